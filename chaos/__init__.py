@@ -1,0 +1,1 @@
+"""The harness. This file imports nothing, so that `chaos.ledger` can travel alone."""

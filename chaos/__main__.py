@@ -1,0 +1,5 @@
+"""`python -m chaos`, the same as `zeroloss`."""
+
+from chaos.cli import main
+
+main()

@@ -1,0 +1,147 @@
+"""The process that holds a user's `Target`: `python -m chaos.agent SPEC`, in the target's own environment.
+
+Commands come in as JSON lines on standard input, answers go out as JSON lines on standard output:
+
+    {"do": "ready"}                                 -> {"ready": true}
+    {"do": "enqueue", "task": ID, "payload": {...}} -> {"task": ID, "outcome": "ok" | "fail" | "info"}
+    {"do": "census"}                                -> {"census": [[ID, PLACE, REASON], ...] | null}
+    {"do": "stop"}                                  ends it when the running enqueues are done
+
+The end of standard input ends it at once, so that it does not outlive the harness. Each submission is recorded in the
+history before it is tried and when its outcome is known, here and not in the harness: a promise counts from the moment
+this process has it. Standard library only, beside what the target itself imports.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from chaos.ledger import DIRECTORY_VARIABLE, digest
+from chaos.target import Found, Refused, Target, TargetError, Task, load_target
+
+THREADS = 8
+ERROR_CHARACTERS_MAX = 500
+NAMESPACE_VARIABLE = "ZEROLOSS_NAMESPACE"
+DIRECTORY_OF_RUN_VARIABLE = "ZEROLOSS_RUN"
+
+
+class Agent:
+    """Answers commands. `reply` is called from several threads, one reply at a time."""
+
+    def __init__(self, target: Target, events: Path, reply: Callable[[dict[str, Any]], None]) -> None:
+        self._target = target
+        self._reply = reply
+        self._fd = os.open(
+            events / f"agent-{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+        )
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._enqueue_all, daemon=True) for _ in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def obey(self, command: Mapping[str, Any]) -> bool:
+        """Do one command; False: it was the last. What the target raises is answered, not raised."""
+        verb = command["do"]
+        if verb == "enqueue":
+            self._tasks.put(Task(command["task"], command["payload"]))
+        elif verb == "ready":
+            self._answer("ready", lambda: bool(self._target.ready()))
+        elif verb == "census":
+            self._answer("census", self._census)
+        else:
+            for _ in self._threads:
+                self._tasks.put(None)
+            for thread in self._threads:
+                thread.join()
+            return False
+        return True
+
+    def _answer(self, name: str, ask: Callable[[], Any]) -> None:
+        try:
+            self._reply({name: ask()})
+        except Exception as error:  # noqa: BLE001 - a stranger's code
+            self._reply({name: None, "error": _text(error)})
+
+    def _census(self) -> list[list[str | None]] | None:
+        census = self._target.census()
+        if census is None:
+            return None
+        found = [Found(*item) for item in (census.items() if isinstance(census, Mapping) else census)]
+        return [list(item) for item in found]
+
+    def _enqueue_all(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            self._record("invoke", task.id, digest=digest(task.payload))
+            error = None
+            try:
+                self._target.enqueue(task)
+                outcome = "ok"
+            except Refused as refused:
+                outcome, error = "fail", _text(refused)
+            except Exception as unknown:  # noqa: BLE001 - any other error leaves the outcome unknown
+                outcome, error = "info", _text(unknown)
+            self._record(outcome, task.id, error=error)
+            self._reply({"task": task.id, "outcome": outcome})
+
+    def _record(self, phase: str, task: str, **members: str | None) -> None:
+        event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}
+        event.update((name, member) for name, member in members.items() if member is not None)
+        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        if os.write(self._fd, line) != len(line):
+            os._exit(70)  # evidence that is silently incomplete would be worse than a run that stops
+
+
+def _text(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    try:
+        versions["redis-py"] = importlib.metadata.version("redis")
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    return versions
+
+
+def main() -> None:
+    """`python -m chaos.agent SPEC`; where the server, the run and its events are is in the environment."""
+    # What the target prints must not be taken for an answer: standard output becomes the log.
+    answers: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def reply(answer: dict[str, Any]) -> None:
+        with lock:
+            answers.write(json.dumps(answer).encode() + b"\n")
+
+    try:
+        target = load_target(sys.argv[1])(
+            redis_url=os.environ["REDIS_URL"],
+            namespace=os.environ[NAMESPACE_VARIABLE],
+            directory=Path(os.environ[DIRECTORY_OF_RUN_VARIABLE]),
+        )
+    except TargetError as error:
+        reply({"hello": None, "error": str(error)})
+        sys.exit(2)
+    agent = Agent(target, Path(os.environ[DIRECTORY_VARIABLE]), reply)
+    reply({"hello": _versions()})
+    for line in sys.stdin.buffer:
+        if not agent.obey(json.loads(line)):
+            break
+    # Not sys.exit: an enqueue that hangs must not keep this process.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

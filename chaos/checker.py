@@ -1,0 +1,178 @@
+"""The judge: a pure function from a history to a `Result`. It reads no file, no clock and no broker.
+
+What each fate and each verdict means is defined once, in `verdicts.py`; the laws are in `invariants.py`.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from .evidence import CensusRecord, Evidence, Task, gather
+from .findings import (
+    duplicates_of,
+    end_to_end_ms,
+    exits_of,
+    fault_results,
+    kills_of,
+    leftovers_of,
+    redeliveries_of,
+)
+from .history import Event
+from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
+from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Kills, Property, Result, Verdict, summarise
+from .wording import because, describe, notes_on, replay_command, versions_of
+
+WAITING_PLACES = ("pending", "delayed", "processing")
+
+
+def judge(events: Iterable[Event]) -> Result:
+    """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE."""
+    evidence = gather(events)
+    begin = evidence.begin
+    # Before a drain, what isn't completed may merely be late: then no census can tell lost from in flight.
+    census = evidence.census if evidence.drained else None
+    excused = _excused(evidence)
+    fates = {name: _fate(name, task, evidence, census, excused) for name, task in evidence.tasks.items()}
+    kills = kills_of(evidence)
+    duplicates = duplicates_of(evidence)
+    redeliveries = redeliveries_of(evidence)
+    leftovers = leftovers_of(evidence, census)
+    doubts = _doubts(evidence, kills, fates.values())
+    verdict = _verdict(fates.values(), doubts)
+    return Result(
+        verdict=verdict,
+        exit_code=verdict.exit_code,
+        because=because(verdict, fates, doubts, kills),
+        doubts=doubts,
+        notes=notes_on(evidence, census, duplicates, leftovers, redeliveries),
+        seed=begin.seed if begin else None,
+        target=(begin.target if begin else None) or "unknown",
+        server=describe(begin.server if begin else None),
+        durability=describe(begin.durability if begin else None),
+        recover_within_s=begin.recover_within if begin else None,
+        versions=versions_of(begin),
+        replay=replay_command(begin),
+        duration_ms=(evidence.last_t - evidence.first_t) / 1e6,
+        counts={fate.value: count for fate, count in sorted(Counter(fates.values()).items())},
+        kills=kills,
+        time_to_redelivery_ms=summarise([one.ms for one in redeliveries if one.ms is not None]),
+        redeliveries=redeliveries,
+        end_to_end_ms=summarise(end_to_end_ms(evidence)),
+        properties=_properties(evidence, census, fates),
+        faults=fault_results(evidence, duplicates, redeliveries),
+        duplicates=duplicates,
+        leftovers=leftovers,
+        exits=exits_of(evidence),
+        fates=fates,
+    )
+
+
+def _excused(evidence: Evidence) -> frozenset[str]:
+    """The lost tasks that the configured durability allows a fault to take. None so far: every loss is LOST."""
+    return frozenset()
+
+
+def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None, excused: Collection[str]) -> Fate:
+    if not task.submitted:
+        return Fate.PHANTOM
+    if task.refused:
+        return Fate.GHOST if task.executions else Fate.ABSENT
+    if task.corrupt_digests:
+        return Fate.CORRUPT
+    if task.completed:
+        return _fate_of_the_completed(task, evidence) if task.promised else Fate.RECOVERED
+    places = census.found.get(name, {}) if census else {}
+    # What still waits may still be done, so that it is not dead yet, even if a copy of it is.
+    waiting = any(place in places for place in WAITING_PLACES)
+    if places.get("dead_letter") and not waiting:
+        return Fate.DEAD
+    if not task.promised:
+        return Fate.ABSENT
+    if census is None:
+        return Fate.UNDECIDED
+    if waiting:
+        return Fate.STUCK
+    if "dead_letter" in places or "failed" in places:
+        return Fate.FAILED
+    if places:
+        return Fate.STUCK
+    return Fate.EXCUSED if name in excused else Fate.LOST
+
+
+def _fate_of_the_completed(task: Task, evidence: Evidence) -> Fate:
+    for poke, fate in (("restart", Fate.NEEDS_RESTART), ("task", Fate.NEEDS_TRAFFIC)):
+        poke_t = evidence.pokes.get(poke)
+        # What was submitted as the poke, or after it, needed nothing but itself.
+        if poke_t is not None and (task.invoked_t or 0) < poke_t < (task.completed_t or 0):
+            return fate
+    return Fate.DUPLICATE if len(task.completed) > 1 else Fate.DONE
+
+
+def _verdict(fates: Collection[Fate], doubts: list[str]) -> Verdict:
+    met = frozenset(fates)
+    if met & VIOLATIONS:
+        return Verdict.VIOLATION
+    if met & LIVENESS_DEFECTS:
+        return Verdict.LIVENESS
+    return Verdict.INCONCLUSIVE if doubts else Verdict.PASS
+
+
+def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
+    doubts = []
+    if not any(task.promised for task in evidence.tasks.values()):
+        doubts.append("No submission was acknowledged.")
+    without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
+    if without_effect:
+        named = ", ".join(f"{fault.number} ({fault.name})" for fault in without_effect[:5])
+        more = f" and {len(without_effect) - 5} more" if len(without_effect) > 5 else ""
+        doubts.append(f"{len(without_effect)} of {len(evidence.faults)} faults took no effect: {named}{more}.")
+    if kills.planned and not kills.mid_task:
+        doubts.append(f"None of the {kills.planned} planned worker faults hit a task in its body.")
+    if not evidence.drained:
+        doubts.append("The run neither drained nor reached its deadline.")
+    undecided = sum(fate is Fate.UNDECIDED for fate in fates)
+    if undecided and evidence.drained:
+        doubts.append(f"No census was completed, so that nobody knows what became of {undecided} unfinished tasks.")
+    if "end" not in evidence.phases:
+        doubts.append("The run did not come to its end.")
+    return doubts
+
+
+def _properties(evidence: Evidence, census: CensusRecord | None, fates: Mapping[str, Fate]) -> list[Property]:
+    """The laws that a history can show broken; the others are tested inside the queue."""
+    tasks = evidence.tasks
+    promised = [name for name, task in tasks.items() if task.promised and fates[name] is not Fate.EXCUSED]
+    completed = [name for name in promised if tasks[name].completed]
+    undecided = [name for name in promised if fates[name] is Fate.UNDECIDED]
+    found = census.found if census else {}
+    # A place each: an outside census is no snapshot, and a task on the move may be seen twice.
+    places = {"broker": [name for name in promised if name in found], "undecided": undecided}
+    finished = [name for name in completed if name not in found]
+    dead = {
+        name: fates[name].value if fates[name] is Fate.DEAD else None for name in promised if _given_up(fates[name])
+    }
+    submitted = {name: next(iter(task.digests_submitted), None) for name, task in tasks.items() if task.submitted}
+    executed = [
+        (name, digest)
+        for name, task in tasks.items()
+        if task.executions
+        for digest in (task.corrupt_digests or (None,))
+    ]
+    refused = [name for name, task in tasks.items() if task.refused]
+    late = {name: None for name, fate in fates.items() if fate in LIVENESS_DEFECTS}
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    waiting = [name for name in promised if fates[name] is Fate.STUCK] + undecided
+    return [
+        _property("I1", conservation(promised, finished, places)),
+        _property("I2", no_loss(promised, completed, dead, waiting)),
+        _property("I4", bounded_recovery(late, within_s)),
+        _property("I6", no_invention(submitted, executed, refused)),
+    ]
+
+
+def _given_up(fate: Fate) -> bool:
+    return fate in (Fate.DEAD, Fate.FAILED)
+
+
+def _property(number: str, violations: list[str]) -> Property:
+    invariant = INVARIANTS[number]
+    return Property(number=number, title=invariant.title, law=invariant.law, violations=violations)

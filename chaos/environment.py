@@ -1,0 +1,54 @@
+"""The environment of the target's processes, and where they find `chaos.ledger`."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chaos.agent import DIRECTORY_OF_RUN_VARIABLE, NAMESPACE_VARIABLE
+from chaos.history import EVENTS_DIRECTORY
+from chaos.ledger import DIRECTORY_VARIABLE
+from chaos.target import Target
+
+NAMESPACE = "zeroloss"
+_HERE = Path(__file__).resolve().parent
+_FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")
+
+
+class Environment:
+    """What a target's processes are started with."""
+
+    def __init__(self, directory: Path, spec: str, target: Target) -> None:
+        self._directory = directory
+        self._target = target
+        where = spec.rpartition(":")[0]
+        self._beside_target = [str(Path(where).resolve().parent)] if where.endswith(".py") else []
+
+    def of(self, command: Sequence[str]) -> dict[str, str]:
+        """For one command. The target's own settings come last."""
+        inherited: Mapping[str, str] = os.environ
+        path = [self._ledger_path(command[0]), *self._beside_target, inherited.get("PYTHONPATH", "")]
+        return {
+            **inherited,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "REDIS_URL": self._target.redis_url,
+            NAMESPACE_VARIABLE: self._target.namespace,
+            DIRECTORY_VARIABLE: str(self._directory / EVENTS_DIRECTORY),
+            DIRECTORY_OF_RUN_VARIABLE: str(self._directory),
+            **self._target.env,
+        }
+
+    def _ledger_path(self, program: str) -> str:
+        """Another interpreter gets a folder with nothing but the few files that it needs: were it given the harness's own
+        `site-packages`, then the harness's libraries would be tested in place of the target's."""
+        if program == sys.executable:
+            return str(_HERE.parent)
+        library = self._directory / "lib"
+        if not library.exists():
+            package = library / _HERE.name
+            package.mkdir(parents=True)
+            for name in _FOR_STRANGERS:
+                shutil.copyfile(_HERE / name, package / name)
+        return str(library)

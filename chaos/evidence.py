@@ -1,0 +1,255 @@
+"""A history, sorted by what it speaks of: tasks, executions, faults, censuses. Facts only: `checker.py` judges."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
+
+
+@dataclass(slots=True)
+class Execution:
+    """One call of a task's body. `end` is None while neither its end nor its error was recorded."""
+
+    pid: int
+    begin: int
+    end: int | None = None
+    completed: bool = False
+
+    def in_flight(self, t: int) -> bool:
+        return self.begin <= t and (self.end is None or self.end > t)
+
+
+@dataclass(slots=True)
+class Task:
+    """Everything recorded about one task; `invoked_t` is None if nobody submitted it. Times are ns."""
+
+    invoked_t: int | None = None
+    invoked: int = 0
+    ok: int = 0
+    fail: int = 0
+    digests_submitted: tuple[str, ...] = ()
+    digests_executed: tuple[str, ...] = ()
+    executions: list[Execution] = field(default_factory=list)
+
+    @property
+    def submitted(self) -> bool:
+        return self.invoked_t is not None
+
+    @property
+    def promised(self) -> bool:
+        return self.ok > 0
+
+    @property
+    def refused(self) -> bool:
+        """Every attempt was refused. One that was never answered leaves the outcome unknown."""
+        return self.fail > 0 and self.ok == 0 and self.fail >= self.invoked
+
+    @property
+    def corrupt_digests(self) -> tuple[str, ...]:
+        """Digests that were executed and not submitted; none if nobody recorded what was submitted."""
+        if not self.digests_submitted or self.digests_executed == self.digests_submitted:
+            return ()
+        return tuple(digest for digest in self.digests_executed if digest not in self.digests_submitted)
+
+    @property
+    def completed(self) -> list[Execution]:
+        return [execution for execution in self.executions if execution.completed]
+
+    @property
+    def completed_t(self) -> int | None:
+        """When it was completed first."""
+        return min((execution.end or 0 for execution in self.executions if execution.completed), default=None)
+
+
+@dataclass(slots=True)
+class FaultRecord:
+    """One fault, planned or injected. It counts only if `effective_t` is known."""
+
+    number: int
+    name: str
+    begin_t: int | None = None
+    effective_t: int | None = None
+    missed: bool = False
+    evidence: str = ""
+    pids: frozenset[int] = frozenset()
+    claimed: frozenset[str] = frozenset()
+    """The tasks that the nemesis says it hit."""
+    struck: dict[str, Execution] = field(default_factory=dict)
+    """Task -> the execution that was in its body when the fault took effect, as the ledger shows."""
+
+    @property
+    def hits_workers(self) -> bool:
+        return self.name.startswith("worker-")
+
+
+@dataclass(slots=True)
+class CensusRecord:
+    """One census: task -> its places, with the reason found there. Only if it is `done` does absence mean gone."""
+
+    after: str | None
+    last_t: int
+    done: bool = False
+    found: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Evidence:
+    begin: Run | None = None
+    first_t: int = 0
+    last_t: int = 0
+    phases: dict[str, int] = field(default_factory=dict)
+    """Phase of the run -> when it was first reached."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    faults: dict[int, FaultRecord] = field(default_factory=dict)
+    censuses: dict[str | None, CensusRecord] = field(default_factory=dict)
+    exits: list[Process] = field(default_factory=list)
+    pokes: dict[str, int] = field(default_factory=dict)
+    """Kind of poke -> when it was first made."""
+
+    @property
+    def census(self) -> CensusRecord | None:
+        """The last census that was completed."""
+        return max((c for c in self.censuses.values() if c.done), key=lambda c: c.last_t, default=None)
+
+    @property
+    def drained(self) -> bool:
+        """The run waited for quiet, or up to its deadline; before that, what isn't completed may merely be late."""
+        return "drained" in self.phases or "deadline" in self.phases
+
+
+def gather(events: Iterable[Event]) -> Evidence:
+    """Sort a history by subject. The order of `events` is irrelevant: `t` decides, and among equals the order given."""
+    ordered = sorted(events, key=lambda event: event.t)
+    evidence = Evidence()
+    if ordered:
+        evidence.first_t, evidence.last_t = ordered[0].t, ordered[-1].t
+    executions: dict[tuple[str, str], Execution] = {}
+    for event in ordered:
+        # By hand rather than by a table: this runs a million times for a large history.
+        if isinstance(event, Effect):
+            _effect(evidence, executions, event)
+        elif isinstance(event, Submit):
+            _submit(evidence, event)
+        elif isinstance(event, Census):
+            _census(evidence, event)
+        elif isinstance(event, Fault):
+            _fault(evidence, event)
+        elif isinstance(event, Process):
+            if event.phase == "exit":
+                evidence.exits.append(event)
+        elif isinstance(event, Poke):
+            evidence.pokes.setdefault(event.phase, event.t)
+        else:
+            _run(evidence, event)
+    _note_when_the_poke_was_submitted(evidence)
+    _find_what_was_struck(evidence)
+    return evidence
+
+
+def _run(evidence: Evidence, event: Run) -> None:
+    evidence.phases.setdefault(event.phase, event.t)
+    if event.phase == "begin" and evidence.begin is None:
+        evidence.begin = event
+        for number, name in planned_faults(event):
+            evidence.faults.setdefault(number, FaultRecord(number, name))
+
+
+def planned_faults(begin: Run) -> list[tuple[int, str]]:
+    """(number, name) of the faults in a plan that lists them, so that one which was never begun is missed too."""
+    listed = begin.plan.get("faults") if isinstance(begin.plan, Mapping) else None
+    if not isinstance(listed, list):
+        return []
+    return [
+        (fault["number"], fault["fault"])
+        for fault in listed
+        if isinstance(fault, Mapping) and isinstance(fault.get("number"), int) and isinstance(fault.get("fault"), str)
+    ]
+
+
+def _submit(evidence: Evidence, event: Submit) -> None:
+    task = _task(evidence, event.task)
+    if task.invoked_t is None:
+        task.invoked_t = event.t
+    if event.phase == "invoke":
+        task.invoked += 1
+        if event.digest is not None and event.digest not in task.digests_submitted:
+            task.digests_submitted += (event.digest,)
+    elif event.phase == "ok":
+        task.ok += 1
+    elif event.phase == "fail":
+        task.fail += 1
+
+
+def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], event: Effect) -> None:
+    task = _task(evidence, event.task)
+    key = (event.task, event.execution)
+    execution = executions.get(key)
+    if execution is None:
+        execution = executions[key] = Execution(event.pid, event.t)
+        task.executions.append(execution)
+    if event.phase != "begin":
+        execution.end = event.t
+        execution.completed = event.phase == "end"
+    if event.digest is not None and event.digest not in task.digests_executed:
+        task.digests_executed += (event.digest,)
+
+
+def _fault(evidence: Evidence, event: Fault) -> None:
+    fault = evidence.faults.setdefault(event.number, FaultRecord(event.number, event.fault))
+    if event.phase == "begin":
+        fault.begin_t = event.t
+    elif event.phase == "effective":
+        fault.effective_t = event.t
+        fault.evidence = event.evidence or ""
+        fault.pids = frozenset(event.pids)
+        fault.claimed = frozenset(event.tasks)
+    elif event.phase == "missed":
+        fault.missed = True
+        fault.evidence = event.reason or event.evidence or ""
+
+
+def _census(evidence: Evidence, event: Census) -> None:
+    census = evidence.censuses.setdefault(event.after, CensusRecord(event.after, event.t))
+    census.last_t = event.t
+    if event.phase == "done":
+        census.done = True
+    elif event.task is not None:
+        census.found.setdefault(event.task, {})[event.place or "unknown"] = event.reason
+
+
+def _task(evidence: Evidence, name: str) -> Task:
+    task = evidence.tasks.get(name)
+    if task is None:
+        task = evidence.tasks[name] = Task()
+    return task
+
+
+def _note_when_the_poke_was_submitted(evidence: Evidence) -> None:
+    """The poke's task may be under way before the poke is on record: what is submitted past the deadline is a poke."""
+    deadline_t = evidence.phases.get("deadline")
+    if deadline_t is None:
+        return
+    late = [task.invoked_t for task in evidence.tasks.values() if task.invoked_t and task.invoked_t > deadline_t]
+    if late:
+        evidence.pokes["task"] = min(evidence.pokes.get("task", late[0]), *late)
+
+
+def _find_what_was_struck(evidence: Evidence) -> None:
+    by_pid: dict[int, list[tuple[str, Execution]]] = {}
+    for name, task in evidence.tasks.items():
+        for execution in task.executions:
+            by_pid.setdefault(execution.pid, []).append((name, execution))
+    for fault in evidence.faults.values():
+        t = fault.effective_t
+        if t is None:
+            continue
+        for pid in sorted(fault.pids):
+            for name, execution in by_pid.get(pid, ()):
+                if execution.in_flight(t):
+                    fault.struck[name] = execution
+        # What the nemesis claims counts where the ledger agrees. Only the newest execution is asked: one that an
+        # earlier fault killed never ends, and would seem to be in flight for ever.
+        for name in sorted(fault.claimed & evidence.tasks.keys()):
+            begun = [execution for execution in evidence.tasks[name].executions if execution.begin <= t]
+            if begun and begun[-1].in_flight(t):
+                fault.struck.setdefault(name, begun[-1])

@@ -1,0 +1,20 @@
+"""The baseline."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .fault import Effect, Fault, Missed, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFault(Fault):
+    """Nothing is done: no duplicates, and first in first out, are to be seen (I2, I6, I7)."""
+
+    name: ClassVar[str] = "none"
+    threatens: ClassVar[tuple[str, ...]] = ()
+
+    def inject(self, stage: Stage) -> Effect:
+        living = stage.workers.living()
+        if len(living) < stage.workers.size:
+            raise Missed(f"Only {len(living)} of {stage.workers.size} workers run, though nobody had done anything.")
+        return Effect(evidence=f"Nothing was done; all {len(living)} workers run.")

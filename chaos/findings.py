@@ -1,0 +1,157 @@
+"""What a history shows beside the fates: kills, duplicates and what explains them, times, faults, exits."""
+
+from itertools import pairwise
+
+from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
+from .verdicts import Duplicate, Exit, FaultRef, FaultResult, Kills, Leftover, Redelivery
+
+
+def kills_of(evidence: Evidence) -> Kills:
+    """Counts of the faults that aim at worker processes."""
+    aimed = [fault for fault in evidence.faults.values() if fault.hits_workers]
+    effective = [fault for fault in aimed if fault.effective_t is not None]
+    return Kills(planned=len(aimed), effective=len(effective), mid_task=sum(1 for fault in effective if fault.struck))
+
+
+def duplicates_of(evidence: Evidence) -> list[Duplicate]:
+    """Every task that was completed more than once."""
+    effective = sorted(
+        (fault for fault in evidence.faults.values() if fault.effective_t is not None),
+        key=lambda fault: fault.effective_t or 0,
+    )
+    return [_duplicate(name, task, effective) for name, task in evidence.tasks.items() if len(task.completed) > 1]
+
+
+def _duplicate(name: str, task: Task, effective: list[FaultRecord]) -> Duplicate:
+    completed = sorted(task.completed, key=lambda execution: execution.begin)
+    faults: dict[int, FaultRef] = {}
+    explained = True
+    for earlier, later in pairwise(completed):
+        fault = _explaining(name, earlier, later, effective)
+        if fault is None:
+            explained = False
+        else:
+            faults[fault.number] = FaultRef(fault.number, fault.name)
+    return Duplicate(
+        task=name,
+        executions=len(completed),
+        explained=explained,
+        faults=list(faults.values()),
+        overlapping=_overlapping(task.executions),
+    )
+
+
+def _explaining(name: str, earlier: Execution, later: Execution, effective: list[FaultRecord]) -> FaultRecord | None:
+    """The last fault between the two begins that hit the task or the process of the earlier execution.
+
+    A fault strikes at some moment between its begin and its `effective`, which is recorded only once it was seen, and
+    a quick recovery may come in between. So it lies between the executions if any of its moments does.
+    """
+    for fault in reversed(effective):
+        begin_t = fault.begin_t if fault.begin_t is not None else fault.effective_t
+        if begin_t is None or fault.effective_t is None or not begin_t <= later.begin:
+            continue
+        if fault.effective_t >= earlier.begin and (
+            earlier.pid in fault.pids or name in fault.struck or name in fault.claimed
+        ):
+            return fault
+    return None
+
+
+def _overlapping(executions: list[Execution]) -> bool:
+    """One began while another surely ran; an execution without an end may have died at once, and says nothing."""
+    latest_end = -1
+    for execution in sorted(executions, key=lambda execution: execution.begin):
+        if execution.begin < latest_end:
+            return True
+        latest_end = max(latest_end, execution.end or -1)
+    return False
+
+
+def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
+    """For each task in whose body a fault struck: ms from the effect being seen to the next execution's begin."""
+    found = []
+    for fault in sorted(evidence.faults.values(), key=lambda fault: fault.number):
+        if fault.effective_t is None:
+            continue
+        for name, struck in fault.struck.items():
+            begins = [other.begin for other in evidence.tasks[name].executions if other is not struck]
+            # From the fault's begin on, as a quick recovery may precede the moment its effect was on record.
+            since_t = max(struck.begin, fault.effective_t if fault.begin_t is None else fault.begin_t)
+            next_t = min((begin for begin in begins if begin >= since_t), default=None)
+            if next_t is not None:
+                found.append(Redelivery(name, fault.number, max(0, next_t - fault.effective_t) / 1e6))
+            elif not struck.completed:
+                found.append(Redelivery(name, fault.number, None))
+    return found
+
+
+def end_to_end_ms(evidence: Evidence) -> list[float]:
+    """Of each completed task: from the first attempt to submit it to the first end of its body."""
+    return [
+        (task.completed_t - task.invoked_t) / 1e6
+        for task in evidence.tasks.values()
+        if task.invoked_t is not None and task.completed_t is not None
+    ]
+
+
+def fault_results(evidence: Evidence, duplicates: list[Duplicate], redeliveries: list[Redelivery]) -> list[FaultResult]:
+    """One row per planned or injected fault, by number."""
+    caused: dict[int, int] = {}
+    for duplicate in duplicates:
+        for fault in duplicate.faults:
+            caused[fault.number] = caused.get(fault.number, 0) + 1
+    times_ms: dict[int, list[float]] = {}
+    for redelivery in redeliveries:
+        if redelivery.ms is not None:
+            times_ms.setdefault(redelivery.fault, []).append(redelivery.ms)
+    return [
+        FaultResult(
+            number=number,
+            name=fault.name,
+            state=_state(fault),
+            at_ms=_at_ms(evidence, fault),
+            evidence=fault.evidence,
+            tasks_hit=list(fault.struck),
+            redelivered=len(times_ms.get(number, ())),
+            redelivery_ms_max=max(times_ms.get(number, ()), default=None),
+            duplicates=caused.get(number, 0),
+        )
+        for number, fault in sorted(evidence.faults.items())
+    ]
+
+
+def _state(fault: FaultRecord) -> str:
+    if fault.effective_t is not None:
+        return "effective"
+    if fault.missed:
+        return "missed"
+    return "not begun" if fault.begin_t is None else "unfinished"
+
+
+def _at_ms(evidence: Evidence, fault: FaultRecord) -> float | None:
+    t = fault.effective_t if fault.effective_t is not None else fault.begin_t
+    return None if t is None else (t - evidence.first_t) / 1e6
+
+
+def leftovers_of(evidence: Evidence, census: CensusRecord | None) -> list[Leftover]:
+    """Tasks that were completed and lie in the broker nevertheless.
+
+    Their work is done, so they are not LOST nor STUCK; but the queue hasn't noticed, and may do them again.
+    """
+    if census is None:
+        return []
+    return [
+        Leftover(name, ", ".join(places))
+        for name, places in census.found.items()
+        if name in evidence.tasks and evidence.tasks[name].completed
+    ]
+
+
+def exits_of(evidence: Evidence) -> list[Exit]:
+    """The processes whose end was not the harness's doing."""
+    return [
+        Exit(event.role, event.sid or event.pid, event.status, (event.t - evidence.first_t) / 1e6)
+        for event in evidence.exits
+        if not event.wanted
+    ]

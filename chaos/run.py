@@ -1,0 +1,288 @@
+"""One run: server, producer, agent, workers; workload and faults; heal, drain, census; judge and report."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlsplit
+
+from chaos.checker import judge
+from chaos.drain import Drain
+from chaos.environment import NAMESPACE, Environment
+from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
+from chaos.nemesis import Nemesis
+from chaos.plan import PLAN_NAME, Plan
+from chaos.processes import Managed, spawn
+from chaos.progress import Progress
+from chaos.report import write_reports
+from chaos.servers import Server, open_server
+from chaos.submitter import AgentDied, Submitter
+from chaos.tail import LedgerTail
+from chaos.target import Target, TargetError, title
+from chaos.verdicts import Result
+from chaos.workers import WorkerPool
+from chaos.workload import Workload
+
+POLL_S = 0.05
+JOIN_DEADLINE_S = 30.0
+FUTILE_STARTS = 2
+LOGS_DIRECTORY = "logs"
+
+
+class HarnessError(Exception):
+    """The run could not be carried out; the text is one sentence for the user."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. Not an Exception, so that nothing on the way takes it for a failure."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run left. `failure`: why it did not come to its end."""
+
+    result: Result
+    reports: dict[str, Path]
+    failure: BaseException | None
+
+
+def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[str], progress: Progress) -> Outcome:
+    """Carry out a plan in `directory`, which is made or empty. Whatever happens, the history so far is judged.
+
+    Raises nothing but what makes even that impossible: HistoryError, OSError.
+    """
+    for folder in (EVENTS_DIRECTORY, LOGS_DIRECTORY):
+        (directory / folder).mkdir(parents=True)
+    plan.write(directory / PLAN_NAME)
+    progress.say(f"Run directory: {directory}")
+    recorder = Recorder(directory / EVENTS_DIRECTORY, "harness")
+    failure: BaseException | None = None
+    with _interruptible():
+        try:
+            with ExitStack() as stack:
+                _Run(plan, target, directory, command, progress, recorder, stack).carry_out()
+            recorder.record("run", "end")
+        except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller says it; the evidence is judged all the same
+            failure = error
+    recorder.close()
+    write_merged(directory)
+    events = load(directory)
+    result = judge(events)
+    return Outcome(result=result, reports=write_reports(directory, result, events), failure=failure)
+
+
+class _Run:
+    """The pieces of one run; each is put on `stack` when it is started, so that it is ended whatever happens."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        target: type[Target],
+        directory: Path,
+        command: Sequence[str],
+        progress: Progress,
+        recorder: Recorder,
+        stack: ExitStack,
+    ) -> None:
+        self._plan, self._class, self._command = plan, target, command
+        self._directory = directory.resolve()
+        self._progress, self._recorder, self._stack = progress, recorder, stack
+        self._ledger = LedgerTail(self._directory / EVENTS_DIRECTORY)
+        self._producer: Managed | None = None
+
+    def carry_out(self) -> None:
+        server = self._open_server()
+        self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
+        self._environment = Environment(self._directory, self._plan.target, self._target)
+        self._submitter = self._start_agent()
+        versions = self._submitter.hello()
+        self._record_begin(server, versions)
+        if self._target.producer:
+            self._producer = self._spawn(self._target.producer, "producer", "producer")
+            self._stack.callback(self._producer.kill_session)
+        self._submitter.wait_until_ready(self._check_processes)
+        self._workers = WorkerPool(self._plan.workers, self._start_worker, self._forget_session)
+        self._stack.callback(self._workers.close)
+        self._workers.start()
+        self._workload = Workload(self._plan, self._submitter)
+        self._nemesis = Nemesis(
+            self._plan, server=server, workers=self._workers, ledger=self._ledger, recorder=self._recorder
+        )
+        self._stack.callback(self._stop_threads)
+        self._stack.enter_context(self._progress)
+        self._disturb()
+        self._workers.start_missing()
+        self._recorder.record("run", "healed")
+        Drain(
+            self._plan,
+            recover_within_s=self._target.recover_within,
+            server_url=server.url,
+            submitter=self._submitter,
+            workers=self._workers,
+            ledger=self._ledger,
+            recorder=self._recorder,
+            tick=lambda left_s: self._tick("drain", left_s),
+            warn=self._progress.say,
+        ).finish()
+
+    def _open_server(self) -> Server:
+        appendfsync = None if self._plan.appendfsync == "off" else self._plan.appendfsync
+        server = self._stack.enter_context(
+            open_server(
+                self._plan.server,
+                appendfsync=appendfsync,
+                directory=self._directory / "server",
+                recorder=self._recorder,
+            )
+        )
+        self._progress.say(f"Server: {server.describe()}")
+        return server
+
+    def _start_agent(self) -> Submitter:
+        python = self._target.python or sys.executable
+        agent = Submitter(
+            self._plan.target,
+            python=python,
+            env=self._environment.of([python]),
+            log_path=self._log("agent"),
+            recorder=self._recorder,
+        )
+        self._stack.callback(agent.close)
+        return agent
+
+    def _record_begin(self, server: Server, agent_versions: dict[str, str]) -> None:
+        durability = server.durability()
+        faults = [{"number": one.number, "fault": one.fault, "at_s": one.at_s} for one in self._plan.faults]
+        self._recorder.record(
+            "run",
+            "begin",
+            seed=self._plan.seed,
+            target=title(self._class),
+            command=[_without_password(word) for word in self._command],
+            recover_within=self._target.recover_within,
+            plan={"tasks": len(self._plan.tasks), "workers": self._plan.workers, "faults": faults},
+            versions={
+                "zeroloss": _own_version(),
+                "python": platform.python_version(),
+                "server": server.version(),
+                **{f"target's {name}": version for name, version in agent_versions.items()},
+            },
+            server={"kind": server.kind, "version": server.version(), "sentence": server.describe()},
+            durability={**dataclasses.asdict(durability), "sentence": durability.sentence},
+        )
+
+    def _start_worker(self, slot: int) -> Managed:
+        return self._spawn(self._target.worker, "worker", f"worker-{slot + 1}")
+
+    def _spawn(self, command: Sequence[str], role: str, log: str) -> Managed:
+        return spawn(
+            command,
+            role=role,
+            log_path=self._log(log),
+            env=self._environment.of(command),
+            recorder=self._recorder,
+        )
+
+    def _log(self, name: str) -> Path:
+        return self._directory / LOGS_DIRECTORY / f"{name}.log"
+
+    def _forget_session(self, sid: int) -> None:
+        self._ledger.poll()
+        self._ledger.abandon(sid)
+
+    def _disturb(self) -> None:
+        """Workload and faults, side by side, until both are through."""
+        ends_s = time.monotonic() + max(one.at_s for one in (*self._plan.tasks, *self._plan.faults))
+        self._workload.start()
+        self._nemesis.start()
+        while self._workload.is_alive() or self._nemesis.is_alive():
+            self._ledger.poll()
+            self._tick("run", ends_s - time.monotonic())
+            time.sleep(POLL_S)
+        self._tick("run", 0.0)
+
+    def _tick(self, phase: str, left_s: float) -> None:
+        self._check_processes()
+        self._check_threads()
+        score = self._nemesis.score
+        self._progress.show(
+            phase,
+            submitted=self._submitter.answered,
+            acked=self._submitter.promised_count,
+            done=self._ledger.completed_count,
+            kills=score.effective,
+            planned=score.planned,
+            mid_task=score.mid_task,
+            left_s=left_s,
+        )
+
+    def _check_processes(self) -> None:
+        if self._producer and (status := self._producer.poll()) is not None:
+            tail = self._producer.log_tail()
+            raise HarnessError(f"The target's producer ended by itself with status {status}; its last words: {tail}")
+        if self._submitter.managed.poll() is not None:
+            raise AgentDied(f"The agent ended by itself; its last words: {self._submitter.managed.log_tail()}")
+
+    def _check_threads(self) -> None:
+        for name, failure in (
+            ("workload", self._workload.failure),
+            ("nemesis", self._nemesis.failure),
+            ("supervisor", self._workers.failure),
+        ):
+            if failure:
+                raise HarnessError(f"The {name} failed: {type(failure).__name__}: {failure}") from failure
+        if not self._ledger.seen and self._workers.self_exits > FUTILE_STARTS * self._workers.size:
+            raise TargetError(f"The workers end as soon as they are started; last words: {self._workers.last_words}")
+
+    def _stop_threads(self) -> None:
+        for thread in (self._workload, self._nemesis):
+            thread.stop()
+        for thread in (self._workload, self._nemesis):
+            if thread.ident is not None:
+                thread.join(JOIN_DEADLINE_S)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise Interrupted, once; then what is being ended is left in peace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise Interrupted
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _own_version() -> str:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("zeroloss")
+    return "not installed"
+
+
+def _without_password(word: Any) -> str:
+    text = str(word)
+    parts = urlsplit(text) if "://" in text else None
+    if parts is None or parts.password is None:
+        return text
+    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+__all__ = ["AgentDied", "HarnessError", "Interrupted", "Outcome", "TargetError", "run"]

@@ -1,0 +1,214 @@
+"""Redis in a container, through testcontainers, which is imported only when a container is asked for."""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from redis import RedisError
+
+from chaos.warden import CONTAINER_LABEL, TOKEN_VARIABLE, warden
+
+from .server import (
+    LOOPBACK,
+    READY_POLL_S,
+    START_DEADLINE_S,
+    STOP_DEADLINE_S,
+    AppendFsync,
+    HeldPort,
+    Server,
+    ServerUnavailable,
+)
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+    from testcontainers.community.redis import RedisContainer
+    from testcontainers.core.docker_client import DockerClient
+
+IMAGE_VARIABLE = "ZEROLOSS_REDIS_IMAGE"
+DEFAULT_IMAGE = "redis:7"
+REDIS_PORT = 6379
+SIGNAL_STATUS = 128
+LOG_TAIL_LINES = 20
+
+
+def engine_answers() -> bool:
+    """Whether a Docker engine can be used: testcontainers is installed, and the engine that it finds answers."""
+    try:
+        from docker.errors import DockerException
+        from testcontainers.core.docker_client import DockerClient
+    except ImportError:
+        return False
+    try:
+        engine = DockerClient().client
+        try:
+            return bool(engine.ping())
+        finally:
+            engine.close()
+    except (DockerException, OSError):
+        return False
+
+
+class ContainerServer(Server):
+    """A container of the image that the environment's ZEROLOSS_REDIS_IMAGE names, else redis:7.
+
+    Its port is bound to one of the host's, since a published port that the engine chose changes with each start. Its
+    data lives in the container's own volume: it survives `kill` and `start`, and goes with `close`.
+    """
+
+    kind: ClassVar[str] = "container"
+
+    def __init__(self, appendfsync: AppendFsync | None) -> None:
+        self._appendfsync = appendfsync
+        self._image = os.environ.get(IMAGE_VARIABLE, DEFAULT_IMAGE)
+        self._name = f"zeroloss-{secrets.token_hex(6)}"
+        self._port = HeldPort()
+        self._host = LOOPBACK
+        self._version = "Redis"
+        self._redis: RedisContainer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self._host}:{self._port.number}/0"
+
+    @property
+    def container_id(self) -> str:
+        """The engine's name for it, for evidence and for what else is done to it (disconnecting its network)."""
+        return str(self._container().id)
+
+    @property
+    def running(self) -> bool:
+        return self._redis is not None and self._state()["Running"] is True
+
+    def start(self) -> None:
+        with _engine_errors(self._image):
+            if self._redis is None:
+                self._create()
+            else:
+                self._container().start()
+            self._wait_until_ready(lambda _: True, self._end)
+        self._version = self.version()
+
+    def stop(self) -> int:
+        container = self._live_container()
+        if self._state()["Paused"]:
+            container.unpause()
+        container.stop(timeout=int(STOP_DEADLINE_S))
+        return self._exit_status()
+
+    def kill(self) -> int:
+        self._live_container().kill("SIGKILL")
+        return self._exit_status()
+
+    def pause(self) -> None:
+        self._live_container().pause()
+
+    def resume(self) -> None:
+        self._live_container().unpause()
+
+    def close(self) -> None:
+        if self._redis:
+            with _engine_errors(self._image):
+                self._redis.stop()
+            self._redis = None
+        warden().forget_container(self._name)
+        self._port.close()
+
+    def describe(self) -> str:
+        kept = f"AOF {self._appendfsync}" if self._appendfsync else "no AOF"
+        return f"{self._version} in a container of {self._image} on {self._host}:{self._port.number}, {kept}"
+
+    def _create(self) -> None:
+        try:
+            from testcontainers.community.redis import PingWaitStrategy, RedisContainer
+            from testcontainers.core.config import ConnectionMode, testcontainers_config
+        except ImportError:
+            raise ServerUnavailable(
+                "A container needs the package testcontainers: pip install 'zeroloss[container]'."
+            ) from None
+        if "TESTCONTAINERS_RYUK_DISABLED" not in os.environ:
+            # The warden does its work, and its image can't be pulled everywhere.
+            testcontainers_config.ryuk_disabled = True
+        warden().watch_container(self._name)
+        labels = {CONTAINER_LABEL: "1", TOKEN_VARIABLE: warden().token}
+        redis = RedisContainer(self._image, name=self._name, labels=labels).with_command(self._command())
+        redis.waiting_for(
+            PingWaitStrategy().with_poll_interval(READY_POLL_S).with_startup_timeout(int(START_DEADLINE_S))
+        )
+        redis.with_bind_ports(REDIS_PORT, self._port.number)
+        if _engine_is_here(redis.get_docker_client()):
+            # Only this machine may reach it. In some sandboxes testcontainers would go by the bridge's gateway.
+            testcontainers_config.tc_host_override = LOOPBACK
+            testcontainers_config.connection_mode_override = ConnectionMode.docker_host
+            redis.ports[str(REDIS_PORT)] = (LOOPBACK, self._port.number)  # type: ignore[assignment]  # docker-py takes it
+        self._redis = redis
+        redis.start()
+        self._host = redis.get_container_host_ip().replace("localhost", LOOPBACK)
+
+    def _command(self) -> list[str]:
+        command = ["redis-server", "--save", "", "--appendonly", "yes" if self._appendfsync else "no"]
+        return [*command, "--appendfsync", self._appendfsync] if self._appendfsync else command
+
+    def _container(self) -> "Container":
+        if self._redis is None:
+            raise ServerUnavailable("The container was not started.")
+        return self._redis.get_wrapped_container()
+
+    def _live_container(self) -> "Container":
+        if not self.running:
+            raise ServerUnavailable("The server in the container does not run.")
+        return self._container()
+
+    def _state(self) -> dict[str, Any]:
+        container = self._container()
+        container.reload()
+        state: dict[str, Any] = container.attrs["State"]
+        return state
+
+    def _exit_status(self) -> int:
+        """As a process's: a shell's 137 is signal 9."""
+        code = int(self._container().wait(timeout=STOP_DEADLINE_S)["StatusCode"])
+        return SIGNAL_STATUS - code if code > SIGNAL_STATUS else code
+
+    def _end(self) -> str | None:
+        if self._state()["Running"]:
+            return None
+        log = self._container().logs(tail=LOG_TAIL_LINES).decode(errors="replace").strip()
+        return f"The server in the container ended at its start; the end of its log:\n{log}"
+
+
+def _engine_is_here(engine: "DockerClient") -> bool:
+    """Whether the engine publishes ports on this machine's loopback interface.
+
+    Not so for one behind DOCKER_HOST, nor where this is itself a container that was handed its host's socket: there the
+    gateway of the engine's bridge is not an address of ours.
+    """
+    from testcontainers.core.docker_client import get_docker_host
+    from testcontainers.core.utils import inside_container
+
+    if not (get_docker_host() or "unix://").startswith("unix://"):
+        return False
+    if not inside_container():
+        return True
+    gateway = engine.client.networks.get("bridge").attrs["IPAM"]["Config"][0].get("Gateway", "")
+    with socket.socket() as probe:
+        try:
+            probe.bind((gateway, 0))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def _engine_errors(image: str) -> Iterator[None]:
+    """What goes wrong between here and the engine, as one sentence."""
+    from docker.errors import DockerException, ImageNotFound
+
+    try:
+        yield
+    except ImageNotFound:
+        raise ServerUnavailable(f"The image {image} is not here, and can't be pulled.") from None
+    except (DockerException, RedisError, OSError, RuntimeError) as error:
+        raise ServerUnavailable(f"The container of {image} failed: {str(error).rstrip('.')}.") from None

@@ -1,0 +1,98 @@
+"""What the task bodies are doing now: the workers' ledger files, read on as they grow."""
+
+import os
+import threading
+from pathlib import Path
+
+import msgspec
+
+
+class _Line(msgspec.Struct):
+    pid: int
+    phase: str
+    task: str
+    execution: str
+
+
+class _Open(msgspec.Struct):
+    pid: int
+    sid: int
+    task: str
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+class LedgerTail:
+    """Follows `<events>/worker-*.jsonl`. Safe across threads; nothing is read but by `poll`, and nothing twice."""
+
+    def __init__(self, events: Path) -> None:
+        self._events = events
+        self._lock = threading.Lock()
+        self._read: dict[str, int] = {}  # file -> how far it was read, bytes
+        self._open: dict[str, _Open] = {}
+        self._completed: set[str] = set()
+        self.seen = 0
+        """Events read so far: while this stands still, no task body begins or ends."""
+
+    def poll(self) -> None:
+        """Read what was written since the last time."""
+        with self._lock, os.scandir(self._events) as entries:
+            for entry in entries:
+                if entry.name.startswith("worker-") and entry.stat().st_size > self._read.get(entry.name, 0):
+                    self._read_on(entry.name)
+
+    def open_tasks(self) -> dict[str, int]:
+        """Tasks whose body has begun and not ended, and the process that is in it."""
+        with self._lock:
+            # A process can die without its session: then nobody abandons what it had begun.
+            self._open = {name: one for name, one in self._open.items() if _session_of(one.pid) == one.sid}
+            return {execution.task: execution.pid for execution in self._open.values()}
+
+    def open_in_session(self, sid: int) -> dict[str, int]:
+        """The open tasks of the processes of one session."""
+        with self._lock:
+            return {execution.task: execution.pid for execution in self._open.values() if execution.sid == sid}
+
+    def completed(self) -> frozenset[str]:
+        """Tasks whose body has ended at least once."""
+        with self._lock:
+            return frozenset(self._completed)
+
+    @property
+    def completed_count(self) -> int:
+        with self._lock:
+            return len(self._completed)
+
+    def abandon(self, sid: int) -> None:
+        """The session is dead: what it had open will not end any more."""
+        with self._lock:
+            self._open = {name: execution for name, execution in self._open.items() if execution.sid != sid}
+
+    def _read_on(self, name: str) -> None:
+        start = self._read.get(name, 0)
+        with (self._events / name).open("rb") as file:
+            file.seek(start)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]  # the rest is still being written
+        self._read[name] = start + len(whole)
+        for line in whole.splitlines():
+            self._take(_decoder.decode(line))
+
+    def _take(self, line: _Line) -> None:
+        self.seen += 1
+        if line.phase == "begin":
+            sid = _session_of(line.pid)
+            if sid is not None:
+                self._open[line.execution] = _Open(line.pid, sid, line.task)
+            return
+        self._open.pop(line.execution, None)
+        if line.phase == "end":
+            self._completed.add(line.task)
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it is dead already, and what it began will not end
+        return None

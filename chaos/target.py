@@ -1,0 +1,150 @@
+"""`Target`: what a user writes to have their own queue tested; twenty lines are enough.
+
+    class MyQueue(Target):
+        worker = [sys.executable, "-m", "myapp.worker"]
+        recover_within = 30
+
+        def enqueue(self, task):
+            myapp.send("work", task.payload)
+
+The worker's task body calls `chaos.ledger.effect(task_id, payload=payload)` around its work. Standard library only: this
+file is imported inside the environment of the queue under test.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+SHIPPED = {
+    "reference": "chaos.targets.reference:Reference",
+    "brpop": "chaos.targets.brpop:Brpop",
+    "shared-list": "chaos.targets.shared_list:SharedList",
+}
+"""Name on the command line -> where its class is."""
+
+
+class Refused(Exception):
+    """Raised by `enqueue`: a definite no, the task is certainly not in the queue."""
+
+
+class TargetError(Exception):
+    """A target can't be loaded or doesn't come up; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is handed to `enqueue`. `payload` is JSON; it holds `id` and `work_ms`, how long the body has to take."""
+
+    id: str
+    payload: dict[str, Any]
+
+
+class Found(NamedTuple):
+    """One task in the broker. `reason`: why it was given up, in dead_letter."""
+
+    task: str
+    place: str
+    """pending, delayed, processing, dead_letter, failed, or unknown."""
+    reason: str | None = None
+
+
+class Target:
+    """A queue under test. The harness starts its processes with `REDIS_URL` in their environment, and then `env`."""
+
+    name: ClassVar[str] = ""
+    """How reports call it; the class's name if empty."""
+    worker: Sequence[str] = ()
+    """The command that runs one worker; the harness starts, kills and restarts it."""
+    workers: int = 3
+    """How many of them, each in a session of its own."""
+    recover_within: float = 30.0
+    """Seconds after which this queue promises a dead worker's task again."""
+    env: Mapping[str, str] = {}
+    """Added to the environment of the worker, the producer and the agent."""
+    producer: Sequence[str] | None = None
+    """A command that runs beside the workers from start to end, such as a server that `enqueue` talks to."""
+    python: str | None = None
+    """The interpreter in which `enqueue` and `census` are called; None: the harness's own."""
+
+    def __init__(self, *, redis_url: str, namespace: str, directory: Path) -> None:
+        self.redis_url = redis_url
+        self.namespace = namespace
+        self.directory = directory
+        """The run's directory; the output of the processes is in `logs`."""
+
+    def enqueue(self, task: Task) -> None:
+        """Submit a task by the queue's real client. Called from several threads.
+
+        To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown.
+        """
+        raise NotImplementedError
+
+    def census(self) -> Mapping[str, str] | Iterable[Found] | None:
+        """Where each unfinished task lies in the broker: task id -> place. None: have Redis scanned for the ids."""
+        return None
+
+    def ready(self) -> bool:
+        """Whether `enqueue` may begin. Asked again and again after the start."""
+        return True
+
+
+def title(target: type[Target]) -> str:
+    """The name under which a target is reported."""
+    return target.name or target.__name__
+
+
+def load_target(spec: str) -> type[Target]:
+    """The class that `spec` names: a shipped target, `package.module:Class` or `path/to/file.py:Class`.
+
+    Raises:
+        TargetError: there is no such module, file or class, or it is not a Target.
+    """
+    where, _, class_name = SHIPPED.get(spec, spec).rpartition(":")
+    if not where or not class_name:
+        known = ", ".join(SHIPPED)
+        raise TargetError(f"{spec!r} is no target: say one of {known}, package.module:Class or path/to/file.py:Class.")
+    module = _load_file(spec, Path(where)) if where.endswith(".py") else _import(spec, where)
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise TargetError(f"Target {spec}: {where} has no class {class_name}.")
+    if not (isinstance(found, type) and issubclass(found, Target)):
+        raise TargetError(f"Target {spec}: {class_name} is not a subclass of chaos.target.Target.")
+    if not found.worker or isinstance(found.worker, str):
+        raise TargetError(f"Target {spec}: its `worker` has to be a command, a list of words.")
+    return found
+
+
+def _load_file(spec: str, path: Path) -> Any:
+    if not path.is_file():
+        raise TargetError(f"Target {spec}: there is no file {path}.")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    description = importlib.util.spec_from_file_location(path.stem, path)
+    assert description is not None
+    assert description.loader is not None
+    module = importlib.util.module_from_spec(description)
+    sys.modules[path.stem] = module
+    try:
+        description.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does when it is imported
+        raise TargetError(f"Target {spec} can't be imported: {type(error).__name__}: {error}.") from error
+    return module
+
+
+def _import(spec: str, name: str) -> Any:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise TargetError(f"Target {spec}: there is no module {error.name} here or on the Python path.") from None
+        raise TargetError(f"Target {spec} can't be imported: {error}.") from error
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does when it is imported
+        raise TargetError(f"Target {spec} can't be imported: {type(error).__name__}: {error}.") from error

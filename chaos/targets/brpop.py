@@ -1,0 +1,26 @@
+"""The textbook's unreliable queue: LPUSH and BRPOP. A task leaves Redis when it is claimed, so a killed worker takes it along."""
+
+import json
+import sys
+from functools import cached_property
+from typing import ClassVar
+
+import redis
+
+from chaos.target import Target, Task
+
+
+class Brpop(Target):
+    """Loses what its workers hold when they die (I2)."""
+
+    name: ClassVar[str] = "brpop"
+    worker = (sys.executable, "-m", "chaos.targets.brpop_worker")
+    workers = 6
+    recover_within = 2.0
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.redis_url)
+
+    def enqueue(self, task: Task) -> None:
+        self.client.lpush(f"{self.namespace}:pending", json.dumps(task.payload))

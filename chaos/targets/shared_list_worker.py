@@ -1,0 +1,32 @@
+"""The worker of `shared-list`."""
+
+import json
+import os
+import time
+from typing import Any
+
+import redis
+
+from chaos.ledger import effect
+
+
+def main() -> None:
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    namespace = os.environ["ZEROLOSS_NAMESPACE"]
+    pending, processing = f"{namespace}:pending", f"{namespace}:processing"
+    while True:
+        element: Any = client.brpoplpush(pending, processing, timeout=1)
+        if element is None:
+            continue
+        task = json.loads(element)
+        try:
+            with effect(task["id"], payload=task):
+                time.sleep(task["work_ms"] / 1000)
+            client.lrem(processing, 1, element)
+        except Exception:  # noqa: BLE001 - as its authors wrote it
+            client.lrem(processing, 1, element)
+            client.rpush(pending, element)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What a run is given: a fate for each task, a verdict for the run, and the evidence for both."""
+
+import math
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+
+import msgspec
+
+
+class Fate(StrEnum):
+    """What became of one task. The first that applies, from top to bottom, is its fate.
+
+    Promised: the submission was acknowledged. Refused: a definite no. Unknown: neither was heard, or the client died.
+    Ran: an execution began. Completed: an execution ended without an error. In the broker: the last census found it.
+    """
+
+    PHANTOM = "PHANTOM"  # ran, and was never submitted
+    GHOST = "GHOST"  # refused, and yet ran
+    CORRUPT = "CORRUPT"  # ran with another payload than was submitted
+    NEEDS_RESTART = "NEEDS_RESTART"  # promised, completed only after the deadline, once a worker had been restarted
+    NEEDS_TRAFFIC = "NEEDS_TRAFFIC"  # promised, completed only after the deadline, once a new task had been submitted
+    DUPLICATE = "DUPLICATE"  # promised, completed more than once; at-least-once allows it
+    DONE = "DONE"  # promised, completed once
+    RECOVERED = "RECOVERED"  # unknown, completed
+    DEAD = "DEAD"  # not completed, in the dead-letter list with a reason
+    ABSENT = "ABSENT"  # refused or unknown, not completed: nothing was promised, nothing is owed
+    UNDECIDED = (
+        "UNDECIDED"  # promised, not completed when the history stops, and no drain or census says what became of it
+    )
+    STUCK = "STUCK"  # promised, not completed, still waiting in the broker after the deadline and after the pokes
+    FAILED = "FAILED"  # promised, not completed, given up by the queue on record: a failed registry, or no reason
+    EXCUSED = "EXCUSED"  # promised, gone, and the configured durability allows that
+    LOST = "LOST"  # promised, not completed, and no longer in the broker
+
+
+VIOLATIONS = frozenset({Fate.LOST, Fate.PHANTOM, Fate.GHOST, Fate.CORRUPT, Fate.FAILED})
+LIVENESS_DEFECTS = frozenset({Fate.STUCK, Fate.NEEDS_TRAFFIC, Fate.NEEDS_RESTART})
+
+
+class Verdict(StrEnum):
+    """The verdict on a run, the worst first: across runs the worst is kept."""
+
+    VIOLATION = "VIOLATION"
+    HARNESS_ERROR = "HARNESS_ERROR"
+    LIVENESS = "LIVENESS"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    PASS = "PASS"
+
+    @property
+    def exit_code(self) -> int:
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Verdict.VIOLATION: 1,
+    Verdict.HARNESS_ERROR: 70,
+    Verdict.LIVENESS: 3,
+    Verdict.INCONCLUSIVE: 4,
+    Verdict.PASS: 0,
+}
+
+
+def merge(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of several runs; of no run at all nothing is known, which is INCONCLUSIVE."""
+    found = frozenset(verdicts)
+    return next((verdict for verdict in Verdict if verdict in found), Verdict.INCONCLUSIVE)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A distribution in figures. `median` of an even count is the mean of the two in the middle."""
+
+    count: int
+    median: float
+    p90: float
+    p99: float
+    max: float
+
+
+def summarise(values: Collection[float]) -> Summary | None:
+    """None when there is nothing to summarise. Percentiles are values that occurred (nearest rank)."""
+    if not values:
+        return None
+    ranked = sorted(values)
+    count = len(ranked)
+    median = (ranked[(count - 1) // 2] + ranked[count // 2]) / 2
+
+    def rank(share: float) -> float:
+        return ranked[math.ceil(share * count) - 1]
+
+    return Summary(count=count, median=median, p90=rank(0.90), p99=rank(0.99), max=ranked[-1])
+
+
+class FaultRef(msgspec.Struct, frozen=True, order=True):
+    number: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"fault {self.number} ({self.name})"
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """A task that was completed `executions` times; explained if a fault preceded each repetition."""
+
+    task: str
+    executions: int
+    explained: bool
+    faults: list[FaultRef]
+    overlapping: bool
+    """Two executions ran at the same time."""
+
+    @property
+    def explanation(self) -> str:
+        named = ", ".join(str(fault) for fault in self.faults)
+        if self.explained:
+            return named
+        return f"unexplained (only partly by {named})" if named else "unexplained"
+
+
+class Kills(msgspec.Struct, frozen=True):
+    """The faults that hit worker processes: asked for, seen to take effect, and seen to hit a task in its body."""
+
+    planned: int
+    effective: int
+    mid_task: int
+
+
+class Redelivery(msgspec.Struct, frozen=True):
+    """A task in whose body a fault struck, and after how long its next execution began (None: never)."""
+
+    task: str
+    fault: int
+    ms: float | None
+
+
+class FaultResult(msgspec.Struct, frozen=True):
+    """One planned fault. `state`: effective, missed, unfinished (neither was recorded) or not begun."""
+
+    number: int
+    name: str
+    state: str
+    at_ms: float | None
+    """Since the run began."""
+    evidence: str
+    tasks_hit: list[str]
+    redelivered: int
+    redelivery_ms_max: float | None
+    duplicates: int
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """A process that ended by itself. `sid` names the process; a negative status is a signal."""
+
+    role: str
+    sid: int
+    status: int | None
+    at_ms: float
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """A completed task that the broker, at the last census, still held: its work is done, its record isn't."""
+
+    task: str
+    place: str
+
+
+class Property(msgspec.Struct, frozen=True):
+    """An invariant, as far as a history can show it, with a sentence per violation."""
+
+    number: str
+    title: str
+    law: str
+    violations: list[str]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """All that `judge` says about one run. Times are in ms, as the names say."""
+
+    verdict: Verdict
+    exit_code: int
+    because: str
+    """The verdict in one sentence."""
+    doubts: list[str]
+    """Why the run would be INCONCLUSIVE, a sentence each; given with every verdict."""
+    notes: list[str]
+    """What a reader should know and what changes no verdict, a sentence each."""
+    seed: int | None
+    target: str
+    server: str
+    durability: str
+    recover_within_s: float | None
+    versions: dict[str, str]
+    replay: str
+    """The command that repeats this run."""
+    duration_ms: float
+    counts: dict[str, int]
+    """How many tasks met each fate; fates that none met are left out."""
+    kills: Kills
+    time_to_redelivery_ms: Summary | None
+    redeliveries: list[Redelivery]
+    end_to_end_ms: Summary | None
+    """From the first attempt to submit a task to the first end of its execution."""
+    properties: list[Property]
+    faults: list[FaultResult]
+    duplicates: list[Duplicate]
+    leftovers: list[Leftover]
+    exits: list[Exit]
+    fates: dict[str, Fate]
+
+    def tasks(self, *fates: Fate) -> list[str]:
+        """The tasks that met one of these fates."""
+        return [task for task, fate in self.fates.items() if fate in fates]

@@ -1,0 +1,149 @@
+"""The sentences of a result: the verdict in one, the notes, and how to repeat the run."""
+
+import shlex
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .evidence import CensusRecord, Evidence
+from .history import Run
+from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Kills, Leftover, Redelivery, Verdict
+
+_CLAUSES = {
+    Fate.LOST: "promised and lost",
+    Fate.FAILED: "promised and given up without having completed",
+    Fate.CORRUPT: "executed with another payload than was submitted",
+    Fate.GHOST: "refused and executed nevertheless",
+    Fate.PHANTOM: "executed and never submitted",
+    Fate.STUCK: "promised and still waiting in the broker after the deadline",
+    Fate.NEEDS_TRAFFIC: "completed only after a new task had come in",
+    Fate.NEEDS_RESTART: "completed only after a worker had been restarted",
+}
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 task`, `2,000 tasks`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def because(verdict: Verdict, fates: Mapping[str, Fate], doubts: list[str], kills: Kills) -> str:
+    """The verdict in one sentence, the worst first."""
+    counts = _counts(fates.values())
+    if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
+        defects = VIOLATIONS if verdict is Verdict.VIOLATION else VIOLATIONS | LIVENESS_DEFECTS
+        clauses = [
+            f"{plural(counts[fate], 'task')} {'was' if counts[fate] == 1 else 'were'} {clause} ({fate})"
+            for fate, clause in _CLAUSES.items()
+            if counts[fate] and fate in defects
+        ]
+        return _sentence("; ".join(clauses))
+    if verdict is Verdict.INCONCLUSIVE:
+        return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
+    completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
+    clauses = [f"{plural(completed, 'promised task')} completed and none was lost"]
+    if kills.planned:
+        clauses.append(f"{kills.mid_task:,} of {plural(kills.planned, 'worker fault')} struck in the middle of a task")
+    if counts[Fate.DUPLICATE]:
+        clauses.append(f"{plural(counts[Fate.DUPLICATE], 'task')} completed more than once")
+    if counts[Fate.DEAD]:
+        clauses.append(f"{plural(counts[Fate.DEAD], 'task')} ended in the dead-letter list with a reason")
+    if counts[Fate.EXCUSED]:
+        clauses.append(f"{plural(counts[Fate.EXCUSED], 'task')} lost within what the durability allows")
+    return _sentence("; ".join(clauses))
+
+
+def notes_on(
+    evidence: Evidence,
+    census: CensusRecord | None,
+    duplicates: list[Duplicate],
+    leftovers: list[Leftover],
+    redeliveries: list[Redelivery],
+) -> list[str]:
+    """What a reader should know although it changes no verdict."""
+    notes = []
+    unexplained = sum(not duplicate.explained for duplicate in duplicates)
+    if duplicates and not evidence.faults:
+        notes.append(f"{plural(len(duplicates), 'duplicate')} without any fault: this was a baseline run.")
+    elif unexplained:
+        notes.append(f"{plural(unexplained, 'duplicate')} that no fault explains.")
+    overlapping = sum(duplicate.overlapping for duplicate in duplicates)
+    if overlapping:
+        notes.append(f"{plural(overlapping, 'task')} ran twice at the same time.")
+    if leftovers:
+        notes.append(
+            f"{plural(len(leftovers), 'task')} had completed and still lay in the broker at the last census, "
+            "so that the queue may do them again."
+        )
+    found = census.found if census else {}
+    twice = sum(len(places) > 1 for places in found.values())
+    if twice:
+        notes.append(f"The census saw {plural(twice, 'task')} in more than one place.")
+    started = sum(
+        bool(task.executions) and not task.completed and not task.promised and not task.refused and task.submitted
+        for task in evidence.tasks.values()
+    )
+    if started:
+        notes.append(f"{plural(started, 'task')} with an unknown outcome began and did not complete.")
+    notes += _notes_on_recovery(evidence, redeliveries)
+    if census and any(place == "unknown" for places in found.values() for place in places):
+        notes.append(
+            "The census is a scan: it finds tasks in the broker but cannot tell a waiting one from a dead one."
+        )
+    return notes
+
+
+def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> list[str]:
+    notes = []
+    never = sum(redelivery.ms is None for redelivery in redeliveries)
+    if never:
+        notes.append(f"{plural(never, 'execution')} struck by a fault had no successor.")
+    within_s = evidence.begin.recover_within if evidence.begin else None
+    if within_s is not None:
+        late = sum(redelivery.ms is not None and redelivery.ms > within_s * 1000 for redelivery in redeliveries)
+        if late:
+            # Not a violation of I4 by itself: claimable again is what the queue owes, and a backlog may come first.
+            notes.append(
+                f"{plural(late, 'task')} ran again later than the {within_s:g} s within which it is recovered."
+            )
+    return notes
+
+
+def describe(fact: Any) -> str:
+    """A server or a durability as recorded: a sentence, or a mapping that may hold one as `sentence`."""
+    if not fact:
+        return "unknown"
+    if isinstance(fact, Mapping):
+        sentence = fact.get("sentence")
+        if isinstance(sentence, str):
+            return sentence
+        return ", ".join(f"{name} {member}" for name, member in fact.items())
+    return str(fact)
+
+
+def versions_of(begin: Run | None) -> dict[str, str]:
+    versions = begin.versions if begin else None
+    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, Mapping) else {}
+
+
+def replay_command(begin: Run | None) -> str:
+    """The recorded command, with the seed spelt out if it was drawn."""
+    if begin is None:
+        return ""
+    recorded = begin.command
+    if isinstance(recorded, list):
+        command = shlex.join(str(argument) for argument in recorded)
+    else:
+        command = str(recorded) if recorded else "zeroloss run"
+    if begin.seed is None or "--seed" in command:
+        return command
+    return f"{command} --seed {begin.seed}"
+
+
+def _counts(fates: Collection[Fate]) -> dict[Fate, int]:
+    counts = dict.fromkeys(Fate, 0)
+    for fate in fates:
+        counts[fate] += 1
+    return counts
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else text + "."

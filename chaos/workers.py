@@ -1,0 +1,116 @@
+"""The target's workers: so many sessions, each kept running. What ends by itself is on record and started again."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chaos.processes import Managed
+
+POLL_S = 0.1
+BACKOFF_S = 0.2
+BACKOFF_MAX_S = 5.0
+STOP_DEADLINE_S = 10.0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One place for a worker. `start_at`: monotonic, s; not before that is it filled again."""
+
+    worker: Managed | None = None
+    start_at: float = 0.0
+    backoff_s: float = BACKOFF_S
+    started_at: float = field(default=0.0)
+
+
+class WorkerPool:
+    """`size` workers, started by `start_one(slot)`. Safe across threads.
+
+    `on_gone(sid)` is told of every session that is over.
+    """
+
+    def __init__(self, size: int, start_one: Callable[[int], Managed], on_gone: Callable[[int], None]) -> None:
+        self.size = size
+        self._start_one = start_one
+        self._on_gone = on_gone
+        self._slots = [_Slot() for _ in range(size)]
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
+        self.failure: BaseException | None = None
+        """Why the supervisor gave up: a worker could not be started again."""
+        self.self_exits = 0
+        """How many ended that nobody had killed."""
+        self.last_words = ""
+        """What the last of these wrote at its end."""
+
+    def start(self) -> None:
+        """Start all, and look after them from now on. Raises CannotStart."""
+        self.start_missing()
+        self._supervisor.start()
+
+    def living(self) -> list[Managed]:
+        """The workers that run."""
+        with self._lock:
+            return [slot.worker for slot in self._slots if slot.worker and slot.worker.poll() is None]
+
+    def start_missing(self) -> None:
+        """Start every worker that does not run, now, whatever it did before."""
+        with self._lock:
+            for number, slot in enumerate(self._slots):
+                if not self._closing.is_set() and (slot.worker is None or slot.worker.poll() is not None):
+                    self._refill(number, slot)
+
+    def restart_all(self) -> None:
+        """End each in order, kill what does not end, and start it again."""
+        for worker in self.living():
+            worker.terminate()
+        deadline_s = time.monotonic() + STOP_DEADLINE_S
+        for worker in self.living():
+            try:
+                worker.wait(max(0.0, deadline_s - time.monotonic()))
+            except TimeoutError:
+                worker.kill_session()
+        self.start_missing()
+
+    def close(self) -> None:
+        """Kill all and start none again."""
+        self._closing.set()
+        if self._supervisor.is_alive():
+            self._supervisor.join()
+        with self._lock:
+            for slot in self._slots:
+                if slot.worker:
+                    slot.worker.kill_session()
+
+    def _refill(self, number: int, slot: _Slot) -> None:
+        if slot.worker:
+            # A leader that ended by itself may have left children; a container or a unit would end them with it.
+            slot.worker.kill_session()
+            self._on_gone(slot.worker.sid)
+        slot.worker = self._start_one(number)
+        slot.started_at = time.monotonic()
+        slot.start_at = 0.0
+
+    def _supervise(self) -> None:
+        while not self._closing.wait(POLL_S):
+            with self._lock:
+                for number, slot in enumerate(self._slots):
+                    try:
+                        self._look_after(number, slot)
+                    except Exception as error:  # noqa: BLE001 - it must reach the run, whatever it is
+                        self.failure = error
+                        return
+
+    def _look_after(self, number: int, slot: _Slot) -> None:
+        if slot.worker is None or slot.worker.poll() is None:
+            return
+        now = time.monotonic()
+        if slot.start_at == 0.0:
+            self.self_exits += 1
+            self.last_words = slot.worker.log_tail()
+            lived_long = now - slot.started_at > 2 * BACKOFF_MAX_S
+            slot.backoff_s = BACKOFF_S if lived_long else min(BACKOFF_MAX_S, slot.backoff_s * 2)
+            slot.start_at = now + slot.backoff_s
+        elif now >= slot.start_at:
+            self._refill(number, slot)

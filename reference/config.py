@@ -1,0 +1,107 @@
+"""One frozen `Config`: from arguments, then the environment, then defaults. The environment is read only here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that can be set. Durations are milliseconds, sizes bytes; the last word of a name is its unit.
+
+    Raises:
+        ConfigError: a value, or the relation of two values, makes no sense; the text names the setting.
+    """
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    namespace: str = "tasks"
+
+    # The lease: how long a silent consumer keeps its tasks, and how often a living one says that it lives.
+    lease_ms: int = 10_000
+    renew_ms: int = 2_500
+    sweep_ms: int = 1_000  # between two looks for ended leases and due retries
+    orphan_sweep_ms: int = 30_000  # between two looks for lists that no entry of `consumers` names
+    tombstone_ms: int = 3_600_000  # how long a dead consumer's entry outlives its list
+    block_ms: int = 1_000  # how long one blocking claim waits
+
+    threads: int = 5
+    ahead: int = 64  # claimed beyond what the threads run, at most
+    ahead_ms: int = 20  # ... and never more than this much work, measured by how long tasks take
+    task_timeout_ms: int = 300_000  # a handler that runs longer is hung: its process is restarted
+    grace_ms: int = 25_000  # what a stopping worker allows its running handlers
+
+    max_retries: int = 3  # a handler may raise this often, and once more
+    max_recoveries: int = 10  # a task's worker may vanish this often, and once more
+    isolate_after: int = 2  # recoveries after which a task runs alone, so that it takes no other down with it
+    backoff_ms: int = 1_000  # before the first retry; doubles each time, with full jitter on the upper half
+    backoff_max_ms: int = 60_000
+
+    max_pending: int = 1_000_000
+    max_task_bytes: int = 1_048_576
+    max_body_bytes: int = 16_777_216
+    max_batch: int = 10_000
+    idempotency_ttl_ms: int = 86_400_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is int or field.type == "int":
+                lowest = 0 if field.name in _MAY_BE_ZERO else 1
+                if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                    raise ConfigError(f"{field.name} has to be a whole number of at least {lowest}, not {value!r}.")
+        if not self.namespace or any(c.isspace() for c in self.namespace):
+            raise ConfigError(f"namespace has to be a word without spaces, not {self.namespace!r}.")
+        if self.renew_ms * 3 > self.lease_ms:
+            raise ConfigError(
+                f"renew_ms ({self.renew_ms}) has to be at most a third of lease_ms ({self.lease_ms}), "
+                "so that two lost heartbeats do not cost a living worker its tasks."
+            )
+        if self.tombstone_ms < 2 * self.lease_ms:
+            raise ConfigError(
+                f"tombstone_ms ({self.tombstone_ms}) has to be at least twice lease_ms ({self.lease_ms}), "
+                "so that a paused worker's late claim is still found."
+            )
+        if self.backoff_max_ms < self.backoff_ms:
+            raise ConfigError(
+                f"backoff_max_ms ({self.backoff_max_ms}) has to be at least backoff_ms ({self.backoff_ms})."
+            )
+        if self.max_body_bytes < self.max_task_bytes:
+            raise ConfigError(
+                f"max_body_bytes ({self.max_body_bytes}) has to be at least max_task_bytes ({self.max_task_bytes})."
+            )
+
+
+_MAY_BE_ZERO = {"ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
+
+
+def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
+    """Build the `Config`: an argument that is not None wins, then `ZEROLOSS_<NAME>`, then the default.
+
+    `REDIS_URL` and, as the queue's first version had it, `REDIS_ADDR` (`host:port`) name the server too.
+
+    Raises:
+        ConfigError: naming the setting or the variable.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    if environ.get("REDIS_ADDR"):
+        values["redis_url"] = f"redis://{environ['REDIS_ADDR']}/0"
+    if environ.get("REDIS_URL"):
+        values["redis_url"] = environ["REDIS_URL"]
+    for field in fields(Config):
+        variable = f"ZEROLOSS_{field.name.upper()}"
+        text = environ.get(variable)
+        if not text:
+            continue
+        if field.type is int or field.type == "int":
+            try:
+                values[field.name] = int(text)
+            except ValueError:
+                raise ConfigError(f"{variable} has to be a whole number, not {text!r}.") from None
+        else:
+            values[field.name] = text
+    values.update({name: value for name, value in arguments.items() if value is not None})
+    return Config(**values)

@@ -1,0 +1,57 @@
+"""What can go wrong, as types with fields. Everything here is a `QueueError`; Redis's own errors pass through."""
+
+
+class QueueError(Exception):
+    """The base of this package's errors."""
+
+
+class ConfigError(QueueError):
+    """A setting, or the relation of two settings, makes no sense. The text is one sentence for the operator."""
+
+
+class Undecodable(QueueError):
+    """An element of a list is not a task. It goes to the dead-letter list as it is, never away."""
+
+
+class TaskTooLarge(QueueError):
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"The task has {size_bytes} bytes; at most {limit_bytes} are accepted.")
+        self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
+
+
+class IdempotencyConflict(QueueError):
+    """The key was used before, with another payload (I8)."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Idempotency key {key!r} was already used for a different task.")
+        self.key = key
+
+
+class QueueFull(QueueError):
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__(f"The queue holds {length} pending tasks; its bound is {limit}. Nothing was accepted.")
+        self.length, self.limit = length, limit
+
+
+class NotAccepted(QueueError):
+    """Redis said no, or was never reached: nothing was enqueued, certainly."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Nothing was accepted: {reason}")
+        self.reason = reason
+
+
+class OutcomeUnknown(QueueError):
+    """The command was sent and no answer came back: the task may or may not be in the queue."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The outcome is unknown, the task may have been accepted: {reason}")
+        self.reason = reason
+
+
+class LeaseLost(QueueError):
+    """The consumer no longer holds this task: it was recovered and belongs to somebody else (I3)."""
+
+    def __init__(self, consumer: str, task_id: str) -> None:
+        super().__init__(f"Consumer {consumer} no longer holds task {task_id}.")
+        self.consumer, self.task_id = consumer, task_id

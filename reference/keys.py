@@ -1,0 +1,43 @@
+"""The names of the Redis keys, in one place. The types they hold are listed beside each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one queue. A namespace with a hash tag (`{tasks-0}`) keeps them all in one Redis Cluster slot."""
+
+    namespace: str
+
+    @property
+    def pending(self) -> str:
+        """LIST: waiting tasks, pushed on the left, claimed from the right."""
+        return f"{self.namespace}:pending"
+
+    @property
+    def delayed(self) -> str:
+        """ZSET: retries by due time, ms of Redis's clock."""
+        return f"{self.namespace}:delayed"
+
+    @property
+    def dead_letter(self) -> str:
+        """LIST: tasks given up, with the reason; newest on the left."""
+        return f"{self.namespace}:dead_letter"
+
+    @property
+    def consumers(self) -> str:
+        """ZSET: consumer -> when its lease ends, ms of Redis's clock. A past time is a tombstone."""
+        return f"{self.namespace}:consumers"
+
+    @property
+    def counters(self) -> str:
+        """HASH: enqueued, completed, failed, retried, recovered, dead_lettered."""
+        return f"{self.namespace}:counters"
+
+    def processing(self, consumer: str) -> str:
+        """LIST: what one consumer holds now; newest on the left, so the oldest is where a release puts back first."""
+        return f"{self.namespace}:processing:{consumer}"
+
+    def idempotency(self, key: str) -> str:
+        """STRING, expiring: the task id and payload digest of a request already accepted under this key."""
+        return f"{self.namespace}:idempotency:{key}"

@@ -1,0 +1,141 @@
+"""The monitor: what the queue holds and who works on it.
+
+    GET /         a page that refreshes itself every second
+    GET /stats    the same as JSON; a 503 problem where Redis does not answer
+    GET /metrics  for Prometheus; `zeroloss_up 0` and nothing else where Redis does not answer
+    GET /healthz  the process runs
+
+It never shows numbers that it did not just read.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+import falcon
+import redis
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+
+from . import problems, serving
+from .config import Config
+from .gauges import Gauges, Reading
+from .problems import redis_unavailable
+from .readiness import connect_probe
+
+
+def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
+    """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once."""
+    app = falcon.App()
+    problems.install(app)
+    gauges = Gauges(client, config)
+    app.add_route("/", _Page())
+    app.add_route("/stats", _Stats(gauges))
+    app.add_route("/metrics", _Metrics(gauges))
+    app.add_route("/healthz", _Health())
+    return app
+
+
+def serve(config: Config, host: str, port: int) -> None:
+    """Serve with waitress until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the URL is not one that redis-py reads.
+    """
+    serving.serve(create_app(connect_probe(config), config), config, host, port)
+
+
+class _Page:
+    def __init__(self) -> None:
+        self._page = resources.files(__package__).joinpath("monitor.html").read_bytes()
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = falcon.MEDIA_HTML
+        resp.data = self._page
+
+    on_head = on_get
+
+
+class _Stats:
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        try:
+            reading = self._gauges.read()
+        except RedisError as error:
+            raise redis_unavailable(error) from None
+        resp.content_type = "application/json"
+        resp.set_header("Cache-Control", "no-store")
+        resp.data = json.dumps(asdict(reading)).encode()
+
+    on_head = on_get
+
+
+class _Metrics:
+    def __init__(self, gauges: Gauges) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_QueueCollector(gauges))
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = generate_latest(self._registry)
+
+    on_head = on_get
+
+
+class _Health:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = "application/json"
+        resp.data = b'{"status": "ok"}'
+
+    on_head = on_get
+
+
+class _QueueCollector(Collector):
+    """Reads the queue at each scrape."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def describe(self) -> list[Metric]:
+        return []  # without this, registering reads the queue once
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            reading = self._gauges.read()
+        except RedisError:
+            yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=0)
+            return
+        yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=1)
+        yield from _metrics(reading)
+
+
+def _metrics(reading: Reading) -> Iterator[Metric]:
+    tasks = GaugeMetricFamily("zeroloss_tasks", "Tasks in the queue by where they lie", labels=["state"])
+    for state in ("pending", "processing", "delayed", "dead_letter"):
+        tasks.add_metric([state], getattr(reading, state))
+    yield tasks
+    yield GaugeMetricFamily(
+        "zeroloss_tasks_awaiting_recovery",
+        "Tasks in processing whose consumer's lease has ended",
+        value=reading.awaiting_recovery,
+    )
+    yield GaugeMetricFamily("zeroloss_consumers", "Consumers with a living lease", value=len(reading.consumers))
+    yield GaugeMetricFamily(
+        "zeroloss_heartbeat_age_seconds_max",
+        "Age of the oldest heartbeat among the living consumers",
+        value=max((consumer.heartbeat_age_ms for consumer in reading.consumers), default=0) / 1000,
+    )
+    yield GaugeMetricFamily(
+        "zeroloss_oldest_pending_age_seconds",
+        "Age of the task that is next to be claimed, by its producer's clock",
+        value=(reading.oldest_pending_age_ms or 0) / 1000,
+    )
+    for name, count in reading.counters.items():
+        text = f"Tasks {name.replace('_', '-')} since the queue began"
+        yield CounterMetricFamily(f"zeroloss_{name}", text, value=count)

@@ -1,0 +1,166 @@
+"""The producer: tasks in over HTTP, promised with a 202 once Redis has acknowledged them, and not before.
+
+    POST /task          one task as JSON
+    POST /tasks         many, as NDJSON or a JSON array; one answer for each, in order
+    GET  /healthz       the process runs
+    GET  /readyz        Redis answers, and does not evict
+    GET  /openapi.json  all of this for machines
+
+`create_app` gives an ordinary WSGI app. Under another server: `gunicorn 'reference.producer:from_environment()'`, or
+`granian --interface wsgi --factory reference.producer:from_environment`.
+"""
+
+import json
+from typing import Any
+
+import falcon
+import redis
+
+from . import problems, serving
+from .config import Config, load_config
+from .connection import connect
+from .enqueuer import Accepted, Enqueuer, Submission
+from .openapi import describe
+from .problems import Problem, malformed, problem_of
+from .readiness import connect_probe, require_ready
+from .submissions import (
+    decode_utf8,
+    read_body,
+    read_idempotency_key,
+    read_submission,
+    require_media_type,
+    split_array,
+    split_lines,
+)
+
+JSON_TYPE = "application/json"
+NDJSON_TYPES = ("application/x-ndjson", "application/jsonl")
+
+
+def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
+    """The WSGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+
+    Raises:
+        ConfigError: the URL is not one that redis-py reads.
+    """
+    app = falcon.App()
+    problems.install(app)
+    enqueuer = Enqueuer(client, config)
+    app.add_route("/task", _Task(enqueuer, config))
+    app.add_route("/tasks", _Tasks(enqueuer, config))
+    app.add_route("/healthz", _Health())
+    app.add_route("/readyz", _Ready(connect_probe(config)))
+    app.add_route("/openapi.json", _Description(config))
+    return app
+
+
+def from_environment() -> falcon.App[Any, Any]:
+    """The app for a WSGI server that takes a factory."""
+    config = load_config()
+    return create_app(connect(config), config)
+
+
+def serve(config: Config, host: str, port: int) -> None:
+    """Serve with waitress until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the URL is not one that redis-py reads.
+    """
+    serving.serve(create_app(connect(config), config), config, host, port)
+
+
+class _Task:
+    def __init__(self, enqueuer: Enqueuer, config: Config) -> None:
+        self._enqueuer, self._config = enqueuer, config
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        require_media_type(req, (JSON_TYPE,))
+        key = read_idempotency_key(req)
+        text = decode_utf8(read_body(req, self._config.max_body_bytes), "The body")
+        accepted = self._enqueuer.enqueue(read_submission(text, "The body", key))
+        if accepted.replayed:
+            resp.set_header("Idempotency-Replayed", "true")
+        _answer(resp, falcon.HTTP_202, _queued(accepted))
+
+
+class _Tasks:
+    def __init__(self, enqueuer: Enqueuer, config: Config) -> None:
+        self._enqueuer, self._config = enqueuer, config
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
+        key = read_idempotency_key(req)
+        body = read_body(req, self._config.max_body_bytes)
+        is_array = media_type == JSON_TYPE
+        items: list[str | bytes] = [*split_array(decode_utf8(body, "The body"))] if is_array else [*split_lines(body)]
+        if not items:
+            raise malformed("The batch is empty; send at least one task.")
+        if len(items) > self._config.max_batch:
+            raise Problem(
+                "too-large",
+                f"The batch has {len(items)} tasks, more than the {self._config.max_batch} allowed; send several.",
+            )
+        results = self._enqueue([_read_item(item, index, key) for index, item in enumerate(items)])
+        refused = sum(result["status"] == "refused" for result in results)
+        answer = {"queued": len(results) - refused, "refused": refused, "results": results}
+        _answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, answer)
+
+    def _enqueue(self, items: list[Submission | Problem]) -> list[dict[str, Any]]:
+        outcomes = iter(self._enqueuer.enqueue_many([item for item in items if isinstance(item, Submission)]))
+        results = []
+        for item in items:
+            outcome = next(outcomes) if isinstance(item, Submission) else item
+            if isinstance(outcome, Accepted):
+                results.append(_queued(outcome))
+            else:
+                problem = outcome if isinstance(outcome, Problem) else problem_of(outcome)
+                results.append({"status": "refused", "problem": problem.document()})
+        return results
+
+
+class _Health:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        _answer(resp, falcon.HTTP_200, {"status": "ok"})
+
+    on_head = on_get
+
+
+class _Ready:
+    def __init__(self, probe: redis.Redis) -> None:
+        self._probe = probe
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        _answer(resp, falcon.HTTP_200, {"status": "ready", "maxmemory_policy": require_ready(self._probe)})
+
+    on_head = on_get
+
+
+class _Description:
+    def __init__(self, config: Config) -> None:
+        self._description = describe(config)
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        _answer(resp, falcon.HTTP_200, self._description)
+
+    on_head = on_get
+
+
+def _read_item(item: str | bytes, index: int, key: str | None) -> Submission | Problem:
+    """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""
+    what = f"Item {index}"
+    try:
+        text = item if isinstance(item, str) else decode_utf8(item, what)
+        return read_submission(text, what, None if key is None else f"{key}:{index}")
+    except Problem as problem:
+        return problem
+
+
+def _queued(accepted: Accepted) -> dict[str, Any]:
+    return {"status": "queued", "task_id": accepted.task_id}
+
+
+def _answer(resp: falcon.Response, status: str, document: dict[str, Any]) -> None:
+    resp.status = status
+    resp.content_type = JSON_TYPE
+    resp.set_header("Cache-Control", "no-store")
+    resp.data = json.dumps(document).encode()

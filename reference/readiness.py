@@ -1,0 +1,47 @@
+"""Whether Redis can be trusted with a queue right now, asked by a client that gives up quickly."""
+
+import redis
+from redis.exceptions import NoPermissionError, RedisError
+
+from .config import Config
+from .connection import connect
+from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
+
+PROBE_TIMEOUT_S = 1.0
+
+
+def connect_probe(config: Config) -> redis.Redis:
+    """A client for looking, not for enqueuing: a Redis that does not answer within a second counts as down.
+
+    Raises:
+        ConfigError: the URL is not one that redis-py reads.
+    """
+    client = connect(config, connections=16)
+    client.connection_pool.connection_kwargs.update(
+        socket_timeout=PROBE_TIMEOUT_S, socket_connect_timeout=PROBE_TIMEOUT_S
+    )
+    return client
+
+
+def require_ready(client: redis.Redis) -> str:
+    """Return the server's eviction policy, "unknown" where it may not be asked for.
+
+    Raises:
+        Problem: 503, Redis does not answer, or may evict the queue's own keys when its memory is full.
+    """
+    try:
+        client.ping()
+        memory = client.info("memory")  # CONFIG GET says the same and is forbidden more often
+    except NoPermissionError:
+        return "unknown"
+    except RedisError as error:
+        raise redis_unavailable(error) from None
+    policy = str(memory.get("maxmemory_policy", "unknown"))
+    if memory.get("maxmemory") and policy not in ("noeviction", "unknown"):
+        raise Problem(
+            "redis-evicts",
+            f"Redis has maxmemory-policy {policy}, which deletes queued tasks when its memory is full; "
+            "set it to noeviction.",
+            headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
+        )
+    return policy

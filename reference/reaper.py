@@ -1,0 +1,186 @@
+"""Maintenance: give back what dead consumers held, move due retries, find lists that nobody names.
+
+It runs in every worker process, needs no leader and no traffic (I4): each step checks again, inside its script, that
+it may be taken, so two reapers at the same time do no harm.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from .config import Config
+from .connection import NOW, Script
+from .consumer import MAX_ERROR_CHARS
+from .errors import Undecodable
+from .keys import Keys
+from .task import decode, revise
+
+RECOVER_BATCH = 100
+PROMOTE_BATCH = 500
+PROMOTE_ROUNDS = 200  # a sweep is bounded: 100,000 due retries at the most
+
+# KEYS  consumers, processing, pending, dead_letter, counters
+# ARGV  consumer, then for each element, newest first: element, its new bytes, where to ('pending' or 'dead_letter')
+# Returns how many were moved, or -1 when the lease lives (or has no entry: then it has to be adopted first)
+# The new bytes come from outside: cjson would mangle numbers and empty arrays.
+_RECOVER = Script(f"""#!lua flags=allow-oom
+{NOW}
+local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not lease or tonumber(lease) > now then return -1 end
+local recovered, dead = 0, 0
+for i = 2, #ARGV, 3 do
+  if redis.call('LREM', KEYS[2], 1, ARGV[i]) > 0 then
+    if ARGV[i + 2] == 'pending' then
+      redis.call('RPUSH', KEYS[3], ARGV[i + 1])
+      recovered = recovered + 1
+    else
+      redis.call('LPUSH', KEYS[4], ARGV[i + 1])
+      dead = dead + 1
+    end
+  end
+end
+if recovered > 0 then redis.call('HINCRBY', KEYS[5], 'recovered', recovered) end
+if dead > 0 then redis.call('HINCRBY', KEYS[5], 'dead_lettered', dead) end
+return recovered + dead
+""")
+
+# KEYS  delayed, pending
+# ARGV  how many at most
+# Returns how many were moved
+# They go to the end of the queue: a stream of failing tasks must not push ahead of the others.
+_PROMOTE = Script(f"""#!lua flags=allow-oom
+{NOW}
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+if #due > 0 then
+  redis.call('LPUSH', KEYS[2], unpack(due))
+  redis.call('ZREM', KEYS[1], unpack(due))
+end
+return #due
+""")
+
+# KEYS  consumers
+# ARGV  consumer
+# Returns 1 when a living lease was ended
+_EXPIRE = Script(f"""#!lua flags=allow-oom
+{NOW}
+local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not lease or tonumber(lease) <= now then return 0 end
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+return 1
+""")
+
+# KEYS  consumers
+# ARGV  lease_ms, consumer
+# Returns 1 when the consumer had no entry and has one now
+# Its owner may live (a server that came back without its last writes): it gets a whole lease to say so.
+_ADOPT = Script(f"""#!lua flags=allow-oom
+{NOW}
+return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
+""")
+
+# KEYS  consumers, processing
+# ARGV  consumer, tombstone_ms
+# Returns 1 when the entry was old, its list empty, and it is gone
+_FORGET = Script(f"""#!lua flags=allow-oom
+{NOW}
+local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not lease or tonumber(lease) + ARGV[2] > now or redis.call('LLEN', KEYS[2]) > 0 then return 0 end
+return redis.call('ZREM', KEYS[1], ARGV[1])
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one sweep moved."""
+
+    recovered: int
+    promoted: int
+
+
+class Reaper:
+    """Recovers what the dead held."""
+
+    def __init__(self, client: redis.Redis, config: Config) -> None:
+        self._client, self._config, self._keys = client, config, Keys(config.namespace)
+
+    def sweep(self) -> Sweep:
+        """Recover from every consumer whose lease ended, and promote what is due."""
+        recovered = sum(self.recover(consumer) for consumer in self._dead_and_holding())
+        return Sweep(recovered, self.promote())
+
+    def _dead_and_holding(self) -> list[str]:
+        names = [name.decode() for name in self._ended_before(0)]
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.llen(self._keys.processing(name))
+            return [name for name, length in zip(names, pipeline.execute(), strict=True) if length]
+
+    def _ended_before(self, ago_ms: int) -> list[bytes]:
+        seconds, microseconds = self._client.time()
+        names: Any = self._client.zrangebyscore(
+            self._keys.consumers, "-inf", seconds * 1000 + microseconds // 1000 - ago_ms
+        )
+        return list(names)
+
+    def recover(self, consumer: str) -> int:
+        """Move all that a dead consumer holds back to the claiming end of pending, or to dead_letter (I4, I5).
+
+        How many were moved; 0 when its lease lives.
+        """
+        keys = self._keys
+        scripted = [keys.consumers, keys.processing(consumer), keys.pending, keys.dead_letter, keys.counters]
+        moved = 0
+        while True:
+            elements: Any = self._client.lrange(keys.processing(consumer), 0, RECOVER_BATCH - 1)
+            if not elements:
+                return moved
+            arguments: list[Any] = [consumer]
+            for element in elements:
+                arguments += (element, *self._next(element, consumer))
+            result = _RECOVER(self._client, scripted, arguments)
+            if result < 0:
+                return moved
+            moved += result
+
+    def _next(self, element: bytes, consumer: str) -> tuple[bytes, str]:
+        """The element's bytes after this recovery, and where they go."""
+        try:
+            task = decode(element)
+            count = task.recovered_count + 1
+            if count - task.recoveries_forgiven <= self._config.max_recoveries:
+                return revise(element, recovered_count=count), "pending"
+            error = f"Its worker vanished {count - task.recoveries_forgiven} times, the last was {consumer}."
+            return revise(element, recovered_count=count, error=error[:MAX_ERROR_CHARS]), "dead_letter"
+        except Undecodable:
+            return element, "dead_letter"
+
+    def promote(self) -> int:
+        """Move due retries to the end of the queue. How many."""
+        promoted = 0
+        for _ in range(PROMOTE_ROUNDS):
+            moved = _PROMOTE(self._client, [self._keys.delayed, self._keys.pending], [PROMOTE_BATCH])
+            promoted += moved
+            if moved < PROMOTE_BATCH:
+                break
+        return promoted
+
+    def expire(self, consumer: str) -> bool:
+        """End a consumer's lease now: for a parent that saw its child die. True: it had been living."""
+        return bool(_EXPIRE(self._client, [self._keys.consumers], [consumer]))
+
+    def adopt(self) -> int:
+        """The slow sweep: give every processing list that no entry names an entry, and forget old tombstones.
+
+        How many lists were adopted.
+        """
+        prefix = self._keys.processing("")
+        pattern = "".join(f"\\{c}" if c in r"*?[]\^" else c for c in prefix) + "*"
+        adopted = 0
+        for key in self._client.scan_iter(match=pattern, count=1000, _type="list"):
+            consumer = key[len(prefix.encode()) :]
+            adopted += _ADOPT(self._client, [self._keys.consumers], [self._config.lease_ms, consumer])
+        for name in self._ended_before(self._config.tombstone_ms):
+            keys = [self._keys.consumers, self._keys.processing(name.decode())]
+            _FORGET(self._client, keys, [name, self._config.tombstone_ms])
+        return adopted

@@ -1,0 +1,212 @@
+"""From the bytes of a request to `Submission`s, strictly: what is not understood is refused, never ignored.
+
+A payload's text is cut out of the body and carried as it is (I6), so 1.10 stays 1.10.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+
+from .enqueuer import Submission
+from .problems import Problem, malformed
+from .task import raw_members
+
+NAME_CHARS_MAX = 256  # an id, a type, an idempotency key
+NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # no control characters: an id is shown in logs and lists
+KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF draft's quotes may be there or not
+
+_MEMBERS = ("id", "type", "payload")
+_WHITESPACE = " \t\n\r"
+NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
+
+_name = re.compile(NAME_PATTERN)
+_string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_key = re.compile(KEY_PATTERN)
+
+
+def read_body(req: falcon.Request, limit_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        Problem: 413 beyond `limit_bytes`; 400 where the body ended before its Content-Length; 415 if compressed.
+    """
+    if req.get_header("Content-Encoding", default="identity").lower() != "identity":
+        raise Problem("unsupported-media-type", "The body is compressed; send it without Content-Encoding.")
+    length = req.content_length
+    too_large = Problem("too-large", f"The body has more than {limit_bytes} bytes; send the tasks in several requests.")
+    if length is not None and length > limit_bytes:
+        raise too_large
+    # A chunked body has no length; a server that marks the end of the stream can be read without one.
+    stream = req.stream if length is None and req.env.get("wsgi.input_terminated") else req.bounded_stream
+    body: bytes = stream.read(limit_bytes + 1)
+    if len(body) > limit_bytes:
+        raise too_large
+    if length is not None and len(body) < length:
+        raise malformed(f"The body ended after {len(body)} of {length} bytes; send it again.")
+    return body
+
+
+def require_media_type(req: falcon.Request, accepted: Sequence[str]) -> str:
+    """The request's media type, one of `accepted`, in UTF-8.
+
+    Raises:
+        Problem: 415, naming what is accepted.
+    """
+    media_type, _, parameters = (req.content_type or "").lower().partition(";")
+    media_type = media_type.strip()
+    if media_type not in accepted:
+        got = f"not {media_type[:100]!r}" if media_type else "and it is missing"
+        raise Problem("unsupported-media-type", f"Content-Type has to be {' or '.join(accepted)}, {got}.")
+    charset = re.search(r"charset\s*=\s*\"?([^\s\";]*)", parameters)
+    if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
+        raise Problem("unsupported-media-type", f"The charset has to be utf-8, not {charset[1][:50]!r}.")
+    return media_type
+
+
+def read_idempotency_key(req: falcon.Request) -> str | None:
+    """The Idempotency-Key header without its optional quotes; None where there is none.
+
+    Raises:
+        Problem: 400, it is empty, too long, or not printable ASCII.
+    """
+    header = req.get_header("Idempotency-Key")
+    if header is None:
+        return None
+    bare = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
+    if not _key.fullmatch(header) or len(bare) > NAME_CHARS_MAX:
+        raise malformed(
+            f"Idempotency-Key has to be 1 to {NAME_CHARS_MAX} printable ASCII characters without quotes or backslashes."
+        )
+    return bare
+
+
+def decode_utf8(body: bytes, what: str) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise malformed(f"{what} is not UTF-8: byte {error.start + 1} makes no sense.") from None
+
+
+def read_submission(text: str, what: str, idempotency_key: str | None) -> Submission:
+    """Read one task's JSON object. `what` begins the sentence of an error: "The body", "The line".
+
+    Raises:
+        Problem: 400, naming the member and what to do.
+    """
+    refuse_deep_nesting(text, what)
+    try:
+        names: list[str] = []
+        members = raw_members(text)
+        json.JSONDecoder(object_pairs_hook=_remember_names(names)).decode(text)
+    except ValueError as error:
+        raise malformed(f"{what} is not a JSON object with a payload: {_reason(error)}.") from None
+    unknown = [_shown(name) for name in members if name not in _MEMBERS]
+    if unknown:
+        raise malformed(f"{what} has the unknown member {', '.join(unknown[:5])}; a task has id, type and payload.")
+    if len(names) > len(members):
+        twice = next(name for name in members if names.count(name) > 1)
+        raise malformed(f"{what} has {_shown(twice)} more than once; keep one.")
+    if "payload" not in members:
+        raise malformed(f"{what} has no payload; give the task one, null if it needs none.")
+    return Submission(
+        payload_json=members["payload"],
+        task_type=_read_name(members, "type", what) or "default",
+        task_id=_read_name(members, "id", what),
+        idempotency_key=idempotency_key,
+    )
+
+
+def refuse_deep_nesting(text: str, what: str) -> None:
+    """Raises Problem: 400 where arrays and objects are nested deeper than `NESTING_MAX`."""
+    if text.count("[") + text.count("{") <= NESTING_MAX:
+        return
+    depth = 0
+    for match in _string_or_bracket.finditer(text):
+        if match[0] in "[{":
+            depth += 1
+            if depth > NESTING_MAX:
+                raise malformed(f"{what} is nested deeper than {NESTING_MAX} levels; flatten the payload.")
+        elif match[0] in "]}":
+            depth -= 1
+
+
+def split_array(text: str) -> list[str]:
+    """The texts of a JSON array's items.
+
+    Raises:
+        Problem: 400, it is not a JSON array.
+    """
+    refuse_deep_nesting(text, "The body")
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    items: list[str] = []
+    try:
+        position = _after_space(text, 0)
+        if text[position : position + 1] != "[":
+            raise ValueError("it does not begin with [")
+        position = _after_space(text, position + 1)
+        separator = text[position : position + 1]
+        while separator != "]":
+            _, end = decoder.raw_decode(text, position)
+            items.append(text[position:end])
+            position = _after_space(text, end)
+            separator = text[position : position + 1]
+            if separator == ",":
+                position = _after_space(text, position + 1)
+            elif separator != "]":
+                raise ValueError(f"neither a comma nor the end after item {len(items)}")
+        if _after_space(text, position + 1) != len(text):
+            raise ValueError("something follows the array")
+    except ValueError as error:
+        raise malformed(f"The body is not a JSON array of tasks: {_reason(error)}.") from None
+    return items
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The lines of NDJSON; empty ones are no items, as its specification allows."""
+    return [line for line in (line.strip(b" \t\r") for line in body.split(b"\n")) if line]
+
+
+def _read_name(members: dict[str, str], member: str, what: str) -> str | None:
+    if member not in members:
+        return None
+    value = json.loads(members[member])
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_CHARS_MAX or not _name.fullmatch(value):
+        raise malformed(
+            f"{what}'s {member} has to be a string of 1 to {NAME_CHARS_MAX} characters without control characters."
+        )
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise malformed(f"{what}'s {member} holds half of a surrogate pair, which is no text.")
+    return value
+
+
+def _remember_names(names: list[str]) -> Any:
+    """A hook that leaves the names of the outermost object in `names`: it is the last one that the decoder ends."""
+
+    def hook(pairs: list[tuple[str, Any]]) -> None:
+        names[:] = [name for name, _ in pairs]
+
+    return hook
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _after_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _WHITESPACE:
+        position += 1
+    return position
+
+
+def _reason(error: ValueError) -> str:
+    reason = str(error)
+    if reason.startswith("Exceeds the limit"):  # Python's own bound; its text is about Python's settings
+        return "it holds a whole number of too many digits; send it as a string"
+    return reason[:200].rstrip(".")
+
+
+def _shown(name: str) -> str:
+    return json.dumps(name[:60])

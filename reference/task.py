@@ -1,0 +1,176 @@
+"""A task and its bytes.
+
+In Redis a task is one JSON object. Its payload's text is carried as it came (I6): retries, recoveries and requeues
+splice new counts around it and never encode it again, so 1.10 stays 1.10 and a number beyond 2^53 keeps its digits.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import Undecodable
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # Python's NaN and Infinity would pass otherwise
+_WHITESPACE = " \t\n\r"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One delivery of a task, as decoded from `element`, the exact bytes that lie in Redis."""
+
+    id: str
+    type: str
+    payload: Any
+    created_at: int  # ms since the epoch, by the producer's clock: to show, not to compare
+    retry_count: int  # how often its handler raised
+    recovered_count: int  # how often its worker vanished
+    retries_forgiven: int  # what a requeue from the dead-letter list forgave; the counts themselves only grow
+    recoveries_forgiven: int
+    error: str | None  # why it was given up; only in the dead-letter list
+    element: bytes
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first delivery. It only grows, so it is also the fencing token."""
+        return 1 + self.retry_count + self.recovered_count
+
+
+def encode(*, task_id: str, task_type: str, payload_json: str, created_at: int) -> bytes:
+    """The element for a new task. `payload_json` is valid JSON text and is carried as it is."""
+    return (
+        f'{{"id":{json.dumps(task_id)},"type":{json.dumps(task_type)},"payload":{payload_json},'
+        f'"created_at":{created_at},"retry_count":0,"recovered_count":0}}'
+    ).encode()
+
+
+def decode(element: bytes) -> Task:
+    """Read a task.
+
+    Raises:
+        Undecodable: not UTF-8, not JSON, not an object, or without a string `id`.
+    """
+    try:
+        members = _decoder.decode(element.decode())
+    except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are both ValueErrors
+        raise Undecodable(f"not JSON: {error}") from None
+    if not isinstance(members, dict):
+        raise Undecodable("not a JSON object")
+    task_id, task_type = members.get("id"), members.get("type", "default")
+    if not isinstance(task_id, str) or not isinstance(task_type, str):
+        raise Undecodable("its id or type is not a string")
+    return Task(
+        id=task_id,
+        type=task_type,
+        payload=members.get("payload"),
+        created_at=_whole(members, "created_at"),
+        retry_count=_whole(members, "retry_count"),
+        recovered_count=_whole(members, "recovered_count"),
+        retries_forgiven=_whole(members, "retries_forgiven"),
+        recoveries_forgiven=_whole(members, "recoveries_forgiven"),
+        error=members["error"] if isinstance(members.get("error"), str) else None,
+        element=element,
+    )
+
+
+def _whole(members: Mapping[str, Any], name: str) -> int:
+    value = members.get(name, 0)
+    if type(value) is not int or value < 0:
+        raise Undecodable(f"its {name} is not a whole number")
+    return value
+
+
+def revise(element: bytes, **changes: Any) -> bytes:
+    """The same task with some members set (None removes one); every other member's text stays byte for byte.
+
+    Raises:
+        Undecodable: the element is not a task.
+    """
+    try:
+        members = raw_members(element.decode())
+    except (ValueError, RecursionError) as error:
+        raise Undecodable(f"not a JSON object: {error}") from None
+    for name, value in changes.items():
+        if value is None:
+            members.pop(name, None)
+        else:
+            members[name] = json.dumps(value)
+    return ("{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}").encode()
+
+
+def raw_members(text: str) -> dict[str, str]:
+    """Split a JSON object into its members, each value as the text it was written in.
+
+    Raises:
+        ValueError: not one JSON object. (`json` has no way to keep a value's text; its own scanner finds the ends.)
+    """
+    members: dict[str, str] = {}
+    position = _after_space(text, 0)
+    if text[position : position + 1] != "{":
+        raise ValueError("it does not begin with {")
+    position = _after_space(text, position + 1)
+    if text[position : position + 1] == "}":
+        _expect_end(text, position + 1)
+        return members
+    while True:
+        name, position = _decoder.raw_decode(text, position)
+        if not isinstance(name, str):
+            raise ValueError("a member's name is not a string")
+        position = _after_space(text, position)
+        if text[position : position + 1] != ":":
+            raise ValueError(f"no colon after {name!r}")
+        start = _after_space(text, position + 1)
+        _, end = _decoder.raw_decode(text, start)
+        members[name] = text[start:end]
+        position = _after_space(text, end)
+        separator = text[position : position + 1]
+        if separator == "}":
+            _expect_end(text, position + 1)
+            return members
+        if separator != ",":
+            raise ValueError(f"neither a comma nor the end after {name!r}")
+        position = _after_space(text, position + 1)
+
+
+def _after_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _WHITESPACE:
+        position += 1
+    return position
+
+
+def _expect_end(text: str, position: int) -> None:
+    if _after_space(text, position) != len(text):
+        raise ValueError("something follows the object")
+
+
+class _IdClock:
+    """Time in units of 1/4096 ms that never repeats within the process."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        with self._lock:
+            self._last = max(self._last + 1, time.time_ns() * 4096 // 1_000_000)
+            return self._last
+
+
+_id_clock = _IdClock()
+
+
+def new_task_id() -> str:
+    """A UUIDv7 (RFC 9562, section 5.7, method 3): sorts by time, in order within a process, unique across processes."""
+    ticks = _id_clock.next()
+    value = (ticks >> 12 & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64
+    value |= 0b10 << 62 | int.from_bytes(os.urandom(8)) >> 2
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,111 @@
+"""Real servers for the tests: one of each kind per pytest worker, flushed before each test that takes `client`.
+
+A test that stops, kills or reconfigures a server opens one of its own, with `open_own_server`.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from support import wait_until
+
+from chaos.servers import Server, engine_answers, open_server
+from chaos.sessions import bearing
+from chaos.warden import TOKEN_VARIABLE, warden
+
+pytest_plugins = ["queue_fixtures"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """When all other fixtures are gone, so is every process and container that the tests started."""
+    yield
+    wait_until(lambda: not _living_descendants(), message=f"tests left processes behind: {_living_descendants()}")
+    assert _containers() == [], "tests left containers behind"
+    warden().close()
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An embedded server that keeps nothing, so that no test waits for a disk."""
+    with open_server("embedded", appendfsync=None, directory=tmp_path_factory.mktemp("embedded")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def container(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Redis in a container; keeps nothing either."""
+    with open_server("container", appendfsync=None, directory=tmp_path_factory.mktemp("container")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def docker() -> None:
+    """A Docker engine. CI has to have one; a laptop need not."""
+    if engine_answers():
+        return
+    if os.environ.get("CI"):
+        pytest.fail("No Docker engine answers, and CI has to have one: sh ci/engine.sh installs and starts it.")
+    pytest.skip("no Docker engine answers")
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("container", marks=pytest.mark.container)])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each kind of server in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[redis.Redis]:
+    """A client that repeats nothing, of a server that was flushed; answers are bytes."""
+    with redis.Redis.from_url(server.url, retry=Retry(NoBackoff(), 0), socket_timeout=10) as connected:
+        connected.flushall()
+        yield connected
+
+
+@pytest.fixture
+def open_own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`open_own_server("embedded", appendfsync="always")`: a server for this test alone, closed after it."""
+    with ExitStack() as opened:
+
+        def opener(spec: str = "embedded", **options: Any) -> Server:
+            options.setdefault("directory", tmp_path / spec)
+            return opened.enter_context(open_server(spec, **options))
+
+        yield opener
+
+
+def _living_descendants() -> list[str]:
+    """Processes below this one, and those that bear its warden's token wherever they are by now."""
+    pids = {child.pid for child in psutil.Process().children(recursive=True)}
+    pids.update(bearing(f"{TOKEN_VARIABLE}={warden().token}"))
+    pids.discard(warden().pid or 0)
+    found = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline()):
+                found.append(f"{pid} {' '.join(process.cmdline())}")
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _containers() -> list[str]:
+    if not engine_answers():
+        return []
+    from testcontainers.core.docker_client import DockerClient
+
+    engine = DockerClient().client
+    try:
+        label = f"{TOKEN_VARIABLE}={warden().token}"
+        return [made.name for made in engine.containers.list(all=True, filters={"label": label})]
+    finally:
+        engine.close()

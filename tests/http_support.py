@@ -1,0 +1,92 @@
+"""The HTTP parts as their users meet them: the app in this process, or a real server process on a port of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RUN = "from reference.config import load_config; from reference.{part} import serve; serve(load_config(), '127.0.0.1', {port})"
+
+
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def served(part: str, redis_url: str, *, port: int = 0, **settings: Any) -> Iterator[Served]:
+    """`reference.producer` or `reference.monitor` in a process, known to listen."""
+    environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(REPOSITORY)}
+    environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN.format(part=part, port=port)],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line.startswith("listening on http://"):
+                errors.seek(0)
+                raise AssertionError(f"The {part} does not listen: {line!r}\n{errors.read()}")
+            yield Served(process, int(line.rsplit(":", 1)[1]))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send the bytes as they are and read the one answer to its end: status, headers, body."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += _more(connection, answer)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        while len(body) < int(headers["content-length"]):
+            body += _more(connection, body)
+    return int(status_line.split()[1]), headers, body
+
+
+def _more(connection: socket.socket, so_far: bytes) -> bytes:
+    chunk = connection.recv(65_536)
+    if not chunk:
+        raise AssertionError(f"The connection ended after {so_far!r}")
+    return chunk
+
+
+def assert_problem(answer: falcon.testing.Result, status: int, *words: str, kind: str | None = None) -> None:
+    """An RFC 9457 document with this status, whose detail has these words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert_problem_document(answer.json, status, *words, kind=kind)
+
+
+def assert_problem_document(document: dict[str, Any], status: int, *words: str, kind: str | None = None) -> None:
+    assert set(document) == {"type", "title", "status", "detail"}
+    assert document["status"] == status
+    assert document["title"]
+    assert document["type"] == ("about:blank" if kind is None else f"urn:zeroloss:problem:{kind}")
+    for word in words:
+        assert word in document["detail"]
+    assert "Traceback" not in document["detail"]

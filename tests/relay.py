@@ -1,0 +1,83 @@
+"""A TCP relay between clients and the server, that can lose one reply: the command ran, and its sender never knows."""
+
+import contextlib
+import select
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 1 << 20
+
+
+class Relay:
+    """Listens on `port` and relays to the server. `swallow(command)` loses the reply to the next such command."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.swallowed = 0
+        self._wanted: bytes | None = None
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._acceptor = threading.Thread(target=self._accept)
+
+    def swallow(self, command: str) -> None:
+        """The connection that sends this command next is cut when the server has answered it."""
+        self._wanted = command.encode()
+
+    def __enter__(self) -> Self:
+        self._acceptor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _shut(self._listener)
+        self._acceptor.join()
+        for connection in self._sockets:
+            _shut(connection)
+        for thread in self._threads:
+            thread.join()
+        for connection in [self._listener, *self._sockets]:
+            connection.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the listener was shut down: that is the end
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._sockets += [client, server]
+                thread = threading.Thread(target=self._relay, args=(client, server))
+                self._threads.append(thread)
+                thread.start()
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self._relay_until_cut(client, server)
+        _shut(client)
+        _shut(server)
+
+    def _relay_until_cut(self, client: socket.socket, server: socket.socket) -> None:
+        swallowing = False
+        while True:
+            ready, _, _ = select.select([client, server], [], [])
+            for source in ready:
+                chunk = source.recv(CHUNK_BYTES)
+                if not chunk:
+                    return
+                if source is client:
+                    if self._wanted and self._wanted in chunk:
+                        self._wanted, swallowing = None, True
+                    server.sendall(chunk)
+                elif swallowing:
+                    self.swallowed += 1
+                    return
+                else:
+                    client.sendall(chunk)
+
+
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,146 @@
+"""One story of the state machine: the real queue, the model's state, what has happened so far, and the laws over it."""
+
+from typing import Any
+
+import redis
+from model import Entry, Lease, State
+from queue_fixtures import Queue
+
+from chaos.invariants import INVARIANTS, Answer, Transition
+from reference.task import decode
+
+HOUR_MS = 3_600_000
+OLD_MS = 10 * HOUR_MS
+MAX_PENDING, MAX_RETRIES, MAX_RECOVERIES = 9, 1, 1
+
+
+class Story:
+    """`look` reads the whole of the real queue at one instant; the rest judges what it saw."""
+
+    def __init__(self, client: redis.Redis, url: str) -> None:
+        bounds = {"max_pending": MAX_PENDING, "max_retries": MAX_RETRIES, "max_recoveries": MAX_RECOVERIES}
+        hours = {"lease_ms": HOUR_MS, "tombstone_ms": 2 * HOUR_MS, "backoff_ms": HOUR_MS, "backoff_max_ms": 9 * HOUR_MS}
+        self.queue = Queue(client, url, **bounds, **hours)
+        self.state = State(**bounds)
+        self.submitted: dict[str, str] = {}  # id -> the payload's text, in the order of acceptance
+        self.executed: list[tuple[str, str]] = []  # each delivery: id, the payload's text
+        self.answers: list[Answer] = []
+        self.transitions: list[Transition] = []
+        self.swept: list[str] = []  # held by the dead when the last step began to sweep
+        self.undisturbed = True  # no task has been given back yet, so that I7 applies
+        self.in_order: list[str] = []
+        self.attempts: dict[str, int] = {}
+        self._seen: dict[str, Any] = {}
+
+    def accept(self, task_id: str, payload: str) -> None:
+        assert task_id not in self.submitted
+        self.submitted[task_id] = payload
+
+    def claimed(self, entries: list[Entry]) -> None:
+        self.executed += [(entry.id, entry.payload) for entry in entries]
+        if self.undisturbed:
+            self.in_order += [entry.id for entry in entries]
+
+    def held(self, name: str) -> list[bytes]:
+        """What this consumer's list held when the current step began."""
+        return self._seen["held"].get(name, [])
+
+    def not_due(self) -> list[bytes]:
+        return [element for element, score in self._seen["delayed"] if score > self._seen["now"]]
+
+    def in_order_of_death(self) -> list[str]:
+        """As the reaper finds them: by the end of their leases, then by name."""
+        return [name.decode() for name, end in self._seen["consumers"] if end <= self._seen["now"]]
+
+    def look(self) -> None:
+        keys = self.queue.keys
+        names = [key.decode() for key in self.queue.client.scan_iter(match=f"{keys.processing('')}*", count=1000)]
+        with self.queue.client.pipeline(transaction=True) as pipeline:
+            pipeline.time()
+            pipeline.lrange(keys.pending, 0, -1)
+            pipeline.zrange(keys.delayed, 0, -1, withscores=True)
+            pipeline.lrange(keys.dead_letter, 0, -1)
+            pipeline.zrange(keys.consumers, 0, -1, withscores=True)
+            pipeline.hgetall(keys.counters)
+            for name in names:
+                pipeline.lrange(name, 0, -1)
+            (seconds, micros), pending, delayed, dead, consumers, counters, *held = pipeline.execute()
+        self._seen = {
+            "now": seconds * 1000 + micros / 1000,
+            "pending": pending[::-1],
+            "delayed": delayed,
+            "dead": dead,
+            "consumers": consumers,
+            "counters": {name.decode(): int(value) for name, value in counters.items() if int(value)},
+            "held": {
+                name.removeprefix(keys.processing("")): elements[::-1]
+                for name, elements in zip(names, held, strict=True)
+            },
+        }
+
+    def compare(self) -> None:
+        """The real queue, read as the model would say it, is the model's state."""
+        seen, state = self._seen, self.state
+        waiting = self.not_due()
+        assert _entries(seen["pending"]) == list(state.pending)
+        assert {name: _entries(elements) for name, elements in seen["held"].items()} == {
+            name: list(entries) for name, entries in state.held.items() if entries
+        }
+        assert set(_entries(waiting)) == state.delayed
+        assert _entries([e for e, _ in seen["delayed"] if e not in waiting]) == list(state.due)
+        assert _entries(seen["dead"]) == list(state.dead)
+        assert {name.decode(): self._lease(end) for name, end in seen["consumers"]} == dict(state.leases)
+        assert seen["counters"] == dict(state.counters)
+
+    def _lease(self, end_ms: float) -> Lease:
+        ago_ms = self._seen["now"] - end_ms
+        if ago_ms < 0:
+            return Lease.LIVES
+        return Lease.OLD if ago_ms > self.queue.config.tombstone_ms else Lease.ENDED
+
+    def violations(self) -> list[str]:
+        """Every law, over what was seen in Redis and what has happened; not over the model."""
+        seen = self._seen
+        places = {
+            "pending": seen["pending"],
+            "delayed": [element for element, _ in seen["delayed"]],
+            "dead_letter": seen["dead"],
+            **{f"processing:{name}": elements for name, elements in seen["held"].items()},
+        }
+        tasks = [decode(element) for elements in places.values() for element in elements]
+        ids = {place: [decode(element).id for element in elements] for place, elements in places.items()}
+        dead = {task.id: task.error for task in map(decode, seen["dead"])}
+        finished = {t.element for t in self.transitions if t.verb == "ack" and t.succeeded}
+        completed = {decode(element).id for element in finished}
+        waiting = {task.id for task in tasks} - dead.keys()
+        retries = {task.id: task.retry_count - task.retries_forgiven for task in tasks}
+        deaths = {task.id: task.recovered_count - task.recoveries_forgiven for task in tasks}
+        claimable = {task_id: 0.0 for place in ("pending", "dead_letter") for task_id in ids[place]}
+        swept, self.swept = self.swept, []
+        arguments = [
+            ("I1", (self.submitted, completed, ids)),
+            ("I2", (self.submitted, completed, dead, waiting)),
+            ("I3", (self.transitions,)),
+            ("I4", ({task_id: claimable.get(task_id) for task_id in swept}, 0.0)),
+            ("I5", (retries, MAX_RETRIES + 1, dead)),
+            ("I5", (deaths, MAX_RECOVERIES + 1, dead)),
+            ("I6", (self.submitted, [*self.executed, *((e.id, e.payload) for e in map(Entry.of, tasks))])),
+            ("I7", (list(self.submitted), self.in_order)),
+            ("I8", (self.answers,)),
+        ]
+        found = [f"{number}: {text}" for number, given in arguments for text in INVARIANTS[number].check(*given)]
+        return found + self._fencing({task.id: task.attempt for task in tasks})
+
+    def _fencing(self, attempts: dict[str, int]) -> list[str]:
+        """An attempt only grows: it is the fencing token."""
+        found = [
+            f"I3: Task {task_id} went from attempt {self.attempts[task_id]} back to {attempt}."
+            for task_id, attempt in attempts.items()
+            if attempt < self.attempts.get(task_id, 1)
+        ]
+        self.attempts.update(attempts)
+        return found
+
+
+def _entries(elements: list[bytes]) -> list[Entry]:
+    return [Entry.of(decode(element)) for element in elements]

@@ -1,0 +1,19 @@
+"""What tests of every kind use."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+POLL_S = 0.005
+
+
+def wait_until(predicate: Callable[[], Result], timeout_s: float = 10, message: str = "") -> Result:
+    """Asks until the answer is true, and returns it; fails after `timeout_s` with the message and the last answer."""
+    give_up_s = time.monotonic() + timeout_s
+    while not (answer := predicate()):
+        if time.monotonic() > give_up_s:
+            raise AssertionError(f"{message or 'It did not happen'} (waited {timeout_s:g} s; last answer: {answer!r})")
+        time.sleep(POLL_S)
+    return answer

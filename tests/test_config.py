@@ -1,0 +1,135 @@
+"""Settings: arguments, then the environment, then defaults; what makes no sense is refused in one sentence."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.config import Config, load_config
+from reference.connection import connect
+from reference.errors import ConfigError
+
+NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, "int")]
+MAY_BE_ZERO = {"ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
+
+
+def refused(**settings: object) -> str:
+    """The sentence with which these settings are refused."""
+    with pytest.raises(ConfigError) as caught:
+        Config(**settings)  # type: ignore[arg-type]
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_the_defaults_make_sense_together() -> None:
+    config = Config()
+    assert (config.redis_url, config.namespace) == ("redis://127.0.0.1:6379/0", "tasks")
+    assert (config.threads, config.max_retries) == (5, 3)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().lease_ms = 1  # type: ignore[misc]
+
+
+def test_an_argument_wins_over_the_environment_and_the_environment_over_the_default() -> None:
+    environ = {"ZEROLOSS_THREADS": "7", "ZEROLOSS_NAMESPACE": "mail"}
+    config = load_config(environ, threads=9)
+    assert (config.threads, config.namespace, config.max_retries) == (9, "mail", 3)
+
+
+def test_an_argument_that_is_none_was_not_given() -> None:
+    assert load_config({"ZEROLOSS_THREADS": "7"}, threads=None).threads == 7
+
+
+def test_an_empty_variable_was_not_given() -> None:
+    assert load_config({"ZEROLOSS_THREADS": "", "REDIS_URL": "", "REDIS_ADDR": ""}) == Config()
+
+
+def test_the_environment_is_the_process_s_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROLOSS_THREADS", "8")
+    assert load_config().threads == 8
+
+
+def test_redis_addr_names_the_server_as_in_the_first_version() -> None:
+    assert load_config({"REDIS_ADDR": "cache:6380"}).redis_url == "redis://cache:6380/0"
+
+
+def test_redis_url_wins_over_redis_addr_and_an_argument_over_both() -> None:
+    environ = {"REDIS_ADDR": "a:1", "REDIS_URL": "redis://b:2/3"}
+    assert load_config(environ).redis_url == "redis://b:2/3"
+    assert load_config(environ, redis_url="redis://c:4/5").redis_url == "redis://c:4/5"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_can_be_set_by_its_variable(name: str) -> None:
+    value = getattr(Config(), name)
+    assert getattr(load_config({f"ZEROLOSS_{name.upper()}": str(value)}), name) == value
+
+
+@pytest.mark.parametrize("text", ["five", "1.5", "1e3", "0x10", "-", "5s"])
+def test_a_variable_that_is_not_a_number_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(ConfigError, match="ZEROLOSS_LEASE_MS has to be a whole number") as caught:
+        load_config({"ZEROLOSS_LEASE_MS": text})
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [-1, 1.5, True, "10", None])
+def test_a_number_that_is_not_a_whole_positive_one_is_refused_by_its_name(name: str, value: object) -> None:
+    assert refused(**{name: value}).startswith(f"{name} has to be a whole number of at least ")
+
+
+@pytest.mark.parametrize("name", sorted(set(NUMBERS) - MAY_BE_ZERO))
+def test_zero_is_refused_where_it_would_stop_the_queue(name: str) -> None:
+    assert refused(**{name: 0}) == f"{name} has to be a whole number of at least 1, not 0."
+
+
+@pytest.mark.parametrize("name", sorted(MAY_BE_ZERO))
+def test_zero_is_accepted_where_it_means_never_or_none(name: str) -> None:
+    assert getattr(Config(**{name: 0}), name) == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("namespace", ["", " ", "two words", "line\nbreak", "tab\t"])
+def test_a_namespace_that_is_not_one_word_is_refused(namespace: str) -> None:
+    assert refused(namespace=namespace).startswith("namespace has to be a word")
+
+
+@given(lease_ms=st.integers(1, 10_000), renew_ms=st.integers(1, 10_000))
+def test_a_heartbeat_has_to_fit_three_times_into_its_lease(lease_ms: int, renew_ms: int) -> None:
+    if renew_ms * 3 <= lease_ms:
+        assert Config(lease_ms=lease_ms, renew_ms=renew_ms).renew_ms == renew_ms
+    else:
+        sentence = refused(lease_ms=lease_ms, renew_ms=renew_ms)
+        assert f"renew_ms ({renew_ms})" in sentence
+        assert f"lease_ms ({lease_ms})" in sentence
+
+
+@given(lease_ms=st.integers(3, 10_000), tombstone_ms=st.integers(1, 30_000))
+def test_a_tombstone_has_to_outlive_two_leases(lease_ms: int, tombstone_ms: int) -> None:
+    if tombstone_ms >= 2 * lease_ms:
+        assert Config(lease_ms=lease_ms, renew_ms=1, tombstone_ms=tombstone_ms).tombstone_ms == tombstone_ms
+    else:
+        assert "tombstone_ms" in refused(lease_ms=lease_ms, renew_ms=1, tombstone_ms=tombstone_ms)
+
+
+@given(backoff_ms=st.integers(1, 10_000), backoff_max_ms=st.integers(1, 10_000))
+def test_the_longest_backoff_is_not_shorter_than_the_first(backoff_ms: int, backoff_max_ms: int) -> None:
+    if backoff_max_ms >= backoff_ms:
+        assert Config(backoff_ms=backoff_ms, backoff_max_ms=backoff_max_ms).backoff_max_ms == backoff_max_ms
+    else:
+        assert "backoff_max_ms" in refused(backoff_ms=backoff_ms, backoff_max_ms=backoff_max_ms)
+
+
+def test_a_body_that_could_not_hold_one_task_is_refused() -> None:
+    assert refused(max_task_bytes=10, max_body_bytes=9).startswith("max_body_bytes (9)")
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://localhost:port/0", ""])
+def test_a_url_that_is_not_redis_s_is_refused_by_its_name(url: str) -> None:
+    with pytest.raises(ConfigError, match="redis_url") as caught:
+        connect(Config(redis_url=url))
+    assert str(caught.value).endswith(".")

@@ -1,0 +1,325 @@
+"""I1 to I8 after every step of any story: the real queue and the model side by side, through crashes and lost replies.
+
+Time moves only when a rule says so: leases and backoffs last an hour, and are ended by hand.
+"""
+
+import itertools
+from typing import Any
+
+import redis
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from model import Entry, State
+from story import OLD_MS, Story
+
+import model
+from chaos.invariants import Answer, Transition
+from reference.consumer import Consumer
+from reference.enqueuer import Accepted, Submission
+from reference.errors import IdempotencyConflict, LeaseLost, QueueFull
+from reference.reaper import Sweep
+from reference.task import decode, new_task_id
+
+PAYLOADS = ["1.10", "[]", '{"twice":1,"twice":2}', "12345678901234567890123", '"\\ud800 \\u0000"', '{ "a" : 1E5 }']
+WISHES = st.lists(
+    st.tuples(st.sampled_from(PAYLOADS), st.sampled_from([None, None, None, "key 1", "key 2"])), min_size=1, max_size=4
+)
+SLOTS = st.integers(0, 2)  # three consumers at a time; whoever crashes is replaced under a new name
+PICKS = st.integers(0, 30)  # an index, modulo whatever there is
+VERBS = st.sampled_from(["ack", "fail", "dead_letter", "release"])
+
+
+def entry_of(element: bytes) -> Entry:
+    return Entry.of(decode(element))
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """`client` is set by `run`: a machine needs a server to itself."""
+
+    client: redis.Redis
+    url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushdb()
+        self.story = Story(self.client, self.url)
+        self.queue = self.story.queue
+        self.names = itertools.count(1)
+        self.consumers: list[Consumer] = []
+        self.hands: dict[str, list[bytes]] = {}  # what each consumer believes that it holds
+        self.delivered: list[bytes] = []  # every element that was ever in anybody's hands
+
+    @property
+    def state(self) -> State:
+        return self.story.state
+
+    @initialize()
+    def three_consumers_begin(self) -> None:
+        self.consumers = [self.somebody_new() for _ in range(3)]
+
+    def somebody_new(self) -> Consumer:
+        consumer = Consumer(self.queue.own_client, self.queue.config, f"w{next(self.names)}")
+        assert consumer.renew().lapsed
+        self.hands[consumer.name] = []
+        self.story.state = model.renew(self.state, consumer.name)
+        return consumer
+
+    def somebody(self, pick: int) -> str:
+        """Any consumer that ever was, dead or alive."""
+        names = list(self.hands)
+        return names[pick % len(names)]
+
+    def name_of(self, slot: int) -> str:
+        return self.consumers[slot].name
+
+    # -- the producer
+
+    @rule(wishes=WISHES)
+    def enqueue(self, wishes: list[model.Wish]) -> None:
+        submissions = [Submission(payload_json=text, idempotency_key=key) for text, key in wishes]
+        try:
+            outcomes: Any = self.queue.enqueuer.enqueue_many(submissions)
+            made = [outcome.task_id if isinstance(outcome, Accepted) else new_task_id() for outcome in outcomes]
+        except QueueFull:
+            outcomes, made = None, [new_task_id() for _ in wishes]
+        self.story.state, expected = model.enqueue(self.state, wishes, made)
+        if expected is None or outcomes is None:
+            assert outcomes is expected, "full for one and not for the other"
+            return
+        for (text, key), outcome, task_id in zip(wishes, outcomes, expected, strict=True):
+            accepted = isinstance(outcome, Accepted)
+            assert accepted or isinstance(outcome, IdempotencyConflict)
+            assert (outcome.task_id if accepted else None) == task_id
+            if accepted and not outcome.replayed:
+                self.story.accept(task_id, text)
+            if key:
+                self.story.answers.append(Answer(key, text, task_id))
+
+    # -- the consumers
+
+    @rule(slot=SLOTS)
+    def renew(self, slot: int) -> None:
+        name = self.name_of(slot)
+        renewal = self.consumers[slot].renew()
+        assert (renewal.lapsed, renewal.holding) == (not self.state.lives(name), len(self.state.holding(name)))
+        self.story.state = model.renew(self.state, name)
+
+    @rule(slot=SLOTS, done=st.integers(0, 3), limit=st.integers(0, 4))
+    def settle(self, slot: int, done: int, limit: int) -> None:
+        """Ack some and claim some, in one round trip; the worker then has in hand what it was told."""
+        name = self.name_of(slot)
+        elements, self.hands[name] = self.hands[name][:done], self.hands[name][done:]
+        claimed = self._settle(slot, elements, limit)
+        self.hands[name] += claimed
+        self.delivered += claimed
+
+    @rule(slot=SLOTS, done=st.integers(0, 2), limit=st.integers(0, 3))
+    def settle_with_a_lost_reply(self, slot: int, done: int, limit: int) -> None:
+        """It happened, and the worker does not know: what it acked is still in its hands, what it claimed is not."""
+        self._settle(slot, self.hands[self.name_of(slot)][:done], limit)
+
+    def _settle(self, slot: int, elements: list[bytes], limit: int) -> list[bytes]:
+        name, before = self.name_of(slot), self.story.held(self.name_of(slot))
+        settlement = self.consumers[slot].settle(elements, limit)
+        entries = [entry_of(element) for element in elements]
+        lives = self.state.lives(name)
+        self.story.state, (lost, claimed) = model.settle(self.state, name, entries, limit)
+        assert settlement.lease_lives == lives
+        assert [entry_of(element) for element in settlement.lost] == lost
+        assert [entry_of(element) for element in settlement.claimed] == claimed
+        self.story.transitions += [Transition("ack", name, e, before, e not in settlement.lost) for e in elements]
+        self.story.claimed(claimed)
+        return settlement.claimed
+
+    @rule(slot=SLOTS)
+    def read_its_own_list(self, slot: int) -> None:
+        """What a worker does after a lost reply: whatever lies there is its work, and nothing else is."""
+        held = self.consumers[slot].held()
+        assert [entry_of(element) for element in held] == list(self.state.holding(self.name_of(slot)))
+        self.hands[self.name_of(slot)] = held
+        self.delivered += held
+
+    @precondition(lambda self: any(self.hands.values()))
+    @rule(slot=SLOTS, verb=VERBS, pick=PICKS)
+    def end_one(self, slot: int, verb: str, pick: int) -> None:
+        hands = self.hands[self.name_of(slot)]
+        if hands:
+            self._act(self.consumers[slot], verb, hands.pop(pick % len(hands)))
+
+    @rule(slot=SLOTS, pick=PICKS)
+    def fail(self, slot: int, pick: int) -> None:
+        self.end_one(slot, "fail", pick)
+
+    @precondition(lambda self: self.delivered)
+    @rule(pick=PICKS, verb=VERBS, which=PICKS)
+    def a_paused_consumer_comes_back(self, pick: int, verb: str, which: int) -> None:
+        """Anybody, also a dead one, tries to end anything that was ever delivered to anybody."""
+        zombie = Consumer(self.queue.own_client, self.queue.config, self.somebody(pick))
+        self._act(zombie, verb, self.delivered[-1 - which % len(self.delivered)])
+
+    def _act(self, consumer: Consumer, verb: str, element: bytes) -> None:
+        task, entry, name = decode(element), entry_of(element), consumer.name
+        before = self.story.held(name)
+        succeeded = True
+        try:
+            if verb == "ack":
+                consumer.ack(task)
+            elif verb == "fail":
+                consumer.fail(task, "ValueError: no")
+            elif verb == "dead_letter":
+                consumer.dead_letter(task, "Nobody knows it.")
+            else:
+                succeeded = consumer.release([element]) == 1
+        except LeaseLost as lost:
+            assert (lost.consumer, lost.task_id) == (name, task.id)
+            succeeded = False
+        if verb == "ack":
+            self.story.state, (lost_entries, _) = model.settle(self.state, name, [entry], 0)
+            expected = not lost_entries
+        elif verb == "fail":
+            self.story.state, expected = model.fail(self.state, name, entry, "ValueError: no")
+        elif verb == "dead_letter":
+            self.story.state, expected = model.dead_letter(self.state, name, entry, "Nobody knows it.")
+        else:
+            self.story.state, released = model.release(self.state, name, [entry])
+            expected = released == 1
+        assert succeeded == expected
+        self.story.transitions.append(Transition(verb, name, element, before, succeeded))
+        self.story.undisturbed &= verb == "ack"
+
+    @rule(slot=SLOTS, kept=st.integers(0, 2))
+    def release_what_was_not_begun(self, slot: int, kept: int) -> None:
+        name = self.name_of(slot)
+        self.hands[name], elements = self.hands[name][:kept], self.hands[name][kept:]
+        self.story.state, released = model.release(self.state, name, [entry_of(element) for element in elements])
+        assert self.consumers[slot].release(elements) == released
+        self.story.undisturbed &= released == 0
+
+    @rule(slot=SLOTS)
+    def crash(self, slot: int) -> None:
+        """It is never heard of again; its lease runs on, its list stays, and somebody else takes its place."""
+        self.consumers[slot] = self.somebody_new()
+
+    @rule(slot=SLOTS)
+    def leave(self, slot: int) -> None:
+        self.story.state, left = model.leave(self.state, self.name_of(slot))
+        assert self.consumers[slot].leave() == left
+        self.consumers[slot] = self.somebody_new()
+
+    # -- time, and the reaper
+
+    @rule(pick=PICKS)
+    def a_lease_ends(self, pick: int) -> None:
+        name = self.somebody(pick)
+        assert self.queue.reaper.expire(name) == self.state.lives(name)
+        self.story.state = model.expire(self.state, name)
+
+    @rule(pick=PICKS)
+    def a_tombstone_grows_old(self, pick: int) -> None:
+        name = self.somebody(pick)
+        if name in self.state.leases:
+            self.client.zincrby(self.queue.keys.consumers, -OLD_MS, name)
+            self.story.state = model.grow_old(self.state, name)
+
+    @rule(pick=PICKS)
+    def the_server_forgets_an_entry(self, pick: int) -> None:
+        self.client.zrem(self.queue.keys.consumers, self.somebody(pick))
+        self.story.state = model.lose_entry(self.state, self.somebody(pick))
+
+    @rule(pick=PICKS)
+    def redis_hands_a_task_to_a_paused_wait(self, pick: int) -> None:
+        name = self.somebody(pick)
+        processing = self.queue.keys.processing(name)
+        self.client.lmove(self.queue.keys.pending, processing, "RIGHT", "LEFT")  # as its BLMOVE would
+        self.story.state = model.hand_over_late(self.state, name)
+        self.story.undisturbed = False
+
+    @rule(pick=PICKS)
+    def recover(self, pick: int) -> None:
+        self.story.state, recovered = model.recover(self.state, self.somebody(pick))
+        assert self.queue.reaper.recover(self.somebody(pick)) == recovered
+        self.story.undisturbed &= recovered == 0
+
+    @precondition(lambda self: self.state.delayed)
+    @rule(pick=PICKS)
+    def a_backoff_ends(self, pick: int) -> None:
+        elements = self.story.not_due()
+        element = elements[pick % len(elements)]
+        self.client.zadd(self.queue.keys.delayed, {element: len(self.state.due) + 1})
+        self.story.state = model.backoff_ends(self.state, entry_of(element))
+
+    @rule()
+    def promote(self) -> None:
+        self.story.state, promoted = model.promote(self.state)
+        assert self.queue.reaper.promote() == promoted
+
+    @rule()
+    def adopt(self) -> None:
+        self.story.state, adopted = model.adopt(self.state)
+        assert self.queue.reaper.adopt() == adopted
+
+    @rule()
+    def sweep(self) -> None:
+        """Recovery over all of them, in the order in which their leases ended, then the due retries (I4)."""
+        recovered = 0
+        dead = self.story.in_order_of_death()
+        self.story.swept = [e.id for name in dead for e in self.state.holding(name)]
+        for name in dead:
+            self.story.state, moved = model.recover(self.state, name)
+            recovered += moved
+        self.story.state, promoted = model.promote(self.state)
+        assert self.queue.reaper.sweep() == Sweep(recovered, promoted)
+        self.story.undisturbed &= recovered == 0
+
+    # -- the operator
+
+    @precondition(lambda self: self.state.dead)
+    @rule(pick=PICKS)
+    def requeue(self, pick: int) -> None:
+        entry = self.state.dead[pick % len(self.state.dead)]
+        self.story.state = model.requeue(self.state, [entry])
+        assert self.queue.dead_letters.requeue(entry.id) == 1
+
+    @precondition(lambda self: len(self.state.dead) > 1)
+    @rule()
+    def requeue_all(self) -> None:
+        entries = self.state.dead[::-1]
+        self.story.state = model.requeue(self.state, entries)
+        assert self.queue.dead_letters.requeue_all() == len(entries)
+
+    @rule()
+    def the_server_forgets_the_scripts(self) -> None:
+        self.client.script_flush()
+
+    # -- what holds after every step
+
+    @invariant()
+    def the_queue_is_as_the_model_says(self) -> None:
+        self.story.look()
+        self.story.compare()
+
+    @invariant()
+    def every_law_holds(self) -> None:
+        assert self.story.violations() == []
+
+    def teardown(self) -> None:
+        self.queue.own_client.close()
+
+
+def run(client: redis.Redis, url: str, examples: int, steps: int) -> None:
+    machine = type("QueueMachine", (QueueMachine,), {"client": client, "url": url})
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=steps))
+
+
+def test_every_story_leaves_the_real_queue_as_the_model_says_and_no_law_broken(
+    server: Any, client: redis.Redis
+) -> None:
+    run(client, server.url, settings().max_examples * 3, 40)

@@ -1,0 +1,97 @@
+"""Handlers: registered by task type, found by import path, and every mistake is named in one sentence."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reference.errors import ConfigError
+from reference.handlers import handler, load_handlers, registry
+from reference.task import Task
+
+
+@pytest.fixture(autouse=True)
+def _a_registry_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    before = dict(registry)
+    modules = set(sys.modules)
+    registry.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    registry.clear()
+    registry.update(before)
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write_app(name: str, text: str) -> None:
+    path = Path(f"{name.replace('.', '/')}.py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text))
+
+
+def test_a_handler_is_registered_under_its_type_and_stays_a_plain_function() -> None:
+    @handler("email")
+    def send(task: Task) -> str:
+        return f"sent {task.id}"
+
+    assert registry == {"email": send}
+    assert send.__name__ == "send"
+
+
+def test_one_function_may_handle_several_types() -> None:
+    @handler("a")
+    @handler("b")
+    def both(task: Task) -> None: ...
+
+    assert registry == {"a": both, "b": both}
+
+
+def test_a_type_with_two_handlers_is_refused_and_the_first_stays() -> None:
+    @handler("email")
+    def first(task: Task) -> None: ...
+
+    with pytest.raises(ConfigError, match="Task type 'email' has two handlers"):
+
+        @handler("email")
+        def second(task: Task) -> None: ...
+
+    assert registry == {"email": first}
+
+
+def test_an_app_is_found_in_the_current_folder() -> None:
+    write_app("my_app", "from reference import handler\n@handler('email')\ndef send(task): ...\n")
+    assert list(load_handlers("my_app")) == ["email"]
+
+
+def test_an_app_is_found_by_a_dotted_path() -> None:
+    write_app("shop.tasks", "from reference import handler\n@handler('bill')\ndef bill(task): ...\n")
+    assert list(load_handlers("shop.tasks")) == ["bill"]
+
+
+@pytest.mark.parametrize(("app", "missing"), [("no_such_app", "no_such_app"), ("shop.nothing", "shop.nothing")])
+def test_an_app_that_is_not_there_is_refused_by_its_name(app: str, missing: str) -> None:
+    write_app("shop.tasks", "")
+    with pytest.raises(ConfigError, match=f"--app {app}: there is no module '{missing}'") as caught:
+        load_handlers(app)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("app", ["", ".tasks", "..", "my app.", "tasks.py/"])
+def test_what_is_no_import_path_is_refused_in_one_sentence(app: str) -> None:
+    with pytest.raises(ConfigError, match="--app"):
+        load_handlers(app)
+
+
+def test_an_app_that_registers_nothing_is_refused() -> None:
+    write_app("idle_app", "x = 1\n")
+    with pytest.raises(ConfigError, match="it registers no handler"):
+        load_handlers("idle_app")
+
+
+def test_an_app_s_own_mistake_is_shown_as_it_is() -> None:
+    write_app("broken_app", "import a_library_that_is_not_installed\n")
+    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_installed"):
+        load_handlers("broken_app")

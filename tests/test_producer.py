@@ -1,0 +1,303 @@
+"""The producer: a 202 is a promise, and a batch's answer says what became of each task."""
+
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from typing import Any
+
+import falcon.testing
+import pytest
+from http_support import assert_problem, assert_problem_document, exchange, served
+from queue_fixtures import Queue, ids, payloads
+
+from reference.producer import create_app, from_environment
+from reference.task import decode
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+
+@pytest.fixture
+def http(queue: Queue) -> falcon.testing.TestClient:
+    return falcon.testing.TestClient(create_app(queue.own_client, queue.config))
+
+
+def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.simulate_post(path, body=body, headers={"Content-Type": "application/json", **named})
+
+
+# One task.
+
+
+def test_an_accepted_task_is_answered_202_with_exactly_its_status_and_id(http: Any, queue: Queue) -> None:
+    answer = post(http, "/task", '{"id": "t1", "type": "mail", "payload": {"to": "a@example.org"}}')
+    assert answer.status_code == 202
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json == {"status": "queued", "task_id": "t1"}
+    assert ids(queue.pending()) == ["t1"]
+
+
+def test_the_task_in_the_queue_is_the_task_that_was_sent(http: Any, queue: Queue) -> None:
+    post(http, "/task", '{"id": "t1", "type": "mail", "payload": {"to": "a@example.org"}}')
+    task = decode(queue.pending()[0])
+    assert (task.id, task.type, task.payload, task.attempt) == ("t1", "mail", {"to": "a@example.org"}, 1)
+
+
+def test_a_task_without_a_type_has_the_default_type(http: Any, queue: Queue) -> None:
+    post(http, "/task", '{"payload": 1}')
+    assert decode(queue.pending()[0]).type == "default"
+
+
+def test_a_task_without_an_id_is_given_a_unique_one_that_sorts_by_time(http: Any) -> None:
+    made = [post(http, "/task", '{"payload": 1}').json["task_id"] for _ in range(20)]
+    assert sorted(set(made)) == made
+    for task_id in made:
+        assert_matches(UUID7, task_id)
+
+
+@pytest.mark.parametrize("payload", ["null", "false", "0", '""', "[]", "{}", "1.10", "12345678901234567890", '"\\u00e9"'])
+def test_any_json_value_is_a_payload_and_is_carried_byte_for_byte(http: Any, queue: Queue, payload: str) -> None:
+    assert post(http, "/task", f'{{"payload": {payload} }}').status_code == 202
+    assert f'"payload":{payload},'.encode() in queue.pending()[0]
+
+
+def test_the_content_type_may_have_parameters(http: Any) -> None:
+    assert post(http, "/task", '{"payload": 1}', Content_Type="Application/JSON; charset=UTF-8").status_code == 202
+
+
+# The idempotency key.
+
+
+def test_a_repeated_request_with_its_idempotency_key_has_the_same_answer_and_queues_nothing(
+    http: Any, queue: Queue
+) -> None:
+    first = post(http, "/task", '{"payload": 1}', Idempotency_Key="k1")
+    again = post(http, "/task", '{"payload": 1}', Idempotency_Key="k1")
+    assert (again.status_code, again.json) == (202, first.json)
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert len(queue.pending()) == 1
+
+
+def test_an_idempotency_key_means_the_same_with_and_without_the_quotes_of_the_ietf_draft(
+    http: Any, queue: Queue
+) -> None:
+    post(http, "/task", '{"payload": 1}', Idempotency_Key="k1")
+    post(http, "/task", '{"payload": 1}', Idempotency_Key='"k1"')
+    assert len(queue.pending()) == 1
+
+
+def test_a_used_idempotency_key_with_another_payload_is_refused_with_422(http: Any, queue: Queue) -> None:
+    post(http, "/task", '{"payload": 1}', Idempotency_Key="k1")
+    answer = post(http, "/task", '{"payload": 2}', Idempotency_Key="k1")
+    assert_problem(answer, 422, "'k1'", "new key", kind="idempotency-conflict")
+    assert payloads(queue.pending()) == [1]
+
+
+def test_a_repeated_batch_with_its_idempotency_key_has_the_same_answers_and_queues_nothing(
+    http: Any, queue: Queue
+) -> None:
+    batch = '[{"payload": 1}, {"payload": 1}]'
+    first = post(http, "/tasks", batch, Idempotency_Key="b1")
+    again = post(http, "/tasks", batch, Idempotency_Key="b1")
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json == first.json
+    assert len(queue.pending()) == 2
+
+
+def test_in_a_batch_a_conflict_of_the_idempotency_key_refuses_only_the_item_that_changed(
+    http: Any, queue: Queue
+) -> None:
+    post(http, "/tasks", '[{"payload": 1}, {"payload": 2}]', Idempotency_Key="b1")
+    answer = post(http, "/tasks", '[{"payload": 1}, {"payload": 3}, {"payload": 4}]', Idempotency_Key="b1")
+    assert answer.status_code == 207
+    assert [result["status"] for result in answer.json["results"]] == ["queued", "refused", "queued"]
+    assert_problem_document(answer.json["results"][1]["problem"], 422, "'b1:1'", kind="idempotency-conflict")
+    assert payloads(queue.pending()) == [1, 2, 4]
+
+
+# Many tasks.
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "application/jsonl", "application/json"])
+def test_a_batch_of_a_thousand_tasks_is_answered_one_by_one_in_order(http: Any, queue: Queue, media_type: str) -> None:
+    tasks = [json.dumps({"id": f"t{number}", "payload": number}) for number in range(1_000)]
+    body = f"[{','.join(tasks)}]" if media_type == "application/json" else "\n".join(tasks) + "\n"
+    answer = post(http, "/tasks", body, Content_Type=media_type)
+    assert answer.status_code == 202
+    results = [{"status": "queued", "task_id": f"t{number}"} for number in range(1_000)]
+    assert answer.json == {"queued": 1_000, "refused": 0, "results": results}
+    assert payloads(queue.pending()) == list(range(1_000))
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "application/json"])
+def test_a_batch_carries_its_payloads_byte_for_byte(http: Any, queue: Queue, media_type: str) -> None:
+    items = ['{"payload": 1.10}', '{ "payload":[ 1e2 ] , "id":"t2"}']
+    body = f" [ {' , '.join(items)} ] " if media_type == "application/json" else "\r\n".join(items)
+    assert post(http, "/tasks", body, Content_Type=media_type).status_code == 202
+    first, second = queue.pending()
+    assert b'"payload":1.10,' in first
+    assert b'"payload":[ 1e2 ],' in second
+
+
+def test_a_line_that_is_no_task_refuses_that_item_only(http: Any, queue: Queue) -> None:
+    lines = [b'{"id": "a", "payload": 1}', b"{nonsense", b"\xff", b'{"payloda": 1}', b'{"id": "b", "payload": 2}']
+    answer = http.simulate_post("/tasks", body=b"\n".join(lines), headers=NDJSON)
+    assert answer.status_code == 207
+    assert (answer.json["queued"], answer.json["refused"]) == (2, 3)
+    first, broken, not_utf8, misspelt, last = answer.json["results"]
+    assert [first, last] == [{"status": "queued", "task_id": name} for name in "ab"]
+    for refused, word in ((broken, "Item 1 is not"), (not_utf8, "UTF-8"), (misspelt, '"payloda"')):
+        assert refused["status"] == "refused"
+        assert_problem_document(refused["problem"], 400, word, kind="malformed")
+    assert ids(queue.pending()) == ["a", "b"]
+
+
+def test_an_item_that_is_too_large_is_refused_alone(queue: Queue) -> None:
+    small = queue.configured(max_task_bytes=200)
+    http = falcon.testing.TestClient(create_app(small.own_client, small.config))
+    answer = post(http, "/tasks", json.dumps([{"payload": "x" * 300}, {"payload": 1}]))
+    assert [result["status"] for result in answer.json["results"]] == ["refused", "queued"]
+    assert_problem_document(answer.json["results"][0]["problem"], 413, "200", kind="too-large")
+    assert payloads(queue.pending()) == [1]
+
+
+def test_empty_lines_of_ndjson_are_no_items(http: Any) -> None:
+    answer = post(http, "/tasks", '\n{"payload": 1}\r\n\n{"payload": 2}\n\n', Content_Type="application/x-ndjson")
+    assert (answer.status_code, answer.json["queued"], len(answer.json["results"])) == (202, 2, 2)
+
+
+# Health.
+
+
+def test_healthz_speaks_for_the_process_alone(dead_port: int, queue: Queue) -> None:
+    assert unreachable(queue, dead_port).simulate_get("/healthz").json == {"status": "ok"}
+
+
+def test_readyz_is_200_where_redis_answers_and_does_not_evict(http: Any) -> None:
+    answer = http.simulate_get("/readyz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ready", "maxmemory_policy": "noeviction"})
+
+
+def test_readyz_is_503_where_redis_cannot_be_reached(dead_port: int, queue: Queue) -> None:
+    answer = unreachable(queue, dead_port).simulate_get("/readyz")
+    assert_problem(answer, 503, "Redis does not answer", kind="redis-unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_readyz_is_503_where_redis_may_evict_the_queue(http: Any, queue: Queue) -> None:
+    queue.client.config_set("maxmemory-policy", "allkeys-lru")
+    queue.client.config_set("maxmemory", "1gb")
+    try:
+        answer = http.simulate_get("/readyz")
+    finally:
+        queue.client.config_set("maxmemory", "0")
+        queue.client.config_set("maxmemory-policy", "noeviction")
+    assert_problem(answer, 503, "allkeys-lru", "noeviction", kind="redis-evicts")
+
+
+def test_readyz_is_200_with_an_evicting_policy_but_no_limit_to_evict_for(http: Any, queue: Queue) -> None:
+    queue.client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert http.simulate_get("/readyz").status_code == 200
+    finally:
+        queue.client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_readyz_is_200_where_the_user_may_not_ask_for_the_policy(queue: Queue) -> None:
+    queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+ping"], keys=["*"])
+    host = queue.config.redis_url.removeprefix("redis://")
+    narrow = queue.configured(redis_url=f"redis://narrow:any@{host}")
+    try:
+        http = falcon.testing.TestClient(create_app(narrow.own_client, narrow.config))
+        assert http.simulate_get("/readyz").json == {"status": "ready", "maxmemory_policy": "unknown"}
+    finally:
+        queue.client.acl_deluser("narrow")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
+def test_head_answers_what_get_answers_without_a_body(http: Any, path: str) -> None:
+    answer = http.simulate_head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_the_app_for_other_wsgi_servers_is_configured_by_the_environment(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", queue.config.redis_url)
+    answer = post(falcon.testing.TestClient(from_environment()), "/task", '{"payload": 1}')
+    assert (answer.status_code, len(queue.pending())) == (202, 1)
+
+
+# The process.
+
+
+def test_the_producer_process_promises_tasks_and_ends_with_status_0_on_sigterm(queue: Queue) -> None:
+    with served("producer", queue.config.redis_url) as producer:
+        body = b'{"payload": 1}'
+        status, _, answer = exchange(producer.port, request_of("/task", body))
+        assert (status, json.loads(answer)["status"]) == (202, "queued")
+        producer.process.send_signal(signal.SIGTERM)
+        assert producer.process.wait(timeout=10) == 0
+    assert len(queue.pending()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopping_producer_finishes_its_running_requests(queue: Queue, number: signal.Signals) -> None:
+    """Redis is held back, so that the request is known to run when the signal comes."""
+    with served("producer", queue.config.redis_url) as producer, ThreadPoolExecutor(1) as pool:
+        connected = HTTPConnection("127.0.0.1", producer.port)
+        connected.request("GET", "/healthz")
+        connected.getresponse().read()  # an idle connection that must not hold the stop up
+        queue.client.client_pause(10_000, all=False)
+        try:
+            running = pool.submit(exchange, producer.port, request_of("/task", b'{"payload": 1}'))
+            wait_for_blocked_client(queue)
+            producer.process.send_signal(number)
+            producer.process.send_signal(number)  # an impatient second one changes nothing
+            assert connected.sock.recv(1) == b""  # the stop has begun
+        finally:
+            queue.client.client_unpause()
+        assert running.result(timeout=10)[0] == 202
+        assert producer.process.wait(timeout=10) == 0
+        connected.close()
+    assert len(queue.pending()) == 1
+
+
+def test_many_connections_at_once_lose_and_invent_nothing(queue: Queue) -> None:
+    with served("producer", queue.config.redis_url) as producer:
+        barrier = threading.Barrier(16)
+
+        def send(sender: int) -> list[str]:
+            connection = HTTPConnection("127.0.0.1", producer.port)
+            barrier.wait()
+            promised = []
+            for number in range(10):
+                body = json.dumps({"id": f"{sender}-{number}", "payload": number})
+                connection.request("POST", "/task", body, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                assert answer.status == 202
+                promised.append(json.loads(answer.read())["task_id"])
+            connection.close()
+            return promised
+
+        with ThreadPoolExecutor(16) as pool:
+            promised = [task_id for ids_of_one in pool.map(send, range(16)) for task_id in ids_of_one]
+    assert sorted(ids(queue.pending())) == sorted(promised)
+
+
+def request_of(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def unreachable(queue: Queue, dead_port: int) -> falcon.testing.TestClient:
+    nowhere = queue.configured(redis_url=f"redis://127.0.0.1:{dead_port}/0")
+    return falcon.testing.TestClient(create_app(nowhere.own_client, nowhere.config))
+
+
+def wait_for_blocked_client(queue: Queue) -> None:
+    wait_until(lambda: queue.client.info("clients")["blocked_clients"] > 0)

@@ -1,0 +1,193 @@
+"""A task's bytes: what is read, what is refused, and what every change leaves untouched (I6)."""
+
+import json
+import subprocess
+import sys
+import threading
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.errors import Undecodable
+from reference.task import decode, encode, new_task_id, raw_members, revise
+
+# Texts that a JSON library would write differently, lose or refuse; all are valid JSON.
+AWKWARD_PAYLOADS = [
+    "1.10",
+    "1E5",
+    "-0.0",
+    "12345678901234567890123",
+    "1e400",
+    '{"twice":1,"twice":2}',
+    '"\\u0000"',
+    '"\\ud800"',
+    '"\\/ \\u00e9 é 🧨"',
+    "[]",
+    "{}",
+    "null",
+    ' { "spaced" : [ 1 , 2 ] } '.strip(),
+    '"' + "x" * 1_000_000 + '"',
+]
+AWKWARD_IDS = [text if len(text) < 40 else "1 MB" for text in AWKWARD_PAYLOADS]
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=12,
+)
+
+
+def element(payload_json: str = "null", **members: object) -> bytes:
+    made = encode(task_id="t1", task_type="default", payload_json=payload_json, created_at=7)
+    return revise(made, **members) if members else made
+
+
+def test_a_new_task_is_one_json_object_with_its_members_in_a_fixed_order() -> None:
+    made = encode(task_id="t1", task_type="email", payload_json='{"to":"me"}', created_at=7)
+    assert made == (
+        b'{"id":"t1","type":"email","payload":{"to":"me"},"created_at":7,"retry_count":0,"recovered_count":0}'
+    )
+
+
+def test_a_task_is_read_back_as_it_was_written() -> None:
+    task = decode(encode(task_id="t1", task_type="email", payload_json='{"to":"me"}', created_at=7))
+    assert (task.id, task.type, task.payload, task.created_at) == ("t1", "email", {"to": "me"}, 7)
+    assert (task.retry_count, task.recovered_count, task.attempt, task.error) == (0, 0, 1, None)
+
+
+@given(st.text(), st.text(), JSON_VALUES, st.integers(min_value=0))
+def test_any_id_type_and_payload_survive_the_way_through_the_bytes(
+    task_id: str, task_type: str, payload: object, created_at: int
+) -> None:
+    payload_json = json.dumps(payload)
+    task = decode(encode(task_id=task_id, task_type=task_type, payload_json=payload_json, created_at=created_at))
+    assert (task.id, task.type, task.created_at) == (task_id, task_type, created_at)
+    assert json.dumps(task.payload) == payload_json
+
+
+def test_the_attempt_counts_failures_and_recoveries_and_forgets_none() -> None:
+    task = decode(element(retry_count=2, recovered_count=3, retries_forgiven=2, recoveries_forgiven=3))
+    assert task.attempt == 6
+
+
+def test_members_that_are_missing_have_their_defaults() -> None:
+    task = decode(b'{"id":"t1"}')
+    assert (task.type, task.payload, task.created_at, task.attempt) == ("default", None, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "not_a_task",
+    [
+        b"",
+        b"plain text",
+        b"\xff\xfe",
+        b'{"id":"t1"',
+        b'{"id":"t1"} and more',
+        b'{"id":"t1",}',
+        b'["id"]',
+        b"null",
+        b'{"payload":1}',
+        b'{"id":17}',
+        b'{"id":"t1","type":null}',
+        b'{"id":"t1","retry_count":"1"}',
+        b'{"id":"t1","retry_count":1.0}',
+        b'{"id":"t1","retry_count":true}',
+        b'{"id":"t1","recovered_count":-1}',
+        b'{"id":"t1","payload":NaN}',
+        b'{"id":"t1","payload":Infinity}',
+        b'{"id":"t1","payload":"\n"}',
+        b'{"id":"t1","payload":' + b"9" * 5_000 + b"}",
+        b'{"id":"t1","payload":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+    ids=lambda value: repr(value[:34]),
+)
+def test_what_is_not_a_task_is_refused_as_undecodable(not_a_task: bytes) -> None:
+    with pytest.raises(Undecodable):
+        decode(not_a_task)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_either_a_task_or_undecodable(anything: bytes) -> None:
+    try:
+        assert decode(anything).element == anything
+    except Undecodable:
+        pass
+
+
+@pytest.mark.parametrize("payload_json", AWKWARD_PAYLOADS, ids=AWKWARD_IDS)
+def test_a_payload_keeps_its_bytes_when_counts_are_changed(payload_json: str) -> None:
+    changed = revise(element(payload_json), retry_count=1)
+    changed = revise(changed, recovered_count=1, error="it broke")
+    changed = revise(changed, error=None, retries_forgiven=1, recoveries_forgiven=1)
+    assert b'"payload":' + payload_json.encode() + b',"created_at":7,' in changed
+    task = decode(changed)
+    assert (task.retry_count, task.recovered_count, task.attempt, task.error) == (1, 1, 3, None)
+
+
+def test_members_the_code_does_not_know_keep_their_bytes() -> None:
+    foreign = b'{"id":"t1", "trace" : {"a": 1.10} ,"payload":1, "priority":1E1}'
+    assert raw_members(revise(foreign, retry_count=1).decode()) == {
+        "id": '"t1"',
+        "trace": '{"a": 1.10}',
+        "payload": "1",
+        "priority": "1E1",
+        "retry_count": "1",
+    }
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES, max_size=6), st.sampled_from([None, 1, 4]))
+def test_an_object_is_split_into_its_members_at_any_spacing(members: dict[str, object], indent: int | None) -> None:
+    text = json.dumps(members, indent=indent)
+    split = raw_members(f" \t{text}\r\n")
+    assert {name: json.loads(value) for name, value in split.items()} == members
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "1", "{", '{"a"', '{"a":', '{"a":1', '{"a":1,', '{"a":1,}', '{"a" 1}', '{"a":1 "b":2}', "{1:2}", "{}{}"],
+)
+def test_what_is_not_one_json_object_is_not_split(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        raw_members(text)
+
+
+@pytest.mark.parametrize("not_a_task", [b"\xff", b"[]", b'{"id"', b""])
+def test_what_is_not_a_task_cannot_be_revised(not_a_task: bytes) -> None:
+    with pytest.raises(Undecodable):
+        revise(not_a_task, retry_count=1)
+
+
+def test_generated_ids_sort_in_the_order_they_were_made() -> None:
+    made = [new_task_id() for _ in range(10_000)]
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+
+
+def test_generated_ids_are_unique_across_threads() -> None:
+    made: list[str] = []
+    threads = [threading.Thread(target=lambda: made.extend(new_task_id() for _ in range(2_000))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 8_000
+
+
+def test_generated_ids_are_unique_across_processes_and_sort_by_time() -> None:
+    program = "from reference.task import new_task_id\nfor _ in range(500): print(new_task_id())"
+    before = new_task_id()
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    made = [line for process in processes for line in process.communicate(timeout=30)[0].split()]
+    after = new_task_id()
+    assert len(set(made)) == 1_500
+    assert before < min(made)
+    assert max(made) < after
+
+
+def test_a_generated_id_is_a_uuid_of_version_7() -> None:
+    parsed = uuid.UUID(new_task_id())
+    assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
