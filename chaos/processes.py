@@ -20,12 +20,12 @@ LOG_TAIL_BYTES = 4_000
 
 
 class CannotStart(Exception):
-    """A command could not be started: it is not there, or may not be run."""
+    """A command could not be started. `what`: the program or the directory that is not there or may not be used."""
 
-    def __init__(self, role: str, command: str, reason: str) -> None:
-        super().__init__(f"The {role} cannot be started: {command!r}: {reason}.")
+    def __init__(self, role: str, what: str, reason: str) -> None:
+        super().__init__(f"The {role} cannot be started: {what!r}: {reason}.")
         self.role = role
-        self.command = command
+        self.what = what
         self.reason = reason
 
 
@@ -63,7 +63,8 @@ def spawn(
                 start_new_session=True,
             )
         except OSError as error:
-            raise CannotStart(role, command[0], (error.strerror or str(error)).lower()) from None
+            what = str(error.filename or command[0])
+            raise CannotStart(role, what, (error.strerror or str(error)).lower()) from None
     keeper.watch_session(process.pid)
     return Managed(process, role=role, log_path=log_path, recorder=recorder)
 

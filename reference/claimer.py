@@ -11,49 +11,30 @@ recovered by others. Handler threads take deliveries from `ready` and put them, 
 While nothing is pending, a second thread waits in BLMOVE on its own connection, so that acks need not wait for it.
 """
 
+import contextlib
 import logging
 import queue
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import redis
 
 from .config import Config
 from .consumer import Consumer
+from .delivery import Delivery
 from .errors import LeaseLost, Undecodable
 from .handlers import Handler
 from .pace import Pace
 from .task import Task, decode
+from .waiter import Arrival, Waiter
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_MAX_S = 5.0
-
-
-class Delivery:
-    """One task in this process's hands. A handler thread sets `started`, then `seconds` and perhaps `error`."""
-
-    __slots__ = ("dropped", "element", "error", "seconds", "started", "task")
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.element = task.element
-        self.started: float | None = None  # monotonic, s; None: not begun
-        self.seconds: float | None = None  # how long it ran; None: not finished
-        self.error: str | None = None  # why its handler failed
-        self.dropped = False  # it was recovered: do not begin it
-
-
-class Arrival:
-    """The end of one wait in BLMOVE."""
-
-    __slots__ = ("element", "error")
-
-    def __init__(self, element: bytes | None, error: redis.RedisError | None) -> None:
-        self.element, self.error = element, error
 
 
 class Claimer(threading.Thread):
@@ -70,9 +51,12 @@ class Claimer(threading.Thread):
         self._finished: list[Delivery] = []  # to be acked
         self._failed: list[Delivery] = []  # to be failed
         self._alone: Delivery | None = None  # a task that may kill its worker: it runs with nothing beside it
+        self._surplus: list[Delivery] = []  # in hand, never to be begun: to be given back
         self._pace = Pace(config)
-        self._waiter = _Waiter(consumer, config, self.inbox)
+        self._waiter = Waiter(consumer, self.inbox)
         self._waiting = False
+        self._distrusted = False  # the list was read during the wait: what arrives may be in hand already
+        self._dry = False  # the last claim found too little: wait, or look again when a task is finished
         self._unsure = True  # the list has to be read before the next claim
         self._renew_at = 0.0
         self._retry_at = 0.0  # no command before that, after an error
@@ -95,7 +79,7 @@ class Claimer(threading.Thread):
                 self._errors = 0
             except redis.RedisError as error:
                 self._back_off(error)
-        self._waiter.end()
+        self._waiter.requests.put(None)
 
     def _back_off(self, error: redis.RedisError) -> None:
         """After any error the last step may have happened: wait, then read the own list before anything else."""
@@ -124,13 +108,14 @@ class Claimer(threading.Thread):
         now = time.monotonic()
         if now < self._retry_at:
             return self._retry_at - now
-        if self._unsure or self._finished or self._failed or self._wants_more():
+        if self._unsure or self._finished or self._failed or self._surplus or self._wants_more() or self._can_wait():
             return 0.0
         if not self.ready.empty():
             return min(self._pace.hoarding_s, max(0.0, self._renew_at - now))
         return max(0.0, self._renew_at - now)
 
     def _take_back(self, delivery: Delivery) -> None:
+        self._dry = False
         if delivery is self._alone:
             self._alone = None
         if delivery.seconds is None:  # a handler thread would not begin it: the lease may have ended
@@ -147,7 +132,8 @@ class Claimer(threading.Thread):
         if arrival.error is not None:
             self._back_off(arrival.error)
         elif arrival.element is not None:
-            if self._unsure or self._stopping or self._waiter.distrusted:
+            self._dry = False
+            if self._distrusted:
                 self._unsure = True  # the list may have been read, with this in it, before the reply came
             else:
                 self._admit([arrival.element])
@@ -162,19 +148,18 @@ class Claimer(threading.Thread):
             self._reconcile()
         while self._failed:
             self._fail(self._failed[-1])
-        if self._stopping:
+        if self._surplus or self._stopping or (not self.ready.empty() and self._pace.hoards(self._hand)):
             self._give_back()
-            self._settle(0)
-            self._leave_if_empty()
-            return
-        if not self.ready.empty() and self._pace.hoards(self._hand):
-            self._give_back()
-        if self._wants_more():
-            full = self._settle(self._room())
-            if not full and self._wants_more() and len(self._hand) < self._config.threads:
-                self._wait_for_more()
-        elif self._finished:
-            self._settle(0)
+        limit = self._room() if self._wants_more() else 0
+        if limit or self._finished:
+            self._settle(limit)
+        if self._can_wait():
+            self._wait_for_more()
+        if self._alone is not None and not self._alone.queued and len(self._hand) == 1:
+            self._begin(self._alone)
+        if self._stopping and not (self._waiting or self._hand or self._unsure):
+            self.left = self._consumer.leave()
+            self._unsure = not self.left  # a wait given up for lost brought something in after all
 
     def _renew(self) -> None:
         sent = time.monotonic()
@@ -188,30 +173,68 @@ class Claimer(threading.Thread):
         return self._config.threads + self._pace.ahead(self._hand) - len(self._hand)
 
     def _wants_more(self) -> bool:
-        return not self._stopping and not self._waiting and self._alone is None and self._room() > 0
+        idle = self._dry or self._stopping or self._waiting or self._alone is not None
+        return not idle and self._room() > 0
 
-    def _settle(self, limit: int) -> bool:
-        """Ack what is finished and claim up to `limit`. Whether all of `limit` came."""
-        if not self._finished and limit == 0:
-            return False
+    def _can_wait(self) -> bool:
+        """Nothing is pending, and a thread is free."""
+        busy = self._stopping or self._waiting or self._alone is not None
+        return self._dry and not busy and len(self._hand) < self._config.threads
+
+    def _wait_for_more(self) -> None:
+        """Wait in BLMOVE, but only within the lease, which it cannot check."""
+        if time.monotonic() + self._config.block_ms / 1000 >= self.lease_until:
+            self._renew()
+        self._waiting, self._distrusted = True, self._unsure
+        self._waiter.requests.put(self._config.block_ms)
+
+    def _settle(self, limit: int) -> None:
+        """Ack what is finished and claim up to `limit`, in one round trip."""
         settled = self._finished
         settlement = self._consumer.settle([delivery.element for delivery in settled], limit)
         self._finished = []
         self._hand.difference_update(settled)
         for element in settlement.lost:
             logger.warning("Task %s was recovered before it was acked; it runs again.", decode(element).id)
-        if not settlement.lease_lives:
-            self._unsure = True
+        self._unsure = self._unsure or not settlement.lease_lives
+        self._dry = self._dry or (settlement.lease_lives and len(settlement.claimed) < limit)
         self._admit(settlement.claimed)
-        return len(settlement.claimed) == limit
 
-    def _wait_for_more(self) -> None:
-        """Wait in BLMOVE, but only within the lease: it cannot check it, and must not outlive it."""
-        if time.monotonic() + self._config.block_ms / 1000 >= self.lease_until:
-            self._renew()
-        self._waiting = True
-        self._waiter.distrusted = False
-        self._waiter.requests.put(self._config.block_ms)
+    def _fail(self, delivery: Delivery) -> None:
+        error = delivery.error or ""
+        try:
+            retried = self._consumer.fail(delivery.task, error)
+            outcome = "will be retried" if retried else "goes to the dead-letter list"
+            logger.warning("Task %s, attempt %d, %s: %s", delivery.task.id, delivery.task.attempt, outcome, error)
+        except LeaseLost as lost:
+            logger.warning("%s", lost)
+        self._failed.remove(delivery)
+        self._hand.discard(delivery)
+
+    def _give_back(self) -> None:
+        """Release what was not begun, in its order."""
+        idle = self._withdraw() + self._surplus
+        if self._stopping and self._alone is not None and not self._alone.queued:
+            idle.append(self._alone)
+        if not idle:
+            return
+        self._unsure = True  # an error on the way leaves it so
+        self._consumer.release([delivery.element for delivery in idle])
+        self._unsure = False
+        self._surplus = []
+        self._hand.difference_update(idle)
+        if self._alone in idle:
+            self._alone = None
+
+    def _withdraw(self) -> list[Delivery]:
+        """Take back what no handler thread has begun, oldest first."""
+        idle: list[Delivery] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                delivery = self.ready.get_nowait()
+                if delivery is not None and not delivery.dropped:
+                    idle.append(delivery)
+        return idle
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
@@ -222,23 +245,51 @@ class Claimer(threading.Thread):
                 delivery = Delivery(decode(element))
             except Undecodable as error:
                 logger.error("An element that cannot be decoded goes to the dead-letter list: %s.", error)
-                self._give_up(lambda element=element: self._consumer.dead_letter_undecodable(element))  # type: ignore[misc]
+                self._give_up(partial(self._consumer.dead_letter_undecodable, element))
                 continue
             if delivery.task.type not in self._handlers:
-                reason = f"No handler for type {delivery.task.type!r}."
+                reason = f"No handler is registered for type {delivery.task.type!r}."
                 logger.error("Task %s goes to the dead-letter list: %s", delivery.task.id, reason)
-                self._give_up(lambda task=delivery.task: self._consumer.dead_letter(task, reason))  # type: ignore[misc]
+                self._give_up(partial(self._consumer.dead_letter, delivery.task, reason))
                 continue
             self._hand.add(delivery)
-            if self._is_suspect(delivery.task) and len(self._hand) > 1:
-                self._run_alone(delivery)
+            if self._stopping or self._alone is not None:
+                self._surplus.append(delivery)
+            elif self._is_suspect(delivery.task):
+                self._alone = delivery  # what waits with it is given back first, so that it takes nothing down
+                self._surplus += self._withdraw()
             else:
-                if self._is_suspect(delivery.task):
-                    self._alone = delivery
-                self.ready.put(delivery)
+                self._begin(delivery)
 
-    def _give_up(self, step) -> None:  # type: ignore[no-untyped-def]
+    def _begin(self, delivery: Delivery) -> None:
+        delivery.queued = True
+        self.ready.put(delivery)
+
+    def _is_suspect(self, task: Task) -> bool:
+        return task.recovered_count - task.recoveries_forgiven >= self._config.isolate_after
+
+    def _give_up(self, step: Callable[[], None]) -> None:
         try:
             step()
         except LeaseLost as lost:
             logger.warning("%s", lost)
+
+    def _reconcile(self) -> None:
+        """Compare the own list with what is in hand, and believe the list (see the module's first lines)."""
+        self._distrusted = True  # matters where a wait is on
+        unclaimed = Counter(self._consumer.held())
+        for delivery in list(self._hand):
+            if unclaimed[delivery.element] > 0:
+                unclaimed[delivery.element] -= 1
+                continue
+            delivery.dropped = True
+            self._hand.discard(delivery)
+            if delivery.started is None:
+                logger.warning("Task %s was recovered before it was begun here.", delivery.task.id)
+        self._finished = [delivery for delivery in self._finished if delivery in self._hand]
+        self._failed = [delivery for delivery in self._failed if delivery in self._hand]
+        self._surplus = [delivery for delivery in self._surplus if delivery in self._hand]
+        if self._alone not in self._hand:
+            self._alone = None
+        self._unsure = False
+        self._admit(unclaimed.elements())

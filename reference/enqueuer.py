@@ -102,9 +102,7 @@ class Enqueuer:
             return outcome
         raise outcome
 
-    def enqueue_many(
-        self, submissions: Sequence[Submission]
-    ) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
+    def enqueue_many(self, submissions: Sequence[Submission]) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
         """Enqueue many in one atomic step; the outcomes are in the order of the submissions.
 
         Raises:

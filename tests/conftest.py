@@ -3,6 +3,7 @@
 A test that stops, kills or reconfigures a server opens one of its own, with `open_own_server`.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -73,11 +74,13 @@ def client(server: Server) -> Iterator[redis.Redis]:
 @pytest.fixture
 def open_own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """`open_own_server("embedded", appendfsync="always")`: a server for this test alone, closed after it."""
+    number = itertools.count(1)
     with ExitStack() as opened:
 
         def opener(spec: str = "embedded", **options: Any) -> Server:
-            options.setdefault("directory", tmp_path / spec)
-            return opened.enter_context(open_server(spec, **options))
+            directory = tmp_path / f"server-{next(number)}"
+            directory.mkdir()
+            return opened.enter_context(open_server(spec, **{"directory": directory, **options}))
 
         yield opener
 

@@ -302,12 +302,9 @@ class QueueMachine(RuleBasedStateMachine):
     # -- what holds after every step
 
     @invariant()
-    def the_queue_is_as_the_model_says(self) -> None:
+    def the_queue_is_as_the_model_says_and_every_law_holds(self) -> None:
         self.story.look()
         self.story.compare()
-
-    @invariant()
-    def every_law_holds(self) -> None:
         assert self.story.violations() == []
 
     def teardown(self) -> None:

@@ -1,0 +1,87 @@
+"""What the terminal shows at the end of a run: enough to know what happened and where to look."""
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Result, Verdict
+
+DUPLICATES_MAX = 10
+TASKS_MAX = 10
+_STYLES = {
+    Verdict.PASS: "bold white on green",
+    Verdict.VIOLATION: "bold white on red",
+    Verdict.HARNESS_ERROR: "bold white on red",
+    Verdict.LIVENESS: "bold black on yellow",
+    Verdict.INCONCLUSIVE: "bold white on magenta",
+}
+
+
+def console_summary(result: Result, report: Path | None = None) -> RenderableType:
+    """The verdict and what stands behind it. `Text` throughout: task ids are data and never markup."""
+    lines = [Text.assemble((f" {result.verdict} ", _STYLES[result.verdict]), " ", result.because)]
+    if result.verdict is not Verdict.INCONCLUSIVE:
+        lines += [Text(f"  ! {doubt}", style="magenta") for doubt in result.doubts]
+    lines += _offenders(result)
+    kills = result.kills
+    if kills.planned:
+        lines.append(
+            _row("kills", f"{kills.mid_task} of {kills.planned} landed mid-task, {kills.effective} took effect")
+        )
+    lines += _duplicates(result.duplicates)
+    times = result.time_to_redelivery_ms
+    if times:
+        found = f"median {seconds(times.median)}, max {seconds(times.max)}"
+        lines.append(_row("redelivery", f"{found} ({times.count:,} tasks struck)"))
+    times = result.end_to_end_ms
+    if times:
+        found = f"median {seconds(times.median)}, p99 {seconds(times.p99)}, max {seconds(times.max)}"
+        lines.append(_row("end to end", found))
+    lines += [_row("note", note) for note in result.notes]
+    lines += [
+        _row("exit", f"{gone.role} {gone.sid} ended by itself, status {gone.status}")
+        for gone in result.exits[:TASKS_MAX]
+    ]
+    lines += [_row("server", result.server), _row("durability", result.durability)]
+    if result.verdict is not Verdict.PASS and result.replay:
+        lines.append(_row("repeat", result.replay))
+    if report is not None:
+        lines.append(_row("report", str(report)))
+    return Group(*lines)
+
+
+def seconds(ms: float) -> str:
+    """A duration as a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`."""
+    if ms < 10:
+        return f"{ms:.1f} ms"
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
+
+
+def _offenders(result: Result) -> list[Text]:
+    rows = []
+    for fate in sorted(VIOLATIONS | LIVENESS_DEFECTS):
+        tasks = result.tasks(fate)
+        if tasks:
+            more = f" and {len(tasks) - TASKS_MAX:,} more" if len(tasks) > TASKS_MAX else ""
+            rows.append(_row(fate.value, ", ".join(tasks[:TASKS_MAX]) + more))
+    return rows
+
+
+def _duplicates(duplicates: list[Duplicate]) -> list[Text]:
+    if not duplicates:
+        return [_row("duplicates", "none")]
+    unexplained = sum(not duplicate.explained for duplicate in duplicates)
+    rows = [_row("duplicates", f"{len(duplicates):,}, {unexplained:,} of them unexplained")]
+    # The unexplained first: they are what somebody has to look into.
+    shown = sorted(duplicates, key=lambda duplicate: duplicate.explained)[:DUPLICATES_MAX]
+    rows += [_row("", f"{one.task} completed {one.executions} times: {one.explanation}") for one in shown]
+    if len(duplicates) > DUPLICATES_MAX:
+        rows.append(_row("", f"and {len(duplicates) - DUPLICATES_MAX:,} more in the report"))
+    return rows
+
+
+def _row(title: str, text: str) -> Text:
+    # A control character in a task id must not steer the terminal.
+    safe = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return Text.assemble((f"  {title:<13} ", "bold"), safe)

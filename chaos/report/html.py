@@ -1,0 +1,142 @@
+"""`report.html`: one file that opens from disk, with everything in it."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from chaos.evidence import gather
+from chaos.findings import end_to_end_ms
+from chaos.history import Event
+from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
+
+from .console import seconds
+from .histogram import histogram
+from .pack import pack
+
+NAME = "report.html"
+ROWS_MAX = 200
+TEXT_CHARACTERS_MAX = 300
+_HERE = Path(__file__).parent
+
+
+def write(run_directory: Path, result: Result, events: Iterable[Event]) -> Path:
+    """Below 5 MB for 100,000 tasks. What came from the run is escaped by the template, or packed."""
+    path = run_directory / NAME
+    path.write_text(render(result, list(events)), encoding="utf-8")
+    return path
+
+
+def render(result: Result, events: Sequence[Event]) -> str:
+    """The page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["seconds"] = seconds
+    environment.filters["short"] = lambda text: text if len(text) <= TEXT_CHARACTERS_MAX else f"{text[:300]}…"
+    packed, left_out = pack(events, result)
+    redelivery_ms = [one.ms for one in result.redeliveries if one.ms is not None]
+    return environment.get_template("report.html.j2").render(
+        result=result,
+        data=packed,
+        left_out=left_out,
+        css=_asset("report.css"),
+        scripts=[_asset("timeline.js"), _asset("report.js")],
+        figures=_figures(result),
+        offenders=_offenders(result),
+        duplicates=sorted(result.duplicates, key=lambda one: one.explained)[:ROWS_MAX],
+        rows_max=ROWS_MAX,
+        charts=[
+            chart
+            for chart in (
+                _chart(
+                    "Time to redelivery",
+                    "from the fault's effect to the next begin of each task it struck",
+                    redelivery_ms,
+                    result.time_to_redelivery_ms,
+                    result.recover_within_s,
+                ),
+                _chart(
+                    "End to end",
+                    "from the first attempt to submit to the first end of the body",
+                    end_to_end_ms(gather(events)),
+                    result.end_to_end_ms,
+                    None,
+                ),
+            )
+            if chart
+        ],
+    )
+
+
+def _figures(result: Result) -> list[tuple[str, str, str]]:
+    """(value, title, remark) of what one wants to see first."""
+    counts = {fate: result.counts.get(fate.value, 0) for fate in Fate}
+    bad = sum(counts[fate] for fate in VIOLATIONS | LIVENESS_DEFECTS)
+    completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
+    unexplained = sum(not duplicate.explained for duplicate in result.duplicates)
+    figures = [
+        (f"{completed:,}", "promised tasks completed", f"of {len(result.fates):,} seen"),
+        (
+            f"{bad:,}",
+            "defects",
+            ", ".join(
+                f"{count:,} {fate}"
+                for fate, count in result.counts.items()
+                if Fate(fate) in VIOLATIONS | LIVENESS_DEFECTS
+            )
+            or "none",
+        ),
+    ]
+    if result.kills.planned:
+        kills = result.kills
+        figures.append(
+            (f"{kills.mid_task:,} / {kills.planned:,}", "kills mid-task", f"{kills.effective:,} took effect")
+        )
+    figures.append((f"{len(result.duplicates):,}", "duplicates", f"{unexplained:,} unexplained"))
+    times = result.time_to_redelivery_ms
+    if times:
+        figures.append((seconds(times.median), "median redelivery", f"max {seconds(times.max)}"))
+    times = result.end_to_end_ms
+    if times:
+        figures.append((seconds(times.median), "median end to end", f"p99 {seconds(times.p99)}"))
+    figures.append((seconds(result.duration_ms), "duration", f"seed {result.seed}"))
+    return figures
+
+
+def _offenders(result: Result) -> list[tuple[Fate, list[str], int]]:
+    """(fate, some of its tasks, how many it has), the worst first."""
+    worst_first = [
+        fate for fate in (*sorted(VIOLATIONS), *sorted(LIVENESS_DEFECTS), Fate.UNDECIDED, Fate.EXCUSED, Fate.DEAD)
+    ]
+    found = [(fate, result.tasks(fate)) for fate in worst_first]
+    return [(fate, tasks[:ROWS_MAX], len(tasks)) for fate, tasks in found if tasks]
+
+
+def _chart(
+    title: str, remark: str, values_ms: list[float], summary: Summary | None, promised_s: float | None
+) -> dict[str, Any] | None:
+    bars = histogram(values_ms)
+    if bars is None or summary is None:
+        return None
+    marks = [("median", summary.median), ("p99", summary.p99)]
+    if promised_s:
+        marks.append(("promised", promised_s * 1000))
+    return {
+        "title": title,
+        "remark": remark,
+        "histogram": bars,
+        "summary": summary,
+        "marks": [(name, bars.place(ms), ms) for name, ms in marks if ms <= bars.high_ms],
+    }
+
+
+def _asset(name: str) -> Markup:
+    # Ours, and free of closing tags; everything that came from the run goes through autoescape.
+    return Markup((_HERE / name).read_text(encoding="utf-8"))

@@ -1,0 +1,75 @@
+"""`junit.xml`: one case for the verdict, one per law that a history can show broken, one per fault."""
+
+import re
+from pathlib import Path
+
+from junitparser import Failure, JUnitXml, TestCase, TestSuite
+
+from chaos.verdicts import FaultResult, Property, Result, Verdict
+
+NAME = "junit.xml"
+SENTENCES_MAX = 20
+SENTENCE_CHARACTERS_MAX = 500
+
+# XML 1.0 has no way to write these, not even escaped, and task ids and error texts may hold anything.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write(run_directory: Path, result: Result) -> Path:
+    """Some case fails exactly when the verdict is not PASS."""
+    suite = TestSuite(_text(f"zeroloss {result.target}"))
+    for name, member in (("seed", str(result.seed)), ("server", result.server), ("durability", result.durability)):
+        suite.add_property(name, _text(member))
+    suite.add_testcase(_verdict_case(result))
+    for law in result.properties:
+        suite.add_testcase(_law_case(law))
+    for fault in result.faults:
+        suite.add_testcase(_fault_case(fault))
+    suite.update_statistics()  # type: ignore[no-untyped-call]
+    document = JUnitXml("zeroloss")
+    document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    path = run_directory / NAME
+    document.write(str(path), pretty=True)
+    return path
+
+
+def _verdict_case(result: Result) -> TestCase:
+    case = TestCase("verdict", classname="zeroloss.run", time=result.duration_ms / 1000)
+    if result.verdict is not Verdict.PASS:
+        repeat = f"Repeat with: {result.replay}"
+        _fail(case, result.because, result.verdict.value, [result.because, *result.doubts, *result.notes, repeat])
+    return case
+
+
+def _law_case(law: Property) -> TestCase:
+    case = TestCase(f"{law.number} {law.title}", classname="zeroloss.laws", time=0)
+    if law.violations:
+        count = len(law.violations)
+        _fail(
+            case,
+            f"{law.number} was violated {count:,} times" if count > 1 else law.violations[0],
+            law.number,
+            law.violations,
+        )
+    return case
+
+
+def _fault_case(fault: FaultResult) -> TestCase:
+    case = TestCase(_text(f"fault {fault.number} {fault.name}"), classname="zeroloss.faults", time=0)
+    if fault.state != "effective":
+        _fail(case, f"The fault was asked for and took no effect: {fault.state}.", fault.state, [fault.evidence])
+    return case
+
+
+def _fail(case: TestCase, message: str, kind: str, sentences: list[str]) -> None:
+    failure = Failure(_text(message), kind)
+    lines = [_text(sentence) for sentence in sentences[:SENTENCES_MAX]]
+    if len(sentences) > SENTENCES_MAX:
+        lines.append(f"and {len(sentences) - SENTENCES_MAX:,} more")
+    failure.text = "\n".join(lines)
+    case.result = [failure]
+
+
+def _text(text: str) -> str:
+    return _NOT_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)[:SENTENCE_CHARACTERS_MAX]

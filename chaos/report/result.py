@@ -1,0 +1,21 @@
+"""`result.json`: the result as the checker gave it, for programs."""
+
+from pathlib import Path
+
+import msgspec
+
+from chaos.verdicts import Result
+
+NAME = "result.json"
+
+
+def write(run_directory: Path, result: Result) -> Path:
+    """Members in the order of `Result`, tasks sorted, one member a line: two results can be compared with `diff`."""
+    path = run_directory / NAME
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result, order="deterministic"), indent=2) + b"\n")
+    return path
+
+
+def read(run_directory: Path) -> Result:
+    """The stored result. Raises OSError or msgspec.MsgspecError when there is none that can be read."""
+    return msgspec.json.decode((run_directory / NAME).read_bytes(), type=Result)

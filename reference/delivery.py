@@ -1,0 +1,18 @@
+"""One task in a worker process's hands."""
+
+from .task import Task
+
+
+class Delivery:
+    """One task in this process's hands. A handler thread sets `started`, then `seconds` and perhaps `error`."""
+
+    __slots__ = ("dropped", "element", "error", "queued", "seconds", "started", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.element = task.element
+        self.started: float | None = None  # monotonic, s; None: not begun
+        self.seconds: float | None = None  # how long it ran; None: not finished
+        self.error: str | None = None  # why its handler failed
+        self.dropped = False  # it was recovered: do not begin it
+        self.queued = False  # a handler thread may begin it

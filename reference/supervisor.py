@@ -1,0 +1,127 @@
+"""The parent of a pool of worker processes: restarts a dead child at once and has its tasks recovered right then.
+
+It saw the child die, so it need not wait for the lease to end.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import redis
+
+from .config import Config
+from .connection import connect
+from .reaper import Reaper
+
+logger = logging.getLogger(__name__)
+
+USAGE_STATUS = 2
+LOOK_S = 0.05
+CALM_S = 5.0  # a child that lived this long did not fail at its start
+RESTART_MAX_S = 5.0
+LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
+
+
+@dataclass
+class _Child:
+    number: int
+    name: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    quick_deaths: int = 0
+    restart_at: float = 0.0
+    to_recover: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """Runs `processes` worker processes until a signal. `run()` gives the exit status."""
+
+    def __init__(self, config: Config, command: Sequence[str], processes: int) -> None:
+        self._config, self._command = config, list(command)
+        self._reaper = Reaper(connect(config, connections=2), config)
+        self._children = [_Child(number) for number in range(processes)]
+        self._signals = 0
+        self._signalled = threading.Event()
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        while not self._signals:
+            for child in self._children:
+                if self._tend(child) == USAGE_STATUS:
+                    self._stop()
+                    return USAGE_STATUS
+            self._signalled.wait(LOOK_S)
+        return self._stop()
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._signals += 1
+        self._signalled.set()
+
+    def _tend(self, child: _Child) -> int | None:
+        """Start it, restart it, or recover what it held. Its exit status, when it has just died."""
+        status = child.process.poll() if child.process else None
+        if child.process is not None and status is not None:
+            logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
+            child.process = None
+            child.to_recover.append(child.name)
+            lived_s = time.monotonic() - child.started_at
+            child.quick_deaths = child.quick_deaths + 1 if lived_s < CALM_S else 0
+            # The first restarts are immediate; a child that always dies at once is not restarted in a tight loop.
+            pause_s = 0.0 if child.quick_deaths < 3 else min(RESTART_MAX_S, 0.1 * 2 ** min(child.quick_deaths, 10))
+            child.restart_at = time.monotonic() + pause_s
+        if child.process is None and status != USAGE_STATUS and time.monotonic() >= child.restart_at:
+            self._start(child)
+        self._recover(child)
+        return status
+
+    def _start(self, child: _Child) -> None:
+        child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
+        child.started_at = time.monotonic()
+        # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
+        child.process = subprocess.Popen([*self._command, "--consumer", child.name], process_group=0)
+
+    def _recover(self, child: _Child) -> None:
+        try:
+            while child.to_recover:
+                self._reaper.expire(child.to_recover[0])
+                moved = self._reaper.recover(child.to_recover[0])
+                if moved:
+                    logger.warning("Recovered %d tasks of %s.", moved, child.to_recover[0])
+                child.to_recover.pop(0)
+        except redis.RedisError as error:
+            logger.warning("Recovery at once failed (%s); the sweeps of the others will do it.", error)
+            child.to_recover.clear()
+
+    def _stop(self) -> int:
+        """Ask the children to stop, once for each signal; kill what outlives the grace."""
+        asked = 0
+        until = time.monotonic() + self._config.grace_ms / 1000 + LINGER_S
+        processes = [child.process for child in self._children if child.process]
+        while any(process.poll() is None for process in processes):
+            if asked < max(1, self._signals):
+                asked += 1
+                for process in processes:
+                    process.send_signal(signal.SIGTERM)
+            if time.monotonic() > until:
+                for process in processes:
+                    process.kill()
+            time.sleep(LOOK_S)
+        for child in self._children:
+            if child.process and child.process.returncode:
+                child.to_recover.append(child.name)
+                self._recover(child)
+        return max((abs(process.returncode) for process in processes), default=0)
+
+
+def worker_command(arguments: Sequence[str]) -> list[str]:
+    """The command of a child, whatever name this package was copied under."""
+    return [sys.executable, "-m", __package__ or "", "worker-process", *arguments]

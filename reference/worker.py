@@ -1,0 +1,162 @@
+"""One worker process: a claimer, its handler threads, maintenance, signals. Its parent is in `supervisor.py`.
+
+A handler that hangs cannot be stopped: a thread cannot be killed. So the process fails the hung task, gives back what
+it has not begun, lets the other handlers finish, and exits with `HUNG_STATUS` for its parent to restart it.
+"""
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Mapping
+
+import redis
+
+from .claimer import Claimer
+from .config import Config
+from .connection import connect
+from .consumer import Consumer
+from .delivery import Delivery
+from .handlers import Handler
+from .reaper import Reaper
+
+logger = logging.getLogger(__name__)
+
+HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
+GRACE_STATUS = 1  # the grace ended before the handlers did
+BUG_STATUS = 70  # EX_SOFTWARE: the claimer itself broke
+LOOK_S = 0.1  # how often the main thread looks at clocks and threads
+
+
+class HandlerThread(threading.Thread):
+    """Runs handlers, one after the other."""
+
+    def __init__(self, number: int, claimer: Claimer, handlers: Mapping[str, Handler]) -> None:
+        super().__init__(name=f"handler-{number}", daemon=True)
+        self.current: Delivery | None = None
+        self._claimer, self._handlers = claimer, handlers
+
+    def run(self) -> None:
+        ready, inbox = self._claimer.ready, self._claimer.inbox
+        while (delivery := ready.get()) is not None:
+            if delivery.dropped:
+                continue
+            started = time.monotonic()
+            if started < self._claimer.lease_until:  # else others may run it by now: the claimer looks first
+                delivery.started = started
+                self.current = delivery
+                delivery.error = self._handle(delivery)
+                self.current = None
+                delivery.seconds = time.monotonic() - started
+            inbox.put(delivery)
+
+    def _handle(self, delivery: Delivery) -> str | None:
+        try:
+            self._handlers[delivery.task.type](delivery.task)
+        except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
+            return f"{type(error).__name__}: {error}"
+        return None
+
+
+class Maintenance(threading.Thread):
+    """Recovers what the dead held and promotes what is due, with or without traffic (I4)."""
+
+    def __init__(self, reaper: Reaper, config: Config) -> None:
+        super().__init__(name="maintenance", daemon=True)
+        self._reaper, self._config = reaper, config
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        adopt_at = time.monotonic()
+        # Jitter, so that the processes of a pool do not all look at the same moment.
+        while not self._stopped.wait(self._config.sweep_ms / 1000 * random.uniform(0.8, 1.0)):
+            try:
+                if time.monotonic() >= adopt_at:
+                    self._reaper.adopt()
+                    adopt_at = time.monotonic() + self._config.orphan_sweep_ms / 1000
+                sweep = self._reaper.sweep()
+                if sweep.recovered:
+                    logger.warning("Recovered %d tasks of workers that vanished.", sweep.recovered)
+            except redis.RedisError as error:
+                logger.warning("The sweep failed and will be repeated: %s", error)
+
+
+class Worker:
+    """A worker process. `run()` gives its exit status."""
+
+    def __init__(self, config: Config, name: str, handlers: Mapping[str, Handler]) -> None:
+        client = connect(config)
+        self._config = config
+        self._consumer = Consumer(client, config, name)
+        self._claimer = Claimer(self._consumer, config, handlers)
+        self._maintenance = Maintenance(Reaper(client, config), config)
+        self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
+        self._signalled = threading.Event()
+        self._parent = os.getppid()
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._claimer.start()
+        for thread in (self._maintenance, *self._threads):
+            thread.start()
+        while not self._signalled.wait(LOOK_S):
+            if not self._claimer.is_alive():
+                logger.critical("The claimer broke; the tasks in hand are left to recovery.")
+                return BUG_STATUS
+            hung = self._hung()
+            if hung:
+                return self._abandon(hung)
+            if os.getppid() != self._parent:
+                logger.warning("The parent is gone; stopping as if asked to.")
+                break
+        return self._finish(HUNG_STATUS if self._hung() else GRACE_STATUS)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._signalled.is_set():
+            os._exit(128 + number)  # a second signal: at once, the rest is left to recovery
+        self._signalled.set()
+
+    def _finish(self, overdue_status: int) -> int:
+        """Claim no more, let what runs finish within the grace, give the rest back, leave."""
+        self._claimer.stop()
+        self._maintenance.stop()
+        until = time.monotonic() + self._config.grace_ms / 1000
+        while self._claimer.is_alive() and time.monotonic() < until:
+            self._claimer.join(LOOK_S)
+        if self._claimer.left:
+            return 0
+        running = [thread.current.task.id for thread in self._threads if thread.current]
+        logger.error(
+            "The grace of %d ms ended; left to recovery: %s", self._config.grace_ms, running or "what Redis holds"
+        )
+        return overdue_status
+
+    def _hung(self) -> list[Delivery]:
+        began_before = time.monotonic() - self._config.task_timeout_ms / 1000
+        running = [thread.current for thread in self._threads]
+        return [d for d in running if d is not None and d.started is not None and d.started < began_before]
+
+    def _abandon(self, hung: list[Delivery]) -> int:
+        """Fail what hangs, give back what was not begun, let the others finish, and ask to be restarted."""
+        for delivery in hung:
+            logger.error(
+                "Task %s hangs: it ran past %d ms. This process ends.", delivery.task.id, self._config.task_timeout_ms
+            )
+            delivery.error = f"It ran past its time limit of {self._config.task_timeout_ms} ms."
+            delivery.seconds = self._config.task_timeout_ms / 1000
+            self._claimer.inbox.put(delivery)
+        self._finish(HUNG_STATUS)
+        return HUNG_STATUS
+
+
+def run_worker(config: Config, name: str, handlers: Mapping[str, Handler]) -> None:
+    """Run a worker in this process and end the process with its status, whatever its threads still do."""
+    status = Worker(config, name, handlers).run()
+    logging.shutdown()
+    os._exit(status)
