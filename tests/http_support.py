@@ -14,7 +14,11 @@ from typing import Any
 import falcon.testing
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RUN = "from reference.config import load_config; from reference.{part} import serve; serve(load_config(), '127.0.0.1', {port})"
+RUN = """
+from reference.config import load_config
+from reference.{part} import serve
+serve(load_config(), "127.0.0.1", {port})
+"""
 
 
 @dataclass(frozen=True)

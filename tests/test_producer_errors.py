@@ -1,4 +1,7 @@
-"""The producer's errors, one by one: each is a problem document that says what is wrong, and whether a task may have been accepted."""
+"""The producer's errors, one by one.
+
+Each is a problem document that says what is wrong, and whether a task may have been accepted.
+"""
 
 import json
 import logging
@@ -171,8 +174,7 @@ def test_a_wrong_method_is_405_and_told_which_are_right(http: Any, method: str, 
 
 def test_options_tells_the_methods(http: Any) -> None:
     answer = http.simulate_options("/task")
-    assert answer.status_code == 200
-    assert set(answer.headers["allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert (answer.status_code, answer.headers["allow"]) == (200, "POST")
 
 
 @BOTH

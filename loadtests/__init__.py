@@ -1,0 +1,1 @@
+"""Load on the queue, and benchmarks of it."""

@@ -1,0 +1,163 @@
+"""The command line of the queue: `python -m reference producer|monitor|worker|up|dead-letter`."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import redis
+
+from .config import Config, load_config
+from .connection import connect
+from .dead_letters import DeadLetters
+from .errors import QueueError
+from .supervisor import Supervisor, worker_command
+
+PRODUCER_PORT = 8085
+MONITOR_PORT = 8082
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 with one sentence on standard error when what was asked makes no sense."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    try:
+        config = load_config(redis_url=options.redis, namespace=options.namespace)
+        status: int = options.run(config, options)
+    except QueueError as error:
+        print(f"{__package__}: {error}", file=sys.stderr)
+        return 2
+    except redis.RedisError as error:
+        print(f"{__package__}: Redis failed: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {__package__}",
+        description="A reliable task queue for Redis.",
+        epilog="Every setting of config.py can be given as ZEROLOSS_<NAME>, for example ZEROLOSS_LEASE_MS=5000.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str | None = None) -> argparse.ArgumentParser:
+        # A command without help is not listed: only a parent starts it.
+        sub = commands.add_parser(name, description=text, help=text) if text else commands.add_parser(name)
+        sub.add_argument("--redis", metavar="URL", help="the server (default: REDIS_URL, REDIS_ADDR, then localhost)")
+        sub.add_argument("--namespace", help="the prefix of the queue's keys (default: tasks)")
+        sub.set_defaults(run=run)
+        return sub
+
+    for name, run, port in (("producer", _producer, PRODUCER_PORT), ("monitor", _monitor, MONITOR_PORT)):
+        sub = command(name, run, f"serve the {name} over HTTP")
+        sub.add_argument("--host", default="127.0.0.1")
+        sub.add_argument("--port", type=int, default=port, help=f"0 lets the system choose (default: {port})")
+
+    sub = command("worker", _worker, "run handlers in a pool of processes")
+    _add_worker_options(sub)
+    sub.add_argument("--processes", type=int, default=1, metavar="N")
+    sub = command("worker-process", _worker_process)
+    _add_worker_options(sub)
+    sub.add_argument("--consumer", required=True)
+
+    sub = command("up", _up, "run everything: server, producer, monitor, a worker")
+    sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
+    sub.add_argument("--producer-port", type=int, default=PRODUCER_PORT)
+    sub.add_argument("--monitor-port", type=int, default=MONITOR_PORT)
+    sub.add_argument("--data", metavar="DIR", help="keep the embedded server's data here (default: gone at the end)")
+
+    sub = command("dead-letter", _dead_letter, "list, requeue or purge tasks that were given up")
+    sub.add_argument("action", choices=["list", "requeue", "purge"])
+    sub.add_argument("ids", nargs="*", metavar="ID")
+    sub.add_argument("--all", action="store_true", help="every task in the list")
+    sub.add_argument("--start", type=int, default=0, metavar="N", help="list from the Nth newest (default: 0)")
+    sub.add_argument("--limit", type=int, default=100, metavar="N", help="list at most N (default: 100)")
+    return parser
+
+
+def _add_worker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--app", required=True, metavar="MODULE", help="the module that registers the handlers")
+    parser.add_argument("--threads", type=int, metavar="N", help="handlers at a time in one process (default: 5)")
+    parser.add_argument("--grace", type=float, metavar="SECONDS", help="what a stop allows running handlers (25)")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="a handler beyond it is hung (300)")
+    parser.add_argument("--ahead", type=int, metavar="N", help="most tasks claimed ahead of the threads (64)")
+
+
+def _with_worker_options(config: Config, options: argparse.Namespace) -> Config:
+    changes = {
+        "threads": options.threads,
+        "grace_ms": None if options.grace is None else int(options.grace * 1000),
+        "task_timeout_ms": None if options.time_limit is None else int(options.time_limit * 1000),
+        "ahead": options.ahead,
+    }
+    return replace(config, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _producer(config: Config, options: argparse.Namespace) -> int:
+    from .producer import serve
+
+    serve(config, options.host, options.port)
+    return 0
+
+
+def _monitor(config: Config, options: argparse.Namespace) -> int:
+    from .monitor import serve
+
+    serve(config, options.host, options.port)
+    return 0
+
+
+def _worker(config: Config, options: argparse.Namespace) -> int:
+    config = _with_worker_options(config, options)
+    if options.processes < 1:
+        raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
+    arguments = ["--app", options.app, "--redis", config.redis_url, "--namespace", config.namespace]
+    arguments += ["--threads", str(config.threads), "--ahead", str(config.ahead)]
+    arguments += ["--grace", str(config.grace_ms / 1000), "--time-limit", str(config.task_timeout_ms / 1000)]
+    return Supervisor(config, worker_command(arguments), options.processes).run()
+
+
+def _worker_process(config: Config, options: argparse.Namespace) -> int:
+    from .handlers import load_handlers
+    from .worker import run_worker
+
+    run_worker(_with_worker_options(config, options), options.consumer, load_handlers(options.app))
+    return 0
+
+
+def _up(config: Config, options: argparse.Namespace) -> int:
+    from .up import run_up
+
+    return run_up(config, options)
+
+
+def _dead_letter(config: Config, options: argparse.Namespace) -> int:
+    letters = DeadLetters(connect(config), config)
+    if options.action == "list":
+        for letter in letters.page(options.start, options.limit):
+            task = letter.task
+            shown: dict[str, Any] = {"id": letter.id, "error": letter.error}
+            if task is not None:
+                shown |= {"type": task.type, "attempts": task.attempt - 1, "created_at": task.created_at}
+            print(json.dumps(shown))
+        return 0
+    if options.all == bool(options.ids):
+        raise QueueError(f"dead-letter {options.action} wants either task ids or --all.")
+    requeue = options.action == "requeue"
+    if options.all:
+        count = letters.requeue_all() if requeue else letters.purge_all()
+        print(f"{options.action}: {count}")
+        return 0
+    missing = [task_id for task_id in options.ids if not (letters.requeue if requeue else letters.purge)(task_id)]
+    for task_id in missing:
+        print(f"{__package__}: there is no dead task {task_id!r}.", file=sys.stderr)
+    print(f"{options.action}: {len(options.ids) - len(missing)}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

