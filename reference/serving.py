@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import socket
 import time
@@ -70,8 +71,12 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    except OverflowError:
+        raise ConfigError(f"The port has to be 0 to 65535, not {port}.") from None
+    except socket.gaierror as error:
+        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(f"Cannot listen on {host}:{port}: {reason}.") from None
 
 
@@ -137,7 +142,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]
         else:
             problem = Problem(None, f"{error.body}.", status=error.code)
         body = json.dumps(problem.document()).encode()
-        self.status = problem.status
+        self.status = falcon.code_to_http_status(problem.status_code)
         self.response_headers.append(("Content-Type", MEDIA_TYPE))
         self.set_close_on_finish()
         self.content_length = len(body)

@@ -119,7 +119,8 @@ class Supervisor:
             if child.process and child.process.returncode:
                 child.to_recover.append(child.name)
                 self._recover(child)
-        return max((abs(process.returncode) for process in processes), default=0)
+        # One that died of SIGTERM itself had not come so far as to handle it, nor to claim anything.
+        return max((abs(p.returncode) for p in processes if p.returncode != -signal.SIGTERM), default=0)
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:

@@ -113,7 +113,7 @@ class Worker:
             if hung:
                 return self._abandon(hung)
             if os.getppid() != self._parent:
-                logger.warning("The parent is gone; stopping as if asked to.")
+                logger.warning("The parent is gone.")
                 break
         return self._finish(HUNG_STATUS if self._hung() else GRACE_STATUS)
 
@@ -124,6 +124,7 @@ class Worker:
 
     def _finish(self, overdue_status: int) -> int:
         """Claim no more, let what runs finish within the grace, give the rest back, leave."""
+        logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
         self._claimer.stop()
         self._maintenance.stop()
         until = time.monotonic() + self._config.grace_ms / 1000

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import falcon.testing
+from queue_fixtures import Queue
+
+from reference import producer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = """
@@ -19,6 +22,18 @@ from reference.config import load_config
 from reference.{part} import serve
 serve(load_config(), "127.0.0.1", {port})
 """
+
+
+def app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
+    """The producer of this queue, without a server."""
+    configured = queue.configured(**settings)
+    return falcon.testing.TestClient(producer.create_app(configured.own_client, configured.config))
+
+
+def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
+    """As JSON, unless `Content_Type` says otherwise."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.simulate_post(path, body=body, headers={"Content-Type": "application/json", **named})
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def test_a_process_that_is_killed_is_on_record_as_wanted(start: Callable[..., Ma
     process = start(SLEEPER, recorder=Recorder(tmp_path / "events", "harness"))
     process.kill_session()
     process.poll()
-    begin, end = read(tmp_path / "events").events
+    begin, end = read(tmp_path / "events")
     assert (begin.kind, begin.phase, begin.pid, begin.sid, begin.role) == (
         "process",
         "start",
@@ -222,13 +222,11 @@ def test_a_process_that_is_killed_is_on_record_as_wanted(start: Callable[..., Ma
     assert (end.phase, end.pid, end.status, end.wanted) == ("exit", process.pid, -signal.SIGKILL, True)
 
 
-def test_a_process_that_exits_by_itself_is_on_record_as_unwanted(
-    start: Callable[..., Managed], tmp_path: Path
-) -> None:
+def test_a_process_that_exits_by_itself_is_on_record_as_unwanted(start: Callable[..., Managed], tmp_path: Path) -> None:
     process = start("print('ready'); raise SystemExit(7)", recorder=Recorder(tmp_path / "events", "harness"))
     process.wait()
     process.kill_session()
-    exits = [event for event in read(tmp_path / "events").events if event.phase == "exit"]
+    exits = [event for event in read(tmp_path / "events") if event.phase == "exit"]
     assert [(event.status, event.wanted) for event in exits] == [(7, False)]
 
 
@@ -241,7 +239,7 @@ def test_a_command_that_cannot_be_started_is_one_sentence(command: list[str], tm
 
 
 def test_a_missing_directory_is_named_and_not_the_command(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart, match="The worker cannot be started: '.*nowhere': no such file or directory."):
+    with pytest.raises(CannotStart, match=r"The worker cannot be started: '.*nowhere': no such file or directory."):
         spawn([sys.executable], role="worker", log_path=tmp_path / "log", cwd=tmp_path / "nowhere")
 
 

@@ -4,17 +4,20 @@ import json
 import re
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any
 
 import falcon.testing
 import pytest
-from http_support import assert_problem, assert_problem_document, exchange, served
+import redis
+from http_support import app_of, assert_problem, assert_problem_document, exchange, post, served
 from queue_fixtures import Queue, ids, payloads
 from support import wait_until
 
-from reference.producer import create_app, from_environment
+from chaos.servers import Server
+from reference.producer import from_environment
 from reference.task import decode
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -23,12 +26,17 @@ UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 @pytest.fixture
 def http(queue: Queue) -> falcon.testing.TestClient:
-    return falcon.testing.TestClient(create_app(queue.own_client, queue.config))
+    return app_of(queue)
 
 
-def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return http.simulate_post(path, body=body, headers={"Content-Type": "application/json", **named})
+@pytest.fixture
+def own_queue(open_own_server: Callable[..., Server]) -> Iterator[Queue]:
+    """On a server that may be reconfigured."""
+    server = open_own_server(appendfsync=None)
+    with redis.Redis.from_url(server.url) as client:
+        queue = Queue(client, server.url)
+        yield queue
+        queue.own_client.close()
 
 
 # One task.
@@ -161,9 +169,7 @@ def test_a_line_that_is_no_task_refuses_that_item_only(http: Any, queue: Queue) 
 
 
 def test_an_item_that_is_too_large_is_refused_alone(queue: Queue) -> None:
-    small = queue.configured(max_task_bytes=200)
-    http = falcon.testing.TestClient(create_app(small.own_client, small.config))
-    answer = post(http, "/tasks", json.dumps([{"payload": "x" * 300}, {"payload": 1}]))
+    answer = post(app_of(queue, max_task_bytes=200), "/tasks", json.dumps([{"payload": "x" * 300}, {"payload": 1}]))
     assert [result["status"] for result in answer.json["results"]] == ["refused", "queued"]
     assert_problem_document(answer.json["results"][0]["problem"], 413, "200", kind="too-large")
     assert payloads(queue.pending()) == [1]
@@ -178,7 +184,7 @@ def test_empty_lines_of_ndjson_are_no_items(http: Any) -> None:
 
 
 def test_healthz_speaks_for_the_process_alone(dead_port: int, queue: Queue) -> None:
-    assert unreachable(queue, dead_port).simulate_get("/healthz").json == {"status": "ok"}
+    assert app_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0").simulate_get("/healthz").json == {"status": "ok"}
 
 
 def test_readyz_is_200_where_redis_answers_and_does_not_evict(http: Any) -> None:
@@ -187,39 +193,28 @@ def test_readyz_is_200_where_redis_answers_and_does_not_evict(http: Any) -> None
 
 
 def test_readyz_is_503_where_redis_cannot_be_reached(dead_port: int, queue: Queue) -> None:
-    answer = unreachable(queue, dead_port).simulate_get("/readyz")
+    answer = app_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0").simulate_get("/readyz")
     assert_problem(answer, 503, "Redis does not answer", kind="redis-unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_readyz_is_503_where_redis_may_evict_the_queue(http: Any, queue: Queue) -> None:
-    queue.client.config_set("maxmemory-policy", "allkeys-lru")
-    queue.client.config_set("maxmemory", "1gb")
-    try:
-        answer = http.simulate_get("/readyz")
-    finally:
-        queue.client.config_set("maxmemory", "0")
-        queue.client.config_set("maxmemory-policy", "noeviction")
+def test_readyz_is_503_where_redis_may_evict_the_queue(own_queue: Queue) -> None:
+    own_queue.client.config_set("maxmemory-policy", "allkeys-lru")
+    own_queue.client.config_set("maxmemory", "1gb")
+    answer = app_of(own_queue).simulate_get("/readyz")
     assert_problem(answer, 503, "allkeys-lru", "noeviction", kind="redis-evicts")
 
 
-def test_readyz_is_200_with_an_evicting_policy_but_no_limit_to_evict_for(http: Any, queue: Queue) -> None:
-    queue.client.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        assert http.simulate_get("/readyz").status_code == 200
-    finally:
-        queue.client.config_set("maxmemory-policy", "noeviction")
+def test_readyz_is_200_with_an_evicting_policy_but_no_limit_to_evict_for(own_queue: Queue) -> None:
+    own_queue.client.config_set("maxmemory-policy", "allkeys-lru")
+    assert app_of(own_queue).simulate_get("/readyz").status_code == 200
 
 
-def test_readyz_is_200_where_the_user_may_not_ask_for_the_policy(queue: Queue) -> None:
-    queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+ping"], keys=["*"])
-    host = queue.config.redis_url.removeprefix("redis://")
-    narrow = queue.configured(redis_url=f"redis://narrow:any@{host}")
-    try:
-        http = falcon.testing.TestClient(create_app(narrow.own_client, narrow.config))
-        assert http.simulate_get("/readyz").json == {"status": "ready", "maxmemory_policy": "unknown"}
-    finally:
-        queue.client.acl_deluser("narrow")
+def test_readyz_is_200_where_the_user_may_not_ask_for_the_policy(own_queue: Queue) -> None:
+    own_queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+ping"], keys=["*"])
+    url = own_queue.config.redis_url.replace("redis://", "redis://narrow:any@")
+    answer = app_of(own_queue, redis_url=url).simulate_get("/readyz")
+    assert answer.json == {"status": "ready", "maxmemory_policy": "unknown"}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
@@ -302,11 +297,6 @@ def request_of(path: str, body: bytes, *headers: str) -> bytes:
         *headers,
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def unreachable(queue: Queue, dead_port: int) -> falcon.testing.TestClient:
-    nowhere = queue.configured(redis_url=f"redis://127.0.0.1:{dead_port}/0")
-    return falcon.testing.TestClient(create_app(nowhere.own_client, nowhere.config))
 
 
 def wait_for_blocked_client(queue: Queue) -> None:

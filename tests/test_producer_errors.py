@@ -6,17 +6,19 @@ Each is a problem document that says what is wrong, and whether a task may have 
 import json
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import falcon.testing
 import pytest
-from http_support import assert_problem, assert_problem_document, exchange, served
+import redis
+from http_support import app_of, assert_problem, assert_problem_document, exchange, post, served
 from queue_fixtures import Queue
 from relay import Relay
 
+from chaos.servers import Server
 from reference.enqueuer import Enqueuer
-from reference.producer import create_app
 from reference.submissions import NESTING_MAX
 
 TASK = b'{"payload": 1}'
@@ -26,16 +28,6 @@ BOTH = pytest.mark.parametrize("path", ["/task", "/tasks"])
 @pytest.fixture
 def http(queue: Queue) -> falcon.testing.TestClient:
     return app_of(queue)
-
-
-def app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
-    configured = queue.configured(**settings)
-    return falcon.testing.TestClient(create_app(configured.own_client, configured.config))
-
-
-def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return http.simulate_post(path, body=body, headers={"Content-Type": "application/json", **named})
 
 
 # 400: what was sent makes no sense.
@@ -247,14 +239,14 @@ def test_redis_down_is_503_with_retry_after_and_says_that_nothing_was_accepted(
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_redis_out_of_memory_is_503_and_says_that_nothing_was_accepted(http: Any, queue: Queue) -> None:
-    queue.client.config_set("maxmemory", "1")
-    try:
-        answer = post(http, "/task", TASK)
-    finally:
-        queue.client.config_set("maxmemory", "0")
-    assert_problem(answer, 503, "Nothing was accepted", kind="not-accepted")
-    assert queue.everything() == {}
+def test_redis_out_of_memory_is_503_and_says_that_nothing_was_accepted(open_own_server: Callable[..., Server]) -> None:
+    server = open_own_server(appendfsync=None)
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1")
+        queue = Queue(client, server.url)
+        assert_problem(post(app_of(queue), "/task", TASK), 503, "Nothing was accepted", kind="not-accepted")
+        assert queue.everything() == {}
+        queue.own_client.close()
 
 
 @BOTH

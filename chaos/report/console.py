@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Result, Verdict
+from chaos.wording import plural
 
 DUPLICATES_MAX = 10
 TASKS_MAX = 10
@@ -33,7 +34,7 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     times = result.time_to_redelivery_ms
     if times:
         found = f"median {seconds(times.median)}, max {seconds(times.max)}"
-        lines.append(_row("redelivery", f"{found} ({times.count:,} tasks struck)"))
+        lines.append(_row("redelivery", f"{found} ({plural(times.count, 'task')} struck)"))
     times = result.end_to_end_ms
     if times:
         found = f"median {seconds(times.median)}, p99 {seconds(times.p99)}, max {seconds(times.max)}"
@@ -52,10 +53,12 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
 
 
 def seconds(ms: float) -> str:
-    """A duration as a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`."""
+    """A duration as a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`, `62 s`."""
     if ms < 10:
         return f"{ms:.1f} ms"
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    return f"{ms / 1000:.3g} s" if ms < 999_500 else f"{ms / 1000:,.0f} s"
 
 
 def _offenders(result: Result) -> list[Text]:

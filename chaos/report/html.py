@@ -82,7 +82,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
     unexplained = sum(not duplicate.explained for duplicate in result.duplicates)
     figures = [
-        (f"{completed:,}", "promised tasks completed", f"of {len(result.fates):,} seen"),
+        (f"{completed:,}", "tasks completed", f"of {len(result.fates):,} seen"),
         (
             f"{bad:,}",
             "defects",
@@ -112,9 +112,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
 
 def _offenders(result: Result) -> list[tuple[Fate, list[str], int]]:
     """(fate, some of its tasks, how many it has), the worst first."""
-    worst_first = [
-        fate for fate in (*sorted(VIOLATIONS), *sorted(LIVENESS_DEFECTS), Fate.UNDECIDED, Fate.EXCUSED, Fate.DEAD)
-    ]
+    worst_first = (*sorted(VIOLATIONS), *sorted(LIVENESS_DEFECTS), Fate.UNDECIDED, Fate.EXCUSED, Fate.DEAD)
     found = [(fate, result.tasks(fate)) for fate in worst_first]
     return [(fate, tasks[:ROWS_MAX], len(tasks)) for fate, tasks in found if tasks]
 

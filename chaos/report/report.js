@@ -40,6 +40,8 @@ function story(run, row) {
   const outcome = ["", "acknowledged: promised", "refused", "outcome unknown"][Math.max(0, run.outcome[row])];
   if (outcome) tell(run.invoked[row] + run.answered[row], outcome);
   else if (run.outcome[row] === 0) tell(run.invoked[row], "no answer was recorded");
+  // A fault that struck the process once the task had run its course is no part of its story.
+  const lastBegin = Math.max(...x.begin.filter((_, e) => x.task[e] === row));
   x.task.forEach((owner, e) => {
     if (owner !== row) return;
     const where = `in process ${run.processes[x.pid[e]].pid}` + (x.attempt[e] ? `, attempt ${x.attempt[e]}` : "");
@@ -49,6 +51,7 @@ function story(run, row) {
     for (const fault of run.faults) {
       if (fault.effective !== undefined && fault.pids.includes(run.processes[x.pid[e]].pid) && fault.effective >= x.begin[e]) {
         const struck = (fault.struck ?? []).includes(row) && !x.end[e];
+        if (!struck && fault.effective > lastBegin) continue;
         tell(fault.effective, `fault ${fault.number} (${fault.name}) ${struck ? "struck it" : "struck process " + run.processes[x.pid[e]].pid}: ${fault.text ?? ""}`, "killed");
       }
     }

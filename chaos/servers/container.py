@@ -83,6 +83,8 @@ class ContainerServer(Server):
         return self._redis is not None and self._state()["Running"] is True
 
     def start(self) -> None:
+        if self.running:
+            raise ServerUnavailable("The server in the container runs already.")
         with _engine_errors(self._image):
             if self._redis is None:
                 self._create()
@@ -128,6 +130,8 @@ class ContainerServer(Server):
             raise ServerUnavailable(
                 "A container needs the package testcontainers: pip install 'zeroloss[container]'."
             ) from None
+        if not engine_answers():
+            raise ServerUnavailable("No Docker engine answers: start one, or use the embedded server.")
         if "TESTCONTAINERS_RYUK_DISABLED" not in os.environ:
             # The warden does its work, and its image can't be pulled everywhere.
             testcontainers_config.ryuk_disabled = True
@@ -204,11 +208,10 @@ def _engine_is_here(engine: "DockerClient") -> bool:
 @contextmanager
 def _engine_errors(image: str) -> Iterator[None]:
     """What goes wrong between here and the engine, as one sentence."""
-    from docker.errors import DockerException, ImageNotFound
+    from docker.errors import DockerException
 
     try:
         yield
-    except ImageNotFound:
-        raise ServerUnavailable(f"The image {image} is not here, and can't be pulled.") from None
     except (DockerException, RedisError, OSError, RuntimeError) as error:
-        raise ServerUnavailable(f"The container of {image} failed: {str(error).rstrip('.')}.") from None
+        reason = str(getattr(error, "explanation", None) or error).rstrip(".")
+        raise ServerUnavailable(f"The container of {image} failed: {reason}.") from None

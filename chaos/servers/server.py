@@ -21,6 +21,7 @@ LOOPBACK = "127.0.0.1"
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 15.0
 ASK_TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 0.5
 READY_POLL_S = 0.005
 
 
@@ -159,16 +160,16 @@ class Server(ABC):
     ) -> None:
         self.close()
 
-    def _info(self) -> dict[str, Any]:
-        with self._client() as client:
+    def _info(self, timeout_s: float = ASK_TIMEOUT_S) -> dict[str, Any]:
+        with self._client(timeout_s) as client:
             info: dict[str, Any] = client.info("server")
             return info
 
     @contextmanager
-    def _client(self) -> Iterator[redis.Redis]:
+    def _client(self, timeout_s: float = ASK_TIMEOUT_S) -> Iterator[redis.Redis]:
         """A connection for one question; no repeats, so that an unreachable server is seen at once."""
         client = redis.Redis.from_url(
-            self.url, retry=Retry(NoBackoff(), 0), socket_timeout=ASK_TIMEOUT_S, decode_responses=True
+            self.url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, decode_responses=True
         )
         try:
             yield client
@@ -185,7 +186,7 @@ class Server(ABC):
         give_up_s = time.monotonic() + START_DEADLINE_S
         while True:
             try:
-                if is_ours(self._info()):
+                if is_ours(self._info(PROBE_TIMEOUT_S)):
                     return
                 last = "another server answers at that port"
             except redis.RedisError as error:  # not listening yet, or loading

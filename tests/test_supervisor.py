@@ -1,0 +1,111 @@
+"""The parent of a pool: dead children, dead parents."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from queue_fixtures import Queue, ids
+from support import wait_until
+from worker_process import TESTS, Pool, Watched
+
+StartPool = Callable[..., Pool]
+
+
+def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_the_lease(
+    start_pool: StartPool, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool(ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000")
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    pool.one_child().send_signal(signal.SIGKILL)
+    wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 1)
+
+
+def test_a_pool_whose_every_process_was_killed_is_recovered_by_another_after_the_lease(
+    start_pool: StartPool, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    lease = {"ZEROLOSS_LEASE_MS": "600", "ZEROLOSS_RENEW_MS": "100", "ZEROLOSS_SWEEP_MS": "50"}
+    pool = start_pool(**lease)
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    pool.end()
+    start_pool(**lease)
+    wait_until(lambda: watched.ran() == ["t1:1", "t1:2"])
+
+
+def test_a_child_whose_parent_was_killed_stops_by_itself_and_loses_nothing(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool()
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    child = pool.one_child()
+    pool.process.kill()
+    pool.wait()
+    watched.open_gate()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert watched.passed() == ["t1"]
+    assert queue.client.zcard(queue.keys.consumers) == 0
+
+
+def test_a_worker_that_is_paused_past_its_lease_comes_back_and_harms_nobody(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    lease = {"ZEROLOSS_LEASE_MS": "400", "ZEROLOSS_RENEW_MS": "100", "ZEROLOSS_SWEEP_MS": "50"}
+    watched.submit("gate", "t1")
+    paused = start_pool("--threads", "1", **lease)
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    everyone = [psutil.Process(paused.process.pid), paused.one_child()]
+    for process in everyone:
+        process.suspend()
+    start_pool("--threads", "1", **lease)
+    wait_until(lambda: watched.ran() == ["t1:1", "t1:2"])
+    for process in everyone:
+        process.resume()
+    watched.open_gate()
+    wait_until(lambda: sorted(watched.passed()) == ["t1", "t1"] and watched.completed() >= 1)
+    watched.submit("note", "t2")
+    watched.submit("note", "t3")
+    wait_until(lambda: watched.completed() == 3, message="one completion for each task, none for the zombie")
+    assert queue.pending() == []
+
+
+def test_several_processes_share_the_work(start_pool: StartPool, watched: Watched) -> None:
+    for number in range(4):
+        watched.submit("gate", f"t{number}")
+    pool = start_pool("--processes", "2", "--threads", "2")
+    wait_until(lambda: len(watched.ran()) == 4)
+    assert set(watched.pids()) == {child.pid for child in pool.children()}
+    watched.open_gate()
+
+
+def test_an_application_that_cannot_be_imported_ends_the_parent_with_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "reference", "worker", "--app", "no.such.module"]
+    ended = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert "--app no.such.module" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_pool_of_no_processes_is_refused() -> None:
+    command = [sys.executable, "-m", "reference", "worker", "--app", "worker_app", "--processes", "0"]
+    ended = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert "--processes has to be at least 1" in ended.stderr
+
+
+def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool("--processes", "2")
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    holders = [key for key in queue.client.scan_iter("tasks:processing:*")]
+    assert len(holders) == 1
+    assert ids(queue.held(holders[0].decode().removeprefix("tasks:processing:"))) == ["t1"]
+    watched.open_gate()
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() == 0

@@ -1,0 +1,223 @@
+"""A worker process: what it runs, what it survives, and how it ends. Real processes, real signals."""
+
+import signal
+from collections.abc import Callable
+
+from queue_fixtures import Queue, ids
+from support import wait_until
+from worker_process import Pool, Watched
+
+StartPool = Callable[..., Pool]
+
+QUICK = {"ZEROLOSS_BACKOFF_MS": "1", "ZEROLOSS_BACKOFF_MAX_MS": "2", "ZEROLOSS_SWEEP_MS": "20"}
+
+
+def test_a_task_is_run_once_and_acked(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
+    watched.submit("note", "t1")
+    start_pool()
+    wait_until(lambda: watched.completed() == 1)
+    assert watched.ran() == ["t1:1"]
+    assert queue.pending() == []
+
+
+def test_a_task_that_arrives_while_the_worker_is_idle_is_run(start_pool: StartPool, watched: Watched) -> None:
+    watched.submit("note", "t1")
+    start_pool()
+    wait_until(lambda: watched.completed() == 1)
+    watched.submit("note", "t2")
+    wait_until(lambda: watched.completed() == 2)
+
+
+def test_one_thread_runs_tasks_in_the_order_in_which_they_were_accepted(start_pool: StartPool, watched: Watched) -> None:
+    for number in range(200):
+        watched.submit("note", f"t{number}")
+    start_pool("--threads", "1")
+    wait_until(lambda: watched.completed() == 200)
+    assert watched.ran() == [f"t{number}:1" for number in range(200)]
+
+
+def test_a_handler_that_keeps_raising_is_retried_three_times_and_then_dead_lettered_with_the_reason(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("raise", "bad", payload='"x"')
+    watched.submit("note", "good")
+    start_pool(**QUICK)
+    wait_until(lambda: queue.dead_letters.count() == 1)
+    wait_until(lambda: watched.completed() == 1)
+    assert [note for note in watched.ran() if note.startswith("bad")] == ["bad:1", "bad:2", "bad:3", "bad:4"]
+    assert queue.dead_letters.page()[0].error == "ValueError: no good: x"
+
+
+def test_a_handler_that_calls_sys_exit_has_failed_and_its_thread_goes_on(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("leave", "bad")
+    watched.submit("note", "good")
+    start_pool("--threads", "1", **QUICK)
+    wait_until(lambda: queue.dead_letters.count() == 1 and watched.completed() == 1)
+    assert queue.dead_letters.page()[0].error == "SystemExit: 3"
+
+
+def test_a_task_of_an_unknown_type_is_dead_lettered_with_the_reason(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("nonsense", "bad")
+    watched.submit("note", "good")
+    start_pool()
+    wait_until(lambda: watched.completed() == 1)
+    assert queue.dead_letters.page()[0].error == "No handler is registered for type 'nonsense'."
+
+
+def test_an_element_that_is_no_task_is_dead_lettered_as_it_is(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    queue.client.lpush(queue.keys.pending, b"\xff{")
+    watched.submit("note", "good")
+    start_pool()
+    wait_until(lambda: watched.completed() == 1)
+    assert queue.dead() == [b"\xff{"]
+
+
+def test_a_task_that_keeps_killing_its_worker_is_dead_lettered_and_takes_no_other_with_it(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("poison", "poison")
+    for number in range(20):
+        watched.submit("note", f"t{number}")
+    start_pool(ZEROLOSS_MAX_RECOVERIES="3", **QUICK)
+    wait_until(lambda: watched.completed() == 20 and queue.dead_letters.count() == 1, timeout_s=30)
+    assert "vanished 4 times" in queue.dead_letters.page()[0].error
+
+
+def test_a_suspect_task_is_run_with_nothing_beside_it(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
+    watched.submit("gate", "suspect")
+    for _ in range(2):
+        queue.claim(queue.consumer("victim"))
+        queue.kill(queue.consumer("victim"))
+    for number in range(3):
+        watched.submit("note", f"t{number}")
+    start_pool()
+    wait_until(lambda: watched.ran() == ["suspect:3"])
+    wait_until(lambda: ids(queue.pending()) == ["t0", "t1", "t2"], message="the others wait for somebody else")
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 4)
+
+
+def test_sigterm_lets_the_running_task_finish_and_gives_back_the_rest_in_order(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("gate", "running")
+    pool = start_pool("--threads", "1")
+    wait_until(lambda: watched.ran() == ["running:1"])
+    for number in range(3):
+        watched.submit("note", f"t{number}")
+    pool.signal(signal.SIGTERM)
+    wait_until(lambda: not queue.client.exists("gate") and pool.process.poll() is None)
+    watched.open_gate()
+    assert pool.wait() == 0
+    assert watched.passed() == ["running"]
+    assert watched.completed() == 1
+    assert ids(queue.pending()) == ["t0", "t1", "t2"]
+    assert queue.client.zcard(queue.keys.consumers) == 0, "it has left the registry"
+
+
+def test_what_was_claimed_ahead_is_given_back_in_order_at_sigterm(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    for number in range(30):
+        watched.submit("note", f"quick{number}")
+    watched.submit("gate", "running")
+    for number in range(30):
+        watched.submit("note", f"t{number}")
+    pool = start_pool("--threads", "1")
+    wait_until(lambda: "running:1" in watched.ran())
+    pool.signal(signal.SIGTERM)
+    wait_until(lambda: len(queue.pending()) == 30)
+    watched.open_gate()
+    assert pool.wait() == 0
+    assert ids(queue.pending()) == [f"t{number}" for number in range(30)]
+
+
+def test_what_waits_behind_slow_tasks_only_is_given_back_for_others(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    for number in range(30):
+        watched.submit("note", f"quick{number}")
+    watched.submit("gate", "slow")
+    for number in range(10):
+        watched.submit("note", f"t{number}")
+    start_pool("--threads", "1")
+    wait_until(lambda: "slow:1" in watched.ran())
+    wait_until(lambda: ids(queue.pending()) == [f"t{number}" for number in range(10)], message="it hoards")
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 41)
+
+
+def test_sigint_is_as_good_as_sigterm(start_pool: StartPool, watched: Watched) -> None:
+    watched.submit("note", "t1")
+    pool = start_pool()
+    wait_until(lambda: watched.completed() == 1)
+    pool.signal(signal.SIGINT)
+    assert pool.wait() == 0
+
+
+def test_a_second_signal_ends_it_at_once_and_the_task_is_recovered(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool()
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    child = pool.one_child()
+    pool.signal(signal.SIGTERM)
+    wait_until(lambda: pool.said("is stopping"))
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() != 0
+    assert not child.is_running()
+    wait_until(lambda: ids(queue.pending()) == ["t1"], message="its parent has it recovered")
+
+
+def test_a_grace_that_ends_before_the_handlers_do_leaves_them_to_recovery(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool("--grace", "0.2")
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() == 1
+    assert ids(queue.pending()) == ["t1"]
+    assert watched.passed() == []
+
+
+def test_a_handler_that_hangs_fails_its_task_and_the_process_is_restarted(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("hang", "t1")
+    pool = start_pool("--time-limit", "0.3", **QUICK)
+    wait_until(lambda: watched.completed() == 1)
+    assert watched.ran() == ["t1:1", "t1:2"]
+    assert len(set(watched.pids())) == 2, "another process ran the second attempt"
+    assert pool.said("Task t1 hangs") and pool.said("status 75")
+    assert queue.counters()["retried"] == 1
+
+
+def test_a_worker_without_redis_waits_for_it_and_does_not_die(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("note", "t1")
+    queue.client.config_set("maxclients", 3)
+    pool = start_pool()
+    wait_until(lambda: pool.said("Redis failed"))
+    queue.client.config_set("maxclients", 10_000)
+    wait_until(lambda: watched.completed() == 1)
+
+
+def test_lost_connections_lose_nothing(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
+    for number in range(2_000):
+        watched.submit("note", f"t{number}")
+    start_pool()
+    while watched.completed() < 2_000:
+        queue.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        done = watched.completed()
+        wait_until(lambda done=done: watched.completed() > done or done == 2_000, timeout_s=20)
+    assert {note.split(":")[0] for note in watched.ran()} == {f"t{number}" for number in range(2_000)}
+    assert queue.dead() == []

@@ -1,0 +1,55 @@
+"""Handlers for the tests of the worker. What they do is written to Redis, where the test sees it."""
+
+import os
+import sys
+import time
+
+import redis
+
+from reference import Task, handler
+
+server = redis.Redis.from_url(os.environ["REDIS_URL"])
+
+
+def note(task: Task) -> None:
+    server.rpush("ran", f"{task.id}:{task.attempt}:{os.getpid()}")
+
+
+@handler("note")
+def just_note(task: Task) -> None:
+    note(task)
+
+
+@handler("gate")
+def wait_at_gate(task: Task) -> None:
+    """Note it, wait until the test opens the gate, note the end."""
+    note(task)
+    while not server.exists("gate"):
+        time.sleep(0.005)
+    server.rpush("passed", task.id)
+
+
+@handler("raise")
+def always_raise(task: Task) -> None:
+    note(task)
+    raise ValueError(f"no good: {task.payload}")
+
+
+@handler("leave")
+def leave_the_thread(task: Task) -> None:
+    note(task)
+    sys.exit(3)
+
+
+@handler("poison")
+def kill_the_process(task: Task) -> None:
+    note(task)
+    os._exit(9)
+
+
+@handler("hang")
+def hang_once(task: Task) -> None:
+    """Hang at the first attempt only."""
+    note(task)
+    while task.attempt == 1:
+        time.sleep(0.01)
