@@ -49,12 +49,19 @@ def serve(config: Config, host: str, port: int) -> None:
     serving.serve(create_app(connect_probe(config), config), config, host, port)
 
 
+# The page is all there is to it: nothing is loaded from elsewhere, and it talks to this monitor only.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'"
+)
+
+
 class _Page:
     def __init__(self) -> None:
         self._page = resources.files(__package__).joinpath("monitor.html").read_bytes()
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = falcon.MEDIA_HTML
+        resp.set_header("Content-Security-Policy", _PAGE_POLICY)
         resp.data = self._page
 
     on_head = on_get

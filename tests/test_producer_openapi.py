@@ -19,7 +19,10 @@ from reference.openapi import describe
 REFUSALS = ["207", "400", "413", "415", "422"]
 CHECKS = {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
 
-described = schemathesis.openapi.from_dict(describe(Config()), config=schemathesis.Config.from_dict(CHECKS))
+MAX_BATCH = 20  # small, as batches at the limit and beyond it are made, too
+described = schemathesis.openapi.from_dict(
+    describe(Config(max_batch=MAX_BATCH)), config=schemathesis.Config.from_dict(CHECKS)
+)
 
 
 @schemathesis.serializer("application/x-ndjson", "application/jsonl")
@@ -31,7 +34,7 @@ def as_lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def producer_url(embedded: Server) -> Iterator[str]:
-    with served("producer", embedded.url) as producer:
+    with served("producer", embedded.url, max_batch=MAX_BATCH) as producer:
         yield producer.url
 
 
@@ -50,7 +53,9 @@ def keyspace(embedded: Server) -> Iterator[redis.Redis]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_producer_keeps_to_its_description(case: schemathesis.Case, producer_url: str, client: redis.Redis) -> None:
+def test_the_producer_keeps_to_its_description(
+    case: schemathesis.Case, producer_url: str, keyspace: redis.Redis
+) -> None:
     keyspace.flushdb()  # else an earlier example's idempotency key meets another payload
     case.call_and_validate(base_url=producer_url)
 

@@ -33,8 +33,9 @@ def a_run_with_everything() -> Story:
     story.add("process", "start", role="worker", sid=100).add("process", "start", role="worker", sid=200)
     for task in ("plain", "twice", "struck", "lost", HOSTILE):
         story.submit(task)
-    story.ran("plain").ran("twice").started("struck", "s1").kill(1, pids=(100,), tasks=("struck",))
+    story.ran("plain").ran("twice").started("struck", "s1")
     story.add("process", "exit", role="worker", sid=100, status=-9, wanted=True)
+    story.kill(1, pids=(100,), tasks=("struck",))
     story.ran("twice", pid=200).ran("struck", pid=200).missed(2)
     story.add("effect", "begin", pid=200, task=HOSTILE, execution="h", attempt=3)
     story.add("effect", "error", pid=200, task=HOSTILE, execution="h", error=f"ValueError: {HOSTILE}")
@@ -121,7 +122,7 @@ def test_the_console_shows_verdict_kills_duplicates_times_and_report() -> None:
     assert "VIOLATION  1 task was promised and lost (LOST)." in text
     assert "1 of 2 landed mid-task, 1 took effect" in text
     assert "twice completed 2 times: fault 1 (worker-kill)" in text
-    assert "redelivery    median 40 ms, max 40 ms (1 task struck)" in text
+    assert "redelivery    median 30 ms, max 30 ms (1 task struck)" in text
     assert "producer 300 ended by itself, status 1" in text
     assert "runs/1/report.html" in text
     assert "zeroloss run --seed 7" in text

@@ -148,7 +148,9 @@ class _Columns:
             for pid in event.pids:
                 if pid in self._spans and event.fault.startswith("worker-"):
                     self._spans[pid][1] = max(self._spans[pid][1], tick)
-                    self._gone.setdefault(pid, f"fault {event.number} ({event.fault})")
+                    # The harness sees the exit before the fault is on record as effective; the fault says more.
+                    if not self._gone.get(pid, "").startswith("fault"):
+                        self._gone[pid] = f"fault {event.number} ({event.fault})"
         text = event.evidence or event.reason
         if text:
             fault["text"] = text[:TEXT_CHARACTERS_MAX]

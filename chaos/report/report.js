@@ -46,8 +46,6 @@ function story(run, row) {
     if (owner !== row) return;
     const where = `in process ${run.processes[x.pid[e]].pid}` + (x.attempt[e] ? `, attempt ${x.attempt[e]}` : "");
     tell(x.begin[e], `began ${where}`, ["killed", "completed", "error"][x.end[e]]);
-    if (x.end[e]) tell(x.begin[e] + x.length[e], `${x.end[e] === 1 ? "completed" : "raised"} ${where}, after ${words.duration(x.length[e])}`, x.end[e] === 1 ? "completed" : "error");
-    else tell(x.until[e], `this execution did not end (${run.processes[x.pid[e]].gone ?? "no end was recorded"})`, "killed");
     for (const fault of run.faults) {
       if (fault.effective !== undefined && fault.pids.includes(run.processes[x.pid[e]].pid) && fault.effective >= x.begin[e]) {
         const struck = (fault.struck ?? []).includes(row) && !x.end[e];
@@ -55,6 +53,8 @@ function story(run, row) {
         tell(fault.effective, `fault ${fault.number} (${fault.name}) ${struck ? "struck it" : "struck process " + run.processes[x.pid[e]].pid}: ${fault.text ?? ""}`, "killed");
       }
     }
+    if (x.end[e]) tell(x.begin[e] + x.length[e], `${x.end[e] === 1 ? "completed" : "raised"} ${where}, after ${words.duration(x.length[e])}`, x.end[e] === 1 ? "completed" : "error");
+    else tell(x.until[e], `this execution did not end (${run.processes[x.pid[e]].gone ?? "no end was recorded"})`, "killed");
   });
   for (const [owner, t, text] of run.extras) if (owner === row) tell(t, text);
   return told.map((event, number) => ({...event, number})).sort((a, b) => a.t - b.t || a.number - b.number);

@@ -3,7 +3,7 @@
 function drawTimeline(run, onTask) {
   const canvas = document.querySelector("#timeline canvas");
   const tip = document.getElementById("tip");
-  const LEFT = 78, TOP = 8, AXIS = 22, GAP = 6;
+  const LEFT = 78, TOP = 8, AXIS = 38, GAP = 6;
   const lanes = layOut(run);
   const rowHeight = lanes.map(lane => Math.max(16, Math.min(60, lane.depth * 8), Math.min(lane.depth * 1.5, 160)));
   const rowTop = [];
@@ -81,11 +81,13 @@ function drawTimeline(run, onTask) {
       c.beginPath(); c.moveTo(at, TOP); c.lineTo(at, bottom); c.stroke();
       if (at < width - 20) c.fillText(words.duration(t, step), at, bottom + 5);
     }
-    c.setLineDash([4, 3]); c.strokeStyle = colours.quiet; c.textAlign = "right";
+    c.setLineDash([4, 3]); c.strokeStyle = colours.quiet;
+    let named = -Infinity;
     for (const [t, phase] of run.phases) {
       if (phase === "begin" || phase === "end" || t < from || t > to) continue;
       const at = Math.round(x(t)) + .5;
       c.beginPath(); c.moveTo(at, 0); c.lineTo(at, bottom); c.stroke();
+      if (at - named > 60) { c.fillText(phase, Math.min(at, width - 28), bottom + 21); named = at; }
     }
     c.setLineDash([]);
   }

@@ -1,0 +1,105 @@
+"""What the monitor reads: where the tasks lie and who holds them, without changing any of it."""
+
+import time
+
+import pytest
+import redis
+from queue_fixtures import Queue
+
+from reference.gauges import COUNTERS, Gauges, Reading
+
+
+def read(queue: Queue) -> Reading:
+    return Gauges(queue.own_client, queue.config).read()
+
+
+def test_an_empty_queue_is_all_zeros(queue: Queue) -> None:
+    reading = read(queue)
+    assert (reading.pending, reading.processing, reading.delayed, reading.dead_letter) == (0, 0, 0, 0)
+    assert reading.counters == dict.fromkeys(COUNTERS, 0)
+    assert (reading.consumers, reading.oldest_pending_age_ms) == ([], None)
+
+
+def test_each_task_is_counted_where_it_lies(queue: Queue) -> None:
+    queue.dead_lettered()
+    queue.enqueue(1, 2, 3, 4, 5, 6)
+    worker = queue.consumer("w1")
+    worker.fail(queue.claim(worker), "ValueError: no")
+    queue.claim(worker)
+    queue.claim(worker)
+    reading = read(queue)
+    assert (reading.pending, reading.processing, reading.delayed, reading.dead_letter) == (3, 2, 1, 1)
+    assert reading.awaiting_recovery == 0
+
+
+def test_the_counters_are_those_of_the_queue(queue: Queue) -> None:
+    queue.enqueue(1, 2)
+    worker = queue.consumer("w1")
+    worker.ack(queue.claim(worker))
+    assert read(queue).counters == {**dict.fromkeys(COUNTERS, 0), "enqueued": 2, "completed": 1}
+
+
+def test_a_live_consumer_is_shown_with_what_it_holds_and_the_age_of_its_heartbeat(queue: Queue) -> None:
+    queue.enqueue(1)
+    queue.claim(queue.consumer("w1"))
+    queue.client.zincrby(queue.keys.consumers, -5_000, "w1")  # as if it had renewed 5 s ago
+    (consumer,) = read(queue).consumers
+    assert (consumer.name, consumer.holding) == ("w1", 1)
+    assert 5_000 <= consumer.heartbeat_age_ms < 15_000
+    assert consumer.lease_left_ms + consumer.heartbeat_age_ms == queue.config.lease_ms
+
+
+def test_a_consumer_whose_lease_ended_is_not_live_and_its_tasks_await_recovery(queue: Queue) -> None:
+    queue.enqueue(1, 2)
+    queue.claim(queue.consumer("dead"))
+    queue.claim(queue.consumer("live"))
+    queue.reaper.expire("dead")
+    reading = read(queue)
+    assert [consumer.name for consumer in reading.consumers] == ["live"]
+    assert (reading.processing, reading.awaiting_recovery) == (2, 1)
+
+
+def test_the_oldest_pending_task_is_the_one_that_is_claimed_next(queue: Queue) -> None:
+    queue.enqueue("old")
+    (old,) = queue.pending()
+    queue.enqueue("new")
+    past = old.replace(b'"created_at":', b'"created_at":1,"was":')
+    queue.client.lset(queue.keys.pending, -1, past)
+    assert (read(queue).oldest_pending_age_ms or 0) > 1_000_000_000_000
+
+
+def test_a_producers_clock_that_is_ahead_makes_no_negative_age(queue: Queue) -> None:
+    queue.enqueue(1)
+    (element,) = queue.pending()
+    ahead = str(int(time.time() * 1000) + 3_600_000).encode()
+    queue.client.lset(queue.keys.pending, -1, element.replace(b'"created_at":', b'"created_at":%b,"was":' % ahead))
+    assert read(queue).oldest_pending_age_ms == 0
+
+
+@pytest.mark.parametrize("element", [b"\xff", b"nonsense", b"[]", b'{"id":"a"}', b"[" * 100_000])
+def test_an_element_that_is_no_task_has_no_age_and_is_counted(queue: Queue, element: bytes) -> None:
+    queue.client.rpush(queue.keys.pending, element)
+    reading = read(queue)
+    assert (reading.pending, reading.oldest_pending_age_ms) == (1, None)
+
+
+def test_a_consumer_with_a_name_that_is_no_text_is_shown_all_the_same(queue: Queue) -> None:
+    seconds, _ = queue.client.time()
+    queue.client.zadd(queue.keys.consumers, {b"\xff": (seconds + 60) * 1000})
+    queue.client.rpush(b"tasks:processing:\xff", "x")
+    (consumer,) = read(queue).consumers
+    assert (consumer.name, consumer.holding) == ("\\xff", 1)
+
+
+def test_reading_changes_nothing(queue: Queue) -> None:
+    queue.enqueue(1, 2)
+    queue.claim(queue.consumer("w1"))
+    before = queue.everything()
+    read(queue)
+    assert queue.everything() == before
+
+
+def test_a_redis_that_is_down_gives_an_error_and_no_reading(queue: Queue, dead_port: int) -> None:
+    nowhere = queue.configured(redis_url=f"redis://127.0.0.1:{dead_port}/0")
+    with pytest.raises(redis.ConnectionError):
+        read(nowhere)

@@ -1,0 +1,224 @@
+"""The monitor: what it shows was just read, and when it could not read it says so."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+import redis
+from http_support import assert_problem, served
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from prometheus_client.parser import text_string_to_metric_families
+from queue_fixtures import Queue
+from support import wait_until
+
+from chaos.servers import Server
+from reference.monitor import create_app
+from reference.readiness import connect_probe
+
+
+def monitor_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
+    config = queue.configured(**settings).config
+    return falcon.testing.TestClient(create_app(connect_probe(config), config))
+
+
+@pytest.fixture
+def busy_queue(queue: Queue) -> Queue:
+    """Three pending, one in the hands of w1, one dead-lettered, one completed."""
+    return make_busy(queue)
+
+
+def make_busy(queue: Queue) -> Queue:
+    queue.dead_lettered()
+    queue.enqueue(1, 2, 3, 4, 5)
+    worker = queue.consumer("w1")
+    worker.ack(queue.claim(worker))
+    queue.claim(worker)
+    return queue
+
+
+# /stats
+
+
+def test_stats_is_the_reading_as_json(busy_queue: Queue) -> None:
+    answer = monitor_of(busy_queue).simulate_get("/stats")
+    assert answer.status_code == 200
+    stats = answer.json
+    assert (stats["pending"], stats["processing"], stats["delayed"], stats["dead_letter"]) == (3, 1, 0, 1)
+    assert (stats["counters"]["enqueued"], stats["counters"]["completed"]) == (6, 1)
+    (consumer,) = stats["consumers"]
+    assert (consumer["name"], consumer["holding"]) == ("w1", 1)
+    assert stats["oldest_pending_age_ms"] >= 0
+
+
+def test_stats_is_a_503_problem_where_redis_is_down(queue: Queue, dead_port: int) -> None:
+    answer = monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0").simulate_get("/stats")
+    assert_problem(answer, 503, "Redis does not answer", kind="redis-unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_stats_is_a_503_problem_within_seconds_where_redis_hangs(open_own_server: Callable[..., Server]) -> None:
+    server = open_own_server(appendfsync=None)
+    with redis.Redis.from_url(server.url) as client:
+        monitor = monitor_of(Queue(client, server.url))
+        assert monitor.simulate_get("/stats").status_code == 200
+        server.pause()
+        assert_problem(monitor.simulate_get("/stats"), 503, kind="redis-unavailable")
+        server.resume()
+        assert monitor.simulate_get("/stats").status_code == 200
+
+
+# /metrics
+
+
+def metrics_of(monitor: falcon.testing.TestClient) -> dict[str, float]:
+    answer = monitor.simulate_get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return {
+        sample.name + "".join(f"[{value}]" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_are_the_reading_for_prometheus(busy_queue: Queue) -> None:
+    metrics = metrics_of(monitor_of(busy_queue))
+    assert metrics["zeroloss_up"] == 1
+    states = {
+        state: metrics[f"zeroloss_tasks[{state}]"] for state in ("pending", "processing", "delayed", "dead_letter")
+    }
+    assert states == {"pending": 3, "processing": 1, "delayed": 0, "dead_letter": 1}
+    assert (metrics["zeroloss_enqueued_total"], metrics["zeroloss_completed_total"]) == (6, 1)
+    assert (metrics["zeroloss_consumers"], metrics["zeroloss_tasks_awaiting_recovery"]) == (1, 0)
+
+
+def test_metrics_of_a_redis_that_is_down_are_that_it_is_down_and_nothing_else(queue: Queue, dead_port: int) -> None:
+    assert metrics_of(monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0")) == {"zeroloss_up": 0}
+
+
+# The rest
+
+
+def test_healthz_speaks_for_the_process_alone(queue: Queue, dead_port: int) -> None:
+    monitor = monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0")
+    assert monitor.simulate_get("/healthz").json == {"status": "ok"}
+
+
+def test_an_unknown_route_and_a_wrong_method_are_problems(queue: Queue) -> None:
+    monitor = monitor_of(queue)
+    assert_problem(monitor.simulate_get("/statz"), 404, "/statz")
+    assert_problem(monitor.simulate_post("/stats"), 405, "GET")
+
+
+def test_the_page_loads_nothing_from_elsewhere(queue: Queue) -> None:
+    page = monitor_of(queue).simulate_get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert re.findall(r"https?://(?!www\.w3\.org/)", page.text) == []
+
+
+def test_the_monitor_process_ends_with_status_0_on_sigterm(queue: Queue) -> None:
+    with served("monitor", queue.config.redis_url) as monitor:
+        monitor.process.send_signal(signal.SIGTERM)
+        assert monitor.process.wait(timeout=10) == 0
+
+
+# The page in a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    installed = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    path = next((found for found in installed if found), None)
+    with sync_playwright() as playwright:
+        path = path or playwright.chromium.executable_path
+        if not Path(path).exists():
+            (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium is installed")
+        with playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]) as launched:
+            yield launched
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_page() as opened:
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        yield opened
+        assert errors == []
+
+
+def shows(page: Page, **texts: str) -> None:
+    for name, text in texts.items():
+        expect(page.locator(f"#{name}")).to_have_text(text, timeout=15_000)
+
+
+def test_the_page_shows_the_counts_and_the_live_consumers(page: Page, busy_queue: Queue) -> None:
+    with served("monitor", busy_queue.config.redis_url, lease_ms=60_000) as monitor:
+        page.goto(monitor.url)
+        shows(page, pending="3", processing="1", delayed="0", dead_letter="1", live="1")
+        row = page.locator("#consumers tbody tr")
+        expect(row).to_have_count(1)
+        expect(row).to_contain_text("w1")
+        expect(page.locator("#oldest")).to_have_text(re.compile(r"\d s$"))
+        expect(page.locator("#banner")).to_be_hidden()
+        expect(page.locator("#counters")).to_contain_text("enqueued6")
+
+
+def test_the_page_follows_the_queue_without_a_reload(page: Page, busy_queue: Queue) -> None:
+    with served("monitor", busy_queue.config.redis_url) as monitor:
+        page.goto(monitor.url)
+        shows(page, pending="3")
+        busy_queue.enqueue(*range(1_000))
+        shows(page, pending="1,003")
+        busy_queue.client.hincrby(busy_queue.keys.counters, "completed", 500)
+        expect(page.locator("#throughput")).to_have_text(re.compile(r"^[1-9]"), timeout=15_000)
+
+
+def test_the_page_says_when_no_worker_lives_and_how_many_tasks_await_recovery(page: Page, busy_queue: Queue) -> None:
+    busy_queue.reaper.expire("w1")
+    with served("monitor", busy_queue.config.redis_url) as monitor:
+        page.goto(monitor.url)
+        shows(page, processing="1", live="0", recovery="1 awaiting recovery")
+        expect(page.locator("#nobody")).to_contain_text("No worker is alive")
+
+
+def test_the_page_shows_a_consumers_name_as_text_whatever_it_is(page: Page, queue: Queue) -> None:
+    queue.consumer("<img src=x onerror=alert(1)>")
+    with served("monitor", queue.config.redis_url) as monitor:
+        page.goto(monitor.url)
+        expect(page.locator("#consumers tbody td").first).to_have_text("<img src=x onerror=alert(1)>")
+
+
+def test_the_page_says_that_redis_is_down_and_shows_no_numbers_and_recovers(
+    page: Page, open_own_server: Callable[..., Server]
+) -> None:
+    server = open_own_server(appendfsync="always")
+    with redis.Redis.from_url(server.url) as client:
+        make_busy(Queue(client, server.url))
+    with served("monitor", server.url) as monitor:
+        page.goto(monitor.url)
+        shows(page, pending="3")
+        server.kill()
+        expect(page.get_by_role("alert")).to_contain_text("Redis is down", timeout=15_000)
+        shows(page, pending="–", processing="–", delayed="–", dead_letter="–", live="–", throughput="–", oldest="–")
+        assert "Redis is down" in page.title()
+        server.start()
+        expect(page.get_by_role("alert")).to_be_hidden(timeout=15_000)
+        shows(page, pending="3", processing="1")
+
+
+def test_the_page_says_that_the_monitor_is_gone_and_recovers(page: Page, busy_queue: Queue) -> None:
+    with served("monitor", busy_queue.config.redis_url) as monitor:
+        page.goto(monitor.url)
+        shows(page, pending="3")
+    expect(page.get_by_role("alert")).to_contain_text("The monitor does not answer", timeout=15_000)
+    shows(page, pending="–", dead_letter="–")
+    with served("monitor", busy_queue.config.redis_url, port=monitor.port):
+        shows(page, pending="3")
+        wait_until(lambda: page.locator("#banner").is_hidden())
