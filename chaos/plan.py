@@ -49,7 +49,7 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True):
         return {
             "id": self.id,
             "work_ms": self.work_ms,
-            "odd": {"whole": 9007199254740993, "fraction": 0.1, "empty": [], "text": "\u00e9\u2603\U0001f4a5 \"\\/\n"},
+            "odd": {"whole": 9007199254740993, "fraction": 0.1, "empty": [], "text": '\u00e9\u2603\U0001f4a5 "\\/\n'},
             "filler": (filler * (self.filler_bytes // len(filler) + 1))[: self.filler_bytes],
         }
 
@@ -90,7 +90,14 @@ class FaultRequest(msgspec.Struct, frozen=True):
 
 
 def make_plan(
-    *, seed: int, target: str, server: str, appendfsync: Appendfsync, workers: int, tasks: int, faults: list[FaultRequest]
+    *,
+    seed: int,
+    target: str,
+    server: str,
+    appendfsync: Appendfsync,
+    workers: int,
+    tasks: int,
+    faults: list[FaultRequest],
 ) -> Plan:
     """Draw tasks, times and faults from the seed. Raises PlanError."""
     if tasks < 1:

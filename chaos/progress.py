@@ -35,7 +35,16 @@ class Progress:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def show(
-        self, phase: str, *, submitted: int, acked: int, done: int, kills: int, planned: int, mid_task: int, left_s: float
+        self,
+        phase: str,
+        *,
+        submitted: int,
+        acked: int,
+        done: int,
+        kills: int,
+        planned: int,
+        mid_task: int,
+        left_s: float,
     ) -> None:
         """How far it is. `left_s`: seconds until the end of this phase at the latest."""
         line = (

@@ -131,7 +131,9 @@ class Submitter:
             raise self._died() from None
 
     def _died(self) -> AgentDied:
-        return AgentDied(f"The agent, which holds the target, ended in mid-run; its last words: {self.managed.log_tail()}")
+        return AgentDied(
+            f"The agent, which holds the target, ended in mid-run; its last words: {self.managed.log_tail()}"
+        )
 
     def _read(self, pipe: IO[bytes]) -> None:
         for line in pipe:

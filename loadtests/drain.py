@@ -35,7 +35,9 @@ def main() -> int:
             client = redis.Redis(port=port)
             _wait(client)
             rates = [_round(client, port, options) for _ in range(options.rounds)]
-            print(f"median {statistics.median(rates):,.0f} tasks/s of {options.rounds} rounds, {options.tasks:,} tasks each")
+            print(
+                f"median {statistics.median(rates):,.0f} tasks/s of {options.rounds} rounds, {options.tasks:,} tasks each"
+            )
         finally:
             server.kill()
             server.wait()
@@ -63,7 +65,14 @@ def _round(client: redis.Redis, port: int, options: argparse.Namespace) -> float
         ]
         client.lpush("tasks:pending", *elements)
     command = [sys.executable, "-m", "reference", "worker", "--app", "loadtests.noop"]
-    command += ["--redis", f"redis://127.0.0.1:{port}/0", "--threads", str(options.threads), "--ahead", str(options.ahead)]
+    command += [
+        "--redis",
+        f"redis://127.0.0.1:{port}/0",
+        "--threads",
+        str(options.threads),
+        "--ahead",
+        str(options.ahead),
+    ]
     worker = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         samples: list[tuple[float, int]] = []

@@ -31,7 +31,13 @@ def test_another_key_is_another_task(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize(
-    "same", ['{"a":1,"b":[2.50,null]}', '{"b":[2.50,null],"a":1}', '{ "a": 1,\n"b": [2.50, null] }', '{"\\u0061":1,"b":[2.50,null]}']
+    "same",
+    [
+        '{"a":1,"b":[2.50,null]}',
+        '{"b":[2.50,null],"a":1}',
+        '{ "a": 1,\n"b": [2.50, null] }',
+        '{"\\u0061":1,"b":[2.50,null]}',
+    ],
 )
 def test_white_space_spelling_and_the_order_of_names_make_no_other_payload(queue: Queue, same: str) -> None:
     first = queue.enqueuer.enqueue(keyed('{"a":1,"b":[2.50,null]}'))

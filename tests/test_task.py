@@ -178,9 +178,7 @@ def test_generated_ids_are_unique_across_threads() -> None:
 def test_generated_ids_are_unique_across_processes_and_sort_by_time() -> None:
     program = "from reference.task import new_task_id\nfor _ in range(500): print(new_task_id())"
     before = new_task_id()
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
+    processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     made = [line for process in processes for line in process.communicate(timeout=30)[0].split()]
     after = new_task_id()
     assert len(set(made)) == 1_500

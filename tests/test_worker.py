@@ -28,7 +28,9 @@ def test_a_task_that_arrives_while_the_worker_is_idle_is_run(start_pool: StartPo
     wait_until(lambda: watched.completed() == 2)
 
 
-def test_one_thread_runs_tasks_in_the_order_in_which_they_were_accepted(start_pool: StartPool, watched: Watched) -> None:
+def test_one_thread_runs_tasks_in_the_order_in_which_they_were_accepted(
+    start_pool: StartPool, watched: Watched
+) -> None:
     for number in range(200):
         watched.submit("note", f"t{number}")
     start_pool("--threads", "1")
