@@ -35,9 +35,8 @@ def main() -> int:
             client = redis.Redis(port=port)
             _wait(client)
             rates = [_round(client, port, options) for _ in range(options.rounds)]
-            print(
-                f"median {statistics.median(rates):,.0f} tasks/s of {options.rounds} rounds, {options.tasks:,} tasks each"
-            )
+            median = statistics.median(rates)
+            print(f"median {median:,.0f} tasks/s of {options.rounds} rounds, {options.tasks:,} tasks each")
         finally:
             server.kill()
             server.wait()

@@ -103,7 +103,7 @@ def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Q
     watched.submit("gate", "t1")
     pool = start_pool("--processes", "2")
     wait_until(lambda: watched.ran() == ["t1:1"])
-    holders = [key for key in queue.client.scan_iter("tasks:processing:*")]
+    holders = list(queue.client.scan_iter("tasks:processing:*"))
     assert len(holders) == 1
     assert ids(queue.held(holders[0].decode().removeprefix("tasks:processing:"))) == ["t1"]
     watched.open_gate()
