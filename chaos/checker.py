@@ -83,7 +83,8 @@ def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None
     places = census.found.get(name, {}) if census else {}
     # What still waits may still be done, so that it is not dead yet, even if a copy of it is.
     waiting = any(place in places for place in WAITING_PLACES)
-    if places.get("dead_letter") and not waiting:
+    wished = evidence.doomed is None or name in evidence.doomed
+    if places.get("dead_letter") and wished and not waiting:
         return Fate.DEAD
     if not task.promised:
         return Fate.ABSENT

@@ -106,6 +106,9 @@ class Evidence:
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
 
+    doomed: frozenset[str] | None = None
+    """The tasks that the workload wants given up; None: the plan does not say."""
+
     @property
     def census(self) -> CensusRecord | None:
         """The last census that was completed."""
@@ -150,6 +153,7 @@ def _run(evidence: Evidence, event: Run) -> None:
     evidence.phases.setdefault(event.phase, event.t)
     if event.phase == "begin" and evidence.begin is None:
         evidence.begin = event
+        evidence.doomed = doomed_tasks(event)
         for number, name in planned_faults(event):
             evidence.faults.setdefault(number, FaultRecord(number, name))
 
@@ -164,6 +168,12 @@ def planned_faults(begin: Run) -> list[tuple[int, str]]:
         for fault in listed
         if isinstance(fault, Mapping) and isinstance(fault.get("number"), int) and isinstance(fault.get("fault"), str)
     ]
+
+
+def doomed_tasks(begin: Run) -> frozenset[str] | None:
+    """The tasks of a plan that says which ones no queue can complete."""
+    listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None
+    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else None
 
 
 def _submit(evidence: Evidence, event: Submit) -> None:

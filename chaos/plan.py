@@ -28,6 +28,19 @@ FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
 """After that share of the run no fault is planned, so that one that comes late still finds tasks."""
 
+BEHAVIOURS = {
+    "raise-once": "its body raises at the first attempt",
+    "raise-always": "its body raises at every attempt",
+    "exit": "its body ends the process it runs in, at every attempt",
+    "unknown-type": "no worker knows its type",
+    "undecodable": "it lies in the queue as bytes that are no task",
+    "orphan": "it lies where a dead worker has left it, and nothing names that worker any more",
+    "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
+}
+"""What a task of the workload can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
+DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
+"""Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
+
 Appendfsync = Literal["always", "everysec", "no", "off"]
 
 
@@ -35,13 +48,15 @@ class PlanError(Exception):
     """What was asked for makes no sense, or a plan can't be read; the text is one sentence for the user."""
 
 
-class PlannedTask(msgspec.Struct, frozen=True, array_like=True):
+class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """One submission, `at_s` after the start. An array in JSON, as there may be many."""
 
     id: str
     at_s: float
     work_ms: int
     filler_bytes: int
+    behaviour: str = ""
+    """How it misbehaves: one of `BEHAVIOURS`; empty: it does not."""
 
     def payload(self) -> dict[str, Any]:
         """What is submitted. `odd` holds what careless re-encoding changes."""
@@ -49,6 +64,7 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True):
         return {
             "id": self.id,
             "work_ms": self.work_ms,
+            **({"behaviour": self.behaviour} if self.behaviour else {}),
             "odd": {"whole": 9007199254740993, "fraction": 0.1, "empty": [], "text": '\u00e9\u2603\U0001f4a5 "\\/\n'},
             "filler": (filler * (self.filler_bytes // len(filler) + 1))[: self.filler_bytes],
         }
@@ -75,6 +91,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     workers: int
     faults: list[PlannedFault]
     tasks: list[PlannedTask]
+
+    @property
+    def doomed(self) -> list[str]:
+        """The tasks that have to be given up."""
+        return [task.id for task in self.tasks if task.behaviour in DOOMED]
 
     def write(self, path: Path) -> None:
         """As JSON, one line per task and fault."""
@@ -175,6 +196,9 @@ def load_plan(path: Path) -> Plan:
         raise PlanError(f"{path} is a plan of version {plan.version}; this zeroloss reads version {VERSION}.")
     for planned in plan.faults:
         build_fault(planned.fault, planned.options)
+    for task in plan.tasks:
+        if task.behaviour and task.behaviour not in BEHAVIOURS:
+            raise PlanError(f"{path}: task {task.id} has the unknown behaviour {task.behaviour!r}.")
     return plan
 
 

@@ -168,7 +168,12 @@ class _Run:
             target=title(self._class),
             command=[_without_password(word) for word in self._command],
             recover_within=self._target.recover_within,
-            plan={"tasks": len(self._plan.tasks), "workers": self._plan.workers, "faults": faults},
+            plan={
+                "tasks": len(self._plan.tasks),
+                "workers": self._plan.workers,
+                "faults": faults,
+                "doomed": self._plan.doomed,
+            },
             versions={
                 "zeroloss": _own_version(),
                 "python": platform.python_version(),

@@ -22,13 +22,13 @@ class Fate(StrEnum):
     DUPLICATE = "DUPLICATE"  # promised, completed more than once; at-least-once allows it
     DONE = "DONE"  # promised, completed once
     RECOVERED = "RECOVERED"  # unknown, completed
-    DEAD = "DEAD"  # not completed, in the dead-letter list with a reason
+    DEAD = "DEAD"  # not completed, in the dead-letter list with a reason, as the workload wished where it says so
     ABSENT = "ABSENT"  # refused or unknown, not completed: nothing was promised, nothing is owed
     UNDECIDED = (
         "UNDECIDED"  # promised, not completed when the history stops, and no drain or census says what became of it
     )
     STUCK = "STUCK"  # promised, not completed, still waiting in the broker after the deadline and after the pokes
-    FAILED = "FAILED"  # promised, not completed, given up by the queue on record: a failed registry, or no reason
+    FAILED = "FAILED"  # promised, not completed, given up on record: unwished for, without a reason, in a failed registry
     EXCUSED = "EXCUSED"  # promised, gone, and the configured durability allows that
     LOST = "LOST"  # promised, not completed, and no longer in the broker
 

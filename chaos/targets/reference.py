@@ -5,22 +5,25 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
 import redis
 
+from chaos.scan import ids_in
 from chaos.target import Found, Refused, Target, Task
 from reference.config import Config
 from reference.connection import connect
 from reference.errors import Undecodable
 from reference.keys import Keys
-from reference.task import decode
+from reference.task import decode, encode
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
 HTTP_TIMEOUT_S = 15.0
+RETRY_S = 0.1
 HTTP_ACCEPTED = 202
 HTTP_SERVICE_UNAVAILABLE = 503
 
@@ -38,19 +41,51 @@ class Reference(Target):
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
         "ZEROLOSS_BLOCK_MS": "500",
     }
+    attempts: ClassVar[int] = 1
+    """How often a client asks before it gives up; beyond 1, always with the same idempotency key."""
 
     def ready(self) -> bool:
         return self._port() is not None
 
     def enqueue(self, task: Task) -> None:
-        body = json.dumps({"id": task.id, "type": "chaos", "payload": task.payload})
-        status, answer = self._post("/task", body)
-        if status == HTTP_ACCEPTED:
+        behaviour = task.payload.get("behaviour", "")
+        if "undecodable" in behaviour or "orphan" in behaviour:
+            self._plant(task, behaviour)
             return
+        task_type = "nobody's" if behaviour == "unknown-type" else "chaos"
+        body = json.dumps({"id": task.id, "type": task_type, "payload": task.payload})
+        for left in reversed(range(self.attempts)):
+            try:
+                status, answer = self._post("/task", body, task.id if self.attempts > 1 else None)
+            except (http.client.HTTPException, OSError):
+                if left:
+                    continue
+                raise
+            if status == HTTP_ACCEPTED:
+                return
+            if status != HTTP_SERVICE_UNAVAILABLE:
+                break
+            time.sleep(RETRY_S)
         # A 503 says in its text whether the task may be there; the harness takes it at its least word.
         if status == HTTP_SERVICE_UNAVAILABLE:
             raise RuntimeError(answer)
         raise Refused(answer)
+
+    def _plant(self, task: Task, behaviour: str) -> None:
+        """Put into Redis what no client of the queue could: what is no task, what a dead worker has left."""
+        keys, client = Keys(self.namespace), self._redis
+        element = encode(task_id=task.id, task_type="chaos", payload_json=json.dumps(task.payload), created_at=0)
+        if "undecodable" in behaviour:
+            element = element[:-1]
+        if behaviour == "undecodable":
+            client.lpush(keys.pending, element)
+            return
+        departed = f"departed-{task.id}"
+        with client.pipeline(transaction=True) as pipeline:
+            pipeline.lpush(keys.processing(departed), element)
+            if behaviour == "orphan-undecodable":
+                pipeline.zadd(keys.consumers, {departed: int(time.time() * 1000) - 1})
+            pipeline.execute()
 
     def census(self) -> Iterator[Found]:
         keys, client = Keys(self.namespace), self._redis
@@ -68,14 +103,17 @@ class Reference(Target):
     def _connections(self) -> threading.local:
         return threading.local()
 
-    def _post(self, path: str, body: str) -> tuple[int, str]:
+    def _post(self, path: str, body: str, idempotency_key: str | None) -> tuple[int, str]:
         """One request on this thread's own connection, which is opened anew after any error."""
         connection = getattr(self._connections, "http", None)
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
             self._connections.http = connection
         try:
-            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json"}
+            if idempotency_key:
+                headers["Idempotency-Key"] = idempotency_key
+            connection.request("POST", path, body, headers)
             response = connection.getresponse()
             return response.status, response.read().decode()
         except Exception:
@@ -94,6 +132,8 @@ def _found(place: str, elements: Any) -> Iterator[Found]:
     for element in elements:
         try:
             task = decode(element)
-        except Undecodable:  # nobody's task: nothing that this run submitted can be read from it
+        except Undecodable:
+            for task_id in ids_in(element):
+                yield Found(task_id.decode(), place, "It cannot be decoded.")
             continue
         yield Found(task.id, place, task.error)

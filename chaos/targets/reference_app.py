@@ -1,5 +1,7 @@
 """The handlers that the reference's workers run under test."""
 
+import os
+import signal
 import time
 
 from chaos.ledger import effect
@@ -9,6 +11,11 @@ from reference.task import Task
 
 @handler("chaos")
 def work(task: Task) -> None:
-    """Take as long as the plan says."""
+    """Take as long as the plan says, and misbehave as it says."""
+    behaviour = task.payload.get("behaviour")
     with effect(task.id, attempt=task.attempt, payload=task.payload):
         time.sleep(task.payload["work_ms"] / 1000)
+        if behaviour == "raise-always" or (behaviour == "raise-once" and task.attempt == 1):
+            raise RuntimeError("as planned")
+        if behaviour == "exit":
+            os.kill(os.getpid(), signal.SIGKILL)
