@@ -2,10 +2,9 @@
 
 import dataclasses
 import random
-import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,17 +47,16 @@ def run(
 ) -> int:
     """Run a target under faults, and judge what became of every task.
 
-    Parameters
-    ----------
-    target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
-    seed: Of the plan; drawn and printed if not given. The same seed and options repeat the run.
-    redis: embedded, container, or the URL of an empty database. Else a container where an engine answers, else embedded.
-    faults: What `zeroloss faults` lists, as worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
-    kills: How many of a worker fault that states no count of its own.
-    tasks: How many to submit.
-    workers: How many worker sessions; else as many as the target says.
-    appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
-    out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    Args:
+        target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
+        seed: Of the plan; drawn and printed if not given. The same seed and options repeat the run.
+        redis: embedded, container, or the URL of an empty database. Else a container where an engine answers, else embedded.
+        faults: What `zeroloss faults` lists, as worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
+        kills: How many of a worker fault that states no count of its own.
+        tasks: How many to submit.
+        workers: How many worker sessions; else as many as the target says.
+        appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
+        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from chaos.plan import PlanError, make_plan, parse_faults
     from chaos.servers import engine_answers
@@ -90,10 +88,9 @@ def run(
 def replay(plan: Path, *, out: Path | None = None) -> int:
     """Repeat the run of a plan.json.
 
-    Parameters
-    ----------
-    plan: The file.
-    out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    Args:
+        plan: The file.
+        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from chaos.plan import PlanError, load_plan
     from chaos.target import load_target
@@ -109,9 +106,8 @@ def replay(plan: Path, *, out: Path | None = None) -> int:
 def check(directory: Path) -> int:
     """Judge a stored run again, and write its reports anew.
 
-    Parameters
-    ----------
-    directory: The run's directory.
+    Args:
+        directory: The run's directory.
     """
     from chaos.checker import judge
     from chaos.history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
@@ -127,7 +123,7 @@ def check(directory: Path) -> int:
     except HistoryError as error:
         raise UsageError(str(error)) from None
     result = judge(events)
-    _say_result(Console(), result, write_reports(directory, result, events), directory)
+    _say_result(Console(), result, write_reports(directory, result, events))
     return result.exit_code
 
 
@@ -178,12 +174,12 @@ def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None)
     outcome = run(plan, target, directory=directory, command=command, progress=progress)
     failure = outcome.failure
     if isinstance(failure, Interrupted):
-        _say_result(console, outcome.result, outcome.reports, directory)
+        _say_result(console, outcome.result, outcome.reports)
         _say_error(f"Interrupted; everything was stopped, and what there was so far is in {directory}.")
         return EXIT_INTERRUPTED
     if failure:
         return _say_failure(failure, directory)
-    _say_result(console, outcome.result, outcome.reports, directory)
+    _say_result(console, outcome.result, outcome.reports)
     return outcome.result.exit_code
 
 
@@ -201,16 +197,10 @@ def _new_directory(out: Path | None, name: str) -> Path:
     return directory
 
 
-def _say_result(console: Console, result: Any, reports: Any, directory: Path) -> None:
-    from chaos.plan import PLAN_NAME
-    from chaos.report.console import console_summary
+def _say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> None:
+    from chaos.report import console_summary
 
-    console.print(console_summary(result), soft_wrap=True)
-    for path in reports.values():
-        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
-    if (directory / PLAN_NAME).exists():
-        repeat = shlex.join(["zeroloss", "replay", str(directory / PLAN_NAME)])
-        console.print(f"Repeat this run: {repeat}", highlight=False, markup=False, soft_wrap=True)
+    console.print(console_summary(result, reports.get("report.html")), soft_wrap=True)
 
 
 def _say_failure(failure: BaseException, directory: Path) -> int:

@@ -37,7 +37,7 @@ BEHAVIOURS = {
     "orphan": "it lies where a dead worker has left it, and nothing names that worker any more",
     "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
 }
-"""What a task of the workload can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
+"""What a task can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
 """Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
 

@@ -28,7 +28,7 @@ class Fate(StrEnum):
         "UNDECIDED"  # promised, not completed when the history stops, and no drain or census says what became of it
     )
     STUCK = "STUCK"  # promised, not completed, still waiting in the broker after the deadline and after the pokes
-    FAILED = "FAILED"  # promised, not completed, given up on record: unwished for, without a reason, in a failed registry
+    FAILED = "FAILED"  # promised, not completed, given up on record: unwished for, without a reason, or as failed
     EXCUSED = "EXCUSED"  # promised, gone, and the configured durability allows that
     LOST = "LOST"  # promised, not completed, and no longer in the broker
 

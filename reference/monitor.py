@@ -46,7 +46,7 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, or the URL is not one that redis-py reads.
     """
-    serving.serve(create_app(connect_probe(config), config), config, host, port)
+    serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
 
 
 # The page is all there is to it: nothing is loaded from elsewhere, and it talks to this monitor only.

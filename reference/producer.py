@@ -66,7 +66,7 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, or the URL is not one that redis-py reads.
     """
-    serving.serve(create_app(connect(config), config), config, host, port)
+    serving.serve("producer", create_app(connect(config), config), config, host, port)
 
 
 class _Task:

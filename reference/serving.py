@@ -29,7 +29,7 @@ DRAIN_S = 10.0  # what a stopping server allows its running requests; longer tha
 DROPPED_BYTES_MAX = 67_108_864  # how much of a body that is too large is read only to be thrown away
 
 
-def serve(app: falcon.App[Any, Any], config: Config, host: str, port: int) -> None:
+def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
 
     Prints the address; port 0 lets the system choose one.
@@ -61,7 +61,7 @@ def serve(app: falcon.App[Any, Any], config: Config, host: str, port: int) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     shown = f"[{host}]" if ":" in host else host
-    print(f"listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
     while not stopping:
         wasyncore.loop(timeout=1.0, use_poll=True, map=channels, count=1)
     _drain(server, channels)

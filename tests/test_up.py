@@ -39,17 +39,18 @@ def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
 ) -> None:
     process = up()
     said = lambda: (tmp_path / "up.log").read_text()  # noqa: E731
-    addresses = wait_until(lambda: len(found := re.findall(r"http://[\d.]+:\d+", said())) == 2 and found, 20)
+    address = r"(producer|monitor) listening on (http://[\d.]+:\d+)"
+    addresses = wait_until(lambda: len(found := dict(re.findall(address, said()))) == 2 and found, 20)
     assert "Valkey" in said(), "the server in use is printed"
     request = urllib.request.Request(
-        f"{addresses[0]}/task", data=b'{"payload": 1}', headers={"Content-Type": "application/json"}
+        addresses["producer"] + "/task", data=b'{"payload": 1}', headers={"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 202
         assert json.load(answer)["status"] == "queued"
 
     def completed() -> bool:
-        with urllib.request.urlopen(f"{addresses[1]}/stats") as answer:
+        with urllib.request.urlopen(addresses["monitor"] + "/stats") as answer:
             return json.load(answer)["counters"]["completed"] == 1
 
     wait_until(completed, 20)

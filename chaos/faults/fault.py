@@ -1,14 +1,19 @@
 """What a fault is: it threatens, it is injected, it is seen to have taken effect, it is healed."""
 
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chaos.processes import Managed
 from chaos.servers import Server
 from chaos.tail import LedgerTail
 from chaos.workers import WorkerPool
+
+
+POLL_S = 0.02
 
 
 class Missed(Exception):
@@ -58,3 +63,15 @@ class Fault(ABC):
     def summary(cls) -> str:
         """The first line of its docstring."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def busy_worker(stage: Stage, patience_s: float) -> Managed:
+    """A worker that is inside a task's body, as the ledger shows; any of them. Raises Missed: none within the time."""
+    give_up_s = time.monotonic() + patience_s
+    while time.monotonic() < give_up_s:
+        stage.ledger.poll()
+        busy = [worker for worker in stage.workers.living() if stage.ledger.open_in_session(worker.sid)]
+        if busy:
+            return stage.random.choice(busy)
+        stage.wait(POLL_S)
+    raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")

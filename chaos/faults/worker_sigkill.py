@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from .fault import Effect, Fault, Missed, Stage
-
-POLL_S = 0.02
+from .fault import POLL_S, Effect, Fault, Missed, Stage, busy_worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +26,16 @@ class WorkerSigkill(Fault):
     def inject(self, stage: Stage) -> Effect:
         give_up_s = time.monotonic() + self.patience_s
         while time.monotonic() < give_up_s:
+            worker = busy_worker(stage, self.patience_s)
+            worker.stop_session_members()
             stage.ledger.poll()
-            busy = [worker for worker in stage.workers.living() if stage.ledger.open_in_session(worker.sid)]
-            if busy:
-                worker = stage.random.choice(busy)
-                worker.stop_session_members()
-                stage.ledger.poll()
-                tasks = stage.ledger.open_in_session(worker.sid)
-                if tasks:
-                    # Read while it stands still: a dead process can't be asked what it had been.
-                    pids = tuple(worker.members())
-                    status = worker.kill_session()
-                    return _effect(worker.sid, status, pids, tasks)
-                worker.continue_session_members()
+            tasks = stage.ledger.open_in_session(worker.sid)
+            if tasks:
+                # Read while it stands still: a dead process can't be asked what it had been.
+                pids = tuple(worker.members())
+                status = worker.kill_session()
+                return _effect(worker.sid, status, pids, tasks)
+            worker.continue_session_members()
             stage.wait(POLL_S)
         raise Missed(f"No worker was seen inside a task within {self.patience_s:g} s.")
 

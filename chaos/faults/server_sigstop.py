@@ -1,0 +1,34 @@
+"""SIGSTOP of the server."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .fault import Effect, Fault, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSigstop(Fault):
+    """Freezes the server for longer than its clients wait (I1, I2, I8).
+
+    What they sent lies in its sockets: it is executed when the server goes on, and its reply goes nowhere.
+    """
+
+    name: ClassVar[str] = "server-sigstop"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
+    count: ClassVar[int] = 1
+
+    for_s: float = 8.0
+    """How long it stands still."""
+
+    def inject(self, stage: Stage) -> Effect:
+        before, tasks = stage.server.run_id(), tuple(stage.ledger.open_tasks())
+        stage.server.pause()
+        try:
+            stage.wait(self.for_s)
+        finally:
+            stage.server.resume()
+        return Effect(
+            evidence=f"The server ({before[:8]}) answered nobody for {self.for_s:g} s, and is the same afterwards: "
+            f"{stage.server.run_id() == before}.",
+            tasks=tasks,
+        )

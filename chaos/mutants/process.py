@@ -1,0 +1,25 @@
+"""`python -m chaos.mutants.process MUTANT ARGUMENTS...`: `python -m reference ARGUMENTS...` with the defect put in."""
+
+import sys
+from collections.abc import Sequence
+
+import reference.__main__ as command_line
+
+from .mutant import load_mutants
+
+
+def main() -> int:
+    """Put the defect in here, and in the processes that this one starts."""
+    name, *arguments = sys.argv[1:]
+    load_mutants()[name].apply()
+    untouched = command_line.worker_command
+
+    def worker_command(given: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", __spec__.name, name, *untouched(given)[3:]]
+
+    command_line.worker_command = worker_command
+    return command_line.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

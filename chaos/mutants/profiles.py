@@ -1,0 +1,149 @@
+"""Under which faults and workloads mutants are run: the cheapest that show their defects.
+
+The reference itself must pass under each of them, else to catch a mutant there would mean nothing.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from chaos.plan import Appendfsync, Plan, make_plan, parse_faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One small run."""
+
+    name: str
+    faults: str
+    """As on the command line."""
+    tasks: int
+    workers: int = 2
+    work_ms: tuple[int, int] | None = None
+    """The shortest and the longest body; None: as the plan draws them."""
+    at_once: bool = False
+    """All tasks are submitted at the start, so that there is no traffic later."""
+    behaviours: Mapping[str, int] = field(default_factory=dict)
+    """How many tasks misbehave in which way; -1: all."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the queue, beyond `SHORT`."""
+    attempts: int = 1
+    """How often a client asks, with the same idempotency key."""
+    odd_clocks: bool = False
+    """The clocks of the workers' processes are an hour ahead or behind."""
+    appendfsync: Appendfsync = "off"
+
+    def plan(self, *, seed: int, target: str, server: str) -> Plan:
+        """The run, drawn from the seed."""
+        plan = make_plan(
+            seed=seed,
+            target=target,
+            server=server,
+            appendfsync=self.appendfsync,
+            workers=self.workers,
+            tasks=self.tasks,
+            faults=parse_faults(self.faults, None),
+        )
+        draw = random.Random(f"profile:{self.name}:{seed}")
+        behaviours = [name for name, count in self.behaviours.items() for _ in range(count if count > 0 else self.tasks)]
+        behaviours += [""] * (self.tasks - len(behaviours))
+        draw.shuffle(behaviours)
+        tasks = [
+            msgspec.structs.replace(
+                task,
+                at_s=0.0 if self.at_once else task.at_s,
+                work_ms=draw.randint(*self.work_ms) if self.work_ms else task.work_ms,
+                behaviour=behaviour,
+            )
+            for task, behaviour in zip(plan.tasks, behaviours, strict=True)
+        ]
+        return msgspec.structs.replace(plan, tasks=tasks)
+
+
+LEASE_MS, SWEEP_MS = 1_000, 200
+SHORT = {
+    "ZEROLOSS_LEASE_MS": str(LEASE_MS),
+    "ZEROLOSS_RENEW_MS": "300",
+    "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
+    "ZEROLOSS_ORPHAN_SWEEP_MS": "500",
+    "ZEROLOSS_BLOCK_MS": "200",
+    "ZEROLOSS_BACKOFF_MS": "50",
+    "ZEROLOSS_BACKOFF_MAX_MS": "200",
+    "ZEROLOSS_MAX_RETRIES": "2",
+}
+"""Settings that make a run short."""
+RECOVER_WITHIN_S = (LEASE_MS + SWEEP_MS) / 1000 + 0.5
+
+CALM = Profile(name="calm", faults="none", tasks=120)
+KILLS = Profile(name="kills", faults="worker-sigkill:count=4", tasks=120)
+HANDLERS = Profile(
+    name="handlers",
+    faults="none",
+    tasks=100,
+    behaviours={"raise-once": 20, "raise-always": 4, "unknown-type": 3, "undecodable": 3},
+)
+POISON = Profile(
+    name="poison",
+    faults="none",
+    tasks=60,
+    behaviours={"exit": 1},
+    settings={"ZEROLOSS_MAX_RECOVERIES": "2", "ZEROLOSS_ISOLATE_AFTER": "1"},
+)
+QUIET = Profile(
+    name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True
+)
+PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
+SIGTERM = Profile(
+    name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"}
+)
+ZOMBIE = Profile(
+    name="zombie",
+    faults="worker-sigstop:count=2:for_s=2.5",
+    tasks=60,
+    work_ms=(100, 400),
+    behaviours={"raise-once": -1},
+    settings={"ZEROLOSS_MAX_RECOVERIES": "20"},
+)
+ASLEEP = Profile(
+    name="asleep",
+    faults="asleep-sigkill:count=2:for_s=4",
+    tasks=60,
+    work_ms=(5, 20),
+    settings={"ZEROLOSS_BLOCK_MS": "8000"},
+)
+STALL = Profile(name="stall", faults="server-sigstop:count=1:for_s=7", tasks=200, attempts=5)
+DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
+STORM = Profile(
+    name="storm",
+    faults="worker-sigkill:count=3,client-kill:count=6:for_s=1",
+    tasks=200,
+    behaviours={"raise-once": 120},
+    settings={"ZEROLOSS_MAX_RECOVERIES": "20", "ZEROLOSS_AHEAD_MS": "500"},
+    attempts=5,
+)
+CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=2", tasks=80, odd_clocks=True)
+FULL = Profile(name="full", faults="none", tasks=200, settings={"ZEROLOSS_MAX_PENDING": "20"})
+DEFAULT = Profile(name="default", faults="worker-sigkill", tasks=2_000, workers=3, appendfsync="always")
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        CALM,
+        KILLS,
+        HANDLERS,
+        POISON,
+        QUIET,
+        PLANTED,
+        SIGTERM,
+        ZOMBIE,
+        ASLEEP,
+        STALL,
+        DOWN,
+        STORM,
+        CLOCKS,
+        FULL,
+        DEFAULT,
+    )
+}
