@@ -3,6 +3,7 @@
 import errno
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -316,3 +317,12 @@ def _pings(client: redis.Redis) -> bool:
         return client.ping()
     except redis.RedisError:
         return False
+
+
+def test_a_container_without_testcontainers_is_refused_in_one_sentence_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("docker", "docker.errors", "testcontainers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ServerUnavailable, match=r"pip install 'zeroloss\[container\]'"):
+        open_server("container", directory=tmp_path)

@@ -208,8 +208,10 @@ def _engine_is_here(engine: "DockerClient") -> bool:
 @contextmanager
 def _engine_errors(image: str) -> Iterator[None]:
     """What goes wrong between here and the engine, as one sentence."""
-    from docker.errors import DockerException
-
+    try:
+        from docker.errors import DockerException
+    except ImportError:
+        raise ServerUnavailable("A container needs testcontainers: pip install 'zeroloss[container]'.") from None
     try:
         yield
     except (DockerException, RedisError, OSError, RuntimeError) as error:
