@@ -6,7 +6,9 @@ What each fate and each verdict means is defined once, in `verdicts.py`; the law
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from .evidence import CensusRecord, Evidence, Task, gather
+from .baseline import breaches_of, disorder_of, promises_order
+from .evidence import CensusRecord, Evidence, Task, gather, option
+from .excuses import excuses_of
 from .findings import (
     duplicates_of,
     end_to_end_ms,
@@ -14,12 +16,26 @@ from .findings import (
     fault_results,
     kills_of,
     leftovers_of,
+    overtaken_of,
     redeliveries_of,
 )
 from .history import Event
 from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
-from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Kills, Property, Result, Verdict, summarise
-from .wording import because, describe, notes_on, replay_command, versions_of
+from .situations import matrix_of, situations_of, unmet
+from .verdicts import (
+    LIVENESS_DEFECTS,
+    VIOLATIONS,
+    Excuse,
+    Fate,
+    Kills,
+    MatrixRow,
+    Property,
+    Result,
+    Situation,
+    Verdict,
+    summarise,
+)
+from .wording import because, describe, notes_on, notes_on_excuses, replay_command, versions_of
 
 WAITING_PLACES = ("pending", "delayed", "processing")
 
@@ -30,20 +46,27 @@ def judge(events: Iterable[Event]) -> Result:
     begin = evidence.begin
     # Before a drain, what isn't completed may merely be late: then no census can tell lost from in flight.
     census = evidence.census if evidence.drained else None
-    excused = _excused(evidence)
+    excuses = excuses_of(evidence)
+    excused = _excused(evidence, excuses)
     fates = {name: _fate(name, task, evidence, census, excused) for name, task in evidence.tasks.items()}
     kills = kills_of(evidence)
     duplicates = duplicates_of(evidence)
     redeliveries = redeliveries_of(evidence)
     leftovers = leftovers_of(evidence, census)
-    doubts = _doubts(evidence, kills, fates.values())
-    verdict = _verdict(fates.values(), doubts)
+    overtaken = overtaken_of(evidence)
+    situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
+    doubts = _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
+    disorder = disorder_of(evidence)
+    breaches = breaches_of(evidence, duplicates, disorder)
+    verdict = _verdict(fates.values(), doubts, breaches)
+    gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=because(verdict, fates, doubts, kills),
+        because=because(verdict, fates, doubts, kills, breaches),
         doubts=doubts,
-        notes=notes_on(evidence, census, duplicates, leftovers, redeliveries),
+        notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
+        + notes_on_excuses(verdict, fates, gone),
         seed=begin.seed if begin else None,
         target=(begin.target if begin else None) or "unknown",
         server=describe(begin.server if begin else None),
@@ -57,18 +80,28 @@ def judge(events: Iterable[Event]) -> Result:
         time_to_redelivery_ms=summarise([one.ms for one in redeliveries if one.ms is not None]),
         redeliveries=redeliveries,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
-        properties=_properties(evidence, census, fates),
+        properties=_properties(evidence, census, fates) + _order(evidence, disorder),
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
         leftovers=leftovers,
+        overtaken=overtaken,
+        excuses=gone,
+        situations=situations,
+        matrix=matrix,
         exits=exits_of(evidence),
         fates=fates,
     )
 
 
-def _excused(evidence: Evidence) -> frozenset[str]:
-    """The lost tasks that the configured durability allows a fault to take. None so far: every loss is LOST."""
-    return frozenset()
+def _excused(evidence: Evidence, excuses: Mapping[str, Excuse]) -> Collection[str]:
+    """The tasks whose loss the configured durability allows; none where the run was asked to take no excuse."""
+    return frozenset() if option(evidence.begin, "require_durability") else excuses.keys()
+
+
+def _demanded(evidence: Evidence, situations: list[Situation], matrix: list[MatrixRow]) -> list[str]:
+    demands = option(evidence.begin, "demand")
+    missing = unmet(demands, situations, matrix) if isinstance(demands, list) else []
+    return [f"The run was to meet the situation {demand!r} and did not." for demand in missing]
 
 
 def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None, excused: Collection[str]) -> Fate:
@@ -108,13 +141,15 @@ def _fate_of_the_completed(task: Task, evidence: Evidence) -> Fate:
     return Fate.DUPLICATE if len(task.completed) > 1 else Fate.DONE
 
 
-def _verdict(fates: Collection[Fate], doubts: list[str]) -> Verdict:
+def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str]) -> Verdict:
     met = frozenset(fates)
-    if met & VIOLATIONS:
+    if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
     if met & LIVENESS_DEFECTS:
         return Verdict.LIVENESS
-    return Verdict.INCONCLUSIVE if doubts else Verdict.PASS
+    if doubts:
+        return Verdict.INCONCLUSIVE
+    return Verdict.EXCUSED if Fate.EXCUSED in met else Verdict.PASS
 
 
 def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
@@ -168,6 +203,10 @@ def _properties(evidence: Evidence, census: CensusRecord | None, fates: Mapping[
         _property("I4", bounded_recovery(late, within_s)),
         _property("I6", no_invention(submitted, executed, refused)),
     ]
+
+
+def _order(evidence: Evidence, disorder: list[str]) -> list[Property]:
+    return [_property("I7", disorder)] if promises_order(evidence) else []
 
 
 def _given_up(fate: Fate) -> bool:

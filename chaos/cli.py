@@ -1,14 +1,15 @@
 """`zeroloss`: the harness's command line."""
 
 import dataclasses
+import os
 import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -16,13 +17,16 @@ RUNS_DIRECTORY = Path("zeroloss-runs")
 TASKS = 2_000
 
 EXIT_USAGE = 2
+EXIT_INCONCLUSIVE = 4
 EXIT_HARNESS_ERROR = 70
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 app = App(
     name="zeroloss",
     help="Kill a task queue's workers in the middle of their tasks, and say honestly what was lost.\n\n"
-    "Exit status: 0 PASS, 1 VIOLATION, 2 bad usage, 3 LIVENESS, 4 INCONCLUSIVE, 70 harness error, 130 interrupted.",
+    "Exit status: 0 PASS or EXCUSED, 1 VIOLATION, 2 bad usage, 3 LIVENESS, 4 INCONCLUSIVE, 70 harness error, "
+    "130 interrupted.",
     help_format="plaintext",
     version_flags=["--version"],
 )
@@ -43,6 +47,8 @@ def run(
     tasks: int = TASKS,
     workers: int | None = None,
     appendfsync: Literal["always", "everysec", "no", "off"] = "always",
+    require_durability: Annotated[bool, Parameter(negative="")] = False,
+    demand: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Run a target under faults, and judge what became of every task.
@@ -50,12 +56,14 @@ def run(
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
         seed: Of the plan; drawn and printed if not given. The same seed and options repeat the run.
-        redis: embedded, container, or the URL of an empty database. Else a container where an engine answers, else embedded.
+        redis: embedded, container, or an empty database's URL; else a container where an engine answers, else embedded.
         faults: What `zeroloss faults` lists, as worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
         kills: How many of a worker fault that states no count of its own.
         tasks: How many to submit.
         workers: How many worker sessions; else as many as the target says.
         appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
+        require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
+        demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from chaos.plan import PlanError, make_plan, parse_faults
@@ -74,13 +82,17 @@ def run(
             workers=found.workers if workers is None else workers,
             tasks=tasks,
             faults=parse_faults(faults, kills),
+            recover_within_s=found.recover_within,
+            require_durability=require_durability,
+            demand=[word.strip() for word in (demand or "").split(",") if word.strip()],
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
-    given = {"kills": kills, "workers": workers}
+    given = {"kills": kills, "workers": workers, "demand": demand}
     command = ["zeroloss", "run", "--target", target, "--seed", str(plan.seed), "--redis", plan.server]
     command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]
     command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    command += ["--require-durability"] if require_durability else []
     return _carry_out(plan, found, command, out)
 
 
@@ -129,14 +141,27 @@ def check(directory: Path) -> int:
 
 @app.command
 def faults() -> int:
-    """List the faults, with the invariants that they threaten."""
+    """List the faults: how often each is planned unless told, its options, and the invariants that it threatens."""
     from chaos.faults import FAULTS
 
-    table = Table("fault", "threatens", "default count", "options", "what it does", box=None)
     for name, fault in FAULTS.items():
-        options = ", ".join(f"{field.name}={field.default}" for field in dataclasses.fields(fault))
-        summary = fault.summary().partition(" (I")[0].rstrip(".") + "."
-        table.add_row(name, " ".join(fault.threatens) or "nothing", str(fault.count), options or "-", summary)
+        options = "".join(f":{field.name}={field.default}" for field in dataclasses.fields(fault))
+        print(f"{name}:count={fault.count}{options}")
+        print(f"    {fault.summary()}")
+        print(f"    Threatens {', '.join(fault.threatens) or 'nothing'}.")
+    return 0
+
+
+@app.command
+def situations() -> int:
+    """List the situations that a run can be asked to meet, and the states of the fault x state matrix."""
+    from chaos.situations import SITUATIONS, STATES
+
+    table = Table("--demand", "is met when", box=None)
+    for name, title in SITUATIONS.items():
+        table.add_row(name, f"{title}.")
+    for state, title in STATES.items():
+        table.add_row(f"FAULT@{state}", f"The fault struck, and of some task it is true that {title}.")
     Console().print(table)
     return 0
 
@@ -153,6 +178,152 @@ def targets() -> int:
         table.add_row(name, str(target.workers), f"{target.recover_within:g} s", summary)
     Console().print(table)
     return 0
+
+
+@app.command
+def mutants(
+    *,
+    only: str | None = None,
+    runs: int = 1,
+    jobs: int = 2,
+    seed: int = 1,
+    redis: Literal["embedded", "container"] = "embedded",
+    out: Path | None = None,
+) -> int:
+    """Run queues that are broken in one named way each, and see that every one of them is caught.
+
+    Exit status: 0 all caught, 1 one survived, 4 the reference itself did not pass under the same faults.
+
+    Args:
+        only: Their names, separated by commas; else all.
+        runs: How often each; the seeds are counted up.
+        jobs: How many at a time.
+        seed: Of the first run of each.
+        redis: embedded or container.
+        out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.mutation import MUTANTS_NAME, MutationError, choose, mutate
+    from chaos.report.mutation import mutation_table, trial_line
+
+    console = Console()
+    try:
+        chosen = choose(only)
+        directory = _new_directory(out, "mutants")
+        directory.mkdir(parents=True, exist_ok=True)
+        console.print(f"Directory: {directory}", highlight=False, markup=False, soft_wrap=True)
+        mutation = mutate(
+            chosen,
+            runs=runs,
+            jobs=jobs,
+            seed=seed,
+            server=redis,
+            directory=directory.resolve(),
+            say=lambda trial: console.print(trial_line(trial), highlight=False, markup=False, soft_wrap=True),
+        )
+    except MutationError as error:
+        raise UsageError(str(error)) from None
+    console.print(mutation_table(mutation))
+    console.print(f"  {directory / MUTANTS_NAME}", highlight=False, markup=False, soft_wrap=True)
+    return mutation.exit_code
+
+
+@app.command(name="enumerate")
+def enumerate_(
+    *,
+    target: str = "reference",
+    points: str | None = None,
+    jobs: int = 6,
+    pairs: bool = False,
+    redis: str | None = None,
+    resume: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Kill a worker at every command that it sends: before it is executed, before its reply is seen, and after.
+
+    Args:
+        target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
+        points: Only the crashes whose text matches, as in '*/BLMOVE#1 before'; with * and ?.
+        jobs: How many cases at a time, each in a database of its own; one for a server named by its URL.
+        pairs: Then kill the worker that recovers, too, at each of its own points.
+        redis: embedded, container, or the URL of an empty database, which is flushed again and again.
+        resume: The directory of an enumeration that was broken off; what it has done is not done again.
+        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.enumerate_command import enumerate_target
+    from chaos.run import Interrupted
+    from chaos.servers import engine_answers
+
+    if jobs < 1:
+        raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
+    if resume is not None and not (resume / "cases.jsonl").is_file():
+        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
+    directory = resume or _new_directory(out, f"enumerate-{Path(target).stem}")
+    try:
+        report = enumerate_target(
+            target,
+            points=points,
+            jobs=jobs,
+            pairs=pairs,
+            server=_server(redis, engine_answers),
+            directory=directory,
+            console=Console(),
+        )
+    except Interrupted:
+        _say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` goes on with it.")
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
+        return _say_failure(error, directory)
+    return report.exit_code
+
+
+@app.command
+def prove(
+    *,
+    target: str = "reference",
+    quick: bool = False,
+    thorough: bool = False,
+    redis: Literal["embedded", "container"] = "embedded",
+    seed: int = 1,
+    out: Path | None = None,
+) -> int:
+    """Enumerate, run, try the mutants, and write a certificate, if the evidence carries one.
+
+    Exit status: 0 a certificate was issued, 4 none was.
+
+    Args:
+        target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
+        quick: Two short runs, a few mutants.
+        thorough: Pairs of crashes, twenty runs, each mutant three times.
+        redis: embedded or container.
+        seed: Of the first run.
+        out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.prove import EFFORTS, PartFailed, prove
+    from chaos.run import Interrupted
+    from chaos.target import load_target
+
+    if quick and thorough:
+        raise UsageError("--quick and --thorough exclude each other.")
+    load_target(target)
+    directory = _new_directory(out, f"prove-{Path(target).stem}")
+    directory.mkdir(parents=True, exist_ok=True)
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
+    try:
+        certificate = prove(effort, target=target, server=redis, seed=seed, directory=directory, say=say)
+    except Interrupted:
+        _say_error(f"Interrupted; what there was so far is in {directory}.")
+        return EXIT_INTERRUPTED
+    except PartFailed as error:
+        return _say_failure(error, directory)
+    for line in certificate.statements or certificate.refused:
+        say(f"  {line}")
+    say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")
+    return 0 if certificate.issued else EXIT_INCONCLUSIVE
 
 
 def _server(redis: str | None, engine_answers: Any) -> str:
@@ -228,31 +399,32 @@ def _say_error(sentence: str) -> None:
     print(f"zeroloss: {sentence}", file=sys.stderr)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command, and exit with its status. Whatever was started is ended before."""
-    try:
-        status = _main(arguments)
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
-    sys.exit(status)
-
-
-def _main(arguments: Sequence[str] | None) -> int:
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. What is wrong with it is said in one sentence on standard error."""
     from chaos.target import TargetError
-    from chaos.warden import warden
 
     try:
-        status = app(
-            arguments,
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
         _say_error(" ".join(str(error).split()))
     except (UsageError, TargetError) as error:
         _say_error(str(error))
+    return EXIT_USAGE
+
+
+def main() -> None:
+    """The console script. Whatever was started is ended before it exits."""
+    from chaos.warden import warden
+
+    try:
+        status = execute()
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Its reader, such as `head`, has seen enough; nor must the interpreter trip over that when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_BROKEN_PIPE
     finally:
         warden().close()
-    return EXIT_USAGE
+    sys.exit(status)

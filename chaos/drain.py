@@ -15,14 +15,14 @@ from chaos.target import Found, TargetError
 from chaos.workers import WorkerPool
 
 POLL_S = 0.05
-MARGIN_S = 2.0
+MARGIN_S = 8.0  # a restarted worker has to start, and on a busy machine a Python takes seconds for that
 CENSUS_EVERY_S = 1.0
 ON_RECORD = ("dead_letter", "failed")
 POKE_WORK_MS = 5
 
 
 class Drain:
-    """The end of one run. `tick(left_s)` is called while it waits: it shows progress and raises what went wrong elsewhere."""
+    """The end of one run. `tick(left_s)` is called while it waits: it shows progress and raises what went wrong."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Drain:
         recorder: Recorder,
         tick: Callable[[float], None],
         warn: Callable[[str], None],
+        census_every_s: float = CENSUS_EVERY_S,
     ) -> None:
         longest_s = max(task.work_ms for task in plan.tasks) / 1000
         self.patience_s = recover_within_s + longest_s + MARGIN_S
@@ -44,6 +45,7 @@ class Drain:
         self._server_url = server_url
         self._submitter, self._workers, self._ledger, self._recorder = submitter, workers, ledger, recorder
         self._tick, self._warn = tick, warn
+        self._census_every_s = census_every_s
         self._own_census = True
         self._warned = False
 
@@ -90,25 +92,25 @@ class Drain:
             self._ledger.poll()
             reached = (self._submitter.answered, self._ledger.completed_count)
             if reached != progress:
-                progress, deadline_s, census_s = reached, now_s + self.patience_s, now_s + CENSUS_EVERY_S
+                progress, deadline_s, census_s = reached, now_s + self.patience_s, now_s + self._census_every_s
             answered = self._submitter.answered == self._submitter.handed
             if answered and not self._ledger.open_tasks() and not self._unfinished() - on_record:
                 return True
             if now_s > deadline_s:
                 return False
             if now_s > census_s and self._own_census:
-                census_s = now_s + CENSUS_EVERY_S
+                census_s = now_s + self._census_every_s
                 on_record = self._on_record()
             self._tick(deadline_s - now_s)
             time.sleep(POLL_S)
 
     def _wait_until_empty(self) -> None:
-        """Until nothing waits in the broker either: an ack may be under way, or a duplicate due. Bounded; then so be it."""
+        """Until nothing waits in the broker either, as an ack may be under way or a duplicate due. Bounded."""
         deadline_s = time.monotonic() + self.patience_s
         while self._own_census and (left_s := deadline_s - time.monotonic()) > 0:
-            if all(found.place in ON_RECORD for found in self._targets_census() or ()):
-                if not self._ledger.open_tasks():
-                    return
+            waiting = any(found.place not in ON_RECORD for found in self._targets_census() or ())
+            if not waiting and not self._ledger.open_tasks():
+                return
             self._tick(left_s)
             self._ledger.poll()
             time.sleep(POLL_S)

@@ -41,8 +41,10 @@ class Environment:
         }
 
     def _ledger_path(self, program: str) -> str:
-        """Another interpreter gets a folder with nothing but the few files that it needs: were it given the harness's own
-        `site-packages`, then the harness's libraries would be tested in place of the target's."""
+        """Another interpreter gets a folder with nothing but the few files that it needs.
+
+        Were it given the harness's `site-packages`, the harness's libraries would be tested in place of the target's.
+        """
         if program == sys.executable:
             return str(_HERE.parent)
         library = self._directory / "lib"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
 
@@ -26,7 +27,11 @@ class Task:
     invoked_t: int | None = None
     invoked: int = 0
     ok: int = 0
+    ok_t: int | None = None
+    """When it was promised first."""
     fail: int = 0
+    answered_t: int | None = None
+    """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
     digests_executed: tuple[str, ...] = ()
     executions: list[Execution] = field(default_factory=list)
@@ -115,6 +120,13 @@ class Evidence:
         return max((c for c in self.censuses.values() if c.done), key=lambda c: c.last_t, default=None)
 
     @property
+    def undisturbed(self) -> bool:
+        """A baseline: the plan says that no task misbehaves, and no fault but `none` was planned or injected."""
+        planned = self.begin.plan if self.begin else None
+        behaved = isinstance(planned, Mapping) and planned.get("misbehaving") == 0
+        return behaved and all(fault.name == "none" for fault in self.faults.values())
+
+    @property
     def drained(self) -> bool:
         """The run waited for quiet, or up to its deadline; before that, what isn't completed may merely be late."""
         return "drained" in self.phases or "deadline" in self.phases
@@ -170,6 +182,11 @@ def planned_faults(begin: Run) -> list[tuple[int, str]]:
     ]
 
 
+def option(begin: Run | None, name: str) -> Any:
+    """What the plan in a history says under this name; None: nothing."""
+    return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
+
+
 def doomed_tasks(begin: Run) -> frozenset[str] | None:
     """The tasks of a plan that says which ones no queue can complete."""
     listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None
@@ -180,12 +197,14 @@ def _submit(evidence: Evidence, event: Submit) -> None:
     task = _task(evidence, event.task)
     if task.invoked_t is None:
         task.invoked_t = event.t
+    task.answered_t = task.answered_t or (None if event.phase == "invoke" else event.t)
     if event.phase == "invoke":
         task.invoked += 1
         if event.digest is not None and event.digest not in task.digests_submitted:
             task.digests_submitted += (event.digest,)
     elif event.phase == "ok":
         task.ok += 1
+        task.ok_t = event.t if task.ok_t is None else task.ok_t
     elif event.phase == "fail":
         task.fail += 1
 
@@ -257,9 +276,11 @@ def _find_what_was_struck(evidence: Evidence) -> None:
             for name, execution in by_pid.get(pid, ()):
                 if execution.in_flight(t):
                     fault.struck[name] = execution
-        # What the nemesis claims counts where the ledger agrees. Only the newest execution is asked: one that an
-        # earlier fault killed never ends, and would seem to be in flight for ever.
+        # What the nemesis claims counts where the ledger agrees that it was in flight at some moment of the fault: a
+        # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
+        # killed never ends, and would seem to be in flight for ever.
+        since_t = t if fault.begin_t is None else fault.begin_t
         for name in sorted(fault.claimed & evidence.tasks.keys()):
             begun = [execution for execution in evidence.tasks[name].executions if execution.begin <= t]
-            if begun and begun[-1].in_flight(t):
+            if begun and begun[-1].in_flight(max(since_t, begun[-1].begin)):
                 fault.struck.setdefault(name, begun[-1])

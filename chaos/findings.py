@@ -1,9 +1,13 @@
 """What a history shows beside the fates: kills, duplicates and what explains them, times, faults, exits."""
 
+import math
+from bisect import bisect_left
 from itertools import pairwise
 
 from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
 from .verdicts import Duplicate, Exit, FaultRef, FaultResult, Kills, Leftover, Redelivery
+
+OVERTAKEN_S = 1.0
 
 
 def kills_of(evidence: Evidence) -> Kills:
@@ -84,6 +88,35 @@ def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
             elif not struck.completed:
                 found.append(Redelivery(name, fault.number, None))
     return found
+
+
+def overtaken_of(evidence: Evidence) -> list[str]:
+    """In a baseline, the tasks that began long after one that was accepted later had been completed (I7).
+
+    Long: a second more than the queue takes to recover. What is merely in the hands of a worker that is slow, or was
+    given back because the machine was, comes within that.
+    """
+    if not evidence.undisturbed:
+        return []
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    slack = int((within_s + OVERTAKEN_S) * 1e9)
+    by_submission = sorted(
+        ((task.invoked_t, name, task) for name, task in evidence.tasks.items() if task.invoked_t is not None),
+        reverse=True,
+    )
+    overtaken = []
+    # From the newest to the oldest, so that the first end of all newer ones is known.
+    newer: list[tuple[int, float]] = []  # (submitted, first end among those submitted then or later), newest first
+    for invoked_t, name, task in by_submission:
+        begun_t = min((execution.begin for execution in task.executions), default=None)
+        if begun_t is not None and task.ok_t is not None:
+            place = bisect_left(newer, -task.ok_t, key=lambda one: -one[0])
+            if place and newer[place - 1][1] < begun_t - slack:
+                overtaken.append(name)
+        ended_t = task.completed_t
+        first_t = newer[-1][1] if newer else math.inf
+        newer.append((invoked_t, min(first_t, math.inf if ended_t is None else ended_t)))
+    return overtaken[::-1]
 
 
 def end_to_end_ms(evidence: Evidence) -> list[float]:

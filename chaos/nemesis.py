@@ -38,11 +38,20 @@ class Nemesis(threading.Thread):
     """A thread that carries out a plan's faults. `failure`: what ended it before its time."""
 
     def __init__(
-        self, plan: Plan, *, server: Server, workers: WorkerPool, ledger: LedgerTail, recorder: Records
+        self,
+        plan: Plan,
+        *,
+        server: Server,
+        workers: WorkerPool,
+        ledger: LedgerTail,
+        recorder: Records,
+        **more: Any,
     ) -> None:
+        """`more`: the members of a Stage that not every stage has."""
         super().__init__(name="nemesis", daemon=True)
         self._plan = plan
         self._server, self._workers, self._ledger, self._recorder = server, workers, ledger, recorder
+        self._more = more
         self._stopping = threading.Event()
         self.score = Score(planned=len(plan.faults))
         self.failure: BaseException | None = None
@@ -58,7 +67,12 @@ class Nemesis(threading.Thread):
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
                 stage = Stage(
-                    server=self._server, workers=self._workers, ledger=self._ledger, random=draw, wait=self._wait
+                    server=self._server,
+                    workers=self._workers,
+                    ledger=self._ledger,
+                    random=draw,
+                    wait=self._wait,
+                    **self._more,
                 )
                 self._strike(build_fault(planned.fault, planned.options), planned.number, stage)
         except Stopped:

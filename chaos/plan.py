@@ -1,18 +1,20 @@
-"""`Plan`: everything a run will do, made from its seed before it starts. The same seed and options give the same bytes."""
+"""`Plan`: everything a run will do, made before it starts. The same seed and options give the same bytes."""
 
 import dataclasses
 import hashlib
 import math
 import random
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from chaos.behaviours import BEHAVIOURS, DOOMED
 from chaos.faults import FAULTS, Fault
 from chaos.servers import URL_SCHEMES
+from chaos.situations import SITUATIONS, STATES
 
 PLAN_NAME = "plan.json"
 VERSION = 1
@@ -28,18 +30,8 @@ FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
 """After that share of the run no fault is planned, so that one that comes late still finds tasks."""
 
-BEHAVIOURS = {
-    "raise-once": "its body raises at the first attempt",
-    "raise-always": "its body raises at every attempt",
-    "exit": "its body ends the process it runs in, at every attempt",
-    "unknown-type": "no worker knows its type",
-    "undecodable": "it lies in the queue as bytes that are no task",
-    "orphan": "it lies where a dead worker has left it, and nothing names that worker any more",
-    "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
-}
-"""What a task can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
-DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
-"""Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
+BASELINES = ("none", "slow", "slow-idle")
+"""Nothing is done in these, so that nothing else can be in the same run."""
 
 Appendfsync = Literal["always", "everysec", "no", "off"]
 
@@ -91,11 +83,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     workers: int
     faults: list[PlannedFault]
     tasks: list[PlannedTask]
+    require_durability: bool = False
+    """Whether a loss that the server's durability allows is a violation all the same."""
+    demand: list[str] = []
+    """What the run has to meet to mean something: names of `situations`, or FAULT@STATE."""
+
+    @property
+    def misbehaving(self) -> int:
+        """How many tasks misbehave in any way."""
+        return sum(bool(task.behaviour) for task in self.tasks)
 
     @property
     def doomed(self) -> list[str]:
         """The tasks that have to be given up."""
         return [task.id for task in self.tasks if task.behaviour in DOOMED]
+
+    def summary(self) -> dict[str, Any]:
+        """What the history keeps of it: enough to judge the run."""
+        return {
+            "tasks": len(self.tasks),
+            "workers": self.workers,
+            "require_durability": self.require_durability,
+            "demand": self.demand,
+            "faults": [
+                {"number": one.number, "fault": one.fault, "options": one.options, "at_s": one.at_s}
+                for one in self.faults
+            ],
+            "doomed": self.doomed,
+            "misbehaving": self.misbehaving,
+        }
 
     def write(self, path: Path) -> None:
         """As JSON, one line per task and fault."""
@@ -119,8 +135,11 @@ def make_plan(
     workers: int,
     tasks: int,
     faults: list[FaultRequest],
+    recover_within_s: float = 2.5,
+    require_durability: bool = False,
+    demand: Sequence[str] = (),
 ) -> Plan:
-    """Draw tasks, times and faults from the seed. Raises PlanError."""
+    """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError."""
     if tasks < 1:
         raise PlanError(f"--tasks has to be at least 1, not {tasks}.")
     if workers < 1:
@@ -129,6 +148,10 @@ def make_plan(
         raise PlanError("The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container.")
     fault_count = sum(request.count for request in faults)
     run_s = max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
+    planned = _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
+    for request in faults:
+        draw = random.Random(f"{request.fault}:{seed}")
+        planned = build_fault(request.fault, request.options).arrange(planned, draw, recover_within_s)
     return Plan(
         seed=seed,
         target=target,
@@ -136,13 +159,27 @@ def make_plan(
         appendfsync=appendfsync,
         workers=workers,
         faults=_plan_faults(random.Random(f"faults:{seed}"), faults, run_s),
-        tasks=_plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s),
+        tasks=planned,
+        require_durability=require_durability,
+        demand=_known_demands(demand),
     )
+
+
+def _known_demands(demands: Sequence[str]) -> list[str]:
+    for demand in demands:
+        fault, at, state = demand.partition("@")
+        if not (demand in SITUATIONS or (at and fault in FAULTS and state in STATES)):
+            raise PlanError(
+                f"--demand: there is no situation {demand!r}, but {', '.join(SITUATIONS)}, "
+                f"and FAULT@STATE with a state of {', '.join(STATES)}."
+            )
+    return list(demands)
 
 
 def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float) -> list[PlannedFault]:
     wanted = [request for request in requests for _ in range(request.count)]
     draw.shuffle(wanted)
+    wanted.sort(key=lambda request: FAULTS[request.fault].last)
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
     # One in each equal share of the time, anywhere in it: spread over the run, and not in step with anything.
     return [
@@ -150,7 +187,9 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
             number,
             request.fault,
             request.options,
-            round(FAULTS_FROM_S + span_s * (number - 1 + draw.random()) / len(wanted), 3),
+            run_s
+            if FAULTS[request.fault].last
+            else round(FAULTS_FROM_S + span_s * (number - 1 + draw.random()) / len(wanted), 3),
         )
         for number, request in enumerate(wanted, start=1)
     ]
@@ -226,8 +265,9 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
             requests[-1][1][key.strip()] = value.strip()
     if not requests:
         raise PlanError("--faults is empty; for a run without faults say --faults none.")
-    if len(requests) > 1 and any(name == "none" for name, _ in requests):
-        raise PlanError("--faults none stands alone: it is the baseline.")
+    for name, _ in requests:
+        if len(requests) > 1 and name in BASELINES:
+            raise PlanError(f"--faults {name} stands alone: it is a baseline.")
     return [_request(name, options, kills) for name, options in requests]
 
 

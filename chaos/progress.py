@@ -49,7 +49,8 @@ class Progress:
         """How far it is. `left_s`: seconds until the end of this phase at the latest."""
         line = (
             f"{phase}: {submitted:,} submitted, {acked:,} acked, {done:,} done, "
-            f"faults {kills}/{planned} ({mid_task} mid-task), backlog {max(0, acked - done):,}, {max(0.0, left_s):.0f} s left"
+            f"faults {kills}/{planned} ({mid_task} mid-task), backlog {max(0, acked - done):,}, "
+            f"{max(0.0, left_s):.0f} s left"
         )
         if self._console.is_terminal:
             self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import signal
 import sys
@@ -17,10 +18,13 @@ from urllib.parse import urlsplit
 from chaos.checker import judge
 from chaos.drain import Drain
 from chaos.environment import NAMESPACE, Environment
+from chaos.faults import FAULTS
+from chaos.faults.clock_jump import CLOCKS
 from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from chaos.nemesis import Nemesis
 from chaos.plan import PLAN_NAME, Plan
 from chaos.processes import Managed, spawn
+from chaos.producer import Producer
 from chaos.progress import Progress
 from chaos.report import write_reports
 from chaos.servers import Server, open_server
@@ -35,6 +39,8 @@ POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0
 FUTILE_STARTS = 2
 LOGS_DIRECTORY = "logs"
+ASKED_VARIABLE = "ZEROLOSS_DURABILITY"
+"""How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
 
 
 class HarnessError(Exception):
@@ -57,7 +63,7 @@ class Outcome:
 def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[str], progress: Progress) -> Outcome:
     """Carry out a plan in `directory`, which is made or empty. Whatever happens, the history so far is judged.
 
-    Raises nothing but what makes even that impossible: HistoryError, OSError.
+    Raises HistoryError or OSError where even that is impossible.
     """
     for folder in (EVENTS_DIRECTORY, LOGS_DIRECTORY):
         (directory / folder).mkdir(parents=True)
@@ -65,7 +71,7 @@ def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[
     progress.say(f"Run directory: {directory}")
     recorder = Recorder(directory / EVENTS_DIRECTORY, "harness")
     failure: BaseException | None = None
-    with _interruptible():
+    with interruptible():
         try:
             with ExitStack() as stack:
                 _Run(plan, target, directory, command, progress, recorder, stack).carry_out()
@@ -76,7 +82,12 @@ def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[
     write_merged(directory)
     events = load(directory)
     result = judge(events)
-    return Outcome(result=result, reports=write_reports(directory, result, events), failure=failure)
+    reports: dict[str, Path] = {}
+    try:
+        reports = write_reports(directory, result, events)
+    except Exception as error:  # noqa: BLE001 - the verdict stands without its report, and is said
+        failure = failure or error
+    return Outcome(result=result, reports=reports, failure=failure)
 
 
 class _Run:
@@ -96,7 +107,11 @@ class _Run:
         self._directory = directory.resolve()
         self._progress, self._recorder, self._stack = progress, recorder, stack
         self._ledger = LedgerTail(self._directory / EVENTS_DIRECTORY)
-        self._producer: Managed | None = None
+        self._producer: Producer | None = None
+        planned = {planned.fault for planned in plan.faults}
+        self._shims = [str(shim) for name in sorted(planned) if (shim := FAULTS[name].shim)]
+        if self._shims:
+            (self._directory / CLOCKS).mkdir()
 
     def carry_out(self) -> None:
         server = self._open_server()
@@ -105,16 +120,27 @@ class _Run:
         self._submitter = self._start_agent()
         versions = self._submitter.hello()
         self._record_begin(server, versions)
-        if self._target.producer:
-            self._producer = self._spawn(self._target.producer, "producer", "producer")
-            self._stack.callback(self._producer.kill_session)
+        if command := self._target.producer:
+            self._producer = Producer(lambda: self._spawn(command, "producer", "producer"))
+            self._stack.callback(self._producer.close)
         self._submitter.wait_until_ready(self._check_processes)
         self._workers = WorkerPool(self._plan.workers, self._start_worker, self._forget_session)
         self._stack.callback(self._workers.close)
         self._workers.start()
+        self._startup_s, self._started_s = 0.0, time.monotonic()
         self._workload = Workload(self._plan, self._submitter)
         self._nemesis = Nemesis(
-            self._plan, server=server, workers=self._workers, ledger=self._ledger, recorder=self._recorder
+            self._plan,
+            server=server,
+            workers=self._workers,
+            ledger=self._ledger,
+            recorder=self._recorder,
+            recover_within_s=self._target.recover_within,
+            producer=self._producer,
+            directory=self._directory,
+            under_way=self._under_way,
+            unknown=lambda: self._submitter.unknown,
+            workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
         )
         self._stack.callback(self._stop_threads)
         self._stack.enter_context(self._progress)
@@ -123,7 +149,8 @@ class _Run:
         self._recorder.record("run", "healed")
         Drain(
             self._plan,
-            recover_within_s=self._target.recover_within,
+            # Workers that were killed last are still starting, for longer than the others did if the machine is busy.
+            recover_within_s=self._target.recover_within + 2 * self._startup_s,
             server_url=server.url,
             submitter=self._submitter,
             workers=self._workers,
@@ -132,6 +159,9 @@ class _Run:
             tick=lambda left_s: self._tick("drain", left_s),
             warn=self._progress.say,
         ).finish()
+
+    def _under_way(self) -> int:
+        return self._submitter.handed - self._submitter.answered
 
     def _open_server(self) -> Server:
         appendfsync = None if self._plan.appendfsync == "off" else self._plan.appendfsync
@@ -160,7 +190,6 @@ class _Run:
 
     def _record_begin(self, server: Server, agent_versions: dict[str, str]) -> None:
         durability = server.durability()
-        faults = [{"number": one.number, "fault": one.fault, "at_s": one.at_s} for one in self._plan.faults]
         self._recorder.record(
             "run",
             "begin",
@@ -169,10 +198,8 @@ class _Run:
             command=[_without_password(word) for word in self._command],
             recover_within=self._target.recover_within,
             plan={
-                "tasks": len(self._plan.tasks),
-                "workers": self._plan.workers,
-                "faults": faults,
-                "doomed": self._plan.doomed,
+                **self._plan.summary(),
+                "in_order": self._target.in_order and self._plan.workers == 1,
             },
             versions={
                 "zeroloss": _own_version(),
@@ -181,18 +208,24 @@ class _Run:
                 **{f"target's {name}": version for name, version in agent_versions.items()},
             },
             server={"kind": server.kind, "version": server.version(), "sentence": server.describe()},
-            durability={**dataclasses.asdict(durability), "sentence": durability.sentence},
+            durability={
+                **dataclasses.asdict(durability),
+                "sentence": durability.sentence,
+                "asked": self._environment.of([sys.executable]).get(ASKED_VARIABLE),
+            },
         )
 
     def _start_worker(self, slot: int) -> Managed:
-        return self._spawn(self._target.worker, "worker", f"worker-{slot + 1}")
+        return self._spawn(self._target.worker, "worker", f"worker-{slot + 1}", self._shims)
 
-    def _spawn(self, command: Sequence[str], role: str, log: str) -> Managed:
+    def _spawn(self, command: Sequence[str], role: str, log: str, shims: Sequence[str] = ()) -> Managed:
+        env = self._environment.of(command)
+        env["PYTHONPATH"] = os.pathsep.join([*shims, env["PYTHONPATH"]])
         return spawn(
             command,
             role=role,
             log_path=self._log(log),
-            env=self._environment.of(command),
+            env=env,
             recorder=self._recorder,
         )
 
@@ -205,11 +238,14 @@ class _Run:
 
     def _disturb(self) -> None:
         """Workload and faults, side by side, until both are through."""
-        ends_s = time.monotonic() + max(one.at_s for one in (*self._plan.tasks, *self._plan.faults))
+        last_s = max([task.at_s for task in self._plan.tasks] + [fault.at_s for fault in self._plan.faults])
+        ends_s = time.monotonic() + last_s
         self._workload.start()
         self._nemesis.start()
         while self._workload.is_alive() or self._nemesis.is_alive():
             self._ledger.poll()
+            if not self._startup_s and self._ledger.seen:
+                self._startup_s = time.monotonic() - self._started_s
             self._tick("run", ends_s - time.monotonic())
             time.sleep(POLL_S)
         self._tick("run", 0.0)
@@ -230,8 +266,8 @@ class _Run:
         )
 
     def _check_processes(self) -> None:
-        if self._producer and (status := self._producer.poll()) is not None:
-            tail = self._producer.log_tail()
+        if self._producer and (status := self._producer.ended_by_itself()) is not None:
+            tail = self._producer.process.log_tail()
             raise HarnessError(f"The target's producer ended by itself with status {status}; its last words: {tail}")
         if self._submitter.managed.poll() is not None:
             raise AgentDied(f"The agent ended by itself; its last words: {self._submitter.managed.log_tail()}")
@@ -256,7 +292,7 @@ class _Run:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise Interrupted, once; then what is being ended is left in peace."""
     if threading.current_thread() is not threading.main_thread():
         yield

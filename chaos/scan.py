@@ -1,7 +1,7 @@
 """A census without the target's help: every key of the database is read and searched for task ids.
 
-It looks at values as they are, base64-decoded and zlib-decompressed. It finds; it cannot tell a waiting task from a dead
-one, nor see what is encoded otherwise. What a stream has had acknowledged stays in the stream, and is left out.
+It looks at values as they are, base64-decoded and zlib-decompressed. It finds; it cannot tell a waiting task from a
+dead one, nor see what is encoded otherwise. What a stream has had acknowledged stays in the stream, and is left out.
 """
 
 import base64
@@ -28,7 +28,7 @@ _ID = re.compile(rb"zl-[0-9a-f]+-[0-9]{7,}")
 
 def scan(url: str, wanted: Collection[str]) -> list[Found]:
     """Those of `wanted`, ids as `plan.task_id` makes them, that lie anywhere in the database; the key is the reason."""
-    client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
+    client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
     names = {task.encode(): task for task in wanted}
     found: dict[str, Found] = {}
     try:

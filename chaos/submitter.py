@@ -1,5 +1,6 @@
 """The harness's side of the agent: starts it, hands it tasks, knows what was promised."""
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -66,6 +67,12 @@ class Submitter:
         with self._lock:
             return len(self._promised)
 
+    def start_over(self, promised: frozenset[str]) -> None:
+        """Forget what was handed over: another run begins, in which these tasks are promised already."""
+        with self._lock:
+            self._promised = set(promised)
+            self.handed = self.answered = self.unknown = 0
+
     def hello(self) -> dict[str, str]:
         """The versions of its environment. Raises TargetError: the target can't be loaded there."""
         versions: dict[str, str] = self._ask(None, "hello", START_DEADLINE_S)
@@ -98,12 +105,11 @@ class Submitter:
         return None if found is None else [Found(*item) for item in found]
 
     def close(self) -> None:
-        """End it."""
-        try:
-            _pipe(self._process.stdin).close()
-        except OSError:
-            pass
+        """End it. What it had not yet submitted is not submitted."""
+        # First the kill: the end of its input would end it too, and be on record as an exit that nobody wanted.
         self.managed.kill_session()
+        with contextlib.suppress(OSError):
+            _pipe(self._process.stdin).close()
         self._reader.join()
         _pipe(self._process.stdout).close()
 

@@ -2,6 +2,8 @@
 
 import os
 import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -12,12 +14,15 @@ class _Line(msgspec.Struct):
     phase: str
     task: str
     execution: str
+    t: int = 0
+    error: str = ""
 
 
 class _Open(msgspec.Struct):
     pid: int
     sid: int
     task: str
+    t: int
 
 
 _decoder = msgspec.json.Decoder(_Line)
@@ -32,6 +37,8 @@ class LedgerTail:
         self._read: dict[str, int] = {}  # file -> how far it was read, bytes
         self._open: dict[str, _Open] = {}
         self._completed: set[str] = set()
+        self._touched: dict[str, int] = {}  # task -> when its body began or ended last, monotonic, ns
+        self._errors: Counter[str] = Counter()
         self.seen = 0
         """Events read so far: while this stands still, no task body begins or ends."""
 
@@ -52,7 +59,26 @@ class LedgerTail:
     def open_in_session(self, sid: int) -> dict[str, int]:
         """The open tasks of the processes of one session."""
         with self._lock:
-            return {execution.task: execution.pid for execution in self._open.values() if execution.sid == sid}
+            # A child can die without its session, and is then nobody's; bury() tells of one that is seen to.
+            ours = [one for one in self._open.values() if one.sid == sid and _session_of(one.pid) == sid]
+            return {execution.task: execution.pid for execution in ours}
+
+    def open_since(self, t: int) -> set[str]:
+        """The tasks whose body ran at any moment since `t`: of the monotonic clock, ns."""
+        tasks = set(self.open_tasks())
+        with self._lock:
+            return tasks | {task for task, touched_t in self._touched.items() if touched_t >= t}
+
+    def longest_open_s(self) -> float:
+        """How long the task that has been in its body the longest has been there; 0: there is none."""
+        now_t = time.monotonic_ns()
+        with self._lock:
+            return max((now_t - one.t for one in self._open.values()), default=0) / 1e9
+
+    def errors(self, kind: str) -> int:
+        """How many bodies have ended by an error of this kind, such as `MemoryError`."""
+        with self._lock:
+            return self._errors[kind]
 
     def completed(self) -> frozenset[str]:
         """Tasks whose body has ended at least once."""
@@ -69,6 +95,11 @@ class LedgerTail:
         with self._lock:
             self._open = {name: execution for name, execution in self._open.items() if execution.sid != sid}
 
+    def bury(self, pid: int) -> None:
+        """This process is dead, though its session lives: what it had open will not end any more."""
+        with self._lock:
+            self._open = {name: execution for name, execution in self._open.items() if execution.pid != pid}
+
     def _read_on(self, name: str) -> None:
         start = self._read.get(name, 0)
         with (self._events / name).open("rb") as file:
@@ -81,14 +112,17 @@ class LedgerTail:
 
     def _take(self, line: _Line) -> None:
         self.seen += 1
+        self._touched[line.task] = line.t
         if line.phase == "begin":
             sid = _session_of(line.pid)
             if sid is not None:
-                self._open[line.execution] = _Open(line.pid, sid, line.task)
+                self._open[line.execution] = _Open(line.pid, sid, line.task, line.t)
             return
         self._open.pop(line.execution, None)
         if line.phase == "end":
             self._completed.add(line.task)
+        else:
+            self._errors[line.error.partition(":")[0]] += 1
 
 
 def _session_of(pid: int) -> int | None:

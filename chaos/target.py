@@ -7,8 +7,8 @@
         def enqueue(self, task):
             myapp.send("work", task.payload)
 
-The worker's task body calls `chaos.ledger.effect(task_id, payload=payload)` around its work. Standard library only: this
-file is imported inside the environment of the queue under test.
+The worker's task body calls `chaos.ledger.effect(task_id, payload=payload)` around its work. Standard library only:
+this file is imported inside the environment of the queue under test.
 """
 
 import importlib
@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 
 SHIPPED = {
     "reference": "chaos.targets.reference:Reference",
+    "reference-in-order": "chaos.targets.reference:ReferenceInOrder",
     "brpop": "chaos.targets.brpop:Brpop",
     "shared-list": "chaos.targets.shared_list:SharedList",
 }
@@ -63,10 +64,14 @@ class Target:
     """How many of them, each in a session of its own."""
     recover_within: float = 30.0
     """Seconds after which this queue promises a dead worker's task again."""
+    in_order: bool = False
+    """Whether a single worker runs one task at a time, first in first out; the baseline with one worker checks it."""
     env: Mapping[str, str] = {}
     """Added to the environment of the worker, the producer and the agent."""
     producer: Sequence[str] | None = None
     """A command that runs beside the workers from start to end, such as a server that `enqueue` talks to."""
+    scripts: Mapping[str, str] = {}
+    """Its Lua scripts, for reports: the first eight digits of the SHA-1 of each -> what it is called."""
     python: str | None = None
     """The interpreter in which `enqueue` and `census` are called; None: the harness's own."""
 
@@ -131,7 +136,7 @@ def _load_file(spec: str, path: Path) -> Any:
     sys.modules[path.stem] = module
     try:
         description.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does when it is imported
+    except Exception as error:
         raise TargetError(f"Target {spec} can't be imported: {type(error).__name__}: {error}.") from error
     return module
 
@@ -146,5 +151,5 @@ def _import(spec: str, name: str) -> Any:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise TargetError(f"Target {spec}: there is no module {error.name} here or on the Python path.") from None
         raise TargetError(f"Target {spec} can't be imported: {error}.") from error
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's module does when it is imported
+    except Exception as error:
         raise TargetError(f"Target {spec} can't be imported: {type(error).__name__}: {error}.") from error

@@ -44,6 +44,7 @@ class Verdict(StrEnum):
     HARNESS_ERROR = "HARNESS_ERROR"
     LIVENESS = "LIVENESS"
     INCONCLUSIVE = "INCONCLUSIVE"
+    EXCUSED = "EXCUSED"
     PASS = "PASS"
 
     @property
@@ -56,6 +57,7 @@ _EXIT_CODES = {
     Verdict.HARNESS_ERROR: 70,
     Verdict.LIVENESS: 3,
     Verdict.INCONCLUSIVE: 4,
+    Verdict.EXCUSED: 0,
     Verdict.PASS: 0,
 }
 
@@ -163,6 +165,30 @@ class Leftover(msgspec.Struct, frozen=True):
     place: str
 
 
+class Excuse(msgspec.Struct, frozen=True):
+    """A promised task that is gone, and the crash that the configured durability allows to have taken it."""
+
+    task: str
+    fault: FaultRef
+    reason: str
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """One thing that a run has to have come to in order to mean something, and how often it did."""
+
+    name: str
+    title: str
+    count: int
+
+
+class MatrixRow(msgspec.Struct, frozen=True):
+    """In which states the injections of one fault found the tasks: state -> pairs of an injection and a task."""
+
+    fault: str
+    injections: int
+    tasks: dict[str, int]
+
+
 class Property(msgspec.Struct, frozen=True):
     """An invariant, as far as a history can show it, with a sentence per violation."""
 
@@ -203,6 +229,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[FaultResult]
     duplicates: list[Duplicate]
     leftovers: list[Leftover]
+    overtaken: list[str]
+    """In a baseline: tasks that began long after later ones had been completed (I7)."""
+    excuses: list[Excuse]
+    """One for each task that may have been taken by a crash and is gone: EXCUSED, or LOST where none may be."""
+    situations: list[Situation]
+    matrix: list[MatrixRow]
     exits: list[Exit]
     fates: dict[str, Fate]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .evidence import CensusRecord, Evidence
 from .history import Run
-from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Kills, Leftover, Redelivery, Verdict
+from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Excuse, Fate, Kills, Leftover, Redelivery, Verdict
 
 _CLAUSES = {
     Fate.LOST: "promised and lost",
@@ -25,8 +25,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def because(verdict: Verdict, fates: Mapping[str, Fate], doubts: list[str], kills: Kills) -> str:
-    """The verdict in one sentence, the worst first."""
+def because(
+    verdict: Verdict, fates: Mapping[str, Fate], doubts: list[str], kills: Kills, breaches: Collection[str] = ()
+) -> str:
+    """The verdict in one sentence, the worst first. `breaches`: what a baseline must not show, in clauses."""
     counts = _counts(fates.values())
     if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
         defects = VIOLATIONS if verdict is Verdict.VIOLATION else VIOLATIONS | LIVENESS_DEFECTS
@@ -35,20 +37,37 @@ def because(verdict: Verdict, fates: Mapping[str, Fate], doubts: list[str], kill
             for fate, clause in _CLAUSES.items()
             if counts[fate] and fate in defects
         ]
-        return _sentence("; ".join(clauses))
+        return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.INCONCLUSIVE:
         return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
     completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
-    clauses = [f"{plural(completed, 'promised task')} completed and none was lost"]
+    excused = counts[Fate.EXCUSED]
+    clauses = [f"{plural(completed, 'promised task')} completed{'' if excused else ' and none was lost'}"]
+    if excused:
+        clauses.insert(0, f"{lost_within_durability(excused)} (EXCUSED)")
     if kills.planned:
         clauses.append(f"{kills.mid_task:,} of {plural(kills.planned, 'worker fault')} struck in the middle of a task")
     if counts[Fate.DUPLICATE]:
         clauses.append(f"{plural(counts[Fate.DUPLICATE], 'task')} completed more than once")
     if counts[Fate.DEAD]:
         clauses.append(f"{plural(counts[Fate.DEAD], 'task')} ended in the dead-letter list with a reason")
-    if counts[Fate.EXCUSED]:
-        clauses.append(f"{plural(counts[Fate.EXCUSED], 'task')} lost within what the durability allows")
     return _sentence("; ".join(clauses))
+
+
+def lost_within_durability(count: int) -> str:
+    were = "was" if count == 1 else "were"
+    return f"{plural(count, 'promised task')} {were} lost within what the durability allows"
+
+
+def notes_on_excuses(verdict: Verdict, fates: Mapping[str, Fate], excuses: list[Excuse]) -> list[str]:
+    """What the verdict's own sentence does not say about losses that the durability explains."""
+    excused = sum(fates[one.task] is Fate.EXCUSED for one in excuses)
+    notes = []
+    if excused and verdict is not Verdict.EXCUSED:
+        notes.append(f"{lost_within_durability(excused)} (EXCUSED).")
+    if len(excuses) > excused:
+        notes.append(f"{lost_within_durability(len(excuses) - excused)}; with --require-durability that is LOST.")
+    return notes
 
 
 def notes_on(
@@ -57,6 +76,7 @@ def notes_on(
     duplicates: list[Duplicate],
     leftovers: list[Leftover],
     redeliveries: list[Redelivery],
+    overtaken: list[str],
 ) -> list[str]:
     """What a reader should know although it changes no verdict."""
     notes = []
@@ -73,6 +93,8 @@ def notes_on(
             f"{plural(len(leftovers), 'task')} had completed and still lay in the broker at the last census, "
             "so that the queue may do them again."
         )
+    if overtaken:
+        notes.append(f"{plural(len(overtaken), 'task')} began long after later ones had been completed: not in order.")
     found = census.found if census else {}
     twice = sum(len(places) > 1 for places in found.values())
     if twice:

@@ -61,6 +61,13 @@ class WorkerPool:
                 if not self._closing.is_set() and (slot.worker is None or slot.worker.poll() is not None):
                     self._refill(number, slot)
 
+    def postpone(self, worker: Managed, seconds: float) -> None:
+        """Should this worker end, leave its place empty until so many seconds from now. `start_missing` may fill it."""
+        with self._lock:
+            for slot in self._slots:
+                if slot.worker is worker:
+                    slot.start_at = time.monotonic() + seconds
+
     def restart_all(self) -> None:
         """End each in order, kill what does not end, and start it again."""
         for worker in self.living():

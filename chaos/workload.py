@@ -8,7 +8,7 @@ from chaos.submitter import Submitter
 
 
 class Workload(threading.Thread):
-    """A thread that submits a plan's tasks, open loop: a slow queue is not given less. `failure`: what ended it early."""
+    """A thread that submits a plan's tasks, open loop: a slow queue is not given less. `failure`: what ended it."""
 
     def __init__(self, plan: Plan, submitter: Submitter) -> None:
         super().__init__(name="workload", daemon=True)

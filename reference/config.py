@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from .durability import Durability
 from .errors import ConfigError
 
 
@@ -39,6 +40,9 @@ class Config:
     backoff_ms: int = 1_000  # before the first retry; doubles each time, with full jitter on the upper half
     backoff_max_ms: int = 60_000
 
+    durability: str = "memory"  # before a task is promised: memory, fsync or replicas:N; see `durability.py`
+    durability_timeout_ms: int = 3_000  # how long that may take; beyond it the answer is that the outcome is unknown
+
     max_pending: int = 1_000_000
     max_task_bytes: int = 1_048_576
     max_body_bytes: int = 16_777_216
@@ -64,6 +68,12 @@ class Config:
                 f"tombstone_ms ({self.tombstone_ms}) has to be at least twice lease_ms ({self.lease_ms}), "
                 "so that a paused worker's late claim is still found."
             )
+        Durability(self.durability, self.durability_timeout_ms)
+        if self.durability_timeout_ms > self.socket_timeout_ms - 1_000:
+            raise ConfigError(
+                f"durability_timeout_ms ({self.durability_timeout_ms}) has to be at most block_ms + 4000 "
+                f"({self.socket_timeout_ms - 1_000}): no reply of Redis is waited for longer than a second more."
+            )
         if self.backoff_max_ms < self.backoff_ms:
             raise ConfigError(
                 f"backoff_max_ms ({self.backoff_max_ms}) has to be at least backoff_ms ({self.backoff_ms})."
@@ -72,6 +82,11 @@ class Config:
             raise ConfigError(
                 f"max_body_bytes ({self.max_body_bytes}) has to be at least max_task_bytes ({self.max_task_bytes})."
             )
+
+    @property
+    def socket_timeout_ms(self) -> int:
+        """After this silence a reply counts as lost. Longer than the longest blocking claim, else each would."""
+        return self.block_ms + 5_000
 
 
 _MAY_BE_ZERO = {"ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}

@@ -6,7 +6,8 @@ repeated here: after an error the caller decides, because only the caller knows 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -41,7 +42,7 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
             config.redis_url,
             max_connections=connections,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=config.block_ms / 1000 + 5.0,
+            socket_timeout=config.socket_timeout_ms / 1000,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_keepalive=True,
             health_check_interval=0,
@@ -67,19 +68,32 @@ class Script:
             redis.ConnectionError, redis.TimeoutError: the reply was lost; it may have run.
             redis.ResponseError: the server's definite no.
         """
-        pool: Any = client.connection_pool
+        with borrowed(client) as connection:
+            return self.on(connection, keys, arguments)
+
+    def on(self, connection: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """The same on a connection that the caller holds, as what comes next belongs to it."""
         try:
-            connection = pool.get_connection()
-        except redis.ConnectionError as error:
-            raise NeverSent(str(error)) from error
-        except redis.TimeoutError as error:
-            raise NeverSent(str(error)) from error
-        try:
-            try:
-                connection.send_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
-                return connection.read_response()
-            except NoScriptError:  # a definite no, so sending it again is safe
-                connection.send_command("EVAL", self.source, len(keys), *keys, *arguments)
-                return connection.read_response()
-        finally:
-            pool.release(connection)
+            connection.send_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
+            return connection.read_response()
+        except NoScriptError:  # a definite no, so sending it again is safe
+            connection.send_command("EVAL", self.source, len(keys), *keys, *arguments)
+            return connection.read_response()
+
+
+@contextmanager
+def borrowed(client: redis.Redis) -> Iterator[Any]:
+    """One connection of the client's pool.
+
+    Raises:
+        NeverSent: none could be had.
+    """
+    pool: Any = client.connection_pool
+    try:
+        connection = pool.get_connection()
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise NeverSent(str(error)) from error
+    try:
+        yield connection
+    finally:
+        pool.release(connection)

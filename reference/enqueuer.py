@@ -1,6 +1,7 @@
 """Enqueue: from "somebody asks" to "promised".
 
-A task is promised when Redis has acknowledged it, and only then. Guard (I8), bound and push are one atomic step.
+A task is promised when Redis has acknowledged it, and it is as safe as `durability` asks, and only then. Guard (I8),
+bound and push are one atomic step.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ from typing import Any
 import redis
 
 from .config import Config
-from .connection import NeverSent, Script
+from .connection import NeverSent, Script, borrowed
+from .durability import Durability
 from .errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
 from .keys import Keys
 from .task import encode, new_task_id
@@ -23,6 +25,8 @@ from .task import encode, new_task_id
 # ARGV  max_pending, idempotency_ttl_ms, then for each task: which idempotency key (0: none), digest, id, element
 # Returns {0, length} when the queue is too full for all of the new ones, and nothing was done; else {1, answers}: ''
 #         for a new task, '!' for a key used with another payload, else the id of the task it repeats.
+# The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
+# for: it comes after the one that it repeats.
 # No allow-oom: where memory is short the server refuses the whole script, a definite no.
 _ENQUEUE = Script("""#!lua
 local known, answers, new, keys = {}, {}, {}, {}
@@ -47,7 +51,7 @@ for first = 1, #new, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(new, first, math.min(first + 999, #new)))
 end
 for _, key in ipairs(keys) do redis.call('SET', key, known[key], 'PX', ARGV[2]) end
-if #new > 0 then redis.call('HINCRBY', KEYS[2], 'enqueued', #new) end
+redis.call('HINCRBY', KEYS[2], 'enqueued', #new)
 return {1, answers}
 """)
 
@@ -85,6 +89,7 @@ class Enqueuer:
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
+        self._durability = Durability(config.durability, config.durability_timeout_ms)
 
     def enqueue_payload(self, payload: Any, *, task_type: str = "default") -> Accepted:
         """Enqueue a Python value; the short form of `enqueue` for use from code."""
@@ -96,6 +101,7 @@ class Enqueuer:
         Raises:
             TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
             OutcomeUnknown: nobody can say; ask again with the same idempotency key.
+            NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
         """
         outcome = self.enqueue_many([submission])[0]
         if isinstance(outcome, Accepted):
@@ -140,7 +146,7 @@ class Enqueuer:
         if len(arguments) == 2:
             return []
         try:
-            accepted, result = _ENQUEUE(self._client, keys, arguments)
+            accepted, result = self._call(keys, arguments)
         except (NeverSent, redis.BusyLoadingError) as error:
             raise NotAccepted(f"Redis cannot be reached ({error}).") from error
         except redis.ResponseError as error:
@@ -150,6 +156,15 @@ class Enqueuer:
         if not accepted:
             raise QueueFull(result, self._config.max_pending)
         return list(result)
+
+    def _call(self, keys: list[str], arguments: list[Any]) -> Any:
+        if self._durability.immediate:
+            return _ENQUEUE(self._client, keys, arguments)
+        with borrowed(self._client) as connection:  # one for both: a connection is told about its own writes only
+            answer = _ENQUEUE.on(connection, keys, arguments)
+            if answer[0]:
+                self._durability.confirm(connection)
+            return answer
 
 
 def _read_answer(answer: bytes, task_id: str, key: str | None) -> Accepted | IdempotencyConflict:

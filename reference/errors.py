@@ -49,6 +49,16 @@ class OutcomeUnknown(QueueError):
         self.reason = reason
 
 
+class NotConfirmed(OutcomeUnknown):
+    """The primary accepted it, but the durability that was asked for was not reached in time. A crash may take it."""
+
+    def __init__(self, level: str, reason: str) -> None:
+        QueueError.__init__(
+            self, f"The primary accepted it, but its durability was not confirmed as {level} in time ({reason})."
+        )
+        self.level, self.reason = level, reason
+
+
 class LeaseLost(QueueError):
     """The consumer no longer holds this task: it was recovered and belongs to somebody else (I3)."""
 

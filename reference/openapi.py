@@ -19,10 +19,10 @@ def describe(config: Config) -> dict[str, Any]:
             "description": "Queues tasks. A 202 is a promise: Redis has acknowledged the task.",
         },
         "paths": {
-            "/task": {"post": _post_task()},
+            "/task": {"post": _post_task(config)},
             "/tasks": {"post": _post_tasks(config)},
             "/healthz": {"get": _get("isHealthy", "The process runs", {"status": {"const": "ok"}})},
-            "/readyz": {"get": _get_readyz()},
+            "/readyz": {"get": _get_readyz(config)},
             "/openapi.json": {"get": _get_description()},
         },
         "components": {
@@ -32,7 +32,7 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
-def _post_task() -> dict[str, Any]:
+def _post_task(config: Config) -> dict[str, Any]:
     return {
         "operationId": "enqueue",
         "summary": "Queue one task",
@@ -40,12 +40,13 @@ def _post_task() -> dict[str, Any]:
         "requestBody": {"required": True, "content": _json(_ref("schemas", "Task"))},
         "responses": {
             "202": {
-                "description": "Queued: Redis has acknowledged it",
+                "description": "Queued: Redis has acknowledged it, as safe as Zeroloss-Durability says",
                 "headers": {
+                    **_durability(config),
                     "Idempotency-Replayed": {
                         "description": "Present where the key was known: this is the first task's answer again",
                         "schema": {"const": "true"},
-                    }
+                    },
                 },
                 "content": _json(_ref("schemas", "Queued")),
             },
@@ -71,10 +72,21 @@ def _post_tasks(config: Config) -> dict[str, Any]:
             },
         },
         "responses": {
-            "202": {"description": "All were queued", "content": answer},
-            "207": {"description": "Some were refused; the others were queued", "content": answer},
+            "202": {"description": "All were queued", "headers": _durability(config), "content": answer},
+            "207": {
+                "description": "Some were refused; the others were queued",
+                "headers": _durability(config),
+                "content": answer,
+            },
             **_refusals(),
         },
+    }
+
+
+def _durability(config: Config) -> dict[str, Any]:
+    description = "How safe the tasks are: memory (as the server's own fsync policy has it), fsync or replicas:N"
+    return {
+        "Zeroloss-Durability": {"description": description, "required": True, "schema": {"const": config.durability}}
     }
 
 
@@ -84,10 +96,16 @@ def _get(operation_id: str, summary: str, properties: dict[str, Any]) -> dict[st
     return {"operationId": operation_id, "summary": summary, "responses": responses}
 
 
-def _get_readyz() -> dict[str, Any]:
-    properties = {"status": {"const": "ready"}, "maxmemory_policy": {"type": "string"}}
-    operation = _get("isReady", "Redis answers and does not evict", properties)
-    operation["responses"]["503"] = _refusal("Redis does not answer, or may evict the queue", retry=True)
+def _get_readyz(config: Config) -> dict[str, Any]:
+    properties = {
+        "status": {"const": "ready"},
+        "maxmemory_policy": {"type": "string"},
+        "durability": {"const": config.durability},
+    }
+    operation = _get("isReady", "Redis answers, does not evict, and can be that durable", properties)
+    operation["responses"]["503"] = _refusal(
+        "Redis does not answer, may evict the queue, or cannot be as durable as was asked for", retry=True
+    )
     return operation
 
 

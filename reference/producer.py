@@ -3,7 +3,7 @@
     POST /task          one task as JSON
     POST /tasks         many, as NDJSON or a JSON array; one answer for each, in order
     GET  /healthz       the process runs
-    GET  /readyz        Redis answers, and does not evict
+    GET  /readyz        Redis answers, does not evict, and can be as durable as was asked for
     GET  /openapi.json  all of this for machines
 
 `create_app` gives an ordinary WSGI app. Under another server: `gunicorn 'reference.producer:from_environment()'`, or
@@ -19,6 +19,7 @@ import redis
 from . import problems, serving
 from .config import Config, load_config
 from .connection import connect
+from .durability import Durability
 from .enqueuer import Accepted, Enqueuer, Submission
 from .openapi import describe
 from .problems import Problem, malformed, problem_of
@@ -34,6 +35,7 @@ from .submissions import (
 )
 
 JSON_TYPE = "application/json"
+DURABILITY_HEADER = "Zeroloss-Durability"
 NDJSON_TYPES = ("application/x-ndjson", "application/jsonl")
 
 
@@ -49,7 +51,7 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     app.add_route("/task", _Task(enqueuer, config))
     app.add_route("/tasks", _Tasks(enqueuer, config))
     app.add_route("/healthz", _Health())
-    app.add_route("/readyz", _Ready(connect_probe(config)))
+    app.add_route("/readyz", _Ready(connect_probe(config), config))
     app.add_route("/openapi.json", _Description(config))
     return app
 
@@ -80,6 +82,7 @@ class _Task:
         accepted = self._enqueuer.enqueue(read_submission(text, "The body", key))
         if accepted.replayed:
             resp.set_header("Idempotency-Replayed", "true")
+        resp.set_header(DURABILITY_HEADER, self._config.durability)
         _answer(resp, falcon.HTTP_202, _queued(accepted))
 
 
@@ -102,6 +105,7 @@ class _Tasks:
             )
         results = self._enqueue([_read_item(item, index, key) for index, item in enumerate(items)])
         refused = sum(result["status"] == "refused" for result in results)
+        resp.set_header(DURABILITY_HEADER, self._config.durability)
         answer = {"queued": len(results) - refused, "refused": refused, "results": results}
         _answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, answer)
 
@@ -126,11 +130,14 @@ class _Health:
 
 
 class _Ready:
-    def __init__(self, probe: redis.Redis) -> None:
+    def __init__(self, probe: redis.Redis, config: Config) -> None:
         self._probe = probe
+        self._durability = Durability(config.durability, config.durability_timeout_ms)
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        _answer(resp, falcon.HTTP_200, {"status": "ready", "maxmemory_policy": require_ready(self._probe)})
+        policy = require_ready(self._probe, self._durability)
+        ready = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
+        _answer(resp, falcon.HTTP_200, ready)
 
     on_head = on_get
 

@@ -5,6 +5,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from .config import Config
 from .connection import connect
+from .durability import Durability
 from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
 
 PROBE_TIMEOUT_S = 1.0
@@ -23,12 +24,28 @@ def connect_probe(config: Config) -> redis.Redis:
     return client
 
 
-def require_ready(client: redis.Redis) -> str:
+def require_ready(client: redis.Redis, durability: Durability) -> str:
     """Return the server's eviction policy, "unknown" where it may not be asked for.
 
     Raises:
-        Problem: 503, Redis does not answer, or may evict the queue's own keys when its memory is full.
+        Problem: 503, Redis does not answer, may evict the queue's own keys when its memory is full, or is not set up
+            for the durability that a promise needs.
     """
+    policy = _require_no_eviction(client)
+    try:
+        reason = durability.why_out_of_reach(client)
+    except RedisError as error:
+        raise redis_unavailable(error) from None
+    if reason:
+        raise Problem(
+            "durability-out-of-reach",
+            f"No task can be promised as {durability.level}: {reason.rstrip('.')}.",
+            headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
+        )
+    return policy
+
+
+def _require_no_eviction(client: redis.Redis) -> str:
     try:
         client.ping()
         memory = client.info("memory")  # CONFIG GET says the same and is forbidden more often

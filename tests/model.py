@@ -11,27 +11,45 @@ from enum import Enum
 from reference.task import Task, raw_members
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Entry:
-    """One task as it lies somewhere. `payload` is its JSON text: two texts of one value are two payloads (I6)."""
+    """One task as it lies somewhere: equal where its bytes are, for ownership is a matter of bytes (I3).
+
+    `payload` is its JSON text: two texts of one value are two payloads (I6). What was forgiven is None until the first
+    requeue, and may be 0 after it.
+    """
 
     id: str
     payload: str
     retry_count: int = 0
     recovered_count: int = 0
-    retries_forgiven: int = 0
-    recoveries_forgiven: int = 0
+    retries_forgiven: int | None = None
+    recoveries_forgiven: int | None = None
     error: str | None = None
+
+    @property
+    def attempt(self) -> int:
+        return 1 + self.retry_count + self.recovered_count
+
+    @property
+    def failures(self) -> int:
+        """Since the last requeue; so are `deaths`."""
+        return self.retry_count - (self.retries_forgiven or 0)
+
+    @property
+    def deaths(self) -> int:
+        return self.recovered_count - (self.recoveries_forgiven or 0)
 
     @classmethod
     def of(cls, task: Task) -> "Entry":
+        members = raw_members(task.element.decode())
         return cls(
             task.id,
-            raw_members(task.element.decode())["payload"],
+            members["payload"],
             task.retry_count,
             task.recovered_count,
-            task.retries_forgiven,
-            task.recoveries_forgiven,
+            task.retries_forgiven if "retries_forgiven" in members else None,
+            task.recoveries_forgiven if "recoveries_forgiven" in members else None,
             task.error,
         )
 
@@ -109,7 +127,7 @@ def fail(state: State, consumer: str, entry: Entry, error: str) -> tuple[State, 
         return state, False
     state = _count(_take(state, consumer, entry), failed=1)
     failed = replace(entry, retry_count=entry.retry_count + 1)
-    if failed.retry_count - failed.retries_forgiven > state.max_retries:
+    if failed.failures > state.max_retries:
         return _bury(state, replace(failed, error=error)), True
     return replace(_count(state, retried=1), delayed=state.delayed | {failed}), True
 
@@ -150,9 +168,9 @@ def recover(state: State, consumer: str) -> tuple[State, int]:
     for entry in reversed(entries):
         state = _take(state, consumer, entry)
         found = replace(entry, recovered_count=entry.recovered_count + 1)
-        deaths = found.recovered_count - found.recoveries_forgiven
-        if deaths > state.max_recoveries:
-            state = _bury(state, replace(found, error=f"Its worker vanished {deaths} times, the last was {consumer}."))
+        if found.deaths > state.max_recoveries:
+            error = f"Its worker vanished {found.deaths} times, the last was {consumer}."
+            state = _bury(state, replace(found, error=error))
         else:
             state = replace(_count(state, recovered=1), pending=(found, *state.pending))
     return state, len(entries)

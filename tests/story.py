@@ -1,17 +1,26 @@
 """One story of the state machine: the real queue, the model's state, what has happened so far, and the laws over it."""
 
+from functools import lru_cache
 from typing import Any
 
+import model
 import redis
 from model import Entry, Lease, State
 from queue_fixtures import Queue
 
 from chaos.invariants import INVARIANTS, Answer, Transition
+from reference.consumer import Consumer
+from reference.errors import LeaseLost
 from reference.task import decode
 
 HOUR_MS = 3_600_000
 OLD_MS = 10 * HOUR_MS
 MAX_PENDING, MAX_RETRIES, MAX_RECOVERIES = 9, 1, 1
+
+
+@lru_cache(maxsize=10_000)
+def entry_of(element: bytes) -> Entry:
+    return Entry.of(decode(element))
 
 
 class Story:
@@ -22,6 +31,7 @@ class Story:
         hours = {"lease_ms": HOUR_MS, "tombstone_ms": 2 * HOUR_MS, "backoff_ms": HOUR_MS, "backoff_max_ms": 9 * HOUR_MS}
         self.queue = Queue(client, url, **bounds, **hours)
         self.state = State(**bounds)
+        self.names: list[str] = []  # of all consumers that ever were
         self.submitted: dict[str, str] = {}  # id -> the payload's text, in the order of acceptance
         self.executed: list[tuple[str, str]] = []  # each delivery: id, the payload's text
         self.answers: list[Answer] = []
@@ -54,7 +64,6 @@ class Story:
 
     def look(self) -> None:
         keys = self.queue.keys
-        names = [key.decode() for key in self.queue.client.scan_iter(match=f"{keys.processing('')}*", count=1000)]
         with self.queue.client.pipeline(transaction=True) as pipeline:
             pipeline.time()
             pipeline.lrange(keys.pending, 0, -1)
@@ -62,8 +71,8 @@ class Story:
             pipeline.lrange(keys.dead_letter, 0, -1)
             pipeline.zrange(keys.consumers, 0, -1, withscores=True)
             pipeline.hgetall(keys.counters)
-            for name in names:
-                pipeline.lrange(name, 0, -1)
+            for name in self.names:
+                pipeline.lrange(keys.processing(name), 0, -1)
             (seconds, micros), pending, delayed, dead, consumers, counters, *held = pipeline.execute()
         self._seen = {
             "now": seconds * 1000 + micros / 1000,
@@ -72,10 +81,7 @@ class Story:
             "dead": dead,
             "consumers": consumers,
             "counters": {name.decode(): int(value) for name, value in counters.items() if int(value)},
-            "held": {
-                name.removeprefix(keys.processing("")): elements[::-1]
-                for name, elements in zip(names, held, strict=True)
-            },
+            "held": {name: elements[::-1] for name, elements in zip(self.names, held, strict=True) if elements},
         }
 
     def compare(self) -> None:
@@ -107,14 +113,13 @@ class Story:
             "dead_letter": seen["dead"],
             **{f"processing:{name}": elements for name, elements in seen["held"].items()},
         }
-        tasks = [decode(element) for elements in places.values() for element in elements]
-        ids = {place: [decode(element).id for element in elements] for place, elements in places.items()}
-        dead = {task.id: task.error for task in map(decode, seen["dead"])}
-        finished = {t.element for t in self.transitions if t.verb == "ack" and t.succeeded}
-        completed = {decode(element).id for element in finished}
+        tasks = [entry for elements in places.values() for entry in _entries(elements)]
+        ids = {place: [entry.id for entry in _entries(elements)] for place, elements in places.items()}
+        dead = {task.id: task.error for task in _entries(seen["dead"])}
+        completed = {entry_of(t.element).id for t in self.transitions if t.verb == "ack" and t.succeeded}
         waiting = {task.id for task in tasks} - dead.keys()
-        retries = {task.id: task.retry_count - task.retries_forgiven for task in tasks}
-        deaths = {task.id: task.recovered_count - task.recoveries_forgiven for task in tasks}
+        retries = {task.id: task.failures for task in tasks}
+        deaths = {task.id: task.deaths for task in tasks}
         claimable = {task_id: 0.0 for place in ("pending", "dead_letter") for task_id in ids[place]}
         swept, self.swept = self.swept, []
         arguments = [
@@ -124,7 +129,7 @@ class Story:
             ("I4", ({task_id: claimable.get(task_id) for task_id in swept}, 0.0)),
             ("I5", (retries, MAX_RETRIES + 1, dead)),
             ("I5", (deaths, MAX_RECOVERIES + 1, dead)),
-            ("I6", (self.submitted, [*self.executed, *((e.id, e.payload) for e in map(Entry.of, tasks))])),
+            ("I6", (self.submitted, [*self.executed, *((task.id, task.payload) for task in tasks)])),
             ("I7", (list(self.submitted), self.in_order)),
             ("I8", (self.answers,)),
         ]
@@ -143,4 +148,34 @@ class Story:
 
 
 def _entries(elements: list[bytes]) -> list[Entry]:
-    return [Entry.of(decode(element)) for element in elements]
+    return [entry_of(element) for element in elements]
+
+
+def end(consumer: Consumer, verb: str, element: bytes) -> bool:
+    """A consumer acks, fails, gives up or releases what it believes that it holds. Whether it did hold it."""
+    task = decode(element)
+    try:
+        if verb == "ack":
+            consumer.ack(task)
+        elif verb == "fail":
+            consumer.fail(task, "ValueError: no")
+        elif verb == "dead_letter":
+            consumer.dead_letter(task, "Nobody knows it.")
+        else:
+            return consumer.release([element]) == 1
+    except LeaseLost as lost:
+        assert (lost.consumer, lost.task_id) == (consumer.name, task.id)
+        return False
+    return True
+
+
+def end_in_the_model(state: State, consumer: str, verb: str, entry: Entry) -> tuple[State, bool]:
+    if verb == "ack":
+        state, (lost, _) = model.settle(state, consumer, [entry], 0)
+        return state, not lost
+    if verb == "fail":
+        return model.fail(state, consumer, entry, "ValueError: no")
+    if verb == "dead_letter":
+        return model.dead_letter(state, consumer, entry, "Nobody knows it.")
+    state, released = model.release(state, consumer, [entry])
+    return state, released == 1

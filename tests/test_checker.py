@@ -111,6 +111,13 @@ def test_a_task_that_was_not_promised_and_did_not_run_is_ABSENT(outcome: str | N
     assert result.verdict is Verdict.PASS
 
 
+def test_a_task_that_the_workload_dooms_has_to_be_dead_lettered_and_no_other_may_be() -> None:
+    story = Story().begin(plan={"doomed": ["a"]}).submit("good").ran("good").submit("a").submit("b")
+    result = judged(story.drained().end(a=("dead_letter", "as planned"), b=("dead_letter", "too early")))
+    assert (result.fates["a"], result.fates["b"]) == (Fate.DEAD, Fate.FAILED)
+    assert result.verdict is Verdict.VIOLATION
+
+
 def test_a_task_with_an_unknown_outcome_that_only_began_is_ABSENT_and_noted() -> None:
     result = judged(a_good_run().submit("a", "info").started("a", "x").drained().end())
     assert result.fates["a"] is Fate.ABSENT
@@ -134,6 +141,10 @@ def test_a_task_that_ran_with_another_payload_is_CORRUPT() -> None:
     result = judged(story.ran("a", digest="2").drained().end())
     assert result.fates == {"good": Fate.DONE, "a": Fate.CORRUPT}
     assert result.verdict is Verdict.VIOLATION
+
+
+def test_where_nobody_recorded_what_was_submitted_no_payload_is_CORRUPT() -> None:
+    assert judged(a_good_run().submit("a").ran("a", digest="2").drained().end()).fates["a"] is Fate.DONE
 
 
 def test_a_task_dead_lettered_with_a_reason_is_DEAD_and_no_violation() -> None:
@@ -239,6 +250,41 @@ def test_the_worst_verdict_of_several_runs_is_kept() -> None:
     assert merge([]) is Verdict.INCONCLUSIVE
 
 
+def an_overtaking(begun_ms: int, **plan: object) -> Story:
+    """`old` begins so late; `new` was accepted after it and had been completed after 60 ms."""
+    story = Story().begin(recover_within=2.0, plan=plan).submit("old").submit("new").ran("new", pid=200)
+    story.add("effect", "begin", pid=100, task="old", execution="x", at_ms=begun_ms).ended("old", "x")
+    return story.drained().end()
+
+
+def test_in_a_baseline_a_task_that_comes_long_after_later_ones_is_noted_as_out_of_order() -> None:
+    result = judged(an_overtaking(3_100, misbehaving=0))
+    assert result.overtaken == ["old"]
+    assert "1 task began long after later ones had been completed: not in order." in result.notes
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        an_overtaking(3_060, misbehaving=0),
+        an_overtaking(3_100, misbehaving=1),
+        an_overtaking(3_100),
+        an_overtaking(3_100, misbehaving=0).kill(1, pids=(200,)),
+        Story().begin(recover_within=0.0, plan={"misbehaving": 0}).submit("a").submit("b", "info").ran("b").drained(),
+    ],
+)
+def test_what_may_have_been_recovered_or_was_never_promised_is_not_out_of_order(story: Story) -> None:
+    assert judged(story).overtaken == []
+
+
+def test_a_task_that_was_submitted_before_another_was_accepted_may_come_before_it() -> None:
+    story = Story().begin(recover_within=0.0, plan={"misbehaving": 0}).add("submit", "invoke", task="a")
+    story.submit("b").ran("b").add("submit", "ok", task="a").add(
+        "effect", "begin", task="a", execution="x", at_ms=9_000
+    )
+    assert judged(story.ended("a", "x").drained().end()).overtaken == []
+
+
 # Faults and what they explain ---------------------------------------------------------------------------------------
 
 
@@ -311,6 +357,27 @@ def test_a_claim_of_the_nemesis_that_the_ledger_contradicts_is_not_mid_task() ->
     assert result.verdict is Verdict.INCONCLUSIVE
 
 
+def test_a_claim_of_the_nemesis_that_the_ledger_confirms_is_mid_task() -> None:
+    story = a_good_run().submit("a").started("a", "a1").kill(1, tasks=("a",)).ran("a", pid=200)
+    assert judged(story.drained().end()).faults[0].tasks_hit == ["a"]
+
+
+def test_a_body_that_a_worker_finished_before_it_obeyed_the_fault_was_hit_by_it() -> None:
+    story = a_good_run().submit("a").started("a", "a1").add("fault", "begin", fault="worker-end", number=1)
+    story.ended("a", "a1").add("fault", "effective", fault="worker-end", number=1, tasks=["a"], evidence="status 0")
+    result = judged(story.drained().end())
+    assert (result.kills.mid_task, result.redeliveries) == (1, [])
+
+
+def test_a_fault_is_effective_missed_unfinished_or_not_begun_and_says_why() -> None:
+    planned = [{"number": number, "fault": "worker-kill"} for number in (1, 2, 3, 4)]
+    story = Story().begin(plan={"faults": planned}).submit("a").started("a", "a1").kill(1, tasks=("a",)).missed(2)
+    story.add("fault", "begin", fault="worker-kill", number=3).ran("a", pid=200)
+    faults = judged(story.drained().end()).faults
+    assert [fault.state for fault in faults] == ["effective", "missed", "unfinished", "not begun"]
+    assert [fault.evidence for fault in faults] == ["exit status -9", "no task was in flight", "", ""]
+
+
 def test_a_body_killed_earlier_is_not_in_flight_for_ever() -> None:
     story = a_good_run().submit("a").started("a", "a1", pid=100).kill(1, pids=(100,), tasks=("a",))
     result = judged(story.ran("a", pid=200).kill(2, pids=(200,), tasks=("a",)).drained().end())
@@ -326,6 +393,7 @@ def test_time_to_redelivery_runs_from_the_effect_of_the_fault_to_the_next_begin(
     times = result.time_to_redelivery_ms
     assert times is not None
     assert (times.count, times.median, times.max) == (2, 140.0, 270.0)
+    assert (result.faults[0].at_ms, result.duration_ms) == (120.0, 440.0)
     assert (result.faults[0].redelivered, result.faults[0].redelivery_ms_max) == (2, 270.0)
 
 

@@ -1,5 +1,7 @@
 """Claim: from pending into the consumer's own list, oldest first (I7), and only with a living lease."""
 
+from itertools import chain
+
 import pytest
 from queue_fixtures import Queue, ids, payloads
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -57,7 +59,7 @@ def test_two_consumers_never_get_the_same_task(queue: Queue) -> None:
     accepted = queue.enqueue(*range(10))
     first, second = queue.consumer("w1"), queue.consumer("w2")
     claimed = [ids(consumer.claim(2)) for consumer in (first, second, first, second, first)]
-    assert sum(claimed, []) == accepted
+    assert list(chain(*claimed)) == accepted
 
 
 def test_without_ever_having_had_a_lease_nothing_is_claimed(queue: Queue) -> None:

@@ -124,7 +124,7 @@ def test_the_bound_counts_what_waits_and_not_what_is_being_done(queue: Queue) ->
 
 def test_without_a_server_nothing_is_accepted_and_that_is_certain(queue: Queue, dead_port: int) -> None:
     unreachable = queue.configured(redis_url=f"redis://127.0.0.1:{dead_port}/0")
-    with pytest.raises(NotAccepted, match="^Nothing was accepted: Redis cannot be reached"):
+    with pytest.raises(NotAccepted, match=r"^Nothing was accepted: Redis cannot be reached"):
         unreachable.enqueue("a")
     with pytest.raises(NeverSent):
         unreachable.consumer()

@@ -1,4 +1,4 @@
-"""Memory full, `noeviction`: what adds is refused for certain, and what only moves and removes goes on, or nothing drains."""
+"""Memory full, `noeviction`: what adds is refused for certain; what moves and removes goes on, or nothing drains."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -189,7 +189,8 @@ def test_healthz_speaks_for_the_process_alone(dead_port: int, queue: Queue) -> N
 
 def test_readyz_is_200_where_redis_answers_and_does_not_evict(http: Any) -> None:
     answer = http.simulate_get("/readyz")
-    assert (answer.status_code, answer.json) == (200, {"status": "ready", "maxmemory_policy": "noeviction"})
+    ready = {"status": "ready", "maxmemory_policy": "noeviction", "durability": "memory"}
+    assert (answer.status_code, answer.json) == (200, ready)
 
 
 def test_readyz_is_503_where_redis_cannot_be_reached(dead_port: int, queue: Queue) -> None:
@@ -214,7 +215,7 @@ def test_readyz_is_200_where_the_user_may_not_ask_for_the_policy(own_queue: Queu
     own_queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+ping"], keys=["*"])
     url = own_queue.config.redis_url.replace("redis://", "redis://narrow:any@")
     answer = app_of(own_queue, redis_url=url).simulate_get("/readyz")
-    assert answer.json == {"status": "ready", "maxmemory_policy": "unknown"}
+    assert answer.json == {"status": "ready", "maxmemory_policy": "unknown", "durability": "memory"}
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])

@@ -19,6 +19,7 @@ from chaos.report import console_summary, write_reports
 from chaos.report.histogram import histogram
 from chaos.report.pack import PACKED_BYTES_MAX, pack
 from chaos.report.result import read
+from chaos.situations import SITUATIONS
 from chaos.verdicts import Result
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">&amp;'\x00\x1b[31m\u2028{{7*7}}[bold]"
@@ -65,6 +66,18 @@ def test_result_json_holds_the_result_in_a_stable_order(tmp_path: Path) -> None:
     assert list(json.loads(first))[:3] == ["verdict", "exit_code", "because"]
     reported(tmp_path, a_run_with_everything())
     assert paths["result.json"].read_bytes() == first
+
+
+@pytest.fixture
+def excused() -> Result:
+    """A run whose server kept nothing and was killed."""
+    return judge(an_excused_run().events)
+
+
+def an_excused_run() -> Story:
+    story = Story().begin(durability={"appendonly": False, "save": "", "sentence": "No AOF"}).submit("done").ran("done")
+    story.submit("gone").submit(HOSTILE).kill(1, name="server-sigkill").deadline()
+    return story.end()
 
 
 # junit.xml --------------------------------------------------------------------------------------------------------
@@ -356,3 +369,41 @@ def test_every_value_is_in_one_bar_and_the_bars_are_whole_decades() -> None:
     assert (bars.place(0.1), bars.place(10.0), bars.place(5_000.0)) == (0.0, 0.5, 1.0)
     assert histogram([]) is None
     assert histogram([5.0]) is not None
+
+
+# EXCUSED, situations, the matrix ----------------------------------------------------------------------------------
+
+
+def test_junit_shows_excused_losses_as_neither_passed_nor_failed(tmp_path: Path, excused: Result) -> None:
+    reported(tmp_path, an_excused_run())
+    suite = next(iter(JUnitXml.fromfile(str(tmp_path / "junit.xml"))))
+    assert (suite.failures, suite.errors, suite.skipped) == (0, 0, 1)
+    (skipped,) = next(case for case in suite if case.name == "verdict").result
+    assert skipped.message == excused.because
+    assert "gone: fault 1 (server-sigkill). Promised at" in skipped.text
+
+
+def test_the_console_explains_each_excused_loss(excused: Result) -> None:
+    text = text_of(excused)
+    assert "EXCUSED" in text.splitlines()[0]
+    assert "2 promised tasks were lost within what the durability allows (EXCUSED)" in text
+    assert "PASS" not in text
+    assert "gone          fault 1 (server-sigkill): Promised at" in text
+
+
+def test_the_console_says_which_situations_were_met() -> None:
+    assert "killed-holding 1" in text_of(judge(a_run_with_everything().events))
+    assert "none of the situations" in text_of(judge(an_excused_run().events))
+
+
+def test_the_page_explains_excused_losses_and_shows_the_matrix_and_the_situations(tmp_path: Path, page: Page) -> None:
+    _, paths = reported(tmp_path, an_excused_run())
+    page.goto(paths["report.html"].as_uri())
+    assert page.locator("#verdict").inner_text() == "EXCUSED"
+    assert page.locator("#excuses tbody tr").count() == 2
+    assert "takes everything" in page.locator("#excuses").inner_text()
+    row = page.locator("#matrix tbody tr").inner_text().split()
+    assert row[:2] == ["server-sigkill", "1"]
+    assert row[2:] == ["0", "0", "2", "0", "0", "0", "1"]
+    assert page.locator("#situations tbody tr").count() == len(SITUATIONS)
+    assert page.title() != "owned"

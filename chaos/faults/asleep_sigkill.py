@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
+import psutil
+
 from .fault import POLL_S, Effect, Fault, Missed, Stage
 
 
@@ -21,6 +23,8 @@ class AsleepSigkill(Fault):
 
     for_s: float = 5.0
     """How long it sleeps; longer than the lease and a sweep."""
+    settled_s: float = 3.0
+    """Only a worker that has lived so long has surely begun to wait for work."""
     patience_s: float = 10.0
     """How long to wait for an idle worker."""
 
@@ -29,8 +33,9 @@ class AsleepSigkill(Fault):
         while time.monotonic() < give_up_s:
             stage.ledger.poll()
             idle = [worker for worker in stage.workers.living() if not stage.ledger.open_in_session(worker.sid)]
-            if idle:
-                worker = stage.random.choice(idle)
+            settled = [worker for worker in idle if age_s(worker.pid) >= self.settled_s]
+            if settled:
+                worker = stage.random.choice(settled)
                 pids = tuple(worker.stop_session_members())
                 try:
                     stage.wait(self.for_s)
@@ -45,3 +50,11 @@ class AsleepSigkill(Fault):
 
     def heal(self, stage: Stage) -> None:
         stage.workers.start_missing()
+
+
+def age_s(pid: int) -> float:
+    """How long a process has lived; 0 if it does not any more."""
+    try:
+        return time.time() - psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0

@@ -4,13 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from .fault import Effect, Fault, Missed, Stage
-
-TIMEOUT_S = 5.0
+from .fault import Effect, Fault, InFlight, Missed, Stage, server_client
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +25,12 @@ class ClientKill(Fault):
     """From one gust to the next."""
 
     def inject(self, stage: Stage) -> Effect:
-        client = redis.Redis.from_url(stage.server.url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
-        killed = 0
-        tasks = tuple(stage.ledger.open_tasks())
+        in_flight, killed = InFlight(stage), 0
         until_s = time.monotonic() + self.for_s
-        try:
+        with server_client(stage) as client:
             while time.monotonic() < until_s:
                 killed += int(client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
                 stage.wait(self.every_s)
-        except redis.RedisError as error:
-            raise Missed(f"The server refused or was away: {error}.") from None
-        finally:
-            client.close()
         if not killed:
             raise Missed("No client was connected.")
-        return Effect(evidence=f"The server cut {killed} connections within {self.for_s:g} s.", tasks=tasks)
+        return Effect(evidence=f"The server cut {killed} connections within {self.for_s:g} s.", tasks=in_flight.tasks())

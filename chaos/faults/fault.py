@@ -3,17 +3,29 @@
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from signal import SIGKILL
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from chaos.processes import Managed
 from chaos.servers import Server
 from chaos.tail import LedgerTail
 from chaos.workers import WorkerPool
 
+if TYPE_CHECKING:
+    from chaos.plan import PlannedTask
+    from chaos.producer import Producer
 
 POLL_S = 0.02
+SERVER_TIMEOUT_S = 5.0
+ACK_UNDER_WAY_NS = 100_000_000
 
 
 class Missed(Exception):
@@ -40,17 +52,38 @@ class Stage:
     """Seeded from the run's seed and the fault's number."""
     wait: Callable[[float], None]
     """Sleeps so many seconds; raises at once when the run is being stopped."""
+    recover_within_s: float = 0.0
+    """After how long the target promises a dead worker's task again."""
+    producer: "Producer | None" = None
+    """The target's own server that takes submissions; None: it has none."""
+    under_way: Callable[[], int] = lambda: 0
+    """How many submissions are not answered yet."""
+    unknown: Callable[[], int] = lambda: 0
+    """How many submissions ended without anybody knowing whether they were accepted."""
+    directory: Path | None = None
+    """The run's directory."""
+    workload_over: Callable[[], bool] = lambda: True
+    """Whether everything was submitted and answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault(ABC):
-    """One fault. Its fields are its options on the command line: `name:field=value`. `count`: how often it is planned."""
+    """One fault. Its fields are its options on the command line: `name:field=value`."""
 
     name: ClassVar[str]
     threatens: ClassVar[tuple[str, ...]]
     """The numbers of the invariants that a queue may break under it."""
     count: ClassVar[int] = 1
     """How often it is planned when nobody says."""
+
+    shim: ClassVar[Path | None] = None
+    """A folder that has to be on the workers' Python path for it."""
+    last: ClassVar[bool] = False
+    """Whether it is planned for the very end, when everything has been submitted."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: random.Random, recover_within_s: float) -> "list[PlannedTask]":
+        """The tasks that the plan needs for this fault, in the order of their times; most need nothing."""
+        return tasks
 
     @abstractmethod
     def inject(self, stage: Stage) -> Effect:
@@ -65,6 +98,46 @@ class Fault(ABC):
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caught:
+    """A worker that stands still inside tasks. `tasks`: each with the process that is in it."""
+
+    worker: Managed
+    pids: tuple[int, ...]
+    tasks: dict[str, int]
+
+
+def catch_worker(stage: Stage, patience_s: float) -> Caught:
+    """SIGSTOPs a worker that is inside a task's body, seen by a look at the ledger while it stands still.
+
+    Raises Missed: none within the time.
+    """
+    give_up_s = time.monotonic() + patience_s
+    while time.monotonic() < give_up_s:
+        worker = busy_worker(stage, patience_s)
+        worker.stop_session_members()
+        stage.ledger.poll()
+        tasks = stage.ledger.open_in_session(worker.sid)
+        if tasks:
+            # Read while it stands still: a dead process can't be asked what it had been.
+            return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)
+        worker.continue_session_members()
+        stage.wait(POLL_S)
+    raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+
+
+def kill_caught(caught: Caught) -> None:
+    """SIGKILLs its session. Raises Missed: it had ended before."""
+    status = caught.worker.kill_session()
+    if status != -SIGKILL:
+        raise Missed(f"Worker {caught.worker.sid} had ended by itself, with status {status}, before it was killed.")
+
+
+def many(count: int) -> str:
+    """`a task`, `3 tasks`."""
+    return f"{count} tasks" if count > 1 else "a task"
+
+
 def busy_worker(stage: Stage, patience_s: float) -> Managed:
     """A worker that is inside a task's body, as the ledger shows; any of them. Raises Missed: none within the time."""
     give_up_s = time.monotonic() + patience_s
@@ -75,3 +148,30 @@ def busy_worker(stage: Stage, patience_s: float) -> Managed:
             return stage.random.choice(busy)
         stage.wait(POLL_S)
     raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+
+
+class InFlight:
+    """Notes the tasks that a fault of the server can hit: all whose body runs at any moment from now to `tasks()`.
+
+    And those whose body ended a moment before: the news of it may still be on its way.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._ledger = stage.ledger
+        self._since_t = time.monotonic_ns() - ACK_UNDER_WAY_NS
+
+    def tasks(self) -> tuple[str, ...]:
+        self._ledger.poll()
+        return tuple(sorted(self._ledger.open_since(self._since_t)))
+
+
+@contextmanager
+def server_client(stage: Stage, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Any]:
+    """A connection for the fault's own commands. Raises Missed: the server refused one, or was away."""
+    client = redis.Redis.from_url(stage.server.url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s)
+    try:
+        yield client
+    except redis.RedisError as error:
+        raise Missed(f"The server refused or was away: {error}.") from None
+    finally:
+        client.close()

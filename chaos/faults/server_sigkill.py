@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from .fault import Effect, Fault, Missed, Stage
+from .fault import Effect, Fault, InFlight, Missed, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,8 @@ class ServerSigkill(Fault):
     """How long it stays away."""
 
     def inject(self, stage: Stage) -> Effect:
-        before = stage.server.run_id()
+        before, in_flight = stage.server.run_id(), InFlight(stage)
         status = stage.server.kill()
-        tasks = stage.ledger.open_tasks()
         stage.wait(self.down_s)
         stage.server.start()
         after = stage.server.run_id()
@@ -34,7 +33,7 @@ class ServerSigkill(Fault):
         return Effect(
             evidence=f"The server exited with status -9, was away for {self.down_s:g} s, and its run_id changed from "
             f"{before[:8]} to {after[:8]}.",
-            tasks=tuple(tasks),
+            tasks=in_flight.tasks(),
         )
 
     def heal(self, stage: Stage) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fault import Effect, Fault, Stage
+from .fault import Effect, Fault, Stage, busy_worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,12 @@ class ServerSigstop(Fault):
 
     for_s: float = 8.0
     """How long it stands still."""
+    patience_s: float = 0.0
+    """How long to wait for a worker that is inside a task, so that workers have something to say; 0: strike at once."""
 
     def inject(self, stage: Stage) -> Effect:
+        if self.patience_s:
+            busy_worker(stage, self.patience_s)
         before, tasks = stage.server.run_id(), tuple(stage.ledger.open_tasks())
         stage.server.pause()
         try:

@@ -1,12 +1,17 @@
 """`Mutant`: the reference with one defect, and what must notice it."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .profiles import Profile
 
+FAMILIES = ("claiming", "recovering", "failing", "producing")
+"""The files that hold them; each registers its own."""
 UNEXPLAINED = "UNEXPLAINED"
-"""The category of a duplicate that no fault explains. The other categories are the names of fates."""
+"""The category of a duplicate that no fault explains."""
+OVERTAKEN = "OVERTAKEN"
+"""The category of a task that, without any fault, came long after later ones. All others are the names of fates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,6 @@ def mutant(*, expects: str | tuple[str, ...], breaks: str, profile: Profile) -> 
 
 def load_mutants() -> dict[str, Mutant]:
     """All of them, by name."""
-    from . import claiming, failing, producing, recovering  # noqa: F401 - each registers its own
-
+    for family in FAMILIES:
+        importlib.import_module(f"{__package__}.{family}")
     return MUTANTS

@@ -3,21 +3,21 @@
 import sys
 from collections.abc import Sequence
 
-import reference.__main__ as command_line
+from reference import __main__ as command_line
 
 from .mutant import load_mutants
+from .patching import patch
 
 
 def main() -> int:
     """Put the defect in here, and in the processes that this one starts."""
     name, *arguments = sys.argv[1:]
     load_mutants()[name].apply()
-    untouched = command_line.worker_command
 
     def worker_command(given: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", __spec__.name, name, *untouched(given)[3:]]
 
-    command_line.worker_command = worker_command
+    untouched = patch(command_line, "worker_command", worker_command)
     return command_line.main(arguments)
 
 

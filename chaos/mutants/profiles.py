@@ -5,7 +5,7 @@ The reference itself must pass under each of them, else to catch a mutant there 
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -23,6 +23,8 @@ class Profile:
     workers: int = 2
     work_ms: tuple[int, int] | None = None
     """The shortest and the longest body; None: as the plan draws them."""
+    stretch: float = 1.0
+    """The times of the plan are multiplied by it: so much thinner is the traffic."""
     at_once: bool = False
     """All tasks are submitted at the start, so that there is no traffic later."""
     behaviours: Mapping[str, int] = field(default_factory=dict)
@@ -47,19 +49,22 @@ class Profile:
             faults=parse_faults(self.faults, None),
         )
         draw = random.Random(f"profile:{self.name}:{seed}")
-        behaviours = [name for name, count in self.behaviours.items() for _ in range(count if count > 0 else self.tasks)]
+        behaviours: list[str] = []
+        for name, count in self.behaviours.items():
+            behaviours += [name] * (self.tasks if count < 0 else count)
         behaviours += [""] * (self.tasks - len(behaviours))
         draw.shuffle(behaviours)
         tasks = [
             msgspec.structs.replace(
                 task,
-                at_s=0.0 if self.at_once else task.at_s,
+                at_s=0.0 if self.at_once else self.stretch * task.at_s,
                 work_ms=draw.randint(*self.work_ms) if self.work_ms else task.work_ms,
                 behaviour=behaviour,
             )
             for task, behaviour in zip(plan.tasks, behaviours, strict=True)
         ]
-        return msgspec.structs.replace(plan, tasks=tasks)
+        faults = [msgspec.structs.replace(fault, at_s=self.stretch * fault.at_s) for fault in plan.faults]
+        return msgspec.structs.replace(plan, tasks=tasks, faults=faults)
 
 
 LEASE_MS, SWEEP_MS = 1_000, 200
@@ -72,11 +77,13 @@ SHORT = {
     "ZEROLOSS_BACKOFF_MS": "50",
     "ZEROLOSS_BACKOFF_MAX_MS": "200",
     "ZEROLOSS_MAX_RETRIES": "2",
+    "ZEROLOSS_GRACE_MS": "2000",
 }
 """Settings that make a run short."""
 RECOVER_WITHIN_S = (LEASE_MS + SWEEP_MS) / 1000 + 0.5
 
 CALM = Profile(name="calm", faults="none", tasks=120)
+BACKLOG = Profile(name="backlog", faults="none", tasks=200, work_ms=(200, 400), at_once=True)
 KILLS = Profile(name="kills", faults="worker-sigkill:count=4", tasks=120)
 HANDLERS = Profile(
     name="handlers",
@@ -91,16 +98,13 @@ POISON = Profile(
     behaviours={"exit": 1},
     settings={"ZEROLOSS_MAX_RECOVERIES": "2", "ZEROLOSS_ISOLATE_AFTER": "1"},
 )
-QUIET = Profile(
-    name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True
-)
+QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
-SIGTERM = Profile(
-    name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"}
-)
+SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
 ZOMBIE = Profile(
     name="zombie",
-    faults="worker-sigstop:count=2:for_s=2.5",
+    # One only: a second could seem to explain what the first zombie has done.
+    faults="worker-sigstop:count=1:for_s=2.5",
     tasks=60,
     work_ms=(100, 400),
     behaviours={"raise-once": -1},
@@ -108,22 +112,49 @@ ZOMBIE = Profile(
 )
 ASLEEP = Profile(
     name="asleep",
-    faults="asleep-sigkill:count=2:for_s=4",
-    tasks=60,
+    faults="asleep-sigkill:count=5:for_s=2.5",
+    tasks=28,
+    workers=3,
     work_ms=(5, 20),
-    settings={"ZEROLOSS_BLOCK_MS": "8000"},
+    # So few tasks that a claim is still blocked when its lease is over, and that it is served after that.
+    stretch=3.0,
+    settings={
+        "ZEROLOSS_LEASE_MS": "600",
+        "ZEROLOSS_RENEW_MS": "200",
+        "ZEROLOSS_SWEEP_MS": "100",
+        "ZEROLOSS_BLOCK_MS": "8000",
+    },
 )
-STALL = Profile(name="stall", faults="server-sigstop:count=1:for_s=7", tasks=200, attempts=5)
+STALL = Profile(
+    name="stall",
+    faults="server-sigstop:count=1:for_s=7",
+    tasks=250,
+    work_ms=(100, 400),
+    # Leases outlive the stall, so that it takes nothing but replies.
+    settings={"ZEROLOSS_LEASE_MS": "20000", "ZEROLOSS_RENEW_MS": "1000"},
+    attempts=5,
+)
+STALL_ASKED_ONCE = replace(STALL, name="stall-asked-once", attempts=1)
+STALL_BUSY = replace(
+    STALL,
+    name="stall-busy",
+    faults="server-sigstop:count=1:for_s=7:patience_s=10",
+    tasks=200,
+    work_ms=(100, 200),
+    at_once=True,
+    # With room in hand, each ack claims too.
+    settings={**STALL.settings, "ZEROLOSS_AHEAD_MS": "500"},
+)
 DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
 STORM = Profile(
     name="storm",
-    faults="worker-sigkill:count=3,client-kill:count=6:for_s=1",
-    tasks=200,
-    behaviours={"raise-once": 120},
+    faults="worker-sigkill:count=3,client-kill:count=5:for_s=2:every_s=0.004",
+    tasks=300,
+    behaviours={"raise-once": -1},
     settings={"ZEROLOSS_MAX_RECOVERIES": "20", "ZEROLOSS_AHEAD_MS": "500"},
     attempts=5,
 )
-CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=2", tasks=80, odd_clocks=True)
+CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=3", tasks=80, workers=3, odd_clocks=True)
 FULL = Profile(name="full", faults="none", tasks=200, settings={"ZEROLOSS_MAX_PENDING": "20"})
 DEFAULT = Profile(name="default", faults="worker-sigkill", tasks=2_000, workers=3, appendfsync="always")
 
@@ -131,6 +162,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         CALM,
+        BACKLOG,
         KILLS,
         HANDLERS,
         POISON,
@@ -140,6 +172,8 @@ PROFILES = {
         ZOMBIE,
         ASLEEP,
         STALL,
+        STALL_ASKED_ONCE,
+        STALL_BUSY,
         DOWN,
         STORM,
         CLOCKS,

@@ -1,4 +1,4 @@
-"""The targets: `chaos.mutants.target:NAME` for a mutant, `chaos.mutants.target:reference_PROFILE` for the reference in its place.
+"""The targets: `chaos.mutants.target:MUTANT`; `chaos.mutants.target:reference_PROFILE` is the reference in its place.
 
 They are made when they are asked for, so that a plan can name them and be replayed.
 """
@@ -24,8 +24,8 @@ def spec_of(name: str) -> str:
 
 
 def __getattr__(name: str) -> type[Reference]:
-    if name.startswith(CONTROL) and name.removeprefix(CONTROL) in PROFILES:
-        profile = PROFILES[name.removeprefix(CONTROL)]
+    if name.startswith(CONTROL) and name.removeprefix(CONTROL).replace("_", "-") in PROFILES:
+        profile = PROFILES[name.removeprefix(CONTROL).replace("_", "-")]
         return _target(name.replace("_", "-"), ["reference"], profile)
     mutant = load_mutants().get(name.replace("_", "-"))
     if mutant is None:
@@ -46,7 +46,7 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         "__doc__": f"The reference under the profile {profile.name}, as {title}.",
         "name": title,
         "worker": (*python, *Reference.worker[3:]),
-        "producer": (*python, *(Reference.producer or ())[3:]),
+        "producer": (*python, *Reference.producer[3:]),
         "workers": profile.workers,
         "recover_within": within_s,
         "attempts": profile.attempts,

@@ -16,6 +16,7 @@ _STYLES = {
     Verdict.HARNESS_ERROR: "bold white on red",
     Verdict.LIVENESS: "bold black on yellow",
     Verdict.INCONCLUSIVE: "bold white on magenta",
+    Verdict.EXCUSED: "bold black on cyan",
 }
 
 
@@ -24,7 +25,7 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     lines = [Text.assemble((f" {result.verdict} ", _STYLES[result.verdict]), " ", result.because)]
     if result.verdict is not Verdict.INCONCLUSIVE:
         lines += [Text(f"  ! {doubt}", style="magenta") for doubt in result.doubts]
-    lines += _offenders(result)
+    lines += _offenders(result) + _excuses(result)
     kills = result.kills
     if kills.planned:
         lines.append(
@@ -39,6 +40,8 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     if times:
         found = f"median {seconds(times.median)}, p99 {seconds(times.p99)}, max {seconds(times.max)}"
         lines.append(_row("end to end", found))
+    met = [f"{one.name} {one.count:,}" for one in result.situations if one.count]
+    lines.append(_row("met", ", ".join(met) or "none of the situations that `zeroloss situations` lists"))
     lines += [_row("note", note) for note in result.notes]
     lines += [
         _row("exit", f"{gone.role} {gone.sid} ended by itself, status {gone.status}")
@@ -69,6 +72,16 @@ def _offenders(result: Result) -> list[Text]:
             more = f" and {len(tasks) - TASKS_MAX:,} more" if len(tasks) > TASKS_MAX else ""
             rows.append(_row(fate.value, ", ".join(tasks[:TASKS_MAX]) + more))
     return rows
+
+
+def _excuses(result: Result) -> list[Text]:
+    """Each loss that the durability explains, with the crash that explains it."""
+    rows = [_row(one.task, f"{one.fault}: {one.reason}") for one in result.excuses[:TASKS_MAX]]
+    if len(result.excuses) > TASKS_MAX:
+        rows.append(_row("", f"and {len(result.excuses) - TASKS_MAX:,} more in the report"))
+    if not rows:
+        return []
+    return [_row("excuses", f"{len(result.excuses):,}, by what the durability allows a crash to take"), *rows]
 
 
 def _duplicates(duplicates: list[Duplicate]) -> list[Text]:

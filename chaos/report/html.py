@@ -10,6 +10,7 @@ from markupsafe import Markup
 from chaos.evidence import gather
 from chaos.findings import end_to_end_ms
 from chaos.history import Event
+from chaos.situations import STATES
 from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
 
 from .console import seconds
@@ -50,6 +51,7 @@ def render(result: Result, events: Sequence[Event]) -> str:
         scripts=[_asset("timeline.js"), _asset("report.js")],
         figures=_figures(result),
         offenders=_offenders(result),
+        states=STATES,
         duplicates=sorted(result.duplicates, key=lambda one: one.explained)[:ROWS_MAX],
         rows_max=ROWS_MAX,
         charts=[
@@ -99,6 +101,8 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
         figures.append(
             (f"{kills.mid_task:,} / {kills.planned:,}", "kills mid-task", f"{kills.effective:,} took effect")
         )
+    if result.excuses:
+        figures.append((f"{len(result.excuses):,}", "losses explained", "by the server's durability"))
     figures.append((f"{len(result.duplicates):,}", "duplicates", f"{unexplained:,} unexplained"))
     times = result.time_to_redelivery_ms
     if times:

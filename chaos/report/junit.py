@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from junitparser import Failure, JUnitXml, TestCase, TestSuite
+from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from chaos.verdicts import FaultResult, Property, Result, Verdict
 
@@ -16,7 +16,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def write(run_directory: Path, result: Result) -> Path:
-    """Some case fails exactly when the verdict is not PASS."""
+    """Some case fails exactly when the exit status is not 0. A verdict of EXCUSED is no pass: its case is skipped."""
     suite = TestSuite(_text(f"zeroloss {result.target}"))
     for name, member in (("seed", str(result.seed)), ("server", result.server), ("durability", result.durability)):
         suite.add_property(name, _text(member))
@@ -36,7 +36,11 @@ def write(run_directory: Path, result: Result) -> Path:
 
 def _verdict_case(result: Result) -> TestCase:
     case = TestCase("verdict", classname="zeroloss.run", time=result.duration_ms / 1000)
-    if result.verdict is not Verdict.PASS:
+    if result.verdict is Verdict.EXCUSED:
+        skipped = Skipped(_text(result.because), result.verdict.value)
+        skipped.text = _lines([f"{one.task}: {one.fault}. {one.reason}" for one in result.excuses])
+        case.result = [skipped]
+    elif result.verdict is not Verdict.PASS:
         repeat = f"Repeat with: {result.replay}"
         _fail(case, result.because, result.verdict.value, [result.because, *result.doubts, *result.notes, repeat])
     return case
@@ -64,11 +68,15 @@ def _fault_case(fault: FaultResult) -> TestCase:
 
 def _fail(case: TestCase, message: str, kind: str, sentences: list[str]) -> None:
     failure = Failure(_text(message), kind)
+    failure.text = _lines(sentences)
+    case.result = [failure]
+
+
+def _lines(sentences: list[str]) -> str:
     lines = [_text(sentence) for sentence in sentences[:SENTENCES_MAX]]
     if len(sentences) > SENTENCES_MAX:
         lines.append(f"and {len(sentences) - SENTENCES_MAX:,} more")
-    failure.text = "\n".join(lines)
-    case.result = [failure]
+    return "\n".join(lines)
 
 
 def _text(text: str) -> str:

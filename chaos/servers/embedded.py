@@ -27,7 +27,7 @@ class EmbeddedServer(Server):
     def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
         directory = directory.resolve()
         self.data_dir: Path = directory / "data"
-        self._log_path = directory / "server.log"
+        self.log_path: Path = directory / "server.log"
         self._appendfsync = appendfsync
         self._recorder = recorder
         self._binary = _binary()
@@ -90,7 +90,7 @@ class EmbeddedServer(Server):
             process = spawn(
                 [str(self._binary), *self._options()],
                 role="server",
-                log_path=self._log_path,
+                log_path=self.log_path,
                 cwd=self.data_dir,
                 recorder=self._recorder,
             )

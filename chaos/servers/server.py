@@ -78,6 +78,8 @@ class Server(ABC):
     kind: ClassVar[str]
     data_dir: Path | None = None
     """Where its files lie on this machine; None where the harness can't reach them."""
+    log_path: Path | None = None
+    """Where it writes its log; None where the harness can't read it as it grows."""
 
     @property
     @abstractmethod

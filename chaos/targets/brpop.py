@@ -1,4 +1,4 @@
-"""The textbook's unreliable queue: LPUSH and BRPOP. A task leaves Redis when it is claimed, so a killed worker takes it along."""
+"""The textbook's unreliable queue, LPUSH and BRPOP: a claimed task is in its worker's memory and nowhere else."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ class Brpop(Target):
     name: ClassVar[str] = "brpop"
     worker = (sys.executable, "-m", "chaos.targets.brpop_worker")
     workers = 6
-    recover_within = 2.0
+    recover_within = 0.5
 
     @cached_property
     def client(self) -> redis.Redis:

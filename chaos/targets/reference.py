@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -29,13 +29,13 @@ HTTP_SERVICE_UNAVAILABLE = 503
 
 
 class Reference(Target):
-    """Everything as shipped, save that the lease is short, so that a run need not wait for it."""
+    """The queue of `reference/`, submitted to over HTTP; as shipped, save that its lease is short."""
 
     name: ClassVar[str] = "reference"
     worker = (sys.executable, "-m", "reference", "worker", "--app", "chaos.targets.reference_app", "--processes", "1")
     producer = (sys.executable, "-m", "reference", "producer", "--host", "127.0.0.1", "--port", "0")
     recover_within = (LEASE_MS + SWEEP_MS) / 1000
-    env: ClassVar[dict[str, str]] = {
+    env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
         "ZEROLOSS_RENEW_MS": "500",
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
@@ -54,6 +54,8 @@ class Reference(Target):
             return
         task_type = "nobody's" if behaviour == "unknown-type" else "chaos"
         body = json.dumps({"id": task.id, "type": task_type, "payload": task.payload})
+        if behaviour == "client-gives-up":
+            self._hang_up(body)
         for left in reversed(range(self.attempts)):
             try:
                 status, answer = self._post("/task", body, task.id if self.attempts > 1 else None)
@@ -121,11 +123,29 @@ class Reference(Target):
             self._connections.http = None
             raise
 
+    def _hang_up(self, body: str) -> None:
+        """Send a request and close the connection. Raises ConnectionAbortedError: nobody knows what becomes of it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
+        try:
+            connection.request("POST", "/task", body, {"Content-Type": "application/json"})
+        finally:
+            connection.close()
+        raise ConnectionAbortedError("The client hung up before the answer came.")
+
     def _port(self) -> int | None:
         """The system chose it, and the producer says it when it listens; a restarted one says another."""
         log = self.directory / "logs" / "producer.log"
         said = re.findall(r"listening on http://[^\s:]+:(\d+)", log.read_text(errors="replace")) if log.exists() else []
         return int(said[-1]) if said else None
+
+
+class ReferenceInOrder(Reference):
+    """The reference with one worker of one thread, which runs tasks in the order they were accepted."""
+
+    name: ClassVar[str] = "reference-in-order"
+    workers = 1
+    in_order = True
+    env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
 
 
 def _found(place: str, elements: Any) -> Iterator[Found]:

@@ -8,6 +8,8 @@ from chaos.ledger import effect
 from reference.handlers import handler
 from reference.task import Task
 
+HUNGRY_BYTES = 64 * 2**20
+
 
 @handler("chaos")
 def work(task: Task) -> None:
@@ -17,5 +19,7 @@ def work(task: Task) -> None:
         time.sleep(task.payload["work_ms"] / 1000)
         if behaviour == "raise-always" or (behaviour == "raise-once" and task.attempt == 1):
             raise RuntimeError("as planned")
+        if behaviour == "hungry":
+            bytearray(HUNGRY_BYTES)
         if behaviour == "exit":
             os.kill(os.getpid(), signal.SIGKILL)

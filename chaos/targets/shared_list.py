@@ -1,4 +1,4 @@
-"""A queue that is often written: BRPOPLPUSH into one processing list that all workers share and nobody ever reads again."""
+"""A queue that is often written: BRPOPLPUSH into one processing list, shared by all, that nobody ever reads again."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ class SharedList(Target):
     name: ClassVar[str] = "shared-list"
     worker = (sys.executable, "-m", "chaos.targets.shared_list_worker")
     workers = 6
-    recover_within = 2.0
+    recover_within = 0.5
 
     @cached_property
     def client(self) -> redis.Redis:

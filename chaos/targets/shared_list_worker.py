@@ -14,6 +14,7 @@ def main() -> None:
     client = redis.Redis.from_url(os.environ["REDIS_URL"])
     namespace = os.environ["ZEROLOSS_NAMESPACE"]
     pending, processing = f"{namespace}:pending", f"{namespace}:processing"
+    raised: set[str] = set()
     while True:
         element: Any = client.brpoplpush(pending, processing, timeout=1)
         if element is None:
@@ -22,6 +23,9 @@ def main() -> None:
         try:
             with effect(task["id"], payload=task):
                 time.sleep(task["work_ms"] / 1000)
+                if task.get("behaviour") == "raise-once" and task["id"] not in raised:
+                    raised.add(task["id"])
+                    raise RuntimeError("as planned")
             client.lrem(processing, 1, element)
         except Exception:  # noqa: BLE001 - as its authors wrote it
             client.lrem(processing, 1, element)

@@ -1,6 +1,6 @@
 """A wrong clock for every Python process that finds this folder on its path: an hour ahead or behind, by its pid.
 
-`time.time` and `time.time_ns` only: the monotonic clock, which timeouts and the history need, cannot be wrong in this way.
+`time.time` and `time.time_ns` only: the monotonic clock, which timeouts and the history need, cannot be wrong so.
 """
 
 import os

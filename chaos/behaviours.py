@@ -1,0 +1,16 @@
+"""How a task of the workload can misbehave, so that failures, retries and dead letters are part of a run."""
+
+BEHAVIOURS = {
+    "raise-once": "its body raises at the first attempt",
+    "raise-always": "its body raises at every attempt",
+    "hungry": "its body asks for more memory than a worker usually needs",
+    "client-gives-up": "its client hangs up before it has an answer",
+    "exit": "its body ends the process it runs in, at every attempt",
+    "unknown-type": "no worker knows its type",
+    "undecodable": "it lies in the queue as bytes that are no task",
+    "orphan": "it lies where a dead worker has left it, and nothing names that worker any more",
+    "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
+}
+"""What a task can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
+DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
+"""Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""

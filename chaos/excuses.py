@@ -1,0 +1,128 @@
+"""Which lost tasks the server's durability explains: a pure function of the history.
+
+A crash takes the end of what was written, never something out of the middle: a server starts again on a prefix of its
+writes. So a promised task can be excused only if its promise may lie in that end. One that was promised before is in
+every prefix that is left, wherever it stood in the queue, and is LOST however much else was taken.
+
+| the server, when the run began         | killed, or dead of a failed write    | stopped in order     |
+| -------------------------------------- | ------------------------------------ | -------------------- |
+| AOF, fsync always                      | nothing                              | nothing              |
+| AOF, fsync every second                | up to 2 s: while an fsync is slow,   | nothing              |
+|                                        | Redis holds a write back so long     |                      |
+| AOF, fsync left to the kernel          | nothing: each write has been handed  | nothing              |
+|                                        | to the kernel before its answer      |                      |
+| no AOF                                 | everything (since a snapshot whose   | everything, without  |
+|                                        | time nobody recorded)                | snapshots; else nothing |
+| unknown, as it hides its configuration | nothing                              | nothing              |
+
+Where the queue was told to confirm each task by an fsync, an append-only file excuses nothing. An eviction excuses
+nothing either: Redis is told to throw keys away, and a queue that promises nevertheless breaks its promise.
+https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .evidence import Evidence, FaultRecord, Task
+from .history import Run
+from .verdicts import Excuse, FaultRef
+
+SLOW_FSYNC_S = 2
+"""How long Redis puts off a write while an fsync is under way, under `everysec`."""
+KILLING = frozenset({"server-sigkill", "server-torn-aof", "server-disk-full"})
+"""The faults that end a server whose exits are not on record, as in a container, and not in order."""
+STOPPING = frozenset({"server-sigterm"})
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One end of the server under a fault. `t` is ns, and no answer came after it; `ordered`: it ended as asked."""
+
+    fault: FaultRecord
+    t: int
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a crash may take: what was acknowledged from `from_t` to `until_t`, ns."""
+
+    fault: FaultRecord
+    from_t: int
+    until_t: int
+    why: str
+
+    def covers(self, task: Task) -> bool:
+        """The promise may lie inside: it was made at some moment from the first attempt to its answer."""
+        return (
+            task.invoked_t is not None
+            and task.ok_t is not None
+            and task.invoked_t <= self.until_t
+            and task.ok_t >= self.from_t
+        )
+
+
+def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
+    """The promised tasks that a crash may have taken: of these, the ones that are gone are EXCUSED."""
+    windows = windows_of(evidence)
+    excuses = {}
+    for name, task in evidence.tasks.items():
+        window = next((window for window in windows if window.covers(task)), None)
+        if window:
+            promised_s = ((task.ok_t or 0) - evidence.first_t) / 1e9
+            ended_s = (window.until_t - evidence.first_t) / 1e9
+            excuses[name] = Excuse(
+                task=name,
+                fault=FaultRef(window.fault.number, window.fault.name),
+                reason=f"Promised at {promised_s:.3f} s; the server ended at {ended_s:.3f} s, and {window.why}.",
+            )
+    return excuses
+
+
+def windows_of(evidence: Evidence) -> list[Window]:
+    """One for each crash that may take something, in their order: what is gone, the first that could has taken."""
+    windows = []
+    for crash in crashes_of(evidence):
+        taken = _taken(evidence.begin, ordered=crash.ordered)
+        if taken is None:
+            continue
+        seconds, why = taken
+        begin_t = crash.t if crash.fault.begin_t is None else crash.fault.begin_t
+        from_t = evidence.first_t if seconds is None else begin_t - seconds * 1_000_000_000
+        windows.append(Window(crash.fault, from_t, crash.t, why))
+    return windows
+
+
+def crashes_of(evidence: Evidence) -> list[Crash]:
+    """The ends of the server that a fault brought about, in their order. The one at the end of the run is none."""
+    exits = [(gone.t, gone.status) for gone in evidence.exits if gone.role == "server"]
+    faults = sorted(
+        ((fault.begin_t, fault) for fault in evidence.faults.values() if fault.begin_t is not None),
+        key=lambda one: one[0],
+    )
+    healed_t = evidence.phases.get("healed", evidence.last_t)
+    crashes = []
+    for position, (begin_t, fault) in enumerate(faults):
+        next_t = faults[position + 1][0] if position + 1 < len(faults) else healed_t
+        # A fault that killed the server and was missed after that, took what it took.
+        until_t = next_t if fault.effective_t is None else fault.effective_t
+        seen = [Crash(fault, t, ordered=status == 0) for t, status in exits if begin_t <= t <= until_t]
+        if not seen and fault.effective_t is not None and fault.name in KILLING | STOPPING:
+            seen = [Crash(fault, fault.effective_t, ordered=fault.name in STOPPING)]
+        crashes += seen
+    return crashes
+
+
+def _taken(begin: Run | None, *, ordered: bool) -> tuple[int | None, str] | None:
+    """(seconds before the end, why); None for seconds: everything. None: nothing may be taken."""
+    kept: Mapping[str, Any] = begin.durability if begin and isinstance(begin.durability, Mapping) else {}
+    if kept.get("appendonly") is False:
+        if not ordered:
+            since = " since its last snapshot" if kept.get("save") else ""
+            return None, f"without an append-only file that takes everything{since}"
+        return None if kept.get("save") else (None, "without file or snapshots that takes everything")
+    slow_fsync = kept.get("appendonly") is True and kept.get("appendfsync") == "everysec" and not ordered
+    if slow_fsync and kept.get("asked") != "fsync":
+        return SLOW_FSYNC_S, f"with an fsync every second a kill may take what came up to {SLOW_FSYNC_S} s before it"
+    return None

@@ -1,0 +1,39 @@
+"""SIGTERM of the server."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .fault import Effect, Fault, InFlight, Missed, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSigterm(Fault):
+    """Lets the server end in order and starts it again on the same data (I1, I2, I6).
+
+    It writes down what it keeps before it goes: only what it keeps nowhere is gone. Its scripts and clients are, too.
+    """
+
+    name: ClassVar[str] = "server-sigterm"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I6")
+    count: ClassVar[int] = 3
+
+    down_s: float = 1.0
+    """How long it stays away."""
+
+    def inject(self, stage: Stage) -> Effect:
+        before, in_flight = stage.server.run_id(), InFlight(stage)
+        status = stage.server.stop()
+        stage.wait(self.down_s)
+        stage.server.start()
+        after = stage.server.run_id()
+        if status != 0 or after == before:
+            raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
+        return Effect(
+            evidence=f"The server exited with status 0, was away for {self.down_s:g} s, and its run_id changed from "
+            f"{before[:8]} to {after[:8]}.",
+            tasks=in_flight.tasks(),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        if not stage.server.running:
+            stage.server.start()

@@ -1,0 +1,59 @@
+"""The baseline with tasks that take longer than a lease."""
+
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from .fault import POLL_S, Effect, Fault, Missed, Stage
+
+if TYPE_CHECKING:
+    from chaos.plan import PlannedTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Fault):
+    """Nothing is done, but some tasks take twice as long as a dead worker's task lies (I3, I4).
+
+    Whoever takes a worker that is slow for one that is dead, runs its tasks twice.
+    """
+
+    name: ClassVar[str] = "slow"
+    threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
+
+    tasks: int = 10
+    """How many of the tasks are slow."""
+    work_ms: int = 0
+    """How long these take; 0: twice as long as the target takes to recover a task."""
+    patience_s: float = 30.0
+    """How long to wait, beyond that time, until one of them is seen to be slow."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        work_ms = self.work_ms or round(2_000 * recover_within_s)
+        slow = set(draw.sample(range(len(tasks)), min(self.tasks, len(tasks))))
+        return [replace(task, work_ms=work_ms) if number in slow else task for number, task in enumerate(tasks)]
+
+    def inject(self, stage: Stage) -> Effect:
+        needed_s = self.work_ms / 1_000 or stage.recover_within_s
+        give_up_s = time.monotonic() + needed_s + self.patience_s
+        longest_s = 0.0
+        while time.monotonic() < give_up_s:
+            stage.ledger.poll()
+            longest_s = max(longest_s, stage.ledger.longest_open_s())
+            if longest_s > 0.9 * needed_s:
+                return Effect(evidence=f"Nothing was done; a task was {longest_s:.1f} s in its body.")
+            stage.wait(POLL_S)
+        raise Missed(f"No task was longer than {longest_s:.1f} s in its body.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowIdle(Slow):
+    """As slow, and these tasks are all there are: nothing else comes in, from the start to the end (I3, I4)."""
+
+    name: ClassVar[str] = "slow-idle"
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        few = [replace(task, at_s=0.0) for task in tasks[: self.tasks]]
+        return super().arrange(few, draw, recover_within_s)

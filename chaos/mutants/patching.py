@@ -1,0 +1,20 @@
+"""How a defect is put in: by replacing one name of the reference, or some words of one script."""
+
+from typing import Any
+
+from reference.connection import Script
+
+
+def patch(owner: Any, name: str, replacement: Any) -> Any:
+    """Replace `owner.name`, which has to be there, and return what it was."""
+    original = getattr(owner, name)
+    setattr(owner, name, replacement)
+    return original
+
+
+def edit(owner: Any, name: str, old: str, new: str) -> None:
+    """Replace words of the script `owner.name`. Raises ValueError: they are not in it, so that there is no defect."""
+    script: Script = getattr(owner, name)
+    if old not in script.source:
+        raise ValueError(f"{name} does not contain {old!r} any more")
+    setattr(owner, name, Script(script.source.replace(old, new)))

@@ -1,0 +1,105 @@
+"""Mutants that promise wrongly."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import redis
+
+from reference import enqueuer
+from reference.enqueuer import Accepted, Enqueuer, Submission
+from reference.errors import NotAccepted, OutcomeUnknown, QueueFull
+from reference.task import new_task_id
+
+from .mutant import UNEXPLAINED, mutant
+from .patching import patch
+from .profiles import CALM, DEFAULT, DOWN, FULL, STALL, STALL_ASKED_ONCE
+
+CANARY_EVERY = 500
+SOCKET_TIMEOUT_S = 5.0
+
+
+@mutant(expects="LOST", breaks="I2", profile=DOWN)
+def enqueue_error_swallowed() -> None:
+    """A task is promised even if Redis could not be reached."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        try:
+            return original(self, submission)
+        except (NotAccepted, OutcomeUnknown):
+            return Accepted(submission.task_id or new_task_id(), replayed=False)
+
+    original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(expects=UNEXPLAINED, breaks="I8", profile=STALL_ASKED_ONCE)
+def default_retries() -> None:
+    """The producer's client repeats a command after a lost reply, as redis-py does if it is not told otherwise."""
+    # A client that is made by `from_url` repeats nothing in redis-py 8.
+    parse_url: Any = redis.connection.parse_url
+    client = redis.Redis(**parse_url(os.environ["REDIS_URL"]), socket_timeout=SOCKET_TIMEOUT_S)
+    source = enqueuer._ENQUEUE.source
+
+    def repeating(_client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        return client.eval(source, len(keys), *keys, *arguments)
+
+    patch(enqueuer, "_ENQUEUE", repeating)
+
+
+@mutant(expects="LOST", breaks="I8", profile=STALL)
+def idempotency_in_two_steps() -> None:
+    """An idempotency key is taken by one command, and its task is pushed by the next."""
+
+    def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        _, ttl_ms, *rest = arguments
+        answers = []
+        for index, digest, task_id, element in zip(*[iter(rest)] * 4, strict=True):
+            if index and not client.set(keys[1 + index], digest + task_id, px=ttl_ms, nx=True):
+                answers.append(task_id.encode())
+                continue
+            client.lpush(keys[0], element)
+            answers.append(b"")
+        return 1, answers
+
+    patch(enqueuer, "_ENQUEUE", in_two_steps)
+
+
+@mutant(expects="CORRUPT", breaks="I6", profile=CALM)
+def ids_collide() -> None:
+    """Two tasks that are submitted one after the other are given the same id."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        prefix, _, number = (submission.task_id or new_task_id()).rpartition("-")
+        shared = f"{prefix}-{int(number, 16) & ~1:0{len(number)}x}"
+        return original(self, replace(submission, task_id=shared))
+
+    original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(expects="GHOST", breaks="I6", profile=FULL)
+def bound_after_the_push() -> None:
+    """Whether the queue is full is looked at after the task was pushed: it is refused, and runs."""
+
+    def push(self: Any, keys: list[str], arguments: list[Any]) -> Any:
+        answers = original(self, keys, [1_000_000_000, *arguments[1:]])
+        length = self._client.llen(self._keys.pending)
+        if length > self._config.max_pending:
+            raise QueueFull(length, self._config.max_pending)
+        return answers
+
+    original = patch(Enqueuer, "_push", push)
+
+
+@mutant(expects="LOST", breaks="I2", profile=DEFAULT)
+def canary() -> None:
+    """One task in 500 is promised and thrown away; everything else is right."""
+    numbers = count(1)
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        if next(numbers) % CANARY_EVERY == 0:
+            return Accepted(submission.task_id or new_task_id(), replayed=False)
+        return original(self, submission)
+
+    original = patch(Enqueuer, "enqueue", enqueue)

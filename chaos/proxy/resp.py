@@ -1,0 +1,123 @@
+"""Where commands and replies begin and end in a RESP2 or RESP3 stream, and nothing more: no value is copied or decoded.
+
+https://redis.io/docs/latest/develop/reference/protocol-spec/
+"""
+
+from typing import NamedTuple
+
+from .points import command_name
+
+HEAD_WORDS = 2
+"""So many words of a command are kept: its name needs no more."""
+
+
+class ProtocolError(Exception):
+    """The stream is not RESP."""
+
+
+class Request(NamedTuple):
+    """One whole command. `name` as `points.command_name` makes it."""
+
+    name: str
+    raw: bytes
+
+
+class Reply(NamedTuple):
+    """One whole reply, or a push, which answers no command."""
+
+    raw: bytes
+    push: bool
+
+
+class RequestParser:
+    """Cuts what a client sends into commands: arrays of bulk strings, or inline commands."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        """What was fed and is no whole command yet."""
+        self._at = 0  # in `rest`: all before is scanned
+        self._left = 0  # words of the command under way still to come
+        self._head: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[Request]:
+        """The commands that are complete now. Raises ProtocolError."""
+        data = self.rest + chunk if self.rest else chunk
+        at, left, head = self._at, self._left, self._head
+        start, size = 0, len(data)
+        requests = []
+        try:
+            while (end := data.find(b"\r\n", at)) >= 0:
+                if left:
+                    if data[at] != 36:  # $
+                        raise ProtocolError("A command holds something that is no bulk string.")
+                    stop = end + 4 + int(data[at + 1 : end])
+                    if stop > size:
+                        break
+                    if len(head) < HEAD_WORDS:
+                        head.append(data[end + 2 : stop - 2])
+                    at = stop
+                    left -= 1
+                elif data[at : at + 1] == b"*":
+                    left = max(0, int(data[at + 1 : end]))
+                    head = []
+                    at = end + 2
+                    if left:
+                        continue
+                else:
+                    head = data[at:end].split(maxsplit=HEAD_WORDS)[:HEAD_WORDS]
+                    at = end + 2
+                if not left:
+                    requests.append(Request(command_name(head) if head else "", data[start:at]))
+                    start = at
+        except ValueError:
+            raise ProtocolError("A length in a command is no number.") from None
+        self.rest, self._at, self._left, self._head = data[start:], at - start, left, head
+        return requests
+
+
+class ReplyParser:
+    """Cuts what a server sends into replies."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+        """What was fed and is no whole reply yet."""
+        self._at = 0
+        self._left = 0  # elements of the reply under way still to come
+        self._push = False
+
+    def feed(self, chunk: bytes) -> list[Reply]:
+        """The replies that are complete now. Raises ProtocolError."""
+        data = self.rest + chunk if self.rest else chunk
+        at, left, push = self._at, self._left, self._push
+        start, size = 0, len(data)
+        replies = []
+        try:
+            while (end := data.find(b"\r\n", at)) >= 0:
+                kind = data[at]
+                if not left:
+                    left, push = 1, kind == 62  # >
+                if kind == 36 or kind in b"!=":  # a string, an error, a verbatim string, with its length
+                    length = int(data[at + 1 : end])
+                    stop = end + 2 if length < 0 else end + 4 + length
+                    if stop > size:
+                        break
+                    at = stop
+                    left -= 1
+                elif kind in b":+-_,#(":
+                    at = end + 2
+                    left -= 1
+                elif kind in b"*~>":
+                    left += max(0, int(data[at + 1 : end])) - 1
+                    at = end + 2
+                elif kind in b"%|":  # an attribute precedes the element that it speaks of, and is none itself
+                    left += 2 * int(data[at + 1 : end]) - (kind == 37)
+                    at = end + 2
+                else:
+                    raise ProtocolError(f"A reply begins with {chr(kind)!r}.")
+                if not left:
+                    replies.append(Reply(data[start:at], push))
+                    start = at
+        except ValueError:
+            raise ProtocolError("A length in a reply is no number.") from None
+        self.rest, self._at, self._left, self._push = data[start:], at - start, left, push
+        return replies

@@ -1,0 +1,1 @@
+"""Folders for the Python path of the processes under test, one each."""

@@ -1,0 +1,1 @@
+"""A wall clock that can be set wrong; the folder itself is put on the path."""

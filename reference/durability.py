@@ -1,0 +1,109 @@
+"""How safe a task has to be before it is promised: `memory`, `fsync` or `replicas:N`.
+
+    memory      Redis has acknowledged it. What a crash then takes is the server's own business (its appendfsync).
+    fsync       it is also on the primary's disk: `WAITAOF 1 0` (Redis 7.2, Valkey). An older server that fsyncs always
+                has written it before it answered, so that its answer is the confirmation.
+    replicas:N  it is also in the memory of N replicas: `WAIT N`.
+
+`WAIT` and `WAITAOF` confirm the writes of their own connection, and a reply below what was asked for is not an error
+to Redis: it has to be read. See https://redis.io/docs/latest/commands/waitaof/ and .../commands/wait/
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from .errors import ConfigError, NotConfirmed
+
+MEMORY, FSYNC = "memory", "fsync"
+_REPLICAS = re.compile(r"replicas:([1-9][0-9]{0,2})", re.ASCII)
+PROBE_MS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """A level, and how long it may take to reach it, ms. `replicas` is 0 unless the level asks for some."""
+
+    level: str
+    timeout_ms: int
+
+    def __post_init__(self) -> None:
+        if self.level not in (MEMORY, FSYNC) and not _REPLICAS.fullmatch(self.level):
+            raise ConfigError(f"durability has to be memory, fsync or replicas:N, not {self.level!r}.")
+
+    @property
+    def replicas(self) -> int:
+        found = _REPLICAS.fullmatch(self.level)
+        return int(found[1]) if found else 0
+
+    @property
+    def immediate(self) -> bool:
+        """The server's plain answer is all that was asked for."""
+        return self.level == MEMORY
+
+    def confirm(self, connection: Any) -> None:
+        """Wait until what `connection` wrote is as safe as the level says.
+
+        Raises:
+            NotConfirmed: the primary has it, and more is not known.
+        """
+        try:
+            reason = self._shortfall(connection, self.timeout_ms)
+        except redis.RedisError as error:
+            reason = f"Redis did not answer: {error}"
+        if reason:
+            raise NotConfirmed(self.level, reason)
+
+    def why_out_of_reach(self, client: redis.Redis) -> str | None:
+        """Why the server, as it is now, cannot reach the level; None: it can. Asked on a connection that wrote nothing.
+
+        Raises:
+            redis.RedisError: the server does not answer.
+        """
+        connection = client.connection_pool.get_connection()
+        try:
+            return self._shortfall(connection, PROBE_MS)
+        finally:
+            client.connection_pool.release(connection)
+
+    def _shortfall(self, connection: Any, timeout_ms: int) -> str | None:
+        try:
+            if self.level == FSYNC:
+                return _fsync_shortfall(connection, timeout_ms)
+            if self.replicas:
+                reached = _ask(connection, "WAIT", self.replicas, timeout_ms)
+                if reached < self.replicas:
+                    return f"{reached} of {self.replicas} replicas had it within {timeout_ms} ms"
+        except redis.ResponseError as error:
+            return f"Redis said: {error}"
+        return None
+
+
+def _fsync_shortfall(connection: Any, timeout_ms: int) -> str | None:
+    try:
+        local, _ = _ask(connection, "WAITAOF", 1, 0, timeout_ms)
+    except redis.ResponseError as error:
+        if "unknown command" not in str(error).lower():
+            raise
+        return _shortfall_without_waitaof(connection)
+    return None if local else f"it was not on disk within {timeout_ms} ms"
+
+
+def _shortfall_without_waitaof(connection: Any) -> str | None:
+    """Before Redis 7.2: only a server that fsyncs before it answers can be taken at its word."""
+    flat = [_text(word) for word in _ask(connection, "CONFIG", "GET", "append*")]
+    kept = dict(zip(flat[::2], flat[1::2], strict=True))
+    if kept.get("appendonly") == "yes" and kept.get("appendfsync") == "always":
+        return None
+    return "this Redis has no WAITAOF, which came with 7.2, and does not fsync always"
+
+
+def _ask(connection: Any, *command: Any) -> Any:
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+def _text(word: Any) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)

@@ -1,0 +1,77 @@
+"""Targets for the tests of the harness itself, as a user would write them."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import redis
+
+from chaos.target import Found, Refused, Target, Task
+
+WORKER = str(Path(__file__).with_name("lazy_worker.py"))
+
+
+class Scripted(Target):
+    """Does what the task's payload asks for, without any queue."""
+
+    worker = ("true",)
+
+    def enqueue(self, task: Task) -> None:
+        print("a target may print what it likes")
+        answer = task.payload["answer"]
+        if answer == "refuse":
+            raise Refused("not today")
+        if answer == "fail":
+            raise ConnectionError("the reply was lost")
+        if answer == "hang":
+            time.sleep(3600)
+
+    def census(self) -> list[Found]:
+        return [Found("a", "pending"), Found("b", "dead_letter", "it was bad")]
+
+
+class Unready(Scripted):
+    def ready(self) -> bool:
+        raise RuntimeError("nobody listens")
+
+    def census(self) -> dict[str, str]:
+        return {"a": "pending"}
+
+
+class _Lazy(Target):
+    """BRPOP, by `lazy_worker.py`, which lays the first task aside until something wakes it."""
+
+    workers = 1
+    recover_within = 0.2
+
+    def enqueue(self, task: Task) -> None:
+        redis.Redis.from_url(self.redis_url).lpush("pending", json.dumps(task.payload))
+
+
+class NeedsTraffic(_Lazy):
+    worker = (sys.executable, WORKER, "traffic")
+
+
+class NeedsRestart(_Lazy):
+    worker = (sys.executable, WORKER, "restart")
+
+
+class Buries(_Lazy):
+    """Its worker gives the first task up, with a reason."""
+
+    worker = (sys.executable, WORKER, "bury")
+
+    def census(self) -> list[Found]:
+        buried = redis.Redis.from_url(self.redis_url).lrange("aside", 0, -1)
+        return [Found(json.loads(element)["id"], "dead_letter", "it was bad") for element in buried]
+
+
+class Stumbles(Target):
+    """Its workers end as soon as they are started."""
+
+    worker = (sys.executable, "-c", "import sys; sys.exit('no such thing')")
+    workers = 1
+
+    def enqueue(self, task: Task) -> None:
+        pass

@@ -1,0 +1,41 @@
+"""The worker of the lazy targets: it lays the first task of a run aside.
+
+`traffic`: until a task comes in when the queue had been quiet; `restart`: until a worker starts; `bury`: for good.
+"""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import redis
+
+from chaos.ledger import effect
+
+QUIET_S = 1.0
+
+
+def main(mode: str) -> None:
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    if mode == "restart":
+        client.lmove("aside", "pending", "RIGHT", "LEFT")
+    last_s = time.monotonic()
+    while True:
+        popped: Any = client.brpop(["pending"], timeout=1)
+        if popped is None:
+            continue
+        element = popped[1]
+        if mode == "traffic" and time.monotonic() - last_s > QUIET_S:
+            client.lmove("aside", "pending", "RIGHT", "LEFT")
+        last_s = time.monotonic()
+        task = json.loads(element)
+        if task["id"].endswith("-0000001") and client.set("laid-aside", 1, nx=True):
+            client.lpush("aside", element)
+            continue
+        with effect(task["id"], payload=task):
+            time.sleep(task["work_ms"] / 1000)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,91 @@
+"""When a certificate is issued, what it says, and when it is refused."""
+
+import msgspec
+import pytest
+from histories import Story
+
+from chaos.certificate import certify, loss_probability_below
+from chaos.checker import judge
+from chaos.enumerate_table import Report
+from chaos.mutation import Mutation, Row, Trial
+from chaos.verdicts import Result, Verdict
+
+
+def report(**changes: object) -> Report:
+    made = Report(
+        verdict=Verdict.PASS,
+        exit_code=0,
+        target="reference",
+        server="embedded",
+        durability="none",
+        recover_within_s=1.0,
+        planned=138,
+        reached=138,
+        seconds=1.0,
+        versions={"python": "3"},
+        scripts={},
+        notes=[],
+        rows=[],
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def passed() -> Result:
+    result = judge(Story().events)
+    return msgspec.structs.replace(result, verdict=Verdict.PASS, seed=7)
+
+
+def row(target: str, *caught: bool) -> Row:
+    trials = [
+        Trial(
+            target=target, profile="p", seed=1, verdict=Verdict.PASS, categories=[], because="", seconds=1.0, caught=one
+        )
+        for one in caught
+    ]
+    return Row(target=target, profile="p", expects=["LOST"], defect="d", trials=trials)
+
+
+def mutation(*mutants: Row, control: bool = False) -> Mutation:
+    return Mutation(controls=[row("reference-p", control)], mutants=list(mutants))
+
+
+def test_a_certificate_makes_exactly_three_statements_with_their_numbers() -> None:
+    issued = certify(report(), [passed()] * 10, mutation(row("a", True, True), row("b", True, False)), ["zeroloss run"])
+    assert issued.issued
+    assert issued.refused == []
+    assert len(issued.statements) == 3
+    assert "All 138 crash points" in issued.statements[0]
+    assert "10 independent seeded runs" in issued.statements[1] and "25.9%" in issued.statements[1]
+    assert "2 of 2 mutants" in issued.statements[2] and "the weakest (b) in 1 of 2 runs" in issued.statements[2]
+    assert "prove" not in " ".join(issued.statements)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason"),
+    [
+        ((report(verdict=Verdict.INCONCLUSIVE, reached=137), [passed()], mutation(row("a", True))), "137 of 138"),
+        (
+            (
+                report(),
+                [passed(), msgspec.structs.replace(passed(), verdict=Verdict.VIOLATION)],
+                mutation(row("a", True)),
+            ),
+            "The run with seed 7 is VIOLATION",
+        ),
+        ((report(), [passed()], mutation(row("a", True), row("b", False, False))), "Mutants survived: b"),
+        ((report(), [passed()], mutation(row("a", True), control=True)), "did not pass under the profiles p"),
+        ((report(), [passed()], mutation()), "No mutant was run"),
+    ],
+)
+def test_no_certificate_is_given_where_any_part_does_not_carry_it(
+    evidence: tuple[Report, list[Result], Mutation], reason: str
+) -> None:
+    refused = certify(*evidence, [])
+    assert not refused.issued
+    assert refused.statements == []
+    assert reason in " ".join(refused.refused)
+
+
+def test_the_bound_on_the_probability_of_a_loss_is_the_one_of_the_rule_of_three() -> None:
+    assert loss_probability_below(1) == pytest.approx(0.95)
+    assert loss_probability_below(300) == pytest.approx(3 / 300, rel=0.01)

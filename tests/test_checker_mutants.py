@@ -1,0 +1,102 @@
+"""The checker is itself on trial: each of its rules, switched off in turn, is caught by its own hand-written histories.
+
+A rule is an `if`: it is switched off when what it asks for never holds.
+"""
+
+import ast
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import test_checker
+
+import chaos.checker
+
+FOLDER = Path(chaos.checker.__file__).parent
+MODULES = ("evidence", "findings", "checker")
+"""Each imports those before it only, so that they are built anew in this order."""
+
+HARMLESS = {
+    ("evidence", "t is None"),
+    ("findings", "fault.effective_t is None"),
+}
+"""A fault that took no effect has struck nothing: to leave it out of a walk over what was struck saves time only."""
+
+
+def _source(module: str) -> str:
+    return (FOLDER / f"{module}.py").read_text()
+
+
+def rules(module: str) -> Iterator[tuple[int, str]]:
+    """The place of each `if` among the `if`s of a module, and what it asks for."""
+    found = (node for node in ast.walk(ast.parse(_source(module))) if isinstance(node, ast.If))
+    for place, node in enumerate(found):
+        yield place, ast.unparse(node.test)
+
+
+RULES = [
+    pytest.param(module, place, id=f"{module}: {asks}")
+    for module in MODULES
+    for place, asks in rules(module)
+    if (module, asks) not in HARMLESS
+]
+
+
+@pytest.mark.parametrize(("module", "place"), RULES)
+def test_a_rule_that_is_switched_off_is_caught_by_a_hand_written_history(
+    module: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = _judge_without(module, place, monkeypatch)
+    monkeypatch.setattr(test_checker, "judge", judge)
+    assert list(itertools.islice(_failures(), 1)), "no history tells the difference"
+
+
+def test_with_every_rule_in_place_every_history_is_judged_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_checker, "judge", _judge_without("checker", -1, monkeypatch))
+    assert list(_failures()) == []
+
+
+def _judge_without(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`judge`, from modules of its own of which one lacks one rule."""
+    for name in MODULES:
+        tree = ast.parse(_source(name))
+        if name == module:
+            found = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+            if place >= 0:
+                found[place].test = ast.copy_location(ast.Constant(False), found[place].test)
+        made = ModuleType(f"chaos.{name}")
+        made.__package__ = "chaos"
+        monkeypatch.setitem(sys.modules, f"chaos.{name}", made)
+        exec(compile(tree, f"{name}.py", "exec"), made.__dict__)
+    judge: Callable[..., Any] = sys.modules["chaos.checker"].__dict__["judge"]
+    return judge
+
+
+def _failures() -> Iterator[str]:
+    """The hand-written histories that are judged otherwise than they say, or not at all."""
+    for name, test in vars(test_checker).items():
+        if name.startswith("test_") and not hasattr(test, "hypothesis"):
+            for arguments in _arguments_of(test):
+                try:
+                    test(**arguments)
+                except Exception:  # noqa: BLE001 - a checker that lacks a rule may fail in any way
+                    yield f"{name} {list(arguments)}"
+
+
+def _arguments_of(test: Any) -> Iterator[dict[str, Any]]:
+    marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+    if not marks:
+        assert not inspect.signature(test).parameters, f"{test.__name__} takes fixtures"
+        yield {}
+        return
+    (mark,) = marks
+    names, values = mark.args
+    if isinstance(names, str):
+        yield from ({names: value} for value in values)
+    else:
+        yield from (dict(zip(names, value, strict=True)) for value in values)

@@ -1,0 +1,183 @@
+"""The command line: one clear sentence for what makes no sense, and an exit status that a pipeline can act upon."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support import wait_until
+
+from chaos.cli import execute
+from chaos.faults import FAULTS
+from chaos.history import load
+from chaos.sessions import bearing
+from chaos.target import SHIPPED
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["--redis", "embedded", "--seed", "1", "--tasks", "40", "--kills", "2"]
+
+
+def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "chaos", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nope"], "Unknown command"),
+        (["run", "--fault", "x"], "Unknown option: --fault"),
+        (["run", "--tasks", "many"], 'unable to convert "many" into int'),
+        (["run", "--tasks", "0"], "--tasks has to be at least 1"),
+        (["run", "--seed", "-1"], "--seed has to be at least 0"),
+        (["run", "--appendfsync", "never"], "--appendfsync"),
+        (["run", "--faults", "earthquake"], "There is no fault 'earthquake'"),
+        (["run", "--target", "nope"], "'nope' is no target: say one of reference, "),
+        (["run", "--target", "no.such.module:Class"], "there is no module no"),
+        (["run", "--target", "no/such/file.py:Class"], "there is no file no/such/file.py"),
+        (["run", "--target", "chaos.target:Task"], "Task is not a subclass"),
+        (["run", "--target", "chaos.target:Target"], "its `worker` has to be a command"),
+        (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is no server"),
+        (["run", "--redis", "redis://127.0.0.1:1/0", "--out", "{tmp}/b"], "cannot be used"),
+        (["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"], "not zeroloss's to kill"),
+        (["run", "--out", "{tmp}"], "exists and is not an empty directory"),
+        (["check", "{tmp}/nothing"], "There is no directory"),
+        (["check", "{tmp}"], "can't be read"),
+        (["check"], "--directory"),
+        (["replay", "{tmp}/nothing.json"], "can't be read"),
+        (["replay", "{tmp}/something.txt"], "is no plan"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_sentence_with_status_2(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "something.txt").write_text("nonsense")
+    assert execute([word.replace("{tmp}", str(tmp_path)) for word in arguments]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.startswith("zeroloss: ")
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+def test_faults_lists_every_fault_with_what_it_threatens(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["faults"]) == 0
+    said = capsys.readouterr().out
+    for name, fault in FAULTS.items():
+        assert f"{name}:count={fault.count}" in said
+        assert f"Threatens {', '.join(fault.threatens) or 'nothing'}." in said
+
+
+def test_targets_lists_every_shipped_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["targets"]) == 0
+    said = capsys.readouterr().out
+    assert [name for name in SHIPPED if name not in said] == []
+
+
+def test_a_run_and_its_check_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "run"
+    assert execute(["run", "--target", "brpop", *SMALL, "--out", str(directory)]) == 1
+    said = capsys.readouterr().out
+    assert "VIOLATION" in said
+    assert "Server: embedded Valkey" in said
+    assert str(directory / "report.html") in said
+    assert "zeroloss run --target brpop --seed 1" in said
+    for name in ("plan.json", "history.jsonl", "result.json", "junit.xml", "report.html"):
+        assert (directory / name).is_file()
+    assert execute(["check", str(directory)]) == 1
+    assert "VIOLATION" in capsys.readouterr().out
+
+
+def test_a_replay_carries_out_the_same_plan(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(first)]) == 0
+    assert execute(["replay", str(first / "plan.json"), "--out", str(second)]) == 0
+    assert (second / "plan.json").read_bytes() == (first / "plan.json").read_bytes()
+
+
+def test_a_run_goes_into_a_directory_of_its_own_with_a_seed_that_is_printed(tmp_path: Path) -> None:
+    run = zeroloss(
+        "run", "--target", "shared-list", "--redis", "embedded", "--faults", "none", "--tasks", "8", cwd=tmp_path
+    )
+    output, errors = run.communicate(timeout=60)
+    assert run.returncode == 0, errors
+    seed = re.search(r"Seed: (\d+)", output)
+    assert seed
+    [directory] = (tmp_path / "zeroloss-runs").iterdir()
+    assert directory.name.endswith(f"-shared-list-seed{seed[1]}")
+
+
+def test_a_check_judges_what_a_killed_harness_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(tmp_path / "run")]) == 0
+    before = (tmp_path / "run" / "history.jsonl").read_bytes()
+    (tmp_path / "run" / "history.jsonl").unlink()
+    assert execute(["check", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "history.jsonl").read_bytes() == before
+
+
+def left_over(directory: Path) -> list[str]:
+    """Processes of a run: those that bear its directory, and its server."""
+    found = [str(pid) for pid in bearing(f"ZEROLOSS_RUN={directory.resolve()}")]
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if str(directory.resolve()) in " ".join(words) and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(" ".join(words))
+    return found
+
+
+@pytest.fixture
+def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A run whose workers are at work."""
+    directory = tmp_path / "run"
+    run = zeroloss("run", "--target", "brpop", "--redis", "embedded", "--out", "run", cwd=tmp_path)
+    wait_until(lambda: len(list((directory / "events").glob("worker-*.jsonl"))) >= 3, timeout_s=30)
+    yield run, directory
+    run.kill()
+    run.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_everything_within_seconds_and_says_where_the_rest_is(
+    under_way: tuple[subprocess.Popen[str], Path], number: signal.Signals
+) -> None:
+    run, directory = under_way
+    run.send_signal(number)
+    output, errors = run.communicate(timeout=10)
+    assert run.returncode == 130
+    assert "Interrupted" in errors
+    assert "in run." in errors
+    assert "Traceback" not in output + errors
+    assert "INCONCLUSIVE" in output
+    assert left_over(directory) == []
+    assert len(load(directory)) > 10
+    assert (directory / "report.html").is_file()
+
+
+def test_a_run_that_is_interrupted_while_it_starts_leaves_nothing_either(tmp_path: Path) -> None:
+    run = zeroloss("run", "--target", "reference", "--redis", "embedded", "--out", "run", cwd=tmp_path)
+    assert run.stdout is not None
+    while not run.stdout.readline().startswith("Server: "):
+        pass
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=10)
+    assert (run.returncode, "Traceback" in errors) == (130, False), errors
+    assert left_over(tmp_path / "run") == []
+
+
+def test_a_harness_that_is_killed_takes_everything_along(under_way: tuple[subprocess.Popen[str], Path]) -> None:
+    run, directory = under_way
+    assert left_over(directory)
+    run.kill()
+    run.communicate()
+    wait_until(lambda: not left_over(directory), timeout_s=5, message="something outlived the harness")

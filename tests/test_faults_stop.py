@@ -1,0 +1,120 @@
+"""The faults that stop workers, ask them to end or cut them off: each is seen to take effect, and heals."""
+
+import threading
+from collections.abc import Callable
+
+import psutil
+import pytest
+import redis
+from fault_stage import BUSY, Scene, Traffic
+from support import wait_until
+
+from chaos.faults import Missed
+from chaos.faults.asleep_sigkill import AsleepSigkill
+from chaos.faults.client_kill import ClientKill
+from chaos.faults.server_sigstop import ServerSigstop
+from chaos.faults.worker_sigstop import WorkerSigstop
+from chaos.faults.worker_sigterm import WorkerSigterm
+from chaos.servers import Server
+
+pytest_plugins = ["fault_stage"]
+OpenServer = Callable[..., Server]
+
+IDLE = "import time; time.sleep(3600)"
+POLITE = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n{BUSY}"
+DEAF = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{BUSY}"
+
+
+def test_a_worker_that_is_asked_to_end_in_the_middle_of_a_task_is_waited_for_and_started_again(scene: Scene) -> None:
+    pool = scene.workers(POLITE)
+    (worker,) = pool.living()
+    effect = scene.play(WorkerSigterm())
+    assert (worker.poll(), effect.pids) == (3, (worker.pid,))
+    assert effect.tasks[0].startswith(f"task-{worker.pid}-")
+    assert "exited with status 3" in effect.evidence
+    assert [again.pid for again in pool.living()] != [worker.pid]
+
+
+def test_a_worker_that_does_not_end_when_it_is_asked_to_has_missed_the_fault(scene: Scene) -> None:
+    scene.workers(DEAF)
+    with pytest.raises(Missed, match="did not end within 1 s"):
+        scene.play(WorkerSigterm(patience_s=1.0))
+
+
+def test_no_worker_inside_a_task_is_a_missed_fault(scene: Scene) -> None:
+    scene.workers(IDLE)
+    for fault in (WorkerSigterm(patience_s=0.1), WorkerSigstop(patience_s=0.1)):
+        with pytest.raises(Missed, match="No worker was"):
+            scene.play(fault)
+
+
+def test_a_worker_stands_still_inside_a_task_and_goes_on_when_the_fault_is_healed(scene: Scene) -> None:
+    (worker,) = scene.workers(BUSY).living()
+    fault, stage = WorkerSigstop(for_s=0.2), scene.stage()
+    effect = fault.inject(stage)
+    assert effect.pids == (worker.pid,)
+    (task,) = effect.tasks
+    assert psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED
+    fault.heal(stage)
+    wait_until(lambda: _completed(scene, task), message="it did not go on")
+
+
+def test_an_idle_worker_is_killed_in_its_sleep_and_started_again(scene: Scene) -> None:
+    pool = scene.workers(IDLE)
+    (worker,) = pool.living()
+    effect = scene.play(AsleepSigkill(for_s=0.1, settled_s=0.1))
+    assert (worker.poll(), effect.pids, effect.tasks) == (-9, (worker.pid,), ())
+    assert [again.pid for again in pool.living()] != [worker.pid]
+
+
+def test_a_worker_that_has_just_been_started_does_not_count_as_asleep(scene: Scene) -> None:
+    scene.workers(IDLE)
+    with pytest.raises(Missed, match="No idle worker"):
+        scene.play(AsleepSigkill(for_s=0.1, settled_s=60.0, patience_s=0.1))
+
+
+def test_a_storm_cuts_every_client_again_and_again(scene: Scene, open_own_server: OpenServer) -> None:
+    server = open_own_server(appendfsync=None)
+    with Traffic(server, lambda client: client.incr("n")) as traffic:
+        wait_until(lambda: traffic.acknowledged > 10)
+        effect = scene.play(ClientKill(for_s=0.5), server)
+    assert int(effect.evidence.split()[3]) > 10
+
+
+def test_a_storm_without_a_client_has_hit_nobody(scene: Scene, open_own_server: OpenServer) -> None:
+    with pytest.raises(Missed, match="No client was connected"):
+        scene.play(ClientKill(for_s=0.05), open_own_server(appendfsync=None))
+
+
+def test_a_storm_over_a_server_that_is_away_has_hit_nobody(scene: Scene, open_own_server: OpenServer) -> None:
+    server = open_own_server(appendfsync=None)
+    server.kill()
+    with pytest.raises(Missed, match="refused or was away"):
+        scene.play(ClientKill(for_s=0.05), server)
+
+
+def test_what_a_frozen_server_was_sent_is_executed_when_it_goes_on_though_its_client_has_given_up(
+    scene: Scene, open_own_server: OpenServer
+) -> None:
+    server = open_own_server(appendfsync=None)
+    acknowledged = 0
+    with redis.Redis.from_url(server.url, socket_timeout=0.2) as client:
+        fault = threading.Thread(target=scene.play, args=(ServerSigstop(for_s=1.0), server))
+        fault.start()
+        with pytest.raises(redis.TimeoutError):
+            while True:
+                acknowledged = int(client.incr("executed"))
+        fault.join()
+        wait_until(lambda: int(client.get("executed") or 0) == acknowledged + 1)
+
+
+def test_a_stall_that_is_to_meet_workers_waits_for_one_inside_a_task(scene: Scene, open_own_server: OpenServer) -> None:
+    server = open_own_server(appendfsync=None)
+    scene.workers(IDLE)
+    with pytest.raises(Missed, match="inside a task"):
+        scene.play(ServerSigstop(for_s=0.1, patience_s=0.1), server)
+
+
+def _completed(scene: Scene, task: str) -> bool:
+    scene.ledger.poll()
+    return task in scene.ledger.completed()

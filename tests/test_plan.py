@@ -1,0 +1,152 @@
+"""The plan: everything a run will do, drawn from its seed before it starts."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.plan import (
+    BACKLOG_SHARE,
+    TASK_MS_MAX,
+    TASK_MS_MIN,
+    FaultRequest,
+    Plan,
+    PlanError,
+    encode,
+    load_plan,
+    make_plan,
+    parse_faults,
+)
+
+
+def plan(**changes: Any) -> Plan:
+    asked: dict[str, Any] = {
+        "seed": 1,
+        "target": "reference",
+        "server": "embedded",
+        "appendfsync": "always",
+        "workers": 3,
+        "tasks": 200,
+        "faults": [FaultRequest("worker-sigkill", 10, {})],
+    }
+    return make_plan(**{**asked, **changes})
+
+
+def test_the_same_seed_gives_the_same_plan_byte_for_byte() -> None:
+    assert encode(plan(seed=7)) == encode(plan(seed=7))
+
+
+def test_another_seed_gives_another_plan() -> None:
+    assert plan(seed=7).faults != plan(seed=8).faults
+    assert [task.work_ms for task in plan(seed=7).tasks] != [task.work_ms for task in plan(seed=8).tasks]
+
+
+def test_a_plan_that_was_written_is_read_back_the_same(tmp_path: Path) -> None:
+    written = plan(faults=[FaultRequest("server-sigkill", 2, {"down_s": 0.5})])
+    written.write(tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == written
+
+
+def test_the_plan_is_json_with_a_line_for_each_task() -> None:
+    text = encode(plan(tasks=50)).decode()
+    assert len(msgspec.json.decode(text)["tasks"]) == 50
+    assert sum("zl-1-" in line for line in text.splitlines()) == 50
+
+
+def test_a_quarter_is_there_at_the_start_and_the_rest_trickles_in() -> None:
+    times_s = [task.at_s for task in plan(tasks=200).tasks]
+    assert times_s.count(0.0) == 200 * BACKLOG_SHARE
+    assert times_s == sorted(times_s)
+
+
+def test_faults_are_spread_over_the_run_and_the_last_leaves_tasks_behind_it() -> None:
+    made = plan(tasks=2000, faults=[FaultRequest("worker-sigkill", 50, {})])
+    times_s = [fault.at_s for fault in made.faults]
+    assert times_s == sorted(times_s)
+    assert [fault.number for fault in made.faults] == list(range(1, 51))
+    assert max(right - left for left, right in pairwise(times_s)) < 3
+    assert sum(task.at_s > times_s[-1] for task in made.tasks) > 50
+
+
+@given(seed=st.integers(0, 2**64), tasks=st.integers(1, 60))
+def test_every_task_has_an_id_of_its_own_that_is_no_part_of_another_and_bounded_work(seed: int, tasks: int) -> None:
+    made = plan(seed=seed, tasks=tasks).tasks
+    ids = [task.id for task in made]
+    assert len(set(ids)) == tasks
+    assert len({len(one) for one in ids}) == 1
+    assert all(TASK_MS_MIN <= task.work_ms <= TASK_MS_MAX for task in made)
+    assert all(len(task.payload()["filler"]) == task.filler_bytes for task in made)
+
+
+def test_an_option_goes_with_its_fault_and_kills_counts_the_worker_faults_that_state_no_count() -> None:
+    assert parse_faults("worker-sigkill,server-sigkill:down_s=2:count=4", kills=9) == [
+        FaultRequest("worker-sigkill", 9, {}),
+        FaultRequest("server-sigkill", 4, {"down_s": 2.0}),
+    ]
+    assert parse_faults("worker-sigkill:count=5", kills=9)[0].count == 5
+
+
+def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
+    assert parse_faults("server-sigkill:down_s=2,count=4,worker-sigkill:count=1", kills=None) == [
+        FaultRequest("server-sigkill", 4, {"down_s": 2.0}),
+        FaultRequest("worker-sigkill", 1, {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kills", "says"),
+    [
+        ("", None, "for a run without faults say --faults none"),
+        ("worker-sigkil", None, "There is no fault 'worker-sigkil'"),
+        ("worker-sigkill:count=0", None, "count has to be a whole number of at least 1, not '0'"),
+        ("worker-sigkill:count", None, "'count' is no option"),
+        ("worker-sigkill:colour=red", None, "it has no option 'colour', but count, patience_s"),
+        ("server-sigkill:down_s=long", None, "down_s can't be 'long'"),
+        ("none,worker-sigkill", None, "--faults none stands alone"),
+        ("worker-sigkill", 0, "--kills has to be at least 1, not 0"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused_in_one_sentence(text: str, kills: int | None, says: str) -> None:
+    with pytest.raises(PlanError, match=says) as caught:
+        parse_faults(text, kills)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tasks": 0}, "--tasks has to be at least 1"),
+        ({"workers": 0}, "--workers has to be at least 1"),
+        (
+            {"server": "redis://127.0.0.1:1/0", "faults": [FaultRequest("server-sigkill", 1, {})]},
+            "not zeroloss's to kill",
+        ),
+    ],
+)
+def test_a_run_that_makes_no_sense_is_refused_in_one_sentence(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        plan(**changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no plan"),
+        ("[]", "is no plan"),
+        (encode(plan()).decode().replace("worker-sigkill", "earthquake"), "There is no fault 'earthquake'"),
+        (encode(plan()).decode().replace('"version": 1', '"version": 99'), "of version 99"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(PlanError, match=says):
+        load_plan(tmp_path / "plan.json")
+
+
+def test_a_plan_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="can't be read: No such file"):
+        load_plan(tmp_path / "plan.json")

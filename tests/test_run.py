@@ -1,0 +1,147 @@
+"""Whole runs, small: real servers, real workers, real kills."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from chaos.history import Census, Poke, load
+from chaos.history import Run as RunEvent
+from chaos.plan import load_plan, make_plan, parse_faults
+from chaos.progress import Progress
+from chaos.run import HarnessError, Outcome, run
+from chaos.sessions import bearing
+from chaos.target import TargetError, load_target
+from chaos.verdicts import Fate, Verdict
+
+TARGETS = Path(__file__).with_name("chaos_targets.py")
+
+
+def carry_out(directory: Path, target: str, faults: str, *, tasks: int = 60, **changes: Any) -> Outcome:
+    found = load_target(target)
+    asked = {"seed": 1, "server": "embedded", "appendfsync": "always", "workers": found.workers, **changes}
+    plan = make_plan(target=target, tasks=tasks, faults=parse_faults(faults, None), **asked)
+    progress = Progress(Console(file=io.StringIO()))
+    return run(plan, found, directory=directory / "run", command=["zeroloss", "run"], progress=progress)
+
+
+def phases(directory: Path) -> list[str]:
+    return [event.phase for event in load(directory / "run") if isinstance(event, RunEvent)]
+
+
+def pokes(directory: Path) -> list[str]:
+    return [event.phase for event in load(directory / "run") if isinstance(event, Poke)]
+
+
+def test_the_reference_loses_nothing_when_its_workers_are_killed_in_mid_task(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, "reference", "worker-sigkill:count=3")
+    assert outcome.failure is None
+    result = outcome.result
+    assert (result.verdict, result.because) == (Verdict.PASS, result.because)
+    assert (result.kills.planned, result.kills.mid_task) == (3, 3)
+    assert set(result.fates.values()) <= {Fate.DONE, Fate.DUPLICATE}
+    assert all(redelivery.ms is not None for redelivery in result.redeliveries)
+    assert phases(tmp_path) == ["begin", "healed", "drained", "end"]
+
+
+def test_the_baseline_run_of_the_reference_has_no_duplicates(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, "reference", "none").result
+    assert result.verdict is Verdict.PASS
+    assert result.counts == {"DONE": 60}
+    assert result.exits == []
+    assert result.leftovers == []
+
+
+def test_the_reference_loses_nothing_when_its_server_is_killed_under_load(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, "reference", "server-sigkill:count=2:down_s=0.3", tasks=200).result
+    assert result.verdict is Verdict.PASS, result.because
+    assert [fault.state for fault in result.faults] == ["effective", "effective"]
+
+
+def test_a_queue_that_pops_loses_what_its_killed_workers_held(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, "brpop", "worker-sigkill:count=3").result
+    assert result.verdict is Verdict.VIOLATION
+    assert result.counts["LOST"] == 3
+    struck = {task for fault in result.faults for task in fault.tasks_hit}
+    assert struck == set(result.tasks(Fate.LOST))
+
+
+def test_a_list_that_nobody_reads_again_strands_what_killed_workers_held(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, "shared-list", "worker-sigkill:count=2").result
+    assert result.verdict is Verdict.LIVENESS
+    assert result.counts["STUCK"] == 2
+    assert pokes(tmp_path) == ["task", "restart"]
+
+
+def test_what_moves_only_when_a_new_task_comes_needs_traffic(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, f"{TARGETS}:NeedsTraffic", "none", tasks=20).result
+    assert result.verdict is Verdict.LIVENESS
+    assert result.counts["NEEDS_TRAFFIC"] == 1
+    assert pokes(tmp_path) == ["task"]
+
+
+def test_what_moves_only_when_a_worker_starts_needs_a_restart(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, f"{TARGETS}:NeedsRestart", "none", tasks=20).result
+    assert result.verdict is Verdict.LIVENESS
+    assert result.counts["NEEDS_RESTART"] == 1
+    assert pokes(tmp_path) == ["task", "restart"]
+
+
+def test_what_was_given_up_on_record_is_not_waited_for_and_not_poked(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, f"{TARGETS}:Buries", "none", tasks=20).result
+    assert result.counts == {"FAILED": 1, "DONE": 19}  # the workload had not wished for it
+    assert pokes(tmp_path) == []
+    assert "drained" in phases(tmp_path)
+
+
+def test_a_run_in_which_nothing_could_be_killed_mid_task_is_inconclusive(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, "brpop", "worker-sigkill:count=1:patience_s=0.001", tasks=1, seed=3).result
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert [fault.state for fault in result.faults] == ["missed"]
+
+
+def test_the_plan_is_there_before_anything_starts_and_the_run_can_be_repeated_from_it(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, f"{TARGETS}:Stumbles", "none", server="redis://127.0.0.1:1/0")
+    assert outcome.failure is not None
+    assert phases(tmp_path) == []
+    assert load_plan(tmp_path / "run" / "plan.json").target == f"{TARGETS}:Stumbles"
+
+
+def test_workers_that_end_as_soon_as_they_are_started_end_the_run_with_their_last_words(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, f"{TARGETS}:Stumbles", "none", tasks=2000)
+    assert isinstance(outcome.failure, TargetError)
+    assert "no such thing" in str(outcome.failure)
+    assert outcome.result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_producer_that_ends_by_itself_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brpop = load_target("brpop")
+    monkeypatch.setattr(brpop, "producer", ("sh", "-c", "echo out of paper; sleep 1; exit 3"))
+    outcome = carry_out(tmp_path, "brpop", "none", tasks=400)
+    assert isinstance(outcome.failure, HarnessError)
+    assert "status 3; its last words: out of paper" in str(outcome.failure)
+
+
+def test_the_census_of_a_drained_run_is_the_targets_own_where_it_has_one(tmp_path: Path) -> None:
+    carry_out(tmp_path, "reference", "none", tasks=20)
+    done = [event for event in load(tmp_path / "run") if isinstance(event, Census) and event.phase == "done"]
+    assert [(event.source, event.after, event.count) for event in done] == [("target", "end", 0)]
+
+
+def test_nothing_outlives_a_run(tmp_path: Path) -> None:
+    carry_out(tmp_path, "reference", "worker-sigkill:count=1", tasks=20)
+    assert bearing(f"ZEROLOSS_RUN={(tmp_path / 'run').resolve()}") == []
+
+
+@pytest.mark.container
+def test_the_same_run_passes_against_redis_in_a_container(docker: None, tmp_path: Path) -> None:
+    begun_s = time.monotonic()
+    result = carry_out(
+        tmp_path, "reference", "worker-sigkill:count=2,server-sigkill:count=1", server="container"
+    ).result
+    assert result.verdict is Verdict.PASS, result.because
+    assert "container" in result.server
+    assert time.monotonic() - begun_s < 60
