@@ -15,7 +15,7 @@ from chaos.target import Found, TargetError
 from chaos.workers import WorkerPool
 
 POLL_S = 0.05
-MARGIN_S = 8.0  # a restarted worker has to start, and on a busy machine a Python takes seconds for that
+MARGIN_S = 3.0
 CENSUS_EVERY_S = 1.0
 ON_RECORD = ("dead_letter", "failed")
 POKE_WORK_MS = 5

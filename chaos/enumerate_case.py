@@ -25,7 +25,7 @@ from chaos.enumerate_scenario import (
     Outcome,
     Prepared,
 )
-from chaos.enumerate_slot import LOGS_DIRECTORY, Slot
+from chaos.enumerate_slot import LOGS_DIRECTORY, Slot, SlotWorker
 from chaos.environment import NAMESPACE, Environment
 from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from chaos.plan import Plan, PlannedTask
@@ -48,17 +48,6 @@ COLLEAGUE_ATTEMPTS = 5
 
 class Stopped(Exception):
     """The enumeration is being ended."""
-
-
-class _Worker:
-    """A worker behind the proxy."""
-
-    def __init__(self, listener: Listener, managed: Managed) -> None:
-        self.listener, self.managed = listener, managed
-
-    @property
-    def gone(self) -> bool:
-        return self.managed.poll() is not None
 
 
 class CaseRun:
@@ -134,7 +123,7 @@ class CaseRun:
 
     # -- the workload ----------------------------------------------------------------------------------------------
 
-    def _go_through_workload(self, victim: _Worker) -> None:
+    def _go_through_workload(self, victim: SlotWorker) -> None:
         """As far as the worker lives to see it: what was not submitted by then is not."""
         for task in FIRST:
             self._submit(task)
@@ -163,7 +152,7 @@ class CaseRun:
         self._slot.submitter.enqueue(task.id, task.payload())
         self._wait(lambda: self._slot.submitter.answered == self._slot.submitter.handed)
 
-    def _wait_until_quiet(self, victim: _Worker) -> None:
+    def _wait_until_quiet(self, victim: SlotWorker) -> None:
         """Until the worker is gone, or all that was promised is done or given up.
 
         Where the target cannot tell what the broker holds, it is also quiet when no task begins or ends for long.
@@ -205,13 +194,13 @@ class CaseRun:
 
     # -- processes -------------------------------------------------------------------------------------------------
 
-    def _worker(self, stack: ExitStack, log: str, *, gated: bool = True) -> _Worker:
+    def _worker(self, stack: ExitStack, log: str, *, gated: bool = True) -> SlotWorker:
         """Started ahead, it waits behind the proxy's gate until its turn."""
         listener = self._slot.proxy.listen(gated=gated, recording=True)
         stack.callback(listener.close)
         managed = self._spawn(listener, log)
         stack.callback(managed.kill_session)
-        return _Worker(listener, managed)
+        return SlotWorker(listener, managed)
 
     def _spawn(self, listener: Listener, log: str) -> Managed:
         target = self._slot.target(redis_url=listener.url, namespace=NAMESPACE, directory=self._directory)
@@ -223,7 +212,7 @@ class CaseRun:
             recorder=self._recorder,
         )
 
-    def _strike(self, number: int, crash: Crash, victim: _Worker) -> Strike:
+    def _strike(self, number: int, crash: Crash, victim: SlotWorker) -> Strike:
         def kill(port: int) -> None:
             worker = victim.managed
             self._recorder.record("fault", "begin", fault=FAULT_NAME, number=number)
@@ -248,7 +237,7 @@ class CaseRun:
 
         return Strike(point=crash.point, kind=StrikeKind.KILL, phase=crash.phase, kill=kill)
 
-    def _kill_in_its_body(self, worker: _Worker) -> bool:
+    def _kill_in_its_body(self, worker: SlotWorker) -> bool:
         self._wait(lambda: worker.gone or LEFT.id in self._open())
         worker.managed.stop_session_members()
         hit = LEFT.id in self._open()
@@ -263,18 +252,23 @@ class CaseRun:
     # -- the record ------------------------------------------------------------------------------------------------
 
     def _record_begin(self) -> None:
-        crashes = enumerate(self._case.crashes, start=1)
+        command = ["zeroloss", "enumerate", "--target", self._slot.spec]
+        if self._case.crashes:
+            command += ["--points", str(self._case.crashes[0])]
         self._recorder.record(
             "run",
             "begin",
             seed=0,
             target=title(self._slot.target),
-            command=["zeroloss", "enumerate", "--target", self._slot.spec, "--points", str(self._case.crashes[:1])],
+            command=command,
             recover_within=self._slot.target.recover_within,
             plan={
                 "tasks": len(ALL_TASKS),
                 "workers": 1,
-                "faults": [{"number": number, "fault": FAULT_NAME, "at_s": 0.0} for number, _ in crashes],
+                "faults": [
+                    {"number": number, "fault": FAULT_NAME, "at_s": 0.0}
+                    for number, _ in enumerate(self._case.crashes, start=1)
+                ],
                 "doomed": self._plan.doomed,
             },
         )

@@ -11,13 +11,24 @@ import redis
 from chaos.environment import NAMESPACE, Environment
 from chaos.history import EVENTS_DIRECTORY
 from chaos.processes import Managed, spawn
-from chaos.proxy import Proxy
+from chaos.proxy import Listener, Proxy
 from chaos.submitter import Submitter
 from chaos.target import Target, TargetError
 
 LOGS_DIRECTORY = "logs"
 Snapshot = list[tuple[bytes, int, bytes]]
 """Key, time to live (ms, 0: for ever) and value, as DUMP gives it."""
+
+
+class SlotWorker:
+    """A worker behind a slot's proxy."""
+
+    def __init__(self, listener: Listener, managed: Managed) -> None:
+        self.listener, self.managed = listener, managed
+
+    @property
+    def gone(self) -> bool:
+        return self.managed.poll() is not None
 
 
 class Slot:

@@ -15,7 +15,7 @@ from reference.task import decode
 
 HOUR_MS = 3_600_000
 OLD_MS = 10 * HOUR_MS
-MAX_PENDING, MAX_RETRIES, MAX_RECOVERIES = 9, 1, 1
+MAX_PENDING, MAX_RETRIES, MAX_RECOVERIES = 6, 1, 1
 
 
 @lru_cache(maxsize=10_000)

@@ -32,10 +32,11 @@ from reference.task import new_task_id
 
 PAYLOADS = ["1.10", "[]", '{"twice":1,"twice":2}', "12345678901234567890123", '"\\ud800 \\u0000"', '{ "a" : 1E5 }']
 WISHES = st.lists(
-    st.tuples(st.sampled_from(PAYLOADS), st.sampled_from([None, None, None, "key 1", "key 2"])), min_size=1, max_size=4
+    st.tuples(st.sampled_from(PAYLOADS), st.sampled_from([None, None, None, "key 1", "key 2"])), min_size=1, max_size=3
 )
 SLOTS = st.integers(0, 2)  # three consumers at a time; whoever crashes is replaced under a new name
 PICKS = st.integers(0, 30)  # an index, modulo whatever there is
+MOSTLY = st.sampled_from([True, True, True, False])
 STEPS = 50
 VERBS = st.sampled_from(["ack", "fail", "fail", "dead_letter", "release"])
 
@@ -60,14 +61,14 @@ class QueueMachine(RuleBasedStateMachine):
     def state(self) -> State:
         return self.story.state
 
-    @initialize(tasks=st.integers(3, 8), claimed=st.integers(0, 3))
+    @initialize(tasks=st.integers(2, 5), claimed=st.integers(0, 2))
     def it_begins(self, tasks: int, claimed: int) -> None:
         """In the middle of things, so that every rule has something to do."""
         self.consumers = [self.somebody_new() for _ in range(3)]
         self.enqueue([(PAYLOADS[number % len(PAYLOADS)], None) for number in range(tasks)])
         self.story.look()
         for slot in range(3):
-            self.settle(slot, done=0, limit=claimed, reply_lost=False)
+            self.settle(slot, done=0, limit=claimed, renewed=True, reply_arrives=True)
 
     def somebody_new(self) -> Consumer:
         consumer = Consumer(self.queue.own_client, self.queue.config, f"w{next(self.names)}")
@@ -112,17 +113,19 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- the consumers
 
-    @rule(slot=SLOTS, done=st.integers(0, 3), limit=st.integers(0, 5), reply_lost=st.sampled_from([False, False, True]))
-    def settle(self, slot: int, done: int, limit: int, reply_lost: bool) -> None:
+    @rule(slot=SLOTS, done=st.integers(0, 2), limit=st.integers(0, 4), renewed=MOSTLY, reply_arrives=MOSTLY)
+    def settle(self, slot: int, done: int, limit: int, renewed: bool, reply_arrives: bool) -> None:
         """Ack some and claim some, in one round trip.
 
         When the reply is lost it happened all the same: what was acked is still in the worker's hands, and what was
         claimed is not.
         """
+        if renewed:
+            self._renew(slot)
         name = self.name_of(slot)
         elements = self.hands[name][:done]
         claimed = self._settle(slot, elements, limit)
-        if not reply_lost:
+        if reply_arrives:
             self.hands[name] = self.hands[name][done:] + claimed
             self.delivered += claimed
 
@@ -206,7 +209,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- time, and the reaper
 
-    @rule(pick=PICKS, does=st.sampled_from(["end_lease", "grow_old", "lose_entry", "get_a_late_task"]))
+    @rule(pick=PICKS, does=st.sampled_from(["end_lease", "grow_old", "lose_entry", "get_a_late_task", "end_backoffs"]))
     def fate(self, pick: int, does: str) -> None:
         getattr(self, f"_{does}")(self.somebody(pick))
 
@@ -230,7 +233,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.story.state = model.hand_over_late(self.state, name)
         self.story.undisturbed = False
 
-    @rule(pick=PICKS, does=st.sampled_from(["recover", "end_backoffs", "promote", "adopt", "sweep"]))
+    @rule(pick=PICKS, does=st.sampled_from(["recover", "promote_all", "promote", "adopt", "sweep"]))
     def a_reaper(self, pick: int, does: str) -> None:
         getattr(self, f"_{does}")(self.somebody(pick))
 
@@ -243,6 +246,10 @@ class QueueMachine(RuleBasedStateMachine):
         for element in self.story.not_due():
             self.client.zadd(self.queue.keys.delayed, {element: len(self.state.due) + 1})
             self.story.state = model.backoff_ends(self.state, entry_of(element))
+
+    def _promote_all(self, name: str) -> None:
+        self._end_backoffs(name)
+        self._promote(name)
 
     def _promote(self, _: str) -> None:
         self.story.state, promoted = model.promote(self.state)

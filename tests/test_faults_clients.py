@@ -21,8 +21,6 @@ from chaos.plan import Plan, PlanError, PlannedTask, make_plan, parse_faults
 from chaos.processes import Managed, spawn
 from chaos.producer import Producer
 
-pytest_plugins = ["fault_stage"]
-
 LISTENS = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(3600)"
 READS_CLOCK = """
 import time

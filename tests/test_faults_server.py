@@ -18,7 +18,6 @@ from chaos.faults.server_sigterm import ServerSigterm
 from chaos.faults.server_torn_aof import TAIL, ServerTornAof, newest_aof
 from chaos.servers import Server
 
-pytest_plugins = ["fault_stage"]
 OpenServer = Callable[..., Server]
 
 

@@ -17,7 +17,6 @@ from chaos.faults.worker_sigstop import WorkerSigstop
 from chaos.faults.worker_sigterm import WorkerSigterm
 from chaos.servers import Server
 
-pytest_plugins = ["fault_stage"]
 OpenServer = Callable[..., Server]
 
 IDLE = "import time; time.sleep(3600)"
@@ -98,14 +97,14 @@ def test_what_a_frozen_server_was_sent_is_executed_when_it_goes_on_though_its_cl
 ) -> None:
     server = open_own_server(appendfsync=None)
     acknowledged = 0
-    with redis.Redis.from_url(server.url, socket_timeout=0.2) as client:
-        fault = threading.Thread(target=scene.play, args=(ServerSigstop(for_s=1.0), server))
+    with redis.Redis.from_url(server.url, socket_timeout=0.5) as hasty, redis.Redis.from_url(server.url) as patient:
+        fault = threading.Thread(target=scene.play, args=(ServerSigstop(for_s=2.0), server))
         fault.start()
         with pytest.raises(redis.TimeoutError):
             while True:
-                acknowledged = int(client.incr("executed"))
+                acknowledged = int(hasty.incr("executed"))
         fault.join()
-        wait_until(lambda: int(client.get("executed") or 0) == acknowledged + 1)
+        wait_until(lambda: int(patient.get("executed") or 0) == acknowledged + 1)
 
 
 def test_a_stall_that_is_to_meet_workers_waits_for_one_inside_a_task(scene: Scene, open_own_server: OpenServer) -> None:

@@ -13,8 +13,6 @@ from chaos.faults.worker_sigkill_parent import WorkerSigkillParent
 from chaos.faults.worker_sigkill_quiet import WorkerSigkillQuiet
 from chaos.faults.worker_sigterm_sigkill import WorkerSigtermSigkill
 
-pytest_plugins = ["fault_stage"]
-
 PARENT = f"""
 import subprocess, sys, time
 while True:

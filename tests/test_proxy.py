@@ -20,11 +20,12 @@ from chaos.proxy.peers import owner
 from chaos.servers import Server
 
 SET_TWICE = """
-import os, sys, redis
+import os, signal, redis
 client = redis.Redis.from_url(os.environ["REDIS_URL"])
 for number in (1, 2):
     client.set("step", number)
     print("saw", number, flush=True)
+signal.pause()
 """
 
 

@@ -55,6 +55,22 @@ def test_a_body_that_ran_again_in_a_process_that_lives_on_was_not_killed_before_
     assert met(judged(story.ran("b", pid=100))) == {}
 
 
+def test_a_process_that_a_fault_hit_and_that_says_more_afterwards_was_not_killed() -> None:
+    story = a_good_run().submit("a").submit("b").submit("c").ran("a", pid=100).started("c", "c1", pid=100)
+    story.kill(1, pids=(100,)).ran("a", pid=200)
+    assert met(judged(story.ran("b", pid=100))) == {}
+
+
+def test_a_process_that_no_fault_hit_was_not_killed() -> None:
+    story = a_good_run().submit("a").ran("a", pid=100).kill(1, pids=(300,))
+    assert met(judged(story.ran("a", pid=200))) == {}
+
+
+def test_two_bodies_of_a_task_in_one_process_are_no_takeover() -> None:
+    story = a_good_run().submit("a").started("a", "a1").started("a", "a2")
+    assert met(judged(story.ended("a", "a2").ended("a", "a1"))) == {}
+
+
 def test_a_lease_that_expired_alive_is_a_takeover_while_the_first_body_went_on() -> None:
     story = a_good_run().submit("a").started("a", "a1", pid=100).started("a", "a2", pid=200)
     assert met(judged(story.ended("a", "a2", pid=200).ended("a", "a1", pid=100))) == {"lease-expired-alive": 1}

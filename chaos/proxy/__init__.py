@@ -1,7 +1,8 @@
 """A proxy that speaks RESP: it knows which worker it serves, counts its commands, and strikes at a named one."""
 
+from .listener import Listener
 from .points import ANY_ROLE, Phase, Point, read_point
-from .proxy import Listener, Proxy
+from .proxy import Proxy
 from .strikes import Link, Strike, StrikeKind
 
 __all__ = ["ANY_ROLE", "Link", "Listener", "Phase", "Point", "Proxy", "Strike", "StrikeKind", "read_point"]

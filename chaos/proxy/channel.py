@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from .points import Phase, is_handshake
 from .resp import ProtocolError, ReplyParser, Request, RequestParser
 from .strikes import Strike, StrikeKind
+from .way import Way, receive, reset_on_close
 
 if TYPE_CHECKING:
-    from .proxy import Listener
+    from .listener import Listener
 
-CHUNK_BYTES = 262_144
 LINGER_S = 0.003
 """After a relayed reply the worker gets so long to take it in before it is killed; nothing more is forwarded."""
 
@@ -26,18 +26,6 @@ class _Waiting(NamedTuple):
     """A command that was forwarded and is not answered yet."""
 
     strike: Strike | None
-
-
-class Way:
-    """One direction: bytes that wait to be written to `end`."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self.end = end
-        self.unsent = bytearray()
-        self.stalled: list[bytes] = []  # held back by a blackhole
-        self.free_at = 0.0  # monotonic, s: when a slow link has passed on all that came before
-        self.due_at = 0.0  # monotonic, s: when the last that is under way arrives
-        self.in_transit = 0  # pieces under way
 
 
 class Channel:
@@ -79,7 +67,7 @@ class Channel:
     # -- from the worker -------------------------------------------------------------------------------------------
 
     def _from_worker(self) -> None:
-        chunk = _receive(self.to_worker.end)
+        chunk = receive(self.to_worker.end)
         if chunk is None:
             return
         if not chunk:
@@ -156,7 +144,7 @@ class Channel:
     # -- from the server -------------------------------------------------------------------------------------------
 
     def _from_server(self) -> None:
-        chunk = _receive(self.to_server.end)
+        chunk = receive(self.to_server.end)
         if chunk is None:
             return
         if not chunk:
@@ -290,18 +278,3 @@ class Channel:
             if reset and end is self.to_worker.end:
                 reset_on_close(end)
             end.close()
-
-
-def reset_on_close(end: socket.socket) -> None:
-    """The peer gets a reset in place of an orderly end."""
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-
-def _receive(end: socket.socket) -> bytes | None:
-    """None: nothing there after all; empty: its end."""
-    try:
-        return end.recv(CHUNK_BYTES)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
