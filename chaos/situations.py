@@ -35,7 +35,7 @@ class _Facts:
     """Process -> the last time its ledger says anything, ns."""
 
     def fell_silent(self, pid: int, t: int) -> bool:
-        return True
+        return self.last_seen.get(pid, 0) <= t
 
     def killed_inside(self, fault: FaultRecord) -> list[str]:
         t = fault.effective_t or 0

@@ -15,7 +15,7 @@ from reference.task import decode
 
 HOUR_MS = 3_600_000
 OLD_MS = 10 * HOUR_MS
-MAX_PENDING, MAX_RETRIES, MAX_RECOVERIES = 6, 1, 1
+MAX_PENDING = 6
 
 
 @lru_cache(maxsize=10_000)
@@ -26,8 +26,8 @@ def entry_of(element: bytes) -> Entry:
 class Story:
     """`look` reads the whole of the real queue at one instant; the rest judges what it saw."""
 
-    def __init__(self, client: redis.Redis, url: str) -> None:
-        bounds = {"max_pending": MAX_PENDING, "max_retries": MAX_RETRIES, "max_recoveries": MAX_RECOVERIES}
+    def __init__(self, client: redis.Redis, url: str, *, max_retries: int, max_recoveries: int) -> None:
+        bounds = {"max_pending": MAX_PENDING, "max_retries": max_retries, "max_recoveries": max_recoveries}
         hours = {"lease_ms": HOUR_MS, "tombstone_ms": 2 * HOUR_MS, "backoff_ms": HOUR_MS, "backoff_max_ms": 9 * HOUR_MS}
         self.queue = Queue(client, url, **bounds, **hours)
         self.state = State(**bounds)
@@ -127,8 +127,8 @@ class Story:
             ("I2", (self.submitted, completed, dead, waiting)),
             ("I3", (self.transitions,)),
             ("I4", ({task_id: claimable.get(task_id) for task_id in swept}, 0.0)),
-            ("I5", (retries, MAX_RETRIES + 1, dead)),
-            ("I5", (deaths, MAX_RECOVERIES + 1, dead)),
+            ("I5", (retries, self.state.max_retries + 1, dead)),
+            ("I5", (deaths, self.state.max_recoveries + 1, dead)),
             ("I6", (self.submitted, [*self.executed, *((task.id, task.payload) for task in tasks)])),
             ("I7", (list(self.submitted), self.in_order)),
             ("I8", (self.answers,)),

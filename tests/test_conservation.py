@@ -49,9 +49,6 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client.flushdb()
-        self.story = Story(self.client, self.url)
-        self.queue = self.story.queue
         self.names = itertools.count(1)
         self.consumers: list[Consumer] = []
         self.hands: dict[str, list[bytes]] = {}  # what each consumer believes that it holds
@@ -61,9 +58,14 @@ class QueueMachine(RuleBasedStateMachine):
     def state(self) -> State:
         return self.story.state
 
-    @initialize(tasks=st.integers(2, 5), claimed=st.integers(0, 2))
-    def it_begins(self, tasks: int, claimed: int) -> None:
+    @initialize(
+        retries=st.integers(0, 1), recoveries=st.integers(0, 1), tasks=st.integers(2, 5), claimed=st.integers(0, 2)
+    )
+    def it_begins(self, retries: int, recoveries: int, tasks: int, claimed: int) -> None:
         """In the middle of things, so that every rule has something to do."""
+        self.client.flushdb()
+        self.story = Story(self.client, self.url, max_retries=retries, max_recoveries=recoveries)
+        self.queue = self.story.queue
         self.consumers = [self.somebody_new() for _ in range(3)]
         self.enqueue([(PAYLOADS[number % len(PAYLOADS)], None) for number in range(tasks)])
         self.story.look()
@@ -169,9 +171,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.consumers[slot] = self.somebody_new()
 
     def _crash_and_be_seen(self, slot: int) -> None:
-        """Its parent ends its lease."""
+        """Its parent ends its lease, and somebody sweeps."""
         self._end_lease(self.name_of(slot))
         self._crash(slot)
+        self.all_is_well()
+        self._sweep(self.name_of(slot))
 
     @precondition(lambda self: any(self.hands[consumer.name] for consumer in self.consumers))
     @rule(verbs=st.lists(st.tuples(PICKS, VERBS), min_size=1, max_size=4))
@@ -207,7 +211,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.consumers[slot].release(elements) == released
         self.story.undisturbed &= released == 0
 
-    # -- time, and the reaper
+    # -- time, the reaper, the operator
 
     @rule(pick=PICKS, does=st.sampled_from(["end_lease", "grow_old", "lose_entry", "get_a_late_task", "end_backoffs"]))
     def fate(self, pick: int, does: str) -> None:
@@ -270,8 +274,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.story.state, promoted = model.promote(self.state)
         assert self.queue.reaper.sweep() == Sweep(recovered, promoted)
         self.story.undisturbed &= recovered == 0
-
-    # -- the operator
 
     @precondition(lambda self: self.state.dead)
     @rule(pick=PICKS, everything=st.booleans())
