@@ -141,7 +141,7 @@ def test_a_definite_no_of_redis_is_not_accepted(queue: Queue) -> None:
 def test_a_connection_that_died_while_idle_costs_nothing(queue: Queue) -> None:
     queue.enqueue("a")
     queue.client.client_kill_filter(_type="normal", skipme=True)
-    # Through a container's port the end of a connection arrives a little later; sent before that, the outcome is unknown.
+    # Through a container's port the end arrives a little later; sent before that, the outcome is unknown.
     idle = [connection._sock for connection in queue.own_client.connection_pool._connections if connection._sock]
     assert idle
     wait_until(lambda: len(select.select(idle, [], [], 0)[0]) == len(idle), message="the end has not arrived")
