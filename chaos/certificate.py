@@ -44,7 +44,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     commands: list[str]
 
 
-def certify(report: Report, results: Sequence[Result], mutation: Mutation, commands: Sequence[str]) -> Certificate:
+def certify(
+    report: Report, results: Sequence[Result], mutation: Mutation, commands: Sequence[str], *, mutants_known: int
+) -> Certificate:
     """Weigh the evidence.
 
     Args:
@@ -52,6 +54,7 @@ def certify(report: Report, results: Sequence[Result], mutation: Mutation, comma
         results: of the seeded runs, at least one.
         mutation: of `zeroloss mutants`.
         commands: what repeats each part.
+        mutants_known: how many there are; what was not run of them is not covered, and said to be.
     """
     caught = [row for row in mutation.mutants if row.caught]
     weakest = min(mutation.mutants, key=_share_caught, default=None)
@@ -80,7 +83,7 @@ def certify(report: Report, results: Sequence[Result], mutation: Mutation, comma
         mutants_caught=len(caught),
         weakest_mutant=weakest.target if weakest else "",
         duplicates=sum(len(result.duplicates) for result in results),
-        not_covered=NOT_COVERED,
+        not_covered=[*_mutants_not_run(mutation, mutants_known), *NOT_COVERED],
         versions=report.versions,
         commands=list(commands),
     )
@@ -89,6 +92,11 @@ def certify(report: Report, results: Sequence[Result], mutation: Mutation, comma
 def loss_probability_below(runs: int) -> float:
     """The upper bound on the probability of an event that did not occur in `runs` trials: 1 - 0.05^(1/n)."""
     return float(1 - (1 - CONFIDENCE) ** (1 / runs))
+
+
+def _mutants_not_run(mutation: Mutation, known: int) -> list[str]:
+    left_out = known - len(mutation.mutants)
+    return [f"The {left_out} of {known} mutants that were not run."] if left_out else []
 
 
 def _share_caught(row: Row) -> float:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 
 from chaos.certificate import Certificate, certify
 from chaos.enumerate_table import Report
+from chaos.mutants.mutant import load_mutants
 from chaos.mutation import Mutation
 from chaos.processes import spawn
 from chaos.run import interruptible
@@ -79,7 +80,7 @@ def prove(
     words = ["mutants", "--redis", server, "--runs", str(effort.mutant_runs), "--seed", str(seed), *only]
     mutation = msgspec.json.decode(part("mutants", "mutants.json", *words), type=Mutation)
     say(f"{len(mutation.mutants) - len(mutation.survivors)} of {len(mutation.mutants)} mutants were caught.")
-    certificate = certify(report, results, mutation, commands)
+    certificate = certify(report, results, mutation, commands, mutants_known=len(load_mutants()))
     _write(certificate, directory)
     return certificate
 

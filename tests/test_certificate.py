@@ -50,7 +50,9 @@ def mutation(*mutants: Row, control: bool = False) -> Mutation:
 
 
 def test_a_certificate_makes_exactly_three_statements_with_their_numbers() -> None:
-    issued = certify(report(), [passed()] * 10, mutation(row("a", True, True), row("b", True, False)), ["zeroloss run"])
+    issued = certify(
+        report(), [passed()] * 10, mutation(row("a", True, True), row("b", True, False)), [], mutants_known=2
+    )
     assert issued.issued
     assert issued.refused == []
     assert len(issued.statements) == 3
@@ -80,7 +82,7 @@ def test_a_certificate_makes_exactly_three_statements_with_their_numbers() -> No
 def test_no_certificate_is_given_where_any_part_does_not_carry_it(
     evidence: tuple[Report, list[Result], Mutation], reason: str
 ) -> None:
-    refused = certify(*evidence, [])
+    refused = certify(*evidence, [], mutants_known=2)
     assert not refused.issued
     assert refused.statements == []
     assert reason in " ".join(refused.refused)
@@ -89,3 +91,13 @@ def test_no_certificate_is_given_where_any_part_does_not_carry_it(
 def test_the_bound_on_the_probability_of_a_loss_is_the_one_of_the_rule_of_three() -> None:
     assert loss_probability_below(1) == pytest.approx(0.95)
     assert loss_probability_below(300) == pytest.approx(3 / 300, rel=0.01)
+
+
+def test_mutants_that_were_not_run_are_said_to_be_not_covered() -> None:
+    issued = certify(report(), [passed()], mutation(row("a", True)), [], mutants_known=30)
+    assert issued.not_covered[0] == "The 29 of 30 mutants that were not run."
+    assert not [
+        said
+        for said in certify(report(), [passed()], mutation(row("a", True)), [], mutants_known=1).not_covered
+        if "mutants" in said
+    ]
