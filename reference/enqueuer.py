@@ -24,7 +24,7 @@ from .task import encode, new_task_id
 # KEYS  pending, counters, then the idempotency keys
 # ARGV  max_pending, idempotency_ttl_ms, then for each task: which idempotency key (0: none), digest, id, element
 # Returns {0, length} when the queue is too full for all of the new ones, and nothing was done; else {1, answers}: ''
-#         for a new task, '!' for a key used with another payload, else the id of the task it repeats.
+#         for a new task, '!' for a key used with another payload, else '=' and the id of the task it repeats.
 # The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
 # for: it comes after the one that it repeats.
 # No allow-oom: where memory is short the server refuses the whole script, a definite no.
@@ -36,7 +36,7 @@ for i = 3, #ARGV, 4 do
   if ARGV[i] ~= '0' then
     local seen = known[key] or redis.call('GET', key)
     if seen then
-      answer = string.sub(seen, 1, 64) == digest and string.sub(seen, 65) or '!'
+      answer = string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!'
     else
       known[key] = digest .. id
       keys[#keys + 1] = key
@@ -172,4 +172,4 @@ def _read_answer(answer: bytes, task_id: str, key: str | None) -> Accepted | Ide
         return Accepted(task_id, replayed=False)
     if answer == b"!":
         return IdempotencyConflict(key or "")
-    return Accepted(answer.decode(), replayed=True)
+    return Accepted(answer.removeprefix(b"=").decode(), replayed=True)

@@ -167,3 +167,9 @@ def test_requests_at_the_same_moment_under_one_key_are_one_task(queue: Queue) ->
     assert sum(not answer.replayed for answer in accepted) == 1
     assert idempotent_enqueue([Answer("k", "1", answer.task_id) for answer in accepted]) == []
     assert len(queue.pending()) == 2
+
+
+def test_a_chosen_id_is_never_taken_for_an_answer_of_the_script(queue: Queue) -> None:
+    asked = Submission(payload_json="1", task_id="!", idempotency_key="k")
+    assert queue.enqueuer.enqueue(asked) == Accepted("!", replayed=False)
+    assert queue.enqueuer.enqueue(asked) == Accepted("!", replayed=True)
