@@ -213,18 +213,18 @@ class Claimer(threading.Thread):
 
     def _give_back(self) -> None:
         """Release what was not begun, in its order."""
-        idle = self._withdraw() + self._surplus
+        self._surplus = self._withdraw() + self._surplus
         if self._stopping and self._alone is not None and not self._alone.queued:
-            idle.append(self._alone)
-        if not idle:
-            return
-        self._unsure = True  # an error on the way leaves it so
-        self._consumer.release([delivery.element for delivery in idle])
-        self._unsure = False
-        self._surplus = []
-        self._hand.difference_update(idle)
-        if self._alone in idle:
+            self._surplus.append(self._alone)
             self._alone = None
+        if not self._surplus:
+            return
+        # After an error they are still surplus: what the list then shows as held is given back in the next turn.
+        self._consumer.release([delivery.element for delivery in self._surplus])
+        self._hand.difference_update(self._surplus)
+        if self._alone in self._surplus:
+            self._alone = None
+        self._surplus = []
 
     def _withdraw(self) -> list[Delivery]:
         """Take back what no handler thread has begun, oldest first."""
