@@ -17,7 +17,6 @@ RUNS_DIRECTORY = Path("zeroloss-runs")
 TASKS = 2_000
 
 EXIT_USAGE = 2
-EXIT_INCONCLUSIVE = 4
 EXIT_HARNESS_ERROR = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -205,12 +204,11 @@ def mutants(
     from chaos.mutation import MUTANTS_NAME, MutationError, choose, mutate
     from chaos.report.mutation import mutation_table, trial_line
 
-    console = Console()
     try:
         chosen = choose(only)
         directory = _new_directory(out, "mutants")
         directory.mkdir(parents=True, exist_ok=True)
-        console.print(f"Directory: {directory}", highlight=False, markup=False, soft_wrap=True)
+        _say(f"Directory: {directory}")
         mutation = mutate(
             chosen,
             runs=runs,
@@ -218,12 +216,12 @@ def mutants(
             seed=seed,
             server=redis,
             directory=directory.resolve(),
-            say=lambda trial: console.print(trial_line(trial), highlight=False, markup=False, soft_wrap=True),
+            say=lambda trial: _say(trial_line(trial)),
         )
     except MutationError as error:
         raise UsageError(str(error)) from None
-    console.print(mutation_table(mutation))
-    console.print(f"  {directory / MUTANTS_NAME}", highlight=False, markup=False, soft_wrap=True)
+    Console().print(mutation_table(mutation))
+    _say(f"  {directory / MUTANTS_NAME}")
     return mutation.exit_code
 
 
@@ -301,29 +299,25 @@ def prove(
     from chaos.prove import EFFORTS, PartFailed, prove
     from chaos.run import Interrupted
     from chaos.target import load_target
+    from chaos.verdicts import Verdict
 
     if quick and thorough:
         raise UsageError("--quick and --thorough exclude each other.")
     load_target(target)
     directory = _new_directory(out, f"prove-{Path(target).stem}")
     directory.mkdir(parents=True, exist_ok=True)
-    console = Console()
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
     try:
-        certificate = prove(effort, target=target, server=redis, seed=seed, directory=directory, say=say)
+        certificate = prove(effort, target=target, server=redis, seed=seed, directory=directory, say=_say)
     except Interrupted:
         _say_error(f"Interrupted; what there was so far is in {directory}.")
         return EXIT_INTERRUPTED
     except PartFailed as error:
         return _say_failure(error, directory)
     for line in certificate.statements or certificate.refused:
-        say(f"  {line}")
-    say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")
-    return 0 if certificate.issued else EXIT_INCONCLUSIVE
+        _say(f"  {line}")
+    _say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")
+    return 0 if certificate.issued else Verdict.INCONCLUSIVE.exit_code
 
 
 def _server(redis: str | None, engine_answers: Any) -> str:
@@ -366,6 +360,10 @@ def _new_directory(out: Path | None, name: str) -> Path:
         number += 1
         directory = RUNS_DIRECTORY / f"{stamp}-{name}-{number}"
     return directory
+
+
+def _say(line: str) -> None:
+    Console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> None:

@@ -4,7 +4,6 @@ A mutant is caught when its run shows a category that it expects (see `mutants/m
 the reference passes, without that category, under the same profile.
 """
 
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,14 +16,12 @@ from chaos.mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
 from chaos.mutants.profiles import PROFILES, Profile
 from chaos.mutants.target import CONTROL, spec_of
 from chaos.plan import PLAN_NAME
-from chaos.processes import spawn
+from chaos.subharness import run_harness
 from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
 
 MUTANTS_NAME = "mutants.json"
 RESULT_NAME = "result.json"
 TRIAL_DEADLINE_S = 300.0
-STOP_DEADLINE_S = 10.0
-POLL_S = 0.1
 
 
 class MutationError(Exception):
@@ -189,17 +186,12 @@ def _attempt(
     plan = place / PLAN_NAME
     profile.plan(seed=seed, target=spec_of(target), server=server).write(plan)
     begun_s = time.monotonic()
-    command = [sys.executable, "-m", "chaos", "replay", str(plan), "--out", str(place / "run")]
-    process = spawn(command, role="harness", log_path=place / "harness.log")
-    try:
-        while process.poll() is None and not stopping.is_set() and time.monotonic() < begun_s + TRIAL_DEADLINE_S:
-            stopping.wait(POLL_S)
-        process.terminate()
-        process.wait(STOP_DEADLINE_S)
-    except TimeoutError:
-        pass  # it is killed below
-    finally:
-        process.kill_session()
+    process = run_harness(
+        ["replay", str(plan), "--out", str(place / "run")],
+        log_path=place / "harness.log",
+        stopping=stopping,
+        deadline_s=TRIAL_DEADLINE_S,
+    )
     seconds = time.monotonic() - begun_s
     try:
         result = msgspec.json.decode((place / "run" / RESULT_NAME).read_bytes(), type=Result)

@@ -4,8 +4,6 @@ Each part is a harness process of its own, the command that a user would type: w
 """
 
 import shlex
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,10 @@ from chaos.certificate import Certificate, certify
 from chaos.enumerate_table import Report
 from chaos.mutants.mutant import load_mutants
 from chaos.mutation import Mutation
-from chaos.processes import spawn
 from chaos.run import interruptible
+from chaos.subharness import run_harness
 from chaos.verdicts import Result
 
-POLL_S = 0.5
-STOP_DEADLINE_S = 20.0
 QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"
 
 
@@ -87,17 +83,7 @@ def prove(
 
 def _run_part(words: Sequence[str], log: Path, result: Path) -> bytes:
     with interruptible():
-        process = spawn([sys.executable, "-m", "chaos", *words], role="harness", log_path=log)
-        try:
-            while process.poll() is None:
-                time.sleep(POLL_S)
-        finally:
-            if process.poll() is None:  # interrupted: let it end what it started, then make sure
-                process.terminate()
-                try:
-                    process.wait(STOP_DEADLINE_S)
-                except TimeoutError:
-                    process.kill_session()
+        process = run_harness(words, log_path=log)
     try:
         return result.read_bytes()
     except OSError:

@@ -165,6 +165,25 @@ class InFlight:
         return tuple(sorted(self._ledger.open_since(self._since_t)))
 
 
+def restart_server(stage: Stage, end: Callable[[], int], status_wanted: int, down_s: float) -> Effect:
+    """Has `end` end the server, and starts it again on the same data after `down_s`.
+
+    Raises Missed: it exited with another status, or is the same as before.
+    """
+    before, in_flight = stage.server.run_id(), InFlight(stage)
+    status = end()
+    stage.wait(down_s)
+    stage.server.start()
+    after = stage.server.run_id()
+    if status != status_wanted or after == before:
+        raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
+    return Effect(
+        evidence=f"The server exited with status {status}, was away for {down_s:g} s, and its run_id changed from "
+        f"{before[:8]} to {after[:8]}.",
+        tasks=in_flight.tasks(),
+    )
+
+
 @contextmanager
 def server_client(stage: Stage, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Any]:
     """A connection for the fault's own commands. Raises Missed: the server refused one, or was away."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from .fault import Effect, Fault, InFlight, Missed, Stage
+from .fault import Effect, Fault, Stage, restart_server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +23,7 @@ class ServerSigkill(Fault):
     """How long it stays away."""
 
     def inject(self, stage: Stage) -> Effect:
-        before, in_flight = stage.server.run_id(), InFlight(stage)
-        status = stage.server.kill()
-        stage.wait(self.down_s)
-        stage.server.start()
-        after = stage.server.run_id()
-        if status != -SIGKILL or after == before:
-            raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
-        return Effect(
-            evidence=f"The server exited with status -9, was away for {self.down_s:g} s, and its run_id changed from "
-            f"{before[:8]} to {after[:8]}.",
-            tasks=in_flight.tasks(),
-        )
+        return restart_server(stage, stage.server.kill, -SIGKILL, self.down_s)
 
     def heal(self, stage: Stage) -> None:
         if not stage.server.running:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fault import Effect, Fault, InFlight, Missed, Stage
+from .fault import Effect, Fault, Stage, restart_server
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +21,7 @@ class ServerSigterm(Fault):
     """How long it stays away."""
 
     def inject(self, stage: Stage) -> Effect:
-        before, in_flight = stage.server.run_id(), InFlight(stage)
-        status = stage.server.stop()
-        stage.wait(self.down_s)
-        stage.server.start()
-        after = stage.server.run_id()
-        if status != 0 or after == before:
-            raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
-        return Effect(
-            evidence=f"The server exited with status 0, was away for {self.down_s:g} s, and its run_id changed from "
-            f"{before[:8]} to {after[:8]}.",
-            tasks=in_flight.tasks(),
-        )
+        return restart_server(stage, stage.server.stop, 0, self.down_s)
 
     def heal(self, stage: Stage) -> None:
         if not stage.server.running:

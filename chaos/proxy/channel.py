@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar
 
 from .points import Phase, is_handshake
 from .resp import ProtocolError, ReplyParser, Request, RequestParser
@@ -20,6 +20,17 @@ LINGER_S = 0.003
 
 _UNPAIRED = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"})
 """From there on what the server sends answers no single command."""
+
+
+Unit = TypeVar("Unit")
+
+
+class Parser(Protocol[Unit]):
+    """Cuts what one side sends into units: commands or replies."""
+
+    rest: bytes
+
+    def feed(self, chunk: bytes) -> list[Unit]: ...
 
 
 class _Waiting(NamedTuple):
@@ -64,25 +75,29 @@ class Channel:
         if events & EVENT_READ and not self.closed and not (self.frozen and way is self.to_worker):
             read()
 
-    # -- from the worker -------------------------------------------------------------------------------------------
-
-    def _from_worker(self) -> None:
-        chunk = receive(self.to_worker.end)
+    def _read(self, way: Way, parser: Parser[Unit], onward: Way) -> list[Unit]:
+        """What came by `way`, cut into whole units; what cannot be cut is relayed `onward` as it comes."""
+        chunk = receive(way.end)
         if chunk is None:
-            return
+            return []
         if not chunk:
             self.close()
-            return
+            return []
         if self._opaque:
-            self._send(self.to_server, chunk)
-            return
+            self._send(onward, chunk)
+            return []
         try:
-            requests = self._requests.feed(chunk)
+            return parser.feed(chunk)
         except ProtocolError:
             self._listener.unreadable += 1
             self._opaque = True
-            self._send(self.to_server, self._requests.rest + chunk)
-            return
+            self._send(onward, parser.rest + chunk)
+            return []
+
+    # -- from the worker -------------------------------------------------------------------------------------------
+
+    def _from_worker(self) -> None:
+        requests = self._read(self.to_worker, self._requests, self.to_server)
         if self._holding:
             self._held.extend(requests)
         else:
@@ -144,24 +159,8 @@ class Channel:
     # -- from the server -------------------------------------------------------------------------------------------
 
     def _from_server(self) -> None:
-        chunk = receive(self.to_server.end)
-        if chunk is None:
-            return
-        if not chunk:
-            self.close()
-            return
-        if self._opaque:
-            self._send(self.to_worker, chunk)
-            return
-        try:
-            replies = self._replies.feed(chunk)
-        except ProtocolError:
-            self._listener.unreadable += 1
-            self._opaque = True
-            self._send(self.to_worker, self._replies.rest + chunk)
-            return
         passing = []
-        for reply in replies:
+        for reply in self._read(self.to_server, self._replies, self.to_worker):
             waiting = None if reply.push or not self._waiting else self._waiting.popleft()
             if waiting is None or waiting.strike is None:
                 passing.append(reply.raw)
