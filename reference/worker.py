@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
 GRACE_STATUS = 1  # the grace ended before the handlers did
-BUG_STATUS = 70  # EX_SOFTWARE: the claimer itself broke
+BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
@@ -47,12 +47,13 @@ class HandlerThread(threading.Thread):
             if started < self._claimer.lease_until:  # else others may run it by now: the claimer looks first
                 delivery.started = started
                 self.current = delivery
-                delivery.error = self._handle(delivery)
+                delivery.error = self._outcome(delivery)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
             inbox.put(delivery)
 
-    def _handle(self, delivery: Delivery) -> str | None:
+    def _outcome(self, delivery: Delivery) -> str | None:
+        """Run the handler; why it failed."""
         try:
             self._handlers[delivery.task.type](delivery.task)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
@@ -96,18 +97,19 @@ class Worker:
         self._claimer = Claimer(self._consumer, config, handlers)
         self._maintenance = Maintenance(Reaper(client, config), config)
         self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
+        self._all_threads = (self._claimer, self._maintenance, *self._threads)
         self._signalled = threading.Event()
         self._parent = os.getppid()
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        self._claimer.start()
-        for thread in (self._maintenance, *self._threads):
+        for thread in self._all_threads:
             thread.start()
         while not self._signalled.wait(LOOK_S):
-            if not self._claimer.is_alive():
-                logger.critical("The claimer broke; the tasks in hand are left to recovery.")
+            broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
+            if broken:
+                logger.critical("Broke: %s; the tasks in hand are left to recovery.", ", ".join(broken))
                 return BUG_STATUS
             hung = self._hung()
             if hung:

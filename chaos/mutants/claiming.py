@@ -45,7 +45,7 @@ def ack_before_the_handler() -> None:
         self._claimer._consumer.settle([delivery.element], 0)
         return original(self, delivery)
 
-    original = patch(HandlerThread, "_handle", handle)
+    original = patch(HandlerThread, "_outcome", handle)
 
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
@@ -55,7 +55,7 @@ def ack_in_finally() -> None:
     def handle(self: Any, delivery: Delivery) -> None:
         original(self, delivery)
 
-    original = patch(HandlerThread, "_handle", handle)
+    original = patch(HandlerThread, "_outcome", handle)
 
 
 @mutant(expects=("NEEDS_RESTART", "STUCK"), breaks="I1", profile=STALL_BUSY)
