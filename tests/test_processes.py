@@ -28,8 +28,11 @@ time.sleep(60)
 # The parent exits at once and leaves its child to init.
 ORPHAN = """
 import os, time
+leader = os.getpid()
 if os.fork():
     os._exit(3)
+while os.getppid() == leader:  # "ready" says that the leader has exited
+    time.sleep(0.001)
 print("ready", os.getpid(), flush=True)
 time.sleep(60)
 """
