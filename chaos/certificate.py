@@ -29,6 +29,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     server: str
     durability: str
+    proxy: str
+    """What the enumeration's proxy cost."""
     statements: list[str]
     crash_points: int
     crash_points_reached: int
@@ -73,6 +75,7 @@ def certify(
         target=report.target,
         server=report.server,
         durability=f"runs: {results[0].durability}; enumeration: {report.durability}",
+        proxy=report.proxy,
         statements=statements if not refused else [],
         crash_points=report.planned,
         crash_points_reached=report.reached,

@@ -20,23 +20,24 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chaos.enumerate_case import CaseRun, Stopped
-from chaos.enumerate_plan import SPARE, Crash, count_points, matches, plan_crashes
+from chaos.enumerate_pairs import first_crash, plan_pairs, worth_a_pair
+from chaos.enumerate_plan import Crash, count_points, matches, plan_crashes
 from chaos.enumerate_scenario import COLLEAGUE, OPTIONAL_STEPS, STOP, Case, Outcome, Prepared
 from chaos.enumerate_slot import Slot
 from chaos.enumerate_table import Report, Row, RowFile, row_of, verdict_of, write_report
-from chaos.proxy import ANY_ROLE, Phase, read_point
+from chaos.network import ProxyCost, measure
+from chaos.proxy import ANY_ROLE
 from chaos.servers import Server
 from chaos.target import Target, TargetError, title
 from chaos.verdicts import Verdict
 
 RECORDINGS = 3
 POINTS_NAME = "points.json"
+PAIRS_NAME = "pairs.json"
 ATTEMPTS = 3
 """A point that is not reached is tried so often in all."""
 DATABASES = 16
 """As many as a server has unless it is told otherwise; each slot has one for itself."""
-PAIRS_PER_NAME = 2
-"""Of each command of the recovering worker, so many occurrences."""
 STEP_TITLES = {COLLEAGUE: "a colleague killed in the middle of a task", STOP: "an orderly stop by SIGTERM"}
 
 Item = TypeVar("Item")
@@ -86,6 +87,7 @@ class Enumeration:
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self._request.jobs))
             first = self._open_slot(stack, 0)
+            cost = measure(first.url, first.proxy)
             others = pool.submit(lambda: [self._open_slot(stack, number) for number in range(1, self._request.jobs)])
             try:
                 recorded = self._record(first, pool, others.result)
@@ -99,14 +101,14 @@ class Enumeration:
                 self._say(f"{len(crashes)} crashes at {len({crash.point for crash in crashes})} points.")
                 singles = self._run_all(pool, [(crash,) for crash in crashes])
                 if self._request.pairs:
-                    pairs = [pair for row in _worth_a_pair(singles) for pair in _pairs(row)]
+                    pairs = self._plan_pairs(pool, singles)
                     self._say(f"{len(pairs)} pairs.")
                     self._run_all(pool, pairs)
             finally:
                 # The slots may be closed only when nobody is in them any more.
                 self._stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
-        return self._report(time.monotonic() - begun_s, first.versions)
+        return self._report(time.monotonic() - begun_s, first.versions, cost)
 
     # -- recordings ------------------------------------------------------------------------------------------------
 
@@ -179,8 +181,22 @@ class Enumeration:
         self._found += rows
         return rows
 
-    def _run_crashes(self, slot: Slot, crashes: tuple[Crash, ...]) -> Row:
-        name = "--".join(_file_name(crash) for crash in crashes)
+    def _plan_pairs(self, pool: ThreadPoolExecutor, singles: Sequence[Row]) -> list[tuple[Crash, ...]]:
+        """A recovery goes one way or another, as the first crash happened to leave things: so it is recorded, too."""
+        path = self._request.directory / PAIRS_NAME
+        if path.exists():
+            return msgspec.json.decode(path.read_bytes(), type=list[tuple[Crash, ...]])
+        firsts = worth_a_pair(singles)
+        runs = [(row, f"recording-{number}-") for row in firsts for number in range(2, RECORDINGS + 1)]
+        again = self._map(pool, runs, lambda slot, one: self._run_crashes(slot, (first_crash(one[0]),), one[1]))
+        self._found += [row for row in again if row.verdict != Verdict.PASS and row.reached]
+        recordings = [*firsts, *(row for row in again if row.reached)]
+        pairs = [pair for row in firsts for pair in plan_pairs(row, recordings)]
+        path.write_bytes(msgspec.json.encode(pairs))
+        return pairs
+
+    def _run_crashes(self, slot: Slot, crashes: tuple[Crash, ...], prefix: str = "") -> Row:
+        name = prefix + "--".join(_file_name(crash) for crash in crashes)
         attempts = 0
         while attempts < ATTEMPTS:
             attempts += 1
@@ -224,7 +240,7 @@ class Enumeration:
             raise failure
         return [future.result() for future in futures]
 
-    def _report(self, seconds: float, versions: dict[str, str]) -> Report:
+    def _report(self, seconds: float, versions: dict[str, str], cost: ProxyCost) -> Report:
         server = self._request.server
         order = {crashes: number for number, crashes in enumerate(self._planned)}
         self._found.sort(key=lambda row: order.get(tuple(row.crashes), -1))
@@ -238,9 +254,10 @@ class Enumeration:
             durability=server.durability().sentence,
             recover_within_s=self._request.target.recover_within,
             planned=len(self._planned),
-            reached=sum(row.reached for row in crashed),
+            reached=len({tuple(row.crashes) for row in crashed if row.reached}),
             seconds=seconds,
             versions=versions,
+            proxy=cost.sentence,
             scripts=dict(self._request.target.scripts),
             notes=[
                 f"{row.step} fails already with nothing killed at a point, and was left out."
@@ -264,24 +281,6 @@ def _left_out(step: str, outcome: Outcome) -> Row:
         directory=f"cases/recording-{step}",
         recovery={},
     )
-
-
-def _worth_a_pair(singles: Sequence[Row]) -> list[Row]:
-    """Of each command the first whose recovery had something to do; best where the reply was not seen."""
-    chosen: dict[str, Row] = {}
-    for row in sorted(singles, key=lambda row: not row.crashes[0].endswith(Phase.EXECUTED)):
-        if row.redelivery_ms is not None and row.reached:
-            chosen.setdefault(row.crashes[0].partition("#")[0], row)
-    return list(chosen.values())
-
-
-def _pairs(row: Row) -> list[tuple[Crash, ...]]:
-    """The worker that recovered, killed at each of its own points."""
-    point, _, phase = row.crashes[0].rpartition(" ")
-    first = Crash(*read_point(point), Phase(phase))
-    # It was seen once only: the next time it may send one less of what it repeats.
-    counts = {(ANY_ROLE, name): max(1, count - SPARE) for name, count in row.recovery.items()}
-    return [(first, second) for second in plan_crashes([counts], PAIRS_PER_NAME)]
 
 
 def _with_database(url: str, number: int) -> str:

@@ -107,6 +107,8 @@ class CaseRun:
                 self._wait(lambda victim=victim: victim.gone or victim.listener.is_connected())  # type: ignore[misc]
                 victim.listener.open()
                 self._wait_until_quiet(victim)
+                # Idle, it goes on sending what an idle worker sends, and its point may lie there.
+                self._wait(lambda victim=victim: victim.gone, LAST_WAIT_S)  # type: ignore[misc]
             for victim in victims:
                 # Whoever missed its point would go on working beside the healthy one.
                 victim.managed.kill_session()

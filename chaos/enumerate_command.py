@@ -8,7 +8,7 @@ from rich.console import Console
 
 from chaos.enumerate import DATABASES, Enumeration, Request
 from chaos.enumerate_table import Report, summary_of, table_of
-from chaos.run import interruptible
+from chaos.interruption import interruptible
 from chaos.servers import Server, open_server
 from chaos.target import TargetError, load_target
 

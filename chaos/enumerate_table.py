@@ -53,6 +53,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     scripts: dict[str, str]
     """The first digits of a script's digest -> what the target calls it."""
     notes: list[str]
+    proxy: str = ""
+    """What the proxy cost, through which the workers sent their commands, in a sentence."""
     rows: list[Row]
 
 
@@ -159,4 +161,4 @@ def summary_of(report: Report) -> list[str]:
             f"Time to redelivery: median {median_ms:,.0f} ms, most {times_ms[-1]:,.0f} ms; "
             f"promised within {report.recover_within_s:g} s."
         )
-    return lines + report.notes
+    return [*lines, *([report.proxy] if report.proxy else []), *report.notes]

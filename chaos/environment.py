@@ -12,6 +12,8 @@ from chaos.ledger import DIRECTORY_VARIABLE
 from chaos.target import Target
 
 NAMESPACE = "zeroloss"
+DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
+"""How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
 _HERE = Path(__file__).resolve().parent
 _FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")
 
@@ -19,9 +21,11 @@ _FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")
 class Environment:
     """What a target's processes are started with."""
 
-    def __init__(self, directory: Path, spec: str, target: Target) -> None:
+    def __init__(self, directory: Path, spec: str, target: Target, durability: str | None = None) -> None:
+        """`durability`: how safe a task has to be before it is promised; None: as the environment says."""
         self._directory = directory
         self._target = target
+        self._durability = {} if durability is None else {DURABILITY_VARIABLE: durability}
         where = spec.rpartition(":")[0]
         self._beside_target = [str(Path(where).resolve().parent)] if where.endswith(".py") else []
 
@@ -31,6 +35,7 @@ class Environment:
         path = [self._ledger_path(command[0]), *self._beside_target, inherited.get("PYTHONPATH", "")]
         return {
             **inherited,
+            **self._durability,
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, path)),
             "REDIS_URL": self._target.redis_url,

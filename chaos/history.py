@@ -42,12 +42,16 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     target: str | None = None
     command: Any = None
     """What was run: a list of arguments, or a line for a shell."""
+    repeat: list[str] = []
+    """What repeats it: a list of arguments; empty: `command` does."""
     recover_within: float | None = None
     """Seconds after which the target promises a dead worker's task again."""
     plan: Any = None
     """If it is a mapping, its `faults` lists one mapping per planned fault, with `number` and `fault`."""
     versions: Any = None
     server: Any = None
+    network: Any = None
+    """Where workers reached the server through the proxy: what that costs, with a `sentence`."""
     durability: Any = None
 
 

@@ -15,12 +15,10 @@ import msgspec
 from chaos.mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
 from chaos.mutants.profiles import PROFILES, Profile
 from chaos.mutants.target import CONTROL, spec_of
-from chaos.plan import PLAN_NAME
-from chaos.subharness import run_harness
+from chaos.subharness import replay_plan
 from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
 
 MUTANTS_NAME = "mutants.json"
-RESULT_NAME = "result.json"
 TRIAL_DEADLINE_S = 300.0
 
 
@@ -182,21 +180,12 @@ def _attempt(
 ) -> Trial:
     """One run, in a harness of its own, as `zeroloss replay` would repeat it."""
     place = directory / f"{target}-seed{seed}"
-    place.mkdir(parents=True)
-    plan = place / PLAN_NAME
-    profile.plan(seed=seed, target=spec_of(target), server=server).write(plan)
+    plan = profile.plan(seed=seed, target=spec_of(target), server=server)
     begun_s = time.monotonic()
-    process = run_harness(
-        ["replay", str(plan), "--out", str(place / "run")],
-        log_path=place / "harness.log",
-        stopping=stopping,
-        deadline_s=TRIAL_DEADLINE_S,
-    )
+    result, last_words = replay_plan(plan, place, stopping=stopping, deadline_s=TRIAL_DEADLINE_S)
     seconds = time.monotonic() - begun_s
-    try:
-        result = msgspec.json.decode((place / "run" / RESULT_NAME).read_bytes(), type=Result)
-    except (OSError, msgspec.MsgspecError):
-        verdict, shown, because = Verdict.HARNESS_ERROR, [], f"The run came to nothing: {process.log_tail()[-500:]}"
+    if result is None:
+        verdict, shown, because = Verdict.HARNESS_ERROR, [], f"The run came to nothing: {last_words[-500:]}"
     else:
         verdict, shown, because = result.verdict, categories(result), result.because
     met = bool(set(shown) & set(expects))

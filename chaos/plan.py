@@ -1,18 +1,18 @@
 """`Plan`: everything a run will do, made before it starts. The same seed and options give the same bytes."""
 
-import dataclasses
 import hashlib
 import math
 import random
-import typing
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from chaos.behaviours import BEHAVIOURS, DOOMED
-from chaos.faults import FAULTS, Fault
+from chaos.fault_requests import FaultRequest, PlanError, build_fault
+from chaos.faults import FAULTS
 from chaos.servers import URL_SCHEMES
 from chaos.situations import SITUATIONS, STATES
 
@@ -30,14 +30,9 @@ FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
 """After that share of the run no fault is planned, so that one that comes late still finds tasks."""
 
-BASELINES = ("none", "slow", "slow-idle")
-"""Nothing is done in these, so that nothing else can be in the same run."""
+_DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
 
 Appendfsync = Literal["always", "everysec", "no", "off"]
-
-
-class PlanError(Exception):
-    """What was asked for makes no sense, or a plan can't be read; the text is one sentence for the user."""
 
 
 class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -85,6 +80,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tasks: list[PlannedTask]
     require_durability: bool = False
     """Whether a loss that the server's durability allows is a violation all the same."""
+    durability: str | None = None
+    """How safe a task has to be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
     demand: list[str] = []
     """What the run has to meet to mean something: names of `situations`, or FAULT@STATE."""
 
@@ -118,14 +115,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         path.write_bytes(encode(self))
 
 
-class FaultRequest(msgspec.Struct, frozen=True):
-    """A fault as asked for: `name:count=3,option=x`."""
-
-    fault: str
-    count: int
-    options: dict[str, Any]
-
-
 def make_plan(
     *,
     seed: int,
@@ -137,6 +126,7 @@ def make_plan(
     faults: list[FaultRequest],
     recover_within_s: float = 2.5,
     require_durability: bool = False,
+    durability: str | None = None,
     demand: Sequence[str] = (),
 ) -> Plan:
     """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError."""
@@ -146,6 +136,10 @@ def make_plan(
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
     if server.startswith(URL_SCHEMES) and any(request.fault.startswith("server-") for request in faults):
         raise PlanError("The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container.")
+    if server.startswith(URL_SCHEMES[1:]) and any(FAULTS[request.fault].through_proxy for request in faults):
+        raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
+    if durability is not None and not _DURABILITY.fullmatch(durability):
+        raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
     run_s = max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
     planned = _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
@@ -161,6 +155,7 @@ def make_plan(
         faults=_plan_faults(random.Random(f"faults:{seed}"), faults, run_s),
         tasks=planned,
         require_durability=require_durability,
+        durability=durability,
         demand=_known_demands(demand),
     )
 
@@ -223,6 +218,11 @@ def encode(plan: Plan) -> bytes:
     return ("{\n" + ",\n".join(f'"{name}": {text}' for name, text in members.items()) + "\n}\n").encode()
 
 
+def repeat_command(directory: Path) -> list[str]:
+    """What repeats the run in this directory."""
+    return ["zeroloss", "replay", str(directory / PLAN_NAME)]
+
+
 def load_plan(path: Path) -> Plan:
     """Read a plan, and check that its faults are known. Raises PlanError."""
     try:
@@ -239,76 +239,3 @@ def load_plan(path: Path) -> Plan:
         if task.behaviour and task.behaviour not in BEHAVIOURS:
             raise PlanError(f"{path}: task {task.id} has the unknown behaviour {task.behaviour!r}.")
     return plan
-
-
-def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
-    """Read `worker-sigkill:count=50,server-sigkill:down_s=2,count=3`.
-
-    `kills` is the count of a worker fault that states none.
-
-    Raises:
-        PlanError: an unknown fault or option, or a value that is none.
-    """
-    if kills is not None and kills < 1:
-        raise PlanError(f"--kills has to be at least 1, not {kills}; for none say --faults none.")
-    requests: list[tuple[str, dict[str, str]]] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, options = part.partition(":")
-        if not options and "=" in part and requests:
-            name, options = "", part  # it goes on with the options of the fault before it
-        if name:
-            requests.append((name, {}))
-        for option in filter(None, options.split(":")):
-            key, equals, value = option.partition("=")
-            if not equals:
-                raise PlanError(f"--faults: {option!r} is no option; write {requests[-1][0]}:name=value.")
-            requests[-1][1][key.strip()] = value.strip()
-    if not requests:
-        raise PlanError("--faults is empty; for a run without faults say --faults none.")
-    for name, _ in requests:
-        if len(requests) > 1 and name in BASELINES:
-            raise PlanError(f"--faults {name} stands alone: it is a baseline.")
-    return [_request(name, options, kills) for name, options in requests]
-
-
-def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultRequest:
-    fault = _known(name)
-    options: dict[str, Any] = dict(texts)
-    count = fault.count
-    if "count" in options:
-        text = options.pop("count")
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise PlanError(f"--faults {name}: count has to be a whole number of at least 1, not {text!r}.")
-        count = int(text)
-    elif kills is not None and name.startswith("worker-"):
-        count = kills
-    types = typing.get_type_hints(fault)
-    for key, value in options.items():
-        if key in {field.name for field in dataclasses.fields(fault)}:
-            options[key] = _read(name, key, value, types[key])
-    build_fault(name, options)
-    return FaultRequest(name, count, options)
-
-
-def _read(name: str, key: str, text: str, kind: Any) -> Any:
-    try:
-        return msgspec.convert(text, kind, strict=False)
-    except msgspec.ValidationError:
-        raise PlanError(f"--faults {name}: {key} can't be {text!r}, it has to be a {kind.__name__}.") from None
-
-
-def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
-    """The fault itself. Raises PlanError: no such fault, or no such option."""
-    fault = _known(name)
-    fields = [field.name for field in dataclasses.fields(fault)]
-    for key in options:
-        if key not in fields:
-            has = ", ".join(["count", *fields])
-            raise PlanError(f"--faults {name}: it has no option {key!r}, but {has}.")
-    return fault(**options)
-
-
-def _known(name: str) -> type[Fault]:
-    if name not in FAULTS:
-        raise PlanError(f"There is no fault {name!r}; `zeroloss faults` lists them: {', '.join(FAULTS)}.")
-    return FAULTS[name]

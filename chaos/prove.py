@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader
 
 from chaos.certificate import Certificate, certify
 from chaos.enumerate_table import Report
+from chaos.interruption import interruptible
 from chaos.mutants.mutant import load_mutants
 from chaos.mutation import Mutation
-from chaos.run import interruptible
 from chaos.subharness import run_harness
 from chaos.verdicts import Result
 

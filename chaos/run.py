@@ -1,28 +1,24 @@
 """One run: server, producer, agent, workers; workload and faults; heal, drain, census; judge and report."""
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Any
-from urllib.parse import urlsplit
 
 from chaos.checker import judge
 from chaos.drain import Drain
-from chaos.environment import NAMESPACE, Environment
+from chaos.environment import DURABILITY_VARIABLE, NAMESPACE, Environment
 from chaos.faults import FAULTS
 from chaos.faults.clock_jump import CLOCKS
 from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
+from chaos.interruption import Interrupted, interruptible
 from chaos.nemesis import Nemesis
-from chaos.plan import PLAN_NAME, Plan
+from chaos.network import Network
+from chaos.plan import PLAN_NAME, Plan, repeat_command
+from chaos.preamble import record_begin
 from chaos.processes import Managed, spawn
 from chaos.producer import Producer
 from chaos.progress import Progress
@@ -30,7 +26,7 @@ from chaos.report import write_reports
 from chaos.servers import Server, open_server
 from chaos.submitter import AgentDied, Submitter
 from chaos.tail import LedgerTail
-from chaos.target import Target, TargetError, title
+from chaos.target import Target, TargetError
 from chaos.verdicts import Result
 from chaos.workers import WorkerPool
 from chaos.workload import Workload
@@ -39,16 +35,10 @@ POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0
 FUTILE_STARTS = 2
 LOGS_DIRECTORY = "logs"
-ASKED_VARIABLE = "ZEROLOSS_DURABILITY"
-"""How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
 
 
 class HarnessError(Exception):
     """The run could not be carried out; the text is one sentence for the user."""
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. Not an Exception, so that nothing on the way takes it for a failure."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,10 +94,11 @@ class _Run:
         stack: ExitStack,
     ) -> None:
         self._plan, self._class, self._command = plan, target, command
-        self._directory = directory.resolve()
+        self._directory, self._repeat = directory.resolve(), repeat_command(directory)
         self._progress, self._recorder, self._stack = progress, recorder, stack
         self._ledger = LedgerTail(self._directory / EVENTS_DIRECTORY)
         self._producer: Producer | None = None
+        self._network: Network | None = None
         planned = {planned.fault for planned in plan.faults}
         self._shims = [str(shim) for name in sorted(planned) if (shim := FAULTS[name].shim)]
         if self._shims:
@@ -116,12 +107,24 @@ class _Run:
     def carry_out(self) -> None:
         server = self._open_server()
         self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
-        self._environment = Environment(self._directory, self._plan.target, self._target)
+        self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
         self._submitter = self._start_agent()
         versions = self._submitter.hello()
-        self._record_begin(server, versions)
+        if any(FAULTS[planned.fault].through_proxy for planned in self._plan.faults):
+            self._network = self._stack.enter_context(Network(server.url, self._plan.workers))
+        record_begin(
+            self._recorder,
+            self._plan,
+            self._class,
+            command=self._command,
+            repeat=self._repeat,
+            server=server,
+            agent_versions=versions,
+            asked=self._environment.of([sys.executable]).get(DURABILITY_VARIABLE),
+            network=self._network.cost.recorded() if self._network else None,
+        )
         if command := self._target.producer:
-            self._producer = Producer(lambda: self._spawn(command, "producer", "producer"))
+            self._producer = Producer(lambda: self._spawn(self._environment, command, "producer", "producer"))
             self._stack.callback(self._producer.close)
         self._submitter.wait_until_ready(self._check_processes)
         self._workers = WorkerPool(self._plan.workers, self._start_worker, self._forget_session)
@@ -138,6 +141,7 @@ class _Run:
             recover_within_s=self._target.recover_within,
             producer=self._producer,
             directory=self._directory,
+            network=self._network,
             under_way=self._under_way,
             unknown=lambda: self._submitter.unknown,
             workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
@@ -188,38 +192,18 @@ class _Run:
         self._stack.callback(agent.close)
         return agent
 
-    def _record_begin(self, server: Server, agent_versions: dict[str, str]) -> None:
-        durability = server.durability()
-        self._recorder.record(
-            "run",
-            "begin",
-            seed=self._plan.seed,
-            target=title(self._class),
-            command=[_without_password(word) for word in self._command],
-            recover_within=self._target.recover_within,
-            plan={
-                **self._plan.summary(),
-                "in_order": self._target.in_order and self._plan.workers == 1,
-            },
-            versions={
-                "zeroloss": _own_version(),
-                "python": platform.python_version(),
-                "server": server.version(),
-                **{f"target's {name}": version for name, version in agent_versions.items()},
-            },
-            server={"kind": server.kind, "version": server.version(), "sentence": server.describe()},
-            durability={
-                **dataclasses.asdict(durability),
-                "sentence": durability.sentence,
-                "asked": self._environment.of([sys.executable]).get(ASKED_VARIABLE),
-            },
-        )
-
     def _start_worker(self, slot: int) -> Managed:
-        return self._spawn(self._target.worker, "worker", f"worker-{slot + 1}", self._shims)
+        target, environment = self._target, self._environment
+        if self._network:  # a target may make of the URL what it likes, so it is another one for each way
+            url = self._network.listeners[slot].url
+            target = self._class(redis_url=url, namespace=NAMESPACE, directory=self._directory)
+            environment = Environment(self._directory, self._plan.target, target, self._plan.durability)
+        return self._spawn(environment, target.worker, "worker", f"worker-{slot + 1}", self._shims)
 
-    def _spawn(self, command: Sequence[str], role: str, log: str, shims: Sequence[str] = ()) -> Managed:
-        env = self._environment.of(command)
+    def _spawn(
+        self, environment: Environment, command: Sequence[str], role: str, log: str, shims: Sequence[str] = ()
+    ) -> Managed:
+        env = environment.of(command)
         env["PYTHONPATH"] = os.pathsep.join([*shims, env["PYTHONPATH"]])
         return spawn(
             command,
@@ -277,6 +261,7 @@ class _Run:
             ("workload", self._workload.failure),
             ("nemesis", self._nemesis.failure),
             ("supervisor", self._workers.failure),
+            ("proxy", self._network.proxy.failure if self._network else None),
         ):
             if failure:
                 raise HarnessError(f"The {name} failed: {type(failure).__name__}: {failure}") from failure
@@ -289,41 +274,3 @@ class _Run:
         for thread in (self._workload, self._nemesis):
             if thread.ident is not None:
                 thread.join(JOIN_DEADLINE_S)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Interrupted, once; then what is being ended is left in peace."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise Interrupted
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _own_version() -> str:
-    with suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("zeroloss")
-    return "not installed"
-
-
-def _without_password(word: Any) -> str:
-    text = str(word)
-    parts = urlsplit(text) if "://" in text else None
-    if parts is None or parts.password is None:
-        return text
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
-
-
-__all__ = ["AgentDied", "HarnessError", "Interrupted", "Outcome", "TargetError", "run"]

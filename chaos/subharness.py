@@ -7,7 +7,12 @@ from math import inf
 from pathlib import Path
 from threading import Event
 
+import msgspec
+
+from chaos.plan import PLAN_NAME, Plan
 from chaos.processes import Managed, spawn
+from chaos.report.result import read
+from chaos.verdicts import Result
 
 POLL_S = 0.1
 STOP_DEADLINE_S = 20.0
@@ -29,6 +34,22 @@ def run_harness(
     finally:
         _end(process)
     return process
+
+
+def replay_plan(plan: Plan, place: Path, *, stopping: Event, deadline_s: float) -> tuple[Result | None, str]:
+    """Carry out a plan in `place`, which is made, as `zeroloss replay` does it.
+
+    Its result, None where the run came to none, and the last words of the harness. Raises CannotStart.
+    """
+    place.mkdir(parents=True)
+    path = place / PLAN_NAME
+    plan.write(path)
+    words = ["replay", str(path), "--out", str(place / "run")]
+    process = run_harness(words, log_path=place / "harness.log", stopping=stopping, deadline_s=deadline_s)
+    try:
+        return read(place / "run"), process.log_tail()
+    except (OSError, msgspec.MsgspecError):
+        return None, process.log_tail()
 
 
 def _end(process: Managed) -> None:

@@ -18,6 +18,8 @@ _CLAUSES = {
     Fate.NEEDS_TRAFFIC: "completed only after a new task had come in",
     Fate.NEEDS_RESTART: "completed only after a worker had been restarted",
 }
+DEFECTS = tuple(_CLAUSES)
+"""The fates that are a defect of the queue, the worst first."""
 
 
 def plural(count: int, noun: str) -> str:
@@ -106,6 +108,8 @@ def notes_on(
     if started:
         notes.append(f"{plural(started, 'task')} with an unknown outcome began and did not complete.")
     notes += _notes_on_recovery(evidence, redeliveries)
+    if evidence.begin and evidence.begin.network:
+        notes.append(describe(evidence.begin.network))
     if census and any(place == "unknown" for places in found.values() for place in places):
         notes.append(
             "The census is a scan: it finds tasks in the broker but cannot tell a waiting one from a dead one."
@@ -147,9 +151,11 @@ def versions_of(begin: Run | None) -> dict[str, str]:
 
 
 def replay_command(begin: Run | None) -> str:
-    """The recorded command, with the seed spelt out if it was drawn."""
+    """The replay of its plan, where that is on record; else the recorded command, with the seed if it was drawn."""
     if begin is None:
         return ""
+    if begin.repeat:
+        return shlex.join(begin.repeat)
     recorded = begin.command
     if isinstance(recorded, list):
         command = shlex.join(str(argument) for argument in recorded)

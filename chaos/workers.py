@@ -54,6 +54,11 @@ class WorkerPool:
         with self._lock:
             return [slot.worker for slot in self._slots if slot.worker and slot.worker.poll() is None]
 
+    def slot_of(self, worker: Managed) -> int | None:
+        """The place that it fills; None: none any more."""
+        with self._lock:
+            return next((number for number, slot in enumerate(self._slots) if slot.worker is worker), None)
+
     def start_missing(self) -> None:
         """Start every worker that does not run, now, whatever it did before."""
         with self._lock:

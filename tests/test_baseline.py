@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from chaos.checker import judge
-from chaos.plan import make_plan, parse_faults
+from chaos.fault_requests import parse_faults
+from chaos.plan import make_plan
 from chaos.progress import Progress
 from chaos.run import run
 from chaos.target import load_target

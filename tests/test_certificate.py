@@ -101,3 +101,9 @@ def test_mutants_that_were_not_run_are_said_to_be_not_covered() -> None:
         for said in certify(report(), [passed()], mutation(row("a", True)), [], mutants_known=1).not_covered
         if "mutants" in said
     ]
+
+
+def test_a_certificate_says_what_the_proxy_of_the_enumeration_cost() -> None:
+    sentence = "Workers reached the server through the proxy: a PING takes 0.1 ms there."
+    issued = certify(report(proxy=sentence), [passed()], mutation(row("a", True)), [], mutants_known=1)
+    assert issued.proxy == sentence

@@ -437,6 +437,11 @@ def test_a_result_names_the_server_the_durability_and_how_to_repeat_the_run() ->
     assert result.versions == {"python": "3.11"}
 
 
+def test_a_run_whose_plan_is_on_record_is_repeated_from_it() -> None:
+    story = Story().begin(command=["zeroloss", "run"], repeat=["zeroloss", "replay", "my runs/1/plan.json"])
+    assert judged(story.submit("a").ran("a").drained().end()).replay == "zeroloss replay 'my runs/1/plan.json'"
+
+
 def test_the_percentiles_of_a_summary_are_values_that_occurred() -> None:
     summary = summarise([4.0, 1.0, 3.0, 2.0])
     assert summary is not None

@@ -14,12 +14,15 @@ from support import wait_until
 
 from chaos.cli import execute
 from chaos.faults import FAULTS
-from chaos.history import load
+from chaos.history import Run, load
+from chaos.mix import listed
+from chaos.plan import load_plan
 from chaos.sessions import bearing
 from chaos.target import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["--redis", "embedded", "--seed", "1", "--tasks", "40", "--kills", "2"]
+SMALL = ["--redis", "embedded", "--seed", "1", "--tasks", "40"]
+KILLS = ["--faults", "worker-sigkill", "--kills", "2"]
 
 
 def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -33,6 +36,11 @@ def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
+def begin_of(directory: Path) -> Run:
+    """What its history says first."""
+    return next(event for event in load(directory) if isinstance(event, Run))
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -43,6 +51,8 @@ def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         (["run", "--seed", "-1"], "--seed has to be at least 0"),
         (["run", "--appendfsync", "never"], "--appendfsync"),
         (["run", "--faults", "earthquake"], "There is no fault 'earthquake'"),
+        (["run", "--faults", "mix,client-kill"], "--faults mix stands alone"),
+        (["run", "--kills", "0"], "--kills has to be at least 1, not 0"),
         (["run", "--target", "nope"], "'nope' is no target: say one of reference, "),
         (["run", "--target", "no.such.module:Class"], "there is no module no"),
         (["run", "--target", "no/such/file.py:Class"], "there is no file no/such/file.py"),
@@ -51,6 +61,12 @@ def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is no server"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--out", "{tmp}/b"], "cannot be used"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"], "not zeroloss's to kill"),
+        (["run", "--durability", "replicas:0"], "--durability has to be memory, fsync or replicas:N, not 'replicas:0'"),
+        (["run", "--demand", "glory"], "--demand: there is no situation 'glory'"),
+        (["run", "--demand", "worker-sigkill@home"], "--demand: there is no situation 'worker-sigkill@home'"),
+        (["prove", "--quick", "--thorough"], "--quick and --thorough exclude each other"),
+        (["prove", "--target", "nope"], "'nope' is no target"),
+        (["prove", "--redis", "redis://127.0.0.1:1/0"], "--redis"),
         (["run", "--out", "{tmp}"], "exists and is not an empty directory"),
         (["check", "{tmp}/nothing"], "There is no directory"),
         (["check", "{tmp}"], "can't be read"),
@@ -87,12 +103,12 @@ def test_targets_lists_every_shipped_target(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_run_and_its_check_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "run"
-    assert execute(["run", "--target", "brpop", *SMALL, "--out", str(directory)]) == 1
+    assert execute(["run", "--target", "brpop", *SMALL, *KILLS, "--out", str(directory)]) == 1
     said = capsys.readouterr().out
     assert "VIOLATION" in said
     assert "Server: embedded Valkey" in said
     assert str(directory / "report.html") in said
-    assert "zeroloss run --target brpop --seed 1" in said
+    assert f"repeat        zeroloss replay {directory / 'plan.json'}\n" in said
     for name in ("plan.json", "history.jsonl", "result.json", "junit.xml", "report.html"):
         assert (directory / name).is_file()
     assert execute(["check", str(directory)]) == 1
@@ -104,6 +120,57 @@ def test_a_replay_carries_out_the_same_plan(tmp_path: Path) -> None:
     assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(first)]) == 0
     assert execute(["replay", str(first / "plan.json"), "--out", str(second)]) == 0
     assert (second / "plan.json").read_bytes() == (first / "plan.json").read_bytes()
+
+
+def test_a_replay_asks_for_the_durability_of_its_plan_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("ZEROLOSS_DURABILITY", "memory")
+    few = ["--target", "brpop", "--redis", "embedded", "--tasks", "4", "--faults", "none"]
+    assert execute(["run", *few, "--durability", "fsync", "--out", str(first)]) == 0
+    assert load_plan(first / "plan.json").durability == "fsync"
+    assert execute(["replay", str(first / "plan.json"), "--out", str(second)]) == 0
+    assert [begin_of(run).durability["asked"] for run in (first, second)] == ["fsync", "fsync"]
+
+
+def test_the_durability_that_the_environment_asks_for_is_part_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROLOSS_DURABILITY", "fsync")
+    # Nothing listens there: the plan is written before anything is started.
+    execute(["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "none", "--out", str(tmp_path / "run")])
+    assert load_plan(tmp_path / "run" / "plan.json").durability == "fsync"
+
+
+def test_a_run_that_does_not_meet_what_was_demanded_is_inconclusive_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--target", "brpop", "--redis", "embedded", "--tasks", "4", "--faults", "none"]
+    directory = tmp_path / "a run"
+    assert execute(["run", *few, "--demand", "killed-holding", "--out", str(directory)]) == 4
+    said = capsys.readouterr().out
+    assert "'killed-holding'" in said
+    assert f"zeroloss replay '{directory / 'plan.json'}'" in said
+    assert f"zeroloss replay '{directory / 'plan.json'}'" in (directory / "junit.xml").read_text()
+
+
+def test_a_run_that_has_to_take_no_excuse_says_so_in_its_plan_and_its_history(tmp_path: Path) -> None:
+    few = ["--target", "brpop", "--redis", "embedded", "--tasks", "4", "--faults", "none", "--require-durability"]
+    assert execute(["run", *few, "--out", str(tmp_path / "run")]) == 0
+    assert load_plan(tmp_path / "run" / "plan.json").require_durability
+    assert begin_of(tmp_path / "run").plan["require_durability"] is True
+
+
+def test_without_faults_named_the_console_says_which_were_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nothing listens there: only what is said before anything is started matters.
+    words = ["run", "--redis", "redis://127.0.0.1:1/0", "--seed", "1", "--kills", "7", "--out", str(tmp_path / "run")]
+    assert execute(words) == 2
+    drawn = listed(load_plan(tmp_path / "run" / "plan.json").faults)
+    assert drawn == "7 worker-sigkill, 1 worker-sigstop, 1 worker-sigterm"
+    assert f"Faults: {drawn}\n" in capsys.readouterr().out
 
 
 def test_a_run_goes_into_a_directory_of_its_own_with_a_seed_that_is_printed(tmp_path: Path) -> None:

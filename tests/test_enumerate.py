@@ -14,6 +14,7 @@ from rich.console import Console
 from support import wait_until
 
 from chaos.cli import execute
+from chaos.enumerate_pairs import plan_pairs, worth_a_pair
 from chaos.enumerate_plan import Crash, count_points, matches, plan_crashes
 from chaos.enumerate_table import Report, Row, RowFile, summary_of, table_of, verdict_of
 from chaos.proxy import Phase, Point
@@ -195,3 +196,22 @@ def _bearing(directory: Path) -> list[int]:
             if str(directory).encode() in environment:
                 found.append(int(entry.name))
     return found
+
+
+def test_a_pair_is_planned_where_every_recorded_recovery_from_its_first_crash_came() -> None:
+    crash = ["*/A#1 executed"]
+    once, again = row(crash, recovery={"A": 1, "B": 3}), row(crash, recovery={"B": 2})
+    other = row(["*/C#1 executed"], recovery={"D": 1})
+    assert [str(second) for _, second in plan_pairs(once, [once, other, again])] == [
+        f"*/B#1 {phase}" for phase in ("before", "executed", "after")
+    ]
+
+
+def test_of_each_command_one_crash_that_left_something_to_recover_is_worth_a_pair() -> None:
+    rows = [
+        row(["*/A#1 before"], redelivery_ms=None),
+        row(["*/A#2 before"], redelivery_ms=1.0),
+        row(["*/A#3 executed"], redelivery_ms=1.0),
+        row(["*/B#1 after"], redelivery_ms=1.0, reached=False),
+    ]
+    assert [one.crashes for one in worth_a_pair(rows)] == [["*/A#3 executed"]]

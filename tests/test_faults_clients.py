@@ -10,6 +10,7 @@ import pytest
 from fault_stage import BUSY, Scene
 from support import wait_until
 
+from chaos.fault_requests import PlanError, parse_faults
 from chaos.faults import Missed
 from chaos.faults.client_gives_up import ClientGivesUp
 from chaos.faults.clock_jump import CLOCKS, SHIM, ClockJump
@@ -17,7 +18,7 @@ from chaos.faults.producer_sigkill import ProducerSigkill
 from chaos.faults.slow import Slow, SlowIdle
 from chaos.faults.worker_memory import WorkerMemory
 from chaos.faults.worker_sigkill_quiet import WorkerSigkillQuiet
-from chaos.plan import Plan, PlanError, PlannedTask, make_plan, parse_faults
+from chaos.plan import Plan, PlannedTask, make_plan
 from chaos.processes import Managed, spawn
 from chaos.producer import Producer
 

@@ -10,9 +10,10 @@ import redis
 from support import wait_until
 
 from chaos.environment import Environment
+from chaos.fault_requests import FaultRequest
 from chaos.history import Fault, Process, Recorder, read
 from chaos.nemesis import Nemesis
-from chaos.plan import FaultRequest, Plan, PlannedFault, make_plan
+from chaos.plan import Plan, PlannedFault, make_plan
 from chaos.processes import Managed, spawn
 from chaos.servers import Server
 from chaos.tail import LedgerTail

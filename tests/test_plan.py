@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.fault_requests import FaultRequest, PlanError, parse_faults
+from chaos.mix import CRASHES, SERVERS, WORKERS, draw_mix
 from chaos.plan import (
     BACKLOG_SHARE,
     TASK_MS_MAX,
     TASK_MS_MIN,
-    FaultRequest,
     Plan,
-    PlanError,
     encode,
     load_plan,
     make_plan,
-    parse_faults,
 )
 
 
@@ -150,3 +149,32 @@ def test_a_file_that_is_no_plan_is_refused_in_one_sentence(tmp_path: Path, text:
 def test_a_plan_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="can't be read: No such file"):
         load_plan(tmp_path / "plan.json")
+
+
+@given(seed=st.integers(0, 2**64))
+def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(seed: int) -> None:
+    mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always")
+    assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always")
+    assert mix[0] == FaultRequest("worker-sigkill", 50, {})
+    assert [(request.count, request.options) for request in mix[1:]] == [(1, {})] * 3
+    assert len({request.fault for request in mix}) == 4
+
+
+def mixed(server: str, appendfsync: str) -> set[str]:
+    """Everything that any of many seeds draws."""
+    mixes = [draw_mix(seed, kills=2, server=server, appendfsync=appendfsync) for seed in range(100)]
+    return {request.fault for mix in mixes for request in mix}
+
+
+def test_every_fault_of_the_mix_is_drawn_by_some_seed_and_makes_a_plan() -> None:
+    everything = mixed("embedded", "always")
+    assert everything == {"worker-sigkill", *WORKERS, *SERVERS, *CRASHES}
+    assert plan(faults=[FaultRequest(name, 1, {}) for name in sorted(everything)])
+
+
+def test_the_mix_leaves_a_server_alone_that_is_not_the_harness_s_own() -> None:
+    assert mixed("redis://127.0.0.1:1/0", "always") == {"worker-sigkill", *WORKERS}
+
+
+def test_the_mix_does_not_crash_a_server_that_keeps_less_than_it_acknowledges() -> None:
+    assert mixed("embedded", "off") == {"worker-sigkill", *WORKERS, *SERVERS}

@@ -213,6 +213,65 @@ def test_a_blackhole_holds_back_one_way_and_lets_go_when_it_is_lifted(
     assert answers == [1]
 
 
+def test_what_a_client_had_sent_before_it_gave_up_arrives_when_the_blackhole_is_lifted(
+    listener: Listener, direct: redis.Redis
+) -> None:
+    with connected(listener, socket_timeout=0.05) as client:
+        client.ping()
+        listener.set_link(Link(to_server_lost=True, to_worker_lost=True))
+        with pytest.raises(redis.TimeoutError):
+            client.incr("a")
+    wait_until(lambda: any(channel.orphaned for channel in listener.channels))
+    assert direct.get("a") is None
+    listener.set_link(Link())
+    wait_until(lambda: direct.get("a") == b"1")
+    wait_until(lambda: not listener.channels, message="the connection outlived its last word")
+
+
+def test_what_a_slow_link_carries_arrives_though_its_sender_is_gone(listener: Listener, direct: redis.Redis) -> None:
+    with connected(listener, socket_timeout=0.05) as client:
+        client.ping()
+        listener.set_link(Link(delay_ms=300))
+        with pytest.raises(redis.TimeoutError):
+            client.incr("a")
+    wait_until(lambda: direct.get("a") == b"1")
+    wait_until(lambda: not listener.channels)
+
+
+def test_jitter_is_drawn_from_its_seed_and_nothing_overtakes_what_was_sent_before(
+    through: redis.Redis, listener: Listener
+) -> None:
+    times_s = []
+    for _ in range(2):
+        listener.set_link(Link(jitter_ms=20, seed=7))
+        times_s.append(listener.jitter.getstate())
+        assert [through.echo(str(number)) for number in range(20)] == [b"%d" % number for number in range(20)]
+    assert times_s[0] == times_s[1]
+    tally = listener.to_server
+    assert tally.late_pieces == 40
+    assert 0 < tally.late_s <= 40 * 0.02
+
+
+def test_what_was_held_back_delayed_and_cut_is_counted(through: redis.Redis, listener: Listener) -> None:
+    through.ping()
+    assert (listener.to_server.held_bytes, listener.to_server.late_bytes, listener.cut) == (0, 0, [])
+    listener.set_link(Link(delay_ms=5))
+    through.ping()
+    assert (listener.to_server.late_bytes, listener.to_worker.late_bytes) == (14, 7)
+    listener.set_link(Link())
+    listener.arm(Strike(point=Point("PING", "PING", 3), kind=StrikeKind.CUT, phase=Phase.EXECUTED))
+    with pytest.raises(redis.ConnectionError):
+        through.ping()
+    assert listener.cut == [(3, 7)]
+    with connected(listener, socket_timeout=0.05) as client:
+        client.ping()
+        listener.set_link(Link(to_worker_lost=True))
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        wait_until(lambda: listener.to_worker.held_bytes == 7)
+        assert listener.to_server.held_bytes == 0
+
+
 def test_connections_are_refused_and_reset(through: redis.Redis, listener: Listener) -> None:
     through.ping()
     listener.set_link(Link(refuse=True))

@@ -1,5 +1,6 @@
 """The reports: for programs, for pipelines, and a page for people that opens from disk and trusts no string."""
 
+import html
 import itertools
 import json
 from collections.abc import Iterator
@@ -116,6 +117,24 @@ def test_junit_has_no_failure_exactly_when_the_run_passed(tmp_path: Path) -> Non
     _, paths = reported(tmp_path, Story().begin().submit("a").ran("a").drained().end())
     (suite,) = JUnitXml.fromfile(str(paths["junit.xml"]))
     assert (suite.tests, suite.failures, suite.errors) == (5, 0, 0)
+
+
+@pytest.mark.parametrize("excuses", [True, False])
+def test_every_report_of_a_run_that_did_not_pass_has_the_whole_line_that_repeats_it(
+    tmp_path: Path, excuses: bool
+) -> None:
+    # Longer than what else is cut, and with what a shell would take for its own.
+    plan = f"my runs/{'x' * 320}; rm -rf/plan.json"
+    durability = {"appendonly": not excuses, "save": ""}
+    story = Story().begin(durability=durability, repeat=["zeroloss", "replay", plan]).submit("gone")
+    result, paths = reported(tmp_path, story.kill(1, name="server-sigkill").deadline().end())
+    assert result.verdict == ("EXCUSED" if excuses else "VIOLATION")
+    line = f"zeroloss replay '{plan}'"
+    assert line in text_of(result)
+    assert line in html.unescape(paths["report.html"].read_text())
+    (suite,) = JUnitXml.fromfile(str(paths["junit.xml"]))
+    verdict = next(case for case in suite if case.name == "verdict")
+    assert f"Repeat with: {line}" in verdict.result[0].text
 
 
 def test_junit_survives_what_xml_cannot_hold(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from chaos.fault_requests import parse_faults
 from chaos.history import Census, Poke, load
 from chaos.history import Run as RunEvent
-from chaos.plan import load_plan, make_plan, parse_faults
+from chaos.plan import load_plan, make_plan
 from chaos.progress import Progress
 from chaos.run import HarnessError, Outcome, run
 from chaos.sessions import bearing

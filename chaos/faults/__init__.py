@@ -6,6 +6,11 @@ from .client_kill import ClientKill
 from .client_pause import ClientPause
 from .clock_jump import ClockJump
 from .fault import Effect, Fault, Missed, Stage
+from .net_latency import NetLatency
+from .net_partition import NetPartition
+from .net_reply_reset import NetReplyReset
+from .net_reset import NetReset
+from .net_throttle import NetThrottle
 from .none import NoFault
 from .producer_sigkill import ProducerSigkill
 from .script_flush import ScriptFlush
@@ -60,5 +65,10 @@ FAULTS: dict[str, type[Fault]] = {
         ProducerSigkill,
         ClientGivesUp,
         ClockJump,
+        NetPartition,
+        NetLatency,
+        NetThrottle,
+        NetReplyReset,
+        NetReset,
     )
 }

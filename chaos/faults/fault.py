@@ -20,6 +20,7 @@ from chaos.tail import LedgerTail
 from chaos.workers import WorkerPool
 
 if TYPE_CHECKING:
+    from chaos.network import Network
     from chaos.plan import PlannedTask
     from chaos.producer import Producer
 
@@ -62,6 +63,8 @@ class Stage:
     """How many submissions ended without anybody knowing whether they were accepted."""
     directory: Path | None = None
     """The run's directory."""
+    network: "Network | None" = None
+    """The way from the workers to the server; None: they go there directly."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
 
@@ -78,6 +81,8 @@ class Fault(ABC):
 
     shim: ClassVar[Path | None] = None
     """A folder that has to be on the workers' Python path for it."""
+    through_proxy: ClassVar[bool] = False
+    """Whether the workers have to reach the server through the proxy for it."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
 

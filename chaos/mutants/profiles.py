@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from chaos.plan import Appendfsync, Plan, make_plan, parse_faults
+from chaos.fault_requests import parse_faults
+from chaos.plan import Appendfsync, Plan, make_plan
 
 
 @dataclass(frozen=True, kw_only=True)

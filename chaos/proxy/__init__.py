@@ -4,5 +4,6 @@ from .listener import Listener
 from .points import ANY_ROLE, Phase, Point, read_point
 from .proxy import Proxy
 from .strikes import Link, Strike, StrikeKind
+from .way import Tally
 
-__all__ = ["ANY_ROLE", "Link", "Listener", "Phase", "Point", "Proxy", "Strike", "StrikeKind", "read_point"]
+__all__ = ["ANY_ROLE", "Link", "Listener", "Phase", "Point", "Proxy", "Strike", "StrikeKind", "Tally", "read_point"]

@@ -5,10 +5,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .points import Phase, is_handshake
-from .resp import ProtocolError, ReplyParser, Request, RequestParser
+from .resp import Parser, ProtocolError, ReplyParser, Request, RequestParser, Unit
 from .strikes import Strike, StrikeKind
 from .way import Way, receive, reset_on_close
 
@@ -22,23 +22,6 @@ _UNPAIRED = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC
 """From there on what the server sends answers no single command."""
 
 
-Unit = TypeVar("Unit")
-
-
-class Parser(Protocol[Unit]):
-    """Cuts what one side sends into units: commands or replies."""
-
-    rest: bytes
-
-    def feed(self, chunk: bytes) -> list[Unit]: ...
-
-
-class _Waiting(NamedTuple):
-    """A command that was forwarded and is not answered yet."""
-
-    strike: Strike | None
-
-
 class Channel:
     """Relays, counts and strikes. Called from the proxy's thread only."""
 
@@ -48,10 +31,12 @@ class Channel:
     def __init__(self, listener: "Listener", worker: socket.socket, server: socket.socket) -> None:
         self.port: int = worker.getpeername()[1]
         self.closed = False
+        self.orphaned = False
+        """Whether the worker has hung up, and something that it had sent before is still on its way to the server."""
         self._listener = listener
         self.to_server, self.to_worker = Way(server), Way(worker)
         self._requests, self._replies = RequestParser(), ReplyParser()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Strike | None] = deque()  # for each command that is forwarded and not answered yet
         self._held: deque[Request] = deque()  # commands that wait for what happens to one before them
         self._holding = False
         self._role: str | None = None
@@ -81,7 +66,7 @@ class Channel:
         if chunk is None:
             return []
         if not chunk:
-            self.close()
+            self._ended(way)
             return []
         if self._opaque:
             self._send(onward, chunk)
@@ -109,7 +94,7 @@ class Channel:
         for index, request in enumerate(requests):
             strike = self._count(request.name)
             if strike is None:
-                self._waiting.append(_Waiting(None))
+                self._waiting.append(None)
                 passing.append(request.raw)
                 continue
             if passing:
@@ -133,7 +118,7 @@ class Channel:
 
     def _strike_request(self, request: Request, strike: Strike) -> None:
         if strike.phase is not Phase.BEFORE:
-            self._waiting.append(_Waiting(strike))
+            self._waiting.append(strike)
             self._send(self.to_server, request.raw)
             return
         if strike.kind is StrikeKind.DELAY:
@@ -145,7 +130,7 @@ class Channel:
 
     def _forward_late(self, request: Request) -> None:
         if not self.closed:
-            self._waiting.append(_Waiting(None))
+            self._waiting.append(None)
             self._send(self.to_server, request.raw)
             self._release()
 
@@ -161,14 +146,14 @@ class Channel:
     def _from_server(self) -> None:
         passing = []
         for reply in self._read(self.to_server, self._replies, self.to_worker):
-            waiting = None if reply.push or not self._waiting else self._waiting.popleft()
-            if waiting is None or waiting.strike is None:
+            strike = None if reply.push or not self._waiting else self._waiting.popleft()
+            if strike is None:
                 passing.append(reply.raw)
                 continue
             if passing:
                 self._send(self.to_worker, b"".join(passing))
                 passing = []
-            self._strike_reply(reply.raw, waiting.strike)
+            self._strike_reply(reply.raw, strike)
             if self.closed:
                 return
         if passing:
@@ -180,7 +165,9 @@ class Channel:
         elif strike.kind is StrikeKind.DROP:
             self._release()
         elif strike.kind is StrikeKind.CUT:
-            self._send(self.to_worker, raw[: max(1, len(raw) // 2)])
+            relayed = max(1, len(raw) // 2)
+            self._send(self.to_worker, raw[:relayed])
+            self._listener.cut.append((relayed, len(raw)))
             self.close(reset=True)
         elif strike.phase is Phase.AFTER:
             self._send(self.to_worker, raw)
@@ -206,25 +193,32 @@ class Channel:
             self.close(reset=True)
 
     def _send(self, way: Way, data: bytes) -> None:
-        link = self._listener.link
+        listener, link = self._listener, self._listener.link
+        tally = listener.to_server if way is self.to_server else listener.to_worker
         if link.clear and not way.stalled and not way.in_transit:
             self._write(way, data)
             return
         if way.stalled or (link.to_server_lost if way is self.to_server else link.to_worker_lost):
             way.stalled.append(data)
+            tally.held_bytes += len(data)
             return
         now = time.monotonic()
         way.free_at = max(now, way.free_at)
         if link.bytes_per_s:
             way.free_at += len(data) / link.bytes_per_s
         # What comes later must not overtake it, whatever becomes of the link meanwhile.
-        way.due_at = max(way.due_at, way.free_at + link.delay_ms / 1000)
+        delay_ms = link.delay_ms + listener.jitter.uniform(0, link.jitter_ms)
+        way.due_at = max(way.due_at, way.free_at + delay_ms / 1000)
         way.in_transit += 1
-        self._listener.proxy.later(way.due_at - now, lambda: self._arrive(way, data))
+        tally.late_bytes += len(data)
+        tally.late_pieces += 1
+        tally.late_s += way.due_at - now
+        listener.proxy.later(way.due_at - now, lambda: self._arrive(way, data))
 
     def _arrive(self, way: Way, data: bytes) -> None:
         way.in_transit -= 1
         self._write(way, data)
+        self._bury()
 
     def mend(self) -> None:
         """The link has changed: what was held back goes on, if it may."""
@@ -232,9 +226,29 @@ class Channel:
             stalled, way.stalled = way.stalled, []
             for data in stalled:
                 self._send(way, data)
+        self._bury()
+
+    def _ended(self, way: Way) -> None:
+        """One side has hung up. What a worker had sent before that arrives all the same, as it would in a network."""
+        if way is self.to_worker and (self.to_server.stalled or self.to_server.in_transit):
+            self.orphaned = True
+            self.to_worker.unsent.clear()
+            self._listener.proxy.watch(self)
+        else:
+            self.close()
+
+    def _bury(self) -> None:
+        """An orphan whose last word was said is at its end."""
+        way = self.to_server
+        if self.orphaned and not (self.closed or way.stalled or way.in_transit or way.unsent):
+            try:
+                # Not closed: with replies unread that would be a reset, which could overtake what was sent.
+                way.end.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.close()
 
     def _write(self, way: Way, data: bytes) -> None:
-        if self.closed:
+        if self.closed or (self.orphaned and way is self.to_worker):
             return
         if not way.unsent:
             try:
@@ -260,6 +274,7 @@ class Channel:
             self.close()
             return
         self._listener.proxy.watch(self)
+        self._bury()
 
     def close(self, *, reset: bool = False) -> None:
         """End both connections; the worker's by a reset if so wished."""

@@ -1,5 +1,6 @@
 """The port of one worker: its connections, what it has sent so far, and what is to happen to it."""
 
+import random
 import socket
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from .channel import Channel
 from .points import ANY_ROLE, Point
 from .strikes import Link, Strike
-from .way import reset_on_close
+from .way import Tally, reset_on_close
 
 if TYPE_CHECKING:
     from .proxy import Proxy
@@ -20,6 +21,8 @@ class Listener:
         self.proxy = proxy
         self.door = door
         self.link = Link()
+        self.jitter = random.Random(0)
+        self.to_server, self.to_worker = Tally(), Tally()
         self.channels: set[Channel] = set()
         self.frozen = gated
         self.dead = False
@@ -30,6 +33,8 @@ class Listener:
         """Connections that did not speak RESP, and were relayed as they are."""
         self.struck: list[Strike] = []
         """What took place, in its order."""
+        self.cut: list[tuple[int, int]] = []
+        """Of each reply that was cut: how many bytes were relayed, of how many."""
         self._strikes: dict[Point, Strike] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -47,6 +52,10 @@ class Listener:
     def arm(self, strike: Strike) -> None:
         """Once, at its point. Any thread."""
         self.proxy.call(lambda: self._strikes.update({strike.point: strike}))
+
+    def disarm(self) -> None:
+        """Nothing is to happen any more. Any thread."""
+        self.proxy.call(self._strikes.clear)
 
     def open(self) -> None:
         """Let go on what a gated or frozen listener holds back. Any thread."""
@@ -133,11 +142,12 @@ class Listener:
 
     def _set_link(self, link: Link) -> None:
         self.link = link
+        self.jitter = random.Random(link.seed)
         for channel in list(self.channels):
             channel.mend()
 
     def _reset_all(self) -> int:
-        open_now = list(self.channels)
+        open_now = [channel for channel in self.channels if not channel.orphaned]
         for channel in open_now:
             channel.close(reset=True)
         return len(open_now)

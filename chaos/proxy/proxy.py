@@ -119,7 +119,11 @@ class Proxy:
         if channel.closed:
             return
         to_server, to_worker = channel.to_server, channel.to_worker
-        listens = 0 if channel.frozen or len(to_server.unsent) > channel.UNSENT_BYTES_MAX else selectors.EVENT_READ
+        listens = (
+            0
+            if channel.frozen or channel.orphaned or len(to_server.unsent) > channel.UNSENT_BYTES_MAX
+            else selectors.EVENT_READ
+        )
         hears = 0 if len(to_worker.unsent) > channel.UNSENT_BYTES_MAX else selectors.EVENT_READ
         self._watch(to_worker.end, listens | (selectors.EVENT_WRITE if to_worker.unsent else 0), channel.worker_ready)
         self._watch(to_server.end, hears | (selectors.EVENT_WRITE if to_server.unsent else 0), channel.server_ready)

@@ -3,7 +3,7 @@
 https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from .points import command_name
 
@@ -13,6 +13,17 @@ HEAD_WORDS = 2
 
 class ProtocolError(Exception):
     """The stream is not RESP."""
+
+
+Unit = TypeVar("Unit")
+
+
+class Parser(Protocol[Unit]):
+    """Cuts what one side sends into units: commands or replies."""
+
+    rest: bytes
+
+    def feed(self, chunk: bytes) -> list[Unit]: ...
 
 
 class Request(NamedTuple):

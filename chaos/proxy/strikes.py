@@ -49,6 +49,10 @@ class Link:
 
     delay_ms: int = 0
     """Each way."""
+    jitter_ms: int = 0
+    """Up to so much more, drawn for each piece; none overtakes the one before it."""
+    seed: int = 0
+    """What the jitter is drawn from."""
     bytes_per_s: int | None = None
     """Each way; None: no limit."""
     to_server_lost: bool = False
@@ -58,4 +62,4 @@ class Link:
 
     @property
     def clear(self) -> bool:
-        return not (self.delay_ms or self.bytes_per_s or self.to_server_lost or self.to_worker_lost)
+        return not (self.delay_ms or self.jitter_ms or self.bytes_per_s or self.to_server_lost or self.to_worker_lost)

@@ -36,13 +36,13 @@ def write(run_directory: Path, result: Result) -> Path:
 
 def _verdict_case(result: Result) -> TestCase:
     case = TestCase("verdict", classname="zeroloss.run", time=result.duration_ms / 1000)
+    repeat = f"Repeat with: {result.replay}"
     if result.verdict is Verdict.EXCUSED:
         skipped = Skipped(_text(result.because), result.verdict.value)
-        skipped.text = _lines([f"{one.task}: {one.fault}. {one.reason}" for one in result.excuses])
+        skipped.text = _lines([repeat, *(f"{one.task}: {one.fault}. {one.reason}" for one in result.excuses)])
         case.result = [skipped]
     elif result.verdict is not Verdict.PASS:
-        repeat = f"Repeat with: {result.replay}"
-        _fail(case, result.because, result.verdict.value, [result.because, *result.doubts, *result.notes, repeat])
+        _fail(case, result.because, result.verdict.value, [result.because, repeat, *result.doubts, *result.notes])
     return case
 
 

@@ -1,0 +1,43 @@
+"""`zeroloss`: the harness's command line, a file for each group of commands."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+
+from . import lists, proofs, runs  # noqa: F401 - to import them is to add their commands
+from .common import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, app, say_error
+
+__all__ = ["execute", "main"]
+
+
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status. What is wrong with it is said in one sentence on standard error."""
+    from chaos.target import TargetError
+
+    try:
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        return status if isinstance(status, int) else 0
+    except CycloptsError as error:
+        say_error(" ".join(str(error).split()))
+    except (UsageError, TargetError) as error:
+        say_error(str(error))
+    return EXIT_USAGE
+
+
+def main() -> None:
+    """The console script. Whatever was started is ended before it exits."""
+    from chaos.warden import warden
+
+    try:
+        status = execute()
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Its reader, such as `head`, has seen enough; nor must the interpreter trip over that when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_BROKEN_PIPE
+    finally:
+        warden().close()
+    sys.exit(status)

@@ -1,0 +1,101 @@
+"""What the commands have in common: the app, exit statuses, where a run goes, and how something is said."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+from rich.console import Console
+
+RUNS_DIRECTORY = Path("zeroloss-runs")
+
+EXIT_USAGE = 2
+EXIT_HARNESS_ERROR = 70
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def _version() -> str:
+    from chaos.preamble import own_version
+
+    return own_version()
+
+
+app = App(
+    name="zeroloss",
+    help="Kill a task queue's workers in the middle of their tasks, and say honestly what was lost.\n\n"
+    "Exit status: 0 PASS or EXCUSED, 1 VIOLATION, 2 bad usage, 3 LIVENESS, 4 INCONCLUSIVE, 70 harness error, "
+    "130 interrupted.",
+    help_format="plaintext",
+    version=_version,
+    version_flags=["--version"],
+)
+
+
+class UsageError(Exception):
+    """One sentence for the user; exit status 2."""
+
+
+def choose_server(redis: str | None) -> str:
+    """The plan names the server that is used, so that a replay uses the same."""
+    from chaos.servers import engine_answers
+
+    if redis is None or redis == "auto":
+        return "container" if engine_answers() else "embedded"
+    return redis
+
+
+def new_directory(out: Path | None, name: str) -> Path:
+    """`--out`, or a new one named after the moment. Raises UsageError: it is taken."""
+    if out is not None:
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise UsageError(f"--out {out} exists and is not an empty directory.")
+        return out
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    directory = RUNS_DIRECTORY / f"{stamp}-{name}"
+    number = 1
+    while directory.exists():
+        number += 1
+        directory = RUNS_DIRECTORY / f"{stamp}-{name}-{number}"
+    return directory
+
+
+def say(line: str) -> None:
+    """A plain line."""
+    Console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> None:
+    """The verdict and what stands behind it."""
+    from chaos.report import console_summary
+
+    console.print(console_summary(result, reports.get("report.html")), soft_wrap=True)
+
+
+def say_failure(failure: BaseException, directory: Path) -> int:
+    """Why a run did not come to its end; what nobody foresaw goes, with its traceback, into a file."""
+    import traceback
+
+    from chaos.processes import CannotStart
+    from chaos.run import HarnessError
+    from chaos.servers import ServerUnavailable
+    from chaos.submitter import AgentDied
+    from chaos.target import TargetError
+
+    if isinstance(failure, TargetError | CannotStart | ServerUnavailable):
+        say_error(str(failure))
+        return EXIT_USAGE
+    if not isinstance(failure, HarnessError | AgentDied):
+        (directory / "error.txt").write_text("".join(traceback.format_exception(failure)))
+        say_error(f"The harness failed: {type(failure).__name__}: {failure}; the traceback is in error.txt.")
+    else:
+        say_error(str(failure))
+    print(f"What there was so far is in {directory}.", file=sys.stderr)
+    return EXIT_HARNESS_ERROR
+
+
+def say_error(sentence: str) -> None:
+    """On standard error."""
+    print(f"zeroloss: {sentence}", file=sys.stderr)

@@ -1,0 +1,202 @@
+"""Many runs: `mutants`, `enumerate`, `prove`, `shrink`."""
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from .common import EXIT_INTERRUPTED, UsageError, app, choose_server, new_directory, say, say_error, say_failure
+
+
+@app.command
+def mutants(
+    *,
+    only: str | None = None,
+    runs: int = 1,
+    jobs: int = 2,
+    seed: int = 1,
+    redis: Literal["embedded", "container"] = "embedded",
+    out: Path | None = None,
+) -> int:
+    """Run queues that are broken in one named way each, and see that every one of them is caught.
+
+    Exit status: 0 all caught, 1 one survived, 4 the reference itself did not pass under the same faults.
+
+    Args:
+        only: Their names, separated by commas; else all.
+        runs: How often each; the seeds are counted up.
+        jobs: How many at a time.
+        seed: Of the first run of each.
+        redis: embedded or container.
+        out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.mutation import MUTANTS_NAME, MutationError, choose, mutate
+    from chaos.report.mutation import mutation_table, trial_line
+
+    try:
+        chosen = choose(only)
+        directory = new_directory(out, "mutants")
+        directory.mkdir(parents=True, exist_ok=True)
+        say(f"Directory: {directory}")
+        mutation = mutate(
+            chosen,
+            runs=runs,
+            jobs=jobs,
+            seed=seed,
+            server=redis,
+            directory=directory.resolve(),
+            say=lambda trial: say(trial_line(trial)),
+        )
+    except MutationError as error:
+        raise UsageError(str(error)) from None
+    Console().print(mutation_table(mutation))
+    say(f"  {directory / MUTANTS_NAME}")
+    return mutation.exit_code
+
+
+@app.command(name="enumerate")
+def enumerate_(
+    *,
+    target: str = "reference",
+    points: str | None = None,
+    jobs: int = 6,
+    pairs: bool = False,
+    redis: str | None = None,
+    resume: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Kill a worker at every command that it sends: before it is executed, before its reply is seen, and after.
+
+    Args:
+        target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
+        points: Only the crashes whose text matches, as in '*/BLMOVE#1 before'; with * and ?.
+        jobs: How many cases at a time, each in a database of its own; one for a server named by its URL.
+        pairs: Then kill the worker that recovers, too, at each of its own points.
+        redis: embedded, container, or the URL of an empty database, which is flushed again and again.
+        resume: The directory of an enumeration that was broken off; what it has done is not done again.
+        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.enumerate_command import enumerate_target
+    from chaos.interruption import Interrupted
+
+    if jobs < 1:
+        raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
+    if resume is not None and not (resume / "cases.jsonl").is_file():
+        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
+    directory = resume or new_directory(out, f"enumerate-{Path(target).stem}")
+    try:
+        report = enumerate_target(
+            target,
+            points=points,
+            jobs=jobs,
+            pairs=pairs,
+            server=choose_server(redis),
+            directory=directory,
+            console=Console(),
+        )
+    except Interrupted:
+        say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` goes on with it.")
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
+        return say_failure(error, directory)
+    return report.exit_code
+
+
+@app.command
+def prove(
+    *,
+    target: str = "reference",
+    quick: bool = False,
+    thorough: bool = False,
+    redis: Literal["embedded", "container"] = "embedded",
+    seed: int = 1,
+    out: Path | None = None,
+) -> int:
+    """Enumerate, run, try the mutants, and write a certificate, if the evidence carries one.
+
+    Exit status: 0 a certificate was issued, 4 none was.
+
+    Args:
+        target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
+        quick: Two short runs, a few mutants.
+        thorough: Pairs of crashes, twenty runs, each mutant three times.
+        redis: embedded or container.
+        seed: Of the first run.
+        out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.interruption import Interrupted
+    from chaos.prove import EFFORTS, PartFailed, prove
+    from chaos.target import load_target
+    from chaos.verdicts import Verdict
+
+    if quick and thorough:
+        raise UsageError("--quick and --thorough exclude each other.")
+    load_target(target)
+    directory = new_directory(out, f"prove-{Path(target).stem}")
+    directory.mkdir(parents=True, exist_ok=True)
+    effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
+    try:
+        certificate = prove(effort, target=target, server=redis, seed=seed, directory=directory, say=say)
+    except Interrupted:
+        say_error(f"Interrupted; what there was so far is in {directory}.")
+        return EXIT_INTERRUPTED
+    except PartFailed as error:
+        return say_failure(error, directory)
+    for line in certificate.statements or certificate.refused:
+        say(f"  {line}")
+    say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")
+    return 0 if certificate.issued else Verdict.INCONCLUSIVE.exit_code
+
+
+@app.command
+def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int = 2, out: Path | None = None) -> int:
+    """Leave out faults and tasks of a run that went wrong, as long as it goes wrong in the same way.
+
+    Exit status: 0, however much smaller it became; 2 there is no such run, or it did not go wrong.
+
+    Args:
+        directory: The run's directory.
+        runs: How many smaller runs at most.
+        minutes: How long at most.
+        tries: How often a smaller plan is run before it is given up: what goes wrong may do so by chance.
+        out: The directory of the smaller plan, which must not exist or be empty; else DIRECTORY-shrunk.
+    """
+    from msgspec import MsgspecError
+
+    from chaos.fault_requests import PlanError
+    from chaos.interruption import Interrupted, interruptible
+    from chaos.plan import PLAN_NAME, load_plan, repeat_command
+    from chaos.report.result import read
+    from chaos.shrink import Budget, Shrink
+    from chaos.verdicts import Verdict
+    from chaos.wording import plural
+
+    for name, number in (("runs", runs), ("minutes", minutes), ("tries", tries)):
+        if not number > 0:
+            raise UsageError(f"--{name} has to be more than 0, not {number:g}.")
+    try:
+        plan, result = load_plan(directory / PLAN_NAME), read(directory)
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    except (OSError, MsgspecError):
+        raise UsageError(f"{directory} holds no result.json; `zeroloss check {directory}` writes one.") from None
+    if result.verdict not in (Verdict.VIOLATION, Verdict.LIVENESS):
+        raise UsageError(f"The run in {directory} is {result.verdict}: only a VIOLATION or LIVENESS can be shrunk.")
+    smaller = new_directory(out or directory.with_name(f"{directory.resolve().name}-shrunk"), "")
+    smaller.mkdir(parents=True, exist_ok=True)
+    budget = Budget(runs=runs, tries=tries, seconds=60 * minutes)
+    shrinking = Shrink(plan, result, smaller, budget, say)
+    status = 0
+    try:
+        with interruptible():
+            shrinking.carry_out()
+    except Interrupted:
+        say_error("Interrupted; this is the best so far.")
+        status = EXIT_INTERRUPTED
+    before, after = (
+        f"{plural(len(one.faults), 'fault')} and {plural(len(one.tasks), 'task')}" for one in (plan, shrinking.plan)
+    )
+    say(f"From {before} to {after}, in {plural(len(shrinking.tries), 'run')}; still {result.verdict}.")
+    say(f"  repeat   {shlex.join(repeat_command(smaller))}")
+    return status

@@ -1,0 +1,167 @@
+"""One run: `run`, `replay`, `check`."""
+
+import os
+import random
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from .common import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    UsageError,
+    app,
+    choose_server,
+    new_directory,
+    say_error,
+    say_failure,
+    say_result,
+)
+
+TASKS = 2_000
+
+
+@app.command
+def run(
+    *,
+    target: str = "reference",
+    seed: int | None = None,
+    redis: str | None = None,
+    faults: str = "mix",
+    kills: int | None = None,
+    tasks: int = TASKS,
+    workers: int | None = None,
+    appendfsync: Literal["always", "everysec", "no", "off"] = "always",
+    durability: str | None = None,
+    require_durability: Annotated[bool, Parameter(negative="")] = False,
+    demand: str | None = None,
+    out: Path | None = None,
+) -> int:
+    """Run a target under faults, and judge what became of every task.
+
+    Args:
+        target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
+        seed: Of the plan; drawn and printed if not given. The same seed and options repeat the run.
+        redis: embedded, container, or an empty database's URL; else a container where an engine answers, else embedded.
+        faults: mix: kills of workers and three others, drawn by the seed; else what `zeroloss faults` lists, as
+            worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
+        kills: How many of a worker fault that states no count of its own; in the mix, of worker-sigkill.
+        tasks: How many to submit.
+        workers: How many worker sessions; else as many as the target says.
+        appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
+        durability: How safe a task has to be before it is promised: memory, fsync or replicas:N; else as
+            ZEROLOSS_DURABILITY says. The plan keeps it.
+        require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
+        demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
+        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.environment import DURABILITY_VARIABLE
+    from chaos.fault_requests import MIX, PlanError, parse_faults
+    from chaos.mix import draw_mix
+    from chaos.plan import make_plan
+    from chaos.target import load_target
+
+    if seed is not None and seed < 0:
+        raise UsageError(f"--seed has to be at least 0, not {seed}.")
+    found = load_target(target)
+    seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    server = choose_server(redis)
+    try:
+        drawn = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync) if faults == MIX else None
+        plan = make_plan(
+            seed=seed,
+            target=target,
+            server=server,
+            appendfsync=appendfsync,
+            workers=found.workers if workers is None else workers,
+            tasks=tasks,
+            faults=drawn or parse_faults(faults, kills),
+            recover_within_s=found.recover_within,
+            require_durability=require_durability,
+            durability=durability or os.environ.get(DURABILITY_VARIABLE) or None,
+            demand=[word.strip() for word in (demand or "").split(",") if word.strip()],
+        )
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    given = {"kills": kills, "workers": workers, "durability": plan.durability, "demand": demand}
+    command = ["zeroloss", "run", "--target", target, "--seed", str(plan.seed), "--redis", plan.server]
+    command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]
+    command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    command += ["--require-durability"] if require_durability else []
+    return _carry_out(plan, found, command, out)
+
+
+@app.command
+def replay(plan: Path, *, out: Path | None = None) -> int:
+    """Repeat the run of a plan.json.
+
+    Args:
+        plan: The file.
+        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+    """
+    from chaos.fault_requests import PlanError
+    from chaos.plan import load_plan
+    from chaos.target import load_target
+
+    try:
+        loaded = load_plan(plan)
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    return _carry_out(loaded, load_target(loaded.target), ["zeroloss", "replay", str(plan)], out)
+
+
+@app.command
+def check(directory: Path) -> int:
+    """Judge a stored run again, and write its reports anew.
+
+    Args:
+        directory: The run's directory.
+    """
+    from chaos.checker import judge
+    from chaos.history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
+    from chaos.report import write_reports
+
+    if not directory.is_dir():
+        raise UsageError(f"There is no directory {directory}.")
+    try:
+        # A harness that was killed has left the events, and no more.
+        if not (directory / MERGED_NAME).exists() and (directory / EVENTS_DIRECTORY).is_dir():
+            write_merged(directory)
+        events = load(directory)
+    except HistoryError as error:
+        raise UsageError(str(error)) from None
+    result = judge(events)
+    say_result(Console(), result, write_reports(directory, result, events))
+    return result.exit_code
+
+
+def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:
+    from chaos.interruption import Interrupted
+    from chaos.mix import listed
+    from chaos.plan import repeat_command
+    from chaos.progress import Progress
+    from chaos.run import run
+    from chaos.target import title
+
+    console = Console()
+    directory = new_directory(out, f"{title(target)}-seed{plan.seed}")
+    progress = Progress(console)
+    progress.say(f"Seed: {plan.seed}")
+    progress.say(f"Faults: {listed(plan.faults)}")
+    outcome = run(plan, target, directory=directory, command=command, progress=progress)
+    failure = outcome.failure
+    if isinstance(failure, Interrupted):
+        say_result(console, outcome.result, outcome.reports)
+        say_error(f"Interrupted; everything was stopped, and what there was so far is in {directory}.")
+        return EXIT_INTERRUPTED
+    if failure:
+        status = say_failure(failure, directory)
+        if status != EXIT_USAGE:
+            say_error(f"The same again: {shlex.join(repeat_command(directory))}")
+        return status
+    say_result(console, outcome.result, outcome.reports)
+    return outcome.result.exit_code

@@ -1,0 +1,37 @@
+"""Connections that are reset."""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .fault import POLL_S, Effect, Fault, Missed, Stage
+from .net import Victims, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetReset(Fault):
+    """Resets all connections of a worker that is inside a task, whatever is under way on them (I1, I2).
+
+    Nobody can say whether the last commands were executed; the worker lives on and connects again.
+    """
+
+    name: ClassVar[str] = "net-reset"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    count: ClassVar[int] = 5
+    through_proxy: ClassVar[bool] = True
+
+    workers: Workers = "one"
+    """`one`, which is inside a task, or `all`."""
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task, and then for its connections."""
+
+    def inject(self, stage: Stage) -> Effect:
+        victims = Victims(stage, self.workers, self.patience_s)
+        give_up_s = time.monotonic() + self.patience_s
+        # After a reset it waits a little before it connects again.
+        while not (reset := sum(victims.network.listeners[slot].reset_all() for slot in victims.slots)):
+            if time.monotonic() > give_up_s:
+                raise Missed(f"No connection was open within {self.patience_s:g} s.")
+            stage.wait(POLL_S)
+        victims.look()
+        return victims.effect(f"{victims.names}: the proxy reset {reset} open connection{'' if reset == 1 else 's'}.")

@@ -1,0 +1,93 @@
+"""The way between the workers and the server, where a plan has a fault that strikes there: a proxy's port for each."""
+
+import statistics
+import time
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from chaos.proxy import Link, Listener, Proxy, Tally
+
+PROBES = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyCost:
+    """What the proxy adds: medians of so many round trips of PING, one after the other, ms."""
+
+    probes: int
+    direct_ms: float
+    through_ms: float
+
+    def recorded(self) -> dict[str, Any]:
+        """For the history."""
+        return {**asdict(self), "sentence": self.sentence}
+
+    @property
+    def sentence(self) -> str:
+        """For reports."""
+        return (
+            f"Workers reached the server through the proxy: a PING takes {self.through_ms:.3f} ms there and "
+            f"{self.direct_ms:.3f} ms directly (medians of {self.probes}, measured by the harness before the run)."
+        )
+
+
+class Network:
+    """`with Network(url, slots) as network`. Each slot's worker gets `listeners[slot].url` as its server's."""
+
+    def __init__(self, url: str, slots: int) -> None:
+        """Raises ValueError: the proxy can't stand before such a URL."""
+        self._url = url
+        self._slots = slots
+        self._stack = ExitStack()
+        self.proxy = Proxy(url)
+        self.listeners: list[Listener] = []
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.proxy)
+        self.cost = measure(self._url, self.proxy)
+        self.listeners = [self.proxy.listen() for _ in range(self._slots)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def set_links(self, slots: Collection[int], link: Link) -> None:
+        """The same for each of these; jitter is drawn for each by itself."""
+        for slot in slots:
+            self.listeners[slot].set_link(replace(link, seed=link.seed + slot))
+
+    def tallies(self, slots: Collection[int]) -> tuple[Tally, Tally]:
+        """What was done so far to what went to the server, and to what came from it."""
+        chosen = [self.listeners[slot] for slot in slots]
+        return (
+            sum((listener.to_server for listener in chosen), Tally()),
+            sum((listener.to_worker for listener in chosen), Tally()),
+        )
+
+
+def measure(url: str, proxy: Proxy, probes: int = PROBES) -> ProxyCost:
+    """PING, directly and through a port of the proxy's, in turns: a busy moment of the machine hits both."""
+    listener = proxy.listen()
+    direct_s: list[float] = []
+    through_s: list[float] = []
+    try:
+        with redis.Redis.from_url(url) as direct, redis.Redis.from_url(listener.url) as through:
+            for _ in range(probes):
+                for client, times_s in ((direct, direct_s), (through, through_s)):
+                    sent_s = time.perf_counter()
+                    client.ping()
+                    times_s.append(time.perf_counter() - sent_s)
+    finally:
+        listener.close()
+    return ProxyCost(
+        probes=probes,
+        direct_ms=statistics.median(direct_s) * 1000,
+        through_ms=statistics.median(through_s) * 1000,
+    )

@@ -1,0 +1,68 @@
+"""What a history says first: the plan in short, and everything that the run was carried out with."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from chaos.history import Recorder
+from chaos.plan import Plan
+from chaos.servers import Server
+from chaos.target import Target, title
+
+
+def record_begin(
+    recorder: Recorder,
+    plan: Plan,
+    target: type[Target],
+    *,
+    command: Sequence[str],
+    repeat: Sequence[str],
+    server: Server,
+    agent_versions: Mapping[str, str],
+    asked: str | None,
+    network: Mapping[str, Any] | None = None,
+) -> None:
+    """The event `run` `begin`.
+
+    `command` is what was run, and `repeat` repeats it, whatever that was. `asked`: how safe the target was told that a
+    task has to be before it promises it. `network`: what the proxy between workers and server costs, if there is one.
+    """
+    durability = server.durability()
+    recorder.record(
+        "run",
+        "begin",
+        seed=plan.seed,
+        target=title(target),
+        command=[_without_password(word) for word in command],
+        repeat=list(repeat),
+        recover_within=target.recover_within,
+        plan={**plan.summary(), "in_order": target.in_order and plan.workers == 1},
+        versions={
+            "zeroloss": own_version(),
+            "python": platform.python_version(),
+            "server": server.version(),
+            **{f"target's {name}": version for name, version in agent_versions.items()},
+        },
+        server={"kind": server.kind, "version": server.version(), "sentence": server.describe()},
+        durability={**dataclasses.asdict(durability), "sentence": durability.sentence, "asked": asked},
+        network=network,
+    )
+
+
+def own_version() -> str:
+    """Of this zeroloss."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("zeroloss")
+    return "not installed"
+
+
+def _without_password(word: Any) -> str:
+    text = str(word)
+    parts = urlsplit(text) if "://" in text else None
+    if parts is None or parts.password is None:
+        return text
+    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
