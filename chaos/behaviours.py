@@ -3,8 +3,13 @@
 BEHAVIOURS = {
     "raise-once": "its body raises at the first attempt",
     "raise-always": "its body raises at every attempt",
+    "hang-once": "its body does not return for as long as it is said to work, at the first attempt",
+    "exit-once": "its body ends the process it runs in, at the first attempt",
+    "outlive-lease": "its body takes longer than a lease",
     "hungry": "its body asks for more memory than a worker usually needs",
     "client-gives-up": "its client hangs up before it has an answer",
+    "client-retries": "its client sends it again, with the same idempotency key, though it has its answer",
+    "client-retries-unanswered": "its client hangs up before it has an answer, and sends it again with the same key",
     "exit": "its body ends the process it runs in, at every attempt",
     "unknown-type": "no worker knows its type",
     "undecodable": "it lies in the queue as bytes that are no task",

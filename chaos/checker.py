@@ -18,6 +18,7 @@ from .findings import (
     leftovers_of,
     overtaken_of,
     redeliveries_of,
+    starved_ms,
 )
 from .history import Event
 from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
@@ -35,7 +36,7 @@ from .verdicts import (
     Verdict,
     summarise,
 )
-from .wording import because, describe, notes_on, notes_on_excuses, replay_command, versions_of
+from .wording import because, describe, notes_on, notes_on_excuses, replay_command, versions_of, while_starved
 
 WAITING_PLACES = ("pending", "delayed", "processing")
 
@@ -56,9 +57,10 @@ def judge(events: Iterable[Event]) -> Result:
     overtaken = overtaken_of(evidence)
     situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
     doubts = _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
+    starved = bool(starved_ms(evidence))
     disorder = disorder_of(evidence)
     breaches = breaches_of(evidence, duplicates, disorder)
-    verdict = _verdict(fates.values(), doubts, breaches)
+    verdict = _verdict(fates.values(), doubts, breaches, starved=starved)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
@@ -141,11 +143,11 @@ def _fate_of_the_completed(task: Task, evidence: Evidence) -> Fate:
     return Fate.DUPLICATE if len(task.completed) > 1 else Fate.DONE
 
 
-def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str]) -> Verdict:
+def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str], *, starved: bool) -> Verdict:
     met = frozenset(fates)
     if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
-    if met & LIVENESS_DEFECTS:
+    if met & LIVENESS_DEFECTS and not starved:
         return Verdict.LIVENESS
     if doubts:
         return Verdict.INCONCLUSIVE
@@ -168,6 +170,8 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     undecided = sum(fate is Fate.UNDECIDED for fate in fates)
     if undecided and evidence.drained:
         doubts.append(f"No census was completed, so that nobody knows what became of {undecided} unfinished tasks.")
+    if starved_ms(evidence) and LIVENESS_DEFECTS.intersection(fates):
+        doubts.append(while_starved(starved_ms(evidence), sum(fate in LIVENESS_DEFECTS for fate in fates)))
     if "end" not in evidence.phases:
         doubts.append("The run did not come to its end.")
     return doubts

@@ -11,6 +11,7 @@ from pathlib import Path
 from chaos.checker import judge
 from chaos.drain import ON_RECORD, Drain
 from chaos.enumerate_plan import Crash
+from chaos.enumerate_preamble import FAULT_NAME, record_begin
 from chaos.enumerate_redelivery import redelivery_ms
 from chaos.enumerate_scenario import (
     ALL_TASKS,
@@ -33,10 +34,8 @@ from chaos.processes import Managed, spawn
 from chaos.proxy import Listener, Point, Strike, StrikeKind
 from chaos.proxy.peers import owner
 from chaos.tail import LedgerTail
-from chaos.target import title
 from chaos.workers import WorkerPool
 
-FAULT_NAME = "crash-point"
 POLL_S = 0.01
 CENSUS_EVERY_S = 0.1
 STEP_DEADLINE_S = 10.0
@@ -93,7 +92,7 @@ class CaseRun:
                 # Under a name that the tail does not follow: it is over.
                 shutil.copyfile(path, self._events / f"before-{path.name}")
         with ExitStack() as stack:
-            self._record_begin()
+            record_begin(self._recorder, self._slot, self._case, self._plan.doomed)
             victims = [self._worker(stack, f"worker-{n}") for n in range(1, max(1, len(self._case.crashes)) + 1)]
             healthy = self._slot.proxy.listen(gated=True, recording=True)
             stack.callback(healthy.close)
@@ -252,28 +251,6 @@ class CaseRun:
         self._ledger.abandon(sid)
 
     # -- the record ------------------------------------------------------------------------------------------------
-
-    def _record_begin(self) -> None:
-        command = ["zeroloss", "enumerate", "--target", self._slot.spec]
-        if self._case.crashes:
-            command += ["--points", str(self._case.crashes[0])]
-        self._recorder.record(
-            "run",
-            "begin",
-            seed=0,
-            target=title(self._slot.target),
-            command=command,
-            recover_within=self._slot.target.recover_within,
-            plan={
-                "tasks": len(ALL_TASKS),
-                "workers": 1,
-                "faults": [
-                    {"number": number, "fault": FAULT_NAME, "at_s": 0.0}
-                    for number, _ in enumerate(self._case.crashes, start=1)
-                ],
-                "doomed": self._plan.doomed,
-            },
-        )
 
     def _record_missed(self) -> None:
         for number, crash in enumerate(self._case.crashes, start=1):

@@ -11,6 +11,7 @@ from chaos.enumerate_table import Report, summary_of, table_of
 from chaos.interruption import interruptible
 from chaos.servers import Server, open_server
 from chaos.target import TargetError, load_target
+from chaos.venvs import equipped
 
 SCENARIOS = {"reference": "chaos.targets.reference_scenario:ReferenceScenario"}
 """Shipped targets that are enumerated under shorter times than they are run with."""
@@ -27,10 +28,11 @@ def enumerate_target(
         ServerUnavailable, CannotStart, AgentDied: as `zeroloss run` does.
     """
     spec = SCENARIOS.get(target, target)
-    loaded = load_target(spec)
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    loaded = equipped(load_target(spec), say)
 
     said_at = time.monotonic()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from chaos.agent import DIRECTORY_OF_RUN_VARIABLE, NAMESPACE_VARIABLE
 from chaos.history import EVENTS_DIRECTORY
 from chaos.ledger import DIRECTORY_VARIABLE
-from chaos.target import Target
+from chaos.target import SHIPPED, Target
 
 NAMESPACE = "zeroloss"
 DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
@@ -26,13 +26,14 @@ class Environment:
         self._directory = directory
         self._target = target
         self._durability = {} if durability is None else {DURABILITY_VARIABLE: durability}
-        where = spec.rpartition(":")[0]
+        where = SHIPPED.get(spec, spec).rpartition(":")[0]
+        self._shipped = where.startswith(f"{_HERE.name}.targets.")
         self._beside_target = [str(Path(where).resolve().parent)] if where.endswith(".py") else []
 
     def of(self, command: Sequence[str]) -> dict[str, str]:
         """For one command. The target's own settings come last."""
         inherited: Mapping[str, str] = os.environ
-        path = [self._ledger_path(command[0]), *self._beside_target, inherited.get("PYTHONPATH", "")]
+        path = [self._ledger_path(command[0]), *self._beside_target, *self._inherited_path(command[0])]
         return {
             **inherited,
             **self._durability,
@@ -44,6 +45,13 @@ class Environment:
             DIRECTORY_OF_RUN_VARIABLE: str(self._directory),
             **self._target.env,
         }
+
+    def _inherited_path(self, program: str) -> list[str]:
+        """The user's own `PYTHONPATH`; for another interpreter without what was installed for this one."""
+        path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if program == sys.executable:
+            return path
+        return [entry for entry in path if Path(entry).name not in ("site-packages", "dist-packages")]
 
     def _ledger_path(self, program: str) -> str:
         """Another interpreter gets a folder with nothing but the few files that it needs.
@@ -58,4 +66,6 @@ class Environment:
             package.mkdir(parents=True)
             for name in _FOR_STRANGERS:
                 shutil.copyfile(_HERE / name, package / name)
+            if self._shipped:
+                shutil.copytree(_HERE / "targets", package / "targets", ignore=shutil.ignore_patterns("__pycache__"))
         return str(library)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
+from .history import Census, Effect, Event, Fault, Harness, Poke, Process, Run, Submit
 
 
 @dataclass(slots=True)
@@ -83,6 +83,13 @@ class FaultRecord:
     """Task -> the execution that was in its body when the fault took effect, as the ledger shows."""
 
     @property
+    def since_t(self) -> int | None:
+        """From when on it may have acted: a handler misbehaves at any time of the run, and is counted at its end."""
+        if self.name.startswith("handler-"):
+            return 0
+        return self.effective_t if self.begin_t is None else self.begin_t
+
+    @property
     def hits_workers(self) -> bool:
         return self.name.startswith("worker-")
 
@@ -111,6 +118,8 @@ class Evidence:
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
 
+    late: list[Harness] = field(default_factory=list)
+    """When the harness itself came late."""
     doomed: frozenset[str] | None = None
     """The tasks that the workload wants given up; None: the plan does not say."""
 
@@ -154,6 +163,8 @@ def gather(events: Iterable[Event]) -> Evidence:
                 evidence.exits.append(event)
         elif isinstance(event, Poke):
             evidence.pokes.setdefault(event.phase, event.t)
+        elif isinstance(event, Harness):
+            evidence.late.append(event)
         else:
             _run(evidence, event)
     _note_when_the_poke_was_submitted(evidence)

@@ -15,6 +15,10 @@ every prefix that is left, wherever it stood in the queue, and is LOST however m
 |                                        | time nobody recorded)                | snapshots; else nothing |
 | unknown, as it hides its configuration | nothing                              | nothing              |
 
+A failover takes what the promoted replica had not got: of what was promised between the beginning of the fault, up to
+which every replica had everything, and the moment in which clients reach the new primary. Where the queue was told to
+have each task confirmed by a replica (`replicas:N`), nothing is excused.
+
 Where the queue was told to confirm each task by an fsync, an append-only file excuses nothing. An eviction excuses
 nothing either: Redis is told to throw keys away, and a queue that promises nevertheless breaks its promise.
 https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
@@ -33,6 +37,7 @@ SLOW_FSYNC_S = 2
 KILLING = frozenset({"server-sigkill", "server-torn-aof", "server-disk-full"})
 """The faults that end a server whose exits are not on record, as in a container, and not in order."""
 STOPPING = frozenset({"server-sigterm"})
+FAILING_OVER = frozenset({"primary-sigkill", "primary-cut-off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Window:
     from_t: int
     until_t: int
     why: str
+    end: str = "the server ended"
+    """What happened at `until_t`."""
 
     def covers(self, task: Task) -> bool:
         """The promise may lie inside: it was made at some moment from the first attempt to its answer."""
@@ -75,14 +82,14 @@ def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
             excuses[name] = Excuse(
                 task=name,
                 fault=FaultRef(window.fault.number, window.fault.name),
-                reason=f"Promised at {promised_s:.3f} s; the server ended at {ended_s:.3f} s, and {window.why}.",
+                reason=f"Promised at {promised_s:.3f} s; {window.end} at {ended_s:.3f} s, and {window.why}.",
             )
     return excuses
 
 
 def windows_of(evidence: Evidence) -> list[Window]:
     """One for each crash that may take something, in their order: what is gone, the first that could has taken."""
-    windows = []
+    windows = failovers_of(evidence)
     for crash in crashes_of(evidence):
         taken = _taken(evidence.begin, ordered=crash.ordered)
         if taken is None:
@@ -91,7 +98,28 @@ def windows_of(evidence: Evidence) -> list[Window]:
         begin_t = crash.t if crash.fault.begin_t is None else crash.fault.begin_t
         from_t = evidence.first_t if seconds is None else begin_t - seconds * 1_000_000_000
         windows.append(Window(crash.fault, from_t, crash.t, why))
-    return windows
+    return sorted(windows, key=lambda window: window.until_t)
+
+
+def failovers_of(evidence: Evidence) -> list[Window]:
+    """From the beginning of each failover to when clients followed. Confirmed by a replica, nothing is excused.
+
+    The fault waits, before it strikes, until every replica has what was written before it began.
+    """
+    if str(_kept(evidence.begin).get("asked")).startswith("replicas:"):
+        return []
+    healed_t = evidence.phases.get("healed", evidence.last_t)
+    return [
+        Window(
+            fault,
+            fault.begin_t,
+            healed_t if fault.effective_t is None else fault.effective_t,
+            "with asynchronous replication a failover may take what no replica had confirmed",
+            "clients followed the new primary",
+        )
+        for fault in evidence.faults.values()
+        if fault.name in FAILING_OVER and fault.begin_t is not None
+    ]
 
 
 def crashes_of(evidence: Evidence) -> list[Crash]:
@@ -104,6 +132,8 @@ def crashes_of(evidence: Evidence) -> list[Crash]:
     healed_t = evidence.phases.get("healed", evidence.last_t)
     crashes = []
     for position, (begin_t, fault) in enumerate(faults):
+        if fault.name in FAILING_OVER:
+            continue  # the disk of a primary that was replaced does not matter: it takes over what the new one has
         next_t = faults[position + 1][0] if position + 1 < len(faults) else healed_t
         # A fault that killed the server and was missed after that, took what it took.
         until_t = next_t if fault.effective_t is None else fault.effective_t
@@ -114,9 +144,13 @@ def crashes_of(evidence: Evidence) -> list[Crash]:
     return crashes
 
 
+def _kept(begin: Run | None) -> Mapping[str, Any]:
+    return begin.durability if begin and isinstance(begin.durability, Mapping) else {}
+
+
 def _taken(begin: Run | None, *, ordered: bool) -> tuple[int | None, str] | None:
     """(seconds before the end, why); None for seconds: everything. None: nothing may be taken."""
-    kept: Mapping[str, Any] = begin.durability if begin and isinstance(begin.durability, Mapping) else {}
+    kept = _kept(begin)
     if kept.get("appendonly") is False:
         if not ordered:
             since = " since its last snapshot" if kept.get("save") else ""

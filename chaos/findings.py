@@ -52,7 +52,7 @@ def _explaining(name: str, earlier: Execution, later: Execution, effective: list
     a quick recovery may come in between. So it lies between the executions if any of its moments does.
     """
     for fault in reversed(effective):
-        begin_t = fault.begin_t if fault.begin_t is not None else fault.effective_t
+        begin_t = fault.since_t
         if begin_t is None or fault.effective_t is None or not begin_t <= later.begin:
             continue
         if fault.effective_t >= earlier.begin and (
@@ -179,6 +179,15 @@ def leftovers_of(evidence: Evidence, census: CensusRecord | None) -> list[Leftov
         for name, places in census.found.items()
         if name in evidence.tasks and evidence.tasks[name].completed
     ]
+
+
+def starved_ms(evidence: Evidence) -> int:
+    """The longest time by which the harness came late while the queue was waited for; 0: it did not.
+
+    What waits then, waits perhaps for the machine. Whatever was late before has had the time of the drain since.
+    """
+    waiting_t = evidence.phases.get("healed", evidence.first_t)
+    return max((one.late_ms for one in evidence.late if one.t > waiting_t), default=0)
 
 
 def exits_of(evidence: Evidence) -> list[Exit]:

@@ -125,7 +125,15 @@ class Census(_Event, tag="census", kw_only=True, frozen=True):
     count: int | None = None
 
 
-Event = Run | Submit | Effect | Process | Fault | Poke | Census
+class Harness(_Event, tag="harness", kw_only=True, frozen=True):
+    """The harness came late by itself: the machine was starved, from `late_ms` before `t`."""
+
+    kind: ClassVar[str] = "harness"
+    phase: Literal["late"]
+    late_ms: int
+
+
+Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness
 
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()

@@ -1,4 +1,4 @@
-"""`--faults mix`, the default: mostly kills of workers in the middle of their tasks, and a few faults drawn by the seed."""
+"""`--faults mix`, the default: mostly kills of workers in the middle of their tasks, and a few faults drawn."""
 
 import random
 from collections import Counter
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from chaos.fault_requests import FaultRequest, checked_kills
 from chaos.faults.worker_sigkill import WorkerSigkill
 from chaos.plan import PlannedFault
-from chaos.servers import URL_SCHEMES
+from chaos.servers import URL_SCHEMES, SentinelServer
 
 DRAWN = 3
 WORKERS = ("worker-sigstop", "worker-sigterm")
 SERVERS = ("client-kill", "client-pause")
-"""Done to the server, though it loses nothing: only to one that the harness has started."""
+"""Done to the server, though it loses nothing: only to one that the harness has started, alone."""
 CRASHES = ("server-sigkill",)
 """Only where the server keeps what it acknowledged: else that is all that a run would show."""
 
@@ -24,7 +24,7 @@ def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> 
     they take no effect, and a run without a defect would be INCONCLUSIVE.
     """
     others = [*WORKERS]
-    if not server.startswith(URL_SCHEMES):
+    if not server.startswith((*URL_SCHEMES, SentinelServer.kind)):
         others += SERVERS
         others += CRASHES if appendfsync == "always" else ()
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))

@@ -20,6 +20,9 @@ from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
 
 MUTANTS_NAME = "mutants.json"
 TRIAL_DEADLINE_S = 300.0
+_CONTROL_NAME = CONTROL.replace("_", "-")
+AGAIN_MAX = 3
+"""Some defects show by chance only: what decided nothing in its runs is run so often again, and counted as such."""
 
 
 class MutationError(Exception):
@@ -38,7 +41,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     because: str
     seconds: float
     caught: bool
-    """A mutant: as it expects. The reference: it did not pass, or showed what a mutant of the profile expects."""
+    """A mutant: as it expects. The reference: it broke a promise, or showed what a mutant of the profile expects."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +57,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     def caught(self) -> int:
         """In how many of its runs."""
         return sum(trial.caught for trial in self.trials)
+
+    @property
+    def passed(self) -> int:
+        """How many of its runs ended in a PASS, and showed nothing that is looked for."""
+        return sum(trial.verdict is Verdict.PASS and not trial.caught for trial in self.trials)
 
     @property
     def shown(self) -> list[str]:
@@ -74,8 +82,8 @@ class Mutation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def doubtful(self) -> list[str]:
-        """The profiles under which the reference itself did not pass every time."""
-        return [row.profile for row in self.controls if row.caught]
+        """The profiles under which the reference itself broke a promise, or never came to a PASS."""
+        return [row.profile for row in self.controls if row.caught or not row.passed]
 
     @property
     def exit_code(self) -> int:
@@ -127,17 +135,20 @@ def mutate(
         return _attempt(target, profile, expects, one_seed, server, directory, stopping)
 
     trials: dict[str, list[Trial]] = {target: [] for target, *_ in planned}
+    rounds = [range(seed, seed + runs), *([seed + runs + number] for number in range(AGAIN_MAX))]
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            futures = [
-                pool.submit(attempt, target, profile, expects, seed + number)
-                for target, profile, expects, _ in planned
-                for number in range(runs)
-            ]
-            for future in as_completed(futures):
-                trial = future.result()
-                trials[trial.target].append(trial)
-                say(trial)
+            for seeds in rounds:
+                futures = [
+                    pool.submit(attempt, target, profile, expects, one_seed)
+                    for target, profile, expects, _ in planned
+                    if not _decided(target, trials[target])
+                    for one_seed in seeds
+                ]
+                for future in as_completed(futures):
+                    trial = future.result()
+                    trials[trial.target].append(trial)
+                    say(trial)
         except BaseException:
             stopping.set()
             pool.shutdown(cancel_futures=True)
@@ -163,9 +174,14 @@ def categories(result: Result) -> list[str]:
     return shown
 
 
+def _decided(target: str, trials: Sequence[Trial]) -> bool:
+    """A mutant is by having been caught, the reference by a PASS or a broken promise."""
+    return any(trial.caught or (target.startswith(_CONTROL_NAME) and trial.verdict is Verdict.PASS) for trial in trials)
+
+
 def _control(profile: Profile, mutants: Iterable[Mutant]) -> tuple[str, Profile, tuple[str, ...], str]:
     expects = {category for mutant in mutants if mutant.profile is profile for category in mutant.expects}
-    name = f"{CONTROL}{profile.name}".replace("_", "-")
+    name = f"{_CONTROL_NAME}{profile.name}"
     return name, profile, tuple(sorted(expects)), "none: the reference itself"
 
 
@@ -197,5 +213,6 @@ def _attempt(
         categories=shown,
         because=because,
         seconds=round(seconds, 1),
-        caught=met or verdict is not Verdict.PASS if target.startswith("reference-") else met,
+        # A run that shows nothing either way speaks neither for the reference nor against it.
+        caught=met or (target.startswith(_CONTROL_NAME) and verdict not in (Verdict.PASS, Verdict.INCONCLUSIVE)),
     )

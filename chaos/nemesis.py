@@ -73,6 +73,7 @@ class Nemesis(threading.Thread):
                     ledger=self._ledger,
                     random=draw,
                     wait=self._wait,
+                    behaving=self._plan.behaving,
                     **self._more,
                 )
                 self._strike(build_fault(planned.fault, planned.options), planned.number, stage)

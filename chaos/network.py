@@ -48,9 +48,11 @@ class Network:
         self.listeners: list[Listener] = []
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self.proxy)
-        self.cost = measure(self._url, self.proxy)
-        self.listeners = [self.proxy.listen() for _ in range(self._slots)]
+        with ExitStack() as stack:  # which ends the proxy should measuring it fail
+            stack.enter_context(self.proxy)
+            self.cost = measure(self._url, self.proxy)
+            self.listeners = [self.proxy.listen() for _ in range(self._slots)]
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(

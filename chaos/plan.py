@@ -13,7 +13,7 @@ import msgspec
 from chaos.behaviours import BEHAVIOURS, DOOMED
 from chaos.fault_requests import FaultRequest, PlanError, build_fault
 from chaos.faults import FAULTS
-from chaos.servers import URL_SCHEMES
+from chaos.servers import URL_SCHEMES, SentinelServer
 from chaos.situations import SITUATIONS, STATES
 
 PLAN_NAME = "plan.json"
@@ -29,6 +29,9 @@ RUN_S_MIN = 2.0
 FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
 """After that share of the run no fault is planned, so that one that comes late still finds tasks."""
+
+OF_ONE_SERVER = ("server-", "client-kill", "client-pause")
+"""Faults that, done to a primary, cost it its Sentinels: so begin their names."""
 
 _DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
 
@@ -73,7 +76,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     seed: int
     target: str
     server: str
-    """`embedded`, `container` or a Redis URL."""
+    """`embedded`, `sentinel`, `container` or a Redis URL."""
     appendfsync: Appendfsync
     workers: int
     faults: list[PlannedFault]
@@ -89,6 +92,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def misbehaving(self) -> int:
         """How many tasks misbehave in any way."""
         return sum(bool(task.behaviour) for task in self.tasks)
+
+    @property
+    def behaving(self) -> dict[str, frozenset[str]]:
+        """Way to misbehave -> the tasks that do so."""
+        ways = {task.behaviour for task in self.tasks if task.behaviour}
+        return {way: frozenset(task.id for task in self.tasks if task.behaviour == way) for way in ways}
 
     @property
     def doomed(self) -> list[str]:
@@ -136,8 +145,11 @@ def make_plan(
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
     if server.startswith(URL_SCHEMES) and any(request.fault.startswith("server-") for request in faults):
         raise PlanError("The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container.")
+    if server != "container" and any(FAULTS[request.fault].in_container for request in faults):
+        raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
     if server.startswith(URL_SCHEMES[1:]) and any(FAULTS[request.fault].through_proxy for request in faults):
         raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
+    _check_replication(server, faults)
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
@@ -158,6 +170,18 @@ def make_plan(
         durability=durability,
         demand=_known_demands(demand),
     )
+
+
+def _check_replication(server: str, faults: list[FaultRequest]) -> None:
+    """Raises PlanError: a failover without replicas, or what Sentinel would make an unplanned one of."""
+    for request in faults:
+        if FAULTS[request.fault].fails_over and server != SentinelServer.kind:
+            raise PlanError(f"--faults {request.fault} needs a primary with replicas: say --redis sentinel.")
+        if server == SentinelServer.kind and request.fault.startswith(OF_ONE_SERVER):
+            raise PlanError(
+                f"--faults {request.fault} is for one server, and Sentinel would fail over: say --redis embedded, or "
+                "--faults primary-sigkill."
+            )
 
 
 def _known_demands(demands: Sequence[str]) -> list[str]:

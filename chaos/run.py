@@ -24,9 +24,11 @@ from chaos.producer import Producer
 from chaos.progress import Progress
 from chaos.report import write_reports
 from chaos.servers import Server, open_server
+from chaos.starvation import Watch
 from chaos.submitter import AgentDied, Submitter
 from chaos.tail import LedgerTail
 from chaos.target import Target, TargetError
+from chaos.venvs import equipped
 from chaos.verdicts import Result
 from chaos.workers import WorkerPool
 from chaos.workload import Workload
@@ -105,6 +107,7 @@ class _Run:
             (self._directory / CLOCKS).mkdir()
 
     def carry_out(self) -> None:
+        self._class = equipped(self._class, self._progress.say)
         server = self._open_server()
         self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
         self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
@@ -144,10 +147,12 @@ class _Run:
             network=self._network,
             under_way=self._under_way,
             unknown=lambda: self._submitter.unknown,
+            repeated=lambda: self._submitter.repeated,
             workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
         )
         self._stack.callback(self._stop_threads)
         self._stack.enter_context(self._progress)
+        self._stack.enter_context(Watch(self._recorder))
         self._disturb()
         self._workers.start_missing()
         self._recorder.record("run", "healed")
@@ -163,6 +168,8 @@ class _Run:
             tick=lambda left_s: self._tick("drain", left_s),
             warn=self._progress.say,
         ).finish()
+        if trouble := server.trouble():
+            raise HarnessError(trouble)
 
     def _under_way(self) -> int:
         return self._submitter.handed - self._submitter.answered

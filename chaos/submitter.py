@@ -53,6 +53,8 @@ class Submitter:
         self.handed = 0
         self.answered = 0
         self.unknown = 0
+        self.repeated = 0
+        """How many were sent a second time, and promised then."""
         self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), daemon=True)
         self._reader.start()
 
@@ -71,7 +73,7 @@ class Submitter:
         """Forget what was handed over: another run begins, in which these tasks are promised already."""
         with self._lock:
             self._promised = set(promised)
-            self.handed = self.answered = self.unknown = 0
+            self.handed = self.answered = self.unknown = self.repeated = 0
 
     def hello(self) -> dict[str, str]:
         """The versions of its environment. Raises TargetError: the target can't be loaded there."""
@@ -149,6 +151,7 @@ class Submitter:
                 continue
             with self._lock:
                 self.answered += 1
+                self.repeated += answer["again"] == "ok"
                 if answer["outcome"] == "ok":
                     self._promised.add(answer["task"])
                 elif answer["outcome"] == "info":

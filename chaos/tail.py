@@ -25,6 +25,8 @@ class _Open(msgspec.Struct):
     t: int
 
 
+NO_SESSION = -1
+
 _decoder = msgspec.json.Decoder(_Line)
 
 
@@ -39,6 +41,9 @@ class LedgerTail:
         self._completed: set[str] = set()
         self._touched: dict[str, int] = {}  # task -> when its body began or ended last, monotonic, ns
         self._errors: Counter[str] = Counter()
+        self._raised: set[str] = set()
+        self._begun: dict[str, _Open] = {}  # whatever became of its process
+        self._lasted_t: dict[str, int] = {}  # task -> the longest that one of its bodies was seen to take, ns
         self.seen = 0
         """Events read so far: while this stands still, no task body begins or ends."""
 
@@ -48,6 +53,9 @@ class LedgerTail:
             for entry in entries:
                 if entry.name.startswith("worker-") and entry.stat().st_size > self._read.get(entry.name, 0):
                     self._read_on(entry.name)
+            for one in self._open.values():
+                if _session_of(one.pid) == one.sid:
+                    self._note_length(one, time.monotonic_ns())
 
     def open_tasks(self) -> dict[str, int]:
         """Tasks whose body has begun and not ended, and the process that is in it."""
@@ -79,6 +87,21 @@ class LedgerTail:
         """How many bodies have ended by an error of this kind, such as `MemoryError`."""
         with self._lock:
             return self._errors[kind]
+
+    def raised(self) -> frozenset[str]:
+        """The tasks of which a body has ended by an error."""
+        with self._lock:
+            return frozenset(self._raised)
+
+    def cut_off(self) -> frozenset[str]:
+        """The tasks of which a body has begun in a process that is gone, without an end."""
+        with self._lock:
+            return frozenset(one.task for one in self._begun.values() if _session_of(one.pid) != one.sid)
+
+    def lasted(self, seconds: float) -> frozenset[str]:
+        """The tasks of which a body was seen to take so long, or to have taken so long already."""
+        with self._lock:
+            return frozenset(task for task, t in self._lasted_t.items() if t >= seconds * 1e9)
 
     def completed(self) -> frozenset[str]:
         """Tasks whose body has ended at least once."""
@@ -115,14 +138,22 @@ class LedgerTail:
         self._touched[line.task] = line.t
         if line.phase == "begin":
             sid = _session_of(line.pid)
+            begun = self._begun[line.execution] = _Open(line.pid, NO_SESSION if sid is None else sid, line.task, line.t)
             if sid is not None:
-                self._open[line.execution] = _Open(line.pid, sid, line.task, line.t)
+                self._open[line.execution] = begun
             return
         self._open.pop(line.execution, None)
+        ended = self._begun.pop(line.execution, None)
+        if ended:
+            self._note_length(ended, line.t)
         if line.phase == "end":
             self._completed.add(line.task)
         else:
             self._errors[line.error.partition(":")[0]] += 1
+            self._raised.add(line.task)
+
+    def _note_length(self, one: _Open, until_t: int) -> None:
+        self._lasted_t[one.task] = max(self._lasted_t.get(one.task, 0), until_t - one.t)
 
 
 def _session_of(pid: int) -> int | None:

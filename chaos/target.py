@@ -24,6 +24,15 @@ SHIPPED = {
     "reference-in-order": "chaos.targets.reference:ReferenceInOrder",
     "brpop": "chaos.targets.brpop:Brpop",
     "shared-list": "chaos.targets.shared_list:SharedList",
+    "huey": "chaos.targets.huey:Huey",
+    "rq": "chaos.targets.rq:Rq",
+    "rq-retry": "chaos.targets.rq_retry:RqRetry",
+    "celery": "chaos.targets.celery:Celery",
+    "celery-late": "chaos.targets.celery_late:CeleryLate",
+    "dramatiq": "chaos.targets.dramatiq:Dramatiq",
+    "taskiq-list": "chaos.targets.taskiq_list:TaskiqList",
+    "taskiq-stream": "chaos.targets.taskiq_stream:TaskiqStream",
+    "arq": "chaos.targets.arq:Arq",
 }
 """Name on the command line -> where its class is."""
 
@@ -42,6 +51,8 @@ class Task:
 
     id: str
     payload: dict[str, Any]
+    attempt: int = 1
+    """2: it was submitted before, and has to be the same task: a queue that knows idempotency keys needs the same."""
 
 
 class Found(NamedTuple):
@@ -73,9 +84,17 @@ class Target:
     scripts: Mapping[str, str] = {}
     """Its Lua scripts, for reports: the first eight digits of the SHA-1 of each -> what it is called."""
     python: str | None = None
-    """The interpreter in which `enqueue` and `census` are called; None: the harness's own."""
+    """The interpreter in which `enqueue` and `census` are called; None: of `requirements`, or the harness's own."""
+    requirements: Sequence[str] = ()
+    """What pip has to install for it. With any, its processes and the agent run in an environment of these alone."""
+    settings: ClassVar[str] = "as shipped"
+    """What was set, and to what it was by default; for reports."""
+    promise: ClassVar[str] = ""
+    """One sentence: what its project documents about a task whose worker dies."""
+    promise_url: ClassVar[str] = ""
+    """Where it says so."""
 
-    def __init__(self, *, redis_url: str, namespace: str, directory: Path) -> None:
+    def __init__(self, *, redis_url: str = "", namespace: str = "", directory: Path = Path()) -> None:
         self.redis_url = redis_url
         self.namespace = namespace
         self.directory = directory

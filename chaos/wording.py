@@ -61,6 +61,14 @@ def lost_within_durability(count: int) -> str:
     return f"{plural(count, 'promised task')} {were} lost within what the durability allows"
 
 
+def while_starved(late_ms: int, tasks: int) -> str:
+    """Why it does not count that so many tasks were late or stuck."""
+    return (
+        f"{plural(tasks, 'task')} came late or not at all while the machine was starved: the harness itself, waiting "
+        f"for the queue, came up to {late_ms / 1000:.1f} s late."
+    )
+
+
 def notes_on_excuses(verdict: Verdict, fates: Mapping[str, Fate], excuses: list[Excuse]) -> list[str]:
     """What the verdict's own sentence does not say about losses that the durability explains."""
     excused = sum(fates[one.task] is Fate.EXCUSED for one in excuses)
@@ -107,6 +115,12 @@ def notes_on(
     )
     if started:
         notes.append(f"{plural(started, 'task')} with an unknown outcome began and did not complete.")
+    if evidence.late:
+        longest_s = max(one.late_ms for one in evidence.late) / 1000
+        notes.append(
+            f"The machine was starved: the harness itself came late {plural(len(evidence.late), 'time')}, by up to "
+            f"{longest_s:.1f} s. Times of this run say little about the queue."
+        )
     notes += _notes_on_recovery(evidence, redeliveries)
     if evidence.begin and evidence.begin.network:
         notes.append(describe(evidence.begin.network))

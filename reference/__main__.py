@@ -1,4 +1,4 @@
-"""The command line of the queue: `python -m reference producer|monitor|worker|up|dead-letter`."""
+"""The command line of the queue: `python -m reference producer|monitor|worker|up|dead-letter|vendor`."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -76,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--all", action="store_true", help="every task in the list")
     sub.add_argument("--start", type=int, default=0, metavar="N", help="list from the Nth newest (default: 0)")
     sub.add_argument("--limit", type=int, default=100, metavar="N", help="list at most N (default: 100)")
+
+    text = "copy this unit, its licence and a record of both into another tree, or bring an unchanged copy up to date"
+    sub = commands.add_parser("vendor", description=text, help=text)
+    sub.add_argument("destination", type=Path, metavar="DEST", help="a folder of source code; it gets DEST/NAME")
+    sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
+    sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
+    sub.set_defaults(run=_vendor, redis=None, namespace=None)
     return parser
 
 
@@ -157,6 +165,18 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
         print(f"{__package__}: there is no dead task {task_id!r}.", file=sys.stderr)
     print(f"{options.action}: {len(options.ids) - len(missing)}")
     return 1 if missing else 0
+
+
+def _vendor(config: Config, options: argparse.Namespace) -> int:
+    from .vendoring import check, vendor
+
+    if not options.check:
+        print(f"vendored to {vendor(options.destination, options.package)}")
+        return 0
+    wrong = check(options.destination, options.package)
+    for sentence in wrong:
+        print(f"{__package__}: {sentence}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

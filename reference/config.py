@@ -68,6 +68,11 @@ class Config:
                 f"tombstone_ms ({self.tombstone_ms}) has to be at least twice lease_ms ({self.lease_ms}), "
                 "so that a paused worker's late claim is still found."
             )
+        if self.tombstone_ms < self.block_ms:
+            raise ConfigError(
+                f"tombstone_ms ({self.tombstone_ms}) has to be at least block_ms ({self.block_ms}), "
+                "so that a task that Redis hands to a dead worker's wait is found by the next sweep."
+            )
         Durability(self.durability, self.durability_timeout_ms)
         if self.durability_timeout_ms > self.socket_timeout_ms - 1_000:
             raise ConfigError(

@@ -22,7 +22,7 @@ class Scripted(Target):
         answer = task.payload["answer"]
         if answer == "refuse":
             raise Refused("not today")
-        if answer == "fail":
+        if answer == "fail" or (answer == "fail first" and task.attempt == 1):
             raise ConnectionError("the reply was lost")
         if answer == "hang":
             time.sleep(3600)

@@ -67,6 +67,10 @@ class Story:
                 self.add("census", "found", task=task, place=place, reason=reason, after=after)
         return self.add("census", "done", source=source, after=after, count=len(places))
 
+    def late(self, late_ms: int = 2_500) -> Self:
+        """The harness itself came late."""
+        return self.add("harness", "late", late_ms=late_ms)
+
     def drained(self) -> Self:
         return self.add("run", "healed").add("run", "drained")
 

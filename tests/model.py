@@ -214,6 +214,13 @@ def requeue(state: State, entries: Iterable[Entry]) -> State:
     return state
 
 
+def purge(state: State, entries: Iterable[Entry]) -> State:
+    """Thrown away on purpose, by an operator: no law speaks of it any more."""
+    for entry in entries:
+        state = replace(state, dead=_without(state.dead, entry))
+    return state
+
+
 def _hand_over(state: State, consumer: str, entries: tuple[Entry, ...]) -> State:
     held = {**state.held, consumer: (*state.holding(consumer), *entries)}
     return replace(state, pending=state.pending[len(entries) :], held=held)

@@ -155,13 +155,14 @@ def _promotes_nothing(state: State) -> Any:
     return replace(state, delayed=state.delayed | frozenset(state.due), due=()), 0
 
 
-_SMALL = Bounds(consumers=2, wishes=ONE, faults=2)
+_FAULTS = Bounds(consumers=2, wishes=ONE, faults=2)
 _ORDER = Bounds(consumers=1, wishes=TWO, faults=0, hand=2)
 _KEYS = Bounds(consumers=1, wishes=KEYED[:1] + KEYED[2:], faults=2)
-_LOG = Bounds(consumers=2, wishes=ONE, faults=2, unwritten=3)
+
+PLANTED_WITHIN = {"faults": _FAULTS, "order": _ORDER, "keys": _KEYS}
 
 
-def _planted(law: str, bounds: Bounds = _SMALL, **verb: Any) -> Planted:
+def _planted(law: str, bounds: Bounds = _FAULTS, **verb: Any) -> Planted:
     return Planted(law=law, protocol=Protocol(**verb), bounds=bounds)
 
 
@@ -175,7 +176,7 @@ PLANTED: dict[str, Planted] = {
     "anybody can ack a task by its id": _planted("I3", settle=_acks_by_id),
     "recovery does not look at the lease": _planted("I3", recover=_recovers_the_living),
     "recovery leaves the bytes as they were": _planted("I3", recover=_recovers_the_same_bytes),
-    "a list that no entry names is not adopted": _planted("I4", _LOG, adopt=_adopts_nothing),
+    "a list that no entry names is not adopted": _planted("I4", adopt=_adopts_nothing),
     "a tombstone is forgotten at once": _planted("I4", expire=_forgets_at_once),
     "a retry is not counted": _planted("I5", fail=_counts_no_retry),
     "a task is retried once too often": _planted("I5", fail=_retries_once_too_often),

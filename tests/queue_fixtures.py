@@ -20,10 +20,12 @@ from reference.keys import Keys
 from reference.reaper import Reaper
 from reference.task import Task, decode
 
+NIGHTLY_TIMEOUT_S = 4 * 3600
+
 _slow_is_fine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=_slow_is_fine)
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=50, derandomize=True, database=None)
-settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000)
+settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000, print_blob=True)
 
 
 def load_hypothesis_profile() -> None:
@@ -32,6 +34,13 @@ def load_hypothesis_profile() -> None:
 
 
 load_hypothesis_profile()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two thousand examples take longer than any test may that is not `nightly`."""
+    if settings.get_current_profile_name() == "nightly":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT_S), append=False)
 
 
 class Queue:

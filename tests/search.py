@@ -17,7 +17,8 @@ from typing import Any
 
 from bounds import NIGHTLY, TESTED
 from laws import violations
-from world import Bounds, Protocol, Step, World, begin, name_of, steps
+from steps import steps
+from world import Bounds, Protocol, Step, World, begin, name_of
 
 HONEST = Protocol()
 
@@ -32,6 +33,7 @@ class Found:
     seconds: float  # of one core
     violations: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()  # of steps, as they are said
 
     def numbered(self) -> str:
         lines = [f"{number:2d}. {step}" for number, step in enumerate(self.story, 1)]
@@ -50,6 +52,7 @@ class _Search:
         self.came: list[tuple[int, Step | None]] = []  # for each state: the state before it and the step from there
         self.fairly_before: list[list[int]] = []  # for each state: those from which a step without a fault leads to it
         self.ended: list[int] = []
+        self.kinds: set[str] = set()
         self.transitions = self.depth = 0
         self.began_s = time.process_time()
 
@@ -60,6 +63,7 @@ class _Search:
             self.depth = depth
             for step in steps(self.protocol, self.bounds, world):
                 self.transitions += 1
+                self.kinds.add(step.says)
                 known = len(self.came)
                 number = self._number(step.world, here, step)
                 broken = list(step.violations)
@@ -109,6 +113,7 @@ class _Search:
             seconds=time.process_time() - self.began_s,
             violations=broken,
             story=tuple(reversed(story)),
+            kinds=frozenset(self.kinds),
         )
 
 
@@ -142,8 +147,6 @@ def _shared(server: Any) -> Any:
 def all_is_done(world: World) -> bool:
     server = world.server
     return not (server.pending or server.delayed or server.due or any(server.held.values()))
-
-
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

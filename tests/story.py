@@ -16,6 +16,7 @@ from reference.task import decode
 HOUR_MS = 3_600_000
 OLD_MS = 10 * HOUR_MS
 MAX_PENDING = 6
+KEYS = ["key 1", "key 2"]  # idempotency keys; no other is used
 
 
 @lru_cache(maxsize=10_000)
@@ -40,6 +41,7 @@ class Story:
         self.undisturbed = True  # no task has been given back yet, so that I7 applies
         self.in_order: list[str] = []
         self.attempts: dict[str, int] = {}
+        self.purged: set[str] = set()
         self._seen: dict[str, Any] = {}
 
     def accept(self, task_id: str, payload: str) -> None:
@@ -71,9 +73,10 @@ class Story:
             pipeline.lrange(keys.dead_letter, 0, -1)
             pipeline.zrange(keys.consumers, 0, -1, withscores=True)
             pipeline.hgetall(keys.counters)
+            pipeline.mget([keys.idempotency(key) for key in KEYS])
             for name in self.names:
                 pipeline.lrange(keys.processing(name), 0, -1)
-            (seconds, micros), pending, delayed, dead, consumers, counters, *held = pipeline.execute()
+            (seconds, micros), pending, delayed, dead, consumers, counters, known, *held = pipeline.execute()
         self._seen = {
             "now": seconds * 1000 + micros / 1000,
             "pending": pending[::-1],
@@ -81,6 +84,9 @@ class Story:
             "dead": dead,
             "consumers": consumers,
             "counters": {name.decode(): int(value) for name, value in counters.items() if int(value)},
+            "keys": {
+                key: value[64:].decode() for key, value in zip(KEYS, known, strict=True) if value
+            },  # after a digest
             "held": {name: elements[::-1] for name, elements in zip(self.names, held, strict=True) if elements},
         }
 
@@ -97,6 +103,7 @@ class Story:
         assert _entries(seen["dead"]) == list(state.dead)
         assert {name.decode(): self._lease(end) for name, end in seen["consumers"]} == dict(state.leases)
         assert seen["counters"] == dict(state.counters)
+        assert seen["keys"] == {key: entry.id for key, entry in state.keys.items()}
 
     def _lease(self, end_ms: float) -> Lease:
         ago_ms = self._seen["now"] - end_ms
@@ -123,8 +130,8 @@ class Story:
         claimable = {task_id: 0.0 for place in ("pending", "dead_letter") for task_id in ids[place]}
         swept, self.swept = self.swept, []
         arguments = [
-            ("I1", (self.submitted, completed, ids)),
-            ("I2", (self.submitted, completed, dead, waiting)),
+            ("I1", (self.submitted.keys() - self.purged, completed, ids)),
+            ("I2", (self.submitted.keys() - self.purged, completed, dead, waiting)),
             ("I3", (self.transitions,)),
             ("I4", ({task_id: claimable.get(task_id) for task_id in swept}, 0.0)),
             ("I5", (retries, self.state.max_retries + 1, dead)),

@@ -67,6 +67,18 @@ def test_a_return_is_a_promise_refused_a_no_and_any_other_error_unknown(agents: 
     ]  # fmt: skip
 
 
+def test_a_client_that_retries_submits_its_task_twice_and_is_answered_once(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    agent.enqueue("a", {"answer": "accept", "behaviour": "client-retries"})
+    agent.enqueue("b", {"answer": "refuse", "behaviour": "client-retries"})
+    agent.enqueue("c", {"answer": "fail first", "behaviour": "client-retries-unanswered"})
+    wait_until(lambda: agent.answered == 3)
+    assert (agent.promised, agent.repeated, agent.unknown) == ({"a", "c"}, 2, 0)
+    assert [phase for task, phase in agents.submissions() if task == "a"] == ["invoke", "ok", "invoke", "ok"]
+    assert [phase for task, phase in agents.submissions() if task == "c"] == ["invoke", "info", "invoke", "ok"]
+
+
 def test_the_history_holds_the_digest_of_the_payload_and_the_error(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()

@@ -565,3 +565,57 @@ def test_delaying_an_unrelated_process_changes_no_other_fate(events: list[Event]
     fates = judge([*events, *stranger]).fates
     assert fates.pop("z") is Fate.PHANTOM
     assert fates == judge(events).fates
+
+
+def test_a_duplicate_of_a_task_whose_handler_misbehaved_is_explained_by_that_though_it_is_counted_at_the_end() -> None:
+    story = Story().begin().submit("a").started("a", "a1").ran("a", pid=200).ended("a", "a1").submit("b")
+    story.ran("b").ran("b").kill(1, tasks=("a",), name="handler-hangs")
+    first, second = judged(story.drained().end()).duplicates
+    assert (first.task, first.explained, [str(fault) for fault in first.faults]) == (
+        "a", True, ["fault 1 (handler-hangs)"],
+    )  # fmt: skip
+    assert (second.task, second.explained) == ("b", False)
+
+
+# A starved machine ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_stuck_while_the_machine_is_starved_shows_nothing_either_way() -> None:
+    story = Story().begin().submit("done").ran("done").submit("a").add("run", "healed").late().late(1_200)
+    result = judged(story.add("run", "deadline").census("deadline", a="pending").end(a="pending"))
+    assert (result.verdict, result.fates["a"]) == (Verdict.INCONCLUSIVE, Fate.STUCK)
+    assert result.doubts == [
+        "1 task came late or not at all while the machine was starved: the harness itself, waiting for the queue, "
+        "came up to 2.5 s late."
+    ]
+    assert any("the harness itself came late 2 times, by up to 2.5 s" in note for note in result.notes)
+
+
+def test_what_moves_only_after_a_poke_on_a_starved_machine_shows_nothing_either_way() -> None:
+    story = Story().begin().submit("a").deadline(a="pending").late().add("poke", "task", task="p").submit("p")
+    assert judged(story.ran("p").ran("a").end()).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_machine_that_was_starved_long_before_the_queue_was_waited_for_excuses_nothing() -> None:
+    result = judged(
+        Story().begin().submit("done").ran("done").late().submit("a").deadline(a="pending").end(a="pending")
+    )
+    assert (result.verdict, result.doubts) == (Verdict.LIVENESS, [])
+    assert any("The machine was starved" in note for note in result.notes)
+
+
+def test_a_starved_machine_loses_no_task_so_that_what_is_gone_is_LOST() -> None:
+    story = Story().begin().submit("stuck").submit("gone").add("run", "healed").late().add("run", "deadline")
+    result = judged(story.census("deadline", stuck="pending").end(stuck="pending"))
+    assert (result.verdict, result.fates["gone"]) == (Verdict.VIOLATION, Fate.LOST)
+
+
+def test_a_run_that_passed_on_a_starved_machine_passed_and_says_so() -> None:
+    story = Story().begin().submit("a").ran("a").add("run", "healed").late().add("run", "drained").end()
+    result = judged(story)
+    assert (result.verdict, result.doubts) == (Verdict.PASS, [])
+    assert any("The machine was starved" in note for note in result.notes)
+
+
+def test_a_run_without_lateness_says_nothing_of_a_starved_machine() -> None:
+    assert not any("starved" in note for note in judged(Story().begin().submit("a").ran("a").drained().end()).notes)

@@ -7,19 +7,25 @@ import ast
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import test_checker
+import test_excuses
+import test_situations
 
 import chaos.checker
 
 FOLDER = Path(chaos.checker.__file__).parent
-MODULES = ("evidence", "findings", "checker")
+MODULES = ("evidence", "findings", "excuses", "situations", "checker")
 """Each imports those before it only, so that they are built anew in this order."""
+
+SUITES = (test_checker, test_excuses, test_situations)
+NAMES = ("judge", "gather", "crashes_of")
+"""What these import of the modules, and have to get from those that lack a rule."""
 
 HARMLESS = {
     ("evidence", "t is None"),
@@ -51,18 +57,18 @@ RULES = [
 def test_a_rule_that_is_switched_off_is_caught_by_a_hand_written_history(
     module: str, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = _judge_without(module, place, monkeypatch)
-    monkeypatch.setattr(test_checker, "judge", judge)
+    _switch_off(module, place, monkeypatch)
     assert list(itertools.islice(_failures(), 1)), "no history tells the difference"
 
 
 def test_with_every_rule_in_place_every_history_is_judged_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(test_checker, "judge", _judge_without("checker", -1, monkeypatch))
+    _switch_off("checker", -1, monkeypatch)
     assert list(_failures()) == []
 
 
-def _judge_without(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`judge`, from modules of its own of which one lacks one rule."""
+def _switch_off(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the suites judge by modules of their own, of which one lacks one rule."""
+    made_of: dict[str, Any] = {}
     for name in MODULES:
         tree = ast.parse(_source(name))
         if name == module:
@@ -73,13 +79,16 @@ def _judge_without(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> 
         made.__package__ = "chaos"
         monkeypatch.setitem(sys.modules, f"chaos.{name}", made)
         exec(compile(tree, f"{name}.py", "exec"), made.__dict__)
-    judge: Callable[..., Any] = sys.modules["chaos.checker"].__dict__["judge"]
-    return judge
+        made_of |= made.__dict__
+    for suite in SUITES:
+        for name in NAMES:
+            if hasattr(suite, name):
+                monkeypatch.setattr(suite, name, made_of[name])
 
 
 def _failures() -> Iterator[str]:
     """The hand-written histories that are judged otherwise than they say, or not at all."""
-    for name, test in vars(test_checker).items():
+    for name, test in itertools.chain.from_iterable(vars(suite).items() for suite in SUITES):
         if name.startswith("test_") and not hasattr(test, "hypothesis"):
             for arguments in _arguments_of(test):
                 try:
@@ -92,11 +101,11 @@ def _arguments_of(test: Any) -> Iterator[dict[str, Any]]:
     marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
     if not marks:
         assert not inspect.signature(test).parameters, f"{test.__name__} takes fixtures"
-        yield {}
-        return
-    (mark,) = marks
-    names, values = mark.args
+    for chosen in itertools.product(*(_choices_of(*mark.args) for mark in marks)):
+        yield {name: value for choice in chosen for name, value in choice.items()}
+
+
+def _choices_of(names: str | tuple[str, ...], values: Any) -> list[dict[str, Any]]:
     if isinstance(names, str):
-        yield from ({names: value} for value in values)
-    else:
-        yield from (dict(zip(names, value, strict=True)) for value in values)
+        return [{names: value} for value in values]
+    return [dict(zip(names, value, strict=True)) for value in values]

@@ -193,6 +193,29 @@ def test_a_check_judges_what_a_killed_harness_left(tmp_path: Path, capsys: pytes
     assert (tmp_path / "run" / "history.jsonl").read_bytes() == before
 
 
+NOWHERE = """
+from chaos.target import Target
+class Nowhere(Target):
+    worker = ("true",)
+    python = "/no/such/python"
+"""
+
+
+@pytest.mark.parametrize(("effort", "pairs"), [("--quick", ""), ("--thorough", " --pairs")])
+def test_prove_says_what_it_does_with_its_options_and_ends_with_the_part_that_came_to_nothing(
+    effort: str, pairs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nowhere.py").write_text(NOWHERE)
+    target, out = f"{tmp_path / 'nowhere.py'}:Nowhere", tmp_path / "proof"
+    assert execute(["prove", effort, "--target", target, "--redis", "embedded", "--out", str(out)]) == 70
+    said = capsys.readouterr()
+    assert said.out.startswith(f"zeroloss enumerate --target {target} --redis embedded{pairs}   (its output: {out}")
+    assert "`zeroloss enumerate` left no result; its last words: " in said.err
+    assert "The agent cannot be started: '/no/such/python'" in said.err
+    assert said.err.count("\n") == 1
+    assert not (out / "certificate.json").exists()
+
+
 def left_over(directory: Path) -> list[str]:
     """Processes of a run: those that bear its directory, and its server."""
     found = [str(pid) for pid in bearing(f"ZEROLOSS_RUN={directory.resolve()}")]

@@ -108,12 +108,16 @@ def test_a_heartbeat_has_to_fit_three_times_into_its_lease(lease_ms: int, renew_
         assert f"lease_ms ({lease_ms})" in sentence
 
 
-@given(lease_ms=st.integers(3, 10_000), tombstone_ms=st.integers(1, 30_000))
-def test_a_tombstone_has_to_outlive_two_leases(lease_ms: int, tombstone_ms: int) -> None:
-    if tombstone_ms >= 2 * lease_ms:
-        assert Config(lease_ms=lease_ms, renew_ms=1, tombstone_ms=tombstone_ms).tombstone_ms == tombstone_ms
+@given(lease_ms=st.integers(3, 10_000), block_ms=st.integers(1, 30_000), tombstone_ms=st.integers(1, 30_000))
+def test_a_tombstone_has_to_outlive_two_leases_and_a_wait_in_blmove(
+    lease_ms: int, block_ms: int, tombstone_ms: int
+) -> None:
+    """As long as Redis may hand a task to the dead, a sweep has to look at their lists (I4)."""
+    settings = {"lease_ms": lease_ms, "renew_ms": 1, "block_ms": block_ms, "tombstone_ms": tombstone_ms}
+    if tombstone_ms >= max(2 * lease_ms, block_ms):
+        assert Config(**settings).tombstone_ms == tombstone_ms
     else:
-        assert "tombstone_ms" in refused(lease_ms=lease_ms, renew_ms=1, tombstone_ms=tombstone_ms)
+        assert f"tombstone_ms ({tombstone_ms})" in refused(**settings)
 
 
 @given(backoff_ms=st.integers(1, 10_000), backoff_max_ms=st.integers(1, 10_000))
@@ -122,6 +126,43 @@ def test_the_longest_backoff_is_not_shorter_than_the_first(backoff_ms: int, back
         assert Config(backoff_ms=backoff_ms, backoff_max_ms=backoff_max_ms).backoff_max_ms == backoff_max_ms
     else:
         assert "backoff_max_ms" in refused(backoff_ms=backoff_ms, backoff_max_ms=backoff_max_ms)
+
+
+SOME_NUMBERS = st.fixed_dictionaries({}, optional={name: st.integers(-1, 100_000) for name in NUMBERS})
+
+
+@given(settings=SOME_NUMBERS)
+def test_any_numbers_are_either_refused_in_one_sentence_that_names_one_of_them_or_keep_every_relation(
+    settings: dict[str, int],
+) -> None:
+    try:
+        config = Config(**settings)  # type: ignore[arg-type]
+    except ConfigError as error:
+        assert str(error).endswith(".")
+        assert "\n" not in str(error)
+        assert any(name in str(error) for name in settings)
+        return
+    assert all(getattr(config, name) == value for name, value in settings.items())
+    assert all(getattr(config, name) >= (0 if name in MAY_BE_ZERO else 1) for name in NUMBERS)
+    assert 3 * config.renew_ms <= config.lease_ms <= config.tombstone_ms / 2
+    assert config.block_ms <= config.tombstone_ms
+    assert config.backoff_ms <= config.backoff_max_ms
+    assert config.max_task_bytes <= config.max_body_bytes
+    assert config.block_ms < config.socket_timeout_ms
+    assert config.durability_timeout_ms < config.socket_timeout_ms
+
+
+@given(settings=SOME_NUMBERS)
+def test_the_environment_says_the_same_as_arguments_do(settings: dict[str, int]) -> None:
+    environ = {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
+    try:
+        expected: object = Config(**settings)  # type: ignore[arg-type]
+    except ConfigError as error:
+        with pytest.raises(ConfigError) as caught:
+            load_config(environ)
+        assert str(caught.value) == str(error)
+    else:
+        assert load_config(environ) == expected
 
 
 def test_a_body_that_could_not_hold_one_task_is_refused() -> None:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from model import State
-from story import OLD_MS, Story, end, end_in_the_model, entry_of
+from story import KEYS, OLD_MS, Story, end, end_in_the_model, entry_of
 
 from chaos.invariants import Answer, Transition
 from reference.consumer import Consumer
@@ -31,12 +31,11 @@ from reference.reaper import Sweep
 from reference.task import new_task_id
 
 PAYLOADS = ["1.10", "[]", '{"twice":1,"twice":2}', "12345678901234567890123", '"\\ud800 \\u0000"', '{ "a" : 1E5 }']
-WISH = st.tuples(st.sampled_from(PAYLOADS), st.sampled_from([None, None, None, "key 1", "key 2"]))
+WISH = st.tuples(st.sampled_from(PAYLOADS), st.sampled_from([None, None, None, *KEYS]))
 WISHES = st.lists(WISH, min_size=1, max_size=3)
 SLOTS = st.integers(0, 2)  # three consumers at a time; whoever crashes is replaced under a new name
 PICKS = st.integers(0, 30)  # an index, modulo whatever there is
 MOSTLY = st.sampled_from([True, True, True, False])
-STEPS = 50
 VERBS = st.sampled_from(["ack", "fail", "fail", "dead_letter", "release"])
 
 
@@ -269,13 +268,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.story.undisturbed &= recovered == 0
 
     @precondition(lambda self: self.state.dead)
-    @rule(pick=PICKS, everything=st.booleans())
-    def requeue(self, pick: int, everything: bool) -> None:
+    @rule(pick=PICKS, does=st.sampled_from(["requeue", "requeue", "requeue_all", "purge"]))
+    def an_operator(self, pick: int, does: str) -> None:
         entry = self.state.dead[pick % len(self.state.dead)]
-        entries = self.state.dead[::-1] if everything else [entry]
-        self.story.state = model.requeue(self.state, entries)
+        entries = self.state.dead[::-1] if does == "requeue_all" else [entry]
+        self.story.state = (model.purge if does == "purge" else model.requeue)(self.state, entries)
+        self.story.purged.update(entry.id for entry in entries if does == "purge")
         letters = self.queue.dead_letters
-        assert (letters.requeue_all() if everything else letters.requeue(entry.id)) == len(entries)
+        assert (letters.requeue_all() if does == "requeue_all" else getattr(letters, does)(entry.id)) == len(entries)
 
     @rule()
     def the_server_forgets_the_scripts(self) -> None:
@@ -297,4 +297,4 @@ def test_every_story_leaves_the_real_queue_as_the_model_says_and_no_law_broken(
 ) -> None:
     stories = settings().max_examples * (3 if server.kind == "embedded" else 1)
     machine = type("QueueMachine", (QueueMachine,), {"client": client, "url": server.url})
-    run_state_machine_as_test(machine, settings=settings(max_examples=stories, stateful_step_count=STEPS))
+    run_state_machine_as_test(machine, settings=settings(max_examples=stories, stateful_step_count=50))

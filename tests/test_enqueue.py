@@ -2,8 +2,12 @@
 
 import json
 import select
+from typing import Any
 
 import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
 from queue_fixtures import Queue, ids, payloads
 from relay import Relay
 from support import wait_until
@@ -11,8 +15,8 @@ from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
 
 from reference.connection import NeverSent, connect
 from reference.enqueuer import Accepted, Enqueuer, Submission
-from reference.errors import NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
-from reference.task import decode
+from reference.errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
+from reference.task import decode, raw_members
 
 
 def submission(payload: object = None, **members: str) -> Submission:
@@ -219,3 +223,59 @@ def test_a_client_that_cannot_be_made_is_a_refused_setting_and_nothing_is_sent(q
         finally:
             queue.client.config_set("requirepass", "")
     assert queue.pending() == []
+
+
+SUBMISSIONS = st.lists(
+    st.builds(
+        Submission,
+        payload_json=st.sampled_from(["1", "1.0", '"é"', '"\\u0000"', '"' + "x" * 300 + '"']),
+        task_type=st.sampled_from(["default", "email"]),
+        task_id=st.sampled_from(["chosen", "!", "="]) | st.none(),
+        idempotency_key=st.sampled_from(["k1", "k2"]) | st.none(),
+    ),
+    max_size=8,
+)
+
+
+def outcome_of(queue: Queue, asked: Submission) -> object:
+    try:
+        return queue.enqueuer.enqueue(asked)
+    except (TaskTooLarge, IdempotencyConflict) as refused:
+        return refused
+
+
+def without_generated_ids(asked: list[Submission], outcomes: list[Any]) -> list[object]:
+    """Outcomes, where an id that was made stands as the number of the submission that it was made for."""
+    made: dict[str, int] = {}
+    said: list[object] = []
+    for number, (submission, outcome) in enumerate(zip(asked, outcomes, strict=True)):
+        if not isinstance(outcome, Accepted):
+            said.append((type(outcome), str(outcome)))
+        elif submission.task_id:
+            said.append(outcome)
+        else:
+            said.append((made.setdefault(outcome.task_id, number), outcome.replayed))
+    return said
+
+
+@given(asked=SUBMISSIONS)
+def test_a_batch_gives_what_its_submissions_give_one_by_one(
+    server: Any, client: redis.Redis, asked: list[Submission]
+) -> None:
+    """The same answers, the same tasks in the same order, the same keys: all but the bound, where a batch is one."""
+    results = []
+    for together in (True, False):
+        client.flushall()
+        queue = Queue(client, server.url, max_task_bytes=300)
+        outcomes = queue.enqueuer.enqueue_many(asked) if together else [outcome_of(queue, each) for each in asked]
+        waiting = [decode(element) for element in queue.pending()]
+        queue.own_client.close()
+        results.append(
+            (
+                without_generated_ids(asked, outcomes),
+                [(task.type, raw_members(task.element.decode())["payload"]) for task in waiting],
+                queue.counters().get("enqueued", 0),
+                sorted(key.decode() for key in client.scan_iter(match="tasks:idempotency:*")),
+            )
+        )
+    assert results[0] == results[1]

@@ -162,6 +162,53 @@ def test_a_queue_that_confirms_each_task_by_an_fsync_has_no_excuse_while_there_i
     assert lost_before({**EVERYSEC, "asked": "memory"}, 9_900).fates["gone"] is Fate.EXCUSED
 
 
+# What a failover may take -----------------------------------------------------------------------------------------
+
+FAILOVERS = ["primary-sigkill", "primary-cut-off"]
+
+
+def failed_over(durability: Any, *promises: tuple[str, int], name: str = "primary-cut-off") -> Result:
+    """The fault begins at 9.99 s, and clients follow at 11 s."""
+    story = ServerStory(durability, name=name)
+    for task, at_ms in promises:
+        story.promised(task, at_ms)
+    return story.server_ends(-9 if name == "primary-sigkill" else None).judged()
+
+
+@pytest.mark.parametrize("name", FAILOVERS)
+@pytest.mark.parametrize("durability", [ALWAYS, EVERYSEC, NO_AOF, UNKNOWN, {**ALWAYS, "asked": "fsync"}])
+def test_a_failover_excuses_what_was_promised_from_its_beginning_until_clients_followed(
+    durability: Any, name: str
+) -> None:
+    result = failed_over(
+        durability, ("before", 9_900), ("first", 9_995), ("last", 10_990), ("after", 11_005), name=name
+    )
+    fates = [result.fates[task] for task in ("before", "first", "last", "after")]
+    assert fates == [Fate.LOST, Fate.EXCUSED, Fate.EXCUSED, Fate.LOST]
+
+
+@pytest.mark.parametrize("name", FAILOVERS)
+def test_what_a_replica_had_to_confirm_is_LOST_when_a_failover_takes_it(name: str) -> None:
+    result = failed_over({**ALWAYS, "asked": "replicas:1"}, ("gone", 10_500), name=name)
+    assert (result.fates["gone"], result.verdict, result.excuses) == (Fate.LOST, Verdict.VIOLATION, [])
+
+
+def test_a_failover_that_was_missed_may_have_come_later() -> None:
+    story = ServerStory(ALWAYS)
+    story.add("fault", "begin", fault="primary-cut-off", number=1, at_ms=9_990)
+    story.add("fault", "missed", fault="primary-cut-off", number=1, reason="too late", at_ms=10_100)
+    result = story.promised("gone", 10_500).judged()
+    assert (result.fates["gone"], result.verdict) == (Fate.EXCUSED, Verdict.INCONCLUSIVE)
+
+
+def test_an_excuse_by_a_failover_says_when_clients_followed() -> None:
+    (excuse,) = failed_over(ALWAYS, ("gone", 10_500)).excuses
+    assert excuse.reason == (
+        "Promised at 10.491 s; clients followed the new primary at 10.990 s, and with asynchronous replication a "
+        "failover may take what no replica had confirmed."
+    )
+
+
 # What is excused is gone, and nothing else ------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from support import wait_until
 from chaos.fault_requests import PlanError, parse_faults
 from chaos.faults import Missed
 from chaos.faults.client_gives_up import ClientGivesUp
+from chaos.faults.client_retries import ClientRetries
 from chaos.faults.clock_jump import CLOCKS, SHIM, ClockJump
 from chaos.faults.producer_sigkill import ProducerSigkill
 from chaos.faults.slow import Slow, SlowIdle
@@ -110,6 +111,20 @@ def test_that_clients_gave_up_is_seen_by_the_submissions_without_an_answer(scene
     assert effect.evidence == "7 submissions ended without an answer."
     with pytest.raises(Missed, match="is known"):
         scene.play(ClientGivesUp(), unknown=lambda: 0)
+
+
+def test_some_clients_are_planned_to_send_their_task_twice_with_an_answer_and_without() -> None:
+    behaviours = [task.behaviour for task in ClientRetries(one_in=4).arrange(planned(200), Random(1), 2.0)]
+    assert behaviours.count("client-retries") > 10
+    assert behaviours.count("client-retries-unanswered") > 10
+    assert 110 < behaviours.count("") < 180
+
+
+def test_that_clients_retried_is_seen_by_the_second_promises(scene: Scene) -> None:
+    effect = scene.play(ClientRetries(), repeated=lambda: 7)
+    assert effect.evidence == "7 submissions were sent again with the same idempotency key and promised again."
+    with pytest.raises(Missed, match="No submission was promised a second time"):
+        scene.play(ClientRetries())
 
 
 def test_a_clock_jumps_and_jumps_back_in_one_worker_only(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

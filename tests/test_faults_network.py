@@ -1,16 +1,17 @@
 """Faults of the way between workers and server: each is seen by the proxy's own counts, and mended afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from fault_stage import BUSY, Scene
+from fault_stage import BUSY, Scene, Traffic
 from support import wait_until
 from test_run import carry_out
 
 from chaos.fault_requests import PlanError, parse_faults
 from chaos.faults import FAULTS, Missed
+from chaos.faults.net_disconnect import NetDisconnect
 from chaos.faults.net_latency import NetLatency
 from chaos.faults.net_partition import NetPartition
 from chaos.faults.net_reply_reset import NetReplyReset
@@ -161,6 +162,33 @@ def test_connections_are_reset_and_counted_and_the_worker_speaks_again(
     effect = scene.play(NetReset(workers="all"), network=network)
     assert "All 2 workers: the proxy reset 2 open connections." in effect.evidence
     grows(client, *talkers)
+
+
+@pytest.mark.container
+def test_a_container_is_taken_off_its_network_and_is_the_same_at_the_same_port_afterwards(
+    scene: Scene, docker: None, open_own_server: Callable[..., Server]
+) -> None:
+    server = open_own_server("container", appendfsync=None)
+    scene.workers(BUSY)
+    with Traffic(server, lambda client: client.incr("a")) as traffic:
+        wait_until(lambda: traffic.acknowledged)
+        effect = scene.play(NetDisconnect(for_s=0.3), server)
+        before = traffic.acknowledged
+        wait_until(lambda: traffic.acknowledged > before)
+        assert traffic.failed
+    assert "is the same afterwards" in effect.evidence
+    assert effect.pids
+
+
+def test_a_server_without_a_network_of_its_own_cannot_be_taken_off_it(scene: Scene, embedded: Server) -> None:
+    scene.workers(BUSY)
+    with pytest.raises(Missed, match="Only a server in a container"):
+        scene.play(NetDisconnect(for_s=0.1), embedded)
+    with pytest.raises(PlanError, match="say --redis container"):
+        make_plan(
+            seed=1, target="reference", server="embedded", appendfsync="off", workers=1, tasks=1,
+            faults=parse_faults("net-disconnect", None),
+        )  # fmt: skip
 
 
 def test_the_proxys_cost_is_measured_and_said(embedded: Server) -> None:

@@ -15,6 +15,7 @@ from chaos.faults.server_evicts import ServerEvicts
 from chaos.faults.server_maxmemory import ServerMaxmemory
 from chaos.faults.server_sigstop import ServerSigstop
 from chaos.faults.server_sigterm import ServerSigterm
+from chaos.faults.server_slow_fsync import ServerSlowFsync
 from chaos.faults.server_torn_aof import TAIL, ServerTornAof, newest_aof
 from chaos.servers import Server
 
@@ -152,6 +153,40 @@ def test_without_an_append_only_file_nothing_is_torn_and_the_server_is_back(
     with pytest.raises(Missed, match="keeps no append-only file"):
         scene.play(ServerTornAof(down_s=0.0), server)
     assert length(server) == 0
+
+
+def test_an_fsync_that_takes_seconds_makes_the_server_put_its_writes_off_and_answer_all_the_same(
+    scene: Scene, open_own_server: OpenServer
+) -> None:
+    server = open_own_server(appendfsync="everysec")
+    with Traffic(server, push) as traffic:
+        wait_until(lambda: traffic.acknowledged)
+        effect = scene.play(ServerSlowFsync(for_s=4.0), server)
+        acknowledged = traffic.acknowledged
+        wait_until(lambda: traffic.acknowledged > acknowledged)
+    assert "aof_delayed_fsync, writes put off for 2 s, rose by" in effect.evidence
+    assert not traffic.failed
+    with redis.Redis.from_url(server.url) as client:
+        wait_until(lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0)
+
+
+def test_a_server_that_is_killed_in_a_slow_fsync_has_lost_what_it_had_not_written(
+    scene: Scene, open_own_server: OpenServer
+) -> None:
+    server = open_own_server(appendfsync="everysec")
+    with Traffic(server, push) as traffic:
+        wait_until(lambda: traffic.acknowledged)
+        effect = scene.play(ServerSlowFsync(for_s=4.0, kill=True), server)
+        wait_until(lambda: length(server))
+    assert "killed then, with status -9" in effect.evidence
+    assert length(server) < traffic.acknowledged
+
+
+def test_where_the_server_itself_fsyncs_there_is_no_thread_to_slow_down(
+    scene: Scene, open_own_server: OpenServer
+) -> None:
+    with pytest.raises(Missed, match="say --appendfsync everysec"):
+        scene.play(ServerSlowFsync(), open_own_server(appendfsync="always"))
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])

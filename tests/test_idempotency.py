@@ -1,11 +1,26 @@
 """Idempotent enqueue (I8): the same key and payload yield one task and the same id; with another payload, an error."""
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
 from queue_fixtures import Queue, ids, payloads
 
 from chaos.invariants import Answer, idempotent_enqueue
 from reference.enqueuer import Accepted, Submission
 from reference.errors import IdempotencyConflict, QueueFull
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """As many as there may be requests at the same moment."""
+    with ThreadPoolExecutor(12) as made:
+        yield made
 
 
 def keyed(payload_json: str, key: str = "k", **members: str) -> Submission:
@@ -158,15 +173,41 @@ def test_any_text_serves_as_a_key(queue: Queue, key: str) -> None:
     assert again == Accepted(first.task_id, replayed=True)
 
 
-def test_requests_at_the_same_moment_under_one_key_are_one_task(queue: Queue) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_requests_at_the_same_moment_under_one_key_are_one_task(queue: Queue, threads: ThreadPoolExecutor) -> None:
     queue.enqueue_text("0")  # so that the script is known and the threads meet in it
-    with ThreadPoolExecutor(8) as threads:
-        accepted = list(threads.map(lambda _: queue.enqueuer.enqueue(keyed("1")), range(40)))
+    accepted = list(threads.map(lambda _: queue.enqueuer.enqueue(keyed("1")), range(40)))
     assert sum(not answer.replayed for answer in accepted) == 1
     assert idempotent_enqueue([Answer("k", "1", answer.task_id) for answer in accepted]) == []
     assert len(queue.pending()) == 2
+
+
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from(["k1", "k2", "k3"]), st.sampled_from(["1", "2"])), min_size=2, max_size=12
+)
+
+
+@given(requests=REQUESTS)
+def test_any_requests_at_the_same_moment_give_each_key_one_payload_and_one_task(
+    server: Any, client: redis.Redis, threads: ThreadPoolExecutor, requests: list[tuple[str, str]]
+) -> None:
+    client.flushall()
+    queue = Queue(client, server.url)
+    meet = threading.Barrier(len(requests))
+
+    def ask(request: tuple[str, str]) -> Answer:
+        key, payload = request
+        meet.wait(10)
+        try:
+            return Answer(key, payload, queue.enqueuer.enqueue(keyed(payload, key=key)).task_id)
+        except IdempotencyConflict:
+            return Answer(key, payload, None)
+
+    answers = list(threads.map(ask, requests))
+    queue.own_client.close()
+    assert idempotent_enqueue(answers) == []
+    given_ids = {answer.task for answer in answers if answer.task}
+    assert len(given_ids) == len({key for key, _ in requests})  # each key was given to somebody
+    assert sorted(ids(queue.pending())) == sorted(given_ids)
 
 
 def test_a_chosen_id_is_never_taken_for_an_answer_of_the_script(queue: Queue) -> None:

@@ -42,7 +42,7 @@ def test_a_renewal_says_that_the_lease_had_ended(queue: Queue) -> None:
 
 
 def test_a_lease_ends_by_itself(queue: Queue) -> None:
-    short = queue.configured(lease_ms=60, renew_ms=20, tombstone_ms=120)
+    short = queue.configured(lease_ms=60, renew_ms=20, block_ms=100, tombstone_ms=120)
     short.enqueue("a")
     consumer = short.consumer()
     assert payloads(consumer.claim()) == ["a"]

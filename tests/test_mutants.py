@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +107,10 @@ def test_mutants_are_caught_in_real_runs_and_the_reference_passes_in_their_place
         assert any(name in line and "caught" in line and category in line for line in said.splitlines()), said
 
 
-def test_a_mutant_whose_defect_does_not_show_survives_and_that_is_said(tmp_path: Path) -> None:
+def test_a_mutant_whose_defect_does_not_show_is_tried_again_and_survives_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.mutation.AGAIN_MAX", 1)
     # It throws one task in 500 away, and this profile has fewer.
     said: list[Trial] = []
     mutation = mutate(
@@ -118,7 +122,8 @@ def test_a_mutant_whose_defect_does_not_show_survives_and_that_is_said(tmp_path:
         directory=tmp_path,
         say=said.append,
     )
-    assert [trial.verdict for trial in said] == [Verdict.PASS, Verdict.PASS]
+    assert {trial.verdict for trial in said} == {Verdict.PASS}
+    assert sorted((trial.target, trial.seed) for trial in said) == [("canary", 1), ("canary", 2), ("reference-calm", 1)]
     assert (mutation.survivors, mutation.doubtful, mutation.exit_code) == (["canary"], [], 1)
     assert "0 of 1 mutants were caught; not caught: canary" in _shown(mutation)
 
@@ -152,18 +157,18 @@ def test_a_mutant_is_chosen_once_however_often_it_is_named() -> None:
     assert len(choose(None)) == len(MUTANTS)
 
 
-def _row(target: str, *, caught: bool) -> Row:
+def _row(target: str, *, caught: bool = False, verdict: Verdict | None = None, trials: Sequence[Trial] = ()) -> Row:
     trial = Trial(
         target=target,
         profile="default",
         seed=1,
-        verdict=Verdict.VIOLATION if caught else Verdict.PASS,
+        verdict=verdict or (Verdict.VIOLATION if caught else Verdict.PASS),
         categories=["LOST"] if caught else [],
         because="",
         seconds=1.0,
         caught=caught,
     )
-    return Row(target=target, profile="default", expects=["LOST"], defect="", trials=[trial])
+    return Row(target=target, profile="default", expects=["LOST"], defect="", trials=list(trials) or [trial])
 
 
 def _shown(mutation: Mutation) -> str:
@@ -171,3 +176,12 @@ def _shown(mutation: Mutation) -> str:
     with console.capture() as captured:
         console.print(mutation_table(mutation))
     return captured.get()
+
+
+def test_a_run_that_shows_nothing_speaks_neither_for_the_reference_nor_against_it() -> None:
+    caught = _row("canary", caught=True)
+    nothing = _row("reference-default", caught=False, verdict=Verdict.INCONCLUSIVE)
+    passed = _row("reference-default", caught=False)
+    both = [trial for row in (nothing, passed) for trial in row.trials]
+    assert Mutation(controls=[nothing], mutants=[caught]).doubtful == ["default"]
+    assert Mutation(controls=[_row("reference-default", trials=both)], mutants=[caught]).doubtful == []

@@ -28,7 +28,7 @@ def test_the_readme_s_target_runs_as_it_stands_and_its_loss_is_found(tmp_path: P
     (tmp_path / "myapp").mkdir()
     (tmp_path / "myapp" / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "chaos", "run", "--target", "mytarget.py:MyQueue", "--redis", "embedded"]
-    command += ["--seed", "1", "--tasks", "60", "--kills", "3", "--out", "run"]
+    command += ["--seed", "1", "--tasks", "60", "--faults", "worker-sigkill", "--kills", "3", "--out", "run"]
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False

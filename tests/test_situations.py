@@ -66,6 +66,11 @@ def test_a_process_that_no_fault_hit_was_not_killed() -> None:
     assert met(judged(story.ran("a", pid=200))) == {}
 
 
+def test_a_fault_that_is_none_of_the_workers_kills_none_of_them() -> None:
+    story = a_good_run().submit("a").ran("a", pid=100).kill(1, pids=(100,), name="server-sigkill").ran("a", pid=200)
+    assert met(judged(story)) == {}
+
+
 def test_two_bodies_of_a_task_in_one_process_are_no_takeover() -> None:
     story = a_good_run().submit("a").started("a", "a1").started("a", "a2")
     assert met(judged(story.ended("a", "a2").ended("a", "a1"))) == {}
@@ -151,6 +156,11 @@ def test_a_killed_server_found_the_tasks_as_they_were_at_its_end_and_not_at_its_
     story.add("fault", "effective", fault="server-sigkill", number=1)
     (row,) = judged(story).matrix
     assert (row.tasks["waiting"], row.tasks["finished"]) == (1, 1)
+
+
+def test_a_task_that_nobody_submitted_is_in_no_state_once_it_has_run() -> None:
+    (row,) = judged(a_good_run().kill(1).ran("phantom").kill(2)).matrix
+    assert {state: count for state, count in row.tasks.items() if count} == {"unsubmitted": 1, "finished": 2}
 
 
 def test_every_task_is_in_one_state_at_every_injection() -> None:

@@ -116,6 +116,41 @@ def test_any_bytes_are_either_a_task_or_undecodable(anything: bytes) -> None:
         pass
 
 
+@given(
+    st.dictionaries(st.text(), JSON_VALUES, max_size=4),
+    JSON_VALUES,
+    st.sampled_from([None, 1, "\t"]),
+    st.booleans(),
+    st.lists(st.sampled_from(["retry_count", "recovered_count", "retries_forgiven", "error"]), max_size=6),
+)
+def test_any_payload_and_any_unknown_members_keep_their_text_through_any_changes(
+    unknown: dict[str, object], payload: object, indent: int | str | None, escaped: bool, changes: list[str]
+) -> None:
+    """In whatever spacing and spelling a producer of another language wrote them."""
+    members = {**{f"x-{name}": value for name, value in unknown.items()}, "id": "t1", "payload": payload}
+    text = json.dumps(members, indent=indent, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    try:
+        before = raw_members(text.decode())
+    except UnicodeDecodeError:  # a lone surrogate, written raw, is not UTF-8
+        with pytest.raises(Undecodable):
+            revise(text, retry_count=1)
+        return
+    changed = text
+    for number, name in enumerate(changes):
+        changed = revise(changed, **{name: f"\0 {number}" if name == "error" else number})
+    after = raw_members(changed.decode())
+    assert {name: after[name] for name in before} == before
+    assert decode(changed).payload == decode(text).payload
+
+
+@given(st.integers() | st.integers(2**53, 2**64) | st.integers(-(10**40), 10**40))
+def test_any_whole_number_keeps_its_digits(number: int) -> None:
+    """2^53 + 1 is where a reader that knows only doubles begins to lie; Redis's own JSON is one."""
+    changed = revise(element(str(number)), retry_count=1)
+    assert decode(changed).payload == number
+    assert raw_members(changed.decode())["payload"] == str(number)
+
+
 @pytest.mark.parametrize("payload_json", AWKWARD_PAYLOADS, ids=AWKWARD_IDS)
 def test_a_payload_keeps_its_bytes_when_counts_are_changed(payload_json: str) -> None:
     changed = revise(element(payload_json), retry_count=1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from . import lists, proofs, runs  # noqa: F401 - to import them is to add their commands
+from . import comparisons, lists, pipelines, proofs, runs  # noqa: F401 - to import them is to add their commands
 from .common import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, app, say_error
 
 __all__ = ["execute", "main"]

@@ -6,7 +6,17 @@ from typing import Literal
 
 from rich.console import Console
 
-from .common import EXIT_INTERRUPTED, UsageError, app, choose_server, new_directory, say, say_error, say_failure
+from .common import (
+    EXIT_HARNESS_ERROR,
+    EXIT_INTERRUPTED,
+    UsageError,
+    app,
+    choose_server,
+    new_directory,
+    say,
+    say_error,
+    say_failure,
+)
 
 
 @app.command
@@ -142,7 +152,8 @@ def prove(
         say_error(f"Interrupted; what there was so far is in {directory}.")
         return EXIT_INTERRUPTED
     except PartFailed as error:
-        return say_failure(error, directory)
+        say_error(f"{' '.join(str(error).split())} What there was so far is in {directory}.")
+        return EXIT_HARNESS_ERROR
     for line in certificate.statements or certificate.refused:
         say(f"  {line}")
     say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")

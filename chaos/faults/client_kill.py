@@ -22,7 +22,7 @@ class ClientKill(Fault):
     for_s: float = 1.0
     """How long the storm lasts."""
     every_s: float = 0.002
-    """From one gust to the next."""
+    """From one gust to the next, on average. At random: in step, it would strike a client at the same commands always."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight, killed = InFlight(stage), 0
@@ -30,7 +30,7 @@ class ClientKill(Fault):
         with server_client(stage) as client:
             while time.monotonic() < until_s:
                 killed += int(client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
-                stage.wait(self.every_s)
+                stage.wait(stage.random.expovariate(1 / self.every_s) if self.every_s else 0.0)
         if not killed:
             raise Missed("No client was connected.")
         return Effect(evidence=f"The server cut {killed} connections within {self.for_s:g} s.", tasks=in_flight.tasks())

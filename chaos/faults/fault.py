@@ -3,9 +3,9 @@
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -61,10 +61,14 @@ class Stage:
     """How many submissions are not answered yet."""
     unknown: Callable[[], int] = lambda: 0
     """How many submissions ended without anybody knowing whether they were accepted."""
+    repeated: Callable[[], int] = lambda: 0
+    """How many submissions were sent a second time, and promised then."""
     directory: Path | None = None
     """The run's directory."""
     network: "Network | None" = None
     """The way from the workers to the server; None: they go there directly."""
+    behaving: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Way to misbehave -> the tasks of the plan that do so."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
 
@@ -83,6 +87,10 @@ class Fault(ABC):
     """A folder that has to be on the workers' Python path for it."""
     through_proxy: ClassVar[bool] = False
     """Whether the workers have to reach the server through the proxy for it."""
+    fails_over: ClassVar[bool] = False
+    """Whether it needs a primary with replicas under Sentinel."""
+    in_container: ClassVar[bool] = False
+    """Whether the server has to be in a container for it."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
 

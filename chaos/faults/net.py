@@ -18,10 +18,7 @@ class Victims:
     """The workers in some slots: all processes and tasks that a fault on their way has met so far."""
 
     def __init__(self, stage: Stage, workers: Workers, patience_s: float) -> None:
-        """One that is inside a task, or all when one is. Raises Missed: none is, or their way is not the proxy's."""
-        if stage.network is None:
-            raise Missed("The workers do not go through the proxy.")
-        self.network: Network = stage.network
+        """One that is inside a task, or all when one is. Raises Missed: none is."""
         self._stage = stage
         busy = busy_worker(stage, patience_s)
         chosen = [busy] if workers == "one" else stage.workers.living()
@@ -31,6 +28,13 @@ class Victims:
         self._pids: set[int] = set()
         self._tasks: set[str] = set()
         self.look()
+
+    @property
+    def network(self) -> Network:
+        """Raises Missed: their way is not the proxy's."""
+        if self._stage.network is None:
+            raise Missed("The workers do not go through the proxy.")
+        return self._stage.network
 
     def look(self) -> None:
         """One that was started again in its slot belongs to them too."""

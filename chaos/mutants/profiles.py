@@ -149,8 +149,10 @@ STALL_BUSY = replace(
 DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
 STORM = Profile(
     name="storm",
-    faults="worker-sigkill:count=3,client-kill:count=5:for_s=2:every_s=0.004",
-    tasks=300,
+    faults="worker-sigkill:count=4,client-kill:count=6:for_s=2:every_s=0.01",
+    tasks=400,
+    # A storm takes two seconds, and there have to be tasks until the last fault.
+    stretch=1.6,
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_MAX_RECOVERIES": "20", "ZEROLOSS_AHEAD_MS": "500"},
     attempts=5,

@@ -40,7 +40,7 @@ class Channel:
         self._held: deque[Request] = deque()  # commands that wait for what happens to one before them
         self._holding = False
         self._role: str | None = None
-        self._opaque = False  # not RESP, or replies that answer nothing: relayed as it comes
+        self._opaque = listener.opaque  # not RESP, or replies that answer nothing: relayed as it comes
 
     @property
     def frozen(self) -> bool:

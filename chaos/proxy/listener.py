@@ -13,12 +13,20 @@ from .way import Tally, reset_on_close
 if TYPE_CHECKING:
     from .proxy import Proxy
 
+CONNECT_DEADLINE_S = 5.0
+"""Meanwhile nobody else is served: less than anybody waits for the proxy's own answers."""
+
+Address = tuple[str, int]
+
 
 class Listener:
     """One port for one worker. Its methods without a note are for the proxy's thread."""
 
-    def __init__(self, proxy: "Proxy", door: socket.socket, *, gated: bool) -> None:
+    def __init__(self, proxy: "Proxy", door: socket.socket, *, gated: bool, to: Address) -> None:
         self.proxy = proxy
+        self.to = to
+        """What stands behind it: host and port."""
+        self.opaque = False
         self.door = door
         self.link = Link()
         self.jitter = random.Random(0)
@@ -77,6 +85,15 @@ class Listener:
         """Reset every connection that is open; how many. Any thread."""
         return self.proxy.call(self._reset_all)
 
+    def direct(self, to: Address) -> int:
+        """Put another server behind it; how many connections to the one before were reset. Any thread."""
+
+        def switch() -> int:
+            self.to = to
+            return self._reset_all()
+
+        return self.proxy.call(switch)
+
     def close(self) -> None:
         """Close the port and its connections. Any thread."""
         self.proxy.call(self.hang_up)
@@ -128,7 +145,7 @@ class Listener:
             worker.close()
             return
         try:
-            server = self.proxy.connect()
+            server = socket.create_connection(self.to, timeout=CONNECT_DEADLINE_S)
             channel = Channel(self, worker, server)
         except OSError:  # the server is down, and so is what stands before it
             reset_on_close(worker)

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from .channel import Channel
-from .listener import Listener
+from .listener import Address, Listener
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
@@ -62,12 +62,21 @@ class Proxy:
             self.call(self._stop)
             self._thread.join(CALL_DEADLINE_S)
 
-    def listen(self, *, gated: bool = False, recording: bool = False) -> Listener:
-        """A port for one worker. `gated`: it may connect, and gets no further until `open`: so it is started ahead."""
+    def listen(
+        self, *, gated: bool = False, recording: bool = False, opaque: bool = False, to: Address | None = None
+    ) -> Listener:
+        """A port for one worker.
+
+        Args:
+            gated: it may connect, and gets no further until `open`: so it is started ahead.
+            recording: whether its commands are noted.
+            opaque: whether bytes are relayed as they come, and no commands are looked for.
+            to: what stands behind it; None: the proxy's own server.
+        """
         door = socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
         door.setblocking(False)
-        listener = Listener(self, door, gated=gated)
-        listener.recording = recording
+        listener = Listener(self, door, gated=gated, to=to or self._address)
+        listener.recording, listener.opaque = recording, opaque
 
         def enter() -> None:
             self._listeners.add(listener)
@@ -79,9 +88,6 @@ class Proxy:
     def url_of(self, port: int) -> str:
         credentials, at, _ = self._parts.netloc.rpartition("@")
         return self._parts._replace(netloc=f"{credentials}{at}{LOOPBACK}:{port}").geturl()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self._address, timeout=CALL_DEADLINE_S)
 
     def call(self, ask: Callable[[], Answer]) -> Answer:
         """Run it in the proxy's thread, and wait for the answer. Any thread."""

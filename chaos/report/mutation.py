@@ -30,8 +30,8 @@ def mutation_table(mutation: Mutation) -> RenderableType:
             wanted = f"not {' or '.join(row.expects)}, but {_shown(row)}"
             table.add_row(row.target, Text("SURVIVED", "bold red"), of, wanted, _seconds(row))
     for row in mutation.controls:
-        of = f"{len(row.trials) - row.caught} of {len(row.trials)}"
-        mark = Text("FAILED", "bold red") if row.caught else Text("passed", "green")
+        of = f"{row.passed} of {len(row.trials)}"
+        mark = Text("FAILED", "bold red") if row.profile in mutation.doubtful else Text("passed", "green")
         table.add_row(row.target, mark, of, _shown(row), _seconds(row))
     return Group(table, Text(_sentence(mutation), "bold"))
 

@@ -1,4 +1,4 @@
-"""The Redis under test: embedded, in a container, or somebody else's. `open_server` chooses."""
+"""The Redis under test: embedded, alone or with replicas, in a container, or somebody else's. `open_server` chooses."""
 
 import contextlib
 from pathlib import Path
@@ -8,9 +8,20 @@ from chaos.history import Recorder
 from .container import ContainerServer, engine_answers
 from .embedded import EmbeddedServer
 from .external import ExternalServer
-from .server import AppendFsync, Durability, NotOurServer, Server, ServerUnavailable
+from .sentinel import SentinelServer
+from .server import AppendFsync, Durability, NoNetwork, NotOurServer, Server, ServerUnavailable
 
-__all__ = ["AppendFsync", "Durability", "NotOurServer", "Server", "ServerUnavailable", "engine_answers", "open_server"]
+__all__ = [
+    "AppendFsync",
+    "Durability",
+    "NoNetwork",
+    "NotOurServer",
+    "SentinelServer",
+    "Server",
+    "ServerUnavailable",
+    "engine_answers",
+    "open_server",
+]
 
 URL_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -25,8 +36,8 @@ def open_server(
     """A server that answers, for `with`.
 
     Args:
-        spec: `embedded`, `container` or a Redis URL. None or `auto`: a container where a Docker engine answers and can
-            start one, else embedded.
+        spec: `embedded`, `sentinel` (embedded, with replicas), `container` or a Redis URL. None or `auto`: a container
+            where a Docker engine answers and can start one, else embedded.
         appendfsync: of the append-only file; None: no such file, and no snapshots either. Not for an external server.
         directory: for the server's files.
         recorder: gets the starts and exits of the embedded server.
@@ -41,11 +52,15 @@ def open_server(
         spec = "embedded"
     if spec == "embedded":
         return _started(EmbeddedServer(directory, appendfsync, recorder))
+    if spec == SentinelServer.kind:
+        return _started(SentinelServer(directory, appendfsync, recorder))
     if spec == "container":
         return _started(ContainerServer(appendfsync))
     if spec.startswith(URL_SCHEMES):
         return ExternalServer(spec)
-    raise ServerUnavailable(f"{spec!r} is no server: say embedded, container, auto or a URL, redis://HOST:PORT/0.")
+    raise ServerUnavailable(
+        f"{spec!r} is no server: say embedded, sentinel, container, auto or a URL, redis://HOST:PORT/0."
+    )
 
 
 def _started(server: Server) -> Server:

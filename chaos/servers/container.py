@@ -24,6 +24,7 @@ from .server import (
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
+    from docker.models.networks import Network
     from testcontainers.community.redis import RedisContainer
     from testcontainers.core.docker_client import DockerClient
 
@@ -68,6 +69,7 @@ class ContainerServer(Server):
         self._host = LOOPBACK
         self._version = "Redis"
         self._redis: RedisContainer | None = None
+        self._taken_off: list[str] = []
 
     @property
     def url(self) -> str:
@@ -109,6 +111,23 @@ class ContainerServer(Server):
 
     def resume(self) -> None:
         self._live_container().unpause()
+
+    def disconnect(self) -> None:
+        container = self._live_container()
+        with _engine_errors(self._image):
+            for name in container.attrs["NetworkSettings"]["Networks"]:
+                self._network(name).disconnect(container)
+                self._taken_off.append(name)
+
+    def reconnect(self) -> None:
+        if not self._taken_off:
+            return
+        with _engine_errors(self._image):
+            while self._taken_off:
+                self._network(self._taken_off[-1]).connect(self._container())
+                self._taken_off.pop()
+            # The port is published anew, which takes a moment.
+            self._wait_until_ready(lambda _: True, self._end)
 
     def close(self) -> None:
         if self._redis:
@@ -159,6 +178,10 @@ class ContainerServer(Server):
         if self._redis is None:
             raise ServerUnavailable("The container was not started.")
         return self._redis.get_wrapped_container()
+
+    def _network(self, name: str) -> "Network":
+        assert self._redis is not None
+        return self._redis.get_docker_client().client.networks.get(name)
 
     def _live_container(self) -> "Container":
         if not self.running:

@@ -30,7 +30,7 @@ class EmbeddedServer(Server):
         self.log_path: Path = directory / "server.log"
         self._appendfsync = appendfsync
         self._recorder = recorder
-        self._binary = _binary()
+        self.binary = _binary()
         self._port = HeldPort()
         self._version: str | None = None
         self._process: Managed | None = None
@@ -88,7 +88,7 @@ class EmbeddedServer(Server):
         self.data_dir.mkdir(parents=True, exist_ok=True)
         try:
             process = spawn(
-                [str(self._binary), *self._options()],
+                [str(self.binary), *self._options()],
                 role="server",
                 log_path=self.log_path,
                 cwd=self.data_dir,

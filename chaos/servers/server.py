@@ -33,6 +33,10 @@ class NotOurServer(Exception):
     """The server was not started by the harness, so the harness does not stop, kill or pause it."""
 
 
+class NoNetwork(Exception):
+    """Only a server in a container has a network of its own, which it can be taken off."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
     """What the server was keeping when it was asked; None: it does not tell (CONFIG is forbidden).
@@ -44,11 +48,13 @@ class Durability:
     appendfsync: str | None
     save: str | None
     maxmemory_policy: str | None
+    replicas: int = 0
+    """How many are connected."""
 
     @property
     def sentence(self) -> str:
-        """What a killed server and a power cut may take."""
-        return self._kept() + self._evicted()
+        """What a killed server, a power cut and a failover may take."""
+        return self._kept() + self._evicted() + self._failed_over()
 
     def _kept(self) -> str:
         if self.appendonly is None:
@@ -70,6 +76,11 @@ class Durability:
         if self.maxmemory_policy in (None, "noeviction"):
             return ""
         return f" When memory is full, {self.maxmemory_policy} may evict the queue itself."
+
+    def _failed_over(self) -> str:
+        if not self.replicas:
+            return ""
+        return f" {self.replicas} replicas, asynchronous: a failover takes what none of them has confirmed."
 
 
 class Server(ABC):
@@ -110,6 +121,13 @@ class Server(ABC):
     def resume(self) -> None:
         """Lets a paused server go on."""
 
+    def disconnect(self) -> None:
+        """Takes it off its networks: nobody reaches it, and it goes on. Raises NoNetwork: it has none of its own."""
+        raise NoNetwork
+
+    def reconnect(self) -> None:  # noqa: B027 - most have nothing to do
+        """Puts it back on the networks it was taken off, under the same URL; does nothing if it was not."""
+
     @property
     @abstractmethod
     def running(self) -> bool:
@@ -122,6 +140,10 @@ class Server(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line for people: kind, product and version, address, what it keeps."""
+
+    def trouble(self) -> str | None:
+        """A sentence: what the run's clients saw of it was nobody's plan. None: nothing of that kind."""
+        return None
 
     def restart(self) -> None:
         """Ends it in order if it runs, and starts it again."""
@@ -145,6 +167,7 @@ class Server(ABC):
         with self._client() as client:
             try:
                 config = client.config_get("appendonly", "appendfsync", "save", "maxmemory-policy")
+                replicas = int(client.info("replication")["connected_slaves"])
             except redis.ResponseError:
                 return Durability(appendonly=None, appendfsync=None, save=None, maxmemory_policy=None)
         return Durability(
@@ -152,6 +175,7 @@ class Server(ABC):
             appendfsync=config["appendfsync"],
             save=config["save"],
             maxmemory_policy=config["maxmemory-policy"],
+            replicas=replicas,
         )
 
     def __enter__(self) -> Self:

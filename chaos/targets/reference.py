@@ -49,21 +49,26 @@ class Reference(Target):
 
     def enqueue(self, task: Task) -> None:
         behaviour = task.payload.get("behaviour", "")
+        key = task.id if self.attempts > 1 or behaviour.startswith("client-retries") else None
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return
         task_type = "nobody's" if behaviour == "unknown-type" else "chaos"
         body = json.dumps({"id": task.id, "type": task_type, "payload": task.payload})
         if behaviour == "client-gives-up":
-            self._hang_up(body)
+            self._hang_up(body, None)
+        if behaviour == "client-retries-unanswered" and task.attempt == 1:
+            self._hang_up(body, key)
         for left in reversed(range(self.attempts)):
             try:
-                status, answer = self._post("/task", body, task.id if self.attempts > 1 else None)
+                status, answer = self._post("/task", body, key)
             except (http.client.HTTPException, OSError):
                 if left:
                     continue
                 raise
             if status == HTTP_ACCEPTED:
+                if json.loads(answer)["task_id"] != task.id:
+                    raise RuntimeError(f"Another task was promised: {answer}")
                 return
             if status != HTTP_SERVICE_UNAVAILABLE:
                 break
@@ -112,10 +117,7 @@ class Reference(Target):
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
             self._connections.http = connection
         try:
-            headers = {"Content-Type": "application/json"}
-            if idempotency_key:
-                headers["Idempotency-Key"] = idempotency_key
-            connection.request("POST", path, body, headers)
+            connection.request("POST", path, body, _headers(idempotency_key))
             response = connection.getresponse()
             return response.status, response.read().decode()
         except Exception:
@@ -123,11 +125,11 @@ class Reference(Target):
             self._connections.http = None
             raise
 
-    def _hang_up(self, body: str) -> None:
+    def _hang_up(self, body: str, idempotency_key: str | None) -> None:
         """Send a request and close the connection. Raises ConnectionAbortedError: nobody knows what becomes of it."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
         try:
-            connection.request("POST", "/task", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/task", body, _headers(idempotency_key))
         finally:
             connection.close()
         raise ConnectionAbortedError("The client hung up before the answer came.")
@@ -146,6 +148,10 @@ class ReferenceInOrder(Reference):
     workers = 1
     in_order = True
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
+
+
+def _headers(idempotency_key: str | None) -> dict[str, str]:
+    return {"Content-Type": "application/json", **({"Idempotency-Key": idempotency_key} if idempotency_key else {})}
 
 
 def _found(place: str, elements: Any) -> Iterator[Found]:

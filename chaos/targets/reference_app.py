@@ -15,9 +15,12 @@ HUNGRY_BYTES = 64 * 2**20
 def work(task: Task) -> None:
     """Take as long as the plan says, and misbehave as it says."""
     behaviour = task.payload.get("behaviour")
+    first = task.attempt == 1
     with effect(task.id, attempt=task.attempt, payload=task.payload):
-        time.sleep(task.payload["work_ms"] / 1000)
-        if behaviour == "raise-always" or (behaviour == "raise-once" and task.attempt == 1):
+        time.sleep(task.payload["work_ms"] / 1000 if first or behaviour != "hang-once" else 0)
+        if behaviour == "exit-once" and first:
+            os._exit(1)
+        if behaviour == "raise-always" or (behaviour == "raise-once" and first):
             raise RuntimeError("as planned")
         if behaviour == "hungry":
             bytearray(HUNGRY_BYTES)

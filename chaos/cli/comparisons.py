@@ -1,0 +1,73 @@
+"""Other people's queues beside each other: `compare`."""
+
+from pathlib import Path
+
+from .common import EXIT_INTERRUPTED, UsageError, app, choose_server, new_directory, say, say_error, say_failure
+
+
+@app.command
+def compare(
+    *,
+    targets: str | None = None,
+    faults: str | None = None,
+    tasks: int = 300,
+    kills: int = 10,
+    seed: int = 1,
+    redis: str = "embedded",
+    write: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Run each target under each fault, and write a table of what became of the tasks, with the command of each cell.
+
+    Exit status: that of the worst verdict. What is in --out already is not run again.
+
+    Args:
+        targets: Names that `zeroloss targets` lists, or as --target of `zeroloss run`; separated by commas; else all.
+        faults: As `zeroloss faults` lists them, each by itself; separated by commas; else five that kill and stop.
+        tasks: How many to submit in each run.
+        kills: How often worker-sigkill and worker-sigterm strike in a run.
+        seed: Of every run.
+        redis: embedded or container.
+        write: Another file for the Markdown.
+        out: The directory, which may hold a comparison that was broken off; else a new one in zeroloss-runs.
+    """
+    from chaos.compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
+    from chaos.fault_requests import PlanError, parse_faults
+    from chaos.interruption import Interrupted, interruptible
+    from chaos.report import comparison as report
+    from chaos.target import SHIPPED
+
+    for name, number in (("tasks", tasks), ("kills", kills)):
+        if number < 1:
+            raise UsageError(f"--{name} has to be at least 1, not {number}.")
+    wanted = _words(targets) or [name for name in SHIPPED if name != "reference-in-order"]
+    named = _words(faults) or FAULTS.split(",")
+    try:
+        for fault in named:
+            parse_faults(fault, None)
+    except PlanError as error:
+        raise UsageError(str(error)) from None
+    request = Request(
+        targets=load_targets(wanted), faults=named, tasks=tasks, kills=kills, seed=seed, server=choose_server(redis)
+    )
+    resumed = out is not None and (out / COMPARISON_NAME).is_file()
+    directory = out if out is not None and resumed else new_directory(out, "compare")
+    directory.mkdir(parents=True, exist_ok=True)
+    say(f"Directory: {directory}")
+    try:
+        with interruptible():
+            done = compare(
+                request, directory.resolve(), say=say, publish=lambda found: report.write(directory, found, write)
+            )
+    except Interrupted:
+        say_error(f"Interrupted; the same command with --out {directory} goes on with it.")
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
+        return say_failure(error, directory)
+    for name in (report.MARKDOWN_NAME, report.HTML_NAME):
+        say(f"  {directory / name}")
+    return done.exit_code
+
+
+def _words(text: str | None) -> list[str]:
+    return list(dict.fromkeys(word.strip() for word in (text or "").split(",") if word.strip()))

@@ -1,0 +1,33 @@
+"""What the history of one case of the enumeration says first."""
+
+from collections.abc import Sequence
+
+from chaos.enumerate_scenario import ALL_TASKS, Case
+from chaos.enumerate_slot import Slot
+from chaos.history import Recorder
+from chaos.target import title
+
+FAULT_NAME = "crash-point"
+
+
+def record_begin(recorder: Recorder, slot: Slot, case: Case, doomed: Sequence[str]) -> None:
+    """The event `run` `begin`. `doomed`: the tasks that have to be given up."""
+    command = ["zeroloss", "enumerate", "--target", slot.spec]
+    if case.crashes:
+        command += ["--points", str(case.crashes[0])]
+    recorder.record(
+        "run",
+        "begin",
+        seed=0,
+        target=title(slot.target),
+        command=command,
+        recover_within=slot.target.recover_within,
+        plan={
+            "tasks": len(ALL_TASKS),
+            "workers": 1,
+            "faults": [
+                {"number": number, "fault": FAULT_NAME, "at_s": 0.0} for number, _ in enumerate(case.crashes, start=1)
+            ],
+            "doomed": list(doomed),
+        },
+    )

@@ -1,0 +1,162 @@
+"""A fixture for pytest that kills a queue under test.
+
+    def test_my_queue_survives(zeroloss):
+        zeroloss.run(MyQueue(), faults=["worker-sigkill", "server-sigkill"], tasks=500, kills=20).assert_at_least_once()
+
+Tests that use it bear the marker `zeroloss`, so that `-m "not zeroloss"` leaves them out; written out,
+`@pytest.mark.zeroloss(tasks=500)` gives the options of every `run` in a test. Loaded by every pytest where this is
+installed: what is heavy is imported when something is run.
+"""
+
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from chaos.target import Target
+    from chaos.verdicts import Result
+
+MARKER = "zeroloss"
+ARTIFACTS = "zeroloss-runs"
+_OF_EVERY_TARGET = {"redis_url", "namespace", "directory"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("zeroloss", "zeroloss: what a task queue loses when it is killed")
+    group.addoption(
+        "--zeroloss-backend", metavar="SERVER", help="auto, embedded, container, or the URL of an empty database (auto)"
+    )
+    group.addoption("--zeroloss-seed", metavar="N", type=int, help="repeats runs; else each draws its own")
+    group.addoption(
+        "--zeroloss-artifacts", metavar="DIR", help=f"where runs leave their reports and histories ({ARTIFACTS})"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{MARKER}(**options): uses the fixture `zeroloss`; options of its runs")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` chooses."""
+    for item in items:
+        if "zeroloss" in getattr(item, "fixturenames", ()) and item.get_closest_marker(MARKER) is None:
+            item.add_marker(MARKER)
+
+
+@pytest.fixture
+def zeroloss(request: pytest.FixtureRequest) -> "Zeroloss":
+    """Runs task queues under faults: `zeroloss.run(MyQueue(), ...).assert_at_least_once()`."""
+    return Zeroloss(request.node)
+
+
+class Zeroloss:
+    """What a test gets."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+
+    def run(self, target: "Target | type[Target] | str", **options: Any) -> "Survival":
+        """Run a target to the end, as `zeroloss run` does, in a process of its own.
+
+        `target`: a class, an instance made without arguments, or a name as on the command line. `options`: those of
+        `zeroloss run` (faults, as a list or as text; tasks, kills, workers, seed, redis, appendfsync, durability, demand,
+        require_durability). Command line options of pytest win over these, these over the marker's. Fails the test
+        where the run could not be carried out.
+        """
+        from chaos.report.result import read
+        from chaos.subharness import run_harness
+
+        directory = self._new_directory()
+        words = ["run", "--target", _spec(target), *_words(self._chosen(options)), "--out", str(directory)]
+        log = directory.with_name(f"{directory.name}.log")
+        ended = run_harness(words, log_path=log)
+        self._item.user_properties.append(("zeroloss", str(directory)))
+        try:
+            result = read(directory)
+        except FileNotFoundError:
+            result = None
+        # Status 2 and 70: what there is of a result is of a run that did not come to its end.
+        if result is None or ended.poll() != result.exit_code:
+            pytest.fail(f"The run could not be carried out (status {ended.poll()}): {ended.log_tail()}", pytrace=False)
+        return Survival(result, directory)
+
+    def _chosen(self, options: dict[str, Any]) -> dict[str, Any]:
+        marker = self._item.get_closest_marker(MARKER)
+        config = self._item.config
+        given = {"redis": config.getoption("--zeroloss-backend"), "seed": config.getoption("--zeroloss-seed")}
+        given = {name: value for name, value in given.items() if value is not None}
+        return {**(marker.kwargs if marker else {}), **options, **given}
+
+    def _new_directory(self) -> Path:
+        """Made here and not there, so that two processes of pytest-xdist never choose the same."""
+        config = self._item.config
+        given = config.getoption("--zeroloss-artifacts")
+        parent = Path(config.invocation_params.dir, given) if given else config.rootpath / ARTIFACTS
+        parent.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^\w.-]+", "-", self._item.name)[:80].strip("-")
+        number = 1
+        while True:
+            directory = parent / f"{name}-{number}"
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return directory
+
+
+class Survival:
+    """What a run came to. `result` is all that the checker says, `directory` holds the report and the history."""
+
+    def __init__(self, result: "Result", directory: Path) -> None:
+        self.result = result
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"<{self.result.verdict}: {self.result.because}>"
+
+    def assert_at_least_once(self) -> None:
+        """Fails the test unless the verdict is PASS, or EXCUSED by the server's durability."""
+        from chaos.history import load
+        from chaos.report.summary import PASSING, plain
+
+        if self.result.verdict not in PASSING:
+            pytest.fail(plain(self.result, load(self.directory), self.directory), pytrace=False)
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    """As the command line wants them."""
+    words = []
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, str) or not isinstance(value, Sequence):
+            words += [] if value is None or value is False else [option, str(value)]
+        else:
+            words += [option, ",".join(map(str, value))]
+    return words
+
+
+def _spec(target: "Target | type[Target] | str") -> str:
+    """How another process finds the target: by its file, or, within a package, by its module.
+
+    Raises pytest.UsageError: it can't be found again there, or would not be the same.
+    """
+    if isinstance(target, str):
+        return target
+    found = target if isinstance(target, type) else type(target)
+    own = set() if isinstance(target, type) else vars(target).keys() - _OF_EVERY_TARGET
+    if own:
+        names = ", ".join(sorted(own))
+        raise pytest.UsageError(f"Other processes make their own {found.__name__}: set {names} in the class.")
+    if "." in found.__qualname__:
+        raise pytest.UsageError(f"Other processes can't import {found.__qualname__}: write it at the top of a module.")
+    if "." in found.__module__:
+        return f"{found.__module__}:{found.__name__}"
+    return f"{Path(inspect.getfile(found)).resolve()}:{found.__name__}"

@@ -1,0 +1,23 @@
+"""Huey on Redis, as shipped: the consumer's default worker threads, no retries."""
+
+from typing import ClassVar
+
+from chaos.target import Target, Task
+from chaos.targets import pins
+
+
+class Huey(Target):
+    """A task is taken off the list before it runs, and is then in its consumer's memory and nowhere else."""
+
+    name: ClassVar[str] = "huey"
+    requirements = pins.HUEY
+    worker = ("huey_consumer", "chaos.targets.huey_app.huey", "--workers", "2")
+    recover_within = 5.0
+    settings: ClassVar[str] = "as shipped, with 2 worker threads instead of 1"
+    promise: ClassVar[str] = "Interrupts running tasks on SIGTERM; a task interrupted by SIGKILL is lost."
+    promise_url: ClassVar[str] = "https://huey.readthedocs.io/en/latest/deployment.html"
+
+    def enqueue(self, task: Task) -> None:
+        from chaos.targets.huey_app import work
+
+        work(task.payload)

@@ -1,0 +1,8 @@
+"""The releases against which other people's queues are run: what each needs in its own environment, in one place."""
+
+ARQ = ("arq==0.28.0", "redis==5.3.1")
+CELERY = ("celery[redis]==5.7.0", "kombu==5.7.0", "redis==8.1.0")
+DRAMATIQ = ("dramatiq[redis]==2.2.1", "redis==8.1.0")
+HUEY = ("huey==3.5.4", "redis==8.1.0")
+RQ = ("rq==3.0.0", "redis==8.1.0")
+TASKIQ = ("taskiq==0.13.0", "taskiq-redis==1.2.4", "redis==8.1.0")

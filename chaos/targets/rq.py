@@ -1,0 +1,51 @@
+"""RQ, as shipped but for its waits: the default worker, which forks for every job, and no Retry."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, ClassVar
+
+from chaos.target import Found, Target, Task
+from chaos.targets import pins
+
+
+class Rq(Target):
+    """A killed worker's job is not run again, but moved to the failed jobs once somebody looks."""
+
+    name: ClassVar[str] = "rq"
+    requirements = pins.RQ
+    worker = (
+        *("rq", "worker", "--config", "chaos.targets.rq_app", "--maintenance-interval", "5"),
+        *("--job-monitoring-interval", "2", "zeroloss"),
+    )
+    workers = 6
+    # A heartbeat is good for the monitoring interval and a minute that no option shortens.
+    recover_within = 75.0
+    settings: ClassVar[str] = (
+        "--maintenance-interval 5 s (default 600), --job-monitoring-interval 2 s (default 30): a job is given up "
+        "62 s after its last heartbeat (default 90), and up to 5 s later (default 600)"
+    )
+    promise: ClassVar[str] = "Every job that does not execute successfully is kept in the FailedJobRegistry."
+    promise_url: ClassVar[str] = "https://python-rq.org/docs/exceptions"
+
+    @cached_property
+    def queue(self) -> Any:
+        from redis import Redis
+        from rq import Queue
+
+        return Queue("zeroloss", connection=Redis.from_url(self.redis_url))
+
+    def enqueue(self, task: Task) -> None:
+        self.queue.enqueue("chaos.targets.rq_app.work", task.payload, job_id=task.id, **self._retry())
+
+    def census(self) -> Iterator[Found]:
+        for job in self.queue.get_job_ids():
+            yield Found(job, "pending")
+        places = {"processing": "started_job_registry", "delayed": "scheduled_job_registry"}
+        for place, registry in places.items():
+            for job in getattr(self.queue, registry).get_job_ids(cleanup=False):
+                yield Found(job, place)
+        for job in self.queue.failed_job_registry.get_job_ids(cleanup=False):
+            yield Found(job, "failed", "in RQ's FailedJobRegistry")
+
+    def _retry(self) -> dict[str, Any]:
+        return {}

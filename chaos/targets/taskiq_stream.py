@@ -1,0 +1,34 @@
+"""taskiq with the stream broker of taskiq-redis, its idle timeout shortened."""
+
+from typing import ClassVar
+
+from chaos.target import Task
+from chaos.targets import pins
+from chaos.targets.asynchronous import AsynchronousTarget
+
+
+class TaskiqStream(AsynchronousTarget):
+    """A message is acknowledged when its task has run; a dead worker's are claimed by whoever reads a new one."""
+
+    name: ClassVar[str] = "taskiq-stream"
+    requirements = pins.TASKIQ
+    worker = ("taskiq", "worker", "--workers", "1", "--max-async-tasks", "4", "chaos.targets.taskiq_stream_app:broker")
+    recover_within = 15.0
+    settings: ClassVar[str] = (
+        "idle_timeout 5 s (default 600), unacknowledged_lock_timeout 5 s (default none); 1 process (default 2), "
+        "4 tasks at a time (default 100)"
+    )
+    promise: ClassVar[str] = (
+        "The stream broker supports acknowledgements, and is fine to use where data durability is required."
+    )
+    promise_url: ClassVar[str] = "https://github.com/taskiq-python/taskiq-redis#stream"
+
+    async def connect(self) -> None:
+        from chaos.targets.taskiq_stream_app import broker
+
+        await broker.startup()
+
+    async def send(self, task: Task) -> None:
+        from chaos.targets.taskiq_stream_app import work
+
+        await work.kiq(task.payload)
