@@ -156,6 +156,7 @@ def compare(
     Raises CannotStart; Interrupted passes through, and what was done is kept.
     """
     cells: list[Cell] = []
+    publish(_comparison(request, cells))
     planned = [(spec, fault) for spec in request.targets for fault in request.faults]
     for number, (spec, fault) in enumerate(planned, start=1):
         place = directory / CELLS / re.sub(r"[^\w.-]+", "-", f"{spec}.{fault}")

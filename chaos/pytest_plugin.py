@@ -64,9 +64,8 @@ class Zeroloss:
         """Run a target to the end, as `zeroloss run` does, in a process of its own.
 
         `target`: a class, an instance made without arguments, or a name as on the command line. `options`: those of
-        `zeroloss run` (faults, as a list or as text; tasks, kills, workers, seed, redis, appendfsync, durability, demand,
-        require_durability). Command line options of pytest win over these, these over the marker's. Fails the test
-        where the run could not be carried out.
+        `zeroloss run`, such as faults (a list or text), tasks, kills, workers, seed, redis. What pytest's command line
+        says wins over these, these over the marker's. Fails the test where the run could not be carried out.
         """
         from chaos.report.result import read
         from chaos.subharness import run_harness

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support import wait_until
 
 from chaos.cli import execute
 from chaos.compare import Cell, Comparison, Request, Subject, fault_words, load_targets, outcome
+from chaos.environment import Environment
 from chaos.report import comparison as report
 from chaos.report.result import read
 from chaos.sessions import bearing
@@ -25,16 +27,43 @@ STRANGERS = [name for name in SHIPPED if load_target(name).requirements]
 TEXTBOOK = ["brpop", "shared-list"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """An environment that several asked for at once. `said`: all that they were told; `places`: what each got."""
+
+    package: str
+    said: list[str]
+    places: list[Path]
+
+
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A requirement that pip installs without any network: a folder with a program and a module."""
-    monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path / "venvs"))
-    # Nothing is looked for anywhere: not even what builds packages is fetched.
+def without_index(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is installed comes from this machine's disk, into the cache of these tests."""
+    monkeypatch.setenv("ZEROLOSS_VENVS", str(made.places[0].parent))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    wheel = tmp_path / "stranger-1.0-py3-none-any.whl"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """To make one takes seconds, so it is made once for all tests, by several at once."""
+    folder = tmp_path_factory.mktemp("environments")
+    wheel = folder / "stranger-1.0-py3-none-any.whl"
     _write_wheel(wheel)
-    return str(wheel)
+    made = Made(package=str(wheel), said=[], places=[])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZEROLOSS_VENVS", str(folder / "venvs"))
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        askers = [
+            threading.Thread(target=lambda: made.places.append(environment([str(wheel)], made.said.append)))
+            for _ in range(3)
+        ]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    return made
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -64,66 +93,64 @@ def test_a_strangers_target_pins_its_releases_and_cites_its_projects_promise(nam
     assert target.promise_url.startswith("https://")
 
 
-def test_an_environment_holds_its_requirements_and_nothing_of_the_harnesss(package: str) -> None:
-    said: list[str] = []
-    place = environment([package], said.append)
-    python = place / "bin" / "python"
+def test_an_environment_is_made_once_however_many_ask_for_it_at_once(made: Made) -> None:
+    assert len(made.places) == 3
+    assert len(set(made.places)) == 1
+    assert [line.partition(":")[0] for line in made.said] == ["Environment", "Environment"]
+
+
+def test_an_environment_holds_its_requirements_and_nothing_of_the_harnesss(made: Made) -> None:
+    (place,) = set(made.places)
     assert subprocess.run([place / "bin" / "stranger"], capture_output=True, text=True).stdout == "at your service\n"
-    missing = (
-        "import importlib.util as u; print([m for m in ('redis', 'msgspec', 'chaos', 'pytest') if u.find_spec(m)])"
-    )
+    code = "import importlib.util as u; print([m for m in ('redis', 'msgspec', 'chaos', 'pytest') if u.find_spec(m)])"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    shown = subprocess.run([python, "-c", missing], capture_output=True, text=True, cwd=place, env=env)
+    shown = subprocess.run([place / "bin" / "python", "-c", code], capture_output=True, text=True, cwd=place, env=env)
     assert shown.stdout == "[]\n"
-    assert [line.partition(":")[0] for line in said] == ["Environment", "Environment"]
 
 
-def test_an_environment_is_made_once_however_many_ask_for_it_at_once(package: str) -> None:
-    said: list[str] = []
-    places: list[Path] = []
-    askers = [
-        threading.Thread(target=lambda: places.append(environment([package], said.append)), daemon=True)
-        for _ in range(3)
-    ]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
-    assert len(places) == 3
-    assert len(set(places)) == 1
-    assert len(said) == 2
+@pytest.mark.usefixtures("without_index")
+def test_what_was_installed_for_the_harness_is_not_on_the_path_of_another_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/somewhere/site-packages", "/the/users/own"]))
+    huey = load_target("huey")(redis_url="redis://127.0.0.1:1/0", namespace="zeroloss", directory=tmp_path)
+    path = Environment(tmp_path, "huey", huey).of(["/elsewhere/bin/huey_consumer"])["PYTHONPATH"]
+    assert path.split(os.pathsep) == [str(tmp_path / "lib"), "/the/users/own"]
+    assert (tmp_path / "lib" / "chaos" / "targets" / "huey_app.py").is_file()
 
 
-def test_an_environment_that_was_broken_off_is_made_again(package: str) -> None:
-    place = environment([package], lambda _: None)
+@pytest.mark.usefixtures("without_index")
+def test_an_environment_that_was_broken_off_is_made_again(made: Made) -> None:
+    place = made.places[0]
     (place / COMPLETE).unlink()
     (place / "bin" / "stranger").unlink()
-    assert (environment([package], lambda _: None) / "bin" / "stranger").is_file()
+    assert environment([made.package], lambda _: None) == place
+    assert (place / "bin" / "stranger").is_file()
 
 
-def test_requirements_that_cannot_be_had_are_said_in_one_sentence(package: str, tmp_path: Path) -> None:
-    absent = str(tmp_path / "absent-1.0-py3-none-any.whl")
-    with pytest.raises(TargetError, match=r"The environment with .*absent.* can't be made: "):
-        environment([absent], lambda _: None)
+@pytest.mark.usefixtures("without_index")
+def test_requirements_that_cannot_be_had_are_said_in_one_sentence() -> None:
+    with pytest.raises(TargetError, match=r"The environment with zeroloss-absent==1 can't be made: .*zeroloss-absent"):
+        environment(["zeroloss-absent==1"], lambda _: None)
 
 
-def test_a_target_with_requirements_runs_its_programs_from_its_environment(package: str) -> None:
+@pytest.mark.usefixtures("without_index")
+def test_a_target_with_requirements_runs_its_programs_from_its_environment(made: Made) -> None:
     class Stranger(Target):
         """Somebody else's."""
 
         name = "stranger"
-        requirements = (package,)
+        requirements = (made.package,)
         worker = ("stranger", "--threads", "2")
 
         def enqueue(self, task: Task) -> None: ...
 
-    made = equipped(Stranger, lambda _: None)
-    bin_ = environment([package], lambda _: None) / "bin"
-    assert made.worker == (str(bin_ / "stranger"), "--threads", "2")
-    assert made.python == str(bin_ / "python")
-    assert title(made) == "stranger"
-    assert made.__doc__ == "Somebody else's."
-    assert issubclass(made, Stranger)
+    found, programs = equipped(Stranger, lambda _: None), made.places[0] / "bin"
+    assert found.worker == (str(programs / "stranger"), "--threads", "2")
+    assert found.python == str(programs / "python")
+    assert title(found) == "stranger"
+    assert found.__doc__ == "Somebody else's."
+    assert issubclass(found, Stranger)
 
 
 def test_a_target_without_requirements_stays_as_it_is() -> None:

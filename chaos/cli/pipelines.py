@@ -1,9 +1,9 @@
-"""What pipelines call: `summary`."""
+"""For pipelines: `init` begins one, `summary` says what one found."""
 
 from pathlib import Path
 from typing import Literal
 
-from .common import UsageError, app
+from .common import UsageError, app, say
 
 
 @app.command
@@ -27,4 +27,36 @@ def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"]
     text = getattr(forms, form)(result, events, directory)
     if text:
         print(text)
+    return 0
+
+
+@app.command
+def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
+    """Write a starter target, a test and a workflow into a repository; they run as they are written.
+
+    Args:
+        directory: The repository; else this folder.
+        recover_within: Seconds after which the queue promises a dead worker's task again.
+    """
+    from chaos.init import CLASS, TARGET, TEST, InitError, explore, write_starter
+
+    if not directory.is_dir():
+        raise UsageError(f"There is no directory {directory}.")
+    if not recover_within > 0:
+        raise UsageError(f"--recover-within has to be more than 0, not {recover_within:g}.")
+    findings = explore(directory)
+    try:
+        written = write_starter(directory, findings, recover_within)
+    except InitError as error:
+        raise UsageError(str(error)) from None
+    for path in written:
+        say(f"  wrote    {path}")
+    if findings.worker and findings.enqueue:
+        say(f"  found    worker python -m {findings.worker}, tasks by {'.'.join(findings.enqueue)}(payload)")
+    else:
+        say(f"  missing  a module with worker in its name, or enqueue(payload): {TARGET} tests a stand-in till edited")
+    if not findings.records:
+        say('  to do    around the work of a task: with chaos.ledger.effect(payload["id"], payload=payload): ...')
+    say(f"  run      pytest {TEST}")
+    say(f"  or       zeroloss run --target {TARGET}:{CLASS} --faults worker-sigkill --kills 5 --tasks 200")
     return 0

@@ -12,7 +12,7 @@ class Huey(Target):
     name: ClassVar[str] = "huey"
     requirements = pins.HUEY
     worker = ("huey_consumer", "chaos.targets.huey_app.huey", "--workers", "2")
-    recover_within = 5.0
+    recover_within = 2.0
     settings: ClassVar[str] = "as shipped, with 2 worker threads instead of 1"
     promise: ClassVar[str] = "Interrupts running tasks on SIGTERM; a task interrupted by SIGKILL is lost."
     promise_url: ClassVar[str] = "https://huey.readthedocs.io/en/latest/deployment.html"

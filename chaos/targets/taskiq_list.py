@@ -13,7 +13,7 @@ class TaskiqList(AsynchronousTarget):
     name: ClassVar[str] = "taskiq-list"
     requirements = pins.TASKIQ
     worker = ("taskiq", "worker", "--workers", "1", "--max-async-tasks", "4", "chaos.targets.taskiq_list_app:broker")
-    recover_within = 5.0
+    recover_within = 2.0
     settings: ClassVar[str] = "as shipped, with 1 process (default 2) and 4 tasks at a time (default 100)"
     promise: ClassVar[str] = (
         "The list broker has no acknowledgements: if a worker is suddenly killed, its message is lost."

@@ -1,0 +1,1 @@
+"""A small queue on Redis, as somebody may have it."""

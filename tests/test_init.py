@@ -1,0 +1,98 @@
+"""`zeroloss init`: from somebody's repository to a build that names the lost task, and, once cured, to a green one."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_ci_files import tool
+from test_pytest_plugin import run_pytest
+
+from chaos.cli import execute
+from chaos.init import TARGET, TEST, WORKFLOW, explore
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "ci" / "example"
+RECOVER_WITHIN = ("--recover-within", "2")
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """The example's repository, before anybody has heard of zeroloss."""
+    copy = tmp_path / "theirs"
+    shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", "tests", ".github", "zeroloss-runs"))
+    (copy / "before.py").replace(copy / "mailqueue" / "worker.py")
+    return copy
+
+
+@pytest.mark.timeout(220)
+def test_the_example_goes_from_init_to_a_build_that_names_the_lost_task_and_cured_to_a_green_one(theirs: Path) -> None:
+    assert execute(["init", str(theirs), *RECOVER_WITHIN]) == 0
+    written = (theirs / TEST).read_text()
+    options = ("--zeroloss-backend=embedded", "--zeroloss-seed=1", "tests")
+    failed = run_pytest(theirs, written, *options, name=str(TEST))
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert re.search(r"^VIOLATION: \d tasks? (was|were) promised and lost \(LOST\)\.$", failed.stdout, re.M)
+    assert re.search(r"^zl-1-\d{7}: LOST$", failed.stdout, re.M)
+    shutil.copy(EXAMPLE / "mailqueue" / "worker.py", theirs / "mailqueue" / "worker.py")
+    cured = run_pytest(theirs, written, *options, name=str(TEST))
+    assert cured.returncode == 0, cured.stdout + cured.stderr
+
+
+def test_the_example_s_files_are_what_init_writes_there(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["init", str(theirs), *RECOVER_WITHIN]) == 0
+    said = capsys.readouterr().out
+    assert "found    worker python -m mailqueue.worker, tasks by mailqueue.client.enqueue(payload)" in said
+    assert "to do" not in said
+    for path in (TARGET, TEST, WORKFLOW):
+        assert (theirs / path).read_text() == (EXAMPLE / path).read_text(), path
+
+
+def test_the_workflow_that_it_writes_is_valid_and_safe(theirs: Path) -> None:
+    assert execute(["init", str(theirs)]) == 0
+    assert "run: python -m pip install zeroloss .\n" in (theirs / WORKFLOW).read_text()
+    tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", theirs / WORKFLOW)
+    tool("zizmor", "--offline", "--no-progress", "--strict-collection", theirs / WORKFLOW)
+
+
+def test_nothing_is_written_over(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (theirs / TEST).parent.mkdir()
+    (theirs / TEST).write_text("mine")
+    assert execute(["init", str(theirs)]) == 2
+    assert f"{theirs / TEST} is there already, and nothing is written over." in capsys.readouterr().err
+    assert (theirs / TEST).read_text() == "mine"
+    assert not (theirs / TARGET).exists()
+
+
+def test_where_no_queue_is_found_the_starter_runs_as_written_with_a_stand_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "missing" in said
+    assert "chaos.ledger.effect" in said
+    command = [sys.executable, "-m", "chaos", "run", "--target", f"{TARGET}:MyQueue", "--faults", "none"]
+    command += ["--redis", "embedded", "--tasks", "20", "--seed", "1", "--out", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_what_is_there_twice_or_cannot_be_read_is_not_guessed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+        (tmp_path / "src" / name / "worker.py").write_text("if __name__ == '__main__':\n    print()\n")
+    (tmp_path / "src" / "one" / "api.py").write_text(
+        "def enqueue(payload, key): ...\ndef send(payload, *, key): ...\ndef submit(payload, key=None): ...\n"
+    )
+    (tmp_path / "broken.py").write_text("def enqueue(")
+    (tmp_path / "requirements.txt").touch()
+    found = explore(tmp_path)
+    assert found.worker is None
+    assert found.enqueue == ("one.api", "submit")
+    assert found.requirements == " -r requirements.txt"
