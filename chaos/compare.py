@@ -26,10 +26,9 @@ CELLS = "cells"
 CELL_NAME = "cell.json"
 COMPARISON_NAME = "comparison.json"
 CELL_DEADLINE_S = 1_200.0
-STOPS = 2
-"""How often a worker is stopped past its lease: each time takes longer than the target takes to recover."""
 STOP_BEYOND_S = 3.0
 TERM_PATIENCE_S = 20
+LAST_WORDS_MAX = 500
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +142,8 @@ def fault_words(fault: str, recover_within_s: float, kills: int) -> str:
     options = {
         "worker-sigkill": f"count={kills}",
         "worker-sigterm": f"count={kills}:patience_s={TERM_PATIENCE_S}",
-        "worker-sigstop": f"count={STOPS}:for_s={recover_within_s + STOP_BEYOND_S:g}",
+        # Once: when it goes on, past the time that the target takes to recover, there may be no task left to be inside.
+        "worker-sigstop": f"count=1:for_s={recover_within_s + STOP_BEYOND_S:g}",
     }
     return f"{fault}:{options[fault]}" if fault in options else fault
 
@@ -220,7 +220,7 @@ def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
     except (OSError, msgspec.MsgspecError):
         result = None
     if result is None or process.poll() != result.exit_code:
-        because = f"The run came to nothing: {process.log_tail()[-500:]}"
+        because = f"The run came to nothing: {_last_words(process.log_tail())}"
         return Cell(
             target=name,
             fault=fault,
@@ -232,6 +232,11 @@ def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
     cell = cell_of(name, fault, command, result, seconds)
     (place / CELL_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
     return cell
+
+
+def _last_words(log: str) -> str:
+    """From the harness's own sentence on, if it said one."""
+    return " ".join(log.rpartition("zeroloss: ")[2].split())[:LAST_WORDS_MAX]
 
 
 def _comparison(request: Request, cells: Sequence[Cell]) -> Comparison:

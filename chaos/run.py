@@ -113,6 +113,7 @@ class _Run:
         self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
         self._submitter = self._start_agent()
         versions = self._submitter.hello()
+        self._progress.say(f"Target: {', '.join(f'{name} {version}' for name, version in versions.items())}")
         if any(FAULTS[planned.fault].through_proxy for planned in self._plan.faults):
             self._network = self._stack.enter_context(Network(server.url, self._plan.workers))
         record_begin(
@@ -272,7 +273,9 @@ class _Run:
         ):
             if failure:
                 raise HarnessError(f"The {name} failed: {type(failure).__name__}: {failure}") from failure
-        if not self._ledger.seen and self._workers.self_exits > FUTILE_STARTS * self._workers.size:
+        # Workers that a fault has ended, as when their server is killed before their first task, are not broken.
+        futile = not self._ledger.seen and not self._nemesis.score.effective
+        if futile and self._workers.self_exits > FUTILE_STARTS * self._workers.size:
             raise TargetError(f"The workers end as soon as they are started; last words: {self._workers.last_words}")
 
     def _stop_threads(self) -> None:

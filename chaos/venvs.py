@@ -6,6 +6,7 @@ other requirements are another environment. Whoever makes one holds its lock; th
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -83,8 +84,12 @@ def _make(place: Path, requirements: Sequence[str]) -> None:
     # The harness may itself run in an environment or with a path of its own; none of that is the new one's business.
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET")}
     python = str(place / "bin" / "python")
-    _run([sys.executable, "-m", "venv", str(place)], env, requirements)
-    _run([python, "-m", "pip", "install", "--quiet", "--no-input", *requirements], env, requirements)
+    # To install pip takes longer than to install a queue: where the harness has one, that does it.
+    own_pip = importlib.util.find_spec("pip") is not None
+    pip = [sys.executable, "-m", "pip", "--python", python] if own_pip else [python, "-m", "pip"]
+    without = ["--without-pip"] if own_pip else []
+    _run([sys.executable, "-m", "venv", *without, str(place)], env, requirements)
+    _run([*pip, "install", "--quiet", "--no-input", *requirements], env, requirements)
     (place / COMPLETE).touch()
 
 

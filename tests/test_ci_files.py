@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from chaos.report.result import read
+from chaos.target import load_target
 from chaos.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,3 +174,31 @@ def test_the_component_s_commands_run_as_written_and_leave_what_it_uploads(insta
     (folder,) = job["artifacts"]["paths"]
     assert read(installed / folder).verdict is Verdict.PASS
     assert json.loads((installed / folder / "plan.json").read_text())["seed"] == 1
+
+
+def test_an_installation_begins_in_a_repository_copies_the_queue_and_gives_pytest_its_fixture(
+    installed: Path, tmp_path: Path
+) -> None:
+    lines = [
+        f"python -m pip install {installed / 'source'}",
+        f"zeroloss init {tmp_path}",
+        f"python -m reference vendor {tmp_path} --package theirs",
+        f"python -m pytest --rootdir {tmp_path} --fixtures {tmp_path}",
+    ]
+    for line in lines:
+        ended = run_step(line, installed)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "zeroloss.run(MyQueue(), ...).assert_at_least_once()" in ended.stdout
+    assert (tmp_path / "tests" / "zeroloss_target.py").is_file()
+    assert (tmp_path / "theirs" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_the_targets_that_this_repository_s_own_pipeline_tests_exist() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    given = [job["with"] for job in jobs.values() if "with" in job]
+    given += [
+        step["with"] for job in jobs.values() for step in job.get("steps", ()) if "target" in step.get("with", ())
+    ]
+    assert len(given) == 2
+    for one in given:
+        assert load_target(one["target"]).worker

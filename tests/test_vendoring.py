@@ -151,3 +151,32 @@ def test_what_is_no_copy_is_left_alone(
     assert main(["vendor", str(tmp_path), *arguments]) == 2
     assert says in capsys.readouterr().err
     assert (tmp_path / "full" / "mine.py").read_text() == "{}"
+
+
+def conformance(copy: Path) -> subprocess.CompletedProcess[str]:
+    """`ci/conformance.sh`, with the quickest of the suites."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(
+        ["sh", str(ROOT / "ci" / "conformance.sh"), str(copy), "task"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_copy_is_held_to_the_queue_s_tests_and_to_the_harness_from_outside(tmp_path: Path) -> None:
+    conforms = conformance(vendor(tmp_path, "theirs"))
+    assert conforms.returncode == 0, conforms.stdout + conforms.stderr
+    assert " passed" in conforms.stdout
+    assert " PASS " in conforms.stdout
+
+
+def test_a_copy_that_was_broken_does_not_conform(tmp_path: Path) -> None:
+    copy = vendor(tmp_path, "theirs")
+    text = (copy / "task.py").read_text()
+    assert "def decode(" in text
+    (copy / "task.py").write_text(text.replace("def decode(", "def decoded("))
+    assert conformance(copy).returncode != 0

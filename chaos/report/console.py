@@ -98,6 +98,9 @@ def _duplicates(duplicates: list[Duplicate]) -> list[Text]:
 
 
 def _row(title: str, text: str) -> Text:
-    # A control character in a task id must not steer the terminal.
-    safe = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-    return Text.assemble((f"  {title:<13} ", "bold"), safe)
+    return Text.assemble((f"  {title:<13} ", "bold"), printable(text))
+
+
+def printable(line: str) -> str:
+    """A control character in a task id must not steer the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

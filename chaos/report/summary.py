@@ -7,7 +7,7 @@ from chaos.history import Event
 from chaos.verdicts import Result, Verdict
 
 from .account import Account, accounts
-from .console import seconds
+from .console import printable, seconds
 
 PASSING = (Verdict.PASS, Verdict.EXCUSED)
 PAGE = "report.html"
@@ -19,7 +19,7 @@ def plain(result: Result, events: Iterable[Event], directory: Path) -> str:
     for account in accounts(result, events):
         lines += ["", *account.lines()]
     lines += ["", f"replay  {result.replay}", f"report  {directory / PAGE}"]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def markdown(result: Result, events: Iterable[Event], directory: Path) -> str:

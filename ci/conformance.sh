@@ -1,0 +1,29 @@
+#!/bin/sh
+# Holds a vendored copy of `reference/` to this repository's tests of the queue, and kills its workers, from outside:
+#
+#   sh ci/conformance.sh path/to/theirs/queue [TEST...]
+#
+# The copy imports itself by relative names only, so that under the name `reference` it is still the copy. TEST: names as
+# in tests/test_NAME.py; else all that concern the queue alone. Needs the libraries of the group `test`. Status 0: it
+# conforms.
+set -eu
+
+copy=$(cd "${1:?usage: conformance.sh COPY [TEST...]}" && pwd)
+shift
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cp -R "$copy" "$work/reference"
+cp -R "$root/chaos" "$root/tests" "$root/pyproject.toml" "$work"
+cd "$work"
+PYTHONPATH=$work
+export PYTHONPATH
+[ "$#" -gt 0 ] || set -- task config enqueue idempotency claim settle fail release lease recover promote adopt \
+    dead_letter handlers claimer worker supervisor producer producer_errors monitor
+for name; do
+    shift
+    set -- "$@" "tests/test_$name.py"
+done
+python -m pytest -q -p no:cacheprovider -k "not container" "$@"
+python -m chaos run --target reference --redis embedded --tasks 200 --kills 5 --faults worker-sigkill
