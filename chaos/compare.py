@@ -27,6 +27,7 @@ CELL_NAME = "cell.json"
 COMPARISON_NAME = "comparison.json"
 CELL_DEADLINE_S = 1_200.0
 STOP_BEYOND_S = 3.0
+TERMS = 2
 TERM_PATIENCE_S = 20
 LAST_WORDS_MAX = 500
 
@@ -38,6 +39,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
     command: list[str]
     """What repeats it, after `zeroloss`."""
+    settings: str = ""
+    """Of the target, when it was run."""
     verdict: Verdict
     because: str
     promised: int = 0
@@ -141,7 +144,8 @@ def fault_words(fault: str, recover_within_s: float, kills: int) -> str:
     """The fault with the options that make it mean the same for every target; one that states options keeps its own."""
     options = {
         "worker-sigkill": f"count={kills}",
-        "worker-sigterm": f"count={kills}:patience_s={TERM_PATIENCE_S}",
+        # Few: some queues take seconds to end, and others are done with all tasks by then.
+        "worker-sigterm": f"count={min(TERMS, kills)}:patience_s={TERM_PATIENCE_S}",
         # Once: when it goes on, past the time that the target takes to recover, there may be no task left to be inside.
         "worker-sigstop": f"count=1:for_s={recover_within_s + STOP_BEYOND_S:g}",
     }
@@ -160,7 +164,7 @@ def compare(
     planned = [(spec, fault) for spec in request.targets for fault in request.faults]
     for number, (spec, fault) in enumerate(planned, start=1):
         place = directory / CELLS / re.sub(r"[^\w.-]+", "-", f"{spec}.{fault}")
-        cell = _stored(place, request.command(spec, fault))
+        cell = _stored(place, request.command(spec, fault), request.targets[spec].settings)
         label = f"[{number}/{len(planned)}] {spec} under {fault}"
         if cell is None:
             say(f"{label} ...")
@@ -177,12 +181,13 @@ def outcome(cell: Cell) -> str:
     return f"{cell.verdict}: {more}"
 
 
-def cell_of(target: str, fault: str, command: list[str], result: Result, seconds: float) -> Cell:
+def cell_of(target: type[Target], fault: str, command: list[str], result: Result, seconds: float) -> Cell:
     """What the table needs of a result."""
     return Cell(
-        target=target,
+        target=title(target),
         fault=fault,
         command=command,
+        settings=target.settings,
         verdict=result.verdict,
         because=result.because,
         promised=sum(count for fate, count in result.counts.items() if fate not in (Fate.ABSENT, Fate.RECOVERED)),
@@ -197,12 +202,12 @@ def cell_of(target: str, fault: str, command: list[str], result: Result, seconds
     )
 
 
-def _stored(place: Path, command: list[str]) -> Cell | None:
+def _stored(place: Path, command: list[str], settings: str) -> Cell | None:
     try:
         cell = msgspec.json.decode((place / CELL_NAME).read_bytes(), type=Cell)
     except (OSError, msgspec.MsgspecError):
         return None
-    return cell if cell.command == command else None
+    return cell if (cell.command, cell.settings) == (command, settings) else None
 
 
 def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
@@ -229,7 +234,7 @@ def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
             because=because,
             seconds=round(seconds, 1),
         )
-    cell = cell_of(name, fault, command, result, seconds)
+    cell = cell_of(request.targets[spec], fault, command, result, seconds)
     (place / CELL_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(cell)) + b"\n")
     return cell
 

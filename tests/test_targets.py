@@ -161,6 +161,7 @@ def test_a_target_without_requirements_stays_as_it_is() -> None:
 def test_a_worker_is_stopped_for_longer_than_its_queue_takes_to_recover() -> None:
     assert fault_words("worker-sigstop", 15.0, 10) == "worker-sigstop:count=1:for_s=18"
     assert fault_words("worker-sigkill", 15.0, 10) == "worker-sigkill:count=10"
+    assert fault_words("worker-sigterm", 15.0, 10) == "worker-sigterm:count=2:patience_s=20"
     assert fault_words("server-sigkill", 15.0, 10) == "server-sigkill"
     assert fault_words("worker-sigkill:count=3", 15.0, 10) == "worker-sigkill:count=3"
 
@@ -179,7 +180,8 @@ def test_the_table_shows_every_cell_beside_the_promise_and_the_settings() -> Non
     slow = _cell("queue", "server-sigkill", Verdict.PASS, counts={"DONE": 40}, duplicates=2, struck=2)
     comparison = _comparison([lossy, slow], ["worker-sigkill", "server-sigkill", "worker-sigterm"])
     text = report.render("comparison.md.j2", comparison)
-    assert "| queue | VIOLATION: 3 lost | PASS | not run |" in text
+    assert "| queue | VIOLATION: 3 lost | PASS | not run | Loses nothing. |" in text
+    assert "| its documentation |\n| --- | --- | --- | --- | --- |\n| queue |" in text
     assert "- Documented: Loses nothing. (https://example.org/promise)" in text
     assert "- Settings: lease 5 s (default 60)." in text
     assert "- Versions: queue 1.2.3, server 9.1." in text

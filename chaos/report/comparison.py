@@ -49,7 +49,7 @@ def redelivery(cell: Cell) -> str:
     shown = [f"median {seconds(times.median)}, max {seconds(times.max)}"] if times else []
     if cell.never:
         shown.append(f"{cell.never} of {cell.struck} never")
-    return "; ".join(shown) or "none struck"
+    return "; ".join(shown) or "-"
 
 
 def versions(comparison: Comparison, target: str) -> str:

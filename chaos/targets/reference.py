@@ -41,6 +41,13 @@ class Reference(Target):
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
         "ZEROLOSS_BLOCK_MS": "500",
     }
+    settings: ClassVar[str] = (
+        "lease 2 s (default 10), sweep 0.5 s (default 1), renewal 0.5 s (default 2.5), block 0.5 s (default 1)"
+    )
+    promise: ClassVar[str] = (
+        "An accepted task is executed to completion at least once, or is in the dead-letter list with a reason."
+    )
+    promise_url: ClassVar[str] = "docs/guarantees.md"
     attempts: ClassVar[int] = 1
     """How often a client asks before it gives up; beyond 1, always with the same idempotency key."""
 

@@ -15,14 +15,15 @@ class Rq(Target):
     requirements = pins.RQ
     worker = (
         *("rq", "worker", "--config", "chaos.targets.rq_app", "--maintenance-interval", "5"),
-        *("--job-monitoring-interval", "2", "zeroloss"),
+        *("--job-monitoring-interval", "2", "--worker-ttl", "20", "zeroloss"),
     )
     workers = 6
     # A heartbeat is good for the monitoring interval and a minute that no option shortens.
-    recover_within = 75.0
+    recover_within = 80.0
     settings: ClassVar[str] = (
-        "--maintenance-interval 5 s (default 600), --job-monitoring-interval 2 s (default 30): a job is given up "
-        "62 s after its last heartbeat (default 90), and up to 5 s later (default 600)"
+        "--job-monitoring-interval 2 s (default 30), --maintenance-interval 5 s (default 600), --worker-ttl 20 s "
+        "(default 420): a job is given up 62 s after its last heartbeat (default 90), once a worker that is between "
+        "two jobs, or has waited for one for 5 s (default 405), looks (every 5 s; default 600)"
     )
     promise: ClassVar[str] = "Every job that does not execute successfully is kept in the FailedJobRegistry."
     promise_url: ClassVar[str] = "https://python-rq.org/docs/exceptions"

@@ -1,7 +1,8 @@
 """The queue's own producer, claimer, handler threads' loop and reaper as actors, and the laws after each step.
 
 Substituted: the threads themselves. A worker's claimer, its waiter and its handler loop take turns in one greenlet, in
-an order that is fixed, and its pause after an error is left out; so a claim and an ack of one process never overlap here, and those of two processes do.
+an order that is fixed, and its pause after an error is left out; so a claim and an ack of one process never overlap
+here, and those of two processes do.
 """
 
 import random
@@ -105,7 +106,10 @@ class Stage:
             for requests, run in ((claimer.ready, handlers.run), (claimer._waiter.requests, claimer._waiter.run)):
                 if not requests.empty():
                     requests.put(None)
-                    run()
+                    try:
+                        run()
+                    except redis.RedisError:
+                        return  # a thread of its own broke: such a process ends
 
     def _payload(self, task: Task) -> str:
         """By the element's own text, as I6 speaks of bytes."""
