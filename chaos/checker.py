@@ -57,10 +57,9 @@ def judge(events: Iterable[Event]) -> Result:
     overtaken = overtaken_of(evidence)
     situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
     doubts = _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
-    starved = bool(starved_ms(evidence))
     disorder = disorder_of(evidence)
     breaches = breaches_of(evidence, duplicates, disorder)
-    verdict = _verdict(fates.values(), doubts, breaches, starved=starved)
+    verdict = _verdict(fates.values(), doubts, breaches, _starved(evidence, fates.values()))
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
@@ -143,11 +142,17 @@ def _fate_of_the_completed(task: Task, evidence: Evidence) -> Fate:
     return Fate.DUPLICATE if len(task.completed) > 1 else Fate.DONE
 
 
-def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str], *, starved: bool) -> Verdict:
+def _starved(evidence: Evidence, fates: Collection[Fate]) -> dict[Fate, int]:
+    """The liveness defects that show nothing, as the machine was starved, and by how many ms."""
+    late_ms = {fate: starved_ms(evidence, fate) for fate in LIVENESS_DEFECTS.intersection(fates)}
+    return {fate: ms for fate, ms in late_ms.items() if ms}
+
+
+def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str], starved: Collection[Fate]) -> Verdict:
     met = frozenset(fates)
     if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
-    if met & LIVENESS_DEFECTS and not starved:
+    if met & LIVENESS_DEFECTS - set(starved):
         return Verdict.LIVENESS
     if doubts:
         return Verdict.INCONCLUSIVE
@@ -170,8 +175,8 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     undecided = sum(fate is Fate.UNDECIDED for fate in fates)
     if undecided and evidence.drained:
         doubts.append(f"No census was completed, so that nobody knows what became of {undecided} unfinished tasks.")
-    if starved_ms(evidence) and LIVENESS_DEFECTS.intersection(fates):
-        doubts.append(while_starved(starved_ms(evidence), sum(fate in LIVENESS_DEFECTS for fate in fates)))
+    if starved := _starved(evidence, fates):
+        doubts.append(while_starved(max(starved.values()), sum(fate in starved for fate in fates)))
     if "end" not in evidence.phases:
         doubts.append("The run did not come to its end.")
     return doubts

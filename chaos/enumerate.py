@@ -126,7 +126,7 @@ class Enumeration:
         """Nothing is killed. A step that the target fails at even so is reported, and left out."""
         self._slots.get()
         # The first also makes the server know the scripts, so that later ones are all sent alike.
-        self._demand_a_pass(self._run_case(slot, Case((), ()), "recording-plain"))
+        self._demand_a_pass(self._run_case(slot, Case((), ()), "recording-plain"), "recording-plain")
         self._prepared = CaseRun(slot, Case((), ()), None, self._cases / "colleague", self._stopping).prepare()
         if self._prepared is None:
             raise TargetError("No worker was ever seen in the middle of a task.")
@@ -148,15 +148,19 @@ class Enumeration:
         numbers = range(1, RECORDINGS + 1)
         case = Case((), tuple(steps))
         outcomes = self._map(pool, numbers, lambda slot, number: self._run_case(slot, case, f"recording-{number}"))
-        for outcome in outcomes:
-            self._demand_a_pass(outcome)
+        for number, outcome in zip(numbers, outcomes, strict=True):
+            self._demand_a_pass(outcome, f"recording-{number}")
         recorded = Recorded(steps, plan_crashes([count_points(outcome.seen[0]) for outcome in outcomes]), left_out)
         path.write_bytes(msgspec.json.encode(recorded))
         return recorded
 
-    def _demand_a_pass(self, outcome: Outcome) -> None:
+    def _demand_a_pass(self, outcome: Outcome, name: str) -> None:
         if outcome.result.verdict is not Verdict.PASS:
-            raise TargetError(f"With nothing killed it is {outcome.result.verdict}: {outcome.result.because}")
+            raise TargetError(
+                f"The target does not get through the fixed workload (tasks that succeed, one that raises once, one "
+                f"that always raises) though nothing is killed, so that no crash would show anything. It is "
+                f"{outcome.result.verdict}: {outcome.result.because} Its history: {self._cases / name}"
+            )
 
     # -- crashes ---------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from chaos.processes import Managed, spawn
 from chaos.proxy import Listener, Point, Strike, StrikeKind
 from chaos.proxy.peers import owner
 from chaos.tail import LedgerTail
+from chaos.target import TargetError
 from chaos.workers import WorkerPool
 
 POLL_S = 0.01
@@ -67,6 +68,7 @@ class CaseRun:
             seed=0, target=slot.spec, server="", appendfsync="off", workers=1, faults=[], tasks=list(ALL_TASKS)
         )
         self._struck: dict[int, tuple[frozenset[int], int]] = {}  # crash number -> the pids that it killed, and when
+        self._pool: WorkerPool | None = None
 
     def prepare(self) -> Prepared | None:
         """Let a colleague begin a task, and kill it in the middle. None: it was never seen there."""
@@ -97,6 +99,7 @@ class CaseRun:
             healthy = self._slot.proxy.listen(gated=True, recording=True)
             stack.callback(healthy.close)
             pool = WorkerPool(1, lambda _: self._spawn(healthy, "healthy"), self._forget)
+            self._pool = pool
             stack.callback(pool.close)
             pool.start()
             for number, (crash, victim) in enumerate(zip(self._case.crashes, victims, strict=False), start=1):
@@ -192,6 +195,10 @@ class CaseRun:
             raise Stopped
         if self._slot.proxy.failure:
             raise self._slot.proxy.failure
+        # Where none is to be killed and none begins a task, they are broken.
+        unused = not self._case.crashes and not self._ledger.seen
+        if unused and self._pool and (futile := self._pool.futile()):
+            raise TargetError(futile)
 
     # -- processes -------------------------------------------------------------------------------------------------
 

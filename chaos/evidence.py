@@ -81,13 +81,10 @@ class FaultRecord:
     """The tasks that the nemesis says it hit."""
     struck: dict[str, Execution] = field(default_factory=dict)
     """Task -> the execution that was in its body when the fault took effect, as the ledger shows."""
-
-    @property
-    def since_t(self) -> int | None:
-        """From when on it may have acted: a handler misbehaves at any time of the run, and is counted at its end."""
-        if self.name.startswith("handler-"):
-            return 0
-        return self.effective_t if self.begin_t is None else self.begin_t
+    misbehaved: dict[str, Execution] = field(default_factory=dict)
+    """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
+    end_t: int | None = None
+    """When it was healed."""
 
     @property
     def hits_workers(self) -> bool:
@@ -117,7 +114,6 @@ class Evidence:
     exits: list[Process] = field(default_factory=list)
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
-
     late: list[Harness] = field(default_factory=list)
     """When the harness itself came late."""
     doomed: frozenset[str] | None = None
@@ -246,6 +242,8 @@ def _fault(evidence: Evidence, event: Fault) -> None:
     elif event.phase == "missed":
         fault.missed = True
         fault.evidence = event.reason or event.evidence or ""
+    else:
+        fault.end_t = event.t
 
 
 def _census(evidence: Evidence, event: Census) -> None:
@@ -291,6 +289,9 @@ def _find_what_was_struck(evidence: Evidence) -> None:
         # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
         # killed never ends, and would seem to be in flight for ever.
         since_t = t if fault.begin_t is None else fault.begin_t
+        if fault.name.startswith("handler-"):
+            claimed = {name: evidence.tasks[name] for name in fault.claimed & evidence.tasks.keys()}
+            fault.misbehaved = {name: task.executions[0] for name, task in claimed.items() if task.executions}
         for name in sorted(fault.claimed & evidence.tasks.keys()):
             begun = [execution for execution in evidence.tasks[name].executions if execution.begin <= t]
             if begun and begun[-1].in_flight(max(since_t, begun[-1].begin)):

@@ -37,6 +37,10 @@ SLOW_FSYNC_S = 2
 KILLING = frozenset({"server-sigkill", "server-torn-aof", "server-disk-full"})
 """The faults that end a server whose exits are not on record, as in a container, and not in order."""
 STOPPING = frozenset({"server-sigterm"})
+SLOW = frozenset({"server-slow-fsync"})
+"""The faults under which a server goes on for seconds before it ends."""
+SEEN_AFTER_MS = 1_000
+"""So late after the end of such a server may that be on record, without anybody noticing that the machine is slow."""
 FAILING_OVER = frozenset({"primary-sigkill", "primary-cut-off"})
 
 
@@ -95,10 +99,21 @@ def windows_of(evidence: Evidence) -> list[Window]:
         if taken is None:
             continue
         seconds, why = taken
-        begin_t = crash.t if crash.fault.begin_t is None else crash.fault.begin_t
-        from_t = evidence.first_t if seconds is None else begin_t - seconds * 1_000_000_000
+        from_t = evidence.first_t if seconds is None else _ending_t(evidence, crash) - seconds * 1_000_000_000
         windows.append(Window(crash.fault, from_t, crash.t, why))
     return sorted(windows, key=lambda window: window.until_t)
+
+
+def _ending_t(evidence: Evidence, crash: Crash) -> int:
+    """From when on the server may have been ending, as its end is on record only once it was seen: ns.
+
+    While its fsync is slow, it goes on promising and writing for seconds before it is killed: it is no older than that
+    record can be late.
+    """
+    if crash.fault.name in SLOW:
+        late_ms = max((one.late_ms for one in evidence.late), default=0)
+        return crash.t - SEEN_AFTER_MS * 1_000_000 - late_ms * 1_000_000
+    return crash.t if crash.fault.begin_t is None else crash.fault.begin_t
 
 
 def failovers_of(evidence: Evidence) -> list[Window]:
@@ -113,7 +128,8 @@ def failovers_of(evidence: Evidence) -> list[Window]:
         Window(
             fault,
             fault.begin_t,
-            healed_t if fault.effective_t is None else fault.effective_t,
+            # A promotion that came too late for the fault has come, if it did, before the fault was healed.
+            next(t for t in (fault.effective_t, fault.end_t, healed_t) if t is not None),
             "with asynchronous replication a failover may take what no replica had confirmed",
             "clients followed the new primary",
         )

@@ -2,12 +2,17 @@
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import pairwise
 
 from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
-from .verdicts import Duplicate, Exit, FaultRef, FaultResult, Kills, Leftover, Redelivery
+from .verdicts import Duplicate, Exit, Fate, FaultRef, FaultResult, Kills, Leftover, Redelivery
 
 OVERTAKEN_S = 1.0
+ACK_UNDER_WAY_S = 1.0
+"""For so long after a body has ended may the news of it be on its way, and be lost to a fault."""
+WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
+"""In how many of the waits tasks of a fate did not move: for the queue alone, after a new task, after a restart."""
 
 
 def kills_of(evidence: Evidence) -> Kills:
@@ -46,20 +51,43 @@ def _duplicate(name: str, task: Task, effective: list[FaultRecord]) -> Duplicate
 
 
 def _explaining(name: str, earlier: Execution, later: Execution, effective: list[FaultRecord]) -> FaultRecord | None:
-    """The last fault between the two begins that hit the task or the process of the earlier execution.
+    """The last fault before the later begin that hit the task or the process of the earlier execution.
 
     A fault strikes at some moment between its begin and its `effective`, which is recorded only once it was seen, and
-    a quick recovery may come in between. So it lies between the executions if any of its moments does.
+    a quick recovery may come in between. So it lies between the executions if any of its moments does. What had ended
+    long before it was acknowledged long before it, whatever happened to its process.
     """
     for fault in reversed(effective):
-        begin_t = fault.since_t
+        if fault.misbehaved:  # a handler's: at any time of the run, and counted at its end
+            if _misbehaving(earlier, later, fault.misbehaved.get(name), fault.misbehaved.values()):
+                return fault
+            continue
+        begin_t = fault.effective_t if fault.begin_t is None else fault.begin_t
         if begin_t is None or fault.effective_t is None or not begin_t <= later.begin:
             continue
-        if fault.effective_t >= earlier.begin and (
-            earlier.pid in fault.pids or name in fault.struck or name in fault.claimed
+        if (
+            fault.effective_t >= earlier.begin
+            and _may_be_unheard_of(earlier, begin_t)
+            and (earlier.pid in fault.pids or name in fault.struck or name in fault.claimed)
         ):
             return fault
     return None
+
+
+def _misbehaving(earlier: Execution, later: Execution, own: Execution | None, misbehaved: Iterable[Execution]) -> bool:
+    """The earlier execution is the one that misbehaved, or one that did ended the process of the earlier."""
+    return own is earlier or any(
+        one.end is None
+        and one.pid == earlier.pid
+        and one.begin <= later.begin
+        and _may_be_unheard_of(earlier, one.begin)
+        for one in misbehaved
+    )
+
+
+def _may_be_unheard_of(execution: Execution, t: int) -> bool:
+    """At `t` the queue may not have heard yet that it ended."""
+    return execution.end is None or execution.end >= t - ACK_UNDER_WAY_S * 1e9
 
 
 def _overlapping(executions: list[Execution]) -> bool:
@@ -181,13 +209,21 @@ def leftovers_of(evidence: Evidence, census: CensusRecord | None) -> list[Leftov
     ]
 
 
-def starved_ms(evidence: Evidence) -> int:
-    """The longest time by which the harness came late while the queue was waited for; 0: it did not.
+def starved_ms(evidence: Evidence, fate: Fate) -> int:
+    """By how much the harness came late in each of the waits in which tasks of this fate did not move.
 
-    What waits then, waits perhaps for the machine. Whatever was late before has had the time of the drain since.
+    What does not move then, waits perhaps for the machine. 0: in one of the waits the harness was never late, so that
+    the queue had all of its time. Whatever was late before the first has had the time of the drain since.
     """
-    waiting_t = evidence.phases.get("healed", evidence.first_t)
-    return max((one.late_ms for one in evidence.late if one.t > waiting_t), default=0)
+    marks = (evidence.phases.get("healed", evidence.first_t), evidence.pokes.get("task"), evidence.pokes.get("restart"))
+    waits = list(pairwise([*(t for t in marks if t is not None), evidence.last_t + 1]))
+    return min(
+        max(
+            (one.late_ms for one in evidence.late if one.t > from_t and one.t - one.late_ms * 1_000_000 < to_t),
+            default=0,
+        )
+        for from_t, to_t in waits[: WAITS.get(fate)]
+    )
 
 
 def exits_of(evidence: Evidence) -> list[Exit]:

@@ -35,7 +35,6 @@ from chaos.workload import Workload
 
 POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0
-FUTILE_STARTS = 2
 LOGS_DIRECTORY = "logs"
 
 
@@ -274,9 +273,8 @@ class _Run:
             if failure:
                 raise HarnessError(f"The {name} failed: {type(failure).__name__}: {failure}") from failure
         # Workers that a fault has ended, as when their server is killed before their first task, are not broken.
-        futile = not self._ledger.seen and not self._nemesis.score.effective
-        if futile and self._workers.self_exits > FUTILE_STARTS * self._workers.size:
-            raise TargetError(f"The workers end as soon as they are started; last words: {self._workers.last_words}")
+        if not self._ledger.seen and not self._nemesis.score.effective and (futile := self._workers.futile()):
+            raise TargetError(futile)
 
     def _stop_threads(self) -> None:
         for thread in (self._workload, self._nemesis):

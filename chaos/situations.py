@@ -38,8 +38,13 @@ class _Facts:
         return self.last_seen.get(pid, 0) <= t
 
     def killed_inside(self, fault: FaultRecord) -> list[str]:
-        t = fault.effective_t or 0
-        return [name for name, one in fault.struck.items() if one.end is None and self.fell_silent(one.pid, t)]
+        """The fault took hold of the process in its body, and it fell silent. A partition kills nobody."""
+        t, killing = fault.effective_t or 0, not fault.name.startswith("net-")
+        return [
+            name
+            for name, one in fault.struck.items()
+            if killing and one.pid in fault.pids and one.end is None and self.fell_silent(one.pid, t)
+        ]
 
     def killed_before_ack(self, fault: FaultRecord) -> list[str]:
         """The body had ended in a process that died then, and it ran again elsewhere: the news of its end died too."""

@@ -10,6 +10,7 @@ from chaos.processes import Managed
 POLL_S = 0.1
 BACKOFF_S = 0.2
 BACKOFF_MAX_S = 5.0
+FUTILE_STARTS = 2
 STOP_DEADLINE_S = 10.0
 
 
@@ -58,6 +59,12 @@ class WorkerPool:
         """The place that it fills; None: none any more."""
         with self._lock:
             return next((number for number, slot in enumerate(self._slots) if slot.worker is worker), None)
+
+    def futile(self) -> str | None:
+        """What to say if they end as soon as they are started, one after the other; None: they do not."""
+        if self.self_exits <= FUTILE_STARTS * self.size:
+            return None
+        return f"The workers end as soon as they are started; last words: {self.last_words}"
 
     def start_missing(self) -> None:
         """Start every worker that does not run, now, whatever it did before."""

@@ -577,6 +577,28 @@ def test_a_duplicate_of_a_task_whose_handler_misbehaved_is_explained_by_that_tho
     assert (second.task, second.explained) == ("b", False)
 
 
+def test_a_handler_that_misbehaved_explains_no_repetition_of_what_ran_after_it() -> None:
+    story = Story().begin().submit("a").started("a", "a1").add("effect", "error", pid=100, task="a", execution="a1")
+    result = judged(story.ran("a").ran("a").kill(1, tasks=("a",), name="handler-raises").drained().end())
+    assert [(one.task, one.explanation) for one in result.duplicates] == [("a", "unexplained")]
+
+
+def test_a_handler_that_ended_its_process_explains_what_that_had_just_done_and_nothing_of_long_before() -> None:
+    story = Story().begin().submit("old").ran("old").submit("new").submit("exits")
+    story.add("effect", "begin", pid=100, at_ms=5_000, task="new", execution="n1").ended("new", "n1")
+    story.started("exits", "x1").ran("old", pid=200).ran("new", pid=200).ran("exits", pid=200)
+    result = judged(story.kill(1, tasks=("exits",), name="handler-exits").drained().end())
+    assert {one.task: one.explanation for one in result.duplicates} == {
+        "old": "unexplained", "new": "fault 1 (handler-exits)",
+    }  # fmt: skip
+
+
+def test_a_fault_explains_no_repetition_of_what_was_done_long_before_it() -> None:
+    story = a_good_run().submit("a").ran("a", pid=100).add("fault", "begin", fault="net", number=1, at_ms=9_000)
+    story.add("fault", "effective", fault="net", number=1, pids=[100], evidence="cut off")
+    assert [one.explained for one in judged(story.ran("a", pid=200).drained().end()).duplicates] == [False]
+
+
 # A starved machine ------------------------------------------------------------------------------------------------
 
 
@@ -619,3 +641,16 @@ def test_a_run_that_passed_on_a_starved_machine_passed_and_says_so() -> None:
 
 def test_a_run_without_lateness_says_nothing_of_a_starved_machine() -> None:
     assert not any("starved" in note for note in judged(Story().begin().submit("a").ran("a").drained().end()).notes)
+
+
+def test_what_was_stuck_while_the_machine_was_not_starved_any_more_is_stuck() -> None:
+    story = Story().begin().submit("done").ran("done").submit("a").add("run", "healed").late().add("run", "deadline")
+    story.census("deadline", a="pending").add("poke", "task", task="p").submit("p").ran("p").add("poke", "restart")
+    result = judged(story.census("restart", a="pending").end(a="pending"))
+    assert (result.verdict, result.doubts, result.fates["a"]) == (Verdict.LIVENESS, [], Fate.STUCK)
+
+
+def test_what_needed_a_poke_on_a_machine_that_was_starved_only_after_it_needed_the_poke() -> None:
+    story = Story().begin().submit("a").deadline(a="pending").add("poke", "task", task="p").submit("p")
+    story.ran("p").ran("a").add("harness", "late", late_ms=2_500, at_ms=60_000)
+    assert judged(story.end()).verdict is Verdict.LIVENESS

@@ -162,6 +162,15 @@ def test_a_queue_that_confirms_each_task_by_an_fsync_has_no_excuse_while_there_i
     assert lost_before({**EVERYSEC, "asked": "memory"}, 9_900).fates["gone"] is Fate.EXCUSED
 
 
+@pytest.mark.parametrize(("at_ms", "fate"), [(6_900, Fate.LOST), (7_100, Fate.EXCUSED), (9_985, Fate.EXCUSED)])
+def test_a_slow_fsync_excuses_what_was_held_back_at_the_end_and_not_all_since_it_began(at_ms: int, fate: Fate) -> None:
+    story = ServerStory(EVERYSEC, name="server-slow-fsync").promised("gone", at_ms)
+    story.add("fault", "begin", fault=story.fault, number=1, at_ms=5_000)
+    story.add("process", "exit", role="server", sid=300, status=-9, wanted=True, at_ms=10_000)
+    story.add("fault", "effective", fault=story.fault, number=1, evidence="gone", at_ms=11_000)
+    assert story.judged().fates["gone"] is fate
+
+
 # What a failover may take -----------------------------------------------------------------------------------------
 
 FAILOVERS = ["primary-sigkill", "primary-cut-off"]
@@ -199,6 +208,15 @@ def test_a_failover_that_was_missed_may_have_come_later() -> None:
     story.add("fault", "missed", fault="primary-cut-off", number=1, reason="too late", at_ms=10_100)
     result = story.promised("gone", 10_500).judged()
     assert (result.fates["gone"], result.verdict) == (Fate.EXCUSED, Verdict.INCONCLUSIVE)
+
+
+def test_a_failover_that_was_missed_excuses_nothing_that_was_promised_after_it_was_healed() -> None:
+    story = ServerStory(ALWAYS)
+    story.add("fault", "begin", fault="primary-cut-off", number=1, at_ms=9_990)
+    story.add("fault", "missed", fault="primary-cut-off", number=1, reason="too late", at_ms=10_100)
+    story.add("fault", "end", fault="primary-cut-off", number=1, at_ms=10_300)
+    result = story.promised("inside", 10_200).promised("after", 10_500).judged()
+    assert [result.fates[task] for task in ("inside", "after")] == [Fate.EXCUSED, Fate.LOST]
 
 
 def test_an_excuse_by_a_failover_says_when_clients_followed() -> None:

@@ -7,6 +7,8 @@ import psutil
 import pytest
 import redis
 from fault_stage import BUSY, Scene, Traffic
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from support import wait_until
 
 from chaos.faults import Missed
@@ -97,7 +99,11 @@ def test_what_a_frozen_server_was_sent_is_executed_when_it_goes_on_though_its_cl
 ) -> None:
     server = open_own_server(appendfsync=None)
     acknowledged = 0
-    with redis.Redis.from_url(server.url, socket_timeout=0.5) as hasty, redis.Redis.from_url(server.url) as patient:
+    once = Retry(NoBackoff(), 0)
+    with (
+        redis.Redis.from_url(server.url, socket_timeout=0.5, retry=once) as hasty,
+        redis.Redis.from_url(server.url) as patient,
+    ):
         fault = threading.Thread(target=scene.play, args=(ServerSigstop(for_s=2.0), server))
         fault.start()
         with pytest.raises(redis.TimeoutError):

@@ -163,7 +163,9 @@ def test_the_console_shows_verdict_kills_duplicates_times_and_report() -> None:
 def test_the_console_bounds_its_lists_and_shows_the_unexplained_first() -> None:
     story = Story().begin()
     for number in range(30):
-        story.submit(f"t{number}").ran(f"t{number}", pid=100)
+        story.submit(f"t{number}")
+    for number in range(30):
+        story.ran(f"t{number}", pid=100)
     story.kill(1, pids=(100,))
     for number in range(30):
         story.ran(f"t{number}", pid=200)

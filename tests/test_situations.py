@@ -40,6 +40,12 @@ def test_killed_holding_is_a_process_that_died_inside_a_body() -> None:
     assert met(judged(killed_inside())) == {"killed-holding": 1}
 
 
+@pytest.mark.parametrize(("name", "pids"), [("net-partition", (100,)), ("server-sigkill", ())])
+def test_a_process_that_was_cut_off_or_whose_server_died_was_not_killed(name: str, pids: tuple[int, ...]) -> None:
+    story = a_good_run().submit("a").started("a", "a1", pid=100).kill(1, pids=pids, tasks=("a",), name=name)
+    assert met(judged(story.ran("a", pid=200))) == {}
+
+
 def test_a_process_that_was_stopped_and_went_on_was_not_killed() -> None:
     story = a_good_run().submit("a").started("a", "a1", pid=100).kill(1, pids=(100,), name="worker-sigstop")
     assert met(judged(story.ended("a", "a1", pid=100))) == {}

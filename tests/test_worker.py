@@ -195,7 +195,7 @@ def test_a_handler_that_hangs_fails_its_task_and_the_process_is_restarted(
 ) -> None:
     watched.submit("hang", "t1")
     pool = start_pool("--time-limit", "0.3", **QUICK)
-    wait_until(lambda: watched.completed() == 1)
+    wait_until(lambda: watched.completed() == 1, timeout_s=30)
     assert watched.ran() == ["t1:1", "t1:2"]
     assert len(set(watched.pids())) == 2, "another process ran the second attempt"
     assert pool.said("Task t1 hangs") and pool.said("status 75")

@@ -10,7 +10,7 @@ def compare(
     *,
     targets: str | None = None,
     faults: str | None = None,
-    tasks: int = 300,
+    tasks: int = 1_000,
     kills: int = 10,
     seed: int = 1,
     redis: str = "embedded",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 from typing import ClassVar
 
 from .fault import Effect, Fault, InFlight, Missed, Stage, server_client
@@ -52,6 +53,8 @@ class ServerSlowFsync(Fault):
             status = stage.server.kill()
             stage.server.start()
         delayed = persistence.get("aof_delayed_fsync", 0) - before
+        if self.kill and status != -SIGKILL:
+            raise Missed(f"The server ended by itself, with status {status}, before it was killed.")
         if not delayed:
             raise Missed(f"The server put off no write within {self.for_s:g} s.")
         killed = f" It was killed then, with status {status}." if self.kill else ""

@@ -7,7 +7,10 @@ from chaos.targets.celery import Celery
 
 
 class CeleryLate(Celery):
-    """A task is acknowledged when it has run; a dead worker's come back after the visibility timeout."""
+    """A task is acknowledged when it has run; a dead worker's come back after the visibility timeout.
+
+    Not those that it had taken off the list (BRPOP) and not yet noted as unacknowledged, which is a second step.
+    """
 
     name: ClassVar[str] = "celery-late"
     worker = ("celery", "--app", "chaos.targets.celery_late_app", "worker", "--concurrency", "2")

@@ -18,8 +18,9 @@ class Rq(Target):
         *("--job-monitoring-interval", "2", "--worker-ttl", "20", "zeroloss"),
     )
     workers = 6
-    # A heartbeat is good for the monitoring interval and a minute that no option shortens.
-    recover_within = 80.0
+    # A heartbeat is good for the monitoring interval and a minute that no option shortens; what was taken and not begun
+    # is let lie for a minute after somebody first saw it.
+    recover_within = 95.0
     settings: ClassVar[str] = (
         "--job-monitoring-interval 2 s (default 30), --maintenance-interval 5 s (default 600), --worker-ttl 20 s "
         "(default 420): a job is given up 62 s after its last heartbeat (default 90), once a worker that is between "
@@ -41,10 +42,12 @@ class Rq(Target):
     def census(self) -> Iterator[Found]:
         for job in self.queue.get_job_ids():
             yield Found(job, "pending")
-        places = {"processing": "started_job_registry", "delayed": "scheduled_job_registry"}
-        for place, registry in places.items():
-            for job in getattr(self.queue, registry).get_job_ids(cleanup=False):
-                yield Found(job, place)
+        for job in self.queue.intermediate_queue.get_job_ids():  # taken by a worker, and not begun
+            yield Found(job, "processing")
+        for job in self.queue.started_job_registry.get_job_ids(cleanup=False):
+            yield Found(job, "processing")
+        for job in self.queue.scheduled_job_registry.get_job_ids(cleanup=False):
+            yield Found(job, "delayed")
         for job in self.queue.failed_job_registry.get_job_ids(cleanup=False):
             yield Found(job, "failed", "in RQ's FailedJobRegistry")
 
