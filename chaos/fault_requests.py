@@ -1,6 +1,7 @@
 """`--faults`: which faults are asked for, how often and with which options."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from chaos.faults import FAULTS, Fault
 
 BASELINES = ("none", "slow", "slow-idle")
 """Nothing is done in these, so that nothing else can be in the same run."""
+
+COUNTS = ("one_in", "tasks", "times")
+"""Options that say how many: none at all is no fault. All other numbers may be 0."""
 
 MIX = "mix"
 """In place of faults: to be drawn from the seed; see `mix.py`."""
@@ -90,17 +94,21 @@ def _read(name: str, key: str, text: str, kind: Any) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
-        raise PlanError(f"--faults {name}: {key} can't be {text!r}, it has to be a {kind.__name__}.") from None
+        wanted = " or ".join(map(str, typing.get_args(kind))) or f"a {kind.__name__}"
+        raise PlanError(f"--faults {name}: {key} can't be {text!r}, it has to be {wanted}.") from None
 
 
 def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
-    """The fault itself. Raises PlanError: no such fault, or no such option."""
+    """The fault itself. Raises PlanError: no such fault, no such option, or a number that makes no sense."""
     fault = _known(name)
     fields = [field.name for field in dataclasses.fields(fault)]
-    for key in options:
+    for key, value in options.items():
         if key not in fields:
             has = ", ".join(["count", *fields])
             raise PlanError(f"--faults {name}: it has no option {key!r}, but {has}.")
+        least = 1 if key in COUNTS else 0
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise PlanError(f"--faults {name}: {key} has to be a number of at least {least}, not {value:g}.")
     return fault(**options)
 
 

@@ -1,17 +1,28 @@
 """A mutant of the protocol in this process, and gone again afterwards."""
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 
 from chaos.mutants.mutant import FAMILIES, Mutant
 from reference.connection import Script
 
+from .scheduler import stepping_client
+from .stage import Theatre
 
-def plant(mutant: Mutant, patch: pytest.MonkeyPatch) -> None:
-    """Apply it by way of `patch`, which takes back what `chaos.mutants.patching` would leave for good."""
+REPEATS = 10
+"""As often redis-py's own default repeats."""
+
+
+def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
+    """Apply it by way of `patch`, which takes back what `chaos.mutants.patching` would leave for good.
+
+    A client or a clock of its own, as two of them have, is the schedule's too.
+    """
+    patch.setenv("REDIS_URL", theatre.url)
 
     def replace(owner: Any, name: str, replacement: Any) -> Any:
         original = getattr(owner, name)
@@ -23,6 +34,13 @@ def plant(mutant: Mutant, patch: pytest.MonkeyPatch) -> None:
         assert old in source
         patch.setattr(owner, name, Script(source.replace(old, new)))
 
+    repeating = SimpleNamespace(
+        Redis=lambda **_: stepping_client(theatre.url, REPEATS),
+        connection=redis.connection,
+        RedisError=redis.RedisError,
+    )
+    patch.setattr("chaos.mutants.producing.redis", repeating)
+    patch.setattr("chaos.mutants.recovering.time", SimpleNamespace(time_ns=lambda: theatre.time_ns()))
     with pytest.MonkeyPatch.context() as short:
         for family in FAMILIES:
             module: ModuleType = sys.modules[f"chaos.mutants.{family}"]

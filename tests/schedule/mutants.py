@@ -1,0 +1,66 @@
+"""On which small stage each mutant of the protocol is looked for, and which law is then seen to be broken.
+
+All of `chaos.mutants` live below the process level: their defects are in the reference's Python and Lua, and what they
+need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. So none is left out.
+A law other than the one that the mutant names is given where that is what a single task's story can show first: a task
+that is stuck for ever in a living worker's list breaks no conservation, it only never comes to its end (I2).
+"""
+
+from dataclasses import dataclass
+
+from .scenario import LEASE_MS, Scenario, Wish
+
+ONE = (Wish(),)
+TWO = (Wish(), Wish())
+THREE = (Wish(), Wish(), Wish())
+LATE = (Wish(at_ms=2 * LEASE_MS),)
+STRANGERS = (Wish(behaviour="unknown type"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sought:
+    """`changes`: so many choices other than the first suffice."""
+
+    law: str
+    scenario: Scenario
+    changes: int = 0
+
+
+SOUGHT = {
+    "plain-brpop": Sought(law="I1", scenario=Scenario(wishes=ONE)),
+    "newest-first": Sought(law="I7", scenario=Scenario(wishes=TWO)),
+    "ack-before-the-handler": Sought(law="I2", scenario=Scenario(wishes=ONE)),
+    "ack-in-finally": Sought(law="I2", scenario=Scenario(wishes=(Wish(behaviour="raises"),))),
+    "no-reconciliation": Sought(law="I2", scenario=Scenario(wishes=ONE, faults=("lost",)), changes=1),
+    "zombie-honoured": Sought(
+        law="I3", scenario=Scenario(wishes=(Wish(behaviour="raises"),), faults=("sleep",)), changes=1
+    ),
+    "drain-drops": Sought(law="I1", scenario=Scenario(wishes=THREE, faults=("stop",)), changes=1),
+    "no-recovery": Sought(law="I4", scenario=Scenario(wishes=ONE, faults=("crash",)), changes=1),
+    "recovery-ignores-leases": Sought(law="I3", scenario=Scenario(wishes=(Wish(behaviour="slow"),))),
+    "recovery-in-two-steps": Sought(law="I1", scenario=Scenario(wishes=ONE, faults=("crash",)), changes=1),
+    "lease-index-only": Sought(law="I4", scenario=Scenario(wishes=(), orphans=("p-0",))),
+    "tombstone-forgotten": Sought(law="I4", scenario=Scenario(wishes=LATE, faults=("die asleep",)), changes=1),
+    "undecodable-wedges": Sought(
+        law="I4", scenario=Scenario(wishes=(), orphans=("undecodable", "p-0"), orphans_named=True)
+    ),
+    "recovery-needs-traffic": Sought(law="I4", scenario=Scenario(wishes=ONE, faults=("crash",)), changes=1),
+    "client-clock": Sought(law="I3", scenario=Scenario(wishes=(Wish(behaviour="slow"),), ahead_ms=60 * LEASE_MS)),
+    "retry-in-two-steps": Sought(law="I1", scenario=Scenario(wishes=(Wish(behaviour="raises"),))),
+    "dead-letter-without-the-push": Sought(law="I2", scenario=Scenario(wishes=STRANGERS)),
+    "retries-uncounted": Sought(law="I5", scenario=Scenario(wishes=(Wish(behaviour="raises"),))),
+    "gives-up-at-once": Sought(law="I5", scenario=Scenario(wishes=(Wish(behaviour="raises once"),))),
+    "recoveries-uncounted": Sought(
+        law="I5", scenario=Scenario(wishes=(Wish(behaviour="kills"),), settings={"max_recoveries": 0})
+    ),
+    "unknown-type-dropped": Sought(law="I2", scenario=Scenario(wishes=STRANGERS)),
+    "undecodable-deleted": Sought(law="I2", scenario=Scenario(wishes=(), undecodable=True)),
+    "payload-by-cjson": Sought(law="I6", scenario=Scenario(wishes=(Wish(behaviour="raises once"),))),
+    "retry-renamed": Sought(law="I6", scenario=Scenario(wishes=(Wish(behaviour="raises once"),))),
+    "enqueue-error-swallowed": Sought(law="I2", scenario=Scenario(wishes=ONE, faults=("unsent",)), changes=1),
+    "default-retries": Sought(law="I8", scenario=Scenario(wishes=ONE, keyed=False, faults=("lost",)), changes=1),
+    "idempotency-in-two-steps": Sought(law="I8", scenario=Scenario(wishes=ONE, faults=("lost",)), changes=1),
+    "ids-collide": Sought(law="I6", scenario=Scenario(wishes=TWO)),
+    "bound-after-the-push": Sought(law="I6", scenario=Scenario(wishes=TWO, settings={"max_pending": 1})),
+    "canary": Sought(law="I2", scenario=Scenario(wishes=TWO, went_before=499)),
+}

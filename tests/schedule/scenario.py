@@ -1,0 +1,54 @@
+"""What a schedule is played on: which tasks come when, how they behave, and who is there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+LEASE_MS = 60_000
+SWEEP_MS = 25_000
+ORPHANS_MS = 60_000
+BOUNDS = {
+    "lease_ms": LEASE_MS,
+    "renew_ms": LEASE_MS // 3,
+    "sweep_ms": SWEEP_MS,
+    "orphan_sweep_ms": ORPHANS_MS,
+    "block_ms": 10 * LEASE_MS,
+    "threads": 1,
+    "max_retries": 1,
+    "max_recoveries": 2,
+}
+RECOVERED_WITHIN_MS = 2 * LEASE_MS + ORPHANS_MS + 3 * SWEEP_MS
+"""Even what no lease names: it is adopted with a whole lease. Three sweeps, as two may lose a reply."""
+PAYLOADS = ("1.10", "[]", "12345678901234567890123")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """One task. `behaviour`: '', 'raises once', 'raises', 'kills' (its process), 'slow', 'unknown type'."""
+
+    behaviour: str = ""
+    at_ms: int = 0
+    """Not submitted before that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """The producer's tasks are t-0, t-1 and so on, in the order of `wishes`."""
+
+    wishes: tuple[Wish, ...] = (Wish(), Wish())
+    workers: int = 1
+    keyed: bool = True
+    """Each submission has an idempotency key, and is repeated while its outcome is unknown."""
+    undecodable: bool = False
+    """Something that is no task lies in pending from the beginning."""
+    orphans: tuple[str, ...] = ()
+    """The processing list of a consumer that nobody knows holds these: 'undecodable' or ids."""
+    orphans_named: bool = False
+    """An ended lease names it."""
+    went_before: int = 0
+    """So many tasks were enqueued, and have come to their ends."""
+    ahead_ms: int = 0
+    """By so much the reaper's clock of the day is ahead."""
+    faults: tuple[str, ...] = ("lost", "unsent", "crash", "sleep")
+    """Of `stage.FAULTS`: what may happen, beside an order of the commands."""
+    settings: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
