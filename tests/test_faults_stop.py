@@ -15,6 +15,7 @@ from chaos.faults import Missed
 from chaos.faults.asleep_sigkill import AsleepSigkill
 from chaos.faults.client_kill import ClientKill
 from chaos.faults.server_sigstop import ServerSigstop
+from chaos.faults.worker_sigint import WorkerSigint
 from chaos.faults.worker_sigstop import WorkerSigstop
 from chaos.faults.worker_sigterm import WorkerSigterm
 from chaos.servers import Server
@@ -22,17 +23,25 @@ from chaos.servers import Server
 OpenServer = Callable[..., Server]
 
 IDLE = "import time; time.sleep(3600)"
-POLITE = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n{BUSY}"
+POLITE = (
+    "import signal, sys\n"
+    "for number, status in ((signal.SIGTERM, 3), (signal.SIGINT, 4)):\n"
+    "    signal.signal(number, lambda *_, status=status: sys.exit(status))\n"
+    f"{BUSY}"
+)
 DEAF = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{BUSY}"
 
 
-def test_a_worker_that_is_asked_to_end_in_the_middle_of_a_task_is_waited_for_and_started_again(scene: Scene) -> None:
+@pytest.mark.parametrize(("fault", "name", "status"), [(WorkerSigterm(), "SIGTERM", 3), (WorkerSigint(), "SIGINT", 4)])
+def test_a_worker_that_is_asked_to_end_in_the_middle_of_a_task_is_waited_for_and_started_again(
+    scene: Scene, fault: WorkerSigterm, name: str, status: int
+) -> None:
     pool = scene.workers(POLITE)
     (worker,) = pool.living()
-    effect = scene.play(WorkerSigterm())
-    assert (worker.poll(), effect.pids) == (3, (worker.pid,))
+    effect = scene.play(fault)
+    assert (worker.poll(), effect.pids) == (status, (worker.pid,))
     assert effect.tasks[0].startswith(f"task-{worker.pid}-")
-    assert "exited with status 3" in effect.evidence
+    assert f"at {name}, and exited with status {status}" in effect.evidence
     assert [again.pid for again in pool.living()] != [worker.pid]
 
 

@@ -34,6 +34,7 @@ from .slow import Slow, SlowIdle
 from .worker_kill_in_recovery import WorkerKillInRecovery
 from .worker_kill_storm import WorkerKillStorm
 from .worker_memory import WorkerMemory
+from .worker_sigint import WorkerSigint
 from .worker_sigkill import WorkerSigkill
 from .worker_sigkill_child import WorkerSigkillChild
 from .worker_sigkill_parent import WorkerSigkillParent
@@ -52,6 +53,7 @@ FAULTS: dict[str, type[Fault]] = {
         SlowIdle,
         WorkerSigkill,
         WorkerSigterm,
+        WorkerSigint,
         WorkerSigstop,
         WorkerSigkillQuiet,
         WorkerSigkillParent,

@@ -1,6 +1,7 @@
 """SIGTERM of a worker in the middle of a task."""
 
 from dataclasses import dataclass
+from signal import SIGTERM, Signals
 from typing import ClassVar
 
 from .fault import Effect, Fault, Missed, Stage, busy_worker
@@ -16,6 +17,7 @@ class WorkerSigterm(Fault):
     name: ClassVar[str] = "worker-sigterm"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     count: ClassVar[int] = 5
+    signal: ClassVar[Signals] = SIGTERM
 
     patience_s: float = 10.0
     """How long to wait for a worker that is inside a task, and then for its end."""
@@ -23,13 +25,16 @@ class WorkerSigterm(Fault):
     def inject(self, stage: Stage) -> Effect:
         worker = busy_worker(stage, self.patience_s)
         tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
-        worker.terminate()
+        worker.terminate(self.signal)
         try:
             status = worker.wait(self.patience_s)
         except TimeoutError:
-            raise Missed(f"Worker {worker.sid} did not end within {self.patience_s:g} s after SIGTERM.") from None
+            raise Missed(
+                f"Worker {worker.sid} did not end within {self.patience_s:g} s after {self.signal.name}."
+            ) from None
         return Effect(
-            evidence=f"Worker {worker.sid} was inside {len(tasks)} tasks at SIGTERM, and exited with status {status}.",
+            evidence=f"Worker {worker.sid} was inside {len(tasks)} tasks at {self.signal.name}, "
+            f"and exited with status {status}.",
             pids=pids,
             tasks=tuple(tasks),
         )

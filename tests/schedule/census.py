@@ -22,8 +22,9 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   held[#held + 1] = key
   held[#held + 1] = redis.call('LRANGE', key, 0, -1)
 end
-return {redis.call('LRANGE', KEYS[1], 0, -1), redis.call('ZRANGE', KEYS[2], 0, -1), redis.call('LRANGE', KEYS[3], 0, -1),
-  redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES'), held, redis.call('KEYS', ARGV[2] .. '*')}
+local pending, dead = redis.call('LRANGE', KEYS[1], 0, -1), redis.call('LRANGE', KEYS[3], 0, -1)
+local leases = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
+return {pending, redis.call('ZRANGE', KEYS[2], 0, -1), dead, leases, held, redis.call('KEYS', ARGV[2] .. '*')}
 """
 
 

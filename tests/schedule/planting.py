@@ -1,6 +1,7 @@
 """A mutant of the protocol in this process, and gone again afterwards."""
 
 import sys
+from itertools import count
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ REPEATS = 10
 def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
     """Apply it by way of `patch`, which takes back what `chaos.mutants.patching` would leave for good.
 
-    A client or a clock of its own, as two of them have, is the schedule's too.
+    A client, a clock or an id of its own, as three of them make, is the schedule's too.
     """
     patch.setenv("REDIS_URL", theatre.url)
 
@@ -41,6 +42,8 @@ def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
     )
     patch.setattr("chaos.mutants.producing.redis", repeating)
     patch.setattr("chaos.mutants.recovering.time", SimpleNamespace(time_ns=lambda: theatre.time_ns()))
+    numbers = count(1)
+    patch.setattr("chaos.mutants.failing.new_task_id", lambda: f"new-{next(numbers)}")
     with pytest.MonkeyPatch.context() as short:
         for family in FAMILIES:
             module: ModuleType = sys.modules[f"chaos.mutants.{family}"]

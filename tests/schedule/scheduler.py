@@ -318,7 +318,7 @@ class Actor:
     def _run(self) -> None:
         try:
             self._body()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the process ends by it
             self.broken = error
 
     @property

@@ -33,6 +33,8 @@ def options(stage: Stage, *, everybody: bool) -> list[Callable[[], None]]:
     `everybody`: to any thread, and once only; else to the first, as often as is chosen.
     """
     able = stage.able()
+    if everybody:
+        able = stage.alone(able)
     found: list[Callable[[], None]] = [lambda each=each: stage.step(*each) for each in able]  # type: ignore[misc]
     if everybody and stage.faults:
         return found

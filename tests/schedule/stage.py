@@ -17,7 +17,7 @@ from reference.claimer import Claimer
 from reference.config import Config
 from reference.consumer import Consumer
 from reference.enqueuer import Enqueuer, Submission
-from reference.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
+from reference.errors import NotAccepted, OutcomeUnknown, QueueFull
 from reference.keys import Keys
 from reference.reaper import Reaper
 from reference.task import Task, encode, raw_members
@@ -227,6 +227,19 @@ class Stage:
         at = next((number for number, (_, actor) in enumerate(found) if actor is self.current), 0)
         return found[at:] + found[:at]
 
+    def alone(self, able: list[tuple[Process, Actor]]) -> list[tuple[Process, Actor]]:
+        """Those of one process, where none of them is about to say anything to Redis, else all.
+
+        What they do then, nobody else can see or change, as time stands still while somebody is able; so the others may
+        as well come later. A process that is blocked in Redis is none of these: whoever pushes wakes it.
+        """
+        blocked = {owner for owner, _ in self.waiting.state()}
+        for process in self.processes:
+            own = [each for each in able if each[0] is process]
+            if own and process.name not in blocked and all(actor.want.kind in ("rest", "local") for _, actor in own):
+                return own
+        return able
+
     def step(self, process: Process, actor: Actor, way: Way = Way.GOES) -> None:
         """One thread goes on to its next command."""
         kind, told = actor.want.kind, len(self.story)
@@ -289,7 +302,7 @@ class Stage:
             process.dies_asleep = what == "die asleep"
 
     def faults_of(self, process: Process, actor: Actor) -> list[str]:
-        """Which of the scenario's faults can strike here. The reaper and the producer only lose commands and replies."""
+        """Which of the scenario's faults can strike here. Only commands and replies of all, and workers."""
         sends = actor.want.kind in ("read", "write")
         return [
             what
@@ -329,7 +342,7 @@ class Stage:
     def state(self) -> Hashable:
         """Two schedules in equal states have the same futures, and the same is said of them.
 
-        A process is as it is by what its threads did, when, and what they were told, in this order; so that stands for it.
+        A process is as it is by what its threads did, when, and what they were told, in this order.
         The queue's counters are left out, as no code of it reads them.
         """
         processes = [(p.name, p.history, p.asleep_until_ms, p.dies_asleep, p.lives) for p in self.processes]
