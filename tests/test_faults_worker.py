@@ -28,18 +28,19 @@ while True:
             time.sleep(0.05)
 """
 """Every worker does the same tasks over and over, as if it took them over from another."""
+# It asks for more each time: the limit may be set in the moment in which it has what it asked for last.
 HUNGRY = """
 import time
 from chaos.ledger import effect
-number = 0
+number, size = 0, 64_000_000
 while True:
-    number += 1
+    number, size = number + 1, size + 16_000_000
     try:
         with effect(f"task-{number}"):
             time.sleep(0.02)
-            bytearray(64_000_000)
+            bytearray(size)
     except MemoryError:
-        pass
+        size = 64_000_000
 """
 MODEST = BUSY
 
