@@ -1,0 +1,70 @@
+"""What every section of the bench is given: the server, the options, and a hand that ends whatever it starts."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import redis
+
+from chaos.venvs import environment
+
+from .processes import Processes
+from .server import Server
+
+T = TypeVar("T")
+
+
+class BenchError(Exception):
+    """Something could not be measured; the text is one sentence for the user."""
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One run of the command.
+
+    `rounds`: how often everything is measured. `tasks`: the backlog of the queue itself in a drain. `quick`: shorter
+    rounds of all that lasts a chosen time. `folder`: for files and logs, gone at the end. `say`: a line of progress.
+    """
+
+    rounds: int
+    tasks: int
+    quick: bool
+    server: Server
+    processes: Processes
+    folder: Path
+    say: Callable[[str], None]
+    medians: dict[str, float] = field(default_factory=dict)
+    """Tasks/s of each queue that the section `drain` has measured in this run."""
+
+    def empty_server(self) -> redis.Redis:
+        """A client of the server, which holds nothing now."""
+        client = redis.Redis.from_url(self.server.url)
+        client.flushall()
+        client.config_resetstat()
+        return client
+
+    def python(self, requirements: Iterable[str]) -> str:
+        """The interpreter of an environment with these requirements, made once and kept in the user's cache."""
+        return str(environment(tuple(requirements), self.say) / "bin" / "python")
+
+    def interleaved(self, subjects: dict[str, Callable[[], T]], show: Callable[[T], str]) -> dict[str, list[T]]:
+        """Measure each subject once a round, in turn, every round beginning with another one; all values by name.
+
+        What fails once is out, with the reason said: half of its rounds could not be compared with the others'.
+        """
+        found: dict[str, list[T]] = {name: [] for name in subjects}
+        for number in range(self.rounds):
+            order = list(found)
+            for name in order[number % len(order) :] + order[: number % len(order)]:
+                try:
+                    value = subjects[name]()
+                except BenchError as error:
+                    self.say(f"  {name} is left out: {error}")
+                    del found[name]
+                else:
+                    found[name].append(value)
+                    self.say(f"  {number + 1}/{self.rounds} {name}: {show(value)}")
+            if not found:
+                break
+        return found

@@ -1,0 +1,82 @@
+"""The processes of a benchmark: each in a session of its own, all of them ended with the command, however it ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+KILL_DEADLINE_S = 10.0
+
+
+class Processes:
+    """Starts processes, their output in files of one folder, and kills at its end whatever is left of their sessions.
+
+    By session and not by group: a forked job of RQ changes its process group, and would survive.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start it in the project's root with these variables beside the usual ones."""
+        with self.log(command).open("ab") as log:
+            process = subprocess.Popen(
+                list(command),
+                cwd=ROOT,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def log(self, command: Sequence[str]) -> Path:
+        """Where what this command writes goes."""
+        return self._folder / f"{Path(command[0]).name}-{abs(hash(tuple(command))):x}.log"
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL the whole session."""
+        for pid in members(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(KILL_DEADLINE_S)
+        self._started.remove(process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process in list(reversed(self._started)):
+            self.kill(process)
+
+
+def members(session: int) -> list[int]:
+    """The processes of a session."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == session:
+                found.append(pid)
+    return found
+
+
+def cpu_seconds(session: int) -> float:
+    """What the processes of a session have used of the processors so far."""
+    total = 0.0
+    for pid in members(session):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system
+    return total

