@@ -92,7 +92,7 @@ def _add_worker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="handlers at a time in one process (default: 5)")
     parser.add_argument("--grace", type=float, metavar="SECONDS", help="what a stop allows running handlers (25)")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="a handler beyond it is hung (300)")
-    parser.add_argument("--ahead", type=int, metavar="N", help="most tasks claimed ahead of the threads (64)")
+    parser.add_argument("--ahead", type=int, metavar="N", help="most tasks claimed ahead of the threads (256)")
 
 
 def _with_worker_options(config: Config, options: argparse.Namespace) -> Config:

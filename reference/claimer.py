@@ -170,7 +170,8 @@ class Claimer(threading.Thread):
             self._unsure = True
 
     def _room(self) -> int:
-        return self._config.threads + self._pace.ahead(self._hand) - len(self._hand)
+        kept = len(self._hand) - len(self._finished)  # what is finished is acked in the same step, before the claim
+        return self._config.threads + self._pace.ahead(self._hand) - kept
 
     def _wants_more(self) -> bool:
         idle = self._dry or self._stopping or self._waiting or self._alone is not None

@@ -29,7 +29,7 @@ class Config:
     block_ms: int = 1_000  # how long one blocking claim waits
 
     threads: int = 5
-    ahead: int = 64  # claimed beyond what the threads run, at most
+    ahead: int = 256  # claimed beyond what the threads run, at most
     ahead_ms: int = 20  # ... and never more than this much work, measured by how long tasks take
     task_timeout_ms: int = 300_000  # a handler that runs longer is hung: its process is restarted
     grace_ms: int = 25_000  # what a stopping worker allows its running handlers

@@ -74,11 +74,15 @@ class Script:
     def on(self, connection: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """The same on a connection that the caller holds, as what comes next belongs to it."""
         try:
-            connection.send_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
-            return connection.read_response()
+            return _ask(connection, "EVALSHA", self.digest, len(keys), *keys, *arguments)
         except NoScriptError:  # a definite no, so sending it again is safe
-            connection.send_command("EVAL", self.source, len(keys), *keys, *arguments)
-            return connection.read_response()
+            return _ask(connection, "EVAL", self.source, len(keys), *keys, *arguments)
+
+
+def _ask(connection: Any, *command: Any) -> Any:
+    # redis-py sends what is long in pieces, and at each the thread gives up the interpreter lock and waits to get it.
+    connection.send_packed_command([b"".join(connection.pack_command(*command))])
+    return connection.read_response()
 
 
 @contextmanager
