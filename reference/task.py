@@ -75,7 +75,8 @@ def decode(element: bytes) -> Task:
         if type(count) is not int or count < 0:  # a bool, too, is an int to `isinstance`
             raise Undecodable(f"its {name} is not a whole number")
         counts.append(count)
-    return Task(task_id, task_type, get("payload"), *counts, reason if isinstance(reason, str) else None, element)
+    reason = reason if isinstance(reason, str) else None
+    return Task._make((task_id, task_type, get("payload"), *counts, reason, element))
 
 
 def _decode_json(text: str) -> Any:
