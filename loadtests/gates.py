@@ -1,0 +1,119 @@
+"""The gates: what a load has to keep to. A pure function of figures; nothing here knows Locust."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+EXIT_BROKEN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What was measured. None: there was nothing to measure it by."""
+
+    requests: int
+    failures: int
+    seconds: float
+    p95_ms: float | None
+    p99_ms: float | None
+    refused: int
+    """Requests answered with 429: the queue was full."""
+    promised: int | None
+    """Tasks accepted; None: there was no ledger to follow them in."""
+    effect_p95_ms: float | None
+    lost: int | None
+    """Tasks accepted and never executed."""
+    drain_s: float | None
+    """From the end of the load to the last execution; None: it never drained."""
+    silent: int = 0
+    """Locust workers that went away without a report of what they had been promised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slo:
+    """The thresholds; None: not set. The option for `p95_ms` is `--slo-p95-ms`."""
+
+    failure_ratio: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    min_rate: float | None = None
+    effect_p95_ms: float | None = None
+    lost: float | None = None
+    drain_s: float | None = None
+    min_refused: float | None = None
+
+    @classmethod
+    def read(cls, options: Any) -> "Slo":
+        """From parsed options; what was typed into Locust's page is text. Raises ValueError: that is no number."""
+        given = {field.name: getattr(options, f"slo_{field.name}", None) for field in fields(cls)}
+        return cls(**{name: None if value in (None, "") else float(value) for name, value in given.items()})
+
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether a threshold is set that only a ledger can tell of."""
+        return any(value is not None for value in (self.effect_p95_ms, self.lost, self.drain_s))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One thing that was checked, and the sentence that says how it came out."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+def check(figures: Figures, slo: Slo) -> list[Gate]:
+    """Every threshold that is set, and what no load may ever do: request nothing, lose a task, lose sight of one."""
+    return [*_always(figures, slo), *_thresholds(figures, slo)]
+
+
+def _always(figures: Figures, slo: Slo) -> Iterator[Gate]:
+    made = figures.requests > 0
+    yield Gate("requests", made, f"{figures.requests:,} requests were made." if made else "No request was made.")
+    if figures.silent:
+        yield Gate(
+            "workers", False, f"{figures.silent} Locust workers went away, and nobody knows what they were promised."
+        )
+    if figures.lost is not None or slo.lost is not None:
+        yield _at_most("lost", "tasks accepted and never executed", figures.lost, slo.lost or 0, "")
+    if figures.promised == 0:
+        yield Gate("promised", False, "No task was accepted, so that none could be followed.")
+
+
+def _thresholds(figures: Figures, slo: Slo) -> Iterator[Gate]:
+    ratio = figures.failures / figures.requests if figures.requests else None
+    rate = figures.requests / figures.seconds if figures.seconds else None
+    at_most = (
+        ("failure-ratio", "failed requests", ratio, slo.failure_ratio, "ratio"),
+        ("p95-ms", "p95 of requests", figures.p95_ms, slo.p95_ms, "ms"),
+        ("p99-ms", "p99 of requests", figures.p99_ms, slo.p99_ms, "ms"),
+        ("effect-p95-ms", "p95 of enqueue -> effect", figures.effect_p95_ms, slo.effect_p95_ms, "ms"),
+        ("drain-s", "drain after the load", figures.drain_s, slo.drain_s, "s"),
+    )
+    at_least = (
+        ("min-rate", "requests per second", rate, slo.min_rate, "/s"),
+        ("min-refused", "requests refused with 429", figures.refused, slo.min_refused, ""),
+    )
+    for name, title, value, threshold, unit in at_most:
+        if threshold is not None:
+            yield _at_most(name, title, value, threshold, unit)
+    for name, title, value, threshold, unit in at_least:
+        if threshold is not None:
+            passed = value is not None and value >= threshold
+            yield Gate(name, passed, f"{title}: {_shown(value, unit)}, at least {_shown(threshold, unit)} wanted.")
+
+
+def _at_most(name: str, title: str, value: float | None, threshold: float, unit: str) -> Gate:
+    passed = value is not None and value <= threshold
+    return Gate(name, passed, f"{title}: {_shown(value, unit)}, at most {_shown(threshold, unit)} allowed.")
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return "not measured"
+    if unit == "ratio":
+        return f"{value:.2%}"
+    if unit in ("s", "/s"):
+        return f"{value:,.1f} {unit}".replace(" /", "/")
+    return f"{value:,.0f} {unit}".rstrip()

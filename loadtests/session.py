@@ -1,0 +1,254 @@
+"""One load, on each of Locust's processes: users tell it what was promised, and it tells the judge.
+
+The process that judges is the only one, or the master: it follows every promise to its execution, waits at the end
+until all are kept, and checks the thresholds. Locust's workers report to it what they were promised.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import events
+from locust import log as locust_log
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+from locust.stats import StatsEntry
+
+from loadtests.follow import Executed, Follower, Promise
+from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check
+from loadtests.junit import write_junit
+from loadtests.record import Record
+from loadtests.seconds import Seconds
+
+EFFECT = "enqueue -> effect"
+"""The request type under which Locust shows how long it took until an accepted task was executed."""
+REQUEST = "POST"
+REFUSED_SUFFIX = " 429"
+REPORT_EVERY_S = 0.5
+POLL_EVERY_S = 0.1
+LAST_REPORT_S = 15.0
+EXIT_USAGE = 2
+
+
+class NeverExecuted(Exception):
+    """A task was accepted, and within the time allowed no handler ended it."""
+
+
+class Session:
+    """What every process has that runs users."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.name = os.urandom(4).hex()
+        """Which of Locust's processes this is, for the ids of its tasks."""
+        self.record: Record | None = None
+        self._seconds: Seconds | None = None
+        environment.events.test_start.add_listener(self._open_record)
+
+    def promised(self, task: str, kind: str, sent_s: float) -> None:
+        """A task was accepted, once; its user began to send it at `sent_s`, since the epoch."""
+        raise NotImplementedError
+
+    def note(self, phase: str, task: str, **members: Any) -> None:
+        """A submission begins, or its outcome is known: for the history, where one is written."""
+        if self.record:
+            self.record.write("submit", phase, task=task, **members)
+
+    def _open_record(self, **_: Any) -> None:
+        directory = self.environment.parsed_options.record
+        if directory and self.record is None:
+            self.record = Record(Path(directory))
+            self._seconds = Seconds(self.record, self.environment, REQUEST)
+
+
+class Reporting(Session):
+    """A Locust worker: it reports to the master what was promised to its users."""
+
+    def __init__(self, environment: Environment, runner: WorkerRunner) -> None:
+        super().__init__(environment)
+        self._runner = runner
+        self._unreported: list[tuple[str, str, float]] = []
+        environment.events.test_stop.add_listener(lambda **_: self._report())
+        # Concurrent: to stop users takes until their requests are answered, and heartbeats must go on.
+        runner.register_message("load-end", self._end, concurrent=True)
+        gevent.spawn(self._report_often)
+
+    def promised(self, task: str, kind: str, sent_s: float) -> None:
+        self._unreported.append((task, kind, sent_s))
+
+    def _report_often(self) -> None:
+        while True:
+            gevent.sleep(REPORT_EVERY_S)
+            if self._unreported:
+                self._report()
+
+    def _report(self) -> None:
+        report, self._unreported = self._unreported, []
+        self._runner.send_message("load-promised", {"promises": report})
+
+    def _end(self, **_: Any) -> None:
+        # A headless master ends its test before it tells its workers to, and what they are promised
+        # meanwhile would be followed by nobody.
+        self._runner.stop()
+        self._report()
+        self._runner.send_message("load-ended", {})
+
+
+class Judging(Session):
+    """The only process, or the master."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._follower: Follower | None = None
+        self._ended_s: float | None = None
+        self._heard: set[str] = set()
+        self._over: set[str] = set()
+        self._lost: int | None = None
+        self._settled = False
+        self._gates: list[Gate] = []
+        if isinstance(environment.runner, MasterRunner):
+            environment.runner.register_message("load-promised", self._hear)
+            environment.runner.register_message("load-ended", self._hear_last)
+        environment.events.test_start.add_listener(self._begin)
+        environment.events.test_stopping.add_listener(self._note_end)
+        environment.events.test_stop.add_listener(self._settle)
+        environment.events.quitting.add_listener(self._judge)
+        environment.events.quit.add_listener(self._say)
+
+    def promised(self, task: str, kind: str, sent_s: float) -> None:
+        if self._follower:
+            self._show(self._follower.follow(Promise(task, kind, sent_s)))
+
+    def _begin(self, **_: Any) -> None:
+        ledger = self.environment.parsed_options.ledger
+        self._follower = Follower(Path(ledger)) if ledger else None
+        self._ended_s, self._lost, self._settled = None, None, False
+        self._heard, self._over = set(), set()
+        gevent.spawn(self._follow)
+
+    def _follow(self) -> None:
+        follower = self._follower
+        while follower and follower is self._follower and not self._settled:
+            self._show(follower.poll())
+            gevent.sleep(POLL_EVERY_S)
+
+    def _show(self, executed: Iterable[Executed]) -> None:
+        for one in executed:
+            self._fire(one.promise.kind, one.ms, None)
+
+    def _fire(self, kind: str, ms: float, error: Exception | None) -> None:
+        self.environment.events.request.fire(
+            request_type=EFFECT, name=kind, response_time=ms, response_length=0, exception=error, context={}
+        )
+
+    def _hear(self, msg: Any, **_: Any) -> None:
+        self._heard.add(msg.node_id)
+        for task, kind, sent_s in msg.data["promises"]:
+            self.promised(task, kind, sent_s)
+
+    def _hear_last(self, msg: Any, **_: Any) -> None:
+        self._over.add(msg.node_id)
+
+    def _note_end(self, **_: Any) -> None:
+        self._ended_s = self._ended_s or time.time()
+
+    def _settle(self, **_: Any) -> None:
+        """The load is over: hear what was promised last, and wait until all of it is executed."""
+        if isinstance(self.environment.runner, MasterRunner):
+            self._hear_out(self.environment.runner)
+        follower = self._follower
+        if follower:
+            patience_s = self.environment.parsed_options.patience_s
+            give_up_s = time.monotonic() + patience_s
+            left = len(follower.waiting())
+            while left and time.monotonic() < give_up_s:
+                self._show(follower.poll())
+                before, left = left, len(follower.waiting())
+                give_up_s = time.monotonic() + patience_s if left < before else give_up_s
+                gevent.sleep(POLL_EVERY_S / 2)
+            self._lost = left
+            for promise in follower.waiting():
+                waited_s = time.time() - promise.sent_s
+                self._fire(promise.kind, waited_s * 1000, NeverExecuted("accepted, and never executed"))
+        self._settled = True
+
+    def _hear_out(self, runner: MasterRunner) -> None:
+        runner.send_message("load-end")
+        give_up_s = time.monotonic() + self.environment.stop_timeout + LAST_REPORT_S
+        while self._heard - self._over and time.monotonic() < give_up_s:
+            gevent.sleep(POLL_EVERY_S)
+
+    def _judge(self, environment: Environment, **_: Any) -> None:
+        """Locust ends, for whatever reason: the thresholds decide its exit status."""
+        environment.runner.quit()  # after a signal the load still runs; else this does nothing more
+        if locust_log.unhandled_greenlet_exception:
+            return  # Locust says what went wrong, and ends with status 2
+        self._gates = gates = check(self._figures(), Slo.read(environment.parsed_options))
+        self._write(gates)
+        if not all(gate.passed for gate in gates):
+            environment.process_exit_code = EXIT_BROKEN
+        elif environment.parsed_options.slo_failure_ratio is not None and not environment.runner.exceptions:
+            environment.process_exit_code = 0  # failures within what is allowed are none to Locust, either
+
+    def _say(self, **_: Any) -> None:
+        # After Locust's own tables: what decided is what one reads last.
+        for gate in sorted(self._gates, key=lambda gate: not gate.passed):
+            print(f"SLO {'kept' if gate.passed else 'broken'}: {gate.sentence}", file=sys.stderr)
+
+    def _write(self, gates: list[Gate]) -> None:
+        if junit := self.environment.parsed_options.junit:
+            write_junit(Path(junit), gates)
+        if self.record:
+            kept, broken = ([gate.sentence for gate in gates if gate.passed is passed] for passed in (True, False))
+            self.record.write("load", "end", kept=kept, broken=broken)
+
+    def _figures(self) -> Figures:
+        requests, effects = self._all(REQUEST), self._all(EFFECT)
+        follower, ended_s = self._follower, self._ended_s or time.time()
+        drained_s = max(0.0, (follower.last_executed_s or ended_s) - ended_s) if follower and self._lost == 0 else None
+        return Figures(
+            requests=requests.num_requests,
+            failures=requests.num_failures,
+            seconds=ended_s - self.environment.stats.start_time,
+            p95_ms=_percentile(requests, 0.95),
+            p99_ms=_percentile(requests, 0.99),
+            refused=sum(entry.num_requests for entry in self._entries(REQUEST) if entry.name.endswith(REFUSED_SUFFIX)),
+            promised=follower.promised if follower else None,
+            effect_p95_ms=_percentile(effects, 0.95),
+            lost=self._lost,
+            drain_s=drained_s,
+            silent=len(self._heard - self._over),
+        )
+
+    def _entries(self, method: str) -> list[StatsEntry]:
+        return [entry for entry in self.environment.stats.entries.values() if entry.method == method]
+
+    def _all(self, method: str) -> StatsEntry:
+        total = StatsEntry(self.environment.stats, method, method)
+        for entry in self._entries(method):
+            total.extend(entry)
+        return total
+
+
+def _percentile(entry: StatsEntry, share: float) -> float | None:
+    return entry.get_response_time_percentile(share) if entry.num_requests else None
+
+
+@events.init.add_listener
+def begin(environment: Environment, **_: Any) -> None:
+    """Called by Locust in each of its processes, once it knows which one it is."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        environment.session = Reporting(environment, runner)
+        return
+    options = environment.parsed_options
+    if options.headless and Slo.read(options).needs_ledger and not options.ledger:
+        print(
+            "A threshold on accepted tasks is set: say with --ledger where the workers write theirs.", file=sys.stderr
+        )
+        sys.exit(EXIT_USAGE)
+    environment.session = Judging(environment)
