@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.errors import Undecodable
-from reference.task import decode, encode, new_task_id, raw_members, revise
+from reference.task import decode, encode, new_task_id, new_task_ids, raw_members, revise
 
 # Texts that a JSON library would write differently, lose or refuse; all are valid JSON.
 AWKWARD_PAYLOADS = [
@@ -198,6 +198,13 @@ def test_generated_ids_sort_in_the_order_they_were_made() -> None:
     made = [new_task_id() for _ in range(10_000)]
     assert made == sorted(made)
     assert len(set(made)) == len(made)
+
+
+def test_ids_made_together_sort_in_order_and_between_those_made_before_and_after() -> None:
+    before, made, after = new_task_id(), new_task_ids(10_000), new_task_id()
+    assert [before, *made, after] == sorted({before, *made, after})
+    assert {(parsed.version, parsed.variant) for parsed in map(uuid.UUID, made)} == {(7, uuid.RFC_4122)}
+    assert new_task_ids(0) == []
 
 
 def test_generated_ids_are_unique_across_threads() -> None:
