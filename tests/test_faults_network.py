@@ -14,6 +14,7 @@ from chaos.faults import FAULTS, Missed
 from chaos.faults.net_disconnect import NetDisconnect
 from chaos.faults.net_latency import NetLatency
 from chaos.faults.net_partition import NetPartition
+from chaos.faults.net_reply_loss import NetReplyLoss
 from chaos.faults.net_reply_reset import NetReplyReset
 from chaos.faults.net_reset import NetReset
 from chaos.faults.net_throttle import NetThrottle
@@ -116,7 +117,7 @@ def test_a_partition_lasts_longer_than_the_target_takes_to_recover_unless_told_o
 
 @pytest.mark.parametrize(
     "fault", [NetPartition(for_s=0.1), NetLatency(for_s=0.1), NetThrottle(for_s=0.1), NetReset(patience_s=0.1),
-              NetReplyReset(patience_s=0.1)],
+              NetReplyReset(patience_s=0.1), NetReplyLoss(for_s=0.1)],
     ids=lambda fault: fault.name,
 )  # fmt: skip
 def test_where_nothing_passes_nothing_was_struck(scene: Scene, network: Network, fault: NetPartition) -> None:
@@ -153,6 +154,20 @@ def test_a_reply_is_cut_in_its_middle_and_the_worker_speaks_again(
     effect = scene.play(NetReplyReset(), network=network)
     assert "was reset after" in effect.evidence
     assert sum(len(listener.cut) for listener in network.listeners) == 1
+    grows(client, *talkers)
+
+
+def test_a_share_of_the_replies_is_cut_and_the_worker_speaks_again(
+    scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
+) -> None:
+    effect = scene.play(NetReplyLoss(share=0.5, for_s=0.4), network=network)
+    cut = [number for listener in network.listeners for number in listener.cut]
+    assert f"{len(cut)} replies broke off" in effect.evidence
+    assert all(0 < relayed < size for relayed, size in cut)
+    answered = sum(
+        count for listener in network.listeners for (role, _), count in listener.counts().items() if role == "*"
+    )
+    assert 1 < len(cut) < answered
     grows(client, *talkers)
 
 
@@ -209,7 +224,7 @@ def test_the_proxy_is_not_put_before_a_server_that_it_cannot_stand_before() -> N
 
 def test_the_faults_of_the_network_are_the_ones_that_need_the_proxy() -> None:
     assert {name for name, fault in FAULTS.items() if fault.through_proxy} == {
-        "net-partition", "net-latency", "net-throttle", "net-reply-reset", "net-reset",
+        "net-partition", "net-latency", "net-throttle", "net-reply-reset", "net-reply-loss", "net-reset",
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from .handler_raises import HandlerRaises
 from .net_disconnect import NetDisconnect
 from .net_latency import NetLatency
 from .net_partition import NetPartition
+from .net_reply_loss import NetReplyLoss
 from .net_reply_reset import NetReplyReset
 from .net_reset import NetReset
 from .net_throttle import NetThrottle
@@ -86,6 +87,7 @@ FAULTS: dict[str, type[Fault]] = {
         NetLatency,
         NetThrottle,
         NetReplyReset,
+        NetReplyLoss,
         NetReset,
         PrimarySigkill,
         PrimaryCutOff,

@@ -15,7 +15,7 @@ from reference.task import Task, new_task_id, revise
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import HANDLERS, POISON, STORM
+from .profiles import BAD_LINE, HANDLERS, POISON
 
 NO_BOUND = 1_000_000_000
 
@@ -29,7 +29,7 @@ def _configure(actor: type[Any], **changes: Any) -> None:
     original = patch(actor, "__init__", begin)
 
 
-@mutant(expects="LOST", breaks="I1", profile=STORM)
+@mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
 def retry_in_two_steps() -> None:
     """A failed task is removed by one command and put among the delayed by the next."""
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -53,15 +52,20 @@ def idempotency_in_two_steps() -> None:
     """An idempotency key is taken by one command, and its task is pushed by the next."""
 
     def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        _, ttl_ms, *rest = arguments
-        answers = []
-        for index, digest, task_id, element in zip(*[iter(rest)] * 4, strict=True):
-            if index and not client.set(keys[1 + index], digest + task_id, px=ttl_ms, nx=True):
-                answers.append(task_id.encode())
-                continue
-            client.lpush(keys[0], element)
-            answers.append(b"")
-        return 1, answers
+        _, ttl_ms, lengths, elements, *guards = arguments
+        answers: list[Any] = [-1]
+        repeated = set()
+        for key, (place, digest, task_id) in zip(keys[2:], zip(*[iter(guards)] * 3, strict=True), strict=True):
+            taken = client.set(key, digest + task_id, px=ttl_ms, nx=True)
+            answers.append(b"" if taken else task_id.encode())
+            if not taken:
+                repeated.add(place)
+        first = 0
+        for place, length in enumerate(map(int, lengths.split()), start=1):
+            if place not in repeated:
+                client.lpush(keys[0], elements[first : first + length])
+            first += length
+        return answers
 
     patch(enqueuer, "_ENQUEUE", in_two_steps)
 
@@ -73,7 +77,7 @@ def ids_collide() -> None:
     def enqueue(self: Any, submission: Submission) -> Any:
         prefix, _, number = (submission.task_id or new_task_id()).rpartition("-")
         shared = f"{prefix}-{int(number, 16) & ~1:0{len(number)}x}"
-        return original(self, replace(submission, task_id=shared))
+        return original(self, submission._replace(task_id=shared))
 
     original = patch(Enqueuer, "enqueue", enqueue)
 

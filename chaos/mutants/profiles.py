@@ -147,14 +147,14 @@ STALL_BUSY = replace(
     settings={**STALL.settings, "ZEROLOSS_AHEAD_MS": "500"},
 )
 DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
-STORM = Profile(
-    name="storm",
-    faults="worker-sigkill:count=4,client-kill:count=6:for_s=2:every_s=0.01",
-    tasks=400,
-    # A storm takes two seconds, and there have to be tasks until the last fault.
-    stretch=1.6,
+BAD_LINE = Profile(
+    name="bad-line",
+    faults="net-reply-loss:count=3:for_s=4:share=0.3",
+    tasks=300,
+    # There have to be tasks until the last fault.
+    stretch=2.0,
     behaviours={"raise-once": -1},
-    settings={"ZEROLOSS_MAX_RECOVERIES": "20", "ZEROLOSS_AHEAD_MS": "500"},
+    settings={"ZEROLOSS_MAX_RECOVERIES": "40", "ZEROLOSS_AHEAD_MS": "500"},
     attempts=5,
 )
 CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=3", tasks=80, workers=3, odd_clocks=True)
@@ -178,7 +178,7 @@ PROFILES = {
         STALL_ASKED_ONCE,
         STALL_BUSY,
         DOWN,
-        STORM,
+        BAD_LINE,
         CLOCKS,
         FULL,
         DEFAULT,

@@ -14,7 +14,7 @@ from reference.task import decode
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import edit, patch
-from .profiles import ASLEEP, CALM, CLOCKS, KILLS, PLANTED, QUIET, STORM
+from .profiles import ASLEEP, BAD_LINE, CALM, CLOCKS, KILLS, PLANTED, QUIET
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=KILLS)
@@ -34,7 +34,7 @@ def recovery_ignores_leases() -> None:
     patch(Reaper, "_dead_and_holding", everybody)
 
 
-@mutant(expects="LOST", breaks="I1", profile=STORM)
+@mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
 def recovery_in_two_steps() -> None:
     """What a dead worker held is removed by one command and put back by the next ones."""
 

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .channel import Channel
-from .points import ANY_ROLE, Point
-from .strikes import Link, Strike
+from .points import ANY_ROLE, Phase, Point
+from .strikes import Link, Strike, StrikeKind
 from .way import Tally, reset_on_close
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class Listener:
         total = counts[ANY_ROLE, name] = counts[ANY_ROLE, name] + 1
         if self.recording:
             self.seen.append(Point(role, name, number))
+        if self.link.cut_share and self.jitter.random() < self.link.cut_share:
+            return Strike(point=Point(role, name, number), kind=StrikeKind.CUT, phase=Phase.EXECUTED)
         if not self._strikes:
             return None
         strike = self._strikes.pop(Point(role, name, number), None)

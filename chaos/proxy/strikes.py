@@ -52,11 +52,13 @@ class Link:
     jitter_ms: int = 0
     """Up to so much more, drawn for each piece; none overtakes the one before it."""
     seed: int = 0
-    """What the jitter is drawn from."""
+    """What the jitter, and which replies are cut, is drawn from."""
     bytes_per_s: int | None = None
     """Each way; None: no limit."""
     to_server_lost: bool = False
     to_worker_lost: bool = False
+    cut_share: float = 0.0
+    """So many of the replies are cut in their middle, and the connection is reset."""
     refuse: bool = False
     """New connections are reset; those that are open stay."""
 
