@@ -24,6 +24,7 @@ class Config:
     lease_ms: int = 10_000
     renew_ms: int = 2_500
     sweep_ms: int = 1_000  # between two looks for ended leases and due retries
+    absence_ms: int = 750  # a worker whose connections are gone that long is dead, whatever its lease says; 0: never
     orphan_sweep_ms: int = 30_000  # between two looks for lists that no entry of `consumers` names
     tombstone_ms: int = 3_600_000  # how long a dead consumer's entry outlives its list
     block_ms: int = 1_000  # how long one blocking claim waits
@@ -94,7 +95,7 @@ class Config:
         return self.block_ms + 5_000
 
 
-_MAY_BE_ZERO = {"ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
+_MAY_BE_ZERO = {"absence_ms", "ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
 
 
 def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:

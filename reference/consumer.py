@@ -111,12 +111,13 @@ end
 return released
 """)
 
-# KEYS  consumers, processing
+# KEYS  consumers, processing, presence
 # ARGV  consumer
 # Returns 1 when it left, 0 when it still holds tasks: then its lease ends now and they are recovered
 _LEAVE = Script(f"""#!lua flags=allow-oom
 if redis.call('LLEN', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[3], ARGV[1])
   return 1
 end
 {NOW}
@@ -238,7 +239,7 @@ class Consumer:
 
     def leave(self) -> bool:
         """Leave the registry; False when tasks are left, which then are free to be recovered at once."""
-        return bool(_LEAVE(self._client, [self._keys.consumers, self._processing], [self.name]))
+        return bool(_LEAVE(self._client, [self._keys.consumers, self._processing, self._keys.presence], [self.name]))
 
 
 def _split(lengths: bytes, elements: bytes) -> list[bytes]:

@@ -9,8 +9,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -19,41 +18,51 @@ from .connection import NeverSent, Script, borrowed
 from .durability import Durability
 from .errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
 from .keys import Keys
-from .task import encode, new_task_id
+from .task import encode, new_task_ids
 
-# KEYS  pending, counters, then the idempotency keys
-# ARGV  max_pending, idempotency_ttl_ms, then for each task: which idempotency key (0: none), digest, id, element
-# Returns {0, length} when the queue is too full for all of the new ones, and nothing was done; else {1, answers}: ''
-#         for a new task, '!' for a key used with another payload, else '=' and the id of the task it repeats.
+# KEYS  pending, counters, then the idempotency key of each task that has one
+# ARGV  max_pending, idempotency_ttl_ms, the lengths of the elements, the elements in one string, then for each task
+#       with an idempotency key: its place among the elements (from 1), digest, id
+# Returns {length} when the queue is too full for all of the new ones, and nothing was done; else -1 and an answer for
+#         each key: '' for a new task, '!' for a key used with another payload, else '=' and the id of the task it
+#         repeats.
+# Elements are one string, and a task without a key has no answer: what redis-py spends on each argument and on each
+# part of a reply is more than all the rest that a small task costs.
 # The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
 # for: it comes after the one that it repeats.
 # No allow-oom: where memory is short the server refuses the whole script, a definite no.
 _ENQUEUE = Script("""#!lua
-local known, answers, new, keys = {}, {}, {}, {}
-for i = 3, #ARGV, 4 do
-  local key, digest, id = KEYS[2 + tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]
-  local answer = ''
-  if ARGV[i] ~= '0' then
-    local seen = known[key] or redis.call('GET', key)
-    if seen then
-      answer = string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!'
-    else
-      known[key] = digest .. id
-      keys[#keys + 1] = key
-    end
+local elements, first = {}, 1
+for length in string.gmatch(ARGV[3], '%d+') do
+  elements[#elements + 1] = string.sub(ARGV[4], first, first + length - 1)
+  first = first + length
+end
+local known, answers, new, keys = {}, {-1}, {}, {}
+for i = 5, #ARGV, 3 do
+  local key, digest, id, answer = KEYS[(i + 4) / 3], ARGV[i + 1], ARGV[i + 2], ''
+  local seen = known[key] or redis.call('GET', key)
+  if seen then
+    answer = string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!'
+    elements[tonumber(ARGV[i])] = false
+  else
+    known[key] = digest .. id
+    keys[#keys + 1] = key
   end
-  if answer == '' then new[#new + 1] = ARGV[i + 3] end
   answers[#answers + 1] = answer
 end
+for _, element in ipairs(elements) do
+  if element then new[#new + 1] = element end
+end
 local length = redis.call('LLEN', KEYS[1])
-if #new > 0 and length + #new > tonumber(ARGV[1]) then return {0, length} end
+if #new > 0 and length + #new > tonumber(ARGV[1]) then return {length} end
 for first = 1, #new, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(new, first, math.min(first + 999, #new)))
 end
 for _, key in ipairs(keys) do redis.call('SET', key, known[key], 'PX', ARGV[2]) end
 redis.call('HINCRBY', KEYS[2], 'enqueued', #new)
-return {1, answers}
+return answers
 """)
+_PUSHED = -1  # what it returns first, where it did its work
 
 
 def _exactly(number: str) -> list[Any]:
@@ -61,9 +70,11 @@ def _exactly(number: str) -> list[Any]:
     return [math.nan, number]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What somebody asks to have queued. `payload_json` is valid JSON text, carried byte for byte (I6)."""
+class Submission(NamedTuple):
+    """What somebody asks to have queued. `payload_json` is valid JSON text, carried byte for byte (I6).
+
+    A named tuple, as is its answer: a batch makes thousands, and a frozen dataclass takes three times as long to make.
+    """
 
     payload_json: str
     task_type: str = "default"
@@ -76,8 +87,7 @@ class Submission:
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A promise. `replayed`: the idempotency key was known with this payload, and this is the first task's id."""
 
     task_id: str
@@ -117,59 +127,58 @@ class Enqueuer:
         """
         created_at = time.time_ns() // 1_000_000
         keys = [self._keys.pending, self._keys.counters]
-        arguments: list[Any] = [self._config.max_pending, self._config.idempotency_ttl_ms]
-        outcomes: list[Any] = []  # an id stands for a task whose answer is to come
-        for submission in submissions:
-            task_id = submission.task_id or new_task_id()
-            element = encode(
-                task_id=task_id,
-                task_type=submission.task_type,
-                payload_json=submission.payload_json,
-                created_at=created_at,
-            )
+        elements: list[bytes] = []
+        guards: list[Any] = []  # what the script is told of each idempotency key
+        guarded: list[tuple[int, str, str]] = []  # and whose answer it will be: place among the outcomes, id, key
+        outcomes: list[Accepted | TaskTooLarge | IdempotencyConflict] = []
+        for submission, new_id in zip(submissions, new_task_ids(len(submissions)), strict=True):
+            payload_json, task_type, chosen_id, key = submission
+            task_id = chosen_id or new_id
+            element = encode(task_id=task_id, task_type=task_type, payload_json=payload_json, created_at=created_at)
             if len(element) > self._config.max_task_bytes:
                 outcomes.append(TaskTooLarge(len(element), self._config.max_task_bytes))
                 continue
-            if submission.idempotency_key is None:
-                arguments += (0, "", "", element)
-            else:
-                keys.append(self._keys.idempotency(submission.idempotency_key))
-                arguments += (len(keys) - 2, submission.digest(), task_id, element)
-            outcomes.append(task_id)
-        answers = iter(self._push(keys, arguments))
-        for index, outcome in enumerate(outcomes):
-            if isinstance(outcome, str):
-                outcomes[index] = _read_answer(next(answers), outcome, submissions[index].idempotency_key)
+            elements.append(element)
+            if key is not None:
+                keys.append(self._keys.idempotency(key))
+                guards += (len(elements), submission.digest(), task_id)
+                guarded.append((len(outcomes), task_id, key))
+            outcomes.append(Accepted(task_id, replayed=False))
+        if elements:
+            lengths = " ".join([str(len(element)) for element in elements])
+            limits = [self._config.max_pending, self._config.idempotency_ttl_ms]
+            answers = self._push(keys, [*limits, lengths, b"".join(elements), *guards])
+            for (place, task_id, key), answer in zip(guarded, answers, strict=True):
+                outcomes[place] = _read_answer(answer, task_id, key)
         return outcomes
 
     def _push(self, keys: list[str], arguments: list[Any]) -> list[bytes]:
-        if len(arguments) == 2:
-            return []
+        answers: list[bytes]
         try:
-            accepted, result = self._call(keys, arguments)
+            length, *answers = self._call(keys, arguments)
         except (NeverSent, redis.BusyLoadingError) as error:
             raise NotAccepted(f"Redis cannot be reached ({error}).") from error
         except redis.ResponseError as error:
             raise NotAccepted(f"Redis refused ({error}).") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise OutcomeUnknown(f"Redis did not answer ({error}).") from error
-        if not accepted:
-            raise QueueFull(result, self._config.max_pending)
-        return list(result)
+        if length != _PUSHED:
+            raise QueueFull(length, self._config.max_pending)
+        return answers
 
     def _call(self, keys: list[str], arguments: list[Any]) -> Any:
         if self._durability.immediate:
             return _ENQUEUE(self._client, keys, arguments)
         with borrowed(self._client) as connection:  # one for both: a connection is told about its own writes only
             answer = _ENQUEUE.on(connection, keys, arguments)
-            if answer[0]:
+            if answer[0] == _PUSHED:
                 self._durability.confirm(connection)
             return answer
 
 
-def _read_answer(answer: bytes, task_id: str, key: str | None) -> Accepted | IdempotencyConflict:
+def _read_answer(answer: bytes, task_id: str, key: str) -> Accepted | IdempotencyConflict:
     if answer == b"":
         return Accepted(task_id, replayed=False)
     if answer == b"!":
-        return IdempotencyConflict(key or "")
+        return IdempotencyConflict(key)
     return Accepted(answer.removeprefix(b"=").decode(), replayed=True)

@@ -30,6 +30,11 @@ class Keys:
         return f"{self.namespace}:consumers"
 
     @property
+    def presence(self) -> str:
+        """HASH: consumer -> run id of the server on which it was last seen to be subscribed to its channel."""
+        return f"{self.namespace}:presence"
+
+    @property
     def counters(self) -> str:
         """HASH: enqueued, completed, failed, retried, recovered, dead_lettered."""
         return f"{self.namespace}:counters"
@@ -37,6 +42,10 @@ class Keys:
     def processing(self, consumer: str) -> str:
         """LIST: what one consumer holds now; newest on the left, so the oldest is where a release puts back first."""
         return f"{self.namespace}:processing:{consumer}"
+
+    def presence_channel(self, consumer: str) -> str:
+        """Channel, not a key: nothing is published on it; that the consumer is subscribed says that it lives."""
+        return f"{self.namespace}:presence:{consumer}"
 
     def idempotency(self, key: str) -> str:
         """STRING, expiring: the task id and payload digest of a request already accepted under this key."""

@@ -4,6 +4,8 @@ It runs in every worker process, needs no leader and no traffic (I4): each step 
 it may be taken, so two reapers at the same time do no harm.
 """
 
+import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from .consumer import MAX_ERROR_CHARS
 from .errors import Undecodable
 from .keys import Keys
 from .task import decode, revise
+
+logger = logging.getLogger(__name__)
 
 RECOVER_BATCH = 100
 PROMOTE_BATCH = 500
@@ -70,6 +74,26 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 return 1
 """)
 
+# KEYS  consumers, presence
+# ARGV  the beginning of every presence channel, then consumers that have been absent for long enough
+# Returns the consumers that are absent: their lease lives, but nobody is subscribed to their channel, though they have
+#         been on this very server. The lease of those that were named ends now.
+_END_ABSENT = Script(f"""#!lua flags=allow-oom
+{NOW}
+local long = {{}}
+for i = 2, #ARGV do long[ARGV[i]] = true end
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local absent = {{}}
+for _, consumer in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
+  if redis.call('HGET', KEYS[2], consumer) == run_id
+      and redis.call('PUBSUB', 'NUMSUB', ARGV[1] .. consumer)[2] == 0 then
+    absent[#absent + 1] = consumer
+    if long[consumer] then redis.call('ZADD', KEYS[1], now, consumer) end
+  end
+end
+return absent
+""")
+
 # KEYS  consumers
 # ARGV  lease_ms, consumer
 # Returns 1 when the consumer had no entry and has one now
@@ -79,13 +103,14 @@ _ADOPT = Script(f"""#!lua flags=allow-oom
 return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
 """)
 
-# KEYS  consumers, processing
+# KEYS  consumers, processing, presence
 # ARGV  consumer, tombstone_ms
 # Returns 1 when the entry was old, its list empty, and it is gone
 _FORGET = Script(f"""#!lua flags=allow-oom
 {NOW}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not lease or tonumber(lease) + ARGV[2] > now or redis.call('LLEN', KEYS[2]) > 0 then return 0 end
+redis.call('HDEL', KEYS[3], ARGV[1])
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """)
 
@@ -103,9 +128,13 @@ class Reaper:
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
+        self._looks_for_absent = config.absence_ms > 0
+        self._absent_since: dict[bytes, float] = {}  # monotonic, s
 
     def sweep(self) -> Sweep:
-        """Recover from every consumer whose lease ended, and promote what is due."""
+        """Recover from every consumer whose lease ended or who has vanished, and promote what is due."""
+        if self._looks_for_absent:
+            self._end_leases_of_the_vanished()
         recovered = sum(self.recover(consumer) for consumer in self._dead_and_holding())
         return Sweep(recovered, self.promote())
 
@@ -122,6 +151,20 @@ class Reaper:
             self._keys.consumers, "-inf", seconds * 1000 + microseconds // 1000 - ago_ms
         )
         return list(names)
+
+    def _end_leases_of_the_vanished(self) -> None:
+        """A worker whose connections are gone, and stay gone, was killed: see `presence.py`."""
+        now = time.monotonic()
+        long_ago = now - self._config.absence_ms / 1000
+        vanished = [name for name, since in self._absent_since.items() if since <= long_ago]
+        keys = [self._keys.consumers, self._keys.presence]
+        try:
+            absent = _END_ABSENT(self._client, keys, [self._keys.presence_channel(""), *vanished])
+        except redis.ResponseError as error:
+            logger.warning("Redis refuses to say who has vanished; leases alone count: %s", error)
+            self._looks_for_absent = False
+            return
+        self._absent_since = {name: self._absent_since.get(name, now) for name in absent}
 
     def recover(self, consumer: str) -> int:
         """Move all that a dead consumer holds back to the claiming end of pending, or to dead_letter (I4, I5).
@@ -181,6 +224,6 @@ class Reaper:
             consumer = key[len(prefix.encode()) :]
             adopted += _ADOPT(self._client, [self._keys.consumers], [self._config.lease_ms, consumer])
         for name in self._ended_before(self._config.tombstone_ms):
-            keys = [self._keys.consumers, self._keys.processing(name.decode())]
+            keys = [self._keys.consumers, self._keys.processing(name.decode()), self._keys.presence]
             _FORGET(self._client, keys, [name, self._config.tombstone_ms])
         return adopted

@@ -20,6 +20,7 @@ from .connection import connect
 from .consumer import Consumer
 from .delivery import Delivery
 from .handlers import Handler
+from .presence import Presence
 from .reaper import Reaper
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Worker:
         self._claimer = Claimer(self._consumer, config, handlers)
         self._maintenance = Maintenance(Reaper(client, config), config)
         self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
+        self._presence = Presence(client, config, name)
         self._all_threads = (self._claimer, self._maintenance, *self._threads)
         self._signalled = threading.Event()
         self._parent = os.getppid()
@@ -106,6 +108,7 @@ class Worker:
             signal.signal(number, self._on_signal)
         for thread in self._all_threads:
             thread.start()
+        self._presence.start()
         while not self._signalled.wait(LOOK_S):
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
             if broken:

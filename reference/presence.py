@@ -1,0 +1,81 @@
+"""The sign of life that a killed process cannot keep up: a subscription, which Redis ends with its connection.
+
+A lease tells the living from the dead only when it has ended. But a process that is killed loses its connections at
+once, and whoever can still reach Redis comes back within moments. So a worker stays subscribed to a channel of its own,
+on which nothing is ever published, and `PUBSUB NUMSUB` tells whether it is: a sweep that has seen nobody there for
+`absence_ms` ends the lease early (see `Reaper`). A worker that merely lost its connection notices at once, since it
+was reading from it, and is back before that.
+
+Absence means something only where presence was seen, so it is marked, with the server's run id. After a restart or a
+failover nobody is thought absent until he has been there; until then leases alone count. So they do for a worker that
+is paused, or cut off without the server knowing: it keeps its subscription.
+
+https://redis.io/docs/latest/commands/pubsub-numsub/
+"""
+
+import logging
+import random
+import threading
+import time
+from typing import Any
+
+import redis
+
+from .config import Config
+from .connection import Script, borrowed
+from .keys import Keys
+
+logger = logging.getLogger(__name__)
+
+RETURN_S = 0.1  # between two attempts to come back: well within any sensible `absence_ms`
+UNMARKED_S = 0.05  # how soon a worker that is not registered yet looks again
+
+# KEYS  consumers, presence
+# ARGV  consumer, its channel
+# Returns 1 when the consumer is registered and subscribed on this server, and this is noted
+_MARK = Script("""#!lua flags=allow-oom
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+if redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] == 0 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
+return 1
+""")
+
+
+class Presence(threading.Thread):
+    """Keeps one consumer's subscription, as long as the process lives."""
+
+    def __init__(self, client: redis.Redis, config: Config, consumer: str) -> None:
+        super().__init__(name="presence", daemon=True)
+        self._client, self._consumer, self._keys = client, consumer, Keys(config.namespace)
+        self._channel = self._keys.presence_channel(consumer)
+        self._ping_s = config.renew_ms / 1000
+
+    def run(self) -> None:
+        while True:
+            try:
+                with borrowed(self._client) as connection:
+                    try:
+                        self._stay(connection)
+                    finally:
+                        connection.disconnect()  # it is subscribed: no use to anybody else
+            except redis.RedisError as error:
+                if isinstance(error, redis.ResponseError):  # an ACL, perhaps: leases still count
+                    logger.warning("Redis refuses to see that this worker lives, and has only its lease: %s", error)
+                    return
+                time.sleep(RETURN_S * random.uniform(0.5, 1.0))
+
+    def _stay(self, connection: Any) -> None:
+        connection.send_command("SUBSCRIBE", self._channel)
+        connection.read_response()
+        marked = False
+        while True:
+            marked = marked or bool(self._mark())
+            if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises when the other end closed
+                connection.read_response()
+            elif marked:  # a firewall may have forgotten the connection: both ends would wait for ever
+                connection.send_command("PING")
+                connection.read_response()
+
+    def _mark(self) -> int:
+        marked: int = _MARK(self._client, [self._keys.consumers, self._keys.presence], [self._consumer, self._channel])
+        return marked

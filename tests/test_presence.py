@@ -1,0 +1,189 @@
+"""Presence: a killed worker's connections are gone long before its lease ends, and a living one's come back."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from queue_fixtures import Queue, payloads
+from redis.client import PubSub
+from support import wait_until
+from worker_process import Pool, Watched
+
+from reference.presence import Presence
+from reference.reaper import Reaper
+
+ABSENCE_S = 0.1
+
+
+@pytest.fixture
+def queue(queue: Queue) -> Iterator[Queue]:
+    """Leases of a minute: whoever is recovered here was not recovered because of his lease."""
+    made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100)
+    yield made
+    made.own_client.close()
+
+
+def run_id(queue: Queue) -> str:
+    return str(queue.client.info("server")["run_id"])
+
+
+def subscribers(queue: Queue) -> int:
+    return int(queue.client.pubsub_numsub(queue.keys.presence_channel("w1"))[0][1])
+
+
+def subscribe(queue: Queue, subscription: PubSub) -> None:
+    subscription.subscribe(queue.keys.presence_channel("w1"))
+    wait_until(lambda: subscribers(queue))
+
+
+def look_for_long(reaper: Reaper) -> int:
+    """Sweep again and again, for several times the absence that counts. How many tasks were recovered."""
+    recovered, until = 0, time.monotonic() + 5 * ABSENCE_S
+    while time.monotonic() < until:
+        recovered += reaper.sweep().recovered
+    return recovered
+
+
+def test_a_consumer_whose_connections_are_gone_is_recovered_long_before_its_lease_ends(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))  # it was here, and nobody is subscribed any more
+    assert look_for_long(queue.reaper) == 1
+    assert payloads(queue.pending()) == ["a"]
+    assert queue.lease_left_ms("w1") <= 0
+
+
+def test_nobody_is_recovered_at_the_first_look(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    assert queue.configured(absence_ms=60_000).reaper.sweep().recovered == 0
+    assert queue.reaper.sweep().recovered == 0
+    assert queue.lease_left_ms("w1") > 0
+
+
+def test_a_consumer_that_comes_back_begins_anew_when_it_goes_again(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    queue.reaper.sweep()
+    with queue.client.pubsub() as subscription:
+        subscribe(queue, subscription)
+        assert look_for_long(queue.reaper) == 0
+    wait_until(lambda: not subscribers(queue))
+    assert queue.reaper.sweep().recovered == 0
+    assert look_for_long(queue.reaper) == 1
+
+
+def test_a_consumer_that_was_never_seen_is_left_to_its_lease(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    assert look_for_long(queue.reaper) == 0
+
+
+def test_a_consumer_that_was_seen_on_the_server_before_its_restart_is_left_to_its_lease(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", "0" * 40)
+    assert look_for_long(queue.reaper) == 0
+
+
+def test_an_absence_of_0_ms_leaves_all_to_their_leases(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    assert look_for_long(queue.configured(absence_ms=0).reaper) == 0
+
+
+def test_a_consumer_is_marked_only_while_it_is_registered_and_subscribed(queue: Queue) -> None:
+    presence = Presence(queue.own_client, queue.config, "w1")
+    assert presence._mark() == 0
+    queue.consumer("w1")
+    assert presence._mark() == 0
+    with queue.client.pubsub() as subscription:
+        subscribe(queue, subscription)
+        assert presence._mark() == 1
+    assert queue.client.hget(queue.keys.presence, "w1") == run_id(queue).encode()
+
+
+def test_who_leaves_and_whose_tombstone_is_forgotten_leaves_no_mark(queue: Queue) -> None:
+    consumers = [queue.consumer("leaver"), queue.consumer("dead")]
+    for consumer in consumers:
+        queue.client.hset(queue.keys.presence, consumer.name, run_id(queue))
+    consumers[0].leave()
+    queue.client.zadd(queue.keys.consumers, {"dead": 1})
+    queue.reaper.adopt()
+    assert not queue.client.exists(queue.keys.presence)
+
+
+def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(queue: Queue) -> None:
+    queue.enqueue("a", "b")
+    queue.consumer("w1").claim()
+    queue.consumer("w2").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    queue.reaper.expire("w2")
+    rights = {"keys": ["*"], "channels": ["*"], "commands": ["+@all", "-pubsub"]}
+    queue.client.acl_setuser("limited", enabled=True, nopass=True, **rights)
+    limited = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@"))
+    try:
+        assert look_for_long(limited.reaper) == 1
+    finally:
+        limited.own_client.close()
+        queue.client.acl_deluser("limited")
+    assert payloads(queue.pending()) == ["b"]
+
+
+def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_lease_ends(
+    start_pool: Callable[..., Pool], watched: Watched, queue: Queue
+) -> None:
+    a_minute = {"ZEROLOSS_LEASE_MS": "60000", "ZEROLOSS_RENEW_MS": "2500"}
+    watched.submit("gate", "t1")
+    start_pool("--threads", "1", **a_minute)
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+    start_pool("--threads", "1", **a_minute)
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 2)
+    (victim,) = set(watched.pids())
+    killed_s = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], timeout_s=40)
+    assert time.monotonic() < killed_s + 57.5 - 2.5, "its lease may have ended"
+    watched.open_gate()
+
+
+def test_a_paused_worker_is_left_to_its_lease(start_pool: Callable[..., Pool], watched: Watched, queue: Queue) -> None:
+    watched.submit("gate", "t1")
+    start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000")
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+    (pid,) = set(watched.pids())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert look_for_long(queue.reaper) == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 1)
+
+
+def test_a_worker_whose_every_connection_is_cut_in_the_middle_of_a_task_keeps_it(
+    start_pool: Callable[..., Pool], watched: Watched, queue: Queue
+) -> None:
+    watched.submit("gate", "t1")
+    start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000")
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+    patient = queue.configured(absence_ms=2_000).reaper
+    (consumer,) = queue.client.hkeys(queue.keys.presence)
+    for _ in range(5):
+        for client in queue.client.client_list():
+            if not client["cmd"].startswith(("client", "exists")):  # not this test's, nor the handler's own
+                queue.client.client_kill_filter(_id=client["id"])
+        patient.sweep()
+        wait_until(lambda: queue.client.pubsub_numsub(queue.keys.presence_channel(consumer.decode()))[0][1] == 1)
+        assert patient.sweep().recovered == 0
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 1)
+    assert watched.ran() == ["t1:1"]
