@@ -16,6 +16,7 @@ from .findings import (
     fault_results,
     kills_of,
     leftovers_of,
+    load_of,
     overtaken_of,
     redeliveries_of,
     starved_ms,
@@ -29,6 +30,7 @@ from .verdicts import (
     Excuse,
     Fate,
     Kills,
+    LoadResult,
     MatrixRow,
     Property,
     Result,
@@ -59,12 +61,13 @@ def judge(events: Iterable[Event]) -> Result:
     doubts = _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
     disorder = disorder_of(evidence)
     breaches = breaches_of(evidence, duplicates, disorder)
-    verdict = _verdict(fates.values(), doubts, breaches, _starved(evidence, fates.values()))
+    load = load_of(evidence)
+    verdict = _verdict(fates.values(), doubts, breaches, _starved(evidence, fates.values()), load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=because(verdict, fates, doubts, kills, breaches),
+        because=because(verdict, fates, doubts, kills, breaches, load),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone),
@@ -90,6 +93,7 @@ def judge(events: Iterable[Event]) -> Result:
         situations=situations,
         matrix=matrix,
         exits=exits_of(evidence),
+        load=load,
         fates=fates,
     )
 
@@ -148,12 +152,16 @@ def _starved(evidence: Evidence, fates: Collection[Fate]) -> dict[Fate, int]:
     return {fate: ms for fate, ms in late_ms.items() if ms}
 
 
-def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str], starved: Collection[Fate]) -> Verdict:
+def _verdict(
+    fates: Collection[Fate], doubts: list[str], breaches: list[str], starved: Collection[Fate], load: LoadResult | None
+) -> Verdict:
     met = frozenset(fates)
     if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
     if met & LIVENESS_DEFECTS - set(starved):
         return Verdict.LIVENESS
+    if load and load.broken:
+        return Verdict.SLO
     if doubts:
         return Verdict.INCONCLUSIVE
     return Verdict.EXCUSED if Fate.EXCUSED in met else Verdict.PASS
@@ -161,6 +169,8 @@ def _verdict(fates: Collection[Fate], doubts: list[str], breaches: list[str], st
 
 def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
     doubts = []
+    if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
+        doubts.append("The load did not come to its end, and nobody knows whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
         doubts.append("No submission was acknowledged.")
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]

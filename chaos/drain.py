@@ -1,15 +1,14 @@
 """After the faults: wait until the queue is quiet, poke it before saying STUCK, and count what lies in the broker."""
 
 import time
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, get_args
 
 import redis
 
 from chaos.history import CensusAfter, Place, Recorder
 from chaos.plan import Plan, PlannedTask, task_id
 from chaos.scan import scan
-from chaos.submitter import Submitter
 from chaos.tail import LedgerTail
 from chaos.target import Found, TargetError
 from chaos.workers import WorkerPool
@@ -21,6 +20,19 @@ ON_RECORD = ("dead_letter", "failed")
 POKE_WORK_MS = 5
 
 
+class Submissions(Protocol):
+    """What the drain needs of whoever submits: the agent, or a load with the agent behind it."""
+
+    @property
+    def promised(self) -> frozenset[str]: ...
+    @property
+    def handed(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None: ...
+    def census(self) -> list[Found] | None: ...
+
+
 class Drain:
     """The end of one run. `tick(left_s)` is called while it waits: it shows progress and raises what went wrong."""
 
@@ -30,7 +42,7 @@ class Drain:
         *,
         recover_within_s: float,
         server_url: str,
-        submitter: Submitter,
+        submitter: Submissions,
         workers: WorkerPool,
         ledger: LedgerTail,
         recorder: Recorder,
@@ -38,7 +50,7 @@ class Drain:
         warn: Callable[[str], None],
         census_every_s: float = CENSUS_EVERY_S,
     ) -> None:
-        longest_s = max(task.work_ms for task in plan.tasks) / 1000
+        longest_s = max((task.work_ms for task in plan.tasks), default=0) / 1000
         self.patience_s = recover_within_s + longest_s + MARGIN_S
         """So long may nothing be completed before it is said to stand still."""
         self._plan = plan
@@ -140,7 +152,8 @@ class Drain:
         source: Literal["target", "scan"] = "target"
         if found is None:
             source = "scan"
-            wanted = {task.id for task in self._plan.tasks} - self._ledger.completed()
+            planned = {task.id for task in self._plan.tasks}
+            wanted = (planned | self._submitter.promised) - self._ledger.completed()
             try:
                 found = scan(self._server_url, wanted)
             except redis.RedisError as error:

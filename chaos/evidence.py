@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .history import Census, Effect, Event, Fault, Harness, Poke, Process, Run, Submit
+from .history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit
 
 
 @dataclass(slots=True)
@@ -116,6 +116,8 @@ class Evidence:
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)
     """When the harness itself came late."""
+    load: list[Load] = field(default_factory=list)
+    """What Locust said, where it sent the tasks."""
     doomed: frozenset[str] | None = None
     """The tasks that the workload wants given up; None: the plan does not say."""
 
@@ -161,6 +163,8 @@ def gather(events: Iterable[Event]) -> Evidence:
             evidence.pokes.setdefault(event.phase, event.t)
         elif isinstance(event, Harness):
             evidence.late.append(event)
+        elif isinstance(event, Load):
+            evidence.load.append(event)
         else:
             _run(evidence, event)
     _note_when_the_poke_was_submitted(evidence)

@@ -1,12 +1,13 @@
 """What a history shows beside the fates: kills, duplicates and what explains them, times, faults, exits."""
 
 import math
+import statistics
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import pairwise
 
 from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
-from .verdicts import Duplicate, Exit, Fate, FaultRef, FaultResult, Kills, Leftover, Redelivery
+from .verdicts import Duplicate, Exit, Fate, FaultRef, FaultResult, Kills, Leftover, LoadResult, Redelivery
 
 OVERTAKEN_S = 1.0
 ACK_UNDER_WAY_S = 1.0
@@ -231,5 +232,22 @@ def exits_of(evidence: Evidence) -> list[Exit]:
     return [
         Exit(event.role, event.sid or event.pid, event.status, (event.t - evidence.first_t) / 1e6)
         for event in evidence.exits
-        if not event.wanted
+        if not event.wanted and event.role != "load"  # Locust ends when it is done
     ]
+
+
+def load_of(evidence: Evidence) -> LoadResult | None:
+    """What Locust's seconds add up to; None: it sent nothing in this run."""
+    seconds = [one for one in evidence.load if one.phase == "second"]
+    ends = [one for one in evidence.load if one.phase == "end"]
+    if not seconds and not ends:
+        return None
+    p95s_ms = [one.p95_ms for one in seconds if one.p95_ms is not None]
+    return LoadResult(
+        requests=sum(one.requests for one in seconds),
+        failures=sum(one.failures for one in seconds),
+        seconds=max((one.seconds or 0.0 for one in ends), default=0.0),
+        p95_ms_median=statistics.median(p95s_ms) if p95s_ms else None,
+        kept=[sentence for one in ends for sentence in one.kept],
+        broken=[sentence for one in ends for sentence in one.broken],
+    )

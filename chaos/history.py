@@ -133,7 +133,23 @@ class Harness(_Event, tag="harness", kw_only=True, frozen=True):
     late_ms: int
 
 
-Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness
+class Load(_Event, tag="load", kw_only=True, frozen=True):
+    """What Locust says of its traffic: one second of it, or, at its end, which of its thresholds it kept to."""
+
+    kind: ClassVar[str] = "load"
+    phase: Literal["second", "end"]
+    requests: int = 0
+    """Within the second that ended at `t`, whatever they carried and whatever came of them."""
+    failures: int = 0
+    p95_ms: float | None = None
+    seconds: float | None = None
+    """At the end: how long it sent."""
+    kept: list[str] = []
+    broken: list[str] = []
+    """A sentence for each threshold."""
+
+
+Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness | Load
 
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()

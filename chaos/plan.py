@@ -12,7 +12,7 @@ import msgspec
 
 from chaos.behaviours import BEHAVIOURS, DOOMED
 from chaos.fault_requests import FaultRequest, PlanError, build_fault
-from chaos.faults import FAULTS
+from chaos.faults import FAULTS, Fault
 from chaos.servers import URL_SCHEMES, SentinelServer
 from chaos.situations import SITUATIONS, STATES
 
@@ -69,6 +69,14 @@ class PlannedFault(msgspec.Struct, frozen=True):
     at_s: float
 
 
+class PlannedLoad(msgspec.Struct, frozen=True):
+    """Traffic from Locust in place of the plan's tasks. What it sends is its own affair, and not the same each time."""
+
+    profile: str
+    """A file that `locust --config` reads."""
+    run_s: float
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One run."""
 
@@ -85,6 +93,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether a loss that the server's durability allows is a violation all the same."""
     durability: str | None = None
     """How safe a task has to be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
+    load: PlannedLoad | None = None
+    """What sends the tasks; None: they are the plan's."""
     demand: list[str] = []
     """What the run has to meet to mean something: names of `situations`, or FAULT@STATE."""
 
@@ -111,6 +121,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "workers": self.workers,
             "require_durability": self.require_durability,
             "demand": self.demand,
+            "load": self.load.profile if self.load else None,
             "faults": [
                 {"number": one.number, "fault": one.fault, "options": one.options, "at_s": one.at_s}
                 for one in self.faults
@@ -137,8 +148,14 @@ def make_plan(
     require_durability: bool = False,
     durability: str | None = None,
     demand: Sequence[str] = (),
+    load: PlannedLoad | None = None,
 ) -> Plan:
-    """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError."""
+    """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError.
+
+    With a load there are no tasks: it sends its own.
+    """
+    if load:
+        _check_under_load(faults)
     if tasks < 1:
         raise PlanError(f"--tasks has to be at least 1, not {tasks}.")
     if workers < 1:
@@ -153,8 +170,8 @@ def make_plan(
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
-    run_s = max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
-    planned = _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
+    run_s = load.run_s if load else max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
+    planned = [] if load else _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
     for request in faults:
         draw = random.Random(f"{request.fault}:{seed}")
         planned = build_fault(request.fault, request.options).arrange(planned, draw, recover_within_s)
@@ -168,8 +185,20 @@ def make_plan(
         tasks=planned,
         require_durability=require_durability,
         durability=durability,
+        load=load,
         demand=_known_demands(demand),
     )
+
+
+def _check_under_load(faults: list[FaultRequest]) -> None:
+    """Raises PlanError: a fault that needs tasks of the plan's, or that Locust would not survive."""
+    for request in faults:
+        if FAULTS[request.fault].arrange is not Fault.arrange:
+            raise PlanError(f"--faults {request.fault} needs tasks of its own, and under --load Locust sends its own.")
+        if request.fault == "producer-sigkill":
+            raise PlanError(
+                "--faults producer-sigkill moves the producer to another port, where Locust does not follow."
+            )
 
 
 def _check_replication(server: str, faults: list[FaultRequest]) -> None:

@@ -15,6 +15,8 @@ from chaos.faults import FAULTS
 from chaos.faults.clock_jump import CLOCKS
 from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from chaos.interruption import Interrupted, interruptible
+from chaos.load import DIRECTORY as LOAD_DIRECTORY
+from chaos.load import Load, locust_command
 from chaos.nemesis import Nemesis
 from chaos.network import Network
 from chaos.plan import PLAN_NAME, Plan, repeat_command
@@ -134,7 +136,9 @@ class _Run:
         self._stack.callback(self._workers.close)
         self._workers.start()
         self._startup_s, self._started_s = 0.0, time.monotonic()
-        self._workload = Workload(self._plan, self._submitter)
+        self._load = self._prepare_load()
+        self._workload = self._load or Workload(self._plan, self._submitter)
+        self._submissions = self._load or self._submitter
         self._nemesis = Nemesis(
             self._plan,
             server=server,
@@ -146,8 +150,8 @@ class _Run:
             directory=self._directory,
             network=self._network,
             under_way=self._under_way,
-            unknown=lambda: self._submitter.unknown,
-            repeated=lambda: self._submitter.repeated,
+            unknown=lambda: self._submissions.unknown,
+            repeated=lambda: self._submissions.repeated,
             workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
         )
         self._stack.callback(self._stop_threads)
@@ -161,7 +165,7 @@ class _Run:
             # Workers that were killed last are still starting, for longer than the others did if the machine is busy.
             recover_within_s=self._target.recover_within + 2 * self._startup_s,
             server_url=server.url,
-            submitter=self._submitter,
+            submitter=self._submissions,
             workers=self._workers,
             ledger=self._ledger,
             recorder=self._recorder,
@@ -172,7 +176,7 @@ class _Run:
             raise HarnessError(trouble)
 
     def _under_way(self) -> int:
-        return self._submitter.handed - self._submitter.answered
+        return self._submissions.handed - self._submissions.answered
 
     def _open_server(self) -> Server:
         appendfsync = None if self._plan.appendfsync == "off" else self._plan.appendfsync
@@ -198,6 +202,18 @@ class _Run:
         )
         self._stack.callback(agent.close)
         return agent
+
+    def _prepare_load(self) -> Load | None:
+        if self._plan.load is None:
+            return None
+        url, events = self._target.url(), self._directory / EVENTS_DIRECTORY
+        if url is None:
+            raise TargetError(f"Target {self._plan.target} takes no tasks over HTTP: it has no url() for --load.")
+        reports = self._directory / LOAD_DIRECTORY
+        command = locust_command(self._plan.load, url=url, events=events, reports=reports)
+        return Load(
+            lambda: self._spawn(self._environment, command, "load", "load"), events=events, agent=self._submitter
+        )
 
     def _start_worker(self, slot: int) -> Managed:
         target, environment = self._target, self._environment
@@ -229,9 +245,9 @@ class _Run:
 
     def _disturb(self) -> None:
         """Workload and faults, side by side, until both are through."""
-        last_s = max([task.at_s for task in self._plan.tasks] + [fault.at_s for fault in self._plan.faults])
-        ends_s = time.monotonic() + last_s
+        planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
         self._workload.start()
+        ends_s = time.monotonic() + (self._plan.load.run_s if self._plan.load else max(planned_s))
         self._nemesis.start()
         while self._workload.is_alive() or self._nemesis.is_alive():
             self._ledger.poll()
@@ -242,13 +258,15 @@ class _Run:
         self._tick("run", 0.0)
 
     def _tick(self, phase: str, left_s: float) -> None:
+        if self._load:
+            self._load.poll()
         self._check_processes()
         self._check_threads()
         score = self._nemesis.score
         self._progress.show(
             phase,
-            submitted=self._submitter.answered,
-            acked=self._submitter.promised_count,
+            submitted=self._submissions.answered,
+            acked=self._submissions.promised_count,
             done=self._ledger.completed_count,
             kills=score.effective,
             planned=score.planned,
@@ -277,8 +295,7 @@ class _Run:
             raise TargetError(futile)
 
     def _stop_threads(self) -> None:
-        for thread in (self._workload, self._nemesis):
-            thread.stop()
-        for thread in (self._workload, self._nemesis):
-            if thread.ident is not None:
-                thread.join(JOIN_DEADLINE_S)
+        self._nemesis.stop()
+        self._workload.close()
+        if self._nemesis.ident is not None:
+            self._nemesis.join(JOIN_DEADLINE_S)

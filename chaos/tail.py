@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,13 +31,36 @@ NO_SESSION = -1
 _decoder = msgspec.json.Decoder(_Line)
 
 
+class Growing:
+    """The files `<directory>/<prefix>*.jsonl`, to which other processes add lines. Nothing is read twice."""
+
+    def __init__(self, directory: Path, prefix: str) -> None:
+        self._directory, self._prefix = directory, prefix
+        self._read: dict[str, int] = {}  # file -> how far it was read, bytes
+
+    def lines(self) -> Iterator[bytes]:
+        """What was added since the last time, as far as it is whole."""
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.name.startswith(self._prefix) and entry.stat().st_size > self._read.get(entry.name, 0):
+                    yield from self._read_on(entry.name)
+
+    def _read_on(self, name: str) -> list[bytes]:
+        start = self._read.get(name, 0)
+        with (self._directory / name).open("rb") as file:
+            file.seek(start)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]  # the rest is still being written
+        self._read[name] = start + len(whole)
+        return whole.splitlines()
+
+
 class LedgerTail:
     """Follows `<events>/worker-*.jsonl`. Safe across threads; nothing is read but by `poll`, and nothing twice."""
 
     def __init__(self, events: Path) -> None:
-        self._events = events
+        self._files = Growing(events, "worker-")
         self._lock = threading.Lock()
-        self._read: dict[str, int] = {}  # file -> how far it was read, bytes
         self._open: dict[str, _Open] = {}
         self._completed: set[str] = set()
         self._touched: dict[str, int] = {}  # task -> when its body began or ended last, monotonic, ns
@@ -49,10 +73,9 @@ class LedgerTail:
 
     def poll(self) -> None:
         """Read what was written since the last time."""
-        with self._lock, os.scandir(self._events) as entries:
-            for entry in entries:
-                if entry.name.startswith("worker-") and entry.stat().st_size > self._read.get(entry.name, 0):
-                    self._read_on(entry.name)
+        with self._lock:
+            for line in self._files.lines():
+                self._take(_decoder.decode(line))
             for one in self._open.values():
                 if _session_of(one.pid) == one.sid:
                     self._note_length(one, time.monotonic_ns())
@@ -122,16 +145,6 @@ class LedgerTail:
         """This process is dead, though its session lives: what it had open will not end any more."""
         with self._lock:
             self._open = {name: execution for name, execution in self._open.items() if execution.pid != pid}
-
-    def _read_on(self, name: str) -> None:
-        start = self._read.get(name, 0)
-        with (self._events / name).open("rb") as file:
-            file.seek(start)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]  # the rest is still being written
-        self._read[name] = start + len(whole)
-        for line in whole.splitlines():
-            self._take(_decoder.decode(line))
 
     def _take(self, line: _Line) -> None:
         self.seen += 1

@@ -111,6 +111,10 @@ class Target:
         """Where each unfinished task lies in the broker: task id -> place. None: have Redis scanned for the ids."""
         return None
 
+    def url(self) -> str | None:
+        """Where its producer takes tasks over HTTP, as the reference's does; None: nowhere, and `--load` can't be."""
+        return None
+
     def ready(self) -> bool:
         """Whether `enqueue` may begin. Asked again and again after the start."""
         return True

@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     VIOLATION = "VIOLATION"
     HARNESS_ERROR = "HARNESS_ERROR"
     LIVENESS = "LIVENESS"
+    SLO = "SLO"  # nothing is wrong with the tasks, and the load broke a threshold that its profile sets
     INCONCLUSIVE = "INCONCLUSIVE"
     EXCUSED = "EXCUSED"
     PASS = "PASS"
@@ -56,6 +57,7 @@ _EXIT_CODES = {
     Verdict.VIOLATION: 1,
     Verdict.HARNESS_ERROR: 70,
     Verdict.LIVENESS: 3,
+    Verdict.SLO: 3,
     Verdict.INCONCLUSIVE: 4,
     Verdict.EXCUSED: 0,
     Verdict.PASS: 0,
@@ -198,6 +200,24 @@ class Property(msgspec.Struct, frozen=True):
     violations: list[str]
 
 
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What Locust sent, and which of its thresholds it kept to, a sentence each. Latency is of requests, in ms."""
+
+    requests: int
+    failures: int
+    seconds: float
+    """For how long it sent; 0: it did not come to say so."""
+    p95_ms_median: float | None
+    """The median of the 95th percentiles of its seconds; the percentiles of the whole load are in Locust's report."""
+    kept: list[str]
+    broken: list[str]
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """All that `judge` says about one run. Times are in ms, as the names say."""
 
@@ -236,6 +256,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     situations: list[Situation]
     matrix: list[MatrixRow]
     exits: list[Exit]
+    load: LoadResult | None = None
+    """None: the tasks were the plan's."""
     fates: dict[str, Fate]
 
     def tasks(self, *fates: Fate) -> list[str]:

@@ -6,7 +6,18 @@ from typing import Any
 
 from .evidence import CensusRecord, Evidence
 from .history import Run
-from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Excuse, Fate, Kills, Leftover, Redelivery, Verdict
+from .verdicts import (
+    LIVENESS_DEFECTS,
+    VIOLATIONS,
+    Duplicate,
+    Excuse,
+    Fate,
+    Kills,
+    Leftover,
+    LoadResult,
+    Redelivery,
+    Verdict,
+)
 
 _CLAUSES = {
     Fate.LOST: "promised and lost",
@@ -28,7 +39,12 @@ def plural(count: int, noun: str) -> str:
 
 
 def because(
-    verdict: Verdict, fates: Mapping[str, Fate], doubts: list[str], kills: Kills, breaches: Collection[str] = ()
+    verdict: Verdict,
+    fates: Mapping[str, Fate],
+    doubts: list[str],
+    kills: Kills,
+    breaches: Collection[str] = (),
+    load: LoadResult | None = None,
 ) -> str:
     """The verdict in one sentence, the worst first. `breaches`: what a baseline must not show, in clauses."""
     counts = _counts(fates.values())
@@ -42,6 +58,8 @@ def because(
         return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.INCONCLUSIVE:
         return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
+    if verdict is Verdict.SLO and load:
+        return _sentence("The load broke a threshold: " + " ".join(load.broken))
     completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
     excused = counts[Fate.EXCUSED]
     clauses = [f"{plural(completed, 'promised task')} completed{'' if excused else ' and none was lost'}"]

@@ -6,6 +6,8 @@ import time
 from chaos.plan import Plan
 from chaos.submitter import Submitter
 
+JOIN_DEADLINE_S = 30.0
+
 
 class Workload(threading.Thread):
     """A thread that submits a plan's tasks, open loop: a slow queue is not given less. `failure`: what ended it."""
@@ -16,9 +18,11 @@ class Workload(threading.Thread):
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Submit no more."""
         self._stopping.set()
+        if self.ident is not None:
+            self.join(JOIN_DEADLINE_S)
 
     def run(self) -> None:
         begun_s = time.monotonic()

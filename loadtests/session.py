@@ -187,8 +187,9 @@ class Judging(Session):
         environment.runner.quit()  # after a signal the load still runs; else this does nothing more
         if locust_log.unhandled_greenlet_exception:
             return  # Locust says what went wrong, and ends with status 2
-        self._gates = gates = check(self._figures(), Slo.read(environment.parsed_options))
-        self._write(gates)
+        figures = self._figures()
+        self._gates = gates = check(figures, Slo.read(environment.parsed_options))
+        self._write(figures, gates)
         if not all(gate.passed for gate in gates):
             environment.process_exit_code = EXIT_BROKEN
         elif environment.parsed_options.slo_failure_ratio is not None and not environment.runner.exceptions:
@@ -199,12 +200,12 @@ class Judging(Session):
         for gate in sorted(self._gates, key=lambda gate: not gate.passed):
             print(f"SLO {'kept' if gate.passed else 'broken'}: {gate.sentence}", file=sys.stderr)
 
-    def _write(self, gates: list[Gate]) -> None:
+    def _write(self, figures: Figures, gates: list[Gate]) -> None:
         if junit := self.environment.parsed_options.junit:
             write_junit(Path(junit), gates)
         if self.record:
             kept, broken = ([gate.sentence for gate in gates if gate.passed is passed] for passed in (True, False))
-            self.record.write("load", "end", kept=kept, broken=broken)
+            self.record.write("load", "end", seconds=round(figures.seconds, 3), kept=kept, broken=broken)
 
     def _figures(self) -> Figures:
         requests, effects = self._all(REQUEST), self._all(EFFECT)

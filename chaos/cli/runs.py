@@ -39,6 +39,8 @@ def run(
     durability: str | None = None,
     require_durability: Annotated[bool, Parameter(negative="")] = False,
     demand: str | None = None,
+    load: Path | None = None,
+    run_time: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Run a target under faults, and judge what became of every task.
@@ -58,10 +60,13 @@ def run(
             ZEROLOSS_DURABILITY says. The plan keeps it.
         require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
         demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
+        load: A profile for Locust, which then sends the tasks, such as loadtests/profiles/chaos.conf.
+        run_time: How long the load lasts, as 90s or 5m; else as the profile says.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from chaos.environment import DURABILITY_VARIABLE
     from chaos.fault_requests import MIX, PlanError, parse_faults
+    from chaos.load import plan_load
     from chaos.mix import draw_mix
     from chaos.plan import make_plan
     from chaos.target import load_target
@@ -85,10 +90,12 @@ def run(
             require_durability=require_durability,
             durability=durability or os.environ.get(DURABILITY_VARIABLE) or None,
             demand=[word.strip() for word in (demand or "").split(",") if word.strip()],
+            load=plan_load(load, run_time) if load else None,
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
     given = {"kills": kills, "workers": workers, "durability": plan.durability, "demand": demand}
+    given |= {"load": None if load is None else str(load), "run-time": run_time}
     command = ["zeroloss", "run", "--target", target, "--seed", str(plan.seed), "--redis", plan.server]
     command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]
     command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Result, Verdict
+from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, LoadResult, Result, Verdict
 from chaos.wording import plural
 
 DUPLICATES_MAX = 10
@@ -15,6 +15,7 @@ _STYLES = {
     Verdict.VIOLATION: "bold white on red",
     Verdict.HARNESS_ERROR: "bold white on red",
     Verdict.LIVENESS: "bold black on yellow",
+    Verdict.SLO: "bold black on yellow",
     Verdict.INCONCLUSIVE: "bold white on magenta",
     Verdict.EXCUSED: "bold black on cyan",
 }
@@ -40,6 +41,8 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     if times:
         found = f"median {seconds(times.median)}, p99 {seconds(times.p99)}, max {seconds(times.max)}"
         lines.append(_row("end to end", found))
+    if result.load:
+        lines += _load(result.load)
     met = [f"{one.name} {one.count:,}" for one in result.situations if one.count]
     lines.append(_row("met", ", ".join(met) or "none of the situations that `zeroloss situations` lists"))
     lines += [_row("note", note) for note in result.notes]
@@ -95,6 +98,17 @@ def _duplicates(duplicates: list[Duplicate]) -> list[Text]:
     if len(duplicates) > DUPLICATES_MAX:
         rows.append(_row("", f"and {len(duplicates) - DUPLICATES_MAX:,} more in the report"))
     return rows
+
+
+def _load(load: LoadResult) -> list[Text]:
+    sent = (
+        f"{plural(load.requests, 'request')}, {load.rate:,.0f}/s over {load.seconds:,.0f} s, {load.failures:,} failed"
+    )
+    return [
+        _row("load", sent),
+        *(_row("SLO broken", sentence) for sentence in load.broken),
+        *(_row("SLO kept", sentence) for sentence in load.kept),
+    ]
 
 
 def _row(title: str, text: str) -> Text:

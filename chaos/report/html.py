@@ -48,7 +48,7 @@ def render(result: Result, events: Sequence[Event]) -> str:
         data=packed,
         left_out=left_out,
         css=_asset("report.css"),
-        scripts=[_asset("timeline.js"), _asset("report.js")],
+        scripts=[_asset("traffic.js"), _asset("timeline.js"), _asset("report.js")],
         figures=_figures(result),
         offenders=_offenders(result),
         states=STATES,
@@ -103,6 +103,8 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
         )
     if result.excuses:
         figures.append((f"{len(result.excuses):,}", "losses explained", "by the server's durability"))
+    if load := result.load:
+        figures.append((f"{load.rate:,.0f} / s", "requests", f"{load.failures:,} of {load.requests:,} failed"))
     figures.append((f"{len(result.duplicates):,}", "duplicates", f"{unexplained:,} unexplained"))
     times = result.time_to_redelivery_ms
     if times:

@@ -14,6 +14,8 @@ import msgspec
 from chaos.history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
 from chaos.verdicts import Fate, Result
 
+from .traffic import traffic
+
 TICK_NS = 100_000
 TEXT_CHARACTERS_MAX = 300
 PACKED_BYTES_MAX = 4_200_000
@@ -41,6 +43,7 @@ def pack(events: Iterable[Event], result: Result) -> tuple[str, int]:
 
 def _packed(ordered: list[Event], result: Result, kept: Collection[str]) -> str:
     document = _Columns(ordered[0].t if ordered else 0, result, kept).read(ordered)
+    document["traffic"] = traffic(ordered, result, TICK_NS) if result.load else None
     # mtime=0: the same run gives the same page, byte for byte.
     return base64.b64encode(gzip.compress(msgspec.json.encode(document), compresslevel=9, mtime=0)).decode("ascii")
 

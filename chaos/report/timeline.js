@@ -3,7 +3,7 @@
 function drawTimeline(run, onTask) {
   const canvas = document.querySelector("#timeline canvas");
   const tip = document.getElementById("tip");
-  const LEFT = 78, TOP = 8, AXIS = 38, GAP = 6;
+  const LEFT = 78, STRIPS = 8, AXIS = 38, GAP = 6, TOP = STRIPS + (run.traffic ? TRAFFIC_HEIGHT : 0);
   const lanes = layOut(run);
   const rowHeight = lanes.map(lane => Math.max(16, Math.min(60, lane.depth * 8), Math.min(lane.depth * 1.5, 160)));
   const rowTop = [];
@@ -48,7 +48,7 @@ function drawTimeline(run, onTask) {
     width = canvas.parentElement.clientWidth;
     canvas.width = width * scale; canvas.height = (bottom + AXIS) * scale; canvas.style.height = bottom + AXIS + "px";
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["completed", "killed", "error", "duplicate", "band", "lane", "line", "quiet", "card"]) colours[name] = style.getPropertyValue("--" + name);
+    for (const name of ["completed", "killed", "error", "duplicate", "band", "lane", "line", "quiet", "card", "request", "backlog", "redelivery"]) colours[name] = style.getPropertyValue("--" + name);
     const c = canvas.getContext("2d");
     c.scale(scale, scale);
     c.font = "12px system-ui, sans-serif";
@@ -57,6 +57,7 @@ function drawTimeline(run, onTask) {
     c.beginPath(); c.rect(LEFT, 0, width - LEFT, bottom); c.clip();
     bands(c); bars(c); marks(c);
     c.restore();
+    if (run.traffic) drawTraffic(c, run.traffic, {x, left: LEFT, top: STRIPS, width, from, to, colours});
   }
 
   function rows(c) {
@@ -78,7 +79,7 @@ function drawTimeline(run, onTask) {
     c.strokeStyle = colours.line; c.fillStyle = colours.quiet; c.textAlign = "center"; c.textBaseline = "top";
     for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
       const at = Math.round(x(t)) + .5;
-      c.beginPath(); c.moveTo(at, TOP); c.lineTo(at, bottom); c.stroke();
+      c.beginPath(); c.moveTo(at, STRIPS); c.lineTo(at, bottom); c.stroke();
       if (at < width - 20) c.fillText(words.duration(t, step), at, bottom + 5);
     }
     c.setLineDash([4, 3]); c.strokeStyle = colours.quiet;
@@ -151,6 +152,7 @@ function drawTimeline(run, onTask) {
       const at = fault.effective ?? fault.missed;
       if (at !== undefined && Math.abs(x(at) - px) < 5) return words.fault(fault);
     }
+    if (run.traffic && py < TOP) return describeTraffic(run.traffic, time(px));
     const e = executionAt(px, py);
     if (e >= 0) return words.execution(run, e);
     const p = run.processes.find(p => py >= rowTop[p.lane] && py <= rowTop[p.lane] + rowHeight[p.lane] && px >= x(p.from) && px <= x(p.to));

@@ -54,6 +54,10 @@ class Reference(Target):
     def ready(self) -> bool:
         return self._port() is not None
 
+    def url(self) -> str | None:
+        port = self._port()
+        return None if port is None else f"http://127.0.0.1:{port}"
+
     def enqueue(self, task: Task) -> None:
         behaviour = task.payload.get("behaviour", "")
         key = task.id if self.attempts > 1 or behaviour.startswith("client-retries") else None

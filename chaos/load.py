@@ -1,0 +1,157 @@
+"""Traffic from a real, headless Locust in place of the plan's tasks: `zeroloss run --load PROFILE`.
+
+Locust's users write what they submit into the run's events, as the agent does; the numbers here are read from there.
+"""
+
+import importlib.util
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chaos.fault_requests import PlanError
+from chaos.plan import PlannedLoad
+from chaos.processes import Managed
+from chaos.submitter import Submitter
+from chaos.tail import Growing
+from chaos.target import Found
+
+DIRECTORY = "load"
+"""Where Locust's own reports go, in the run's directory."""
+START_DEADLINE_S = 60.0
+POLL_S = 0.05
+FINISHED = (0, 1, 3)
+"""Locust's exit statuses after a load that ran to its end: fine, with failed requests, with a broken threshold."""
+_TIME = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.ASCII)
+
+
+class _Line(msgspec.Struct):
+    kind: str
+    phase: str
+    task: str = ""
+
+
+def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
+    """What is planned of a load. `run_time`: as Locust writes it, 90s; None: as the profile says. Raises PlanError."""
+    if importlib.util.find_spec("locust") is None:
+        raise PlanError("--load needs Locust: pip install 'zeroloss[load]'.")
+    try:
+        found = re.findall(r"^run-time\s*[=:]\s*(\S+)", profile.read_text(), re.MULTILINE)
+    except OSError as error:
+        raise PlanError(f"--load {profile} can't be read: {error.strerror}.") from None
+    text = run_time or (found[-1] if found else "")
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise PlanError(f"--load {profile}: the run time has to be like 90s, 5m or 1h30m, not {text!r}.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return PlannedLoad(str(profile), float(hours * 3600 + minutes * 60 + seconds))
+
+
+def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) -> list[str]:
+    """What is run. On the command line is what a profile may say otherwise and this run needs."""
+    options: Mapping[str, object] = {
+        "config": load.profile,
+        "run-time": f"{load.run_s:.0f}s",
+        "host": url,
+        "ledger": events,
+        "record": events,
+        "csv": reports / "locust",
+        "html": reports / "locust.html",
+        "junit": reports / "slo.xml",
+    }
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "locust", *words, "--headless", "--only-summary"]
+
+
+class Load:
+    """One Locust. To the run it is the workload; to the drain it is the submitter, with the agent behind it."""
+
+    def __init__(self, start_locust: Callable[[], Managed], *, events: Path, agent: Submitter) -> None:
+        self._start_locust = start_locust
+        self._agent = agent
+        self._files = Growing(events, "load-")
+        self._decoder = msgspec.json.Decoder(_Line)
+        self._process: Managed | None = None
+        self._promised: set[str] = set()
+        self._invoked = self._answered = self._unknown = 0
+
+    def start(self) -> None:
+        """Start it, and wait until it sends. Raises CannotStart, TimeoutError."""
+        self._process = self._start_locust()
+        give_up_s = time.monotonic() + START_DEADLINE_S
+        while not self._invoked and self.is_alive():
+            self.poll()
+            if time.monotonic() > give_up_s:
+                raise TimeoutError(f"Locust has sent nothing within {START_DEADLINE_S:g} s; {self._last_words()}")
+            time.sleep(POLL_S)
+
+    def is_alive(self) -> bool:
+        """Whether it sends, or waits for what it was promised."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why there was no load; None: there was, or there still is."""
+        status = None if self._process is None else self._process.poll()
+        if status is None or (status in FINISHED and self._invoked):
+            return None
+        return RuntimeError(f"Locust ended with status {status}; {self._last_words()}")
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        if self._process:
+            self._process.kill_session()
+
+    def poll(self) -> None:
+        """Read what was submitted and answered since the last time."""
+        for line in self._files.lines():
+            event = self._decoder.decode(line)
+            if event.kind != "submit":
+                continue
+            if event.phase == "invoke":
+                self._invoked += 1
+                continue
+            self._answered += 1
+            self._unknown += event.phase == "info"
+            if event.phase == "ok":
+                self._promised.add(event.task)
+
+    @property
+    def handed(self) -> int:
+        return self._invoked + self._agent.handed
+
+    @property
+    def answered(self) -> int:
+        # When Locust is gone, nobody waits for an answer any more.
+        return (self._answered if self.is_alive() else self._invoked) + self._agent.answered
+
+    @property
+    def unknown(self) -> int:
+        return self._unknown + self._agent.unknown
+
+    @property
+    def repeated(self) -> int:
+        return self._agent.repeated
+
+    @property
+    def promised(self) -> frozenset[str]:
+        return self._agent.promised.union(self._promised)
+
+    @property
+    def promised_count(self) -> int:
+        return len(self._promised) + self._agent.promised_count
+
+    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None:
+        """One task more, by the agent: the poke."""
+        self._agent.enqueue(task, payload)
+
+    def census(self) -> list[Found] | None:
+        """The target's own, by the agent."""
+        return self._agent.census()
+
+    def _last_words(self) -> str:
+        return f"its last words: {self._process.log_tail() if self._process else ''}"
