@@ -25,8 +25,8 @@ NESTING_MAX = 200  # far below the interpreter's own bound, which workers and re
 _name = re.compile(NAME_PATTERN)
 # A member as most clients write it: the name, and an id or a type without escapes. No white space before a separator.
 _plain_member = re.compile(
-    r'[ \t\n\r]*"(?:(id|type)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,%d})"|'
-    r'payload"[ \t\n\r]*:[ \t\n\r]*)' % NAME_CHARS_MAX
+    r'[ \t\n\r]*"(?:(id|type)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256})"|'
+    r'payload"[ \t\n\r]*:[ \t\n\r]*)'
 )
 _string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _key = re.compile(KEY_PATTERN)
