@@ -171,6 +171,25 @@ def test_a_reply_is_cut_in_its_middle(through: redis.Redis, listener: Listener, 
     assert through.get("a") == b"x" * 1000
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_answer_to_a_subscription_can_be_struck_at_and_what_follows_is_relayed(
+    listener: Listener, direct: redis.Redis, protocol: int
+) -> None:
+    point = Point("*", "SUBSCRIBE", 1)
+    listener.arm(Strike(point=point, kind=StrikeKind.RESET, phase=Phase.EXECUTED))
+    with connected(listener, protocol=protocol) as client:
+        pubsub = client.pubsub()
+        with pytest.raises(redis.ConnectionError):
+            pubsub.subscribe("news")
+            pubsub.get_message(timeout=10)
+        assert [strike.point for strike in listener.struck] == [point]
+    with connected(listener, protocol=protocol) as client, client.pubsub() as pubsub:
+        pubsub.subscribe("news")
+        assert pubsub.get_message(timeout=10)["type"] == "subscribe"
+        direct.publish("news", "x" * 100_000)
+        assert pubsub.get_message(timeout=10)["data"] == b"x" * 100_000
+
+
 @pytest.mark.parametrize("phase", [Phase.BEFORE, Phase.EXECUTED])
 def test_a_delay_at_a_point_delays_only_that(through: redis.Redis, listener: Listener, phase: Phase) -> None:
     listener.arm(Strike(point=Point("ECHO", "ECHO", 2), kind=StrikeKind.DELAY, phase=phase, delay_ms=120))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 LINGER_S = 0.003
 """After a relayed reply the worker gets so long to take it in before it is killed; nothing more is forwarded."""
 
-_UNPAIRED = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR", "SYNC", "PSYNC"})
-"""From there on what the server sends answers no single command."""
+_SUBSCRIPTIONS = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+_UNPAIRED = frozenset({"MONITOR", "SYNC", "PSYNC"})
+"""From there on what the server sends answers no single command. To a subscription there is one answer first."""
 
 
 class Channel:
@@ -41,6 +42,7 @@ class Channel:
         self._holding = False
         self._role: str | None = None
         self._opaque = listener.opaque  # not RESP, or replies that answer nothing: relayed as it comes
+        self._subscribed = False  # nor are commands counted, once a connection is for a subscription
 
     @property
     def frozen(self) -> bool:
@@ -68,8 +70,10 @@ class Channel:
         if not chunk:
             self._ended(way)
             return []
-        if self._opaque:
-            self._send(onward, chunk)
+        answered = way is self.to_worker or not self._waiting
+        if self._opaque or (self._subscribed and answered):
+            begun, parser.rest = parser.rest, b""
+            self._send(onward, begun + chunk)
             return []
         try:
             return parser.feed(chunk)
@@ -108,8 +112,8 @@ class Channel:
             self._send(self.to_server, b"".join(passing))
 
     def _count(self, name: str) -> Strike | None:
-        if name in _UNPAIRED:
-            self._opaque = True
+        self._opaque = self._opaque or name in _UNPAIRED
+        self._subscribed = self._subscribed or name in _SUBSCRIPTIONS
         if is_handshake(name):
             return None
         if self._role is None:
@@ -146,7 +150,8 @@ class Channel:
     def _from_server(self) -> None:
         passing = []
         for reply in self._read(self.to_server, self._replies, self.to_worker):
-            strike = None if reply.push or not self._waiting else self._waiting.popleft()
+            pushed = reply.push and not self._subscribed  # in RESP3 the answer to a subscription is a push, too
+            strike = None if pushed or not self._waiting else self._waiting.popleft()
             if strike is None:
                 passing.append(reply.raw)
                 continue

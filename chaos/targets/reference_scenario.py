@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import reference.consumer
 import reference.enqueuer
+import reference.presence
 import reference.reaper
 from chaos.targets.reference import Reference
 from reference.connection import Script
@@ -18,7 +19,7 @@ class ReferenceScenario(Reference):
 
     scripts: Mapping[str, str] = {
         script.digest[:8]: name.strip("_").lower()
-        for module in (reference.consumer, reference.reaper, reference.enqueuer)
+        for module in (reference.consumer, reference.reaper, reference.enqueuer, reference.presence)
         for name, script in vars(module).items()
         if isinstance(script, Script)
     }
