@@ -1,18 +1,23 @@
 """What every section of the bench is given: the server, the options, and a hand that ends whatever it starts."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 from typing import TypeVar
 
 import redis
 
+from chaos.target import TargetError
 from chaos.venvs import environment
 
 from .processes import Processes
 from .server import Server
 
 T = TypeVar("T")
+
+POLL_S = 0.01
 
 
 class BenchError(Exception):
@@ -44,9 +49,30 @@ class Context:
         client.config_resetstat()
         return client
 
-    def python(self, requirements: Iterable[str]) -> str:
-        """The interpreter of an environment with these requirements, made once and kept in the user's cache."""
-        return str(environment(tuple(requirements), self.say) / "bin" / "python")
+    def environment(self, requirements: Sequence[str]) -> Path:
+        """The folder of a virtual environment with these requirements, made once and kept in the user's cache.
+
+        Raises:
+            BenchError: it can't be made.
+        """
+        try:
+            return environment(requirements, self.say)
+        except TargetError as error:
+            raise BenchError(str(error)) from None
+
+    def wait_until(self, condition: Callable[[], bool], worker: Popen[bytes], deadline_s: float = 30.0) -> None:
+        """Ask until it is so.
+
+        Raises:
+            BenchError: the worker ended, or the deadline came.
+        """
+        until = time.monotonic() + deadline_s
+        while not condition():
+            if worker.poll() is not None:
+                raise BenchError(f"its worker ended with status {worker.returncode}")
+            if time.monotonic() > until:
+                raise BenchError(f"its worker was waited for in vain for {deadline_s:g} s")
+            time.sleep(POLL_S)
 
     def interleaved(self, subjects: dict[str, Callable[[], T]], show: Callable[[T], str]) -> dict[str, list[T]]:
         """Measure each subject once a round, in turn, every round beginning with another one; all values by name.

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,12 +40,25 @@ class Processes:
         self._started.append(process)
         return process
 
+    @contextlib.contextmanager
+    def running(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """It runs until the end of the `with`, at the longest."""
+        process = self.start(command, env)
+        try:
+            yield process
+        finally:
+            self.kill(process)
+
     def log(self, command: Sequence[str]) -> Path:
         """Where what this command writes goes."""
         return self._folder / f"{Path(command[0]).name}-{abs(hash(tuple(command))):x}.log"
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGKILL the whole session."""
+        """SIGKILL the whole session. Nothing happens where that was done before."""
+        if process not in self._started:
+            return
         for pid in members(process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,5 +1,6 @@
 """A line of the result: a figure, measured once in each round, and the target that it has, if it has one."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,14 +61,18 @@ class Row:
         return f"missed by {shortfall:.0%}" if shortfall else "met"
 
 
-def ratio(label: str, over: Sequence[float], under: Sequence[float], target: Target | None = None) -> Row:
+def ratio(
+    label: str, over: Sequence[float], under: Sequence[float], target: Target | None = None, note: str = ""
+) -> Row:
     """`over` / `under`, round by round: what slows a whole round down slows both, and cancels out."""
     values = tuple(a / b for a, b in zip(over, under, strict=True))
-    return Row(label=label, unit="x", values=values, target=target)
+    return Row(label=label, unit="x", values=values, target=target, note=note)
 
 
 def number(value: float) -> str:
-    """Three digits that count, thousands apart."""
+    """Three digits that count, thousands apart; ∞ for what never came."""
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

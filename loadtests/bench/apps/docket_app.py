@@ -1,0 +1,34 @@
+"""docket, whose command line knows no times below a second: its worker is started from here."""
+
+import asyncio
+import os
+from datetime import timedelta
+
+from docket import Docket, Worker
+from mark import begun
+
+
+async def work(sent_ns: int, padding: str) -> None:
+    begun(sent_ns)
+
+
+def docket() -> Docket:
+    found = Docket(name="bench", url=os.environ["REDIS_URL"], execution_ttl=timedelta(0))
+    found.register(work)
+    return found
+
+
+async def session(drive: object) -> None:
+    async with docket() as client:
+        await drive(lambda sent_ns, padding: client.add(work)(sent_ns, padding))
+
+
+async def main() -> None:
+    # As shipped, a worker whose slots are all taken looks for a free one four times a second.
+    often = timedelta(milliseconds=1)
+    async with docket() as served, Worker(served, concurrency=5, minimum_check_interval=often) as worker:
+        await worker.run_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,21 @@
+"""SAQ, with retries, as only such a job is put back when its worker was killed; its results are not kept."""
+
+import os
+
+from mark import begun
+from saq import Queue
+
+queue = Queue.from_url(os.environ["REDIS_URL"])
+
+
+async def work(_context: object, *, sent_ns: int, padding: str) -> None:
+    begun(sent_ns)
+
+
+settings = {"queue": queue, "functions": [work], "concurrency": 5}
+
+
+async def session(drive: object) -> None:
+    await queue.connect()
+    await drive(lambda sent_ns, padding: queue.enqueue("work", sent_ns=sent_ns, padding=padding, retries=3, ttl=-1))
+    await queue.disconnect()

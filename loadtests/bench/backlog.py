@@ -1,0 +1,34 @@
+"""A backlog of our own queue, written straight into Redis: to enqueue a million tasks is not what is measured."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import redis
+
+PENDING = "tasks:pending"
+STAGED = "bench:staged"
+CHUNK = 1_000
+
+
+def stage(client: redis.Redis, count: int, key: str = STAGED, first: int = 0) -> None:
+    """Put so many tasks where no worker sees them."""
+    tasks = elements(count, first)
+    while chunk := list(islice(tasks, CHUNK)):
+        client.lpush(key, *chunk)
+
+
+def release(client: redis.Redis, count: int) -> None:
+    """All that is staged is pending now, at one moment, with workers waiting for it."""
+    pipeline = client.pipeline(transaction=True)
+    pipeline.hset("tasks:counters", mapping={"enqueued": count, "completed": 0})
+    pipeline.rename(STAGED, PENDING)
+    pipeline.execute()
+
+
+def elements(count: int, first: int = 0) -> Iterator[bytes]:
+    """Tasks as the queue itself writes them, all of the same length, with a payload of five bytes."""
+    for number in range(first, first + count):
+        yield (
+            b'{"id":"%032x","type":"bench","payload":[0,""],"created_at":1700000000000,'
+            b'"retry_count":0,"recovered_count":0}' % number
+        )

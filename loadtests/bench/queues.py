@@ -1,0 +1,116 @@
+"""A queue under measurement, this project's own or another's: how it is fed, worked, and seen from the outside."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaos.venvs import cache_directory
+
+from .context import BenchError, Context
+
+APPS = Path(__file__).parent / "apps"
+FEED_DEADLINE_S = 120.0
+NPM_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A queue of somebody else's, or our own: `worker` and `client` are commands of its own environment.
+
+    `left(client)`: how many tasks the server holds that are not acknowledged; asking costs the server next to nothing.
+    `rate`: tasks/s, a guess, from which its first backlog follows.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    worker: tuple[str, ...]
+    client: tuple[str, ...]
+    left: Callable[[Any], int]
+    rate: int
+    settings: str
+    at_least_once: bool = True
+    node: bool = False
+
+
+class Queue:
+    """A peer whose environment is there."""
+
+    def __init__(self, peer: Peer, context: Context) -> None:
+        """Raises BenchError: what it needs can't be had."""
+        self.peer, self._context = peer, context
+        if peer.node:
+            self._folder = _node_modules(peer.requirements, context).parent
+        elif peer.requirements:
+            self._folder = context.environment(peer.requirements)
+        else:
+            self._folder = Path(sys.prefix)
+        self._environment = {
+            "REDIS_URL": context.server.url,
+            "PYTHONPATH": str(APPS),
+            "NODE_PATH": str(self._folder / "node_modules"),
+        }
+
+    @property
+    def name(self) -> str:
+        return self.peer.name
+
+    def worker(self, env: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
+        """The command of its worker, and the environment that it needs."""
+        return self._command(self.peer.worker), self._environment | dict(env or {})
+
+    def feed(self, count: int, *, rate: float = 0, payload_bytes: int = 0) -> None:
+        """Have its client send so many tasks, `rate` a second (0: as fast as it can), and wait for that.
+
+        Raises:
+            BenchError: the client failed.
+        """
+        command = [*self._command(self.peer.client), str(count), str(rate), str(payload_bytes)]
+        with self._context.processes.running(command, self._environment) as process:
+            try:
+                status = process.wait(FEED_DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                raise BenchError(f"its client needed more than {FEED_DEADLINE_S:g} s for {count} tasks") from None
+        if status:
+            raise BenchError(f"its client ended with status {status}; see {self._context.processes.log(command)}")
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        program, *arguments = words
+        own = self._folder / "bin" / program
+        command = [str(own) if own.exists() else program]
+        for word in arguments:
+            script = APPS / word
+            command.append(str(script) if script.is_file() else word.format(redis=self._context.server.url))
+        return command
+
+
+def equipped(peers: Iterable[Peer], context: Context) -> list[Queue]:
+    """Those whose environment is there or can be made; of the others it is said why not."""
+    queues = []
+    for peer in peers:
+        try:
+            queues.append(Queue(peer, context))
+        except BenchError as error:
+            context.say(f"  {peer.name} is left out: {error}")
+    return queues
+
+
+def _node_modules(packages: tuple[str, ...], context: Context) -> Path:
+    """Where these packages of Node lie, installed once into the user's cache."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise BenchError("Node and npm are not found")
+    modules = cache_directory().parent / "node" / "_".join(packages).replace("@", "-") / "node_modules"
+    if not modules.is_dir():
+        context.say(f"Environment: installing {', '.join(packages)} into {modules.parent} ...")
+        making = modules.parent.with_suffix(".making")
+        command = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(making), *packages]
+        making.mkdir(parents=True, exist_ok=True)
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=NPM_DEADLINE_S)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BenchError(f"npm could not install {', '.join(packages)}: {error}") from None
+        making.rename(modules.parent)  # so that one whose making was broken off is made again
+    return modules
