@@ -1,7 +1,8 @@
 """The dead-letter list: look at it, give a task another chance, or throw it away on purpose."""
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from .errors import QueueError, Undecodable
 from .keys import Keys
 from .task import Task, decode, revise
 
-PAGE = 500
+PAGE = 1_000
+UNDECODABLE = "undecodable-"
 
 # KEYS  dead_letter, pending
 # ARGV  element, the element with a new budget of attempts
@@ -22,6 +24,24 @@ _REQUEUE = Script("""#!lua flags=allow-oom
 if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])
 return 1
+""")
+
+
+# KEYS  dead_letter
+# ARGV  first, last (both counted from the right, the old end), then texts
+# Returns the elements in which one of the texts occurs, newest first
+# Of a million dead tasks a few are wanted: the others need not travel.
+_CONTAINING = Script("""#!lua flags=no-writes,allow-oom
+local found = {}
+for _, element in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
+  for i = 3, #ARGV do
+    if string.find(element, ARGV[i], 1, true) then
+      found[#found + 1] = element
+      break
+    end
+  end
+end
+return found
 """)
 
 
@@ -94,14 +114,26 @@ class DeadLetters:
         return int(client.lrem(self._keys.dead_letter, -1, letter.element))
 
     def _find(self, task_id: str) -> list[DeadLetter]:
-        return [letter for letter in self._all() if letter.id == task_id]
+        """Oldest first."""
+        return [letter for letter in self._likely(task_id) if letter.id == task_id]
+
+    def _likely(self, task_id: str) -> Iterator[DeadLetter]:
+        if task_id.startswith(UNDECODABLE):
+            return self._all()
+        # As JSON has it written, or with escapes in which it may hide.
+        texts = [json.dumps(task_id, ensure_ascii=False).encode(errors="replace"), b"\\u", b"\\/"]
+        return self._walk(
+            lambda first, last: _CONTAINING(self._client, [self._keys.dead_letter], [first, last, *texts])
+        )
 
     def _all(self) -> Iterator[DeadLetter]:
         """Oldest first."""
+        return self._walk(lambda first, last: self._client.lrange(self._keys.dead_letter, first, last))
+
+    def _walk(self, page: Callable[[int, int], Any]) -> Iterator[DeadLetter]:
         # Counted from the right, the old end, where nothing is pushed: the pages do not shift under the walk.
         for start in range(1, self.count() + 1, PAGE):
-            elements: Any = self._client.lrange(self._keys.dead_letter, -(start + PAGE - 1), -start)
-            yield from (_read(element) for element in reversed(elements))
+            yield from (_read(element) for element in reversed(page(-(start + PAGE - 1), -start)))
 
 
 def _read(element: bytes) -> DeadLetter:
@@ -109,5 +141,5 @@ def _read(element: bytes) -> DeadLetter:
         task = decode(element)
     except Undecodable as error:
         digest = hashlib.sha256(element).hexdigest()[:16]
-        return DeadLetter(f"undecodable-{digest}", None, f"It cannot be decoded: {error}.", element)
+        return DeadLetter(f"{UNDECODABLE}{digest}", None, f"It cannot be decoded: {error}.", element)
     return DeadLetter(task.id, task, task.error or "", element)

@@ -122,6 +122,18 @@ def test_every_dead_task_of_an_id_is_requeued(queue: Queue) -> None:
     assert ids(queue.pending()) == [task.id, task.id]
 
 
+@pytest.mark.parametrize(
+    "written",
+    ['"a/é"', '"a\\/é"', '"a/\\u00e9"', '"\\u0061/é"', ' "a/é" '],
+    ids=["plain", "slash", "accent", "letter", "space"],
+)
+def test_a_dead_task_is_found_however_its_id_is_written(queue: Queue, written: str) -> None:
+    queue.client.lpush(queue.keys.dead_letter, f'{{"id":{written},"payload":"the one"}}'.encode())
+    queue.client.lpush(queue.keys.dead_letter, b'{"id":"b","payload":"a/\xc3\xa9"}')
+    assert queue.dead_letters.requeue("a/é") == 1
+    assert payloads(queue.pending()) == ["the one"]
+
+
 def test_an_id_that_is_not_dead_is_not_requeued(queue: Queue) -> None:
     queue.dead_lettered("a")
     assert queue.dead_letters.requeue("somebody else") == 0
