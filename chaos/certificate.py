@@ -87,7 +87,7 @@ def certify(
         weakest_mutant=weakest.target if weakest else "",
         duplicates=sum(len(result.duplicates) for result in results),
         not_covered=[*_mutants_not_run(mutation, mutants_known), *NOT_COVERED],
-        versions=report.versions,
+        versions=results[0].versions,
         commands=list(commands),
     )
 
