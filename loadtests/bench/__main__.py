@@ -59,11 +59,11 @@ def main() -> int:
                 _say(f"{title}: {text}")
             for section in options.only or SECTIONS:
                 results[section] = _section(section, context)
-                _write(out, results, about)
+                written = _write(out, results, about)
         except KeyboardInterrupt:
             _say("Interrupted; all that was started is ended.")
             return INTERRUPTED_STATUS
-    _say(f"Written: {', '.join(path.name for path in sorted(out.glob('bench*')))} in {out}")
+    _say(f"Written: {', '.join(written)} in {out}")
     return 0
 
 
@@ -82,8 +82,8 @@ def _section(section: str, context: Context) -> list[Row]:
     return rows
 
 
-def _write(out: Path, results: dict[str, list[Row]], about: dict[str, str]) -> None:
-    """All that there is so far, after each section: an interrupted run has something to show."""
+def _write(out: Path, results: dict[str, list[Row]], about: dict[str, str]) -> list[str]:
+    """All that there is so far, after each section: an interrupted run has something to show. The files' names."""
     plots = {}
     if drained := [row for row in results.get("drain", []) if row.unit == "tasks/s"]:
         fastest_first = sorted(drained, key=lambda row: -row.median)
@@ -94,10 +94,13 @@ def _write(out: Path, results: dict[str, list[Row]], about: dict[str, str]) -> N
         plots["bench-latency.svg"] = dots(
             "From sending to the start of the handler, median at 50 tasks/s", named, OURS.name
         )
-    for name, text in plots.items():
+    files = {
+        "bench.md": table.markdown(results, about, list(plots)),
+        "bench.json": table.as_json(results, about),
+    } | plots
+    for name, text in files.items():
         (out / name).write_text(text)
-    (out / "bench.md").write_text(table.markdown(results, about, list(plots)))
-    (out / "bench.json").write_text(table.as_json(results, about))
+    return list(files)
 
 
 def _about(context: Context) -> dict[str, str]:

@@ -22,11 +22,11 @@ def _rows(figures: Mapping[str, str], found: Mapping[int, Sequence[Mapping[str, 
     for figure, unit in figures.items():
         values = {size: tuple(each[figure] for each in rounds) for size, rounds in found.items()}
         for size, each in values.items():
-            rows.append(Row(label=f"{figure}, {size:,}", unit=unit, values=each))
+            rows.append(Row(label=f"{figure} {size:,}", unit=unit, values=each))
         if len(values) > 1:
             smallest, largest = min(values), max(values)
             over, under = values[largest], values[smallest]
             if not unit.endswith("/s"):  # a time: the less the better
                 over, under = under, over
-            rows.append(ratio(f"{figure}: speed at {largest:,} against {smallest:,}", over, under, FLAT))
+            rows.append(ratio(f"{figure} {largest:,} against {smallest:,}: speed", over, under, FLAT))
     return rows

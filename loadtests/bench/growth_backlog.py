@@ -20,7 +20,7 @@ from .rows import number
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 100_000)
-DRAIN, RECOVERY = "drain with a backlog of", "recovery of a dead worker's full share, backlog of"
+DRAIN, RECOVERY = "drain, backlog of", "recovery of a dead worker's full share, backlog of"
 FIGURES = {DRAIN: "tasks/s", RECOVERY: "ms"}
 
 SHARE = Config().ahead + Config().threads

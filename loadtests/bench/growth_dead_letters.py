@@ -17,7 +17,7 @@ from .rows import number
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 100_000)
-PAGE, REQUEUE = "a page of 100 of the dead-letter list of", "requeueing one of a dead-letter list of"
+PAGE, REQUEUE = "a page of 100, dead-letter list of", "requeueing one task, dead-letter list of"
 FIGURES = {PAGE: "ms", REQUEUE: "ms"}
 CHUNK = 1_000
 REPEATS = 20

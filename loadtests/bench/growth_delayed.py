@@ -12,14 +12,14 @@ from .context import BenchError, Context
 from .rows import number
 
 SIZES = (1_000, 10_000, 100_000)
-PROMOTION = "promotion of due tasks"
+PROMOTION = "promotion, due tasks:"
 FIGURES = {PROMOTION: "tasks/s"}
 CHUNK = 1_000
 
 
 def measure(context: Context) -> dict[int, list[dict[str, float]]]:
     """Size -> its rounds."""
-    subjects = {f"{PROMOTION}, {size:,}": partial(_round, size, context) for size in SIZES}
+    subjects = {f"{PROMOTION} {size:,}": partial(_round, size, context) for size in SIZES}
     found = context.interleaved(subjects, lambda each: f"{number(each[PROMOTION])} tasks/s")
     return {size: found[name] for size, name in zip(SIZES, subjects, strict=True) if name in found}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from .rows import Row, number
 
-HEAD = ("| what | median | lowest to highest | target | |", "| --- | --- | --- | --- | --- |")
+COLUMNS = "| what | median | lowest to highest | target | |"
+RULE = "| --- | --- | --- | --- | --- |"
 
 
 def line(row: Row) -> str:

@@ -9,6 +9,7 @@ const options = { attempts: 3, removeOnComplete: true };
 const job = (sentNs) => ({ name: "work", data: { sentNs: sentNs.toString(), padding }, opts: options });
 
 async function paced() {
+  await queue.waitUntilReady();
   const start = process.hrtime.bigint();
   for (let number = 0; number < count; number++) {
     const due = start + BigInt(Math.floor((number / rate) * 1e9));

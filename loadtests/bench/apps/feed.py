@@ -33,9 +33,10 @@ def main() -> None:
 
 
 def _waits(count: int, rate: float) -> Iterator[float]:
-    """For each task, how long until it is due."""
+    """For each task, how long until it is due. The first is sent at once: the client connects with it."""
+    yield 0.0
     start = time.monotonic()
-    for number in range(count):
+    for number in range(1, count):
         yield start + number / rate - time.monotonic() if rate else 0.0
 
 
