@@ -13,7 +13,8 @@ from pathlib import Path
 import redis
 
 from . import table
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .peers import OURS, PEERS
 from .plot import dots
 from .processes import ROOT, Processes

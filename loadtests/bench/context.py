@@ -1,7 +1,7 @@
 """What every section of the bench is given: the server, the options, and a hand that ends whatever it starts."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -12,16 +12,13 @@ import redis
 from chaos.target import TargetError
 from chaos.venvs import environment
 
+from .errors import BenchError
 from .processes import Processes
 from .server import Server
 
 T = TypeVar("T")
 
 POLL_S = 0.01
-
-
-class BenchError(Exception):
-    """Something could not be measured; the text is one sentence for the user."""
 
 
 @dataclass(kw_only=True)
@@ -68,13 +65,12 @@ class Context:
         """
         until = time.monotonic() + deadline_s
         while not condition():
-            if worker.poll() is not None:
-                raise BenchError(f"its worker ended with status {worker.returncode}")
+            self.processes.check(worker)
             if time.monotonic() > until:
                 raise BenchError(f"its worker was waited for in vain for {deadline_s:g} s")
             time.sleep(POLL_S)
 
-    def interleaved(self, subjects: dict[str, Callable[[], T]], show: Callable[[T], str]) -> dict[str, list[T]]:
+    def interleaved(self, subjects: Mapping[str, Callable[[], T]], show: Callable[[T], str]) -> dict[str, list[T]]:
         """Measure each subject once a round, in turn, every round beginning with another one; all values by name.
 
         What fails once is out, with the reason said: half of its rounds could not be compared with the others'.

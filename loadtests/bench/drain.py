@@ -7,8 +7,10 @@ from subprocess import Popen
 
 from . import limit
 from .backlog import release, stage
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .peers import OURS, PEERS
+from .processes import Processes
 from .queues import Queue, equipped
 from .rows import AtLeast, Row, number, ratio
 
@@ -73,7 +75,7 @@ def ours(context: Context, *options: str, processes: int = 1) -> float:
     with context.processes.running(*queue.worker()) as worker:
         context.wait_until(lambda: client.zcard("tasks:consumers") == processes, worker)
         release(client, context.tasks)
-        return rate(lambda: queue.peer.left(client), context.tasks, worker)
+        return rate(lambda: queue.peer.left(client), context.tasks, worker, context.processes)
 
 
 class Drained:
@@ -90,11 +92,11 @@ class Drained:
         count = max(50, int(self._rate * self._round_s))
         self._queue.feed(count)
         with self._context.processes.running(*self._queue.worker()) as worker:
-            self._rate = rate(lambda: self._queue.peer.left(client), count, worker)
+            self._rate = rate(lambda: self._queue.peer.left(client), count, worker, self._context.processes)
         return self._rate
 
 
-def rate(left: Callable[[], int], count: int, worker: Popen[bytes]) -> float:
+def rate(left: Callable[[], int], count: int, worker: Popen[bytes], processes: Processes) -> float:
     """Tasks/s between the first end of a task that is seen and the last: the start of a worker is not the queue's.
 
     Raises:
@@ -107,8 +109,7 @@ def rate(left: Callable[[], int], count: int, worker: Popen[bytes]) -> float:
             first_at, first_left = now, now_left
         if first_at and (now_left == 0 or now - first_at > DRAIN_MAX_S):
             break
-        if worker.poll() is not None:
-            raise BenchError(f"its worker ended with status {worker.returncode}")
+        processes.check(worker)
         if not first_at and now - began > START_DEADLINE_S:
             raise BenchError(f"its worker did nothing in {START_DEADLINE_S:g} s")
         time.sleep(SAMPLE_S)

@@ -13,7 +13,8 @@ import redis
 from reference import Config, Reaper
 
 from .backlog import PENDING, elements, stage
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .peers import OURS
 from .queues import Queue
 from .rows import number

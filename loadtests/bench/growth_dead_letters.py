@@ -12,7 +12,8 @@ import redis
 from reference import Config
 from reference.dead_letters import DeadLetters
 
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .rows import number
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

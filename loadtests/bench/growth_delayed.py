@@ -8,7 +8,8 @@ from itertools import islice
 from reference import Config, Reaper
 
 from .backlog import elements
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .rows import number
 
 SIZES = (1_000, 10_000, 100_000)

@@ -4,7 +4,8 @@ import time
 from contextlib import ExitStack
 from subprocess import Popen
 
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .marks import Marks
 from .peers import OURS, PEERS
 from .processes import cpu_seconds

@@ -1,6 +1,7 @@
 """What one waiting task takes of the server's memory, as the queue's own client puts it there."""
 
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 from .peers import OURS, PEERS
 from .queues import Queue, equipped
 from .rows import Row, number, ratio
@@ -38,4 +39,4 @@ def _bytes(queue: Queue, payload_bytes: int, context: Context) -> float:
     before = client.info("memory")["used_memory"]
     count = QUICK_COUNT if context.quick else COUNT
     queue.feed(count, payload_bytes=payload_bytes)
-    return (client.info("memory")["used_memory"] - before) / count
+    return float(client.info("memory")["used_memory"] - before) / count

@@ -11,8 +11,11 @@ from typing import Self
 
 import psutil
 
+from .errors import BenchError
+
 ROOT = Path(__file__).resolve().parents[2]
 KILL_DEADLINE_S = 10.0
+LINE_CHARS = 300
 
 
 class Processes:
@@ -23,11 +26,12 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: dict[subprocess.Popen[bytes], Path] = {}
 
     def start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start it in the project's root with these variables beside the usual ones."""
-        with self.log(command).open("ab") as log:
+        path = self.log(command)
+        with path.open("ab") as log:
             process = subprocess.Popen(
                 list(command),
                 cwd=ROOT,
@@ -37,7 +41,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._started.append(process)
+        self._started[process] = path
         return process
 
     @contextlib.contextmanager
@@ -51,6 +55,15 @@ class Processes:
         finally:
             self.kill(process)
 
+    def check(self, process: subprocess.Popen[bytes]) -> None:
+        """Raises BenchError, with the last line that it wrote, if it has ended by itself and not well."""
+        if process.poll():
+            raise BenchError(f"it ended with status {process.returncode}: {self._last_line(process)}")
+
+    def _last_line(self, process: subprocess.Popen[bytes]) -> str:
+        lines = self._started[process].read_text(errors="replace").split("\n")
+        return next((line.strip()[:LINE_CHARS] for line in reversed(lines) if line.strip()), "it said nothing")
+
     def log(self, command: Sequence[str]) -> Path:
         """Where what this command writes goes."""
         return self._folder / f"{Path(command[0]).name}-{abs(hash(tuple(command))):x}.log"
@@ -63,7 +76,7 @@ class Processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait(KILL_DEADLINE_S)
-        self._started.remove(process)
+        del self._started[process]
 
     def __enter__(self) -> Self:
         return self

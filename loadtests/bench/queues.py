@@ -10,7 +10,8 @@ from typing import Any
 
 from chaos.venvs import cache_directory
 
-from .context import BenchError, Context
+from .context import Context
+from .errors import BenchError
 
 APPS = Path(__file__).parent / "apps"
 FEED_DEADLINE_S = 120.0
@@ -71,11 +72,10 @@ class Queue:
         command = [*self._command(self.peer.client), str(count), str(rate), str(payload_bytes)]
         with self._context.processes.running(command, self._environment) as process:
             try:
-                status = process.wait(FEED_DEADLINE_S)
+                process.wait(FEED_DEADLINE_S)
             except subprocess.TimeoutExpired:
                 raise BenchError(f"its client needed more than {FEED_DEADLINE_S:g} s for {count} tasks") from None
-        if status:
-            raise BenchError(f"its client ended with status {status}; see {self._context.processes.log(command)}")
+            self._context.processes.check(process)
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
         program, *arguments = words

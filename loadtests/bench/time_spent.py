@@ -61,7 +61,8 @@ def _drain(client: redis.Redis, context: Context, env: dict[str, str]) -> dict[s
         context.wait_until(lambda: OURS.left(client) == 0, process, 120)
         after = _used_ns(path, client)
         time.sleep(CALM_S)
-        return json.loads(path.read_text()) | {"spent": after - before}
+        profile: dict[str, Any] = json.loads(path.read_text())
+        return profile | {"spent": after - before}
 
 
 def _used_ns(path: Path, client: redis.Redis) -> Counter[str]:

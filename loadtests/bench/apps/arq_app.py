@@ -1,6 +1,7 @@
 """arq, made to look for jobs oftener than as shipped, as half a second's wait would be all that is measured."""
 
 import os
+from typing import Any
 
 from arq import create_pool
 from arq.connections import RedisSettings
@@ -23,6 +24,6 @@ class WorkerSettings:
     keep_result = 0
 
 
-async def session(drive: object) -> None:
+async def session(drive: Any) -> None:
     pool = await create_pool(SETTINGS)
     await drive(lambda sent_ns, padding: pool.enqueue_job("work", sent_ns, padding))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from datetime import timedelta
+from typing import Any
 
 from docket import Docket, Worker
 from mark import begun
@@ -18,7 +19,7 @@ def docket() -> Docket:
     return found
 
 
-async def session(drive: object) -> None:
+async def session(drive: Any) -> None:
     async with docket() as client:
         await drive(lambda sent_ns, padding: client.add(work)(sent_ns, padding))
 

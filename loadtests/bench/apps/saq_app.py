@@ -1,6 +1,7 @@
 """SAQ, with retries, as only such a job is put back when its worker was killed; its results are not kept."""
 
 import os
+from typing import Any
 
 from mark import begun
 from saq import Queue
@@ -15,7 +16,7 @@ async def work(_context: object, *, sent_ns: int, padding: str) -> None:
 settings = {"queue": queue, "functions": [work], "concurrency": 5}
 
 
-async def session(drive: object) -> None:
+async def session(drive: Any) -> None:
     await queue.connect()
     await drive(lambda sent_ns, padding: queue.enqueue("work", sent_ns=sent_ns, padding=padding, retries=3, ttl=-1))
     await queue.disconnect()

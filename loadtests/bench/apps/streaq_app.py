@@ -1,6 +1,7 @@
 """streaq; its results are not kept."""
 
 import os
+from typing import Any
 
 from mark import begun
 from streaq import Worker
@@ -13,6 +14,6 @@ async def work(sent_ns: int, padding: str) -> None:
     begun(sent_ns)
 
 
-async def session(drive: object) -> None:
+async def session(drive: Any) -> None:
     async with worker:
         await drive(work.enqueue)

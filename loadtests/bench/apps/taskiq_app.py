@@ -1,6 +1,7 @@
 """taskiq with the stream broker, which acknowledges."""
 
 import os
+from typing import Any
 
 from mark import begun
 from taskiq_redis import RedisStreamBroker
@@ -13,7 +14,7 @@ async def work(sent_ns: int, padding: str) -> None:
     begun(sent_ns)
 
 
-async def session(drive: object) -> None:
+async def session(drive: Any) -> None:
     await broker.startup()
     await drive(work.kiq)
     await broker.shutdown()
