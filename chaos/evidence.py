@@ -114,10 +114,8 @@ class Evidence:
     exits: list[Process] = field(default_factory=list)
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
-    late: list[Harness] = field(default_factory=list)
-    """When the harness itself came late."""
-    load: list[Load] = field(default_factory=list)
-    """What Locust said, where it sent the tasks."""
+    late: list[Harness] = field(default_factory=list)  # when the harness itself came late
+    load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
     doomed: frozenset[str] | None = None
     """The tasks that the workload wants given up; None: the plan does not say."""
 

@@ -20,8 +20,6 @@ from chaos.submitter import Submitter
 from chaos.tail import Growing
 from chaos.target import Found
 
-DIRECTORY = "load"
-"""Where Locust's own reports go, in the run's directory."""
 START_DEADLINE_S = 60.0
 POLL_S = 0.05
 FINISHED = (0, 1, 3)
@@ -52,7 +50,10 @@ def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
 
 
 def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) -> list[str]:
-    """What is run. On the command line is what a profile may say otherwise and this run needs."""
+    """What is run. What a profile may say otherwise and this run needs is on the command line, where it wins.
+
+    Locust's own reports go into `reports`.
+    """
     options: Mapping[str, object] = {
         "config": load.profile,
         "run-time": f"{load.run_s:.0f}s",

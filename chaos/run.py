@@ -15,7 +15,6 @@ from chaos.faults import FAULTS
 from chaos.faults.clock_jump import CLOCKS
 from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from chaos.interruption import Interrupted, interruptible
-from chaos.load import DIRECTORY as LOAD_DIRECTORY
 from chaos.load import Load, locust_command
 from chaos.nemesis import Nemesis
 from chaos.network import Network
@@ -209,8 +208,7 @@ class _Run:
         url, events = self._target.url(), self._directory / EVENTS_DIRECTORY
         if url is None:
             raise TargetError(f"Target {self._plan.target} takes no tasks over HTTP: it has no url() for --load.")
-        reports = self._directory / LOAD_DIRECTORY
-        command = locust_command(self._plan.load, url=url, events=events, reports=reports)
+        command = locust_command(self._plan.load, url=url, events=events, reports=self._directory / "load")
         return Load(
             lambda: self._spawn(self._environment, command, "load", "load"), events=events, agent=self._submitter
         )

@@ -17,18 +17,22 @@ class Seconds:
         self._times_ms: list[float] = []
         self._failures = 0
         environment.events.request.add_listener(self._count)
-        gevent.spawn(self._tell)
+        environment.events.test_stop.add_listener(lambda **_: self._tell())
+        gevent.spawn(self._tell_often)
 
     def _count(self, request_type: str, response_time: float, exception: Exception | None, **_: Any) -> None:
         if request_type == self._type:
             self._times_ms.append(response_time)
             self._failures += exception is not None
 
-    def _tell(self) -> None:
+    def _tell_often(self) -> None:
         while True:
             gevent.sleep(1.0)
-            times_ms, failures = sorted(self._times_ms), self._failures
-            self._times_ms, self._failures = [], 0
-            if times_ms:
-                p95_ms = times_ms[math.ceil(0.95 * len(times_ms)) - 1]
-                self._record.write("load", "second", requests=len(times_ms), failures=failures, p95_ms=round(p95_ms, 1))
+            self._tell()
+
+    def _tell(self) -> None:
+        times_ms, failures = sorted(self._times_ms), self._failures
+        self._times_ms, self._failures = [], 0
+        if times_ms:
+            p95_ms = times_ms[math.ceil(0.95 * len(times_ms)) - 1]
+            self._record.write("load", "second", requests=len(times_ms), failures=failures, p95_ms=round(p95_ms, 1))

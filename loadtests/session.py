@@ -15,8 +15,8 @@ import gevent
 from locust import events
 from locust import log as locust_log
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
-from locust.stats import StatsEntry
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry
 
 from loadtests.follow import Executed, Follower, Promise
 from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check
@@ -105,7 +105,7 @@ class Judging(Session):
         super().__init__(environment)
         self._follower: Follower | None = None
         self._ended_s: float | None = None
-        self._heard: set[str] = set()
+        self._workers: set[str] = set()
         self._over: set[str] = set()
         self._lost: int | None = None
         self._settled = False
@@ -113,6 +113,7 @@ class Judging(Session):
         if isinstance(environment.runner, MasterRunner):
             environment.runner.register_message("load-promised", self._hear)
             environment.runner.register_message("load-ended", self._hear_last)
+            environment.events.worker_connect.add_listener(lambda client_id, **_: self._workers.add(client_id))
         environment.events.test_start.add_listener(self._begin)
         environment.events.test_stopping.add_listener(self._note_end)
         environment.events.test_stop.add_listener(self._settle)
@@ -127,7 +128,7 @@ class Judging(Session):
         ledger = self.environment.parsed_options.ledger
         self._follower = Follower(Path(ledger)) if ledger else None
         self._ended_s, self._lost, self._settled = None, None, False
-        self._heard, self._over = set(), set()
+        self._over = set()
         gevent.spawn(self._follow)
 
     def _follow(self) -> None:
@@ -146,7 +147,6 @@ class Judging(Session):
         )
 
     def _hear(self, msg: Any, **_: Any) -> None:
-        self._heard.add(msg.node_id)
         for task, kind, sent_s in msg.data["promises"]:
             self.promised(task, kind, sent_s)
 
@@ -179,12 +179,15 @@ class Judging(Session):
     def _hear_out(self, runner: MasterRunner) -> None:
         runner.send_message("load-end")
         give_up_s = time.monotonic() + self.environment.stop_timeout + LAST_REPORT_S
-        while self._heard - self._over and time.monotonic() < give_up_s:
+        present = {client.id for client in runner.clients.all if client.state != STATE_MISSING}
+        while present - self._over and time.monotonic() < give_up_s:
             gevent.sleep(POLL_EVERY_S)
 
     def _judge(self, environment: Environment, **_: Any) -> None:
         """Locust ends, for whatever reason: the thresholds decide its exit status."""
         environment.runner.quit()  # after a signal the load still runs; else this does nothing more
+        if environment.parsed_options.csv_prefix:
+            gevent.sleep(CSV_STATS_INTERVAL_SEC + POLL_EVERY_S)  # Locust writes its tables each second, not at the end
         if locust_log.unhandled_greenlet_exception:
             return  # Locust says what went wrong, and ends with status 2
         figures = self._figures()
@@ -222,7 +225,7 @@ class Judging(Session):
             effect_p95_ms=_percentile(effects, 0.95),
             lost=self._lost,
             drain_s=drained_s,
-            silent=len(self._heard - self._over),
+            silent=len(self._workers - self._over),
         )
 
     def _entries(self, method: str) -> list[StatsEntry]:

@@ -21,13 +21,18 @@ def traffic(events: Iterable[Event], result: Result, tick_ns: int) -> dict[str, 
     def step_of(t: int) -> int:
         return min(max((t - evidence.first_t) // step_ns, 0), steps - 1)
 
-    requests, failures, backlog = [0] * steps, [0] * steps, [0] * steps
+    requests, failures, backlog = [0.0] * steps, [0.0] * steps, [0] * steps
+    told_t: dict[int, int] = {}  # process of Locust's -> until when it has told
     for one in evidence.load:
         if one.phase == "second":
-            # It tells of the second before it.
-            step = step_of(one.t - SECOND_NS // 2)
-            requests[step] += one.requests
-            failures[step] += one.failures
+            since_t = max(told_t.get(one.pid, 0), one.t - 2 * SECOND_NS)
+            told_t[one.pid] = one.t
+            # Its seconds are not ours: what it counted is spread over those that it touches.
+            for step in range(step_of(since_t), step_of(one.t) + 1):
+                begin_t = evidence.first_t + step * step_ns
+                share = max(0, min(one.t, begin_t + step_ns) - max(since_t, begin_t)) / max(one.t - since_t, 1)
+                requests[step] += one.requests * share
+                failures[step] += one.failures * share
     for task in evidence.tasks.values():
         # What a fault made late is owed from its promise on; a task may be done before its promise is heard.
         if task.ok_t is not None and (task.completed_t is None or task.completed_t > task.ok_t):
@@ -46,8 +51,8 @@ def traffic(events: Iterable[Event], result: Result, tick_ns: int) -> dict[str, 
     ]
     return {
         "step": step_ns / tick_ns,
-        "requests": requests,
-        "failures": failures,
+        "requests": [round(count) for count in requests],
+        "failures": [round(count) for count in failures],
         "backlog": backlog,
         "redelivered": redelivered,
     }

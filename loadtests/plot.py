@@ -1,0 +1,86 @@
+"""Latency against rate, as one SVG file: no library, readable on a light and on a dark page."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+WIDTH, HEIGHT = 760, 420
+LEFT, RIGHT, TOP, BOTTOM = 64, 150, 40, 52
+SERIES = (
+    ("p50_ms", "p50", "#7aa6d8"),
+    ("p95_ms", "p95", "#2a78d6"),
+    ("p99_ms", "p99", "#174a86"),
+    ("effect_p95_ms", "enqueue → effect p95", "#d98e00"),
+)
+LABEL_GAP = 14
+STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#5d6066}.t{font-size:14px;font-weight:600}"
+    "line{stroke:#9a9da3;stroke-width:.6}.slo{stroke:#b3261e;stroke-dasharray:5 4;stroke-width:1.2}"
+    ".best{stroke:#0b7a3b;stroke-width:1.4}polyline{fill:none;stroke-width:2}"
+)
+
+
+class Measured(Protocol):
+    """A step of the search."""
+
+    rate: float
+    held: bool
+
+
+def plot(steps: Sequence[Measured], best: float | None, slo_p95_ms: float) -> str:
+    """The steps in the order of their rates; those that broke a threshold are hollow. `best`: the rate that holds."""
+    shown = sorted((step for step in steps if step.rate > 0), key=lambda step: step.rate)
+    latencies = [getattr(step, name) for step in shown for name, _, _ in SERIES] or [1.0]
+    low = 10 ** math.floor(math.log10(max(0.1, min(latencies))))
+    high = 10 ** math.ceil(math.log10(max(*latencies, slo_p95_ms, low * 10)))
+    most = max([step.rate for step in shown] + [best or 1.0]) * 1.02
+
+    def x(rate: float) -> float:
+        return LEFT + rate / most * (WIDTH - LEFT - RIGHT)
+
+    def y(ms: float) -> float:
+        share = math.log10(max(ms, low) / low) / math.log10(high / low)
+        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"><style>{STYLE}</style>']
+    title = "Latency against rate" + ("" if best is None else f": {best:,.0f} requests/s hold")
+    parts.append(f'<text class="t" x="{LEFT}" y="22">{title}</text>')
+    ms = low
+    while ms <= high:
+        parts.append(_line("", LEFT, y(ms), WIDTH - RIGHT, y(ms)) + _text(LEFT - 8, y(ms) + 4, f"{ms:,.4g} ms", "end"))
+        ms *= 10
+    for rate in _round_rates(most):
+        parts.append(_text(x(rate), HEIGHT - BOTTOM + 18, f"{rate:,.0f}", "middle"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "requests per second, as measured", "middle"))
+    parts.append(_line("slo", LEFT, y(slo_p95_ms), WIDTH - RIGHT, y(slo_p95_ms)))
+    parts.append(_text(LEFT + 6, y(slo_p95_ms) - 5, f"p95 allowed: {slo_p95_ms:,.0f} ms", "start"))
+    if best is not None:
+        parts.append(_line("best", x(best), TOP, x(best), HEIGHT - BOTTOM))
+    label_y = math.inf
+    for name, label, colour in sorted(SERIES, key=lambda series: getattr(shown[-1], series[0]) if shown else 0):
+        points = [(x(step.rate), y(getattr(step, name)), step) for step in shown]
+        parts.append(f'<polyline stroke="{colour}" points="{" ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)}"/>')
+        parts += [
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.2" stroke="{colour}" fill="{colour if step.held else "white"}"/>'
+            for px, py, step in points
+        ]
+        if points:
+            label_y = min(points[-1][1], label_y - LABEL_GAP)
+            parts.append(
+                f'<text x="{points[-1][0] + 8:.1f}" y="{label_y + 4:.1f}" style="fill:{colour}">{label}</text>'
+            )
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _round_rates(most: float) -> list[float]:
+    step = 10 ** math.floor(math.log10(most))
+    step = next(step * part for part in (0.1, 0.2, 0.5, 1) if most / (step * part) <= 8)
+    return [step * number for number in range(int(most / step) + 1)]
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'

@@ -1,0 +1,96 @@
+"""Load with Locust: what was accepted is followed to its execution, and thresholds decide how it ends."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+from load_system import LOCUST, ROOT, SHORT, put_load, rows, run
+from load_system import own_system as _  # noqa: F401 - the fixture `system`
+
+from loadtests.system import System
+
+
+@pytest.mark.parametrize(
+    ("threshold", "sentence"),
+    [
+        (("--slo-p95-ms", "0.01"), "p95 of requests"),
+        (("--slo-p99-ms", "0.01"), "p99 of requests"),
+        (("--slo-min-rate", "100000"), "requests per second"),
+        (("--slo-effect-p95-ms", "0.01"), "p95 of enqueue -> effect"),
+        (("--slo-min-refused", "1"), "requests refused with 429"),
+    ],
+)
+def test_a_threshold_out_of_reach_ends_with_status_3_and_its_sentence(
+    threshold: tuple[str, ...],
+    sentence: str,
+    system: System,
+    tmp_path: Path,
+) -> None:
+    ended = put_load(system, *threshold, "--run-time", "1s", "--junit", str(tmp_path / "load.xml"))
+    assert ended.status == 3, ended.said
+    (broken,) = ended.broken
+    assert broken.startswith(sentence)
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "load.xml"))
+    assert [case.name for case in suite if not case.is_passed] == [threshold[0].removeprefix("--slo-")]
+
+
+def test_failed_requests_beyond_their_share_break_the_load(system: System) -> None:
+    ended = put_load(system, "--task-type", "", "--slo-failure-ratio", "0.1", "--run-time", "1s")
+    assert ended.status == 3, ended.said
+    assert [line.partition(":")[0] for line in ended.broken] == [
+        "No task was accepted, so that none could be followed.",
+        "failed requests",
+    ]
+
+
+def test_tasks_that_nobody_executes_are_lost_and_so_is_every_threshold_on_their_execution(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    prefix = str(tmp_path / "load")
+    thresholds = ("--slo-lost", "0", "--slo-drain-s", "10", "--slo-effect-p95-ms", "1000")
+    other = ("--ledger", str(tmp_path), "--patience-s", "0.5", "--csv", prefix)
+    ended = put_load(system, *other, *thresholds, "SingleTasks")
+    assert ended.status == 3, ended.said
+    names = [line.partition(":")[0] for line in ended.broken]
+    assert names[0] == "tasks accepted and never executed"
+    assert names[-1] == "drain after the load"
+    accepted = sum(int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Type"] == "POST")
+    assert f": {accepted}," in ended.broken[0]
+    assert "accepted, and never executed" in Path(f"{prefix}_failures.csv").read_text()
+
+
+def test_a_load_that_requests_nothing_never_passes(system: System) -> None:
+    ended = put_load(system, "--users", "0", "--run-time", "1s")
+    assert ended.status == 3, ended.said
+    assert "No request was made." in ended.broken
+
+
+def test_a_threshold_on_tasks_without_a_ledger_is_refused_before_anything_is_sent() -> None:
+    ended = run(*LOCUST, *SHORT, "--host", "http://127.0.0.1:9", "--slo-lost", "0")
+    assert ended.status == 2, ended.said
+    assert "--ledger" in ended.said
+
+
+def test_wrong_requests_are_refused_as_they_should_be_and_leave_nothing_to_be_done(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    record = ("--record", str(tmp_path), "--slo-failure-ratio", "0")
+    ended = put_load(system, *record, "--ledger", "", "--users", "8", "WrongClients")
+    assert ended.status == 0, ended.said
+    (file,) = tmp_path.glob("load-*.jsonl")
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    refused = {event["task"] for event in events if event["phase"] == "fail"}
+    assert len(refused) > 20
+    ran = "".join(path.read_text() for path in system.ledger.glob("worker-*.jsonl"))
+    assert not [task for task in refused if task in ran]
+
+
+def test_no_test_imports_locust_which_would_patch_the_process_of_all_the_others() -> None:
+    patches = re.compile(
+        r"^\s*(?:import|from) (?:locust|gevent|loadtests\.(?:users|session|options|seconds|shapes))\b", re.M
+    )
+    assert not [path.name for path in (ROOT / "tests").glob("*.py") if patches.search(path.read_text())]

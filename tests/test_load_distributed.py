@@ -1,0 +1,115 @@
+"""Locust in several processes, on its page and under a signal: nothing of a load is lost sight of."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from load_system import LOCUST, ROOT, SHORT, effects, put_load, rows
+from load_system import own_system as _  # noqa: F401 - the fixture `system`
+from support import wait_until
+
+from loadtests.system import System
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def test_with_several_processes_every_accepted_task_is_followed_and_thresholds_count(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    options = ("--processes", "2", "--csv", str(tmp_path / "load"), "--slo-p95-ms", "0.01", "--run-time", "3s")
+    ended = put_load(system, *options, "SingleTasks")
+    assert ended.status == 3, ended.said
+    assert [line.partition(":")[0] for line in ended.broken] == ["p95 of requests"]
+    (requests,) = [int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Type"] == "POST"]
+    assert effects(tmp_path / "load") == {"single": requests}
+    assert requests > 20
+
+
+def distributed(system: System, tmp_path: Path) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    port = free_port()
+    where = ("--host", system.url, "--ledger", str(system.ledger))
+    master = ("--master", "--expect-workers", "1", "--master-bind-port", port, "--csv", str(tmp_path / "load"))
+    worker = ("--worker", "--master-port", port)
+    started = []
+    for name, options in (("master", (*SHORT, *where, *master)), ("worker", worker)):
+        with (tmp_path / f"{name}.log").open("wb") as log:
+            started.append(subprocess.Popen([*LOCUST, *options], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT))
+    return started[0], started[1]
+
+
+def test_a_distributed_load_is_followed_and_judged_by_the_master(system: System, tmp_path: Path) -> None:
+    master, worker = distributed(system, tmp_path)
+    try:
+        assert master.wait(60) == 0, (tmp_path / "master.log").read_text()
+    finally:
+        master.kill()
+        worker.kill()
+        worker.wait(10)
+    requests = [int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Name"] == "/task"]
+    assert effects(tmp_path / "load")["single"] == requests[0]
+
+
+def test_a_locust_worker_that_goes_away_fails_the_load(system: System, tmp_path: Path) -> None:
+    master, worker = distributed(system, tmp_path)
+    ledger = lambda: "".join(path.read_text() for path in system.ledger.glob("worker-*.jsonl"))  # noqa: E731
+    try:
+        before = len(ledger())
+        wait_until(lambda: len(ledger()) > before + 5_000, 30)
+        worker.send_signal(signal.SIGKILL)
+        assert master.wait(60) == 3, (tmp_path / "master.log").read_text()
+    finally:
+        master.kill()
+        worker.kill()
+        worker.wait(10)
+    assert "Locust workers went away" in (tmp_path / "master.log").read_text()
+
+
+def test_a_signal_ends_the_load_and_it_is_judged_all_the_same(system: System, tmp_path: Path) -> None:
+    command = [*LOCUST, *SHORT, "--run-time", "1h", "--host", system.url, "--ledger", str(system.ledger)]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        locust = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        before = sum(path.stat().st_size for path in system.ledger.glob("worker-*.jsonl"))
+        size = lambda: sum(path.stat().st_size for path in system.ledger.glob("worker-*.jsonl"))  # noqa: E731
+        wait_until(lambda: size() > before + 5_000, 30)
+        locust.send_signal(signal.SIGTERM)
+        assert locust.wait(30) == 0, log.read_text()
+    finally:
+        locust.kill()
+        locust.wait(10)
+    assert "SLO kept: tasks accepted and never executed: 0" in log.read_text()
+
+
+def test_the_options_are_in_locust_s_web_page(system: System, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "locust", "--config", "loadtests/profiles/spike.conf", "--host", system.url]
+    command += ["--web-host", "127.0.0.1", "--web-port", port, "--ledger", str(system.ledger)]
+    command += ["--csv", str(tmp_path / "load")]
+
+    def page() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    with (tmp_path / "log").open("wb") as log:
+        locust = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        found = wait_until(page, 30)
+    finally:
+        locust.terminate()
+        locust.wait(30)
+    for option in ("user_rate", "batch_size", "slo_p95_ms", "slo_effect_p95_ms", "slo_drain_s"):
+        assert option in found
+    assert "record" not in re.findall(r'"(\w+)": \{"choices"', found)
