@@ -11,7 +11,7 @@ from reference.connection import connect
 from reference.errors import ConfigError
 
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, "int")]
-MAY_BE_ZERO = {"ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
+MAY_BE_ZERO = {"absence_ms", "ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
 
 
 def refused(**settings: object) -> str:

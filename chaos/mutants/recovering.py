@@ -67,7 +67,7 @@ def tombstone_forgotten() -> None:
     def sweep(self: Any) -> Sweep:
         swept: Sweep = original(self)
         for name in self._ended_before(0):
-            keys = [self._keys.consumers, self._keys.processing(name.decode())]
+            keys = [self._keys.consumers, self._keys.processing(name.decode()), self._keys.presence]
             reaper._FORGET(self._client, keys, [name, 0])
         return swept
 

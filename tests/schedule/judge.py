@@ -23,6 +23,7 @@ class Judge:
         self.finished: set[str] = set()  # completed, and then taken off the list by its owner
         self.seen: set[str] = set()  # was in Redis at least once
         self.violations: list[str] = []
+        self.put_off_ms = 0  # by so much what went wrong has put off any recovery
         self.last: Census = NOTHING
         self._config = config
         self._abandoned: dict[tuple[str, bytes], int] = {}
@@ -54,7 +55,7 @@ class Judge:
             if owner == actor and target is None and task in self.completed:
                 self.finished.add(task)
             if origin is None and target and task in self.seen:
-                law = "I8" if actor == "producer" else "I3"
+                law = "I8" if actor.startswith("producer") else "I3"
                 self.violations.append(
                     f"{law}: {actor} put {task} into {target} once more, without taking it anywhere."
                 )
@@ -72,10 +73,16 @@ class Judge:
 
     def answered(self, task: str, *, replayed: bool) -> None:
         """The producer was told that it is accepted."""
+        self.refused.discard(task)
         if task not in self.accepted:
             self.accepted.append(task)
         if replayed and task not in self.seen:
             self.violations.append(f"I8: its key was answered with {task}, which was never pushed.")
+
+    def was_refused(self, task: str) -> None:
+        """Another producer may have been told otherwise: one promise is enough."""
+        if task not in self.accepted:
+            self.refused.add(task)
 
     def state(self) -> Hashable:
         """What it remembers, beyond what lies in Redis now."""
@@ -99,7 +106,7 @@ class Judge:
         }
         self._abandoned = {which: self._abandoned.get(which, since) for which, since in held.items()}
         for (owner, element), since_ms in self._abandoned.items():
-            if now_ms - since_ms > RECOVERED_WITHIN_MS:
+            if now_ms - since_ms > RECOVERED_WITHIN_MS + self.put_off_ms:
                 after = {read(element).id: (now_ms - since_ms) / 1000}
-                told = INVARIANTS["I4"].check(after, RECOVERED_WITHIN_MS / 1000)
+                told = INVARIANTS["I4"].check(after, (RECOVERED_WITHIN_MS + self.put_off_ms) / 1000)
                 self.violations += [f"I4: {text} It is in the list of {owner}." for text in told]

@@ -8,7 +8,9 @@ that is stuck for ever in a living worker's list breaks no conservation, it only
 
 from dataclasses import dataclass
 
+from .cast import Theatre
 from .scenario import LEASE_MS, Scenario, Wish
+from .search import Choices, Played, nearest_first
 
 ONE = (Wish(),)
 TWO = (Wish(), Wish())
@@ -24,6 +26,23 @@ class Sought:
     law: str
     scenario: Scenario
     changes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The first schedule under which the law is seen to be broken, and how many were played until then."""
+
+    choices: Choices
+    played: Played
+    schedules: int
+
+
+def hunt(theatre: Theatre, sought: Sought) -> Found:
+    """Raises LookupError: it is not found."""
+    for schedules, (choices, played) in enumerate(nearest_first(theatre, sought.scenario, sought.changes), 1):
+        if any(text.startswith(sought.law) for text in played.violations):
+            return Found(choices=choices, played=played, schedules=schedules)
+    raise LookupError(f"no schedule with {sought.changes} changes breaks {sought.law}")
 
 
 SOUGHT = {

@@ -11,8 +11,8 @@ import redis
 from chaos.mutants.mutant import FAMILIES, Mutant
 from reference.connection import Script
 
-from .scheduler import stepping_client
-from .stage import Theatre
+from .cast import Theatre
+from .client import stepping_client
 
 REPEATS = 10
 """As often redis-py's own default repeats."""

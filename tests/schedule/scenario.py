@@ -1,8 +1,7 @@
 """What a schedule is played on: which tasks come when, how they behave, and who is there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass, field, fields
 
 LEASE_MS = 60_000
 SWEEP_MS = 25_000
@@ -17,12 +16,12 @@ BOUNDS = {
     "max_retries": 1,
     "max_recoveries": 2,
 }
-RECOVERED_WITHIN_MS = 2 * LEASE_MS + ORPHANS_MS + 3 * SWEEP_MS
-"""Even what no lease names: it is adopted with a whole lease. Three sweeps, as two may lose a reply."""
+RECOVERED_WITHIN_MS = 2 * LEASE_MS + ORPHANS_MS + 2 * SWEEP_MS
+"""Even what no lease names: it is adopted with a whole lease. What goes wrong puts it off: see the judge."""
 PAYLOADS = ("1.10", "[]", "12345678901234567890123")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Wish:
     """One task. `behaviour`: '', 'raises once', 'raises', 'kills' (its process), 'slow', 'unknown type'."""
 
@@ -30,13 +29,20 @@ class Wish:
     at_ms: int = 0
     """Not submitted before that."""
 
+    def __repr__(self) -> str:
+        told = {"behaviour": self.behaviour, "at_ms": self.at_ms}
+        return f"Wish({', '.join(f'{name}={value!r}' for name, value in told.items() if value)})"
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Scenario:
     """The producer's tasks are t-0, t-1 and so on, in the order of `wishes`."""
 
     wishes: tuple[Wish, ...] = (Wish(), Wish())
+    producers: int = 1
+    """Each of them submits all tasks, with the same keys: as a client does that asks another instance again."""
     workers: int = 1
+    reapers: int = 1
     keyed: bool = True
     """Each submission has an idempotency key, and is repeated while its outcome is unknown."""
     undecodable: bool = False
@@ -51,4 +57,10 @@ class Scenario:
     """By so much the reaper's clock of the day is ahead."""
     faults: tuple[str, ...] = ("lost", "unsent", "crash", "sleep")
     """Of `stage.FAULTS`: what may happen, beside an order of the commands."""
-    settings: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """As it is written, so that it can be copied from a story; what is as usual is left out."""
+        usual = Scenario()
+        told = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return f"Scenario({', '.join(f'{name}={value!r}' for name, value in told if value != getattr(usual, name))})"

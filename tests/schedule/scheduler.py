@@ -17,20 +17,15 @@ from typing import Any
 import greenlet
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from reference.connection import Script
 
 CLOCK_KEY = "the-clock"
 SERVER_TIME = "redis.call('TIME')"
-CLOCKED_MODULES = ("claimer", "enqueuer", "pace", "worker")
+CLOCKED_MODULES = ("claimer", "enqueuer", "pace", "reaper", "worker")
 QUEUED_MODULES = ("claimer", "waiter")
 START_MS = 1_700_000_000_000
-SERVER_BUSY_S = 10
 JITTERED_MODULES = ("claimer", "consumer", "worker")
-READS = (b"LRANGE", b"LLEN", b"ZRANGEBYSCORE", b"ZRANGE", b"SCAN", b"GET")
 
 
 heard: list[str] = []
@@ -72,17 +67,31 @@ def ask(want: Want) -> Way:
 
 
 class Clock:
-    """Both clocks: Redis's, kept in a key, and the monotonic one of every process."""
+    """Both clocks: Redis's, kept in a key, which may be set, and the monotonic one of every process, which goes on."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self.now_ms = START_MS
+        self.off_ms = 0  # by how much Redis's clock was set
         self.ahead_ms: Callable[[], int] = lambda: 0  # of whoever asks: by how much its clock of the day is wrong
-        self.set(START_MS)
+        self._write()
 
-    def set(self, now_ms: int) -> None:
+    @property
+    def redis_ms(self) -> int:
+        """By which leases end."""
+        return self.now_ms + self.off_ms
+
+    def pass_to(self, now_ms: int) -> None:
         self.now_ms = now_ms
-        seconds, rest_ms = divmod(now_ms, 1000)
+        self._write()
+
+    def set_redis(self, by_ms: int) -> None:
+        """What an operator, or NTP, does to the server's clock."""
+        self.off_ms += by_ms
+        self._write()
+
+    def _write(self) -> None:
+        seconds, rest_ms = divmod(self.redis_ms, 1000)
         with self._client.pipeline(transaction=True) as pipeline:
             pipeline.delete(CLOCK_KEY)
             pipeline.rpush(CLOCK_KEY, seconds, rest_ms * 1000)
@@ -98,7 +107,7 @@ class Clock:
         return (self.now_ms + self.ahead_ms()) * 1_000_000
 
     def server_time(self) -> tuple[int, int]:
-        seconds, rest_ms = divmod(self.now_ms, 1000)
+        seconds, rest_ms = divmod(self.redis_ms, 1000)
         return seconds, rest_ms * 1000
 
 
@@ -170,140 +179,6 @@ class TurnEvent:
     def wait(self, timeout: float) -> bool:
         ask(Want("rest", lambda: self._set, self._clock.after_ms(timeout)))
         return self._set
-
-
-class SteppingConnection(redis.Connection):
-    """Asks the scheduler before it sends. What makes a connection usable (HELLO and the like) is no step."""
-
-    _busy = False
-    _again = False  # the server did not know the script: what follows belongs to the same step
-    _way = Way.GOES
-
-    def connect(self, *arguments: Any, **named: Any) -> Any:
-        before, self._busy = self._busy, True
-        try:
-            return super().connect(*arguments, **named)
-        finally:
-            self._busy = before
-
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        if self._busy:
-            super().send_packed_command(command, check_health)
-            return
-        if not self._again:
-            self._way = Way.GOES
-            self._way = ask(Want(_kind(command)))
-        self._again = False
-        if self._way is Way.NEVER_SENT:
-            self.disconnect()
-            raise redis.ConnectionError("the command was lost")
-        self._busy = True
-        try:
-            super().send_packed_command(command, check_health)
-        finally:
-            self._busy = False
-
-    def read_response(self, *arguments: Any, **named: Any) -> Any:
-        try:
-            response = super().read_response(*arguments, **named)
-        except NoScriptError:
-            self._again = True
-            raise
-        if self._way is Way.REPLY_LOST and not self._busy:
-            self._way = Way.GOES
-            self.disconnect()
-            raise redis.ConnectionError("the reply was lost")
-        if not self._busy:
-            heard.append(repr(response))
-        return response
-
-
-def _kind(command: Any) -> str:
-    """`read`: it can change nothing, so nobody need look."""
-    packed = b"".join(command[:2])[:80] if isinstance(command, list) else command[:80]
-    word = bytes(packed).split(b"\r\n", 3)[2:3]
-    return "read" if word and word[0] in READS else "write"
-
-
-class Wait:
-    """A client that is blocked in Redis: whoever pushes first serves it, whatever its process does meanwhile."""
-
-    def __init__(self, take: Callable[[], Any], until_ms: int, owner: str) -> None:
-        self.take, self.until_ms, self.owner = take, until_ms, owner
-        self.reply: Any = None
-
-
-class Waiting:
-    """The blocked clients, in the order in which Redis serves them."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._waits: list[Wait] = []
-
-    def serve(self) -> bool:
-        """What Redis does after each command that pushed. Whether somebody was served."""
-        self._waits = [wait for wait in self._waits if wait.until_ms > self._clock.now_ms]
-        if not self._waits:
-            return False
-        self._waits[0].reply = self._waits[0].take()
-        return self._waits[0].reply is not None and bool(self._waits.pop(0))
-
-    def state(self) -> tuple[tuple[str, int], ...]:
-        return tuple((wait.owner, wait.until_ms) for wait in self._waits)
-
-    def block(self, take: Callable[[], Any], timeout_s: float, owner: str) -> Any:
-        """In a thread of the schedule: send, be blocked, and read the reply when there is one and a turn to read it."""
-        way = ask(Want("write"))
-        if way is Way.NEVER_SENT:
-            raise redis.ConnectionError("the command was lost")
-        wait = Wait(take, self._clock.after_ms(timeout_s), owner)
-        self._waits.append(wait)
-        if len(self._waits) == 1:
-            self.serve()
-        try:
-            if wait.reply is None:
-                ask(Want("rest", lambda: wait.reply is not None, wait.until_ms))
-        finally:
-            if wait in self._waits:
-                self._waits.remove(wait)
-        if way is Way.REPLY_LOST:
-            raise redis.ConnectionError("the reply was lost")
-        heard.append(repr(wait.reply))
-        return wait.reply
-
-
-class Client(redis.Redis):
-    """A client of the queue's kind that takes turns. TIME is the scheduler's, and so is the order of blocked clients.
-
-    What a blocked client gets is moved by LMOVE, or RPOP, at the moment at which Redis would serve it.
-    """
-
-    clock: Clock
-    waiting: Waiting
-    server: Any
-    owner: str
-
-    def time(self, **_: Any) -> Any:
-        return self.clock.server_time()
-
-    def blmove(self, source: Any, target: Any, timeout: Any, *ends: Any, **_: Any) -> Any:
-        return self.waiting.block(lambda: self.server.lmove(source, target, *ends), timeout, self.owner)
-
-    def brpop(self, keys: Any, timeout: Any = 0) -> Any:
-        element = self.waiting.block(lambda: self.server.rpop(keys[0]), timeout, self.owner)
-        return element and (keys[0], element)
-
-
-def stepping_client(url: str, repeats: int = 0) -> Client:
-    return Client(
-        connection_pool=redis.ConnectionPool.from_url(
-            url,
-            connection_class=SteppingConnection,
-            retry=Retry(NoBackoff(), repeats),
-            protocol=2,
-            socket_timeout=SERVER_BUSY_S,
-        )
-    )
 
 
 class Actor:

@@ -6,8 +6,9 @@ from itertools import groupby
 
 import pytest
 
+from .cast import Theatre
 from .scenario import Scenario
-from .stage import STEPS_MAX, Stage, Theatre
+from .stage import STEPS_MAX, Stage
 
 Choices = dict[int, int]
 """At which point (they are counted from 0) which of the possibilities is taken. Everywhere else it is the first:
@@ -38,9 +39,13 @@ def options(stage: Stage, *, everybody: bool) -> list[Callable[[], None]]:
     found: list[Callable[[], None]] = [lambda each=each: stage.step(*each) for each in able]  # type: ignore[misc]
     if everybody and stage.faults:
         return found
+    struck: set[Hashable] = set()
     for process, actor in able if everybody else able[:1]:
         for what in stage.faults_of(process, actor):
-            found.append(lambda p=process, a=actor, w=what: stage.fault(w, p, a))  # type: ignore[misc]
+            whom = {"lost": actor, "unsent": actor, "clock ahead": None, "clock back": None}.get(what, process)
+            if (what, whom) not in struck:
+                struck.add((what, whom))
+                found.append(lambda p=process, a=actor, w=what: stage.fault(w, p, a))  # type: ignore[misc]
     return found
 
 
@@ -81,7 +86,8 @@ def _perform(
                     judge.violations.append("I2: it comes to no end.")
             if not judge.violations:
                 stage.judge_the_end()
-            if not stage.faults and scenario.workers == 1 and not any(wish.behaviour for wish in scenario.wishes):
+            alone = scenario.workers == scenario.producers == 1
+            if alone and not stage.faults and not any(wish.behaviour for wish in scenario.wishes):
                 judge.in_order()
         finally:
             stage.close()
@@ -145,5 +151,5 @@ def nearest_first(theatre: Theatre, scenario: Scenario, changes_max: int) -> Ite
 def story(played: Played, choices: Choices, scenario: Scenario) -> str:
     """To be read, and to be played again."""
     lines = [f"{number:3d}. {said}" for number, said in enumerate(played.story, 1)]
-    again = f"play(theatre, {scenario!r}, {choices!r})"
+    again = f'PYTHONPATH=.:tests python -m schedule replay "{scenario!r}" "{choices!r}"'
     return "\n".join([*played.violations[:3], *played.broke[:1], *lines, f"replay: {again}"])

@@ -1,0 +1,226 @@
+"""Everybody of one schedule, and what they do: the queue's own producer, workers and reapers.
+
+Real: the producer's app, asked over WSGI, and the `run` of `Claimer`, `Waiter`, `HandlerThread` and `Maintenance`,
+each in its own turn. What stands in for what is told in CONTRIBUTING.md, "Schedules".
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import falcon.testing
+import pytest
+import redis
+
+from reference.claimer import Claimer
+from reference.config import Config
+from reference.consumer import Consumer
+from reference.enqueuer import Enqueuer, Submission
+from reference.keys import Keys
+from reference.producer import create_app
+from reference.reaper import Reaper
+from reference.task import Task, encode, raw_members
+from reference.worker import HandlerThread, Maintenance
+
+from .census import UNREADABLE, Observer
+from .client import Client, Waiting, stepping_client
+from .judge import HANDLER_ERROR, Judge
+from .scenario import BOUNDS, LEASE_MS, PAYLOADS, Scenario
+from .scheduler import START_MS, Actor, Clock, TurnEvent, Want, ask, heard, rule
+
+SLOW_S = 0.75 * LEASE_MS / 1000
+GHOST = "ghost"
+
+
+class Process:
+    """One process with its threads."""
+
+    def __init__(self, name: str, again: "Callable[[], Process] | None") -> None:
+        self.name = name
+        self.again = again  # starts another one when it is gone, as a supervisor does
+        self.actors: list[Actor] = []
+        self.claimer: Claimer | None = None
+        self.asleep_until_ms = 0
+        self.dies_asleep = False
+        self.history = 0  # of what its threads did and were told: with the same history it is in the same state
+
+    @property
+    def lives(self) -> bool:
+        return any(actor.lives for actor in self.actors)
+
+    def crash(self) -> None:
+        for actor in self.actors:
+            actor.crash()
+
+
+class Theatre:
+    """What outlasts a schedule: a server and connections to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = redis.Redis.from_url(url)
+        self.time_ns: Callable[[], int] = time.time_ns  # of the schedule that is on
+        self._clients: dict[str, Client] = {}
+        self._apps: dict[tuple[str, Config], falcon.testing.TestClient] = {}
+
+    def client_of(self, name: str) -> Client:
+        if name not in self._clients:
+            self._clients[name] = stepping_client(self.url)
+        return self._clients[name]
+
+    def app_of(self, name: str, config: Config) -> falcon.testing.TestClient:
+        """It takes longer to make than many a schedule, and keeps nothing of one."""
+        if (name, config) not in self._apps:
+            self._apps[name, config] = falcon.testing.TestClient(create_app(self.client_of(name), config))
+        return self._apps[name, config]
+
+    def close(self) -> None:
+        for client in (self.client, *self._clients.values()):
+            client.close()
+
+
+class Cast:
+    """`story` tells what was changed and what went wrong; `judge` knows whether a law was broken."""
+
+    def __init__(self, theatre: Theatre, scenario: Scenario, patch: pytest.MonkeyPatch) -> None:
+        theatre.client.flushdb()
+        heard.clear()
+        self.theatre, self.scenario = theatre, scenario
+        self.clock = Clock(theatre.client)
+        self.waiting = Waiting(self.clock)
+        rule(self.clock, patch)
+        self.config = Config(redis_url=theatre.url, **{**BOUNDS, **scenario.settings})
+        self.keys = Keys(self.config.namespace)
+        self.judge = Judge(self.config)
+        self.observer = Observer(theatre.client, self.keys)
+        self.story: list[str] = []
+        self._attempts: dict[str, int] = {}
+        self.running: Process | None = None
+        self._workers = 0
+        self.clock.ahead_ms = self._ahead_ms
+        theatre.time_ns = self.clock.time_ns
+        self._set_out()
+        self.producers = [
+            self._process(name, None, self._produce) for name in _numbered("producer", scenario.producers)
+        ]
+        self.processes = list(self.producers)
+        self.processes += [self.new_worker() for _ in range(scenario.workers)]
+        self.processes += [self._new_reaper(name) for name in _numbered("reaper", scenario.reapers)]
+
+    def _ahead_ms(self) -> int:
+        return self.scenario.ahead_ms if self.running and self.running.name.startswith("reaper") else 0
+
+    def _set_out(self) -> None:
+        """What lies in Redis before anybody comes."""
+        client, judge, scenario = self.theatre.client, self.judge, self.scenario
+        enqueuer = Enqueuer(client, self.config)
+        for number in range(scenario.went_before):
+            enqueuer.enqueue(Submission(payload_json="0", task_id=f"earlier-{number}"))
+        if scenario.went_before:
+            client.delete(self.keys.pending)
+            self.story.append(f"{scenario.went_before} tasks have come and gone")
+        if scenario.undecodable:
+            client.lpush(self.keys.pending, b"{no task")
+            judge.accepted.append(UNREADABLE)
+        for name in scenario.orphans:
+            element = encode(task_id=name, task_type="default", payload_json=PAYLOADS[0], created_at=START_MS)
+            client.rpush(self.keys.processing(GHOST), b"{no task" if name == "undecodable" else element)
+            judge.accepted.append(UNREADABLE if name == "undecodable" else name)
+            judge.submitted[name] = PAYLOADS[0]
+        if scenario.orphans:
+            named = "an ended lease" if scenario.orphans_named else "no lease"
+            self.story.append(f"the list of {GHOST}, whom {named} names, holds {', '.join(scenario.orphans)}")
+        if scenario.orphans_named:
+            client.zadd(self.keys.consumers, {GHOST: START_MS - 1})
+        judge.after("", self.observer.look(), START_MS)
+
+    def _process(
+        self, name: str, again: Callable[[], Process] | None, *bodies: Callable[[Any, Process], None]
+    ) -> Process:
+        process = Process(name, again)
+        client = self.theatre.client_of(name)
+        client.clock, client.waiting, client.server, client.owner = self.clock, self.waiting, self.theatre.client, name
+        before, self.running = self.running, process
+        for body in bodies:
+            process.actors.append(Actor(partial(body, client, process)))
+        self.running = before
+        return process
+
+    def new_worker(self) -> Process:
+        self._workers += 1
+        return self._process(f"w{self._workers}", self.new_worker, self._claim, self._handle, self._wait)
+
+    def _new_reaper(self, name: str) -> Process:
+        return self._process(name, partial(self._new_reaper, name), self._reap)
+
+    def _produce(self, _client: Any, process: Process) -> None:
+        for number, wish in enumerate(self.scenario.wishes):
+            name = f"t-{number}"
+            if wish.at_ms:
+                ask(Want("rest", until_ms=START_MS + wish.at_ms))
+            payload, kind = (
+                PAYLOADS[number % len(PAYLOADS)],
+                "nobody's" if wish.behaviour == "unknown type" else "default",
+            )
+            self.judge.submitted[name] = payload
+            body = f'{{"id":"{name}","type":"{kind}","payload":{payload}}}'
+            while not self._submit(process, name, body) and self.scenario.keyed:
+                continue
+
+    def _submit(self, process: Process, name: str, body: str) -> bool:
+        """Whether there was an answer that says what became of it."""
+        headers = {"Content-Type": "application/json", **({"Idempotency-Key": name} if self.scenario.keyed else {})}
+        answer = self.theatre.app_of(process.name, self.config).simulate_post("/task", body=body, headers=headers)
+        if answer.status_code == 202:
+            accepted = answer.json["task_id"]
+            self.story.append(f"{accepted} is promised")
+            self.judge.answered(accepted, replayed="Idempotency-Replayed" in answer.headers)
+            return True
+        kind = answer.json["type"].rpartition(":")[2]
+        assert kind in ("not-accepted", "queue-full", "outcome-unknown"), answer.text
+        if kind != "outcome-unknown":
+            self.judge.was_refused(name)
+        return kind != "outcome-unknown"
+
+    def _reap(self, client: Any, _process: Process) -> None:
+        maintenance = Maintenance(Reaper(client, self.config), self.config)
+        maintenance._stopped = TurnEvent(self.clock)  # type: ignore[assignment]
+        maintenance.run()
+
+    def _claim(self, client: Any, process: Process) -> None:
+        handlers = {"default": self._handler}
+        claimer = Claimer(Consumer(client, self.config, process.name), self.config, handlers)
+        process.claimer = claimer
+        claimer._waiter.start = lambda: None  # type: ignore[method-assign]  # it is the third of the process's threads
+        claimer.run()
+        claimer.ready.put(None)
+
+    def _handle(self, _client: Any, process: Process) -> None:
+        assert process.claimer
+        HandlerThread(1, process.claimer, {"default": self._handler}).run()
+
+    def _wait(self, _client: Any, process: Process) -> None:
+        assert process.claimer
+        process.claimer._waiter.run()
+
+    def _handler(self, task: Task) -> None:
+        process = self.running
+        assert process is not None
+        number = task.id.rpartition("-")[2]
+        behaviour = self.scenario.wishes[int(number)].behaviour if task.id.startswith("t-") else ""
+        slow = behaviour == "slow"
+        ask(Want("rest" if slow else "local", until_ms=self.clock.after_ms(SLOW_S) if slow else None))
+        self.judge.executed.append((task.id, raw_members(task.element.decode())["payload"]))
+        self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
+        if behaviour == "kills":
+            ask(Want("die"))
+        if behaviour == "raises" or (behaviour == "raises once" and self._attempts[task.id] == 1):
+            self.story.append(f"{process.name}'s handler of {task.id} raises")
+            raise ValueError(f"{HANDLER_ERROR}, wished")
+        self.judge.completed.add(task.id)
+        self.story.append(f"{process.name}'s handler of {task.id} completes")
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name, *(f"{name} {number}" for number in range(2, count + 1))][:count]
