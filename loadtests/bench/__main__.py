@@ -62,7 +62,9 @@ def main() -> int:
                 results[section] = _section(section, context)
                 written = _write(out, results, about)
         except KeyboardInterrupt:
-            _say("Interrupted; all that was started is ended.")
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+            _say("Interrupted; ending all that was started.")
             return INTERRUPTED_STATUS
     _say(f"Written: {', '.join(written)} in {out}")
     return 0

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from .errors import BenchError
 ROOT = Path(__file__).resolve().parents[2]
 KILL_DEADLINE_S = 10.0
 LINE_CHARS = 300
+POLL_S = 0.002
 
 
 class Processes:
@@ -31,7 +33,7 @@ class Processes:
     def start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start it in the project's root with these variables beside the usual ones."""
         path = self.log(command)
-        with path.open("ab") as log:
+        with path.open("ab") as log, _uninterrupted():
             process = subprocess.Popen(
                 list(command),
                 cwd=ROOT,
@@ -41,7 +43,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._started[process] = path
+            self._started[process] = path
         return process
 
     @contextlib.contextmanager
@@ -72,9 +74,14 @@ class Processes:
         """SIGKILL the whole session. Nothing happens where that was done before."""
         if process not in self._started:
             return
-        for pid in members(process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        until = time.monotonic() + KILL_DEADLINE_S
+        while left := members(process.pid):  # what one of them forked meanwhile is found at the next look
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > until:
+                raise TimeoutError(f"processes {left} outlived SIGKILL for {KILL_DEADLINE_S:g} s")
+            time.sleep(POLL_S)
         process.wait(KILL_DEADLINE_S)
         del self._started[process]
 
@@ -88,12 +95,27 @@ class Processes:
             self.kill(process)
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A signal that would interrupt waits until the end: else it could come when a process runs and nobody knows it."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda came, _frame: caught.append(came)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in caught:
+        signal.raise_signal(number)
+
+
 def members(session: int) -> list[int]:
-    """The processes of a session."""
+    """The living processes of a session."""
     found = []
     for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if os.getsid(pid) == session:
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 found.append(pid)
     return found
 
