@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 40, 52
+LEFT, RIGHT, TOP, BOTTOM = 76, 150, 40, 52
 SERIES = (
     ("p50_ms", "p50", "#7aa6d8"),
     ("p95_ms", "p95", "#2a78d6"),
@@ -45,10 +45,8 @@ def plot(steps: Sequence[Measured], best: float | None, slo_p95_ms: float) -> st
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"><style>{STYLE}</style>']
     title = "Latency against rate" + ("" if best is None else f": {best:,.0f} requests/s hold")
     parts.append(f'<text class="t" x="{LEFT}" y="22">{title}</text>')
-    ms = low
-    while ms <= high:
-        parts.append(_line("", LEFT, y(ms), WIDTH - RIGHT, y(ms)) + _text(LEFT - 8, y(ms) + 4, f"{ms:,.4g} ms", "end"))
-        ms *= 10
+    for ms in _round_latencies(low, high):
+        parts.append(_line("", LEFT, y(ms), WIDTH - RIGHT, y(ms)) + _text(LEFT - 8, y(ms) + 4, f"{ms:,g} ms", "end"))
     for rate in _round_rates(most):
         parts.append(_text(x(rate), HEIGHT - BOTTOM + 18, f"{rate:,.0f}", "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "requests per second, as measured", "middle"))
@@ -70,6 +68,11 @@ def plot(steps: Sequence[Measured], best: float | None, slo_p95_ms: float) -> st
                 f'<text x="{points[-1][0] + 8:.1f}" y="{label_y + 4:.1f}" style="fill:{colour}">{label}</text>'
             )
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _round_latencies(low: float, high: float) -> list[float]:
+    decades = round(math.log10(high / low))
+    return [low * 10**decade * part for decade in range(decades) for part in (1, 2, 5)] + [high]
 
 
 def _round_rates(most: float) -> list[float]:

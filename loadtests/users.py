@@ -52,6 +52,9 @@ class Producer(FastHttpUser):
     def on_start(self) -> None:
         self._options = self.environment.parsed_options
         self._session = self.environment.session
+        if self._options.user_rate:
+            # Users that are spawned together would else send together, for ever: a burst each time.
+            gevent.sleep(random.random() / self._options.user_rate)
 
     def wait_time(self) -> float:
         rate = self._options.user_rate
