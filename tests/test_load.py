@@ -2,11 +2,12 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from load_system import LOCUST, ROOT, SHORT, put_load, rows, run
+from load_system import LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
 
 from loadtests.system import System
@@ -87,6 +88,19 @@ def test_wrong_requests_are_refused_as_they_should_be_and_leave_nothing_to_be_do
     assert len(refused) > 20
     ran = "".join(path.read_text() for path in system.ledger.glob("worker-*.jsonl"))
     assert not [task for task in refused if task in ran]
+
+
+def test_every_option_and_profile_of_the_documentation_exists_and_every_profile_is_in_it() -> None:
+    text = (ROOT / "docs" / "load.md").read_text()
+    helps = (LOCUST[:5], (sys.executable, "-m", "loadtests.capacity"), (sys.executable, "-m", "chaos", "run"))
+    known = {option for command in helps for option in re.findall(r"--[a-z0-9-]+", run(*command, "--help").said)}
+    # Locust's own help ends before it has read a locustfile.
+    ours = re.findall(r'"(?:--)?([a-z0-9-]+)"', (ROOT / "loadtests" / "options.py").read_text())
+    known.update(f"--{name}" for name in ours)
+    assert set(re.findall(r"--[a-z][a-z0-9-]+", text)) <= known | {"--app"}
+    assert set(re.findall(r"`(\w+\.conf)`", text)) == {path.name for path in PROFILES.glob("*.conf")}
+    for option in sorted(known):
+        assert not option.startswith("--slo") or option in text
 
 
 def test_no_test_imports_locust_which_would_patch_the_process_of_all_the_others() -> None:
