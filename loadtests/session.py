@@ -8,13 +8,16 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from locust import events
 from locust import log as locust_log
 from locust.env import Environment
+from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry
 
@@ -72,6 +75,7 @@ class Reporting(Session):
         super().__init__(environment)
         self._runner = runner
         self._unreported: list[tuple[str, str, float]] = []
+        self._sending = BoundedSemaphore()
         environment.events.test_stop.add_listener(lambda **_: self._report())
         # Concurrent: to stop users takes until their requests are answered, and heartbeats must go on.
         runner.register_message("load-end", self._end, concurrent=True)
@@ -83,12 +87,15 @@ class Reporting(Session):
     def _report_often(self) -> None:
         while True:
             gevent.sleep(REPORT_EVERY_S)
-            if self._unreported:
+            with suppress(RPCError):  # the master is away, and Locust looks after that; it is told the next time
                 self._report()
 
     def _report(self) -> None:
-        report, self._unreported = self._unreported, []
-        self._runner.send_message("load-promised", {"promises": report})
+        with self._sending:  # to send may let others run, and nothing may be reported twice
+            report = list(self._unreported)
+            if report:
+                self._runner.send_message("load-promised", {"promises": report})
+                del self._unreported[: len(report)]
 
     def _end(self, **_: Any) -> None:
         # A headless master ends its test before it tells its workers to, and what they are promised
