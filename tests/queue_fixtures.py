@@ -25,6 +25,7 @@ NIGHTLY_TIMEOUT_S = 4 * 3600
 _slow_is_fine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=_slow_is_fine)
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=50, derandomize=True, database=None)
+settings.register_profile("mutation", settings.get_profile("ci"), max_examples=10)
 settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000, print_blob=True)
 
 

@@ -1,5 +1,6 @@
 """Handlers: registered by task type, found by import path, and every mistake is named in one sentence."""
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ def _a_registry_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     modules = set(sys.modules)
     registry.clear()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    importlib.invalidate_caches()  # what is in the folder was written within the clock's last tick
     yield
     registry.clear()
     registry.update(before)
@@ -64,6 +66,13 @@ def test_a_type_with_two_handlers_is_refused_and_the_first_stays() -> None:
 def test_an_app_is_found_in_the_current_folder() -> None:
     write_app("my_app", "from reference import handler\n@handler('email')\ndef send(task): ...\n")
     assert list(load_handlers("my_app")) == ["email"]
+
+
+def test_the_current_folder_comes_first_and_is_added_once() -> None:
+    write_app("my_app", "from reference import handler\n@handler('email')\ndef send(task): ...\n")
+    for _ in range(2):
+        load_handlers("my_app")
+        assert [sys.path[0], sys.path.count(str(Path.cwd()))] == [str(Path.cwd()), 1]
 
 
 def test_an_app_is_found_by_a_dotted_path() -> None:
