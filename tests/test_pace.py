@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference import pace
 from reference.config import Config
 from reference.pace import Pace
 
@@ -14,7 +15,7 @@ NOW_S = 1_000.0
 
 @pytest.fixture(autouse=True)
 def _a_clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference.pace.time", SimpleNamespace(monotonic=lambda: NOW_S))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: NOW_S))
 
 
 def running(since_s: float | None, seconds: float | None = None) -> SimpleNamespace:
@@ -24,10 +25,10 @@ def running(since_s: float | None, seconds: float | None = None) -> SimpleNamesp
 
 def pace_of(*seconds: float, threads: int = 4, ahead: int = 100, ahead_ms: int = 20) -> Pace:
     """One that has seen tasks that took so long."""
-    pace = Pace(Config(threads=threads, ahead=ahead, ahead_ms=ahead_ms))
+    made = Pace(Config(threads=threads, ahead=ahead, ahead_ms=ahead_ms))
     for each in seconds:
-        pace.learn(each)
-    return pace
+        made.learn(each)
+    return made
 
 
 def test_nothing_is_claimed_ahead_before_a_task_has_been_timed() -> None:
@@ -56,15 +57,15 @@ def test_tasks_that_took_no_time_are_as_good_as_a_millionth_of_a_second() -> Non
 
 
 def test_a_thread_that_has_been_busy_for_longer_than_that_time_counts_as_occupied() -> None:
-    pace = pace_of(0.004)
-    assert pace.ahead([running(0.021)]) == 3 * 5
-    assert pace.ahead([running(0.021), running(0.5)]) == 2 * 5
-    assert pace.ahead([running(0.5)] * 4) == 0
+    learnt = pace_of(0.004)
+    assert learnt.ahead([running(0.021)]) == 3 * 5
+    assert learnt.ahead([running(0.021), running(0.5)]) == 2 * 5
+    assert learnt.ahead([running(0.5)] * 4) == 0
 
 
 def test_who_is_quick_so_far_has_not_begun_or_is_through_occupies_no_thread() -> None:
-    pace = pace_of(0.004)
-    assert pace.ahead([running(0.019), running(None), running(0.5, seconds=0.5)]) == 4 * 5
+    learnt = pace_of(0.004)
+    assert learnt.ahead([running(0.019), running(None), running(0.5, seconds=0.5)]) == 4 * 5
 
 
 def test_one_odd_task_moves_the_average_by_a_tenth() -> None:
@@ -79,10 +80,10 @@ def test_the_average_comes_to_what_the_tasks_take_now(first: float, later: float
 
 
 def test_waiting_work_is_given_back_when_all_threads_have_been_busy_for_five_times_that_long() -> None:
-    pace = pace_of(0.004, threads=2, ahead_ms=20)
-    assert pace.hoarding_s == pytest.approx(0.1)
-    assert not pace.hoards([])
-    assert not pace.hoards([running(0.101)])
-    assert not pace.hoards([running(0.101), running(0.099)])
-    assert pace.hoards([running(0.101), running(0.101)])
-    assert not pace.hoards([running(0.101), running(0.101, seconds=0.1)])
+    learnt = pace_of(0.004, threads=2, ahead_ms=20)
+    assert learnt.hoarding_s == pytest.approx(0.1)
+    assert not learnt.hoards([])
+    assert not learnt.hoards([running(0.101)])
+    assert not learnt.hoards([running(0.101), running(0.099)])
+    assert learnt.hoards([running(0.101), running(0.101)])
+    assert not learnt.hoards([running(0.101), running(0.101, seconds=0.1)])

@@ -19,7 +19,18 @@ ROOT = Path(__file__).parent.parent
 NAME = "their_queue"
 SUITES = [
     *("task", "config", "enqueue", "idempotency", "claim", "settle", "fail", "release", "lease", "recover", "promote"),
-    *("adopt", "dead_letter", "handlers", "maxmemory", "durability", "gauges", "claimer", "worker", "supervisor"),
+    *(
+        "adopt",
+        "dead_letter",
+        "handlers",
+        "pace",
+        "maxmemory",
+        "durability",
+        "gauges",
+        "claimer",
+        "worker",
+        "supervisor",
+    ),
     *("producer", "producer_errors", "monitor"),
 ]
 COPY_DEADLINE_S = 280
