@@ -150,7 +150,8 @@ class Claimer(threading.Thread):
             self._fail(self._failed[-1])
         if self._surplus or self._stopping or (not self.ready.empty() and self._pace.hoards(self._hand)):
             self._give_back()
-        limit = self._room() if self._wants_more() else 0
+        # By halves: while Redis is asked for one, the handlers run the other.
+        limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
         if limit or self._finished:
             self._settle(limit)
         if self._can_wait():
