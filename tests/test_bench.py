@@ -88,6 +88,14 @@ def test_the_table_shows_the_median_the_spread_the_target_and_whether_it_is_met(
     assert "- Command: python -m loadtests.bench" in text
 
 
+def test_the_table_begins_with_all_that_has_a_target() -> None:
+    results = {"drain": [_row(10)], "idle": [_row(0.2, target=AtMost(1))]}
+    targets, _, rest = table.markdown(results, {}, []).partition("## Targets")[2].partition("## drain")
+    assert "| idle | drain | 0.2 tasks/s |  | at most 1 | met |" in targets
+    assert "| drain | 10 tasks/s |" not in targets
+    assert "| drain | 10 tasks/s |" in rest
+
+
 def test_a_plot_is_an_svg_that_names_each_queue() -> None:
     rows = [
         Row(label="zeroloss", unit="tasks/s", values=(90_000, 110_000)),

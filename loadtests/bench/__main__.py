@@ -55,7 +55,7 @@ def main() -> int:
                 folder=folder,
                 say=_say,
             )
-            about = _about(context)
+            about = _about(context, options)
             for title, text in about.items():
                 _say(f"{title}: {text}")
             for section in options.only or SECTIONS:
@@ -106,12 +106,15 @@ def _write(out: Path, results: dict[str, list[Row]], about: dict[str, str]) -> l
     return list(files)
 
 
-def _about(context: Context) -> dict[str, str]:
+def _about(context: Context, options: argparse.Namespace) -> dict[str, str]:
     """Under what it was measured."""
+    words = ["--quick"] if options.quick else []
+    words += ["--only", *options.only] if options.only else []
+    words += [f"--{name} {value}" for name in ("rounds", "tasks") if (value := getattr(options, name))]
     requirements = {peer.requirements: peer.name for peer in reversed(PEERS)}
     peers = [f"{name} ({', '.join(pins)})" for pins, name in reversed(requirements.items())]
     return {
-        "Command": " ".join(["python -m loadtests.bench", *sys.argv[1:]]),
+        "Command": " ".join(["python -m loadtests.bench", *words]),
         "Date": time.strftime("%Y-%m-%d"),
         "Machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "Server": f"{context.server.version}, nothing on disk, one for all",

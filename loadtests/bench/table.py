@@ -24,14 +24,10 @@ def markdown(results: Mapping[str, Sequence[Row]], about: Mapping[str, str], plo
     parts = ["# Bench", "", "Written by the command that it names; do not edit.", ""]
     parts += [f"- {name}: {text}" for name, text in about.items()]
     parts += ["", *(f"![{plot}]({plot})" for plot in plots)]
+    if aims := [f"| {section} {_cells(row)}" for section, rows in results.items() for row in rows if row.target]:
+        parts += ["", "## Targets", "", f"| section {COLUMNS}", f"| --- {RULE}", *aims]
     for section, rows in results.items():
-        parts += [
-            "",
-            f"## {section}",
-            "",
-            "| what | median | lowest to highest | target | |",
-            "| --- | --- | --- | --- | --- |",
-        ]
+        parts += ["", f"## {section}", "", COLUMNS, RULE]
         parts += [_cells(row) for row in rows]
         noted = [row for row in rows if row.note and row.unit != "x"]
         parts += [""] if noted else []
