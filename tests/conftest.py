@@ -21,7 +21,7 @@ from chaos.servers import Server, engine_answers, open_server
 from chaos.sessions import bearing
 from chaos.warden import TOKEN_VARIABLE, warden
 
-pytest_plugins = ["fault_stage", "queue_fixtures", "worker_process"]
+pytest_plugins = ["fault_stage", "queue_fixtures", "reading_order", "worker_process"]
 
 
 @pytest.fixture(scope="session", autouse=True)

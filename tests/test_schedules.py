@@ -61,6 +61,7 @@ def test_no_schedule_of_the_real_code_breaks_a_law(
     assert not played.violations + played.broke, story(played, choices, scenario)
 
 
+@pytest.mark.timeout(600)  # under a tracer, that is; else it takes seconds
 @pytest.mark.parametrize("who", ONE_TASK)
 def test_every_schedule_of_one_task_with_at_most_one_fault_keeps_the_laws(who: str, theatre: Theatre) -> None:
     schedules = 0

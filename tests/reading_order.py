@@ -1,0 +1,28 @@
+"""The order in which pytest lists the files, so that `pytest --collect-only -q` reads as the specification.
+
+First the queue: its laws, its tasks, their way from the producer's request to their end, what may go wrong on it, and
+every order of steps; then its processes; then the harness, along the way of its data. What is not named comes last.
+"""
+
+import pytest
+
+LAWS = "invariants task config durability"
+ACCEPTED = "enqueue idempotency submissions producer producer_reading producer_errors producer_openapi"
+EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
+GONE_WRONG = "fail release lease presence recover promote adopt dead_letter maxmemory"
+ALL_ORDERS = "fairness model conservation schedules log_prefixes"
+AROUND_IT = "gauges monitor up vendoring readme"
+RUN = "plan servers servers_replicated processes warden targets agent ledger history tail run starvation"
+FAULTS = (
+    "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
+)
+JUDGED = "scan checker situations excuses report summary"
+CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files"
+
+ORDER = " ".join([LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED]).split()
+PLACES = {f"test_{name}": place for place, name in enumerate(ORDER)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Within a file the order stays as it is written."""
+    items.sort(key=lambda item: PLACES.get(item.path.stem, len(ORDER)))
