@@ -1,14 +1,19 @@
 """The claimer, in this process, against a real server; only the errors of the network are made up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import SimpleNamespace
 
+import pytest
 import redis
 from queue_fixtures import Queue, ids
 from support import wait_until
 
+from reference import claimer as claimers
 from reference.claimer import Claimer
-from reference.consumer import Consumer
+from reference.consumer import Consumer, Settlement
 from reference.delivery import Delivery
+from reference.task import revise
 
 
 class FailingRelease(Consumer):
@@ -27,11 +32,30 @@ class FailingRelease(Consumer):
         raise redis.ConnectionError("the connection is gone")
 
 
+class LosingReply(Consumer):
+    """The reply to its first claim is lost on the way back."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(queue.own_client, queue.config, "w1")
+        self.lost: list[bytes] = []
+
+    def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
+        settlement = super().settle(done, limit)
+        if self.lost:
+            return settlement
+        self.lost = settlement.claimed
+        raise redis.ConnectionError("the reply was lost")
+
+
 def begun(claimer: Claimer) -> Delivery:
     delivery = claimer.ready.get(timeout=10)
     assert delivery is not None
     delivery.started = 0.0  # long ago: it is a slow task
     return delivery
+
+
+def claimer_of(queue: Queue, consumer: Consumer | None = None) -> Claimer:
+    return Claimer(consumer or Consumer(queue.own_client, queue.config, "w1"), queue.config, {"default": print})
 
 
 def finish(claimer: Claimer, delivery: Delivery) -> None:
@@ -59,6 +83,58 @@ def hoarded_tasks_return(queue: Queue, consumer: FailingRelease) -> None:
     slow = begun(claimer)
     wait_until(lambda: consumer.failures == 1 and ids(queue.pending()) == enqueued[2:], message="they are kept in hand")
     assert ids(queue.held()) == [slow.task.id]
+    finish(claimer, slow)
+    end(claimer, queue)
+
+
+def test_what_a_claim_with_a_lost_reply_has_moved_is_the_next_work_long_before_the_lease_is_renewed(
+    queue: Queue,
+) -> None:
+    """The renewal would find it too, 20 s later, as the list is longer than what is in hand."""
+    enqueued = queue.enqueue("a", "b")
+    consumer = LosingReply(queue)
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    first = begun(claimer)
+    assert ids(consumer.lost)[0] == first.task.id == enqueued[0]
+    finish(claimer, first)
+    second = begun(claimer)
+    assert second.task.id == enqueued[1]
+    finish(claimer, second)
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 2, "completed": 2}
+
+
+def test_each_error_in_a_row_doubles_the_pause_up_to_five_seconds_and_chance_takes_up_to_half_of_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    for chance in (0.5, 1.0):
+        claimer = claimer_of(queue)
+        monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, chance)))
+        pauses_s = []
+        for _ in range(20):
+            claimer._back_off(redis.ConnectionError("the connection is gone"))
+            pauses_s.append(claimer._retry_at - 100.0)
+        assert pauses_s == pytest.approx([chance * min(5.0, 0.1 * 2**number) for number in range(20)])
+
+
+def _between(chance: float, low: float, high: float) -> float:
+    assert low <= chance <= high
+    return chance
+
+
+def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_asked_to_end(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    queue.enqueue("slow")
+    claimer = claimer_of(queue)
+    claimer.start()
+    slow = begun(claimer)
+    queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
+    wait_until(lambda: ids(queue.held()) == [slow.task.id, "suspect"], message="it is not claimed")
+    claimer.stop()
+    wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
+    assert claimer.ready.empty()
     finish(claimer, slow)
     end(claimer, queue)
 

@@ -29,7 +29,7 @@ def test_a_recovered_task_cannot_be_given_up_by_its_old_owner(queue: Queue) -> N
     before = queue.everything()
     with pytest.raises(LeaseLost):
         old.dead_letter(decode(stale), "too late")
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLost, match=r"\(undecodable\)"):
         old.dead_letter_undecodable(broken)
     assert queue.everything() == before
 
@@ -40,6 +40,7 @@ def test_an_undecodable_element_is_given_up_as_it_is(queue: Queue) -> None:
     consumer.dead_letter_undecodable(consumer.claim()[0])
     assert queue.dead() == [BROKEN]
     assert queue.held() == []
+    assert (queue.counters()["dead_lettered"], queue.counters().get("failed", 0)) == (1, 0)
 
 
 def test_dead_letters_are_listed_newest_first_with_their_reasons(queue: Queue) -> None:
