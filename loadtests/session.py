@@ -252,6 +252,9 @@ def _percentile(entry: StatsEntry, share: float) -> float | None:
 @events.init.add_listener
 def begin(environment: Environment, **_: Any) -> None:
     """Called by Locust in each of its processes, once it knows which one it is."""
+    # Timers count from when the loop looked at the clock last. Imports take seconds on a busy machine,
+    # and by so much would `--run-time` be too short: a short load would end before it began.
+    gevent.get_hub().loop.update_now()
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         environment.session = Reporting(environment, runner)
