@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -265,6 +266,28 @@ def test_a_stopping_producer_finishes_its_running_requests(queue: Queue, number:
         assert producer.process.wait(timeout=10) == 0
         connected.close()
     assert len(queue.pending()) == 1
+
+
+def test_an_answer_comes_in_one_piece(queue: Queue) -> None:
+    with (
+        served("producer", queue.config.redis_url) as producer,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
+    ):
+        for payload in (b"1", b"2"):
+            connection.sendall(request_of("/task", b'{"id": "t%b", "payload": %b}' % (payload, payload)))
+            assert connection.recv(65_536).endswith(b'{"status": "queued", "task_id": "t%b"}' % payload)
+
+
+def test_a_request_whose_head_comes_alone_is_answered_once_its_body_has_come(queue: Queue) -> None:
+    request = request_of("/task", b'{"id": "t1", "payload": 1}')
+    head = request.index(b"\r\n\r\n") + 4
+    with (
+        served("producer", queue.config.redis_url) as producer,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
+    ):
+        connection.sendall(request[:head])  # and the rest waits for its acknowledgement: Nagle's algorithm is on
+        connection.sendall(request[head:])
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 202 ")
 
 
 def test_many_connections_at_once_lose_and_invent_nothing(queue: Queue) -> None:
