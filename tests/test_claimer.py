@@ -124,6 +124,28 @@ def _between(chance: float, low: float, high: float) -> float:
     return chance
 
 
+@pytest.mark.parametrize(
+    ("max_retries", "outcome"),
+    [(1, "will be retried"), (0, "goes to the dead-letter list")],
+    ids=["retried", "given up"],
+)
+def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_any_more(
+    queue: Queue, caplog: pytest.LogCaptureFixture, max_retries: int, outcome: str
+) -> None:
+    """Else the worker could not end before its next renewal, 20 s later, has found it out."""
+    queue = queue.configured(max_retries=max_retries)
+    (task_id,) = queue.enqueue("a")
+    claimer = claimer_of(queue)
+    claimer.start()
+    delivery = begun(claimer)
+    delivery.error = "ValueError: no"
+    finish(claimer, delivery)
+    wait_until(lambda: not queue.held(), message="it is still held")
+    end(claimer, queue)
+    assert [len(queue.delayed()), len(queue.dead())] == [max_retries, 1 - max_retries]
+    assert f"Task {task_id}, attempt 1, {outcome}: ValueError: no" in caplog.messages
+
+
 def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_asked_to_end(queue: Queue) -> None:
     queue = queue.configured(threads=2, isolate_after=1)
     queue.enqueue("slow")
