@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_S = 30.0
+START_S = 60.0
 STOP_S = 60.0
 POLL_S = 0.05
 HANDLERS = "chaos.targets.reference_app"

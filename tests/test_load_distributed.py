@@ -63,7 +63,7 @@ def test_a_locust_worker_that_goes_away_fails_the_load(system: System, tmp_path:
     ledger = lambda: "".join(path.read_text() for path in system.ledger.glob("worker-*.jsonl"))  # noqa: E731
     try:
         before = len(ledger())
-        wait_until(lambda: len(ledger()) > before + 5_000, 30)
+        wait_until(lambda: len(ledger()) > before + 5_000, 60)
         worker.send_signal(signal.SIGKILL)
         assert master.wait(60) == 3, (tmp_path / "master.log").read_text()
     finally:
@@ -81,7 +81,7 @@ def test_a_signal_ends_the_load_and_it_is_judged_all_the_same(system: System, tm
     try:
         before = sum(path.stat().st_size for path in system.ledger.glob("worker-*.jsonl"))
         size = lambda: sum(path.stat().st_size for path in system.ledger.glob("worker-*.jsonl"))  # noqa: E731
-        wait_until(lambda: size() > before + 5_000, 30)
+        wait_until(lambda: size() > before + 5_000, 60)
         locust.send_signal(signal.SIGTERM)
         assert locust.wait(30) == 0, log.read_text()
     finally:
