@@ -599,6 +599,30 @@ def test_a_fault_explains_no_repetition_of_what_was_done_long_before_it() -> Non
     assert [one.explained for one in judged(story.ran("a", pid=200).drained().end()).duplicates] == [False]
 
 
+# Load -------------------------------------------------------------------------------------------------------------
+
+
+def a_run_under_load() -> Story:
+    return Story().begin(plan={"load": "steady.conf"}).submit("a").ran("a").add("load", "second", requests=5)
+
+
+def test_a_load_that_broke_a_threshold_is_a_verdict_of_its_own_where_nothing_is_wrong_with_the_tasks() -> None:
+    kept = judged(a_run_under_load().add("load", "end", seconds=1.0, kept=["quick enough"]).drained().end())
+    assert (kept.verdict, kept.exit_code) == (Verdict.PASS, 0)
+    broken = judged(a_run_under_load().add("load", "end", seconds=1.0, broken=["too slow"]).drained().end())
+    assert (broken.verdict, broken.exit_code) == (Verdict.SLO, 3)
+
+
+def test_a_load_whose_end_nobody_told_is_INCONCLUSIVE() -> None:
+    result = judged(a_run_under_load().drained().end())
+    assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
+    assert result.doubts == ["The load did not come to its end, and nobody knows whether it kept to its thresholds."]
+
+
+def test_a_run_without_a_load_says_nothing_of_one() -> None:
+    assert judged(a_good_run().drained().end()).load is None
+
+
 # A starved machine ------------------------------------------------------------------------------------------------
 
 
