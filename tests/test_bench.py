@@ -18,6 +18,7 @@ import redis
 from support import wait_until
 
 from loadtests.bench import limit, table
+from loadtests.bench.__main__ import parser
 from loadtests.bench.backlog import PENDING
 from loadtests.bench.context import Context
 from loadtests.bench.drain import rate
@@ -187,6 +188,17 @@ def test_a_relay_holds_back_what_it_swallowed_and_then_hands_it_on() -> None:
         assert behind.recv(10) == b"late"
         client.close()
         behind.close()
+
+
+PAGES = [ROOT / "docs" / "performance.md", ROOT / "CONTRIBUTING.md"]
+SHOWN = sorted(
+    {shown for page in PAGES for shown in re.findall(r"python -m loadtests\.bench([^`#\n]*)", page.read_text())}
+)
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_every_bench_command_that_a_page_shows_is_one(shown: str) -> None:
+    assert parser().parse_args(shown.split())
 
 
 def _command(out: Path, *options: str) -> list[str]:

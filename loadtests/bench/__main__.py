@@ -38,7 +38,7 @@ INTERRUPTED_STATUS = 130
 
 
 def main() -> int:
-    options = _parser().parse_args()
+    options = parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rounds = options.rounds or (1 if options.quick else 5)
     out = options.out.resolve()
@@ -124,7 +124,7 @@ def _about(context: Context, options: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.bench",
         description="How fast the queue is, against others and against its server's own limit.",

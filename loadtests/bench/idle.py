@@ -7,7 +7,7 @@ from subprocess import Popen
 from .context import Context
 from .errors import BenchError
 from .marks import Marks
-from .peers import OURS, PEERS
+from .peers import ONE_WORKER_EACH, OURS
 from .processes import cpu_seconds
 from .queues import Queue, equipped
 from .rows import AtMost, Row, number
@@ -19,7 +19,7 @@ CALM_S = 2.0  # what a worker does just after its first task is not idleness yet
 def measure(context: Context) -> list[Row]:
     """All of them side by side, since it is their own time that is counted and not the clock's."""
     shares: dict[str, list[float]] = {}
-    queues = equipped((OURS, *PEERS), context)
+    queues = equipped((OURS, *ONE_WORKER_EACH), context)
     for number_ in range(context.rounds):
         found = _round(queues, context)
         for name, share in found.items():

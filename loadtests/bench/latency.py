@@ -12,7 +12,7 @@ from .queues import Queue, equipped
 from .rows import AtLeast, Row, number, ratio
 
 RATES = {50: 3.0, 500: 2.0}  # tasks/s -> for so many seconds
-QUICK_RATES = {50: 2.0, 500: 1.0}
+QUICK_RATES = {50: 1.0, 500: 0.5}
 WARM = 20  # a client connects with its first tasks, and a worker imports with them: they are not counted
 PERCENTILES = (50, 99)
 LATE_S = 3.0  # after the last task was sent; what has not begun by then never did, and the queue did not keep up

@@ -2,7 +2,7 @@
 
 from .context import Context
 from .errors import BenchError
-from .peers import OURS, PEERS
+from .peers import ONE_WORKER_EACH, OURS
 from .queues import Queue, equipped
 from .rows import Row, number, ratio
 
@@ -19,8 +19,7 @@ def measure(context: Context) -> list[Row]:
         Row(label=f"a pending task of {ours.name}, payload of {size:,} bytes", unit="bytes", values=(number_of_bytes,))
         for size, number_of_bytes in taken.items()
     ]
-    clients = {peer.client: peer for peer in reversed(PEERS)}  # two kinds of worker may have the same tasks
-    for queue in equipped(reversed(clients.values()), context):
+    for queue in equipped(ONE_WORKER_EACH, context):
         try:
             theirs = _bytes(queue, COMPARED, context)
         except BenchError as error:

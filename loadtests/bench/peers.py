@@ -124,6 +124,9 @@ PEERS = (
     ),
 )
 
+# Side by side, two kinds of worker of the same queue would take each other's tasks.
+ONE_WORKER_EACH = tuple(peer for peer in PEERS if peer.name != "RQ SimpleWorker")
+
 
 def _count(client: Any, name: str) -> int:
     return int(client.hget("tasks:counters", name) or 0)
