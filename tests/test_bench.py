@@ -191,9 +191,8 @@ def test_a_relay_holds_back_what_it_swallowed_and_then_hands_it_on() -> None:
 
 
 PAGES = [ROOT / "docs" / "performance.md", ROOT / "CONTRIBUTING.md"]
-SHOWN = sorted(
-    {shown for page in PAGES for shown in re.findall(r"python -m loadtests\.bench([^`#\n]*)", page.read_text())}
-)
+COMMAND = re.compile(r"python -m loadtests\.bench([^`#\n]*)")
+SHOWN = sorted({shown for page in PAGES for shown in COMMAND.findall(page.read_text())})
 
 
 @pytest.mark.parametrize("shown", SHOWN)
