@@ -124,28 +124,32 @@ def test_a_batch_is_confirmed_as_one(queue_with: Callable[..., Queue]) -> None:
 
 
 class OldRedis:
-    """A connection to a Redis before 7.2, as far as `confirm` asks it."""
+    """A connection to a Redis before 7.2, as far as `confirm` asks it. `text`: its client decodes what it answers."""
 
-    def __init__(self, appendonly: str, appendfsync: str) -> None:
-        self.kept = [b"appendonly", appendonly.encode(), b"appendfsync", appendfsync.encode()]
+    def __init__(self, appendonly: str, appendfsync: str, *, text: bool = False) -> None:
+        words = ["appendonly", appendonly, "appendfsync", appendfsync]
+        self.kept = words if text else [word.encode() for word in words]
 
     def send_command(self, *command: Any) -> None:
-        self.command = command[0]
+        self.command = command
 
     def read_response(self) -> Any:
-        if self.command == "WAITAOF":
-            raise redis.ResponseError("unknown command 'WAITAOF', with args beginning with: '1' '0'")
-        return self.kept
+        if self.command == ("CONFIG", "GET", "append*"):
+            return self.kept
+        assert self.command == ("WAITAOF", 1, 0, SHORT_MS)
+        raise redis.ResponseError("unknown command 'WAITAOF', with args beginning with: '1' '0'")
 
 
-def test_an_older_server_that_fsyncs_always_is_taken_at_its_word() -> None:
-    Durability("fsync", SHORT_MS).confirm(OldRedis("yes", "always"))
+@pytest.mark.parametrize("text", [False, True])
+def test_an_older_server_that_fsyncs_always_is_taken_at_its_word(text: bool) -> None:
+    Durability("fsync", SHORT_MS).confirm(OldRedis("yes", "always", text=text))
 
 
 @pytest.mark.parametrize(("appendonly", "appendfsync"), [("yes", "everysec"), ("yes", "no"), ("no", "always")])
 def test_an_older_server_that_does_not_fsync_always_is_not(appendonly: str, appendfsync: str) -> None:
-    with pytest.raises(NotConfirmed, match=r"no WAITAOF, which came with 7\.2, and does not fsync always"):
+    with pytest.raises(NotConfirmed) as caught:
         Durability("fsync", SHORT_MS).confirm(OldRedis(appendonly, appendfsync))
+    assert caught.value.reason == "this Redis has no WAITAOF, which came with 7.2, and does not fsync always"
 
 
 # replicas ---------------------------------------------------------------------------------------------------------
