@@ -72,9 +72,8 @@ def _always(figures: Figures, slo: Slo) -> Iterator[Gate]:
     made = figures.requests > 0
     yield Gate("requests", made, f"{figures.requests:,} requests were made." if made else "No request was made.")
     if figures.silent:
-        yield Gate(
-            "workers", False, f"{figures.silent} of Locust's workers went away, and nobody knows what they were promised."
-        )
+        sentence = f"{figures.silent} of Locust's workers went away, and nobody knows what they were promised."
+        yield Gate("workers", False, sentence)
     if figures.lost is not None or slo.lost is not None:
         yield _at_most("lost", "tasks accepted and never executed", figures.lost, slo.lost or 0, "")
     if figures.promised == 0:
