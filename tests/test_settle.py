@@ -34,6 +34,13 @@ def test_done_and_next_are_one_round_trip(queue: Queue) -> None:
     assert queue.counters()["completed"] == 2
 
 
+def test_an_ack_alone_claims_nothing(queue: Queue) -> None:
+    queue.enqueue("a", "b")
+    consumer = queue.consumer()
+    consumer.ack(queue.claim(consumer))
+    assert (queue.held(), payloads(queue.pending())) == ([], ["b"])
+
+
 def test_what_is_still_running_stays_held(queue: Queue) -> None:
     queue.enqueue("slow", "quick", "next")
     consumer = queue.consumer()

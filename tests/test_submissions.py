@@ -168,6 +168,20 @@ def test_no_more_than_five_unknown_members_are_named_and_each_by_60_characters()
     )
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_what_python_takes_for_json_and_nobody_else_does_is_refused_by_its_name(constant: str) -> None:
+    assert refused(read_submission, f'{{"payload": {constant}}}', "The body", None) == (
+        f"The body is not a JSON object with a payload: {constant} is not JSON."
+    )
+    assert refused(split_array, f"[{constant}]") == f"The body is not a JSON array of tasks: {constant} is not JSON."
+
+
+def test_a_body_that_ended_early_is_told_by_how_much() -> None:
+    short, _ = request(b"x" * 7)
+    short.env["CONTENT_LENGTH"] = "9"
+    assert refused(read_body, short, LIMIT_BYTES) == "The body ended after 7 of 9 bytes; send it again."
+
+
 def test_a_number_beyond_what_python_reads_is_told_in_the_queues_own_words() -> None:
     digits = '{"payload": ' + "9" * 5_000 + "}"
     words = "it holds a whole number of too many digits; send it as a string."

@@ -108,6 +108,18 @@ def test_what_is_not_a_task_is_refused_as_undecodable(not_a_task: bytes) -> None
         decode(not_a_task)
 
 
+def test_why_it_is_refused_is_said_as_it_is_shown_with_a_dead_letter() -> None:
+    for element, reason in (
+        (b'{"id":"t1","payload":NaN}', "not JSON: NaN is not JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"id":17}', "its id or type is not a string"),
+        (b'{"id":"t1","recovered_count":-1}', "its recovered_count is not a whole number"),
+    ):
+        with pytest.raises(Undecodable) as caught:
+            decode(element)
+        assert str(caught.value) == reason
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_either_a_task_or_undecodable(anything: bytes) -> None:
     try:
