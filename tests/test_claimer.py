@@ -153,7 +153,7 @@ def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_ask
     claimer.start()
     slow = begun(claimer)
     queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
-    wait_until(lambda: ids(queue.held()) == [slow.task.id, "suspect"], message="it is not claimed")
+    wait_until(lambda: claimer._alone, message="it is not in hand")
     claimer.stop()
     wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
     assert claimer.ready.empty()
