@@ -279,3 +279,12 @@ def test_a_batch_gives_what_its_submissions_give_one_by_one(
             )
         )
     assert results[0] == results[1]
+
+
+def test_a_python_value_is_enqueued_under_its_type_and_what_is_no_json_is_refused(queue: Queue) -> None:
+    accepted = queue.enqueuer.enqueue_payload({"a": [1.5, None]}, task_type="mail")
+    (task,) = map(decode, queue.pending())
+    assert (task.id, task.type, task.payload) == (accepted.task_id, "mail", {"a": [1.5, None]})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        queue.enqueuer.enqueue_payload(float("nan"))
+    assert len(queue.pending()) == 1

@@ -160,6 +160,17 @@ def test_many_brackets_beside_each_other_or_in_strings_do_not_nest() -> None:
     assert read_submission(f'{{"payload":{payload}}}', "The body", None).payload_json == payload
 
 
+def test_a_member_that_is_there_twice_is_named() -> None:
+    text = '{"payload":1,"id":"a","type":"x","type":"x"}'
+    assert refused(read_submission, text, "The body", None) == 'The body has "type" more than once; keep one.'
+
+
+def test_a_type_that_is_not_told_is_default_however_the_rest_is_spelled() -> None:
+    for name in ("a", "\\u0061"):
+        read = read_submission(f'{{"payload" : 1 , "id" : "{name}"}}', "The body", "k")
+        assert (read.task_id, read.task_type, read.idempotency_key) == ("a", "default", "k")
+
+
 def test_no_more_than_five_unknown_members_are_named_and_each_by_60_characters() -> None:
     text = json.dumps({"payload": 1, "x" * 61: 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1})
     names = f'"{"x" * 60}", "b", "c", "d", "e"'
