@@ -39,7 +39,8 @@ INTERRUPTED_STATUS = 130
 
 def main() -> int:
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first, too: a shell's background job ignores it
+        signal.signal(number, signal.default_int_handler)
     rounds = options.rounds or (1 if options.quick else 5)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
