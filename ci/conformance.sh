@@ -19,8 +19,8 @@ cp -R "$root/chaos" "$root/tests" "$root/pyproject.toml" "$work"
 cd "$work"
 PYTHONPATH=$work
 export PYTHONPATH
-[ "$#" -gt 0 ] || set -- task config enqueue idempotency claim settle fail release lease recover promote adopt \
-    dead_letter handlers claimer worker supervisor producer producer_errors monitor
+[ "$#" -gt 0 ] || set -- task config enqueue idempotency claim settle fail release lease recover promote adopt presence \
+    dead_letter connections handlers pace claimer worker supervisor producer producer_errors monitor
 for name; do
     shift
     set -- "$@" "tests/test_$name.py"

@@ -51,6 +51,7 @@ class Presence(threading.Thread):
         self._ping_s = config.renew_ms / 1000
 
     def run(self) -> None:
+        refusal = ""
         while True:
             try:
                 with borrowed(self._client) as connection:
@@ -58,10 +59,14 @@ class Presence(threading.Thread):
                         self._stay(connection)
                     finally:
                         connection.disconnect()  # it is subscribed: no use to anybody else
-            except redis.RedisError as error:
-                if isinstance(error, redis.ResponseError):  # an ACL, perhaps: leases still count
-                    logger.warning("Redis refuses to see that this worker lives, and has only its lease: %s", error)
-                    return
+            except redis.ResponseError as error:  # an ACL, or what passes, as a failover does
+                if str(error) != refusal:
+                    logger.warning(
+                        "Redis refuses to see that this worker lives; until it does the lease counts: %s", error
+                    )
+                refusal = str(error)
+                time.sleep(self._ping_s)
+            except redis.RedisError:
                 time.sleep(RETURN_S * random.uniform(0.5, 1.0))
 
     def _stay(self, connection: Any) -> None:

@@ -128,12 +128,12 @@ class Reaper:
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
-        self._looks_for_absent = config.absence_ms > 0
+        self._refusal = ""  # why Redis did not say who has vanished, when it was last asked
         self._absent_since: dict[bytes, float] = {}  # monotonic, s
 
     def sweep(self) -> Sweep:
         """Recover from every consumer whose lease ended or who has vanished, and promote what is due."""
-        if self._looks_for_absent:
+        if self._config.absence_ms:
             self._end_leases_of_the_vanished()
         recovered = sum(self.recover(consumer) for consumer in self._dead_and_holding())
         return Sweep(recovered, self.promote())
@@ -160,9 +160,10 @@ class Reaper:
         keys = [self._keys.consumers, self._keys.presence]
         try:
             absent = _END_ABSENT(self._client, keys, [self._keys.presence_channel(""), *vanished])
-        except redis.ResponseError as error:
-            logger.warning("Redis refuses to say who has vanished; leases alone count: %s", error)
-            self._looks_for_absent = False
+        except redis.ResponseError as error:  # an ACL, or what passes, as a failover does
+            if str(error) != self._refusal:
+                logger.warning("Redis refuses to say who has vanished; until it does leases alone count: %s", error)
+            self._refusal = str(error)
             return
         self._absent_since = {name: self._absent_since.get(name, now) for name in absent}
 

@@ -12,14 +12,13 @@ import falcon
 
 from .enqueuer import Submission
 from .problems import Problem, malformed
-from .task import raw_members
+from .task import after_space, raw_members
 
 NAME_CHARS_MAX = 256  # an id, a type, an idempotency key
 NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # no control characters: an id is shown in logs and lists
 KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF draft's quotes may be there or not
 
 _MEMBERS = ("id", "type", "payload")
-_WHITESPACE = " \t\n\r"
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
 
 _name = re.compile(NAME_PATTERN)
@@ -196,21 +195,21 @@ def split_array(text: str) -> list[str]:
 
 def _split_array(text: str) -> list[str]:
     items: list[str] = []
-    position = _after_space(text, 0)
+    position = after_space(text, 0)
     if text[position : position + 1] != "[":
         raise ValueError("it does not begin with [")
-    position = _after_space(text, position + 1)
+    position = after_space(text, position + 1)
     separator = text[position : position + 1]
     while separator != "]":
         _, end = _decoder.raw_decode(text, position)
         items.append(text[position:end])
-        position = _after_space(text, end)
+        position = after_space(text, end)
         separator = text[position : position + 1]
         if separator == ",":
-            position = _after_space(text, position + 1)
+            position = after_space(text, position + 1)
         elif separator != "]":
             raise ValueError(f"neither a comma nor the end after item {len(items)}")
-    if _after_space(text, position + 1) != len(text):
+    if after_space(text, position + 1) != len(text):
         raise ValueError("something follows the array")
     return items
 
@@ -244,12 +243,6 @@ def _remember_names(names: list[str]) -> Any:
         names[:] = [name for name, _ in pairs]
 
     return hook
-
-
-def _after_space(text: str, position: int) -> int:
-    while position < len(text) and text[position] in _WHITESPACE:
-        position += 1
-    return position
 
 
 def _reason(error: ValueError) -> str:

@@ -113,10 +113,10 @@ def raw_members(text: str) -> dict[str, str]:
         ValueError: not one JSON object. (`json` has no way to keep a value's text; its own scanner finds the ends.)
     """
     members: dict[str, str] = {}
-    position = _after_space(text, 0)
+    position = after_space(text, 0)
     if text[position : position + 1] != "{":
         raise ValueError("it does not begin with {")
-    position = _after_space(text, position + 1)
+    position = after_space(text, position + 1)
     if text[position : position + 1] == "}":
         _expect_end(text, position + 1)
         return members
@@ -124,30 +124,31 @@ def raw_members(text: str) -> dict[str, str]:
         name, position = _decoder.raw_decode(text, position)
         if not isinstance(name, str):
             raise ValueError("a member's name is not a string")
-        position = _after_space(text, position)
+        position = after_space(text, position)
         if text[position : position + 1] != ":":
             raise ValueError(f"no colon after {name!r}")
-        start = _after_space(text, position + 1)
+        start = after_space(text, position + 1)
         _, end = _decoder.raw_decode(text, start)
         members[name] = text[start:end]
-        position = _after_space(text, end)
+        position = after_space(text, end)
         separator = text[position : position + 1]
         if separator == "}":
             _expect_end(text, position + 1)
             return members
         if separator != ",":
             raise ValueError(f"neither a comma nor the end after {name!r}")
-        position = _after_space(text, position + 1)
+        position = after_space(text, position + 1)
 
 
-def _after_space(text: str, position: int) -> int:
+def after_space(text: str, position: int) -> int:
+    """The first position from `position` on that is no white space of JSON."""
     while position < len(text) and text[position] in _WHITESPACE:
         position += 1
     return position
 
 
 def _expect_end(text: str, position: int) -> None:
-    if _after_space(text, position) != len(text):
+    if after_space(text, position) != len(text):
         raise ValueError("something follows the object")
 
 

@@ -118,21 +118,56 @@ def test_who_leaves_and_whose_tombstone_is_forgotten_leaves_no_mark(queue: Queue
     assert not queue.client.exists(queue.keys.presence)
 
 
-def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(queue: Queue) -> None:
+@pytest.fixture
+def limited(queue: Queue) -> Iterator[Queue]:
+    """The same queue, for a user of Redis who may not ask who is subscribed, nor subscribe."""
+    user = {"keys": ["*"], "channels": ["*"], "enabled": True, "nopass": True}
+    queue.client.acl_setuser("limited", **user, commands=["+@all", "-@pubsub"])
+    made = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@"))
+    yield made
+    made.own_client.close()
+    queue.client.acl_deluser("limited")
+
+
+def allow_all(queue: Queue) -> None:
+    queue.client.acl_setuser("limited", enabled=True, commands=["+@all"])
+
+
+def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
     queue.enqueue("a", "b")
     queue.consumer("w1").claim()
     queue.consumer("w2").claim()
     queue.client.hset(queue.keys.presence, "w1", run_id(queue))
     queue.reaper.expire("w2")
-    rights = {"keys": ["*"], "channels": ["*"], "commands": ["+@all", "-pubsub"]}
-    queue.client.acl_setuser("limited", enabled=True, nopass=True, **rights)
-    limited = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@"))
-    try:
-        assert look_for_long(limited.reaper) == 1
-    finally:
-        limited.own_client.close()
-        queue.client.acl_deluser("limited")
+    assert look_for_long(limited.reaper) == 1
     assert payloads(queue.pending()) == ["b"]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "Redis refuses to say who has vanished; until it does leases alone count"
+    ]
+
+
+def test_a_refusal_to_say_who_has_vanished_ends_with_its_cause(queue: Queue, limited: Queue) -> None:
+    # As a replica's does (READONLY) that is made a primary, or one of a server that is busy with a script (BUSY).
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    assert look_for_long(limited.reaper) == 0
+    allow_all(queue)
+    assert look_for_long(limited.reaper) == 1
+
+
+def test_a_worker_that_was_refused_its_subscription_asks_again(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.consumer("w1")
+    Presence(limited.own_client, limited.config, "w1").start()
+    wait_until(lambda: caplog.records)
+    allow_all(queue)
+    wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+    assert subscribers(queue) == 1
+    assert len(caplog.records) == 1
 
 
 def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_lease_ends(

@@ -1,0 +1,102 @@
+"""The queue's own client: no command is repeated, and a connection that is used again is looked at cheaply."""
+
+import os
+import select
+import threading
+import time
+from typing import Any
+
+import pytest
+import redis
+from queue_fixtures import Queue
+from support import wait_until
+
+from reference.config import Config
+from reference.connection import borrowed, connect
+
+
+def pool_of(queue: Queue) -> Any:
+    return queue.own_client.connection_pool
+
+
+def test_a_connection_that_was_used_is_the_next_ones(queue: Queue) -> None:
+    with borrowed(queue.own_client) as first:
+        first.send_command("PING")
+        first.read_response()
+    with borrowed(queue.own_client) as second:
+        assert second is first
+
+
+def test_a_connection_that_is_used_again_is_not_asked_whether_it_stands(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # redis-py's look makes the socket non-blocking, reads, and makes it blocking again: as long as a short command.
+    queue.own_client.ping()
+    looks: list[float] = []
+    monkeypatch.setattr(redis.Connection, "can_read", lambda _self, timeout=0: bool(looks.append(timeout)))
+    queue.own_client.ping()
+    assert looks == []
+
+
+def test_a_connection_that_redis_closed_is_opened_again_before_a_command_is_sent(queue: Queue) -> None:
+    with borrowed(queue.own_client) as connection:
+        connection.send_command("CLIENT", "ID")
+        number = connection.read_response()
+    queue.client.client_kill_filter(_id=number)
+    wait_until(lambda: select.select([connection._sock], [], [], 0)[0], message="the end has not arrived")
+    assert queue.own_client.client_id() != number
+
+
+def test_a_connection_on_which_something_unread_waits_is_opened_again(queue: Queue) -> None:
+    with borrowed(queue.own_client) as connection:
+        connection.send_command("ECHO", "somebody else's")
+        wait_until(lambda: select.select([connection._sock], [], [], 0)[0], message="no reply came")
+    assert queue.own_client.echo("mine") == b"mine"
+
+
+def test_a_connection_that_broke_in_use_is_not_handed_on(queue: Queue) -> None:
+    with pytest.raises(redis.ConnectionError), borrowed(queue.own_client) as connection:
+        connection.disconnect()
+        raise redis.ConnectionError("as a lost reply does")
+    assert queue.own_client.ping()
+
+
+def test_the_limit_of_connections_holds_and_nobody_waits_in_vain(queue: Queue) -> None:
+    client = connect(queue.config, connections=3)
+    before = queue.client.info("clients")["connected_clients"]
+    most = before
+    done = []
+
+    def ask() -> None:
+        for _ in range(100):
+            client.ping()
+        done.append(True)
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most = max(most, queue.client.info("clients")["connected_clients"])
+        time.sleep(0.001)
+    assert len(done) == 12
+    assert before < most <= before + 3
+
+
+def test_a_forked_child_does_not_speak_on_its_parents_connections(queue: Queue) -> None:
+    mine = queue.own_client.client_id()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if queue.own_client.client_id() != mine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert queue.own_client.client_id() == mine
+
+
+def test_connections_of_a_client_that_was_closed_are_closed(queue: Queue) -> None:
+    client = connect(Config(redis_url=queue.config.redis_url))
+    number = client.client_id()
+    client.close()
+    client.connection_pool.disconnect()
+    wait_until(
+        lambda: str(number) not in {entry["id"] for entry in queue.client.client_list()},
+        message="the connection stays open",
+    )
