@@ -15,13 +15,19 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from support import wait_until
+from support import plain_id, wait_until
 
 from chaos.servers import Server, engine_answers, open_server
 from chaos.sessions import bearing
 from chaos.warden import TOKEN_VARIABLE, warden
 
 pytest_plugins = ["fault_stage", "queue_fixtures", "reading_order", "worker_process"]
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    if isinstance(val, bytes):
+        return plain_id(val.decode("latin-1"))
+    return plain_id(val) if isinstance(val, str) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,3 +17,11 @@ def wait_until(predicate: Callable[[], Result], timeout_s: float = 10, message: 
             raise AssertionError(f"{message or 'It did not happen'} (waited {timeout_s:g} s; last answer: {answer!r})")
         time.sleep(POLL_S)
     return answer
+
+
+def plain_id(text: str) -> str:
+    """A test's name from a text. Without a backslash: pytest escapes it again, each time it collects in one process.
+
+    Under mutmut, which does that twice, such a test was not found, and the mutant counted as one that took too long.
+    """
+    return text.encode("unicode_escape").decode().replace("\\", "%")

@@ -9,6 +9,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import plain_id
 
 from reference.errors import Undecodable
 from reference.task import decode, encode, new_task_id, new_task_ids, raw_members, revise
@@ -30,7 +31,7 @@ AWKWARD_PAYLOADS = [
     ' { "spaced" : [ 1 , 2 ] } '.strip(),
     '"' + "x" * 1_000_000 + '"',
 ]
-AWKWARD_IDS = [text if len(text) < 40 else "1 MB" for text in AWKWARD_PAYLOADS]
+AWKWARD_IDS = [plain_id(text) if len(text) < 40 else "1 MB" for text in AWKWARD_PAYLOADS]
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
