@@ -102,7 +102,7 @@ def test_members_that_are_missing_have_their_defaults() -> None:
         b'{"id":"t1","payload":' + b"9" * 5_000 + b"}",
         b'{"id":"t1","payload":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
-    ids=lambda value: repr(value[:34]),
+    ids=lambda value: plain_id(value[:34].decode("latin-1")),
 )
 def test_what_is_not_a_task_is_refused_as_undecodable(not_a_task: bytes) -> None:
     with pytest.raises(Undecodable):
