@@ -129,9 +129,9 @@ class Worker:
 
     def _finish(self, overdue_status: int) -> int:
         """Claim no more, let what runs finish within the grace, give the rest back, leave."""
-        logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
         self._claimer.stop()
         self._maintenance.stop()
+        logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
         until = time.monotonic() + self._config.grace_ms / 1000
         while self._claimer.is_alive() and time.monotonic() < until:
             self._claimer.join(LOOK_S)

@@ -9,6 +9,8 @@ from worker_process import Pool, Watched
 
 StartPool = Callable[..., Pool]
 
+STOPPING = "it claims no more"  # before it says so, a signal has been sent and may not have arrived
+
 QUICK = {"ZEROLOSS_BACKOFF_MS": "1", "ZEROLOSS_BACKOFF_MAX_MS": "2", "ZEROLOSS_SWEEP_MS": "20"}
 
 
@@ -114,7 +116,7 @@ def test_sigterm_lets_the_running_task_finish_and_gives_back_the_rest_in_order(
     for number in range(3):
         watched.submit("note", f"t{number}")
     pool.signal(signal.SIGTERM)
-    wait_until(lambda: not queue.client.exists("gate") and pool.process.poll() is None)
+    wait_until(lambda: pool.said(STOPPING))
     watched.open_gate()
     assert pool.wait() == 0
     assert watched.passed() == ["running"]
@@ -134,7 +136,7 @@ def test_what_was_claimed_ahead_is_given_back_in_order_at_sigterm(
     pool = start_pool("--threads", "1")
     wait_until(lambda: "running:1" in watched.ran())
     pool.signal(signal.SIGTERM)
-    wait_until(lambda: len(queue.pending()) == 30)
+    wait_until(lambda: pool.said(STOPPING) and len(queue.pending()) == 30)
     watched.open_gate()
     assert pool.wait() == 0
     assert ids(queue.pending()) == [f"t{number}" for number in range(30)]
