@@ -208,10 +208,13 @@ def test_a_worker_without_redis_waits_for_it_and_does_not_die(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
     watched.submit("note", "t1")
-    queue.client.config_set("maxclients", 3)
-    pool = start_pool()
-    wait_until(lambda: pool.said("Redis failed"))
-    queue.client.config_set("maxclients", 10_000)
+    with queue.client.client() as connected:
+        connected.config_set("maxclients", 3)
+        try:
+            pool = start_pool()
+            wait_until(lambda: pool.said("Redis failed"))
+        finally:
+            connected.config_set("maxclients", 10_000)
     wait_until(lambda: watched.completed() == 1)
 
 
