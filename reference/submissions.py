@@ -249,7 +249,7 @@ def _reason(error: ValueError) -> str:
     reason = str(error)
     if reason.startswith("Exceeds the limit"):  # Python's own bound; its text is about Python's settings
         return "it holds a whole number of too many digits; send it as a string"
-    return reason[:200].rstrip(".")
+    return reason
 
 
 def _shown(name: str) -> str:

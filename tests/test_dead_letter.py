@@ -1,5 +1,7 @@
 """Dead letters: given up, kept with the reason, and given another chance or thrown away only on purpose."""
 
+import hashlib
+
 import pytest
 from queue_fixtures import Queue, ids, payloads
 from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
@@ -58,6 +60,7 @@ def test_an_undecodable_dead_letter_is_listed_by_its_digest(queue: Queue) -> Non
     (letter,) = queue.dead_letters.page()
     assert letter.id.startswith("undecodable-")
     assert (letter.task, letter.element) == (None, BROKEN)
+    assert letter.id == f"undecodable-{hashlib.sha256(BROKEN).hexdigest()[:16]}"
     assert letter.error.startswith("It cannot be decoded: ")
 
 
@@ -134,6 +137,11 @@ def test_a_dead_task_is_found_however_its_id_is_written(queue: Queue, written: s
     queue.client.lpush(queue.keys.dead_letter, b'{"id":"b","payload":"a/\xc3\xa9"}')
     assert queue.dead_letters.requeue("a/é") == 1
     assert payloads(queue.pending()) == ["the one"]
+
+
+def test_a_dead_task_whose_id_is_no_text_is_found(queue: Queue) -> None:
+    queue.client.lpush(queue.keys.dead_letter, b'{"id":"\\ud800","payload":"the one"}')
+    assert queue.dead_letters.requeue("\ud800") == 1
 
 
 def test_an_id_that_is_not_dead_is_not_requeued(queue: Queue) -> None:

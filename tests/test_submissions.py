@@ -150,6 +150,16 @@ def test_200_levels_are_accepted_and_201_are_refused(brackets: str) -> None:
     told = "The body is nested deeper than 200 levels; flatten the payload."
     assert split_array(f"[{nested(NESTING_MAX - 1)}]") == [nested(NESTING_MAX - 1)]
     assert refused(split_array, f"[{nested(NESTING_MAX)}]") == told
+    assert refused(split_array, "[" * (NESTING_MAX + 1)) == told, "deep, and no JSON either"
+
+
+def test_what_was_closed_does_not_count_for_what_is_opened_after_it() -> None:
+    def payload(depth: int) -> str:
+        return "[" * 49 + _nested("[]", 100) + "," + _nested("[]", depth - 50) + "]" * 49
+
+    accepted = f'{{"payload":{payload(NESTING_MAX)}}}'
+    assert read_submission(accepted, "The body", None).payload_json == payload(NESTING_MAX)
+    assert "nested deeper" in refused(read_submission, f'{{"payload":{payload(NESTING_MAX + 1)}}}', "The body", None)
 
 
 def test_many_brackets_beside_each_other_or_in_strings_do_not_nest() -> None:
