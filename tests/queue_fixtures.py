@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from reference.config import Config
 from reference.connection import connect
@@ -25,7 +25,10 @@ NIGHTLY_TIMEOUT_S = 4 * 3600
 _slow_is_fine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=_slow_is_fine)
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=50, derandomize=True, database=None)
-settings.register_profile("mutation", settings.get_profile("ci"), max_examples=10)
+# Whether a mutant is noticed is all that counts, not by how little.
+settings.register_profile(
+    "mutation", settings.get_profile("ci"), max_examples=10, phases=[Phase.explicit, Phase.generate]
+)
 settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000, print_blob=True)
 
 
