@@ -13,6 +13,7 @@ from reference import claimer as claimers
 from reference.claimer import Claimer
 from reference.consumer import Consumer, Settlement
 from reference.delivery import Delivery
+from reference.enqueuer import Submission
 from reference.task import revise
 
 
@@ -45,6 +46,22 @@ class LosingReply(Consumer):
             return settlement
         self.lost = settlement.claimed
         raise redis.ConnectionError("the reply was lost")
+
+
+class CountingWaits(Consumer):
+    """Counts the tasks that came in by waiting for them; its first wait may be cut off."""
+
+    def __init__(self, queue: Queue, *, cut: bool = False) -> None:
+        super().__init__(queue.own_client, queue.config, "w1")
+        self.arrived, self.cut = 0, cut
+
+    def claim_waiting(self, timeout_ms: int) -> bytes | None:
+        if self.cut:
+            self.cut = False
+            raise redis.ConnectionError("the wait was cut off")
+        element = super().claim_waiting(timeout_ms)
+        self.arrived += element is not None
+        return element
 
 
 def begun(claimer: Claimer) -> Delivery:
@@ -158,6 +175,52 @@ def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_ask
     wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
     assert claimer.ready.empty()
     finish(claimer, slow)
+    end(claimer, queue)
+
+
+def wait_in_blmove(queue: Queue) -> None:
+    wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 1, message="nobody waits")
+
+
+def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = queue.configured(threads=5)
+    consumer = CountingWaits(queue)
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    wait_in_blmove(queue)
+    queue.enqueuer.enqueue_many([Submission(payload_json="null")] * 5)
+    deliveries = [begun(claimer) for _ in range(5)]
+    assert consumer.arrived == 1
+    assert caplog.messages == []
+    for delivery in deliveries:
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_a_wait_that_was_cut_off_is_said_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    claimer = claimer_of(queue, CountingWaits(queue, cut=True))
+    claimer.start()
+    wait_until(lambda: "Redis failed (the wait was cut off)" in caplog.text)
+    wait_in_blmove(queue)
+    end(claimer, queue)
+
+
+def test_what_arrives_by_a_wait_during_which_the_list_was_read_is_the_next_work_long_before_the_lease_is_renewed(
+    queue: Queue,
+) -> None:
+    """The list may have been read with it: then it is in hand already, so it is read again."""
+    claimer = claimer_of(queue)
+    claimer.start()
+    wait_in_blmove(queue)
+    claimer._unsure = True
+    claimer.inbox.put(None)
+    wait_until(lambda: claimer._distrusted, message="the list is not read")
+    (task_id,) = queue.enqueue("a")
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    finish(claimer, delivery)
     end(claimer, queue)
 
 
