@@ -1,5 +1,7 @@
 """Fail: a handler raised. To delayed, with growing backoff; after `max_retries` to dead_letter with the reason (I5)."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +76,13 @@ def test_the_backoff_doubles_up_to_its_bound_and_jitters_over_the_upper_half(
 
 def test_tasks_that_failed_together_do_not_return_together(queue: Queue) -> None:
     assert len({backoff_ms(queue.config, 1) for _ in range(100)}) > 20
+
+
+def test_the_jitter_is_taken_from_no_more_than_the_upper_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(backoff_ms=1_000, backoff_max_ms=60_000)
+    for chosen, backoffs_ms in ((min, [500, 1_000, 30_000]), (max, [1_000, 2_000, 60_000])):
+        monkeypatch.setattr(random, "randint", lambda *bounds, chosen=chosen: chosen(bounds))
+        assert [backoff_ms(config, failures) for failures in (1, 2, 10)] == backoffs_ms
 
 
 def test_a_retry_is_due_after_its_backoff_by_the_server_s_clock(queue: Queue) -> None:
