@@ -1,5 +1,6 @@
 """The claimer, in this process, against a real server; only the errors of the network are made up."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
@@ -48,20 +49,29 @@ class LosingReply(Consumer):
         raise redis.ConnectionError("the reply was lost")
 
 
-class CountingWaits(Consumer):
-    """Counts the tasks that came in by waiting for them; its first wait may be cut off."""
+class Watching(Consumer):
+    """Notes how it claims; what is named by `cut` is cut off once."""
 
-    def __init__(self, queue: Queue, *, cut: bool = False) -> None:
+    def __init__(self, queue: Queue, *, cut: str = "") -> None:
         super().__init__(queue.own_client, queue.config, "w1")
-        self.arrived, self.cut = 0, cut
+        self.cut, self.arrived = cut, 0
+        self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
 
     def claim_waiting(self, timeout_ms: int) -> bytes | None:
-        if self.cut:
-            self.cut = False
-            raise redis.ConnectionError("the wait was cut off")
+        self._cut_off("wait")
         element = super().claim_waiting(timeout_ms)
         self.arrived += element is not None
         return element
+
+    def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
+        self._cut_off("settle")
+        self.settled.append((len(done), limit))
+        return super().settle(done, limit)
+
+    def _cut_off(self, step: str) -> None:
+        if self.cut == step:
+            self.cut = ""
+            raise redis.ConnectionError(f"the {step} was cut off")
 
 
 def begun(claimer: Claimer) -> Delivery:
@@ -174,6 +184,7 @@ def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_ask
     claimer.stop()
     wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
     assert claimer.ready.empty()
+    assert queue.lease_left_ms() > 0, "what runs may be recovered"
     finish(claimer, slow)
     end(claimer, queue)
 
@@ -186,7 +197,7 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = queue.configured(threads=5)
-    consumer = CountingWaits(queue)
+    consumer = Watching(queue)
     claimer = claimer_of(queue, consumer)
     claimer.start()
     wait_in_blmove(queue)
@@ -200,7 +211,7 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
 
 
 def test_a_wait_that_was_cut_off_is_said_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    claimer = claimer_of(queue, CountingWaits(queue, cut=True))
+    claimer = claimer_of(queue, Watching(queue, cut="wait"))
     claimer.start()
     wait_until(lambda: "Redis failed (the wait was cut off)" in caplog.text)
     wait_in_blmove(queue)
@@ -222,6 +233,178 @@ def test_what_arrives_by_a_wait_during_which_the_list_was_read_is_the_next_work_
     assert delivery.task.id == task_id
     finish(claimer, delivery)
     end(claimer, queue)
+
+
+def one_more_turn(claimer: Claimer) -> None:
+    claimer.inbox.put(None)
+    wait_until(claimer.inbox.empty)
+
+
+def test_after_a_step_that_succeeds_the_pauses_begin_anew(
+    queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, 1.0)))
+    consumer = Watching(queue, cut="settle")
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    wait_in_blmove(queue)
+    consumer.cut = "settle"
+    queue.enqueue("a")
+    finish(claimer, begun(claimer))
+    end(claimer, queue)
+    assert caplog.messages == ["Redis failed (the settle was cut off); the next attempt is in 0.10 s."] * 2
+
+
+def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others_have_their_turn(queue: Queue) -> None:
+    queue = queue.configured(threads=3, isolate_after=1)
+    queue.enqueue("quick", "slow")
+    claimer = claimer_of(queue)
+    claimer.start()
+    quick, slow = begun(claimer), begun(claimer)
+    queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
+    wait_until(lambda: claimer._alone, message="it is not in hand")
+    (other,) = queue.enqueue("other")
+    finish(claimer, quick)
+    wait_until(lambda: ids(queue.held()) == [slow.task.id, "suspect"], message="the first is not acked")
+    assert claimer.ready.empty()
+    finish(claimer, slow)
+    suspect = begun(claimer)
+    assert suspect.task.id == "suspect"
+    one_more_turn(claimer)
+    assert claimer.ready.empty()
+    assert ids(queue.pending()) == [other]
+    finish(claimer, suspect)
+    last = begun(claimer)
+    assert last.task.id == other
+    finish(claimer, last)
+    end(claimer, queue)
+
+
+def test_a_task_whose_recoveries_were_forgiven_is_no_suspect(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    queue.enqueue("a", "b")
+    for element in queue.pending():
+        queue.client.lrem(queue.keys.pending, 1, element)
+        queue.client.lpush(queue.keys.pending, revise(element, recovered_count=1, recoveries_forgiven=1))
+    claimer = claimer_of(queue)
+    claimer.start()
+    for delivery in [begun(claimer), begun(claimer)]:
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_what_a_handler_thread_would_not_begin_is_begun_again_once_the_list_was_read(queue: Queue) -> None:
+    (task_id,) = queue.enqueue("a")
+    claimer = claimer_of(queue)
+    claimer.start()
+    claimer.inbox.put(begun(claimer))  # it did not run: by this process's clock the lease had ended
+    again = begun(claimer)
+    assert again.task.id == task_id
+    finish(claimer, again)
+    end(claimer, queue)
+
+
+def test_what_is_in_the_list_and_in_nobodys_hand_is_found_at_the_next_renewal(queue: Queue) -> None:
+    queue = queue.configured(renew_ms=50)
+    claimer = claimer_of(queue)
+    claimer.start()
+    wait_in_blmove(queue)
+    queue.enqueue("a")
+    first = begun(claimer)
+    queue.client.lpush(queue.keys.processing("w1"), revise(first.element, id="stray"))
+    stray = begun(claimer)
+    assert stray.task.id == "stray"
+    finish(claimer, first)
+    finish(claimer, stray)
+    end(claimer, queue)
+
+
+def test_what_came_into_the_list_while_the_worker_was_leaving_is_given_back(queue: Queue) -> None:
+    """As by a wait that the server ended after it had been given up for lost."""
+    claimer = claimer_of(queue)
+    claimer.start()
+    wait_in_blmove(queue)
+    (task_id,) = queue.configured(namespace="elsewhere").enqueue("a")
+    queue.client.lmove("elsewhere:pending", queue.keys.processing("w1"))
+    end(claimer, queue)
+    assert ids(queue.pending()) == [task_id]
+
+
+def test_what_is_acked_makes_room_for_what_is_claimed_in_the_same_step(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=0)
+    queue.enqueue("a", "b", "c")
+    consumer = Watching(queue)
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    for _ in range(3):
+        finish(claimer, begun(claimer))
+    end(claimer, queue)
+    assert consumer.settled[:3] == [(0, 1), (1, 1), (1, 1)]
+
+
+def test_a_claimer_whose_thread_is_busy_does_not_wait_and_looks_again_when_it_is_free(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=3)
+    queue.enqueue("a", "b")
+    consumer = Watching(queue)
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    finish(claimer, begun(claimer))  # it is known to be quick: what comes next is claimed ahead, so there is too little
+    second = begun(claimer)
+    wait_until(lambda: claimer._dry)
+    one_more_turn(claimer)
+    assert not claimer._waiting, "it would claim a task for nobody"
+    queue.enqueue("c")
+    finish(claimer, second)
+    finish(claimer, begun(claimer))
+    end(claimer, queue)
+    assert consumer.arrived == 0
+
+
+def test_by_its_own_clock_a_lease_lasts_from_before_its_renewal_was_sent(queue: Queue) -> None:
+    claimer = claimer_of(queue)
+    before_s = time.monotonic()
+    claimer._renew()
+    after_s = time.monotonic()
+    lease_s = queue.config.lease_ms / 1000
+    assert before_s + lease_s <= claimer.lease_until <= after_s + lease_s
+
+
+def test_a_wait_that_would_outlast_the_lease_is_not_begun_before_a_renewal(queue: Queue) -> None:
+    block_s = queue.config.block_ms / 1000
+    for left_s, renews in ((block_s * 0.9, True), (block_s * 1.5, False)):
+        claimer = claimer_of(queue)
+        claimer.lease_until = ends_s = time.monotonic() + left_s
+        claimer._wait_for_more()
+        assert (claimer.lease_until > ends_s) == renews
+
+
+def test_a_claimer_with_something_to_do_does_not_sleep(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    def patience_s(**state: object) -> float:
+        claimer = claimer_of(queue)
+        quiet = {"_unsure": False, "_waiting": True, "_renew_at": 107.0}
+        vars(claimer).update(quiet | state)
+        return claimer._patience_s()
+
+    assert patience_s() == 7.0
+    assert patience_s(_renew_at=99.0) == 0.0
+    assert patience_s(_retry_at=103.0, _unsure=True) == 3.0
+    for reason in ("_unsure", "_finished", "_failed", "_surplus"):
+        assert patience_s(**{reason: [object()]}) == 0.0
+    for dry in (True, False):
+        assert patience_s(_waiting=False, _dry=dry) == 0.0
+
+
+def test_with_work_that_waits_a_claimer_looks_before_it_hoards(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    claimer = claimer_of(queue)
+    claimer._unsure, claimer._waiting = False, True
+    claimer.ready.put(None)
+    hoarding_s = claimer._pace.hoarding_s
+    for renew_at, patience_s in ((107.0, hoarding_s), (100.0 + hoarding_s / 2, hoarding_s / 2), (99.0, 0.0)):
+        claimer._renew_at = renew_at
+        assert claimer._patience_s() == pytest.approx(patience_s)
 
 
 def end(claimer: Claimer, queue: Queue) -> None:
