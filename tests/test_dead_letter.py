@@ -55,6 +55,11 @@ def test_dead_letters_are_listed_newest_first_with_their_reasons(queue: Queue) -
     assert [letter.task.payload for letter in queue.dead_letters.page(1, 1)] == ["b"]
 
 
+def test_a_dead_letter_without_a_reason_is_listed_without_one(queue: Queue) -> None:
+    queue.client.lpush(queue.keys.dead_letter, b'{"id":"a","payload":null}')
+    assert [letter.error for letter in queue.dead_letters.page()] == [""]
+
+
 def test_an_undecodable_dead_letter_is_listed_by_its_digest(queue: Queue) -> None:
     queue.client.lpush(queue.keys.dead_letter, BROKEN)
     (letter,) = queue.dead_letters.page()
