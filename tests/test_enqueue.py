@@ -2,6 +2,7 @@
 
 import json
 import select
+import time
 from typing import Any
 
 import pytest
@@ -30,6 +31,12 @@ def test_an_accepted_task_is_pending_and_counted(queue: Queue) -> None:
     assert accepted == Accepted(task.id, replayed=False)
     assert (task.type, task.payload, task.attempt) == ("email", {"to": "me"}, 1)
     assert queue.counters() == {"enqueued": 1}
+
+
+def test_a_task_says_when_it_was_accepted_by_the_producer_s_clock_in_ms(queue: Queue) -> None:
+    before_ms = time.time() * 1000
+    queue.enqueue("a")
+    assert before_ms - 1 <= decode(queue.pending()[0]).created_at <= time.time() * 1000
 
 
 def test_an_accepted_task_is_in_one_key_only(queue: Queue) -> None:
@@ -165,7 +172,7 @@ def test_a_lost_reply_leaves_the_outcome_unknown_and_the_command_is_not_repeated
     with Relay(queue.client.connection_pool.connection_kwargs["port"]) as relay:
         relayed = queue.configured(redis_url=f"redis://127.0.0.1:{relay.port}/0")
         relay.swallow("EVALSHA")
-        with pytest.raises(OutcomeUnknown, match="may have been accepted"):
+        with pytest.raises(OutcomeUnknown, match="may have been accepted: Redis did not answer"):
             relayed.enqueue("a")
         assert relay.swallowed == 1
     assert payloads(queue.pending()) == ["to load the script", "a"]

@@ -64,6 +64,14 @@ def test_nobody_is_recovered_at_the_first_look(queue: Queue) -> None:
     assert queue.lease_left_ms("w1") > 0
 
 
+def test_nobody_is_recovered_before_the_absence_that_counts_however_often_it_is_looked(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    patient = queue.configured(absence_ms=60_000).reaper
+    assert [patient.sweep().recovered for _ in range(5)] == [0] * 5
+
+
 def test_a_consumer_that_comes_back_begins_anew_when_it_goes_again(queue: Queue) -> None:
     queue.enqueue("a")
     queue.consumer("w1").claim()
