@@ -165,6 +165,29 @@ def test_the_environment_says_the_same_as_arguments_do(settings: dict[str, int])
         assert load_config(environ) == expected
 
 
+@pytest.mark.parametrize(
+    ("bounded", "bound", "step", "others", "sentence"),
+    [
+        ("renew_ms", 3_000, 1, {"lease_ms": 9_000}, "has to be at most a third of lease_ms (9000), so that two lost"
+         " heartbeats do not cost a living worker its tasks."),
+        ("tombstone_ms", 20_000, -1, {}, "has to be at least twice lease_ms (10000), so that a paused worker's late"
+         " claim is still found."),
+        ("tombstone_ms", 30_000, -1, {"block_ms": 30_000}, "has to be at least block_ms (30000), so that a task that"
+         " Redis hands to a dead worker's wait is found by the next sweep."),
+        ("durability_timeout_ms", 5_000, 1, {}, "has to be at most block_ms + 4000 (5000): no reply of Redis is waited"
+         " for longer than a second more."),
+        ("backoff_max_ms", 1_000, -1, {}, "has to be at least backoff_ms (1000)."),
+        ("max_body_bytes", 1_048_576, -1, {}, "has to be at least max_task_bytes (1048576)."),
+    ],
+)  # fmt: skip
+def test_a_bound_is_still_accepted_and_what_is_beyond_it_is_told_why_not(
+    bounded: str, bound: int, step: int, others: dict[str, int], sentence: str
+) -> None:
+    settings = {bounded: bound, **others}
+    assert getattr(Config(**settings), bounded) == bound  # type: ignore[arg-type]
+    assert refused(**{**settings, bounded: bound + step}) == f"{bounded} ({bound + step}) {sentence}"
+
+
 def test_a_body_that_could_not_hold_one_task_is_refused() -> None:
     assert refused(max_task_bytes=10, max_body_bytes=9).startswith("max_body_bytes (9)")
 
