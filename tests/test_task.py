@@ -1,9 +1,11 @@
 """A task's bytes: what is read, what is refused, and what every change leaves untouched (I6)."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from support import plain_id
 
 from reference.errors import Undecodable
-from reference.task import decode, encode, new_task_id, new_task_ids, raw_members, revise
+from reference.task import _IdClock, decode, encode, new_task_id, new_task_ids, raw_members, revise
 
 # Texts that a JSON library would write differently, lose or refuse; all are valid JSON.
 AWKWARD_PAYLOADS = [
@@ -244,3 +246,36 @@ def test_generated_ids_are_unique_across_processes_and_sort_by_time() -> None:
 def test_a_generated_id_is_a_uuid_of_version_7() -> None:
     parsed = uuid.UUID(new_task_id())
     assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[]", "it does not begin with {"),
+        ("{}x", "something follows the object"),
+        ("{1:2}", "a member's name is not a string"),
+        ('{"a" 1}', "no colon after 'a'"),
+        ('{"a":1 "b":2}', "neither a comma nor the end after 'a'"),
+    ],
+)
+def test_what_is_no_object_is_told_by_what_is_wrong_with_it(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        raw_members(text)
+    with pytest.raises(Undecodable, match=f"^not a JSON object: {re.escape(reason)}$"):
+        revise(text.encode(), retry_count=1)
+
+
+def test_a_reason_is_a_text_or_none() -> None:
+    assert decode(element(error="ValueError: no")).error == "ValueError: no"
+    assert decode(b'{"id":"a","payload":1,"error":7}').error is None
+
+
+def test_what_is_not_there_can_be_taken_away() -> None:
+    assert revise(element(), error=None) == element()
+
+
+def test_a_clock_that_stands_still_gives_ids_that_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_123_456_789)
+    first = 1_700_000_000_123_456_789 * 4096 // 1_000_000
+    clock = _IdClock()
+    assert [*clock.take(3), *clock.take(2), *clock.take(1)] == [*range(first, first + 6)]
