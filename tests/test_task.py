@@ -279,3 +279,9 @@ def test_a_clock_that_stands_still_gives_ids_that_follow_each_other(monkeypatch:
     first = 1_700_000_000_123_456_789 * 4096 // 1_000_000
     clock = _IdClock()
     assert [*clock.take(3), *clock.take(2), *clock.take(1)] == [*range(first, first + 6)]
+
+
+def test_a_generated_id_begins_with_its_time_in_ms() -> None:
+    before_ms = int(time.time() * 1000)
+    made = uuid.UUID(new_task_id())
+    assert before_ms <= made.int >> 80 <= time.time() * 1000
