@@ -56,6 +56,7 @@ class Watching(Consumer):
         super().__init__(queue.own_client, queue.config, "w1")
         self.cut, self.arrived = cut, 0
         self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
+        self.left: list[int] = []  # how many it still held
 
     def claim_waiting(self, timeout_ms: int) -> bytes | None:
         self._cut_off("wait")
@@ -67,6 +68,10 @@ class Watching(Consumer):
         self._cut_off("settle")
         self.settled.append((len(done), limit))
         return super().settle(done, limit)
+
+    def leave(self) -> bool:
+        self.left.append(len(self.held()))
+        return super().leave()
 
     def _cut_off(self, step: str) -> None:
         if self.cut == step:
@@ -328,6 +333,22 @@ def test_what_came_into_the_list_while_the_worker_was_leaving_is_given_back(queu
     queue.client.lmove("elsewhere:pending", queue.keys.processing("w1"))
     end(claimer, queue)
     assert ids(queue.pending()) == [task_id]
+
+
+def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue) -> None:
+    queue.enqueue("a")
+    consumer = Watching(queue)
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    delivery = begun(claimer)
+    claimer.stop()
+    wait_until(lambda: not claimer._waiting)
+    for _ in range(3):
+        one_more_turn(claimer)
+    assert consumer.left == []
+    finish(claimer, delivery)
+    end(claimer, queue)
+    assert consumer.left == [0]
 
 
 def test_what_is_acked_makes_room_for_what_is_claimed_in_the_same_step(queue: Queue) -> None:
