@@ -335,6 +335,40 @@ def test_what_came_into_the_list_while_the_worker_was_leaving_is_given_back(queu
     assert ids(queue.pending()) == [task_id]
 
 
+def test_what_nobody_here_can_run_is_given_up_with_the_reason_and_what_follows_it_is_begun(queue: Queue) -> None:
+    queue.client.lpush(queue.keys.pending, b"\xff no task", b'{"id":"a","type":"unheard","payload":1}')
+    (task_id,) = queue.enqueue("b")
+    claimer = claimer_of(queue)
+    claimer.start()
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    unheard, broken = queue.dead_letters.page()
+    assert (broken.element, broken.task) == (b"\xff no task", None)
+    assert (unheard.id, unheard.error) == ("a", "No handler is registered for type 'unheard'.")
+    finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_what_was_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_is_begun(queue: Queue) -> None:
+    queue = queue.configured(threads=2, renew_ms=50)  # two: so that nobody waits for a third, and is handed one of them
+    enqueued = queue.enqueue("a", "b")
+    claimer = claimer_of(queue)
+    claimer.start()
+    running = begun(claimer)
+    wait_until(lambda: len(queue.held()) == 2)
+    assert queue.kill(queue.consumer()) == 2
+    wait_until(lambda: running not in claimer._hand, message="the list is not read")
+    dropped = claimer.ready.get(timeout=10)
+    assert (dropped.task.id, dropped.dropped) == (enqueued[1], True)
+    finish(claimer, running)  # its result counts no more
+    for task_id in enqueued:
+        again = begun(claimer)
+        assert (again.task.id, again.task.attempt, again.dropped) == (task_id, 2, False)
+        finish(claimer, again)
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 2, "recovered": 2, "completed": 2}
+
+
 def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue) -> None:
     queue.enqueue("a")
     consumer = Watching(queue)
