@@ -41,6 +41,18 @@ return 1
 """)
 
 
+class Refusal:
+    """Says once why Redis refuses what it will be asked again: an ACL, or what passes, as a failover does."""
+
+    def __init__(self, meaning: str) -> None:
+        self._meaning, self._said = meaning, ""
+
+    def say(self, error: redis.ResponseError) -> None:
+        if str(error) != self._said:
+            logger.warning("%s: %s", self._meaning, error)
+        self._said = str(error)
+
+
 class Presence(threading.Thread):
     """Keeps one consumer's subscription, as long as the process lives."""
 
@@ -51,7 +63,7 @@ class Presence(threading.Thread):
         self._ping_s = config.renew_ms / 1000
 
     def run(self) -> None:
-        refusal = ""
+        refusal = Refusal("Redis refuses to see that this worker lives; until it does the lease counts")
         while True:
             try:
                 with borrowed(self._client) as connection:
@@ -59,12 +71,8 @@ class Presence(threading.Thread):
                         self._stay(connection)
                     finally:
                         connection.disconnect()  # it is subscribed: no use to anybody else
-            except redis.ResponseError as error:  # an ACL, or what passes, as a failover does
-                if str(error) != refusal:
-                    logger.warning(
-                        "Redis refuses to see that this worker lives; until it does the lease counts: %s", error
-                    )
-                refusal = str(error)
+            except redis.ResponseError as error:
+                refusal.say(error)
                 time.sleep(self._ping_s)
             except redis.RedisError:
                 time.sleep(RETURN_S * random.uniform(0.5, 1.0))

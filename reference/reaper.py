@@ -16,6 +16,7 @@ from .connection import NOW, Script
 from .consumer import MAX_ERROR_CHARS
 from .errors import Undecodable
 from .keys import Keys
+from .presence import Refusal
 from .task import decode, revise
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Reaper:
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
-        self._refusal = ""  # why Redis did not say who has vanished, when it was last asked
+        self._refusal = Refusal("Redis refuses to say who has vanished; until it does leases alone count")
         self._absent_since: dict[bytes, float] = {}  # monotonic, s
 
     def sweep(self) -> Sweep:
@@ -160,10 +161,8 @@ class Reaper:
         keys = [self._keys.consumers, self._keys.presence]
         try:
             absent = _END_ABSENT(self._client, keys, [self._keys.presence_channel(""), *vanished])
-        except redis.ResponseError as error:  # an ACL, or what passes, as a failover does
-            if str(error) != self._refusal:
-                logger.warning("Redis refuses to say who has vanished; until it does leases alone count: %s", error)
-            self._refusal = str(error)
+        except redis.ResponseError as error:
+            self._refusal.say(error)
             return
         self._absent_since = {name: self._absent_since.get(name, now) for name in absent}
 

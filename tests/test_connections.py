@@ -4,7 +4,6 @@ import os
 import select
 import threading
 import time
-from typing import Any
 
 import pytest
 import redis
@@ -13,10 +12,6 @@ from support import wait_until
 
 from reference.config import Config
 from reference.connection import borrowed, connect
-
-
-def pool_of(queue: Queue) -> Any:
-    return queue.own_client.connection_pool
 
 
 def test_a_connection_that_was_used_is_the_next_ones(queue: Queue) -> None:
