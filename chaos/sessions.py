@@ -4,9 +4,10 @@ Whatever the harness starts runs in a session of its own and is found by it: a c
 (as RQ's work horse does) stays in the session, and would survive `killpg`. Standard library only: the warden runs this.
 
 Not covered: a process that begins a session of its own is no longer a member; `bearing` finds those that kept their
-environment, on Linux.
+environment, on Linux. Nor one that is born, changes its group, bears the next and exits, on and on.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -40,13 +41,13 @@ def stop(sid: int, deadline_s: float = 1.0) -> list[int]:
     Within the deadline that is all of them, save for one that waits in the kernel for a disk.
     """
     give_up_s = time.monotonic() + deadline_s
+    _signal_groups(sid, [], signal.SIGSTOP)  # before the first look: from here on it can be believed
     while True:
         states = _states(sid)
         running = [pid for pid, state in states.items() if state not in "Tt"]
         if not running or time.monotonic() > give_up_s:
             return [pid for pid in states if pid not in running]
-        for pid in running:
-            send(pid, sid, signal.SIGSTOP)
+        _signal_groups(sid, running, signal.SIGSTOP)
         time.sleep(POLL_S)
 
 
@@ -70,8 +71,7 @@ def kill(sid: int, deadline_s: float = KILL_DEADLINE_S) -> list[int]:
     while left := members(sid):
         if time.monotonic() > give_up_s:
             raise TimeoutError(f"processes {left} of session {sid} outlived SIGKILL for {deadline_s:g} s")
-        for pid in left:
-            send(pid, sid, signal.SIGKILL)
+        _signal_groups(sid, left, signal.SIGKILL)
         killed.extend(pid for pid in left if pid not in killed)
         time.sleep(POLL_S)
     return killed
@@ -115,14 +115,36 @@ def send(pid: int, sid: int, signum: int) -> None:
             os.close(handle)
 
 
+def _signal_groups(sid: int, pids: list[int], signum: int) -> None:
+    """To the leader's group and to those of these members, each as a whole, which no fork outruns.
+
+    A list of processes is not enough. It is read one by one, and of a chain in which each process lives only to bear
+    the next, each may be born after the list was made and die before its turn. One was never seen, for hours.
+    """
+    groups = {sid}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            groups.add(os.getpgid(pid))
+    for group in groups:
+        # A group lies within one session, and keeps its number when its leader is gone. With a leader of another
+        # session the number has passed to a stranger. PermissionError: a group of zombies, on macOS.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if _session(group) in (sid, None):
+                os.killpg(group, signum)
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # gone
+        return None
+
+
 def _states(sid: int) -> dict[int, str]:
     """Member -> the letter of its state. One getsid(2) per process of the machine, about 0.1 ms in all."""
     states = {}
     for pid in _pids():
-        try:
-            if os.getsid(pid) != sid:
-                continue
-        except OSError:
+        if _session(pid) != sid:
             continue
         state = _state(pid)
         if state and state not in "ZX":

@@ -4,6 +4,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from queue_fixtures import Queue, payloads
@@ -166,16 +168,39 @@ def test_a_refusal_to_say_who_has_vanished_ends_with_its_cause(queue: Queue, lim
     assert look_for_long(limited.reaper) == 1
 
 
+class MortalPresence(Presence):
+    """A presence lives as long as its process, and this one goes on: it would knock at the server in later tests."""
+
+    class Over(Exception):
+        pass
+
+    over = False
+
+    def run(self) -> None:
+        with suppress(self.Over):
+            super().run()
+
+    def _stay(self, connection: Any) -> None:
+        if self.over:
+            raise self.Over
+        super()._stay(connection)
+
+
 def test_a_worker_that_was_refused_its_subscription_asks_again(
     queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.consumer("w1")
-    Presence(limited.own_client, limited.config, "w1").start()
+    presence = MortalPresence(limited.own_client, limited.config, "w1")
+    presence.start()
     wait_until(lambda: caplog.records)
     allow_all(queue)
     wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
     assert subscribers(queue) == 1
     assert len(caplog.records) == 1
+    presence.over = True
+    queue.client.client_kill_filter(user="limited")
+    presence.join(timeout=10)
+    assert not presence.is_alive()
 
 
 def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_lease_ends(

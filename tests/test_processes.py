@@ -162,6 +162,23 @@ def test_a_session_that_forks_all_the_time_does_not_outrun_its_kill(start: Calla
     assert process.members() == []
 
 
+def test_what_no_look_at_the_processes_shows_stands_still_with_its_group(
+    start: Callable[..., Managed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start(SLEEPER)
+    with monkeypatch.context() as blind:
+        blind.setattr(sessions, "_pids", list)
+        sessions.stop(process.sid)
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, message="it runs on")
+
+
+def test_a_group_that_has_taken_over_the_number_of_a_session_is_left_alone(start: Callable[..., Managed]) -> None:
+    family = start(FAMILY, ready=3)
+    (stranger,) = {os.getpgid(pid) for pid in family.members()} - {family.sid}
+    sessions.kill(stranger)
+    assert stranger in family.members()
+
+
 def test_a_stopped_session_can_be_killed(start: Callable[..., Managed]) -> None:
     process = start(FAMILY, ready=3)
     process.stop_session_members()
