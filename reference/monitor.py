@@ -119,10 +119,11 @@ class _QueueCollector(Collector):
             yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=0)
             return
         yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=1)
-        yield from _metrics(reading)
+        yield from metrics(reading)
 
 
-def _metrics(reading: Reading) -> Iterator[Metric]:
+def metrics(reading: Reading) -> Iterator[Metric]:
+    """The reading for Prometheus: gauges, and a counter for each of `gauges.COUNTERS`."""
     tasks = GaugeMetricFamily("zeroloss_tasks", "Tasks in the queue by where they lie", labels=["state"])
     for state in ("pending", "processing", "delayed", "dead_letter"):
         tasks.add_metric([state], getattr(reading, state))

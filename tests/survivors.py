@@ -1,7 +1,7 @@
 """The second half of mutation testing: what no test noticed in its own process is held to the tests of whole processes.
 
-`mutmut run` tells by what a test calls itself which tests a mutant is held to; a worker process of theirs it does not
-see. After it, `python tests/survivors.py` prints the mutants that survive these too.
+`mutmut run` tells by what a test calls itself which tests a mutant is held to; a server or a worker process of theirs
+it does not see. After it, `python tests/survivors.py [MODULE ...]` prints the mutants that survive these too.
 """
 
 import json
@@ -12,27 +12,38 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MUTANTS = Path("mutants")  # as mutmut leaves them
-TESTS = [f"tests/test_{name}.py" for name in ("worker", "supervisor")]
-SURVIVED = 0  # the exit status of the tests, which mutmut keeps
+SURVIVED, NO_TEST = 0, 33  # the exit status of the tests, which mutmut keeps
 AT_A_TIME = 2
 
+OF_WORKERS = ("worker", "supervisor", "presence")
+OF_SERVERS = ("producer", "producer_errors", "monitor")
+# module -> the tests that start processes in which it runs
+TESTS = {"up": ("up",), "serving": OF_SERVERS, "producer": OF_SERVERS, "monitor": OF_SERVERS, "problems": OF_SERVERS}
 
-def survivors() -> list[str]:
-    """The names of the mutants, by mutmut's records."""
-    records = [json.loads(path.read_text()) for path in sorted(MUTANTS.glob("reference/*.meta"))]
-    return [name for each in records for name, status in each["exit_code_by_key"].items() if status == SURVIVED]
+
+def survivors(modules: list[str]) -> list[str]:
+    """The names of the mutants, by mutmut's records; of all modules where none is named."""
+    found = []
+    for path in sorted(MUTANTS.glob("reference/*.meta")):
+        if not modules or path.name.removesuffix(".py.meta") in modules:
+            statuses = json.loads(path.read_text())["exit_code_by_key"]
+            found += [name for name, status in statuses.items() if status in (SURVIVED, NO_TEST)]
+    return found
 
 
 def survives(mutant: str) -> bool:
     """Run the tests with all processes that they start as this mutant."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", "not container", *TESTS]
+    module = mutant.split(".")[1]
+    tests = [f"tests/test_{name}.py" for name in TESTS.get(module, OF_WORKERS)]
+    chosen = ["-k", "not container and not test_the_page"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *chosen, *tests]
     environment = {**os.environ, "MUTANT_UNDER_TEST": mutant}
     return subprocess.run(command, cwd=MUTANTS, env=environment, capture_output=True, check=False).returncode == 0
 
 
 def main() -> None:
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        found = survivors()
+        found = survivors(sys.argv[1:])
         for mutant, alive in zip(found, pool.map(survives, found), strict=True):
             print(f"{mutant}: {'survived' if alive else 'noticed'}", flush=True)
 

@@ -1,16 +1,19 @@
 """Durability: what a promise is worth, asked of the server before it is made, and read in its answer."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
+from relay import Relay
 from support import wait_until
 
 from chaos.servers import Server
@@ -219,8 +222,16 @@ def test_readyz_states_the_level_in_force(queue_with: Callable[..., Queue]) -> N
 
 def test_readyz_is_503_where_fsync_is_asked_for_and_the_server_keeps_no_file(queue_with: Callable[..., Queue]) -> None:
     answer = app_of(queue_with(None, durability="fsync")).simulate_get("/readyz")
-    assert_problem(answer, 503, "fsync", "appendonly", kind="durability-out-of-reach")
+    assert_problem(answer, 503, "appendonly", kind="durability-out-of-reach")
+    assert re.fullmatch(r"No task can be promised as fsync: Redis said: .*[^.]\.", answer.json["detail"])
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_readyz_is_503_where_redis_is_gone_when_asked_for_its_replicas(queue: Queue) -> None:
+    with Relay(urlsplit(queue.config.redis_url).port or 0) as relay:
+        http = app_of(queue, redis_url=f"redis://127.0.0.1:{relay.port}/0", durability="replicas:1")
+        relay.swallow("WAIT")
+        assert_problem(http.simulate_get("/readyz"), 503, "Connection closed", kind="redis-unavailable")
 
 
 def test_readyz_is_503_where_replicas_are_asked_for_and_not_there(
@@ -229,7 +240,7 @@ def test_readyz_is_503_where_replicas_are_asked_for_and_not_there(
     queue, _, _ = replicated
     assert app_of(queue).simulate_get("/readyz").status_code == 200
     answer = app_of(queue, durability="replicas:2").simulate_get("/readyz")
-    assert_problem(answer, 503, "replicas:2", "1 of 2 replicas", kind="durability-out-of-reach")
+    assert_problem(answer, 503, "promised as replicas:2: ", "1 of 2 replicas", kind="durability-out-of-reach")
 
 
 def test_the_description_names_the_level(queue_with: Callable[..., Queue]) -> None:

@@ -59,6 +59,29 @@ def test_a_consumer_whose_lease_ended_is_not_live_and_its_tasks_await_recovery(q
     assert (reading.processing, reading.awaiting_recovery) == (2, 1)
 
 
+def test_consumers_are_shown_by_name_and_what_all_of_the_dead_hold_awaits_recovery(queue: Queue) -> None:
+    queue.enqueue(1, 2, 3)
+    for name in ("c", "a", "dead 1", "b", "dead 2"):
+        consumer = queue.consumer(name)
+        if name.startswith("dead"):
+            queue.claim(consumer)
+    queue.reaper.expire("dead 1")
+    queue.reaper.expire("dead 2")
+    reading = read(queue)
+    assert [consumer.name for consumer in reading.consumers] == ["a", "b", "c"]
+    assert reading.awaiting_recovery == 2
+
+
+def test_all_is_read_at_one_moment_of_the_servers_clock(queue: Queue) -> None:
+    queue.consumer("w1")
+    before_s, before_us = queue.client.time()
+    reading = read(queue)
+    after_s, after_us = queue.client.time()
+    assert before_s * 1000 + before_us // 1000 <= reading.time_ms <= after_s * 1000 + after_us // 1000
+    (consumer,) = reading.consumers
+    assert all(isinstance(ms, int) for ms in (reading.time_ms, consumer.lease_left_ms, consumer.heartbeat_age_ms))
+
+
 def test_the_oldest_pending_task_is_the_one_that_is_claimed_next(queue: Queue) -> None:
     queue.enqueue("old")
     (old,) = queue.pending()

@@ -4,7 +4,8 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 import redis
 from http_support import assert_problem, served
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 from queue_fixtures import Queue
 from support import wait_until
 
 from chaos.servers import Server
-from reference.monitor import create_app
+from reference.gauges import ConsumerReading, Reading
+from reference.monitor import create_app, metrics
 from reference.readiness import connect_probe
 
 
@@ -48,6 +52,8 @@ def make_busy(queue: Queue) -> Queue:
 def test_stats_is_the_reading_as_json(busy_queue: Queue) -> None:
     answer = monitor_of(busy_queue).simulate_get("/stats")
     assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
     stats = answer.json
     assert (stats["pending"], stats["processing"], stats["delayed"], stats["dead_letter"]) == (3, 1, 0, 1)
     assert (stats["counters"]["enqueued"], stats["counters"]["completed"]) == (6, 1)
@@ -58,7 +64,7 @@ def test_stats_is_the_reading_as_json(busy_queue: Queue) -> None:
 
 def test_stats_is_a_503_problem_where_redis_is_down(queue: Queue, dead_port: int) -> None:
     answer = monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0").simulate_get("/stats")
-    assert_problem(answer, 503, "Redis does not answer", kind="redis-unavailable")
+    assert_problem(answer, 503, "Redis does not answer", "refused", kind="redis-unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 
@@ -88,18 +94,81 @@ def metrics_of(monitor: falcon.testing.TestClient) -> dict[str, float]:
 
 
 def test_metrics_are_the_reading_for_prometheus(busy_queue: Queue) -> None:
-    metrics = metrics_of(monitor_of(busy_queue))
-    assert metrics["zeroloss_up"] == 1
-    states = {
-        state: metrics[f"zeroloss_tasks[{state}]"] for state in ("pending", "processing", "delayed", "dead_letter")
-    }
+    shown = metrics_of(monitor_of(busy_queue))
+    assert shown["zeroloss_up"] == 1
+    states = {state: shown[f"zeroloss_tasks[{state}]"] for state in ("pending", "processing", "delayed", "dead_letter")}
     assert states == {"pending": 3, "processing": 1, "delayed": 0, "dead_letter": 1}
-    assert (metrics["zeroloss_enqueued_total"], metrics["zeroloss_completed_total"]) == (6, 1)
-    assert (metrics["zeroloss_consumers"], metrics["zeroloss_tasks_awaiting_recovery"]) == (1, 0)
+    assert (shown["zeroloss_enqueued_total"], shown["zeroloss_completed_total"]) == (6, 1)
+    assert (shown["zeroloss_consumers"], shown["zeroloss_tasks_awaiting_recovery"]) == (1, 0)
 
 
 def test_metrics_of_a_redis_that_is_down_are_that_it_is_down_and_nothing_else(queue: Queue, dead_port: int) -> None:
     assert metrics_of(monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0")) == {"zeroloss_up": 0}
+
+
+def exposed(metrics: Iterable[Metric]) -> str:
+    """As Prometheus reads them."""
+
+    class Given(Collector):
+        def collect(self) -> Iterable[Metric]:
+            return metrics
+
+    registry = CollectorRegistry()
+    registry.register(Given())
+    return generate_latest(registry).decode()
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+def test_each_metric_says_what_it_is_in_seconds_and_tasks(busy: bool) -> None:
+    worker = ConsumerReading(name="w1", holding=2, lease_left_ms=8_000, heartbeat_age_ms=1_500)
+    reading = Reading(
+        time_ms=0,
+        pending=3,
+        processing=4,
+        awaiting_recovery=2,
+        delayed=5,
+        dead_letter=6,
+        counters={"enqueued": 7, "dead_lettered": 8},
+        consumers=[replace(worker, heartbeat_age_ms=0), worker] if busy else [],
+        oldest_pending_age_ms=2_250 if busy else None,
+    )
+    assert (
+        exposed(metrics(reading))
+        == f"""\
+# HELP zeroloss_tasks Tasks in the queue by where they lie
+# TYPE zeroloss_tasks gauge
+zeroloss_tasks{{state="pending"}} 3.0
+zeroloss_tasks{{state="processing"}} 4.0
+zeroloss_tasks{{state="delayed"}} 5.0
+zeroloss_tasks{{state="dead_letter"}} 6.0
+# HELP zeroloss_tasks_awaiting_recovery Tasks in processing whose consumer's lease has ended
+# TYPE zeroloss_tasks_awaiting_recovery gauge
+zeroloss_tasks_awaiting_recovery 2.0
+# HELP zeroloss_consumers Consumers with a living lease
+# TYPE zeroloss_consumers gauge
+zeroloss_consumers {"2.0" if busy else "0.0"}
+# HELP zeroloss_heartbeat_age_seconds_max Age of the oldest heartbeat among the living consumers
+# TYPE zeroloss_heartbeat_age_seconds_max gauge
+zeroloss_heartbeat_age_seconds_max {"1.5" if busy else "0.0"}
+# HELP zeroloss_oldest_pending_age_seconds Age of the task that is next to be claimed, by its producer's clock
+# TYPE zeroloss_oldest_pending_age_seconds gauge
+zeroloss_oldest_pending_age_seconds {"2.25" if busy else "0.0"}
+# HELP zeroloss_enqueued_total Tasks enqueued since the queue began
+# TYPE zeroloss_enqueued_total counter
+zeroloss_enqueued_total 7.0
+# HELP zeroloss_dead_lettered_total Tasks dead-lettered since the queue began
+# TYPE zeroloss_dead_lettered_total counter
+zeroloss_dead_lettered_total 8.0
+"""
+    )
+
+
+def test_metrics_say_whether_redis_answers(queue: Queue, dead_port: int) -> None:
+    up = monitor_of(queue).simulate_get("/metrics").text
+    down = monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0").simulate_get("/metrics").text
+    head = "# HELP zeroloss_up 1 where Redis answers\n# TYPE zeroloss_up gauge\n"
+    assert up.startswith(f"{head}zeroloss_up 1.0\n")
+    assert down == f"{head}zeroloss_up 0.0\n"
 
 
 # The rest
@@ -107,7 +176,9 @@ def test_metrics_of_a_redis_that_is_down_are_that_it_is_down_and_nothing_else(qu
 
 def test_healthz_speaks_for_the_process_alone(queue: Queue, dead_port: int) -> None:
     monitor = monitor_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0")
-    assert monitor.simulate_get("/healthz").json == {"status": "ok"}
+    answer = monitor.simulate_get("/healthz")
+    assert answer.json == {"status": "ok"}
+    assert answer.headers["content-type"] == "application/json"
 
 
 def test_an_unknown_route_and_a_wrong_method_are_problems(queue: Queue) -> None:
@@ -116,7 +187,7 @@ def test_an_unknown_route_and_a_wrong_method_are_problems(queue: Queue) -> None:
     assert_problem(monitor.simulate_post("/stats"), 405, "GET")
 
 
-def test_the_page_loads_nothing_from_elsewhere(queue: Queue) -> None:
+def test_nothing_on_the_page_comes_from_elsewhere(queue: Queue) -> None:
     page = monitor_of(queue).simulate_get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]

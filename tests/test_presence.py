@@ -1,19 +1,21 @@
 """Presence: a killed worker's connections are gone long before its lease ends, and a living one's come back."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import redis
 from queue_fixtures import Queue, payloads
 from redis.client import PubSub
 from support import wait_until
 from worker_process import Pool, Watched
 
-from reference.presence import Presence
+from reference.presence import UNMARKED_S, Presence
 from reference.reaper import Reaper
 
 ABSENCE_S = 0.1
@@ -128,6 +130,76 @@ def test_who_leaves_and_whose_tombstone_is_forgotten_leaves_no_mark(queue: Queue
     assert not queue.client.exists(queue.keys.presence)
 
 
+class MortalPresence(Presence):
+    """A presence lives as long as its process, and this one goes on: it would knock at the server in later tests."""
+
+    class Over(Exception):
+        pass
+
+    over = False
+
+    def run(self) -> None:
+        with suppress(self.Over):
+            super().run()
+
+    def _stay(self, connection: Any) -> None:
+        if self.over:
+            raise self.Over
+        super()._stay(connection)
+
+
+@contextmanager
+def presence_of(queue: Queue) -> Iterator[Presence]:
+    """That of w1, in this process."""
+    presence = MortalPresence(queue.own_client, queue.config, "w1")
+    presence.start()
+    try:
+        yield presence
+    finally:
+        presence.over = True
+        while presence.is_alive():
+            queue.client.client_kill_filter(_type="pubsub")
+            presence.join(timeout=0.05)
+
+
+def test_a_presence_that_is_cut_off_comes_back(queue: Queue) -> None:
+    with presence_of(queue):
+        for _ in range(3):
+            wait_until(lambda: subscribers(queue) == 1)
+            queue.client.client_kill_filter(_type="pubsub")
+
+
+def test_a_worker_that_registers_late_is_marked_soon_after(queue: Queue) -> None:
+    rarely = queue.configured(renew_ms=20_000)
+    with presence_of(rarely):
+        wait_until(lambda: subscribers(queue) == 1)
+        assert not queue.client.exists(queue.keys.presence)
+        queue.consumer("w1")
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+
+
+def test_a_presence_that_is_marked_is_tried_at_each_renewal(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_s: list[float] = []
+    can_read = redis.Connection.can_read
+
+    def watched(connection: redis.Connection, timeout: float = 0) -> bool:
+        waits_s.append(timeout)
+        return can_read(connection, timeout)
+
+    monkeypatch.setattr(redis.Connection, "can_read", watched)
+    with presence_of(queue):
+        wait_until(lambda: waits_s.count(UNMARKED_S) > 2)
+        queue.consumer("w1")
+        wait_until(lambda: waits_s.count(queue.config.renew_ms / 1000) > 2)
+        commands = {entry["cmd"] for entry in queue.client.client_list(_type="pubsub")}
+    assert commands == {"ping"}
+    assert set(waits_s) == {0, UNMARKED_S, queue.config.renew_ms / 1000}
+
+
+def test_a_presence_does_not_keep_its_process_alive(queue: Queue) -> None:
+    assert Presence(queue.own_client, queue.config, "w1").daemon
+
+
 @pytest.fixture
 def limited(queue: Queue) -> Iterator[Queue]:
     """The same queue, for a user of Redis who may not ask who is subscribed, nor subscribe."""
@@ -168,39 +240,19 @@ def test_a_refusal_to_say_who_has_vanished_ends_with_its_cause(queue: Queue, lim
     assert look_for_long(limited.reaper) == 1
 
 
-class MortalPresence(Presence):
-    """A presence lives as long as its process, and this one goes on: it would knock at the server in later tests."""
-
-    class Over(Exception):
-        pass
-
-    over = False
-
-    def run(self) -> None:
-        with suppress(self.Over):
-            super().run()
-
-    def _stay(self, connection: Any) -> None:
-        if self.over:
-            raise self.Over
-        super()._stay(connection)
-
-
-def test_a_worker_that_was_refused_its_subscription_asks_again(
+def test_a_worker_that_was_refused_its_subscription_asks_again_and_says_it_once(
     queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue.consumer("w1")
-    presence = MortalPresence(limited.own_client, limited.config, "w1")
-    presence.start()
-    wait_until(lambda: caplog.records)
-    allow_all(queue)
-    wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
-    assert subscribers(queue) == 1
-    assert len(caplog.records) == 1
-    presence.over = True
-    queue.client.client_kill_filter(user="limited")
-    presence.join(timeout=10)
-    assert not presence.is_alive()
+    with presence_of(limited):
+        wait_until(lambda: caplog.records)
+        allow_all(queue)
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+        assert subscribers(queue) == 1
+    (record,) = caplog.records
+    assert re.fullmatch(
+        "Redis refuses to see that this worker lives; until it does the lease counts: .*permission.*", record.message
+    )
 
 
 def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_lease_ends(

@@ -121,6 +121,12 @@ def test_a_repeated_batch_with_its_idempotency_key_has_the_same_answers_and_queu
     assert len(queue.pending()) == 2
 
 
+def test_a_repeated_batch_without_an_idempotency_key_is_other_tasks(http: Any, queue: Queue) -> None:
+    for _ in range(2):
+        assert post(http, "/tasks", '[{"payload": 1}, {"payload": 2}]').status_code == 202
+    assert payloads(queue.pending()) == [1, 2, 1, 2]
+
+
 def test_in_a_batch_a_conflict_of_the_idempotency_key_refuses_only_the_item_that_changed(
     http: Any, queue: Queue
 ) -> None:
@@ -163,7 +169,7 @@ def test_a_line_that_is_no_task_refuses_that_item_only(http: Any, queue: Queue) 
     assert (answer.json["queued"], answer.json["refused"]) == (2, 3)
     first, broken, not_utf8, misspelt, last = answer.json["results"]
     assert [first, last] == [{"status": "queued", "task_id": name} for name in "ab"]
-    for refused, word in ((broken, "Item 1 is not"), (not_utf8, "UTF-8"), (misspelt, '"payloda"')):
+    for refused, word in ((broken, "Item 1 is not"), (not_utf8, "Item 2 is not UTF-8"), (misspelt, '"payloda"')):
         assert refused["status"] == "refused"
         assert_problem_document(refused["problem"], 400, word, kind="malformed")
     assert ids(queue.pending()) == ["a", "b"]
@@ -196,7 +202,7 @@ def test_readyz_is_200_where_redis_answers_and_does_not_evict(http: Any) -> None
 
 def test_readyz_is_503_where_redis_cannot_be_reached(dead_port: int, queue: Queue) -> None:
     answer = app_of(queue, redis_url=f"redis://127.0.0.1:{dead_port}/0").simulate_get("/readyz")
-    assert_problem(answer, 503, "Redis does not answer", kind="redis-unavailable")
+    assert_problem(answer, 503, "Redis does not answer", "refused", kind="redis-unavailable")
     assert int(answer.headers["retry-after"]) > 0
 
 
@@ -204,7 +210,18 @@ def test_readyz_is_503_where_redis_may_evict_the_queue(own_queue: Queue) -> None
     own_queue.client.config_set("maxmemory-policy", "allkeys-lru")
     own_queue.client.config_set("maxmemory", "1gb")
     answer = app_of(own_queue).simulate_get("/readyz")
-    assert_problem(answer, 503, "allkeys-lru", "noeviction", kind="redis-evicts")
+    assert_problem(answer, 503, kind="redis-evicts")
+    assert answer.json["detail"] == (
+        "Redis has maxmemory-policy allkeys-lru, which deletes queued tasks when its memory is full; "
+        "set it to noeviction."
+    )
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_readyz_is_200_where_a_redis_whose_memory_is_full_refuses(own_queue: Queue) -> None:
+    own_queue.client.config_set("maxmemory", "1gb")
+    answer = app_of(own_queue).simulate_get("/readyz")
+    assert (answer.status_code, answer.json["maxmemory_policy"]) == (200, "noeviction")
 
 
 def test_readyz_is_200_with_an_evicting_policy_but_no_limit_to_evict_for(own_queue: Queue) -> None:
