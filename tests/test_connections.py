@@ -2,8 +2,11 @@
 
 import os
 import select
+import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -11,8 +14,10 @@ import redis
 from queue_fixtures import Queue
 from support import wait_until
 
+from chaos.servers import Server
+from reference import connection as connection_module
 from reference.config import Config
-from reference.connection import borrowed, connect
+from reference.connection import Script, borrowed, connect
 
 
 def test_a_connection_that_was_used_is_the_next_ones(queue: Queue) -> None:
@@ -96,3 +101,38 @@ def test_connections_of_a_client_that_was_closed_are_closed(queue: Queue) -> Non
         lambda: str(number) not in {entry["id"] for entry in queue.client.client_list()},
         message="the connection stays open",
     )
+
+
+def test_a_redis_that_does_not_answer_is_waited_for_as_long_as_configured(
+    open_own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = open_own_server(appendfsync=None)
+    config = Config(redis_url=server.url)
+    monkeypatch.setattr(Config, "socket_timeout_ms", 200)  # instead of seconds
+    with connect(config) as client:
+        client.ping()
+        server.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        server.resume()
+
+
+def test_a_redis_that_does_not_take_the_connection_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # what the kernel takes on behalf of a listener that accepts nothing, and more
+            knocking = waiting.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(full.getsockname())
+        with (
+            connect(Config(redis_url=f"redis://127.0.0.1:{full.getsockname()[1]}/0")) as client,
+            pytest.raises(redis.TimeoutError, match="connecting"),
+        ):
+            client.ping()
+
+
+def test_a_script_is_known_by_the_digest_that_the_server_gives_it(queue: Queue) -> None:
+    script = Script("return ARGV[1]")
+    assert queue.client.script_load(script.source) == script.digest

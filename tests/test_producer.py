@@ -47,6 +47,7 @@ def test_an_accepted_task_is_answered_202_with_exactly_its_status_and_id(http: A
     answer = post(http, "/task", '{"id": "t1", "type": "mail", "payload": {"to": "a@example.org"}}')
     assert answer.status_code == 202
     assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
     assert answer.json == {"status": "queued", "task_id": "t1"}
     assert ids(queue.pending()) == ["t1"]
 
