@@ -1,9 +1,11 @@
 """The claimer, in this process, against a real server; only the errors of the network are made up."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 import redis
@@ -15,68 +17,56 @@ from reference.claimer import Claimer
 from reference.consumer import Consumer, Settlement
 from reference.delivery import Delivery
 from reference.enqueuer import Submission
-from reference.task import revise
+from reference.task import Task, decode, revise
+
+Result = TypeVar("Result")
+LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
 
 
-class FailingRelease(Consumer):
-    """Its first release is lost on the way to the server, or its reply on the way back."""
+class Observed(Consumer):
+    """Notes its steps. The first one named as `cut` is lost on the way to the server, or its reply on the way back."""
 
-    def __init__(self, queue: Queue, *, executed: bool) -> None:
+    def __init__(self, queue: Queue, *, cut: str = "", executed: bool = False) -> None:
         super().__init__(queue.own_client, queue.config, "w1")
-        self.executed, self.failures = executed, 0
-
-    def release(self, elements: list[bytes]) -> int:
-        if self.failures:
-            return super().release(elements)
-        self.failures += 1
-        if self.executed:
-            super().release(elements)
-        raise redis.ConnectionError("the connection is gone")
-
-
-class LosingReply(Consumer):
-    """The reply to its first claim is lost on the way back."""
-
-    def __init__(self, queue: Queue) -> None:
-        super().__init__(queue.own_client, queue.config, "w1")
-        self.lost: list[bytes] = []
-
-    def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
-        settlement = super().settle(done, limit)
-        if self.lost:
-            return settlement
-        self.lost = settlement.claimed
-        raise redis.ConnectionError("the reply was lost")
-
-
-class Watching(Consumer):
-    """Notes how it claims; what is named by `cut` is cut off once."""
-
-    def __init__(self, queue: Queue, *, cut: str = "") -> None:
-        super().__init__(queue.own_client, queue.config, "w1")
-        self.cut, self.arrived = cut, 0
+        self.cut, self.executed = cut, executed
+        self.steps: Counter[str] = Counter()
+        self.arrived = 0
+        self.lost: list[bytes] = []  # what was claimed and not told
         self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
         self.left: list[int] = []  # how many it still held
 
+    def _step(self, name: str, step: Callable[[], Result]) -> Result:
+        self.steps[name] += 1
+        if self.cut != name:
+            return step()
+        self.cut = ""
+        if self.executed:
+            done = step()
+            self.lost = done.claimed if isinstance(done, Settlement) else []
+        raise redis.ConnectionError(f"the {name} was cut off")
+
+    def held(self) -> list[bytes]:
+        return self._step("look", super().held)
+
     def claim_waiting(self, timeout_ms: int) -> bytes | None:
-        self._cut_off("wait")
-        element = super().claim_waiting(timeout_ms)
+        element = self._step("wait", partial(super().claim_waiting, timeout_ms))
         self.arrived += element is not None
         return element
 
     def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
-        self._cut_off("settle")
+        settlement = self._step("settle", partial(super().settle, done, limit))
         self.settled.append((len(done), limit))
-        return super().settle(done, limit)
+        return settlement
+
+    def fail(self, task: Task, error: str) -> bool:
+        return self._step("fail", partial(super().fail, task, error))
+
+    def release(self, elements: Sequence[bytes]) -> int:
+        return self._step("release", partial(super().release, elements))
 
     def leave(self) -> bool:
-        self.left.append(len(self.held()))
+        self.left.append(len(super().held()))
         return super().leave()
-
-    def _cut_off(self, step: str) -> None:
-        if self.cut == step:
-            self.cut = ""
-            raise redis.ConnectionError(f"the {step} was cut off")
 
 
 def begun(claimer: Claimer) -> Delivery:
@@ -90,33 +80,43 @@ def claimer_of(queue: Queue, consumer: Consumer | None = None) -> Claimer:
     return Claimer(consumer or Consumer(queue.own_client, queue.config, "w1"), queue.config, {"default": print})
 
 
+def started(queue: Queue, consumer: Consumer | None = None) -> Claimer:
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    return claimer
+
+
 def finish(claimer: Claimer, delivery: Delivery) -> None:
     delivery.seconds = 0.001
     claimer.inbox.put(delivery)
 
 
-def test_what_a_failed_release_did_not_give_back_is_given_back_later(queue: Queue) -> None:
-    hoarded_tasks_return(queue, FailingRelease(queue, executed=False))
-
-
-def test_what_a_release_with_a_lost_reply_gave_back_is_given_back_once(queue: Queue) -> None:
-    hoarded_tasks_return(queue, FailingRelease(queue, executed=True))
-
-
-def hoarded_tasks_return(queue: Queue, consumer: FailingRelease) -> None:
+@LOST
+def test_what_a_release_that_was_cut_off_gave_back_or_did_not_is_given_back_once(queue: Queue, executed: bool) -> None:
     """One thread, which is quick at first and then slow, so that what was claimed ahead has to be given back."""
     queue = queue.configured(threads=1, ahead=3, ahead_ms=20)
-    claimer = Claimer(consumer, queue.config, {"default": print})
-    consumer._config = queue.config
+    consumer = Observed(queue, cut="release", executed=executed)
     enqueued = [*queue.enqueue(0), *queue.enqueue(*range(1, 5))]
-    claimer.start()
+    claimer = started(queue, consumer)
     first = begun(claimer)
     finish(claimer, first)  # now it is known to be quick: three are claimed ahead
     slow = begun(claimer)
-    wait_until(lambda: consumer.failures == 1 and ids(queue.pending()) == enqueued[2:], message="they are kept in hand")
+    wait_until(lambda: not consumer.cut and ids(queue.pending()) == enqueued[2:], message="they are kept in hand")
     assert ids(queue.held()) == [slow.task.id]
     finish(claimer, slow)
     end(claimer, queue)
+
+
+@LOST
+def test_a_failure_that_could_not_be_told_is_told_once(queue: Queue, executed: bool) -> None:
+    queue.enqueue("a")
+    claimer = started(queue, Observed(queue, cut="fail", executed=executed))
+    delivery = begun(claimer)
+    delivery.error = "ValueError: no"
+    finish(claimer, delivery)
+    wait_until(lambda: not queue.held(), message="it is still held")
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 1, "failed": 1, "retried": 1}
 
 
 def test_what_a_claim_with_a_lost_reply_has_moved_is_the_next_work_long_before_the_lease_is_renewed(
@@ -124,9 +124,8 @@ def test_what_a_claim_with_a_lost_reply_has_moved_is_the_next_work_long_before_t
 ) -> None:
     """The renewal would find it too, 20 s later, as the list is longer than what is in hand."""
     enqueued = queue.enqueue("a", "b")
-    consumer = LosingReply(queue)
-    claimer = claimer_of(queue, consumer)
-    claimer.start()
+    consumer = Observed(queue, cut="settle", executed=True)
+    claimer = started(queue, consumer)
     first = begun(claimer)
     assert ids(consumer.lost)[0] == first.task.id == enqueued[0]
     finish(claimer, first)
@@ -135,6 +134,19 @@ def test_what_a_claim_with_a_lost_reply_has_moved_is_the_next_work_long_before_t
     finish(claimer, second)
     end(claimer, queue)
     assert queue.counters() == {"enqueued": 2, "completed": 2}
+
+
+def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_need_not_read_its_list(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=4, ahead_ms=60_000)
+    queue.enqueue(*range(10))
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    finish(claimer, begun(claimer))  # now it is known to be quick
+    wait_until(lambda: len(queue.held()) == 5, message="it does not claim ahead, by halves")
+    assert (consumer.steps["look"], consumer.steps["wait"]) == (1, 0)
+    claimer.stop()
+    finish(claimer, begun(claimer))
+    end(claimer, queue)
 
 
 def test_each_error_in_a_row_doubles_the_pause_up_to_five_seconds_and_chance_takes_up_to_half_of_it(
@@ -167,8 +179,7 @@ def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_
     """Else the worker could not end before its next renewal, 20 s later, has found it out."""
     queue = queue.configured(max_retries=max_retries)
     (task_id,) = queue.enqueue("a")
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     delivery = begun(claimer)
     delivery.error = "ValueError: no"
     finish(claimer, delivery)
@@ -181,8 +192,7 @@ def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_
 def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_asked_to_end(queue: Queue) -> None:
     queue = queue.configured(threads=2, isolate_after=1)
     queue.enqueue("slow")
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     slow = begun(claimer)
     queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
     wait_until(lambda: claimer._alone, message="it is not in hand")
@@ -202,9 +212,8 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = queue.configured(threads=5)
-    consumer = Watching(queue)
-    claimer = claimer_of(queue, consumer)
-    claimer.start()
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
     wait_in_blmove(queue)
     queue.enqueuer.enqueue_many([Submission(payload_json="null")] * 5)
     deliveries = [begun(claimer) for _ in range(5)]
@@ -216,8 +225,7 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
 
 
 def test_a_wait_that_was_cut_off_is_said_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    claimer = claimer_of(queue, Watching(queue, cut="wait"))
-    claimer.start()
+    claimer = started(queue, Observed(queue, cut="wait"))
     wait_until(lambda: "Redis failed (the wait was cut off)" in caplog.text)
     wait_in_blmove(queue)
     end(claimer, queue)
@@ -227,8 +235,7 @@ def test_what_arrives_by_a_wait_during_which_the_list_was_read_is_the_next_work_
     queue: Queue,
 ) -> None:
     """The list may have been read with it: then it is in hand already, so it is read again."""
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     wait_in_blmove(queue)
     claimer._unsure = True
     claimer.inbox.put(None)
@@ -251,9 +258,8 @@ def test_after_a_step_that_succeeds_the_pauses_begin_anew(
     queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, 1.0)))
-    consumer = Watching(queue, cut="settle")
-    claimer = claimer_of(queue, consumer)
-    claimer.start()
+    consumer = Observed(queue, cut="settle")
+    claimer = started(queue, consumer)
     wait_in_blmove(queue)
     consumer.cut = "settle"
     queue.enqueue("a")
@@ -265,8 +271,7 @@ def test_after_a_step_that_succeeds_the_pauses_begin_anew(
 def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others_have_their_turn(queue: Queue) -> None:
     queue = queue.configured(threads=3, isolate_after=1)
     queue.enqueue("quick", "slow")
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     quick, slow = begun(claimer), begun(claimer)
     queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
     wait_until(lambda: claimer._alone, message="it is not in hand")
@@ -287,14 +292,64 @@ def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others
     end(claimer, queue)
 
 
+def begun_suspect(claimer: Claimer, queue: Queue) -> Delivery:
+    """It runs alone."""
+    (task_id,) = queue.enqueue("suspect")
+    (element,) = queue.pending()
+    queue.client.lset(queue.keys.pending, 0, revise(element, recovered_count=1))
+    claimer.start()
+    delivery = begun(claimer)
+    assert (delivery.task.id, claimer._alone) == (task_id, delivery)
+    return delivery
+
+
+def test_a_suspect_still_runs_alone_when_the_list_was_read_again(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    consumer = Observed(queue)
+    claimer = claimer_of(queue, consumer)
+    suspect = begun_suspect(claimer, queue)
+    looks = consumer.steps["look"]
+    claimer._unsure = True
+    claimer.inbox.put(None)
+    wait_until(lambda: consumer.steps["look"] > looks, message="the list is not read")
+    (other,) = queue.enqueue("other")
+    one_more_turn(claimer)
+    assert claimer.ready.empty()
+    finish(claimer, suspect)
+    last = begun(claimer)
+    assert last.task.id == other
+    finish(claimer, last)
+    end(claimer, queue)
+
+
+def test_a_suspect_that_was_recovered_while_it_ran_no_longer_keeps_the_others_out(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1, renew_ms=50)
+    claimer = claimer_of(queue)
+    suspect = begun_suspect(claimer, queue)
+    assert queue.kill(queue.consumer()) == 1
+    again = begun(claimer)
+    assert (again.task.id, again.task.recovered_count) == (suspect.task.id, 2)
+    finish(claimer, again)
+    end(claimer, queue)
+
+
+def test_what_is_to_be_given_back_still_is_when_a_suspect_comes_in(queue: Queue) -> None:
+    queue = queue.configured(isolate_after=1)
+    queue.enqueue("surplus")
+    (element,) = queue.pending()
+    claimer = claimer_of(queue)
+    claimer._surplus = [surplus] = [Delivery(decode(element))]
+    claimer._admit([revise(element, id="suspect", recovered_count=1)])
+    assert claimer._surplus == [surplus]
+
+
 def test_a_task_whose_recoveries_were_forgiven_is_no_suspect(queue: Queue) -> None:
     queue = queue.configured(threads=2, isolate_after=1)
     queue.enqueue("a", "b")
     for element in queue.pending():
         queue.client.lrem(queue.keys.pending, 1, element)
         queue.client.lpush(queue.keys.pending, revise(element, recovered_count=1, recoveries_forgiven=1))
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     for delivery in [begun(claimer), begun(claimer)]:
         finish(claimer, delivery)
     end(claimer, queue)
@@ -302,8 +357,7 @@ def test_a_task_whose_recoveries_were_forgiven_is_no_suspect(queue: Queue) -> No
 
 def test_what_a_handler_thread_would_not_begin_is_begun_again_once_the_list_was_read(queue: Queue) -> None:
     (task_id,) = queue.enqueue("a")
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     claimer.inbox.put(begun(claimer))  # it did not run: by this process's clock the lease had ended
     again = begun(claimer)
     assert again.task.id == task_id
@@ -313,8 +367,7 @@ def test_what_a_handler_thread_would_not_begin_is_begun_again_once_the_list_was_
 
 def test_what_is_in_the_list_and_in_nobodys_hand_is_found_at_the_next_renewal(queue: Queue) -> None:
     queue = queue.configured(renew_ms=50)
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     wait_in_blmove(queue)
     queue.enqueue("a")
     first = begun(claimer)
@@ -328,8 +381,7 @@ def test_what_is_in_the_list_and_in_nobodys_hand_is_found_at_the_next_renewal(qu
 
 def test_what_came_into_the_list_while_the_worker_was_leaving_is_given_back(queue: Queue) -> None:
     """As by a wait that the server ended after it had been given up for lost."""
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     wait_in_blmove(queue)
     (task_id,) = queue.configured(namespace="elsewhere").enqueue("a")
     queue.client.lmove("elsewhere:pending", queue.keys.processing("w1"))
@@ -340,8 +392,7 @@ def test_what_came_into_the_list_while_the_worker_was_leaving_is_given_back(queu
 def test_what_nobody_here_can_run_is_given_up_with_the_reason_and_what_follows_it_is_begun(queue: Queue) -> None:
     queue.client.lpush(queue.keys.pending, b"\xff no task", b'{"id":"a","type":"unheard","payload":1}')
     (task_id,) = queue.enqueue("b")
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     delivery = begun(claimer)
     assert delivery.task.id == task_id
     unheard, broken = queue.dead_letters.page()
@@ -354,8 +405,7 @@ def test_what_nobody_here_can_run_is_given_up_with_the_reason_and_what_follows_i
 def test_what_was_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_is_begun(queue: Queue) -> None:
     queue = queue.configured(threads=2, renew_ms=50)  # two: so that nobody waits for a third, and is handed one of them
     enqueued = queue.enqueue("a", "b")
-    claimer = claimer_of(queue)
-    claimer.start()
+    claimer = started(queue)
     running = begun(claimer)
     wait_until(lambda: len(queue.held()) == 2)
     assert queue.kill(queue.consumer()) == 2
@@ -373,9 +423,8 @@ def test_what_was_recovered_before_it_was_begun_is_dropped_and_its_next_delivery
 
 def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue) -> None:
     queue.enqueue("a")
-    consumer = Watching(queue)
-    claimer = claimer_of(queue, consumer)
-    claimer.start()
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
     delivery = begun(claimer)
     claimer.stop()
     wait_until(lambda: not claimer._waiting)
@@ -389,9 +438,8 @@ def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue
 def test_what_is_acked_makes_room_for_what_is_claimed_in_the_same_step(queue: Queue) -> None:
     queue = queue.configured(threads=1, ahead=0)
     queue.enqueue("a", "b", "c")
-    consumer = Watching(queue)
-    claimer = claimer_of(queue, consumer)
-    claimer.start()
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
     for _ in range(3):
         finish(claimer, begun(claimer))
     end(claimer, queue)
@@ -401,9 +449,8 @@ def test_what_is_acked_makes_room_for_what_is_claimed_in_the_same_step(queue: Qu
 def test_a_claimer_whose_thread_is_busy_does_not_wait_and_looks_again_when_it_is_free(queue: Queue) -> None:
     queue = queue.configured(threads=1, ahead=3)
     queue.enqueue("a", "b")
-    consumer = Watching(queue)
-    claimer = claimer_of(queue, consumer)
-    claimer.start()
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
     finish(claimer, begun(claimer))  # it is known to be quick: what comes next is claimed ahead, so there is too little
     second = begun(claimer)
     wait_until(lambda: claimer._dry)
