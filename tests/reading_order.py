@@ -7,7 +7,9 @@ every order of steps; then its processes; then the harness, along the way of its
 import pytest
 
 LAWS = "invariants task config durability"
-ACCEPTED = "connections enqueue idempotency submissions producer producer_reading producer_errors producer_openapi"
+ACCEPTED = (
+    "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
+)
 EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release lease presence recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"

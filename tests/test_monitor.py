@@ -191,6 +191,7 @@ def test_nothing_on_the_page_comes_from_elsewhere(queue: Queue) -> None:
     page = monitor_of(queue).simulate_get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "</html>" in page.text
     assert re.findall(r"https?://(?!www\.w3\.org/)", page.text) == []
 
 

@@ -1,6 +1,8 @@
 """What the HTTP parts say when something goes wrong, word for word: programs read `type`, people read `detail`."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import falcon.testing
@@ -39,10 +41,10 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("error", "fields", "expected", "headers"),
+    ("make", "fields", "expected", "headers"),
     [
         (
-            TaskTooLarge(11, 10),
+            partial(TaskTooLarge, 11, 10),
             {"size_bytes": 11, "limit_bytes": 10},
             document(
                 "too-large",
@@ -54,7 +56,7 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
             {},
         ),
         (
-            IdempotencyConflict("k"),
+            partial(IdempotencyConflict, "k"),
             {"key": "k"},
             document(
                 "idempotency-conflict",
@@ -65,7 +67,7 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
             {},
         ),
         (
-            QueueFull(8, 7),
+            partial(QueueFull, 8, 7),
             {"length": 8, "limit": 7},
             document(
                 "queue-full",
@@ -76,7 +78,7 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
             {"Retry-After": "5"},
         ),
         (
-            NotAccepted("no connection"),
+            partial(NotAccepted, "no connection"),
             {"reason": "no connection"},
             document(
                 "not-accepted",
@@ -87,7 +89,7 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
             {"Retry-After": "2"},
         ),
         (
-            OutcomeUnknown("no answer"),
+            partial(OutcomeUnknown, "no answer"),
             {"reason": "no answer"},
             document(
                 "outcome-unknown",
@@ -98,7 +100,7 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
             {"Retry-After": "2"},
         ),
         (
-            NotConfirmed("fsync", "0 of 1"),
+            partial(NotConfirmed, "fsync", "0 of 1"),
             {"level": "fsync", "reason": "0 of 1"},
             document(
                 "outcome-unknown",
@@ -109,11 +111,12 @@ def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
             {"Retry-After": "2"},
         ),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, QueueError) else "",
+    ids=["too large", "idempotency conflict", "queue full", "not accepted", "outcome unknown", "not confirmed"],
 )
 def test_what_a_producer_may_meet_has_its_kind_and_says_what_to_do(
-    error: QueueError, fields: dict[str, Any], expected: dict[str, Any], headers: dict[str, str]
+    make: Callable[[], QueueError], fields: dict[str, Any], expected: dict[str, Any], headers: dict[str, str]
 ) -> None:
+    error = make()
     assert vars(error) == fields
     problem = problem_of(error)
     assert problem.document() == expected
