@@ -1,18 +1,24 @@
-"""Our threads: none of their names is one that `threading.Thread` uses for itself, and none dies unnoticed."""
+"""Our threads: no name that `threading.Thread` has itself, none dies unnoticed, and what they tell and when."""
 
 import importlib
 import pkgutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from queue_fixtures import Queue
+from support import wait_until
 
 import chaos
 import reference
-from reference.worker import BUG_STATUS
+from reference.claimer import Claimer
+from reference.delivery import Delivery
+from reference.reaper import Reaper, Sweep
+from reference.task import Task, decode
+from reference.worker import BUG_STATUS, HandlerThread, Maintenance
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,3 +52,63 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == BUG_STATUS
     assert "left to recovery" in ended.stderr
+
+
+def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Queue) -> None:
+    """By these seconds the claimer knows how much to claim ahead."""
+
+    def handler(task: Task) -> None:
+        began.append(time.monotonic())
+        if task.payload == "bad":
+            raise ValueError("no")
+
+    began: list[float] = []
+    queue.enqueue("good", "bad")
+    claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
+    claimer.lease_until = float("inf")
+    thread = HandlerThread(0, claimer, {"default": handler})
+    thread.start()
+    sent = time.monotonic()
+    for element in queue.pending():
+        claimer.ready.put(Delivery(decode(element)))
+    good, bad = claimer.inbox.get(timeout=10), claimer.inbox.get(timeout=10)
+    told = time.monotonic()
+    claimer.ready.put(None)
+    thread.join(timeout=10)
+    assert isinstance(good, Delivery)
+    assert isinstance(bad, Delivery)
+    assert (good.error, bad.error) == (None, "ValueError: no")
+    for delivery, began_at in zip((good, bad), began, strict=True):
+        assert delivery.started is not None
+        assert delivery.seconds is not None
+        assert sent <= delivery.started <= began_at
+        assert began_at <= delivery.started + delivery.seconds <= told
+
+
+class CountingReaper(Reaper):
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(queue.own_client, queue.config)
+        self.adoptions = self.sweeps = 0
+
+    def adopt(self) -> int:
+        self.adoptions += 1
+        return super().adopt()
+
+    def sweep(self) -> Sweep:
+        self.sweeps += 1
+        return super().sweep()
+
+
+@pytest.mark.parametrize(("orphan_sweep_ms", "each"), [(60_000, False), (1, True)], ids=["a minute", "a millisecond"])
+def test_orphans_are_looked_for_at_once_and_then_as_often_as_configured(
+    queue: Queue, orphan_sweep_ms: int, each: bool
+) -> None:
+    queue = queue.configured(sweep_ms=10, orphan_sweep_ms=orphan_sweep_ms)
+    reaper = CountingReaper(queue)
+    maintenance = Maintenance(reaper, queue.config)
+    maintenance.start()
+    wait_until(lambda: reaper.sweeps >= 5)
+    maintenance.stop()
+    maintenance.join(timeout=10)
+    assert not maintenance.is_alive()
+    assert reaper.adoptions == (reaper.sweeps if each else 1)
