@@ -133,6 +133,15 @@ def test_a_redis_that_does_not_take_the_connection_is_not_waited_for_for_ever(mo
             client.ping()
 
 
+def test_a_connection_has_the_queues_time_limits_and_is_kept_alive() -> None:
+    """Not the library's own, which hit the tests above too, only later."""
+    config = Config(block_ms=2_000)
+    connection = connect(config).connection_pool.make_connection()
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (7.0, 5.0)
+    assert connection.socket_keepalive
+    assert not connection.health_check_interval
+
+
 def test_a_script_is_known_by_the_digest_that_the_server_gives_it(queue: Queue) -> None:
     script = Script("return ARGV[1]")
     assert queue.client.script_load(script.source) == script.digest
