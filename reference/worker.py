@@ -120,15 +120,15 @@ class Worker:
             if os.getppid() != self._parent:
                 logger.warning("The parent is gone.")
                 break
-        return self._finish(HUNG_STATUS if self._hung() else GRACE_STATUS)
+        return 0 if self._finish() else GRACE_STATUS
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if self._signalled.is_set():
             os._exit(128 + number)  # a second signal: at once, the rest is left to recovery
         self._signalled.set()
 
-    def _finish(self, overdue_status: int) -> int:
-        """Claim no more, let what runs finish within the grace, give the rest back, leave."""
+    def _finish(self) -> bool:
+        """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""
         self._claimer.stop()
         self._maintenance.stop()
         logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
@@ -136,12 +136,12 @@ class Worker:
         while self._claimer.is_alive() and time.monotonic() < until:
             self._claimer.join(LOOK_S)
         if self._claimer.left:
-            return 0
+            return True
         running = [thread.current.task.id for thread in self._threads if thread.current]
         logger.error(
             "The grace of %d ms ended; left to recovery: %s", self._config.grace_ms, running or "what Redis holds"
         )
-        return overdue_status
+        return False
 
     def _hung(self) -> list[Delivery]:
         began_before = time.monotonic() - self._config.task_timeout_ms / 1000
@@ -157,7 +157,7 @@ class Worker:
             delivery.error = f"It ran past its time limit of {self._config.task_timeout_ms} ms."
             delivery.seconds = self._config.task_timeout_ms / 1000
             self._claimer.inbox.put(delivery)
-        self._finish(HUNG_STATUS)
+        self._finish()
         return HUNG_STATUS
 
 

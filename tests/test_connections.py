@@ -18,6 +18,7 @@ from chaos.servers import Server
 from reference import connection as connection_module
 from reference.config import Config
 from reference.connection import Script, borrowed, connect
+from reference.readiness import connect_probe
 
 
 def test_a_connection_that_was_used_is_the_next_ones(queue: Queue) -> None:
@@ -140,6 +141,11 @@ def test_a_connection_has_the_queues_time_limits_and_is_kept_alive() -> None:
     assert (connection.socket_timeout, connection.socket_connect_timeout) == (7.0, 5.0)
     assert connection.socket_keepalive
     assert not connection.health_check_interval
+
+
+def test_who_only_looks_gives_up_within_a_second() -> None:
+    probe = connect_probe(Config()).connection_pool.make_connection()
+    assert (probe.socket_timeout, probe.socket_connect_timeout) == (1.0, 1.0)
 
 
 def test_a_script_is_known_by_the_digest_that_the_server_gives_it(queue: Queue) -> None:
