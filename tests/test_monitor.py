@@ -1,5 +1,6 @@
 """The monitor: what it shows was just read, and when it could not read it says so."""
 
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 import falcon.testing
 import pytest
 import redis
-from http_support import assert_problem, served
+from http_support import assert_problem, exchange, served
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -195,8 +196,10 @@ def test_nothing_on_the_page_comes_from_elsewhere(queue: Queue) -> None:
     assert re.findall(r"https?://(?!www\.w3\.org/)", page.text) == []
 
 
-def test_the_monitor_process_ends_with_status_0_on_sigterm(queue: Queue) -> None:
+def test_the_monitor_process_reads_the_queue_and_ends_with_status_0_on_sigterm(queue: Queue) -> None:
     with served("monitor", queue.config.redis_url) as monitor:
+        status, _, body = exchange(monitor.port, b"GET /stats HTTP/1.1\r\n\r\n")
+        assert (status, json.loads(body)["pending"]) == (200, 0)
         monitor.process.send_signal(signal.SIGTERM)
         assert monitor.process.wait(timeout=10) == 0
 
