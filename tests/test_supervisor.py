@@ -5,11 +5,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
+import pytest
 from queue_fixtures import Queue, ids
 from support import wait_until
 from worker_process import TESTS, Pool, Watched
+
+from reference import supervisor as supervisors
+from reference.supervisor import Supervisor
 
 StartPool = Callable[..., Pool]
 
@@ -17,8 +22,9 @@ StartPool = Callable[..., Pool]
 def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_the_lease(
     start_pool: StartPool, watched: Watched
 ) -> None:
+    """Nor for its absence to be noticed, which would do as well, a little later."""
     watched.submit("gate", "t1")
-    pool = start_pool(ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000")
+    pool = start_pool(ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000", ZEROLOSS_ABSENCE_MS="0")
     wait_until(lambda: watched.ran() == ["t1:1"])
     pool.one_child().send_signal(signal.SIGKILL)
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
@@ -109,3 +115,31 @@ def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Q
     watched.open_gate()
     pool.signal(signal.SIGTERM)
     assert pool.wait() == 0
+
+
+def test_a_child_that_always_dies_at_once_is_restarted_ever_later_until_one_has_lived_for_long(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the clock is made up: what dies are processes."""
+    now_s = 100.0
+    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: now_s))
+    supervisor = Supervisor(queue.config, ["false"], processes=1)
+    (child,) = supervisor._children
+    pauses_s, names = [], set()
+    for lived_s in (0.0, 0.1, 4.9, 0.1, 0.1, 0.1, 0.1, 5.0, 0.1, 0.1):
+        assert child.process or supervisor._tend(child) is None
+        assert child.process
+        names.add(child.name)
+        child.process.wait(10)
+        now_s += lived_s
+        assert supervisor._tend(child) == 1
+        pauses_s.append(round(child.restart_at - now_s, 3))
+        if pauses_s[-1]:
+            now_s = child.restart_at - 0.01
+            supervisor._tend(child)
+            assert child.process is None
+            now_s = child.restart_at
+    assert pauses_s == [0.0, 0.0, 0.8, 1.6, 3.2, 5.0, 5.0, 0.0, 0.0, 0.0]
+    assert len(names) == 10, "a name is never used twice"
+    assert child.process
+    child.process.wait(10)
