@@ -1,5 +1,6 @@
 """The parent of a pool: dead children, dead parents."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -115,6 +116,19 @@ def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Q
     watched.open_gate()
     pool.signal(signal.SIGTERM)
     assert pool.wait() == 0
+
+
+def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
+    start_pool: StartPool, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool()
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    os.killpg(pool.process.pid, signal.SIGINT)  # as a terminal does: to the whole group in the foreground
+    wait_until(lambda: pool.said("is stopping"))
+    watched.open_gate()
+    assert pool.wait() == 0
+    assert watched.completed() == 1
 
 
 def test_a_child_that_always_dies_at_once_is_restarted_ever_later_until_one_has_lived_for_long(
