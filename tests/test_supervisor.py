@@ -118,6 +118,18 @@ def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Q
     assert pool.wait() == 0
 
 
+def test_a_child_that_does_not_end_within_the_grace_is_killed_and_what_it_held_is_recovered(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("gate", "t1")
+    pool = start_pool("--grace", "0.2")
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    pool.one_child().suspend()
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() == signal.SIGKILL
+    assert ids(queue.pending()) == ["t1"]
+
+
 def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
     start_pool: StartPool, watched: Watched
 ) -> None:
