@@ -130,6 +130,12 @@ def test_a_child_that_does_not_end_within_the_grace_is_killed_and_what_it_held_i
     assert ids(queue.pending()) == ["t1"]
 
 
+def test_a_child_that_dies_of_the_signal_itself_had_begun_nothing_and_is_no_failure(queue: Queue) -> None:
+    supervisor = Supervisor(queue.config, [sys.executable, "-c", "import time; time.sleep(60)"], processes=1)
+    supervisor._tend(*supervisor._children)
+    assert supervisor._stop() == 0
+
+
 def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
     start_pool: StartPool, watched: Watched
 ) -> None:
