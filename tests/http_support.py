@@ -62,7 +62,7 @@ def served(part: str, redis_url: str, *, port: int = 0, **settings: Any) -> Iter
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
-            if not line.startswith(f"{part} listening on http://"):
+            if not line.startswith(f"{part} listening on http://127.0.0.1:"):
                 errors.seek(0)
                 raise AssertionError(f"The {part} does not listen: {line!r}\n{errors.read()}")
             yield Served(process, int(line.rsplit(":", 1)[1]))
