@@ -6,17 +6,18 @@ import socket
 import threading
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 CHUNK_BYTES = 1 << 20
 
 
 class Relay:
-    """Listens on `port` and relays to the server. `swallow(command)` loses the reply to the next such command."""
+    """Listens at `url` and relays to the server. `swallow(command)` loses the reply to the next such command."""
 
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
+    def __init__(self, server_url: str) -> None:
+        self._server_port = urlsplit(server_url).port or 0
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
         self.swallowed = 0
         self._wanted: bytes | None = None
         self._sockets: list[socket.socket] = []

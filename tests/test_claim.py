@@ -103,8 +103,8 @@ def test_claimed_one_by_one_or_waiting_the_oldest_is_the_first_of_what_is_held(q
 def test_a_task_whose_claim_got_no_reply_is_in_the_claimer_s_own_list(queue: Queue, command: str) -> None:
     queue.consumer().claim()  # the script is known
     queue.enqueue("a", "b")
-    with Relay(queue.client.connection_pool.connection_kwargs["port"]) as relay:
-        relayed = queue.configured(redis_url=f"redis://127.0.0.1:{relay.port}/0")
+    with Relay(queue.config.redis_url) as relay:
+        relayed = queue.configured(redis_url=relay.url)
         consumer = relayed.consumer("w2")
         relay.swallow(command)
         with pytest.raises(RedisConnectionError):

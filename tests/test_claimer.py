@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import TypeVar
 
 import pytest
 import redis
 from queue_fixtures import Queue, ids
-from support import wait_until
+from support import Result, wait_until
 
 from reference import claimer as claimers
 from reference.claimer import Claimer
@@ -19,7 +18,6 @@ from reference.delivery import Delivery
 from reference.enqueuer import Submission
 from reference.task import Task, decode, revise
 
-Result = TypeVar("Result")
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
 
 

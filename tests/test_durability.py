@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -228,8 +227,8 @@ def test_readyz_is_503_where_fsync_is_asked_for_and_the_server_keeps_no_file(que
 
 
 def test_readyz_is_503_where_redis_is_gone_when_asked_for_its_replicas(queue: Queue) -> None:
-    with Relay(urlsplit(queue.config.redis_url).port or 0) as relay:
-        http = app_of(queue, redis_url=f"redis://127.0.0.1:{relay.port}/0", durability="replicas:1")
+    with Relay(queue.config.redis_url) as relay:
+        http = app_of(queue, redis_url=relay.url, durability="replicas:1")
         relay.swallow("WAIT")
         assert_problem(http.simulate_get("/readyz"), 503, "Connection closed", kind="redis-unavailable")
 

@@ -169,8 +169,8 @@ def test_scripts_that_the_server_forgot_are_sent_again_without_notice(queue: Que
 
 def test_a_lost_reply_leaves_the_outcome_unknown_and_the_command_is_not_repeated(queue: Queue) -> None:
     queue.enqueue("to load the script")
-    with Relay(queue.client.connection_pool.connection_kwargs["port"]) as relay:
-        relayed = queue.configured(redis_url=f"redis://127.0.0.1:{relay.port}/0")
+    with Relay(queue.config.redis_url) as relay:
+        relayed = queue.configured(redis_url=relay.url)
         relay.swallow("EVALSHA")
         with pytest.raises(OutcomeUnknown, match="may have been accepted: Redis did not answer"):
             relayed.enqueue("a")
@@ -180,8 +180,8 @@ def test_a_lost_reply_leaves_the_outcome_unknown_and_the_command_is_not_repeated
 
 def test_after_a_lost_reply_the_same_idempotency_key_gives_the_id_of_the_one_task(queue: Queue) -> None:
     queue.enqueue("to load the script")
-    with Relay(queue.client.connection_pool.connection_kwargs["port"]) as relay:
-        relayed = queue.configured(redis_url=f"redis://127.0.0.1:{relay.port}/0")
+    with Relay(queue.config.redis_url) as relay:
+        relayed = queue.configured(redis_url=relay.url)
         relay.swallow("EVALSHA")
         with pytest.raises(OutcomeUnknown):
             relayed.enqueuer.enqueue(submission("a", idempotency_key="k"))

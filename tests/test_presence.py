@@ -149,17 +149,21 @@ class MortalPresence(Presence):
 
 
 @contextmanager
-def presence_of(queue: Queue) -> Iterator[Presence]:
+def presence_of(queue: Queue) -> Iterator[None]:
     """That of w1, in this process."""
     presence = MortalPresence(queue.own_client, queue.config, "w1")
+
+    def ended() -> bool:
+        queue.client.client_kill_filter(_type="pubsub")
+        presence.join(timeout=0.05)
+        return not presence.is_alive()
+
     presence.start()
     try:
-        yield presence
+        yield
     finally:
         presence.over = True
-        while presence.is_alive():
-            queue.client.client_kill_filter(_type="pubsub")
-            presence.join(timeout=0.05)
+        wait_until(ended, message="it does not end")
 
 
 def test_a_presence_that_is_cut_off_comes_back(queue: Queue) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import falcon.testing
 import pytest
-from http_support import app_of, post
+from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -28,16 +28,19 @@ REPEAT = (
     "Repeat the request with the same Idempotency-Key, which never queues a task twice; "
     "without such a key the repeated task may run twice."
 )
-UNEXPECTED = {
-    "type": "about:blank",
-    "title": "Internal Server Error",
-    "status": 500,
-    "detail": "Something unexpected went wrong and was logged. If a task was sent, it may have been accepted.",
-}
 
 
-def document(kind: str, title: str, status: int, detail: str) -> dict[str, Any]:
-    return {"type": f"urn:zeroloss:problem:{kind}", "title": title, "status": status, "detail": detail}
+def document(kind: str | None, title: str, status: int, detail: str) -> dict[str, Any]:
+    type_ = f"urn:zeroloss:problem:{kind}" if kind else "about:blank"
+    return {"type": type_, "title": title, "status": status, "detail": detail}
+
+
+UNEXPECTED = document(
+    None,
+    "Internal Server Error",
+    500,
+    "Something unexpected went wrong and was logged. If a task was sent, it may have been accepted.",
+)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,8 @@ def test_a_defect_is_logged_with_its_request_and_told_as_unexpected(
     monkeypatch.setattr(Enqueuer, "enqueue", fail)
     with caplog.at_level(logging.ERROR):
         answer = post(app_of(queue), "/task", b'{"payload": 1}')
-    assert (answer.status_code, answer.json) == (500, UNEXPECTED)
+    assert_problem(answer, 500)
+    assert answer.json == UNEXPECTED
     (record,) = caplog.records
     assert record.message == "POST /task failed"
     assert "a secret of the inside" in caplog.text
@@ -169,12 +173,7 @@ def test_what_redis_said_is_part_of_the_sentence(text: str, clause: str) -> None
 
 
 def test_a_problem_without_a_kind_is_named_by_its_status() -> None:
-    assert Problem(None, "Why.", status=404).document() == {
-        "type": "about:blank",
-        "title": "Not Found",
-        "status": 404,
-        "detail": "Why.",
-    }
+    assert Problem(None, "Why.", status=404).document() == document(None, "Not Found", 404, "Why.")
 
 
 def test_no_detail_is_longer_than_500_characters() -> None:
@@ -194,6 +193,6 @@ def test_a_request_that_goes_nowhere_is_told_what_is_there(
     queue: Queue, method: str, path: str, status: int, detail: str
 ) -> None:
     answer: falcon.testing.Result = app_of(queue).simulate_request(method, path)
-    assert (answer.status_code, answer.json["detail"]) == (status, detail)
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert_problem(answer, status)
+    assert answer.json["detail"] == detail
     assert answer.headers["cache-control"] == "no-store"

@@ -145,8 +145,8 @@ def test_one_ack_finishes_one_of_two_tasks_with_the_same_bytes(queue: Queue) -> 
 def test_an_ack_whose_reply_was_lost_finds_the_task_gone_and_changes_nothing(queue: Queue) -> None:
     queue.enqueue("a")
     queue.consumer().claim(0)  # the script is known
-    with Relay(queue.client.connection_pool.connection_kwargs["port"]) as relay:
-        consumer = queue.configured(redis_url=f"redis://127.0.0.1:{relay.port}/0").consumer()
+    with Relay(queue.config.redis_url) as relay:
+        consumer = queue.configured(redis_url=relay.url).consumer()
         task = queue.claim(consumer)
         relay.swallow("EVALSHA")
         with pytest.raises(RedisConnectionError):

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from queue_fixtures import Queue, ids
 from support import wait_until
-from worker_process import TESTS, Pool, Watched
+from worker_process import STOPPING, TESTS, Pool, Watched
 
 from reference import supervisor as supervisors
 from reference.supervisor import Supervisor
@@ -143,7 +143,7 @@ def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
     pool = start_pool()
     wait_until(lambda: watched.ran() == ["t1:1"])
     os.killpg(pool.process.pid, signal.SIGINT)  # as a terminal does: to the whole group in the foreground
-    wait_until(lambda: pool.said("is stopping"))
+    wait_until(lambda: pool.said(STOPPING))
     watched.open_gate()
     assert pool.wait() == 0
     assert watched.completed() == 1

@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 from queue_fixtures import Queue, ids
 from support import wait_until
-from worker_process import Pool, Watched
+from worker_process import STOPPING, Pool, Watched
 
 StartPool = Callable[..., Pool]
 
-STOPPING = "it claims no more"  # before it says so, a signal has been sent and may not have arrived
 
 QUICK = {"ZEROLOSS_BACKOFF_MS": "1", "ZEROLOSS_BACKOFF_MAX_MS": "2", "ZEROLOSS_SWEEP_MS": "20"}
 
@@ -173,7 +172,7 @@ def test_a_second_signal_ends_it_at_once_and_the_task_is_recovered(
     wait_until(lambda: watched.ran() == ["t1:1"])
     child = pool.one_child()
     pool.signal(signal.SIGTERM)
-    wait_until(lambda: pool.said("is stopping"))
+    wait_until(lambda: pool.said(STOPPING))
     pool.signal(signal.SIGTERM)
     assert pool.wait() == 128 + signal.SIGTERM
     assert not child.is_running()

@@ -16,6 +16,7 @@ from support import wait_until
 from reference.enqueuer import Submission
 
 TESTS = Path(__file__).parent
+STOPPING = "it claims no more"  # before it says so, a signal has been sent and may not have arrived
 
 
 class Pool:
