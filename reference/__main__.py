@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("worker-process", _worker_process)
     _add_worker_options(sub)
     sub.add_argument("--consumer", required=True)
+    sub.add_argument("--parent", type=int, required=True)
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
@@ -133,7 +134,8 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
     from .handlers import load_handlers
     from .worker import run_worker
 
-    run_worker(_with_worker_options(config, options), options.consumer, load_handlers(options.app))
+    handlers = load_handlers(options.app)
+    run_worker(_with_worker_options(config, options), options.consumer, handlers, options.parent)
     return 0
 
 

@@ -87,7 +87,8 @@ class Supervisor:
         child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
         child.started_at = time.monotonic()
         # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
-        child.process = subprocess.Popen([*self._command, "--consumer", child.name], process_group=0)
+        told = ["--consumer", child.name, "--parent", str(os.getpid())]
+        child.process = subprocess.Popen([*self._command, *told], process_group=0)
 
     def _recover(self, child: _Child) -> None:
         try:

@@ -20,6 +20,7 @@ from .connection import connect
 from .errors import QueueError
 
 START_S = 15.0
+BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
 
 
 def run_up(config: Config, options: argparse.Namespace) -> int:
@@ -40,6 +41,8 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
                 folder.mkdir(parents=True, exist_ok=True)
                 config = replace(config, redis_url=_start_server(parts, folder))
             _wait_for_redis(config, stop)
+            if stop.is_set():
+                return 0
             here = "embedded, append-only file synced at every write" if not named else "yours"
             print(f"server    {config.redis_url}  ({_version(config)}; {here})", flush=True)
             shared = ["--redis", config.redis_url, "--namespace", config.namespace]
@@ -98,7 +101,8 @@ def _wait_for_redis(config: Config, stop: threading.Event) -> None:
             return
         except redis.RedisError as error:
             if time.monotonic() > deadline:
-                raise QueueError(f"The server at {config.redis_url} does not answer: {error}.") from None
+                reason = str(error).rstrip(".")
+                raise QueueError(f"The server at {config.redis_url} does not answer: {reason}.") from None
             stop.wait(0.05)
 
 
@@ -120,7 +124,7 @@ def _stop(parts: list[tuple[str, subprocess.Popen[bytes]]], config: Config) -> N
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(config.grace_ms / 1000 + 5)
+            process.wait(config.grace_ms / 1000 + BEYOND_GRACE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

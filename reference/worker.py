@@ -89,9 +89,9 @@ class Maintenance(threading.Thread):
 
 
 class Worker:
-    """A worker process. `run()` gives its exit status."""
+    """A worker process, which ends with its parent. `run()` gives its exit status."""
 
-    def __init__(self, config: Config, name: str, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, config: Config, name: str, handlers: Mapping[str, Handler], parent: int) -> None:
         client = connect(config)
         self._config = config
         self._consumer = Consumer(client, config, name)
@@ -101,7 +101,7 @@ class Worker:
         self._presence = Presence(client, config, name)
         self._all_threads = (self._claimer, self._maintenance, *self._threads)
         self._signalled = threading.Event()
-        self._parent = os.getppid()
+        self._parent = parent
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -161,8 +161,11 @@ class Worker:
         return HUNG_STATUS
 
 
-def run_worker(config: Config, name: str, handlers: Mapping[str, Handler]) -> None:
-    """Run a worker in this process and end the process with its status, whatever its threads still do."""
-    status = Worker(config, name, handlers).run()
+def run_worker(config: Config, name: str, handlers: Mapping[str, Handler], parent: int) -> None:
+    """Run a worker in this process and end the process with its status, whatever its threads still do.
+
+    `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
+    """
+    status = Worker(config, name, handlers, parent).run()
     logging.shutdown()
     os._exit(status)

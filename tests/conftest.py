@@ -21,6 +21,8 @@ from chaos.servers import Server, engine_answers, open_server
 from chaos.sessions import bearing
 from chaos.warden import TOKEN_VARIABLE, warden
 
+os.environ.pop("PYTHONUNBUFFERED", None)  # a line that was not flushed would reach its reader all the same
+
 pytest_plugins = ["fault_stage", "queue_fixtures", "reading_order", "worker_process"]
 
 

@@ -1,6 +1,7 @@
 """The HTTP parts as their users meet them: the app in this process, or a real server process on a port of its own."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = """
 from reference.config import load_config
 from reference.{part} import serve
-serve(load_config(), "127.0.0.1", {port})
+serve(load_config(), "{host}", {port})
 """
 
 
@@ -39,33 +40,38 @@ def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **header
 @dataclass(frozen=True)
 class Served:
     process: subprocess.Popen[str]
-    port: int
+    url: str
+    errors: Path
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def said(self) -> str:
+        """On standard error."""
+        return self.errors.read_text()
 
 
 @contextmanager
-def served(part: str, redis_url: str, *, port: int = 0, **settings: Any) -> Iterator[Served]:
+def served(part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> Iterator[Served]:
     """`reference.producer` or `reference.monitor` in a process, known to listen."""
     environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(REPOSITORY)}
     environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", RUN.format(part=part, port=port)],
+            [sys.executable, "-c", RUN.format(part=part, host=host, port=port)],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
         assert process.stdout is not None
+        said = Path(errors.name)
         try:
             line = process.stdout.readline()
-            if not line.startswith(f"{part} listening on http://127.0.0.1:"):
-                errors.seek(0)
-                raise AssertionError(f"The {part} does not listen: {line!r}\n{errors.read()}")
-            yield Served(process, int(line.rsplit(":", 1)[1]))
+            listening = re.fullmatch(rf"{part} listening on (http://(127\.0\.0\.1|\[::1\]):\d+)\n", line)
+            assert listening, f"The {part} does not listen: {line!r}\n{said.read_text()}"
+            yield Served(process, listening[1], said)
         finally:
             process.kill()
             process.wait()

@@ -16,9 +16,15 @@ SURVIVED, NO_TEST = 0, 33  # the exit status of the tests, which mutmut keeps
 AT_A_TIME = 2
 
 OF_WORKERS = ("worker", "supervisor", "presence")
-OF_SERVERS = ("producer", "producer_errors", "monitor")
+OF_SERVERS = ("serving", "monitor")
 # module -> the tests that start processes in which it runs
-TESTS = {"up": ("up",), "serving": OF_SERVERS, "producer": OF_SERVERS, "monitor": OF_SERVERS, "problems": OF_SERVERS}
+TESTS = {
+    "up": ("up",),
+    "serving": (*OF_SERVERS, "up"),
+    "producer": OF_SERVERS,
+    "monitor": OF_SERVERS,
+    "problems": OF_SERVERS,
+}
 
 
 def survivors(modules: list[str]) -> list[str]:

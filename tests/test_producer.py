@@ -2,20 +2,14 @@
 
 import json
 import re
-import signal
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from typing import Any
 
 import falcon.testing
 import pytest
 import redis
-from http_support import app_of, assert_problem, assert_problem_document, exchange, post, served
+from http_support import app_of, assert_problem, assert_problem_document, post
 from queue_fixtures import Queue, ids, payloads
-from support import wait_until
 
 from chaos.servers import Server
 from reference.producer import from_environment
@@ -249,97 +243,3 @@ def test_the_app_for_other_wsgi_servers_is_configured_by_the_environment(
     monkeypatch.setenv("REDIS_URL", queue.config.redis_url)
     answer = post(falcon.testing.TestClient(from_environment()), "/task", '{"payload": 1}')
     assert (answer.status_code, len(queue.pending())) == (202, 1)
-
-
-# The process.
-
-
-def test_the_producer_process_promises_tasks_and_ends_with_status_0_on_sigterm(queue: Queue) -> None:
-    with served("producer", queue.config.redis_url) as producer:
-        body = b'{"payload": 1}'
-        status, _, answer = exchange(producer.port, request_of("/task", body))
-        assert (status, json.loads(answer)["status"]) == (202, "queued")
-        producer.process.send_signal(signal.SIGTERM)
-        assert producer.process.wait(timeout=10) == 0
-    assert len(queue.pending()) == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopping_producer_finishes_its_running_requests(queue: Queue, number: signal.Signals) -> None:
-    """Redis is held back, so that the request is known to run when the signal comes."""
-    with served("producer", queue.config.redis_url) as producer, ThreadPoolExecutor(1) as pool:
-        connected = HTTPConnection("127.0.0.1", producer.port)
-        connected.request("GET", "/healthz")
-        connected.getresponse().read()  # an idle connection that must not hold the stop up
-        queue.client.client_pause(10_000, all=False)
-        try:
-            running = pool.submit(exchange, producer.port, request_of("/task", b'{"payload": 1}'))
-            wait_for_blocked_client(queue)
-            producer.process.send_signal(number)
-            producer.process.send_signal(number)  # an impatient second one changes nothing
-            assert connected.sock.recv(1) == b""  # the stop has begun
-        finally:
-            queue.client.client_unpause()
-        assert running.result(timeout=10)[0] == 202
-        assert producer.process.wait(timeout=10) == 0
-        connected.close()
-    assert len(queue.pending()) == 1
-
-
-def test_an_answer_comes_in_one_piece(queue: Queue) -> None:
-    with (
-        served("producer", queue.config.redis_url) as producer,
-        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
-    ):
-        for payload in (b"1", b"2"):
-            connection.sendall(request_of("/task", b'{"id": "t%b", "payload": %b}' % (payload, payload)))
-            assert connection.recv(65_536).endswith(b'{"status": "queued", "task_id": "t%b"}' % payload)
-
-
-def test_a_request_whose_head_comes_alone_is_answered_once_its_body_has_come(queue: Queue) -> None:
-    request = request_of("/task", b'{"id": "t1", "payload": 1}')
-    head = request.index(b"\r\n\r\n") + 4
-    with (
-        served("producer", queue.config.redis_url) as producer,
-        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
-    ):
-        connection.sendall(request[:head])  # and the rest waits for its acknowledgement: Nagle's algorithm is on
-        connection.sendall(request[head:])
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 202 ")
-
-
-def test_many_connections_at_once_lose_and_invent_nothing(queue: Queue) -> None:
-    with served("producer", queue.config.redis_url) as producer:
-        barrier = threading.Barrier(16)
-
-        def send(sender: int) -> list[str]:
-            connection = HTTPConnection("127.0.0.1", producer.port)
-            barrier.wait()
-            promised = []
-            for number in range(10):
-                body = json.dumps({"id": f"{sender}-{number}", "payload": number})
-                connection.request("POST", "/task", body, {"Content-Type": "application/json"})
-                answer = connection.getresponse()
-                assert answer.status == 202
-                promised.append(json.loads(answer.read())["task_id"])
-            connection.close()
-            return promised
-
-        with ThreadPoolExecutor(16) as pool:
-            promised = [task_id for ids_of_one in pool.map(send, range(16)) for task_id in ids_of_one]
-    assert sorted(ids(queue.pending())) == sorted(promised)
-
-
-def request_of(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: x",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def wait_for_blocked_client(queue: Queue) -> None:
-    wait_until(lambda: queue.client.info("clients")["blocked_clients"] > 0)

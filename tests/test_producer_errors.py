@@ -4,14 +4,13 @@ Each is a problem document that says what is wrong, and whether a task may have 
 """
 
 import json
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import falcon.testing
 import pytest
 import redis
-from http_support import app_of, assert_problem, assert_problem_document, exchange, post, served
+from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
 from relay import Relay
 
@@ -263,51 +262,6 @@ def test_a_lost_reply_of_redis_is_503_and_says_that_the_task_may_have_been_accep
         assert len(queue.pending()) == 2
 
 
-# What never reaches the app, or reaches it broken.
-
-
-def test_the_server_refuses_what_is_too_large_or_no_http_with_problem_documents(queue: Queue) -> None:
-    big = b'{"payload": "%b"}' % (b"x" * 3_000_000)  # larger than what the kernel buffers
-    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(big), big)
-    json_type = b"Content-Type: application/json\r\n"
-    requests = {
-        "a length": b"POST /task HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (json_type, len(big), big),
-        "chunked": b"POST /task HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n%b" % (json_type, chunked),
-        "one byte": b"POST /task HTTP/1.1\r\n%bContent-Length: 2001\r\n\r\n%b" % (json_type, b"x" * 2_001),
-        "no http": b"GET / / HTTP/1.1\r\nHost x\r\n\r\n",
-        "long header": b"GET /healthz HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * 300_000),
-        "encoding": b"POST /task HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
-    }
-    statuses = {"no http": 400, "long header": 431, "encoding": 501}
-    with served("producer", queue.config.redis_url, max_task_bytes=1_000, max_body_bytes=2_000) as producer:
-        for name, request in requests.items():
-            status, headers, body = exchange(producer.port, request)
-            assert headers["content-type"] == "application/problem+json", name
-            kind = None if name in statuses else "too-large"
-            words = [] if name in statuses else ["more than 2000 bytes"]
-            assert_problem_document(json.loads(body), statuses.get(name, 413), *words, kind=kind)
-            assert status == statuses.get(name, 413)
-        assert exchange(producer.port, b"GET /healthz HTTP/1.1\r\n\r\n")[0] == 200
-    assert queue.everything() == {}
-
-
-def test_a_chunked_body_is_read_like_any_other(queue: Queue) -> None:
-    chunks = b"5\r\n%b\r\n9\r\n%b\r\n0\r\n\r\n" % (TASK[:5], TASK[5:])
-    head = b"POST /task HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with served("producer", queue.config.redis_url) as producer:
-        assert exchange(producer.port, head + chunks)[0] == 202
-    assert len(queue.pending()) == 1
-
-
-def test_a_client_that_vanishes_in_the_middle_of_its_body_queues_nothing(queue: Queue) -> None:
-    half = b'POST /tasks HTTP/1.1\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n{"payload": 1}\n'
-    with served("producer", queue.config.redis_url) as producer:
-        with socket.create_connection(("127.0.0.1", producer.port)) as connection:
-            connection.sendall(half)
-        assert exchange(producer.port, b"GET /readyz HTTP/1.1\r\n\r\n")[0] == 200
-    assert queue.everything() == {}
-
-
 def test_a_body_that_another_server_hands_on_shortened_is_refused_with_400(http: Any, queue: Queue) -> None:
     answer = http.simulate_post(
         "/tasks",
@@ -319,14 +273,3 @@ def test_a_body_that_another_server_hands_on_shortened_is_refused_with_400(http:
     )
     assert_problem(answer, 400, "15 of 1000 bytes", kind="malformed")
     assert queue.everything() == {}
-
-
-def test_an_address_in_use_is_told_in_one_sentence(queue: Queue) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(
-            AssertionError, match=r"ConfigError: Cannot listen on 127\.0\.0\.1:\d+: Address already in use\."
-        ),
-        served("producer", queue.config.redis_url, port=taken.getsockname()[1]),
-    ):
-        pass

@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from chaos.fault_requests import parse_faults
 from chaos.history import Census, Poke, load
 from chaos.history import Run as RunEvent
-from chaos.plan import load_plan, make_plan
+from chaos.plan import Plan, load_plan, make_plan
 from chaos.progress import Progress
 from chaos.run import HarnessError, Outcome, run
 from chaos.sessions import bearing
@@ -21,12 +22,21 @@ from chaos.verdicts import Fate, Verdict
 TARGETS = Path(__file__).with_name("chaos_targets.py")
 
 
-def carry_out(directory: Path, target: str, faults: str, *, tasks: int = 60, **changes: Any) -> Outcome:
+def carry_out(
+    directory: Path,
+    target: str,
+    faults: str,
+    *,
+    tasks: int = 60,
+    arranged: Callable[[Plan], Plan] = lambda plan: plan,
+    **changes: Any,
+) -> Outcome:
+    """`arranged` has the plan before it is run."""
     found = load_target(target)
     asked = {"seed": 1, "server": "embedded", "appendfsync": "always", "workers": found.workers, **changes}
     plan = make_plan(target=target, tasks=tasks, faults=parse_faults(faults, None), **asked)
     progress = Progress(Console(file=io.StringIO()))
-    return run(plan, found, directory=directory / "run", command=["zeroloss", "run"], progress=progress)
+    return run(arranged(plan), found, directory=directory / "run", command=["zeroloss", "run"], progress=progress)
 
 
 def phases(directory: Path) -> list[str]:

