@@ -27,8 +27,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     issued: bool
     refused: list[str]
     target: str
-    server: str
-    durability: str
+    servers: list[str]
+    """Of the seeded runs and of the enumeration: what they were, and how safe their writes."""
     proxy: str
     """What the enumeration's proxy cost."""
     statements: list[str]
@@ -73,8 +73,10 @@ def certify(
         issued=not refused,
         refused=refused,
         target=report.target,
-        server=report.server,
-        durability=f"runs: {results[0].durability}; enumeration: {report.durability}",
+        servers=[
+            f"Seeded runs: {results[0].server}. {results[0].durability}",
+            f"Enumeration: {report.server}. {report.durability}",
+        ],
         proxy=report.proxy,
         statements=statements if not refused else [],
         crash_points=report.planned,

@@ -32,7 +32,8 @@ def report(**changes: object) -> Report:
 
 def passed() -> Result:
     result = judge(Story().events)
-    return msgspec.structs.replace(result, verdict=Verdict.PASS, seed=7)
+    served = {"server": "embedded, AOF always", "durability": "An acknowledged write is on disk."}
+    return msgspec.structs.replace(result, verdict=Verdict.PASS, seed=7, **served)
 
 
 def row(target: str, *caught: bool) -> Row:
@@ -47,6 +48,15 @@ def row(target: str, *caught: bool) -> Row:
 
 def mutation(*mutants: Row, control: bool = False) -> Mutation:
     return Mutation(controls=[row("reference-p", control)], mutants=list(mutants))
+
+
+def test_a_certificate_tells_the_servers_of_its_parts_and_how_safe_their_writes_were() -> None:
+    told = report(server="embedded, no AOF", durability="A killed server loses everything.")
+    issued = certify(told, [passed()], mutation(row("a", True)), [], mutants_known=1)
+    assert issued.servers == [
+        "Seeded runs: embedded, AOF always. An acknowledged write is on disk.",
+        "Enumeration: embedded, no AOF. A killed server loses everything.",
+    ]
 
 
 def test_a_certificate_makes_exactly_three_statements_with_their_numbers() -> None:
