@@ -1,8 +1,9 @@
 """The claimer, in this process, against a real server; only the errors of the network are made up."""
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
 
@@ -82,6 +83,21 @@ def started(queue: Queue, consumer: Consumer | None = None) -> Claimer:
     claimer = claimer_of(queue, consumer)
     claimer.start()
     return claimer
+
+
+@pytest.fixture(autouse=True)
+def end_claimers() -> Iterator[None]:
+    """One that its failed test left running would take the tasks of the tests after it."""
+    yield
+    for thread in threading.enumerate():
+        if isinstance(thread, Claimer):
+            thread._consumer = None  # type: ignore[assignment]
+            thread.join(10)
+
+
+def killed_at_last(queue: Queue) -> int:
+    """A claimer that lives may renew its lease once more between its end and the recovery."""
+    return wait_until(lambda: queue.kill(queue.consumer()))
 
 
 def finish(claimer: Claimer, delivery: Delivery) -> None:
@@ -324,7 +340,7 @@ def test_a_suspect_that_was_recovered_while_it_ran_no_longer_keeps_the_others_ou
     queue = queue.configured(threads=2, isolate_after=1, renew_ms=50)
     claimer = claimer_of(queue)
     suspect = begun_suspect(claimer, queue)
-    assert queue.kill(queue.consumer()) == 1
+    assert killed_at_last(queue) == 1
     again = begun(claimer)
     assert (again.task.id, again.task.recovered_count) == (suspect.task.id, 2)
     finish(claimer, again)
@@ -406,7 +422,7 @@ def test_what_was_recovered_before_it_was_begun_is_dropped_and_its_next_delivery
     claimer = started(queue)
     running = begun(claimer)
     wait_until(lambda: len(queue.held()) == 2)
-    assert queue.kill(queue.consumer()) == 2
+    assert killed_at_last(queue) == 2
     wait_until(lambda: running not in claimer._hand, message="the list is not read")
     dropped = claimer.ready.get(timeout=10)
     assert (dropped.task.id, dropped.dropped) == (enqueued[1], True)

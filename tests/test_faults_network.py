@@ -87,8 +87,8 @@ def test_one_worker_is_cut_off_and_the_other_goes_on_and_afterwards_both_do(
     scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
 ) -> None:
     before = [grown(client, key) for key in talkers]
-    effect = scene.play(NetPartition(for_s=0.5), network=network)
-    assert "cut off for 0.5 s: the proxy held back" in effect.evidence
+    effect = scene.play(NetPartition(for_s=1.5), network=network)
+    assert "cut off for 1.5 s: the proxy held back" in effect.evidence
     assert "held back 0 bytes to the server" not in effect.evidence
     assert effect.tasks
     assert len(effect.pids) == 1
@@ -102,7 +102,7 @@ def test_one_worker_is_cut_off_and_the_other_goes_on_and_afterwards_both_do(
 def test_what_only_the_worker_does_not_hear_is_executed(
     scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
 ) -> None:
-    effect = scene.play(NetPartition(for_s=0.4, way="to-worker", workers="all"), network=network)
+    effect = scene.play(NetPartition(for_s=1.5, way="to-worker", workers="all"), network=network)
     assert "All 2 workers cut off" in effect.evidence
     assert "held back 0 bytes to the server" in effect.evidence
     assert all(listener.to_worker.held_bytes for listener in network.listeners)
@@ -136,7 +136,7 @@ def test_without_a_proxy_there_is_no_way_to_strike_at(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [NetLatency(for_s=0.4, delay_ms=10, jitter_ms=10), NetThrottle(for_s=0.4, bytes_per_s=5_000)],
+    "fault", [NetLatency(for_s=1.5, delay_ms=10, jitter_ms=10), NetThrottle(for_s=1.5, bytes_per_s=5_000)],
     ids=lambda fault: fault.name,
 )  # fmt: skip
 def test_a_slow_way_is_seen_by_what_came_late(
@@ -161,9 +161,9 @@ def test_a_reply_is_cut_in_its_middle_and_the_worker_speaks_again(
 def test_a_share_of_the_replies_is_cut_and_the_worker_speaks_again(
     scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
 ) -> None:
-    effect = scene.play(NetReplyLoss(share=0.5, for_s=0.4), network=network)
+    effect = scene.play(NetReplyLoss(share=0.5, for_s=1.5), network=network)
     cut = [number for listener in network.listeners for number in listener.cut]
-    told = re.search(r"(\d+) replies broke off with their connections within 0\.4 s", effect.evidence)
+    told = re.search(r"(\d+) replies broke off with their connections within 1\.5 s", effect.evidence)
     assert told
     assert all(0 < relayed < size for relayed, size in cut)
     answered = sum(
@@ -190,7 +190,7 @@ def test_a_container_is_taken_off_its_network_and_is_the_same_at_the_same_port_a
     scene.workers(BUSY)
     with Traffic(server, lambda client: client.incr("a")) as traffic:
         wait_until(lambda: traffic.acknowledged)
-        effect = scene.play(NetDisconnect(for_s=0.3), server)
+        effect = scene.play(NetDisconnect(for_s=1.5), server)
         before = traffic.acknowledged
         wait_until(lambda: traffic.acknowledged > before)
         assert traffic.failed

@@ -87,7 +87,7 @@ def test_a_storm_cuts_every_client_again_and_again(scene: Scene, open_own_server
     server = open_own_server(appendfsync=None)
     with Traffic(server, lambda client: client.incr("n")) as traffic:
         wait_until(lambda: traffic.acknowledged > 10)
-        effect = scene.play(ClientKill(for_s=0.5), server)
+        effect = scene.play(ClientKill(for_s=1.5), server)
     assert int(effect.evidence.split()[3]) > 10
 
 

@@ -55,7 +55,7 @@ def test_every_fault_says_what_it_does_and_what_it_threatens() -> None:
 def test_the_parent_is_killed_and_its_child_lives_on_until_the_worker_is_started_again(scene: Scene) -> None:
     pool = scene.workers(PARENT)
     before = pool.living()[0]
-    effect = scene.play(WorkerSigkillParent(orphans_for_s=0.3))
+    effect = scene.play(WorkerSigkillParent(orphans_for_s=1.0))
     assert "1 of its 1 children lived on" in effect.evidence
     assert effect.tasks
     assert before.pid in effect.pids
@@ -141,7 +141,7 @@ def test_workers_that_end_at_once_when_asked_cannot_be_killed_meanwhile(scene: S
 
 def test_a_storm_kills_many_and_leaves_all_running(scene: Scene) -> None:
     pool = scene.workers(BUSY, BUSY)
-    effect = scene.play(WorkerKillStorm(for_s=0.8, every_s=0.15))
+    effect = scene.play(WorkerKillStorm(for_s=2.0, every_s=0.15))
     assert int(effect.evidence.split()[0]) >= 3
     assert len(pool.living()) == 2
 
