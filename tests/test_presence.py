@@ -265,7 +265,7 @@ def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_le
     a_minute = {"ZEROLOSS_LEASE_MS": "60000", "ZEROLOSS_RENEW_MS": "2500"}
     watched.submit("gate", "t1")
     start_pool("--threads", "1", **a_minute)
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
     start_pool("--threads", "1", **a_minute)
     wait_until(lambda: queue.client.hlen(queue.keys.presence) == 2)
@@ -280,7 +280,7 @@ def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_le
 def test_a_paused_worker_is_left_to_its_lease(start_pool: Callable[..., Pool], watched: Watched, queue: Queue) -> None:
     watched.submit("gate", "t1")
     start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000")
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
     (pid,) = set(watched.pids())
     os.kill(pid, signal.SIGSTOP)
@@ -297,7 +297,7 @@ def test_a_worker_whose_every_connection_is_cut_in_the_middle_of_a_task_keeps_it
 ) -> None:
     watched.submit("gate", "t1")
     start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000")
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
     patient = queue.configured(absence_ms=2_000).reaper
     (consumer,) = queue.client.hkeys(queue.keys.presence)

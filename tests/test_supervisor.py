@@ -34,7 +34,7 @@ def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_
     """Nor for its absence to be noticed, which would do as well, a little later."""
     watched.submit("gate", "t1")
     pool = start_pool(ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000", ZEROLOSS_ABSENCE_MS="0")
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     pool.one_child().send_signal(signal.SIGKILL)
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
     watched.open_gate()
@@ -47,7 +47,7 @@ def test_a_pool_whose_every_process_was_killed_is_recovered_by_another_after_the
     watched.submit("gate", "t1")
     lease = {"ZEROLOSS_LEASE_MS": "600", "ZEROLOSS_RENEW_MS": "100", "ZEROLOSS_SWEEP_MS": "50"}
     pool = start_pool(**lease)
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     pool.end()
     start_pool(**lease)
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"])
@@ -58,7 +58,7 @@ def test_a_child_whose_parent_was_killed_stops_by_itself_and_loses_nothing(
 ) -> None:
     watched.submit("gate", "t1")
     pool = start_pool()
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     child = pool.one_child()
     pool.process.kill()
     pool.wait()
@@ -90,7 +90,7 @@ def test_a_worker_that_is_paused_past_its_lease_comes_back_and_harms_nobody(
     lease = {"ZEROLOSS_LEASE_MS": "400", "ZEROLOSS_RENEW_MS": "100", "ZEROLOSS_SWEEP_MS": "50"}
     watched.submit("gate", "t1")
     paused = start_pool("--threads", "1", **lease)
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     everyone = [psutil.Process(paused.process.pid), paused.one_child()]
     for process in everyone:
         process.suspend()
@@ -133,7 +133,7 @@ def test_a_pool_of_no_processes_is_refused() -> None:
 def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
     watched.submit("gate", "t1")
     pool = start_pool("--processes", "2")
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     holders = list(queue.client.scan_iter("tasks:processing:*"))
     assert len(holders) == 1
     assert ids(queue.held(holders[0].decode().removeprefix("tasks:processing:"))) == ["t1"]
@@ -147,7 +147,7 @@ def test_a_child_that_does_not_end_within_the_grace_is_killed_and_what_it_held_i
 ) -> None:
     watched.submit("gate", "t1")
     pool = start_pool("--grace", "0.2")
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     pool.one_child().suspend()
     pool.signal(signal.SIGTERM)
     assert pool.wait() == signal.SIGKILL
@@ -165,7 +165,7 @@ def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
 ) -> None:
     watched.submit("gate", "t1")
     pool = start_pool()
-    wait_until(lambda: watched.ran() == ["t1:1"])
+    watched.wait_for("t1:1")
     os.killpg(pool.process.pid, signal.SIGINT)  # as a terminal does: to the whole group in the foreground
     wait_until(lambda: pool.said(STOPPING))
     watched.open_gate()

@@ -135,6 +135,7 @@ def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
     what = r"Valkey \d+\.\d+\.\d+; embedded, append-only file synced at every write"
     assert re.search(rf"^server    redis://127\.0\.0\.1:\d+/0  \({what}\)$", system.said(), re.MULTILINE)
     assert "worker    5 threads, handlers of reference.demo\n" in system.said()
+    assert system.said().startswith("server "), "what others say of themselves comes after it"
     system.post(payload=1)
     wait_until(lambda: system.completed() == 1, 20)
     everyone = system.everyone()

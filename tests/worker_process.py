@@ -66,6 +66,10 @@ class Watched:
         """`id:attempt`, in the order in which they began."""
         return [note.decode().rsplit(":", 1)[0] for note in self.queue.client.lrange("ran", 0, -1)]
 
+    def wait_for(self, *began: str) -> None:
+        """These and no others; the pool may have to start first, which a busy machine takes its time for."""
+        wait_until(lambda: self.ran() == [*began], timeout_s=30)
+
     def pids(self) -> list[int]:
         return [int(note.decode().rsplit(":", 1)[1]) for note in self.queue.client.lrange("ran", 0, -1)]
 
@@ -96,5 +100,6 @@ def start_pool(queue: Queue, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     yield start
     for pool in pools:
         pool.end()
+        print(pool.log.read_text()[-5_000:])  # pytest shows it where the test has failed
     # Until the server has seen the last of them, it may hand the next test's task to a killed worker's BLMOVE.
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0)
