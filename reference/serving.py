@@ -51,7 +51,6 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
         send_bytes=SENT_BYTES,
         connection_limit=CONNECTIONS_MAX,
         max_request_body_size=config.max_body_bytes + 1,  # waitress refuses what reaches it, the app what exceeds it
-        asyncore_use_poll=True,
         ident=None,
     )
     server.channel_class = _Channel
@@ -73,8 +72,8 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
+        family = socket.getaddrinfo(host, None)[0][0]
+        return socket.create_server((host, port), family=family)
     except OverflowError:
         raise ConfigError(f"The port has to be 0 to 65535, not {port}.") from None
     except socket.gaierror as error:

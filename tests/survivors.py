@@ -20,7 +20,7 @@ OF_SERVERS = ("serving", "monitor")
 # module -> the tests that start processes in which it runs
 TESTS = {
     "up": ("up",),
-    "serving": (*OF_SERVERS, "up"),
+    "serving": OF_SERVERS,
     "producer": OF_SERVERS,
     "monitor": OF_SERVERS,
     "problems": OF_SERVERS,

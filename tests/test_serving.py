@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -137,15 +138,31 @@ def test_a_client_that_vanishes_in_the_middle_of_its_body_queues_nothing(queue: 
     assert queue.everything() == {}
 
 
-def test_an_address_in_use_is_told_in_one_sentence(queue: Queue) -> None:
+def test_a_body_that_is_too_large_is_not_kept_while_it_is_read(queue: Queue) -> None:
+    """waitress keeps half a megabyte in memory and what is longer in a file without a name."""
+    head = b"POST /task HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 30000000\r\n\r\n"
     with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(
-            AssertionError, match=r"ConfigError: Cannot listen on 127\.0\.0\.1:\d+: Address already in use\."
-        ),
-        served("producer", queue.config.redis_url, port=taken.getsockname()[1]),
+        served("producer", queue.config.redis_url, max_task_bytes=1_000, max_body_bytes=2_000) as producer,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
     ):
-        pass
+        connection.sendall(head + b"x" * 20_000_000)  # far more than the kernel holds back: most of it has been read
+        opened = [str(path.readlink()) for path in Path(f"/proc/{producer.process.pid}/fd").iterdir()]
+    assert [name for name in opened if name.endswith("(deleted)")] == []
+
+
+def test_an_address_that_cannot_be_had_is_told_in_one_sentence(queue: Queue) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for host, number, reason in [
+            ("127.0.0.1", port, f"Cannot listen on 127.0.0.1:{port}: Address already in use."),
+            ("127.0.0.1", 65_536, "The port has to be 0 to 65535, not 65536."),
+            ("nowhere.invalid", 0, r"Cannot listen on nowhere.invalid:0: \w[^.]*\."),
+        ]:
+            with (
+                pytest.raises(AssertionError, match=rf"ConfigError: {reason}\n"),
+                served("producer", queue.config.redis_url, host=host, port=number),
+            ):
+                pass
 
 
 def test_an_ipv6_address_is_shown_in_brackets_so_that_it_can_be_opened(queue: Queue) -> None:
@@ -164,7 +181,7 @@ def test_an_answer_does_not_tell_what_serves_it(queue: Queue) -> None:
 def test_sixteen_requests_wait_for_redis_at_a_time_and_the_next_wait_in_silence(queue: Queue) -> None:
     with served("producer", queue.config.redis_url) as producer, ThreadPoolExecutor(24) as pool:
         send = lambda: pool.submit(exchange, producer.port, request_of("/task", TASK))  # noqa: E731
-        queue.client.client_pause(10_000, all=False)
+        queue.client.client_pause(60_000, all=False)
         try:
             answers: list[Future[Any]] = [send() for _ in range(16)]
             wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 16)

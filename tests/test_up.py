@@ -189,6 +189,15 @@ def test_up_at_a_named_server_starts_none_of_its_own(
         assert client.hget("others:counters", "completed") == b"1"
 
 
+@pytest.mark.container
+def test_up_says_whether_the_named_server_is_redis_or_valkey(
+    docker: None, open_own_server: Callable[..., Server], up: Callable[..., Up]
+) -> None:
+    url = open_own_server("container", appendfsync=None).url
+    system = up("--redis", url).started()
+    assert re.search(rf"^server    {url}  \(Redis \d+\.\d+\.\d+; yours\)$", system.said(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("part", ["producer", "monitor"])
 def test_up_serves_at_the_ports_that_it_is_given_and_says_which_is_taken(
     up: Callable[..., Up], embedded: Server, part: str
@@ -224,7 +233,7 @@ def test_a_part_that_ends_is_named_and_takes_the_rest_with_it(up: Callable[..., 
 
 
 def test_a_part_that_does_not_end_is_killed_after_the_grace(up: Callable[..., Up]) -> None:
-    system = up(before=SOON, ZEROLOSS_GRACE_MS="0").started()
+    system = up(before=SOON, ZEROLOSS_GRACE_MS="100").started()
     everyone = system.everyone()
     system.parts()["monitor"].suspend()
     system.signal(signal.SIGTERM)
