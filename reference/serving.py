@@ -104,9 +104,6 @@ class _Nowhere:
 
     def close(self) -> None: ...
 
-    def __len__(self) -> int:
-        return 0
-
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Reads a body that is too large to its end, without keeping it, before it is refused.

@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import pytest
 from http_support import Served, assert_problem_document, exchange, served
 from queue_fixtures import Queue, ids
 from support import wait_until
+
+from reference.serving import DROPPED_BYTES_MAX
 
 TASK = b'{"payload": 1}'
 HEALTHZ = b"GET /healthz HTTP/1.1\r\n\r\n"
@@ -50,6 +52,23 @@ def test_a_stopping_producer_finishes_its_running_requests(queue: Queue, number:
         assert producer.process.wait(timeout=10) == 0
         connected.close()
     assert len(queue.pending()) == 1
+
+
+def test_a_stopping_producer_reads_a_request_that_has_begun_to_its_end(queue: Queue) -> None:
+    request = request_of("/task", TASK, "Expect: 100-continue")
+    head = request.index(b"\r\n\r\n") + 4
+    with (
+        served("producer", queue.config.redis_url) as producer,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as idle,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as begun,
+    ):
+        begun.sendall(request[:head])
+        assert begun.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        producer.process.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b"", "the stop has begun"
+        begun.sendall(request[head:])
+        assert begun.recv(65_536).startswith(b"HTTP/1.1 202 ")
+        assert producer.process.wait(timeout=10) == 0
 
 
 def test_an_answer_comes_in_one_piece(queue: Queue) -> None:
@@ -99,10 +118,12 @@ def test_many_connections_at_once_lose_and_invent_nothing(queue: Queue) -> None:
 def test_the_server_refuses_what_is_too_large_or_no_http_with_problem_documents(queue: Queue) -> None:
     big = b'{"payload": "%b"}' % (b"x" * 3_000_000)  # larger than what the kernel buffers
     chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(big), big)
+    small = b"7d1\r\n%b\r\n0\r\n\r\n" % (b"x" * 2_001)
     json_type = b"Content-Type: application/json\r\n"
     requests = {
         "a length": b"POST /task HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (json_type, len(big), big),
         "chunked": b"POST /task HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n%b" % (json_type, chunked),
+        "chunked, in one piece": b"POST /task HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n%b" % (json_type, small),
         "one byte": b"POST /task HTTP/1.1\r\n%bContent-Length: 2001\r\n\r\n%b" % (json_type, b"x" * 2_001),
         "no http": b"GET / / HTTP/1.1\r\nHost x\r\n\r\n",
         "long header": b"GET /healthz HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * 300_000),
@@ -136,6 +157,23 @@ def test_a_client_that_vanishes_in_the_middle_of_its_body_queues_nothing(queue: 
             connection.sendall(half)
         assert exchange(producer.port, b"GET /readyz HTTP/1.1\r\n\r\n")[0] == 200
     assert queue.everything() == {}
+
+
+@pytest.mark.parametrize("much", [DROPPED_BYTES_MAX, 10 * DROPPED_BYTES_MAX], ids=["just as much", "ten times"])
+def test_what_is_too_large_is_read_up_to_64_megabytes_and_then_refused(queue: Queue, much: int) -> None:
+    head = b"POST /task HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % much
+    piece, sent = b"x" * 1_048_576, 0
+    with (
+        served("producer", queue.config.redis_url) as producer,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
+    ):
+        connection.sendall(head)
+        with suppress(ConnectionError):
+            while sent < much:
+                connection.sendall(piece)
+                sent += len(piece)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+    assert DROPPED_BYTES_MAX <= sent < 2 * DROPPED_BYTES_MAX
 
 
 def test_a_body_that_is_too_large_is_not_kept_while_it_is_read(queue: Queue) -> None:
