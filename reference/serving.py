@@ -76,6 +76,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OverflowError:
         raise ConfigError(f"The port has to be 0 to 65535, not {port}.") from None
+    except UnicodeError:
+        raise ConfigError(f"Cannot listen on {host}:{port}: it is no name of a host.") from None
     except socket.gaierror as error:
         raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
     except OSError as error:

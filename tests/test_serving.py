@@ -194,6 +194,7 @@ def test_an_address_that_cannot_be_had_is_told_in_one_sentence(queue: Queue) -> 
         for host, number, reason in [
             ("127.0.0.1", port, f"Cannot listen on 127.0.0.1:{port}: Address already in use."),
             ("127.0.0.1", 65_536, "The port has to be 0 to 65535, not 65536."),
+            ("two..dots", 0, r"Cannot listen on two\.\.dots:0: it is no name of a host\."),
             ("nowhere.invalid", 0, r"Cannot listen on nowhere.invalid:0: \w[^.]*\."),
         ]:
             with (
