@@ -42,7 +42,7 @@ class Up:
             self.process = subprocess.Popen(
                 [sys.executable, *how, "up", *ports, *arguments],
                 cwd=ROOT,
-                env={**os.environ, "ZEROLOSS_GRACE_MS": "3000", **environ},
+                env={**os.environ, "TMPDIR": str(log.parent), "ZEROLOSS_GRACE_MS": "3000", **environ},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
