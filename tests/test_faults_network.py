@@ -232,7 +232,7 @@ def test_the_faults_of_the_network_are_the_ones_that_need_the_proxy() -> None:
 
 
 def test_a_run_puts_the_proxy_before_every_worker_and_says_what_it_costs(tmp_path: Path) -> None:
-    outcome = carry_out(tmp_path, "reference", "net-reply-reset:count=2,net-reset:count=2")
+    outcome = carry_out(tmp_path, "reference", "net-reply-reset:count=2,net-reset:count=2", tasks=400)
     assert outcome.failure is None
     result = outcome.result
     assert (result.verdict, result.because) == (Verdict.PASS, result.because)
