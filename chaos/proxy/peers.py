@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ESTABLISHED = "01"
+LOOKS = 5
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -25,7 +26,8 @@ def owner(port: int, candidates: Iterable[int]) -> int | None:
 
 
 def _inode(port: int) -> str | None:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    # The kernel gives a table in pieces, and can leave a line out where others come and go between two of them.
+    for table in LOOKS * ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
                 fields = line.split()
