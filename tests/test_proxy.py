@@ -1,6 +1,8 @@
 """The proxy between a worker and a real server: it relays, counts, and strikes at the point that it was told."""
 
+import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +21,14 @@ from chaos.proxy import Link, Listener, Phase, Point, Proxy, Strike, StrikeKind
 from chaos.proxy.peers import owner
 from chaos.servers import Server
 
+SHARES_PORT = """
+import socket, sys, time
+mine = socket.socket()
+mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+mine.bind(("127.0.0.1", int(sys.argv[1])))
+mine.connect(("127.0.0.1", int(sys.argv[2])))
+time.sleep(60)
+"""
 SET_TWICE = """
 import os, signal, redis
 client = redis.Redis.from_url(os.environ["REDIS_URL"])
@@ -110,6 +120,28 @@ def test_commands_are_counted_by_the_role_of_their_connection(
         other.incr("b")
     assert [str(point) for point in listener.seen] == ["GET/GET#1", "GET/INCRBY#1", "GET/INCRBY#2", "INCRBY/INCRBY#1"]
     assert listener.counts()["*", "INCRBY"] == 3
+
+
+def test_whose_a_connection_is_is_found_where_a_stranger_s_has_the_same_port(tmp_path: Path) -> None:
+    """One local port serves several connections, if they go to different places."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        mine = socket.socket()
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        mine.bind(("127.0.0.1", 0))
+        mine.connect(one.getsockname())
+        port = mine.getsockname()[1]
+        command = [sys.executable, "-c", SHARES_PORT, str(port), str(other.getsockname()[1])]
+        stranger = spawn(command, role="worker", log_path=tmp_path / "log")
+        try:
+            other.settimeout(20)
+            accepted, (_, theirs) = other.accept()
+            assert theirs == port
+            assert owner(port, [os.getpid()]) == os.getpid()
+            assert owner(port, [stranger.pid]) == stranger.pid
+            accepted.close()
+        finally:
+            stranger.kill_session()
+            mine.close()
 
 
 @pytest.mark.parametrize(("phase", "stored", "seen"), [("before", b"1", 1), ("executed", b"2", 1), ("after", b"2", 2)])

@@ -7,30 +7,36 @@ from contextlib import suppress
 from pathlib import Path
 
 ESTABLISHED = "01"
-LOOKS = 5
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def owner(port: int, candidates: Iterable[int]) -> int | None:
-    """The one of `candidates` that holds the TCP socket whose local port is `port`."""
-    inode = _inode(port)
-    if inode is None:
-        return None
+    """The one of `candidates` that holds a connected TCP socket whose local port is `port`."""
+    inodes = _inodes(port)
     for pid in candidates:
-        with suppress(OSError):  # it is gone, or not ours to look into
-            for entry in os.scandir(f"/proc/{pid}/fd"):
-                found = _SOCKET.fullmatch(str(Path(entry.path).readlink()))
-                if found and found[1] == inode:
-                    return pid
+        if inodes & _sockets(pid):
+            return pid
     return None
 
 
-def _inode(port: int) -> str | None:
-    # The kernel gives a table in pieces, and can leave a line out where others come and go between two of them.
-    for table in LOOKS * ("/proc/net/tcp", "/proc/net/tcp6"):
+def _inodes(port: int) -> set[str]:
+    """Strangers' among them: one local port serves several connections, if they go to different places."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == ESTABLISHED and int(fields[1].rpartition(":")[2], 16) == port:
-                    return fields[9]
-    return None
+                    found.add(fields[9])
+    return found
+
+
+def _sockets(pid: int) -> set[str]:
+    """None of a process that is gone, or not ours to look into."""
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # closed in the meantime
+                if held := _SOCKET.fullmatch(str(Path(entry.path).readlink())):
+                    found.add(held[1])
+    return found
