@@ -1,8 +1,11 @@
 """What tests of every kind use."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
+
+import psutil
 
 Result = TypeVar("Result")
 
@@ -17,6 +20,16 @@ def wait_until(predicate: Callable[[], Result], timeout_s: float = 10, message: 
             raise AssertionError(f"{message or 'It did not happen'} (waited {timeout_s:g} s; last answer: {answer!r})")
         time.sleep(POLL_S)
     return answer
+
+
+def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie does not."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it ended while it was asked
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def plain_id(text: str) -> str:

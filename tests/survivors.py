@@ -18,13 +18,7 @@ AT_A_TIME = 2
 OF_WORKERS = ("worker", "supervisor", "presence")
 OF_SERVERS = ("serving", "monitor")
 # module -> the tests that start processes in which it runs
-TESTS = {
-    "up": ("up",),
-    "serving": OF_SERVERS,
-    "producer": OF_SERVERS,
-    "monitor": OF_SERVERS,
-    "problems": OF_SERVERS,
-}
+TESTS = {"up": ("up",), **dict.fromkeys(("serving", "producer", "monitor", "problems"), OF_SERVERS)}
 
 
 def survivors(modules: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from queue_fixtures import Queue, ids
-from support import wait_until
+from support import living, wait_until
 from worker_process import STOPPING, TESTS, Pool, Watched
 
 from reference import supervisor as supervisors
@@ -63,7 +63,7 @@ def test_a_child_whose_parent_was_killed_stops_by_itself_and_loses_nothing(
     pool.process.kill()
     pool.wait()
     watched.open_gate()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not living([child]))
     assert watched.passed() == ["t1"]
     assert queue.client.zcard(queue.keys.consumers) == 0
 
@@ -80,7 +80,7 @@ def test_a_child_whose_parent_was_killed_before_it_had_begun_stops_by_itself_too
     pool.process.kill()
     pool.wait()
     (tmp_path / "there").touch()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not living([child]))
     assert pool.said("The parent is gone.")
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import redis
 from queue_fixtures import Queue
-from support import wait_until
+from support import living, wait_until
 
 from chaos.servers import Server
 
@@ -120,10 +120,6 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     yield start
     for one in started:
         one.end()
-
-
-def living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
