@@ -296,15 +296,21 @@ def test_a_worker_whose_every_connection_is_cut_in_the_middle_of_a_task_keeps_it
     start_pool: Callable[..., Pool], watched: Watched, queue: Queue
 ) -> None:
     watched.submit("gate", "t1")
-    start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000")
+    named = f"{queue.config.redis_url}?client_name=worker"
+    start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000", REDIS_URL=named)
     watched.wait_for("t1:1")
     wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
     patient = queue.configured(absence_ms=2_000).reaper
     (consumer,) = queue.client.hkeys(queue.keys.presence)
     for _ in range(5):
-        for client in queue.client.client_list():
-            if not client["cmd"].startswith(("client", "exists")):  # not this test's, nor the handler's own
-                queue.client.client_kill_filter(_id=client["id"])
+        cut = [
+            client["cmd"]
+            for client in queue.client.client_list()
+            if client["name"] == "worker"
+            and client["cmd"] != "exists"  # the handler's own
+            and queue.client.client_kill_filter(_id=client["id"])
+        ]
+        assert "subscribe" in cut
         patient.sweep()
         wait_until(lambda: queue.client.pubsub_numsub(queue.keys.presence_channel(consumer.decode()))[0][1] == 1)
         assert patient.sweep().recovered == 0

@@ -22,6 +22,7 @@ from chaos.faults.primary_cut_off import PrimaryCutOff
 from chaos.faults.primary_sigkill import PrimarySigkill
 from chaos.plan import Plan, make_plan
 from chaos.servers import SentinelServer, Server, open_server
+from chaos.servers.sentinel import GROUP
 from chaos.sessions import bearing
 from chaos.verdicts import Fate, Verdict
 from chaos.warden import TOKEN_VARIABLE
@@ -121,6 +122,24 @@ def test_a_failover_that_does_not_come_in_time_is_missed_and_healed(server: Sent
         scene.play(PrimaryCutOff(patience_s=0.0), server)
     assert roles(server) == ["master", "slave", "slave"]
     assert server.announced()[0] is server.primary
+
+
+def test_a_promotion_that_comes_while_a_fault_is_healed_is_followed_and_told_to_the_run(
+    server: SentinelServer, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was written before it something may be gone, and no fault that took effect excuses that."""
+    monkeypatch.setattr(server, "revive", lambda: promote_another(server))
+    PrimaryCutOff().heal(scene.stage(server))
+    assert server.announced()[0] is server.primary
+    assert not server.failed_over()
+    assert str(server.trouble()).startswith("Sentinel failed over by itself, ")
+
+
+def promote_another(server: SentinelServer) -> None:
+    """Soon, as Sentinel does when it has come to believe that the primary is down."""
+    port = server.sentinel_ports[0]
+    with redis.Redis(port=port) as sentinel:
+        sentinel.execute_command("SENTINEL", "FAILOVER", GROUP)
 
 
 def test_nothing_is_left_of_a_replicated_server_whose_owner_was_killed(tmp_path: Path) -> None:

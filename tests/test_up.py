@@ -23,6 +23,15 @@ from chaos.servers import Server
 ROOT = Path(__file__).parent.parent
 PARTS = ["server", "producer", "monitor", "worker"]
 SOON = "from reference import up; up.START_S = up.BEYOND_GRACE_S = 0.5"
+SLOW_APP = """
+import time
+from reference.handlers import handler
+
+@handler("slow")
+def slow(task):
+    print("the task has begun", flush=True)
+    time.sleep(1)
+"""
 IN_OTHER_WORDS = """
 import sys
 {before}
@@ -147,11 +156,12 @@ def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
 def test_ctrl_c_of_a_terminal_reaches_up_alone_and_a_running_task_ends_before_the_server_does(
     up: Callable[..., Up], tmp_path: Path
 ) -> None:
+    (tmp_path / "an_app.py").write_text(SLOW_APP)
     data = tmp_path / "not" / "there" / "yet"
-    system = up("--data", str(data)).started()
-    system.post(type="sleep", payload=1.0)
+    system = up("--data", str(data), "--app", "an_app", PYTHONPATH=str(tmp_path)).started()
+    system.post(type="slow", payload=None)
+    wait_until(lambda: "the task has begun" in system.said())  # what was only claimed would be given back
     with redis.Redis.from_url(system.redis_url()) as client:
-        wait_until(lambda: list(client.scan_iter("tasks:processing:*")))
         assert client.config_get("append*") | {"appendfilename": "", "appenddirname": ""} == {
             "appendonly": "yes",
             "appendfsync": "always",

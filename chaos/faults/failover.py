@@ -51,8 +51,6 @@ def bring_back(stage: Stage) -> None:
     server = stage.server
     if isinstance(server, SentinelServer):
         server.revive()
-        if server.failed_over():  # a promotion that came too late for the fault
-            server.follow()
         server.await_settled()
 
 

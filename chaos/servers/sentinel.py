@@ -34,7 +34,7 @@ SENTINELS = 3
 QUORUM = 2
 GROUP = "zeroloss"
 """What the Sentinels call the primary and its replicas."""
-DOWN_AFTER_MS = 1_000
+DOWN_AFTER_MS = 2_000
 """A primary that is silent for so long is down: long enough for a busy machine, short enough for a run."""
 FAILOVER_TIMEOUT_MS = 5_000
 HASTE = {"info-period": 1_000, "publish-period": 250}
@@ -89,6 +89,8 @@ class SentinelServer(Server):
         self._sentinels: list[tuple[Managed, HeldPort]] = []
         self.primary = self.nodes[0]
         """The node that clients reach."""
+        self._unasked = False
+        """Whether clients have followed a promotion that no fault was waiting for."""
 
     @property
     def url(self) -> str:
@@ -97,6 +99,10 @@ class SentinelServer(Server):
     @property
     def running(self) -> bool:
         return self.primary.running
+
+    @property
+    def sentinel_ports(self) -> list[int]:
+        return [port.number for _, port in self._sentinels]
 
     def start(self) -> None:
         """Starts what does not run, and returns when all nodes replicate and all Sentinels know each other."""
@@ -111,6 +117,7 @@ class SentinelServer(Server):
             for number in range(1, SENTINELS + 1):
                 self._start_sentinel(self._directory / f"sentinel-{number}")
         self.await_settled()
+        self._unasked = False  # nothing had been promised
 
     def stop(self) -> int:
         return self.primary.stop()
@@ -144,7 +151,7 @@ class SentinelServer(Server):
 
         Raises ServerUnavailable: they disagree.
         """
-        views = [_view(port.number) for _, port in self._sentinels]
+        views = [_view(port) for port in self.sentinel_ports]
         said = max(views, key=views.count)
         node = next((node for node in self.nodes if said and node.door.port == said[0]), None)
         if said is None or node is None or views.count(said) < QUORUM:
@@ -160,8 +167,8 @@ class SentinelServer(Server):
             return False
 
     def trouble(self) -> str | None:
-        if self.failed_over():
-            return "Sentinel failed over by itself, as the primary was silent for too long: the machine is too busy."
+        if self._unasked or self.failed_over():
+            return "Sentinel failed over by itself, or later than a fault waited for it: the machine is too busy."
         return None
 
     def follow(self) -> int:
@@ -184,8 +191,18 @@ class SentinelServer(Server):
                 node.start()
 
     def await_settled(self) -> None:
-        """Until two replicas follow the primary and every Sentinel knows all of it. Raises ServerUnavailable."""
-        self._await(lambda: self._replicating() and self._known(), "The nodes and their Sentinels do not settle")
+        """Until two replicas follow the primary and every Sentinel knows all of it. Raises ServerUnavailable.
+
+        Clients follow a promotion that comes meanwhile (a vote may have been under way), which is `trouble` then.
+        """
+
+        def settled() -> bool:
+            if self.failed_over():
+                self.follow()
+                self._unasked = True
+            return self._replicating() and self._known()
+
+        self._await(settled, "The nodes and their Sentinels do not settle")
 
     def await_replicated(self) -> int:
         """Until every replica has confirmed what the primary has written by now; up to which offset that is.
@@ -205,7 +222,7 @@ class SentinelServer(Server):
         return [one["state"] for one in _replicas(self.primary)] == ["online"] * (NODES - 1)
 
     def _known(self) -> bool:
-        return all(_knows_all(port.number, self.primary.door.port) for _, port in self._sentinels)
+        return all(_knows_all(port, self.primary.door.port) for port in self.sentinel_ports)
 
     def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
         give_up_s = time.monotonic() + SETTLE_DEADLINE_S
@@ -213,10 +230,10 @@ class SentinelServer(Server):
             try:
                 if settled():
                     return
-            except redis.RedisError:
-                pass  # one of them is not up yet
+            except (redis.RedisError, Unavailable):
+                pass  # one of them is not up yet, or the Sentinels are about to change their mind
             if time.monotonic() > give_up_s:
-                raise Unavailable(f"{otherwise} within {SETTLE_DEADLINE_S:g} s.")
+                raise Unavailable(f"{otherwise} within {SETTLE_DEADLINE_S:g} s; see the logs in {self._directory}.")
             time.sleep(READY_POLL_S)
 
     def _start_sentinel(self, directory: Path) -> None:
