@@ -214,6 +214,28 @@ def test_the_command_writes_a_table_and_every_round_s_values(tmp_path: Path) -> 
     assert "taskiq-redis==" in about["Peers"]
 
 
+STARTING = """
+import threading, time
+known = threading.enumerate
+threading.enumerate = lambda: [*known(), threading.Thread(name="new")]
+import profiled_app
+time.sleep(60)
+"""
+
+
+def test_a_thread_that_has_not_begun_yet_has_used_nothing(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    path = f"{ROOT}:{ROOT / 'loadtests' / 'bench' / 'apps'}"
+    environment = {**os.environ, "PYTHONPATH": path, "REDIS_URL": "redis://", "BENCH_PROFILE": str(profile)}
+    with subprocess.Popen([sys.executable, "-c", STARTING], env=environment) as process:
+        try:
+            wait_until(profile.exists, 20)
+        finally:
+            process.kill()
+    threads = json.loads(profile.read_text())["threads"]
+    assert sorted(threads.values()) == ["MainThread", "profile"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_an_interrupted_command_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
     command = _command(tmp_path, "--only", "redelivery")
