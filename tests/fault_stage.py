@@ -13,6 +13,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support import wait_until
 
 from chaos.environment import Environment
 from chaos.faults import Effect, Fault, Stage
@@ -53,6 +54,10 @@ class Scene:
         self.pool = WorkerPool(len(programs), start, self.ledger.abandon)
         self.pool.start()
         return self.pool
+
+    def wait_for_task(self) -> None:
+        """Until a worker is inside one: it may take long to start, on a busy machine."""
+        wait_until(lambda: self.ledger.poll() or self.ledger.open_tasks(), 30)
 
     def stage(self, server: Server | None = None, **members: Any) -> Stage:
         return Stage(

@@ -47,6 +47,7 @@ def test_a_worker_that_is_asked_to_end_in_the_middle_of_a_task_is_waited_for_and
 
 def test_a_worker_that_does_not_end_when_it_is_asked_to_has_missed_the_fault(scene: Scene) -> None:
     scene.workers(DEAF)
+    scene.wait_for_task()
     with pytest.raises(Missed, match="did not end within 1 s"):
         scene.play(WorkerSigterm(patience_s=1.0))
 

@@ -134,8 +134,9 @@ def test_a_worker_that_was_asked_to_end_is_killed_before_it_has(scene: Scene) ->
 
 def test_workers_that_end_at_once_when_asked_cannot_be_killed_meanwhile(scene: Scene) -> None:
     pool = scene.workers(BUSY)
+    scene.wait_for_task()
     with pytest.raises(Missed, match="still inside a task"):
-        scene.play(WorkerSigtermSigkill(after_s=0.3, patience_s=0.5))
+        scene.play(WorkerSigtermSigkill(after_s=0.6, patience_s=0.5))
     assert len(pool.living()) == 1
 
 
@@ -164,6 +165,7 @@ def test_the_successor_of_a_killed_worker_is_killed_inside_the_same_task(scene: 
 
 def test_where_nobody_takes_over_the_second_kill_is_missed(scene: Scene) -> None:
     scene.workers(BUSY, BUSY)
+    scene.wait_for_task()
     with pytest.raises(Missed, match=r"No worker was seen to take over a dead one's task within 0\.5 s"):
         scene.play(WorkerKillInRecovery(patience_s=0.5))
 

@@ -55,7 +55,7 @@ def test_a_search_that_measured_nothing_is_still_a_drawing() -> None:
 
 def test_the_capacity_of_a_real_system_is_measured_and_plotted(tmp_path: Path) -> None:
     lenient = ("--slo-p95-ms", "20000", "--slo-effect-p95-ms", "60000")
-    short = ("--start", "10", "--limit", "20", "--step-s", "4", "--out", str(tmp_path))
+    short = ("--start", "10", "--limit", "20", "--step-s", "6", "--out", str(tmp_path))
     ended = run(sys.executable, "-m", "loadtests.capacity", *short, *lenient)
     assert ended.status == 0, ended.said
     assert "Capacity: 20 requests/s hold" in ended.said
