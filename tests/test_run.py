@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lazy_worker import TASKS
 from rich.console import Console
 
 from chaos.fault_requests import parse_faults
@@ -88,7 +89,7 @@ def test_a_list_that_nobody_reads_again_strands_what_killed_workers_held(tmp_pat
 
 
 def test_what_moves_only_when_a_new_task_comes_needs_traffic(tmp_path: Path) -> None:
-    result = carry_out(tmp_path, f"{TARGETS}:NeedsTraffic", "none", tasks=20).result
+    result = carry_out(tmp_path, f"{TARGETS}:NeedsTraffic", "none", tasks=TASKS).result
     assert result.verdict is Verdict.LIVENESS
     assert result.counts["NEEDS_TRAFFIC"] == 1
     assert pokes(tmp_path) == ["task"]
