@@ -245,7 +245,7 @@ def test_an_interrupted_run_stops_everything_within_seconds_and_says_where_the_r
 ) -> None:
     run, directory = under_way
     run.send_signal(number)
-    output, errors = run.communicate(timeout=30)
+    output, errors = run.communicate(timeout=10)
     assert run.returncode == 130
     assert "Interrupted" in errors
     assert "in run." in errors
@@ -262,7 +262,7 @@ def test_a_run_that_is_interrupted_while_it_starts_leaves_nothing_either(tmp_pat
     while not run.stdout.readline().startswith("Server: "):
         pass
     run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=30)
+    _, errors = run.communicate(timeout=10)
     assert (run.returncode, "Traceback" in errors) == (130, False), errors
     assert left_over(tmp_path / "run") == []
 
@@ -272,4 +272,4 @@ def test_a_harness_that_is_killed_takes_everything_along(under_way: tuple[subpro
     assert left_over(directory)
     run.kill()
     run.communicate()
-    wait_until(lambda: not left_over(directory), timeout_s=20, message="something outlived the harness")
+    wait_until(lambda: not left_over(directory), timeout_s=5, message="something outlived the harness")

@@ -108,16 +108,17 @@ class SentinelServer(Server):
         """Starts what does not run, and returns when all nodes replicate and all Sentinels know each other."""
         if self._sentinels:
             self.revive()
-        else:
-            for node in self.nodes:
-                node.replica_of = None if node is self.primary else self.primary.door.port
-                node.start()
-            self._front.direct(self.primary.address)
-            self._await(self._replicating, "The replicas do not follow the primary")
-            for number in range(1, SENTINELS + 1):
-                self._start_sentinel(self._directory / f"sentinel-{number}")
+            self.await_settled()
+            return
+        for node in self.nodes:
+            node.replica_of = None if node is self.primary else self.primary.door.port
+            node.start()
+        self._front.direct(self.primary.address)
+        self._await(self._replicating, "The replicas do not follow the primary")
+        for number in range(1, SENTINELS + 1):
+            self._start_sentinel(self._directory / f"sentinel-{number}")
         self.await_settled()
-        self._unasked = False  # nothing had been promised
+        self._unasked = False  # nothing has been promised yet
 
     def stop(self) -> int:
         return self.primary.stop()

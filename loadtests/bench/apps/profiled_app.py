@@ -31,8 +31,7 @@ def _begin(_frame: Any, _event: str, _argument: Any) -> None:
 def _write() -> None:
     while True:
         time.sleep(WRITE_S)
-        begun = [thread for thread in threading.enumerate() if thread.native_id]
-        threads = {thread.native_id: thread.name for thread in begun}
+        threads = {thread.native_id: thread.name for thread in threading.enumerate() if thread.native_id}
         functions = [(_named(entry.code), entry.inlinetime) for entry in _profile.getstats()]
         part = _target.with_suffix(".part")
         part.write_text(json.dumps({"pid": os.getpid(), "threads": threads, "functions": functions}))
