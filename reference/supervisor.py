@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,7 +48,6 @@ class Supervisor:
         self._reaper = Reaper(connect(config, connections=2), config)
         self._children = [_Child(number) for number in range(processes)]
         self._signals = 0
-        self._signalled = threading.Event()
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,12 +57,11 @@ class Supervisor:
                 if self._tend(child) == USAGE_STATUS:
                     self._stop()
                     return USAGE_STATUS
-            self._signalled.wait(LOOK_S)
+            time.sleep(LOOK_S)
         return self._stop()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
-        self._signals += 1
-        self._signalled.set()
+        self._signals += 1  # no Event: see `Worker._on_signal`
 
     def _tend(self, child: _Child) -> int | None:
         """Start it, restart it, or recover what it held. Its exit status, when it has just died."""

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +28,9 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
     Raises:
         QueueError: a part did not start; the text says which.
     """
-    stop = threading.Event()
+    came: list[int] = []  # no Event: its lock may be held by this very thread, which would wait for itself
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _frame: came.append(number))
     named = options.redis or os.environ.get("REDIS_URL") or os.environ.get("REDIS_ADDR")
     parts: list[tuple[str, subprocess.Popen[bytes]]] = []
     with tempfile.TemporaryDirectory(prefix="zeroloss-up-") as scratch:
@@ -40,8 +39,8 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
                 folder = Path(options.data or scratch)
                 folder.mkdir(parents=True, exist_ok=True)
                 config = replace(config, redis_url=_start_server(parts, folder))
-            _wait_for_redis(config, stop)
-            if stop.is_set():
+            _wait_for_redis(config, came)
+            if came:
                 return 0
             here = "embedded, append-only file synced at every write" if not named else "yours"
             print(f"server    {config.redis_url}  ({_version(config)}; {here})", flush=True)
@@ -51,7 +50,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             app = options.app or f"{__package__}.demo"
             _start(parts, "worker", [*_module(), "worker", *shared, "--app", app])
             print(f"worker    {config.threads} threads, handlers of {app}", flush=True)
-            return _watch(parts, stop)
+            return _watch(parts, came)
         finally:
             _stop(parts, config)
 
@@ -92,10 +91,10 @@ def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path
     return f"redis://127.0.0.1:{port}/0"
 
 
-def _wait_for_redis(config: Config, stop: threading.Event) -> None:
+def _wait_for_redis(config: Config, came: list[int]) -> None:
     deadline = time.monotonic() + START_S
     client = connect(config, connections=1)
-    while not stop.is_set():
+    while not came:
         try:
             client.ping()
             return
@@ -103,7 +102,7 @@ def _wait_for_redis(config: Config, stop: threading.Event) -> None:
             if time.monotonic() > deadline:
                 reason = str(error).rstrip(".")
                 raise QueueError(f"The server at {config.redis_url} does not answer: {reason}.") from None
-            stop.wait(0.05)
+            time.sleep(0.05)
 
 
 def _version(config: Config) -> str:
@@ -111,11 +110,12 @@ def _version(config: Config) -> str:
     return f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {server['redis_version']}"
 
 
-def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], stop: threading.Event) -> int:
-    while not stop.wait(0.2):
+def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], came: list[int]) -> int:
+    while not came:
         for name, process in parts:
             if process.poll() is not None:
                 raise QueueError(f"The {name} ended with status {process.returncode}; stopping the rest.")
+        time.sleep(0.2)
     return 0
 
 

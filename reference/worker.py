@@ -100,7 +100,7 @@ class Worker:
         self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
         self._presence = Presence(client, config, name)
         self._all_threads = (self._claimer, self._maintenance, *self._threads)
-        self._signalled = threading.Event()
+        self._signalled = False
         self._parent = parent
 
     def run(self) -> int:
@@ -109,7 +109,7 @@ class Worker:
         for thread in self._all_threads:
             thread.start()
         self._presence.start()
-        while not self._signalled.wait(LOOK_S):
+        while not self._signalled:
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
             if broken:
                 logger.critical("Broke: %s; the tasks in hand are left to recovery.", ", ".join(broken))
@@ -120,12 +120,13 @@ class Worker:
             if os.getppid() != self._parent:
                 logger.warning("The parent is gone.")
                 break
+            time.sleep(LOOK_S)
         return 0 if self._finish() else GRACE_STATUS
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self._signalled.is_set():
+        if self._signalled:
             os._exit(128 + number)  # a second signal: at once, the rest is left to recovery
-        self._signalled.set()
+        self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
 
     def _finish(self) -> bool:
         """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""

@@ -38,3 +38,17 @@ def plain_id(text: str) -> str:
     Under mutmut, which does that twice, such a test was not found, and the mutant counted as one that took too long.
     """
     return text.encode("unicode_escape").decode().replace("\\", "%")
+
+
+SIGNAL_IN_A_WAIT = """
+import signal, threading
+plain = threading.Condition.wait
+
+def wait(self, timeout=None):
+    if timeout and timeout < 1 and threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGTERM)
+    return plain(self, timeout)
+
+threading.Condition.wait = wait
+"""
+"""Done first in a process, each of its main thread's short waits for an Event gets a signal while it holds the lock."""

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from queue_fixtures import Queue, ids
-from support import living, wait_until
+from support import SIGNAL_IN_A_WAIT, living, wait_until
 from worker_process import STOPPING, TESTS, Pool, Watched
 
 from reference import supervisor as supervisors
@@ -66,6 +66,17 @@ def test_a_child_whose_parent_was_killed_stops_by_itself_and_loses_nothing(
     wait_until(lambda: not living([child]))
     assert watched.passed() == ["t1"]
     assert queue.client.zcard(queue.keys.consumers) == 0
+
+
+def test_a_signal_ends_parent_and_child_at_whatever_moment_it_comes(
+    start_pool: Callable[..., Pool], watched: Watched, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SIGNAL_IN_A_WAIT)
+    watched.submit("note", "t1")
+    pool = start_pool(PYTHONPATH=f"{tmp_path}:{TESTS.parent}:{TESTS}")
+    wait_until(lambda: watched.completed() == 1, 30)
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() == 0
 
 
 def test_a_child_whose_parent_was_killed_before_it_had_begun_stops_by_itself_too(

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import redis
 from queue_fixtures import Queue
-from support import living, wait_until
+from support import SIGNAL_IN_A_WAIT, living, wait_until
 
 from chaos.servers import Server
 
@@ -245,6 +245,12 @@ def test_a_part_that_does_not_end_is_killed_after_the_grace(up: Callable[..., Up
     system.signal(signal.SIGTERM)
     assert system.wait() == 0
     assert not living(everyone)
+
+
+def test_a_signal_ends_up_at_whatever_moment_it_comes(up: Callable[..., Up]) -> None:
+    system = up(before=SIGNAL_IN_A_WAIT).started()
+    system.signal(signal.SIGTERM)
+    assert system.wait() == 0
 
 
 def test_where_up_is_killed_its_parts_end_too(up: Callable[..., Up]) -> None:
