@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 EXIT_BROKEN = 3
+_DECIMALS = {"%": 2, " s": 1, "/s": 1}  # how a figure is rounded, by its unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +85,11 @@ def _thresholds(figures: Figures, slo: Slo) -> Iterator[Gate]:
     ratio = figures.failures / figures.requests if figures.requests else None
     rate = figures.requests / figures.seconds if figures.seconds else None
     at_most = (
-        ("failure-ratio", "failed requests", ratio, slo.failure_ratio, "ratio"),
-        ("p95-ms", "p95 of requests", figures.p95_ms, slo.p95_ms, "ms"),
-        ("p99-ms", "p99 of requests", figures.p99_ms, slo.p99_ms, "ms"),
-        ("effect-p95-ms", "p95 of enqueue -> effect", figures.effect_p95_ms, slo.effect_p95_ms, "ms"),
-        ("drain-s", "drain after the load", figures.drain_s, slo.drain_s, "s"),
+        ("failure-ratio", "failed requests", ratio, slo.failure_ratio, "%"),
+        ("p95-ms", "p95 of requests", figures.p95_ms, slo.p95_ms, " ms"),
+        ("p99-ms", "p99 of requests", figures.p99_ms, slo.p99_ms, " ms"),
+        ("effect-p95-ms", "p95 of enqueue -> effect", figures.effect_p95_ms, slo.effect_p95_ms, " ms"),
+        ("drain-s", "drain after the load", figures.drain_s, slo.drain_s, " s"),
     )
     at_least = (
         ("min-rate", "requests per second", rate, slo.min_rate, "/s"),
@@ -100,19 +101,26 @@ def _thresholds(figures: Figures, slo: Slo) -> Iterator[Gate]:
     for name, title, value, threshold, unit in at_least:
         if threshold is not None:
             passed = value is not None and value >= threshold
-            yield Gate(name, passed, f"{title}: {_shown(value, unit)}, at least {_shown(threshold, unit)} wanted.")
+            told = _shown(value, threshold, unit)
+            yield Gate(name, passed, f"{title}: {told}, at least {_exactly(threshold, unit)} wanted.")
 
 
 def _at_most(name: str, title: str, value: float | None, threshold: float, unit: str) -> Gate:
     passed = value is not None and value <= threshold
-    return Gate(name, passed, f"{title}: {_shown(value, unit)}, at most {_shown(threshold, unit)} allowed.")
+    told = _shown(value, threshold, unit)
+    return Gate(name, passed, f"{title}: {told}, at most {_exactly(threshold, unit)} allowed.")
 
 
-def _shown(value: float | None, unit: str) -> str:
+def _exactly(value: float, unit: str) -> str:
+    return f"{value * 100:,.10g}%" if unit == "%" else f"{value:,.10g}{unit}"
+
+
+def _shown(value: float | None, threshold: float, unit: str) -> str:
+    """Rounded, but never to the threshold itself: a broken one has to look broken."""
     if value is None:
         return "not measured"
-    if unit == "ratio":
-        return f"{value:.2%}"
-    if unit in ("s", "/s"):
-        return f"{value:,.1f} {unit}".replace(" /", "/")
-    return f"{value:,.0f} {unit}".rstrip()
+    scale = 100 if unit == "%" else 1
+    decimals = _DECIMALS.get(unit, 0)
+    while value != threshold and decimals < 9 and round(value * scale, decimals) == round(threshold * scale, decimals):
+        decimals += 1
+    return f"{value * scale:,.{decimals}f}{unit}"

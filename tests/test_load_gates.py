@@ -47,6 +47,22 @@ def test_a_threshold_is_kept_up_to_itself_and_broken_beyond(name: str, kept: flo
     assert not gates(Slo(**{name: broken}))[title].passed
 
 
+@pytest.mark.parametrize(
+    ("slo", "changes", "told"),
+    [
+        (Slo(failure_ratio=0), {"failures": 1, "requests": 62_920}, "0.002%, at most 0% allowed"),
+        (Slo(p95_ms=0.05), {"p95_ms": 0.3}, "0.3 ms, at most 0.05 ms allowed"),
+        (Slo(drain_s=1), {"drain_s": 1.004}, "1.004 s, at most 1 s allowed"),
+        (Slo(min_rate=100), {"seconds": 10.001}, "99.99/s, at least 100/s wanted"),
+        (Slo(p95_ms=1_500), {"p95_ms": 12_345.6}, "12,346 ms, at most 1,500 ms allowed"),
+        (Slo(failure_ratio=0.01), {"failures": 7, "requests": 3_000}, "0.23%, at most 1% allowed"),
+    ],
+)
+def test_a_broken_threshold_is_told_with_figures_that_show_it(slo: Slo, changes: dict[str, object], told: str) -> None:
+    sentences = [gate.sentence for gate in gates(slo, **changes).values()]
+    assert any(sentence.endswith(f": {told}.") for sentence in sentences), sentences
+
+
 @pytest.mark.parametrize("name", ["p95_ms", "p99_ms", "effect_p95_ms", "drain_s", "lost"])
 def test_what_was_not_measured_keeps_no_threshold(name: str) -> None:
     gate = gates(Slo(**{name: 1_000_000.0}), **{name: None})[name.replace("_", "-")]
