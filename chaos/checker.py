@@ -62,12 +62,13 @@ def judge(events: Iterable[Event]) -> Result:
     disorder = disorder_of(evidence)
     breaches = breaches_of(evidence, duplicates, disorder)
     load = load_of(evidence)
-    verdict = _verdict(fates.values(), doubts, breaches, _starved(evidence, fates.values()), load)
+    starved = _starved(evidence, fates.values())
+    verdict = Verdict.HARNESS_ERROR if evidence.void else _verdict(fates.values(), doubts, breaches, starved, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=because(verdict, fates, doubts, kills, breaches, load),
+        because=evidence.void or because(verdict, fates, doubts, kills, breaches, load),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone),

@@ -116,6 +116,8 @@ class Evidence:
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
+    void: str | None = None
+    """Why nothing can be said of the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
     """The tasks that the workload wants given up; None: the plan does not say."""
 
@@ -172,6 +174,7 @@ def gather(events: Iterable[Event]) -> Evidence:
 
 def _run(evidence: Evidence, event: Run) -> None:
     evidence.phases.setdefault(event.phase, event.t)
+    evidence.void = evidence.void or event.reason
     if event.phase == "begin" and evidence.begin is None:
         evidence.begin = event
         evidence.doomed = doomed_tasks(event)

@@ -37,7 +37,7 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     """The run itself. Everything but the phase is given at `begin` only."""
 
     kind: ClassVar[str] = "run"
-    phase: Literal["begin", "healed", "drained", "deadline", "end"]
+    phase: Literal["begin", "healed", "drained", "deadline", "void", "end"]
     seed: int | None = None
     target: str | None = None
     command: Any = None
@@ -53,6 +53,8 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     network: Any = None
     """Where workers reached the server through the proxy: what that costs, with a `sentence`."""
     durability: Any = None
+    reason: str | None = None
+    """Why nothing can be said of the queue, at `void`: what its clients saw of the server was nobody's plan."""
 
 
 class Submit(_Event, tag="submit", kw_only=True, frozen=True):

@@ -78,7 +78,7 @@ class Load:
         self._decoder = msgspec.json.Decoder(_Line)
         self._process: Managed | None = None
         self._promised: set[str] = set()
-        self._invoked = self._answered = self._unknown = 0
+        self._invoked = self._answered = 0
 
     def start(self) -> None:
         """Start it, and wait until it sends. Raises CannotStart, TimeoutError."""
@@ -117,7 +117,6 @@ class Load:
                 self._invoked += 1
                 continue
             self._answered += 1
-            self._unknown += event.phase == "info"
             if event.phase == "ok":
                 self._promised.add(event.task)
 
@@ -129,10 +128,6 @@ class Load:
     def answered(self) -> int:
         # When Locust is gone, nobody waits for an answer any more.
         return (self._answered if self.is_alive() else self._invoked) + self._agent.answered
-
-    @property
-    def unknown(self) -> int:
-        return self._unknown + self._agent.unknown
 
     @property
     def repeated(self) -> int:

@@ -54,6 +54,7 @@ class Nemesis(threading.Thread):
         self._server, self._workers, self._ledger, self._recorder = server, workers, ledger, recorder
         self._more = more
         self._stopping = threading.Event()
+        self._struck: frozenset[str] = frozenset()
         self.score = Score(planned=len(plan.faults))
         self.failure: BaseException | None = None
 
@@ -74,6 +75,7 @@ class Nemesis(threading.Thread):
                     random=draw,
                     wait=self._wait,
                     behaving=self._plan.behaving,
+                    struck=lambda: self._struck,
                     **self._more,
                 )
                 self._strike(build_fault(planned.fault, planned.options), planned.number, stage)
@@ -106,6 +108,8 @@ class Nemesis(threading.Thread):
 
     def _note(self, name: str, effect: Effect) -> None:
         self.score.effective += 1
+        if effect.pids:
+            self._struck |= set(effect.tasks)
         if effect.tasks and name.startswith("worker-"):
             self.score.mid_task += 1
 

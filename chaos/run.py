@@ -149,7 +149,8 @@ class _Run:
             directory=self._directory,
             network=self._network,
             under_way=self._under_way,
-            unknown=lambda: self._submissions.unknown,
+            promised=lambda: self._submissions.promised,
+            unknown=lambda: self._submitter.unknown,
             repeated=lambda: self._submissions.repeated,
             workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
         )
@@ -172,6 +173,7 @@ class _Run:
             warn=self._progress.say,
         ).finish()
         if trouble := server.trouble():
+            self._recorder.record("run", "void", reason=trouble)
             raise HarnessError(trouble)
 
     def _under_way(self) -> int:

@@ -52,7 +52,7 @@ class Submitter:
         self._promised: set[str] = set()
         self.handed = 0
         self.answered = 0
-        self.unknown = 0
+        self._unknown: set[str] = set()
         self.repeated = 0
         """How many were sent a second time, and promised then."""
         self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), daemon=True)
@@ -65,6 +65,12 @@ class Submitter:
             return frozenset(self._promised)
 
     @property
+    def unknown(self) -> frozenset[str]:
+        """The ids of the tasks of which nobody heard whether they were accepted."""
+        with self._lock:
+            return frozenset(self._unknown)
+
+    @property
     def promised_count(self) -> int:
         with self._lock:
             return len(self._promised)
@@ -73,7 +79,8 @@ class Submitter:
         """Forget what was handed over: another run begins, in which these tasks are promised already."""
         with self._lock:
             self._promised = set(promised)
-            self.handed = self.answered = self.unknown = self.repeated = 0
+            self._unknown = set()
+            self.handed = self.answered = self.repeated = 0
 
     def hello(self) -> dict[str, str]:
         """The versions of its environment. Raises TargetError: the target can't be loaded there."""
@@ -155,7 +162,7 @@ class Submitter:
                 if answer["outcome"] == "ok":
                     self._promised.add(answer["task"])
                 elif answer["outcome"] == "info":
-                    self.unknown += 1
+                    self._unknown.add(answer["task"])
         self._answers.put({})
 
 

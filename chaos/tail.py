@@ -116,10 +116,10 @@ class LedgerTail:
         with self._lock:
             return frozenset(self._raised)
 
-    def cut_off(self) -> frozenset[str]:
-        """The tasks of which a body has begun in a process that is gone, without an end."""
+    def cut_off(self) -> dict[str, int]:
+        """The tasks of which a body has begun in a process that is gone, without an end; and that process."""
         with self._lock:
-            return frozenset(one.task for one in self._begun.values() if _session_of(one.pid) != one.sid)
+            return {one.task: one.pid for one in self._begun.values() if _session_of(one.pid) != one.sid}
 
     def lasted(self, seconds: float) -> frozenset[str]:
         """The tasks of which a body was seen to take so long, or to have taken so long already."""

@@ -32,6 +32,13 @@ def test_a_promised_task_that_ran_once_is_DONE_and_the_run_passes() -> None:
     assert result.counts == {"DONE": 1}
 
 
+def test_a_run_whose_server_did_what_nobody_planned_says_nothing_of_the_queue() -> None:
+    story = a_good_run().submit("a").deadline().add("run", "void", reason="Sentinel failed over by itself.")
+    result = judged(story)
+    assert (result.verdict, result.exit_code) == (Verdict.HARNESS_ERROR, 70)
+    assert result.because == "Sentinel failed over by itself."
+
+
 def test_a_promised_task_that_is_nowhere_is_LOST() -> None:
     result = judged(a_good_run().submit("a").deadline().end())
     assert result.fates["a"] is Fate.LOST

@@ -33,6 +33,10 @@ while True:
     with effect(f"{number} {round((time.time() - time.clock_gettime(time.CLOCK_REALTIME)) / 3600)}"):
         time.sleep(0.02)
 """
+WAITS = """
+with effect("waits"):
+    time.sleep(3600)
+"""
 
 
 @pytest.fixture
@@ -106,11 +110,27 @@ def test_some_clients_are_planned_to_hang_up_and_the_others_wait() -> None:
     assert 20 < sum(task.behaviour == "client-gives-up" for task in arranged) < 90
 
 
-def test_that_clients_gave_up_is_seen_by_the_submissions_without_an_answer(scene: Scene) -> None:
-    effect = scene.play(ClientGivesUp(), unknown=lambda: 7)
-    assert effect.evidence == "7 submissions ended without an answer."
-    with pytest.raises(Missed, match="is known"):
-        scene.play(ClientGivesUp(), unknown=lambda: 0)
+def play_giving_up(scene: Scene, *, unknown: set[str], promised: set[str]) -> str:
+    behaving = {"client-gives-up": frozenset({"a", "b"})}
+    heard = {"unknown": lambda: frozenset(unknown), "promised": lambda: frozenset(promised)}
+    return scene.play(ClientGivesUp(), behaving=behaving, **heard).evidence
+
+
+def test_that_clients_gave_up_is_seen_by_their_submissions_without_an_answer(scene: Scene) -> None:
+    evidence = play_giving_up(scene, unknown={"a", "b", "another"}, promised={"c"})
+    assert evidence == "2 of 2 clients hung up and had no answer."
+
+
+@pytest.mark.parametrize(
+    ("unknown", "promised"),
+    [(set(), {"a", "b", "c"}), ({"b", "c"}, {"a"}), ({"c"}, set())],
+    ids=["all had an answer", "the server was away for one of them", "nobody submitted theirs"],
+)
+def test_where_no_client_hung_up_it_is_missed_though_others_had_no_answer(
+    scene: Scene, unknown: set[str], promised: set[str]
+) -> None:
+    with pytest.raises(Missed, match="clients that were to hang up had an answer"):
+        play_giving_up(scene, unknown=unknown, promised=promised)
 
 
 def test_some_clients_are_planned_to_send_their_task_twice_with_an_answer_and_without() -> None:
@@ -139,6 +159,22 @@ def test_a_clock_jumps_and_jumps_back_in_one_worker_only(scene: Scene, monkeypat
     assert jumped == [f"worker-{effect.pids[0]}"]
     assert hours(events / f"{jumped[0]}.jsonl")[0] == "0"
     wait_until(lambda: hours(events / f"{jumped[0]}.jsonl")[-1] == "0", message="the clock did not jump back")
+
+
+def test_only_what_was_read_of_this_jump_is_told_and_not_of_one_before(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scene.directory / CLOCKS).mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(SHIM))
+    enough = scene.directory / "enough"
+    scene.workers(READS_CLOCK.replace("while True:", f"import os\nwhile not os.path.exists({str(enough)!r}):") + WAITS)
+    scene.wait_for_task()
+    first = scene.play(ClockJump(for_s=1.5), directory=scene.directory)
+    assert "1 of its 1 processes read it" in first.evidence
+    enough.touch()
+    wait_until(lambda: scene.ledger.poll() or "waits" in scene.ledger.open_tasks())
+    second = scene.play(ClockJump(for_s=0.1), directory=scene.directory)
+    assert "0 of its 1 processes read it" in second.evidence
 
 
 def test_a_worker_whose_clock_cannot_be_set_is_missed(scene: Scene) -> None:

@@ -90,6 +90,19 @@ def test_what_the_bodies_did_is_read_from_the_ledger(
     assert scene.play(fault, behaving=behaving, recover_within_s=0.2).evidence == evidence
 
 
+@pytest.mark.parametrize(
+    ("fault", "task"), [(HandlerRaises, "raises"), (HandlerExits, "exits"), (HandlerHangs, "hangs")]
+)
+def test_a_body_that_another_fault_ended_did_nothing_of_itself(
+    scene: Scene, fault: type[HandlerFault], task: str
+) -> None:
+    scene.workers(BODIES)
+    wait_until(lambda: scene.ledger.poll() or "hangs" in scene.ledger.open_tasks())
+    behaving = {fault.behaviour: frozenset({task})}
+    with pytest.raises(Missed, match="None of 1 tasks"):
+        scene.play(fault(), behaving=behaving, struck=lambda: frozenset({task}))
+
+
 @pytest.mark.parametrize("fault", HANDLERS, ids=lambda fault: fault.name)
 def test_where_no_body_did_so_the_fault_was_missed(scene: Scene, fault: type[HandlerFault]) -> None:
     scene.workers(BODIES)

@@ -62,7 +62,16 @@ def test_a_frozen_server_is_the_same_afterwards(scene: Scene, open_own_server: O
         effect = scene.play(ServerSigstop(for_s=0.3), server)
         before = traffic.acknowledged
         wait_until(lambda: traffic.acknowledged > before)
-    assert "is the same afterwards: True" in effect.evidence
+    assert effect.evidence.endswith("answered nobody for 0.3 s, and is the same afterwards.")
+
+
+def test_a_server_that_answers_while_it_should_stand_still_is_no_frozen_one(
+    scene: Scene, open_own_server: OpenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = open_own_server(appendfsync=None)
+    monkeypatch.setattr(server, "pause", lambda: None)
+    with pytest.raises(Missed, match="answered though it was stopped"):
+        scene.play(ServerSigstop(for_s=0.1), server)
 
 
 @pytest.mark.parametrize("mode", ["ALL", "WRITE"])

@@ -43,6 +43,34 @@ while True:
         size = 64_000_000
 """
 MODEST = BUSY
+A_CHILD_FOR_EACH = """
+import os, time
+from chaos.ledger import effect
+number = 0
+while True:
+    number += 1
+    if os.fork() == 0:
+        with effect(f"task-{number}"):
+            time.sleep(0.05)
+        os._exit(0)
+    os.wait()
+"""
+DIES_OF_IT = """
+import os, time
+from chaos.ledger import effect
+if os.fork() == 0:
+    with effect("task"):
+        size = 16_000_000
+        while True:
+            time.sleep(0.02)
+            size += 16_000_000
+            try:
+                bytearray(size)
+            except MemoryError:
+                os._exit(1)
+os.wait()
+time.sleep(3600)
+"""
 
 
 def test_every_fault_says_what_it_does_and_what_it_threatens() -> None:
@@ -182,6 +210,18 @@ def test_a_worker_that_needs_no_more_memory_does_not_feel_the_limit(scene: Scene
     scene.workers(MODEST)
     with pytest.raises(Missed, match="asked for no more memory"):
         scene.play(WorkerMemory(for_s=0.2))
+
+
+def test_a_child_that_has_done_its_task_and_ends_is_not_out_of_memory(scene: Scene) -> None:
+    scene.workers(A_CHILD_FOR_EACH)
+    with pytest.raises(Missed, match="asked for no more memory"):
+        scene.play(WorkerMemory(for_s=1.0))
+
+
+def test_a_child_that_dies_in_the_middle_of_a_task_has_felt_the_limit(scene: Scene) -> None:
+    scene.workers(DIES_OF_IT)
+    effect = scene.play(WorkerMemory(for_s=30.0))
+    assert "is gone, in the middle of a task" in effect.evidence
 
 
 @pytest.mark.parametrize("fault", [WorkerSigkillQuiet, WorkerSigkillParent, WorkerSigkillChild, WorkerMemory])

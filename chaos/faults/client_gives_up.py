@@ -37,7 +37,12 @@ class ClientGivesUp(Fault):
         give_up_s = time.monotonic() + self.patience_s
         while not stage.workload_over() and time.monotonic() < give_up_s:
             stage.wait(POLL_S)
-        unknown = stage.unknown()
-        if not unknown:
-            raise Missed("The outcome of every submission is known.")
-        return Effect(evidence=f"{unknown} submissions ended without an answer.")
+        planned = stage.behaving.get("client-gives-up", frozenset())
+        hung_up, answered = planned & stage.unknown(), planned & stage.promised()
+        # A server that is away leaves clients without an answer too, but not each of these.
+        if answered or not hung_up:
+            raise Missed(
+                f"{len(answered)} of {len(planned)} clients that were to hang up had an answer: does the target's "
+                "enqueue() do what the payload says?"
+            )
+        return Effect(evidence=f"{len(hung_up)} of {len(planned)} clients hung up and had no answer.")

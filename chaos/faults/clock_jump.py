@@ -1,5 +1,6 @@
 """A worker's clock is wrong for a while."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -37,7 +38,8 @@ class ClockJump(Fault):
         by_s = self.by_s * stage.random.choice((1, -1))
         clocks = stage.directory / CLOCKS
         tasks = tuple(stage.ledger.open_in_session(worker.sid))
-        (clocks / f"{worker.sid}.new").write_text(str(by_s))
+        wrong = f"{by_s} {time.monotonic_ns()}"  # this jump, and no earlier one of the same worker
+        (clocks / f"{worker.sid}.new").write_text(wrong)
         (clocks / f"{worker.sid}.new").rename(clocks / str(worker.sid))
         stage.wait(self.for_s)
         said = [path.read_text() for path in clocks.glob(f"{worker.sid}.[0-9]*")]
@@ -45,7 +47,7 @@ class ClockJump(Fault):
             raise Missed(f"No process of worker {worker.sid} carries the clock that can be set; it has to be Python.")
         return Effect(
             evidence=f"The clock of worker {worker.sid} was {abs(by_s):g} s {'ahead' if by_s > 0 else 'behind'} for "
-            f"{self.for_s:g} s; {said.count('read')} of its {len(said)} processes read it meanwhile.",
+            f"{self.for_s:g} s; {said.count(wrong)} of its {len(said)} processes read it meanwhile.",
             pids=tuple(worker.members()),
             tasks=tasks,
         )

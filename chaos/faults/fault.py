@@ -59,14 +59,18 @@ class Stage:
     """The target's own server that takes submissions; None: it has none."""
     under_way: Callable[[], int] = lambda: 0
     """How many submissions are not answered yet."""
-    unknown: Callable[[], int] = lambda: 0
-    """How many submissions ended without anybody knowing whether they were accepted."""
+    promised: Callable[[], frozenset[str]] = frozenset
+    """Tasks whose submission was acknowledged."""
+    unknown: Callable[[], frozenset[str]] = frozenset
+    """Tasks whose submission ended without anybody knowing whether it was accepted."""
     repeated: Callable[[], int] = lambda: 0
     """How many submissions were sent a second time, and promised then."""
     directory: Path | None = None
     """The run's directory."""
     network: "Network | None" = None
     """The way from the workers to the server; None: they go there directly."""
+    struck: Callable[[], frozenset[str]] = frozenset
+    """Tasks that earlier faults of this run found in flight in a worker: what became of those bodies is their doing."""
     behaving: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Way to misbehave -> the tasks of the plan that do so."""
     workload_over: Callable[[], bool] = lambda: True

@@ -44,8 +44,10 @@ class HandlerFault(Fault):
         give_up_s = time.monotonic() + self.patience_s
         while True:
             stage.ledger.poll()
-            seen = planned & self.seen(stage)
-            if seen == planned or time.monotonic() > give_up_s:
+            # A body that another fault ended is not seen to have ended by itself.
+            struck = planned & stage.struck()
+            seen = (planned - struck) & self.seen(stage)
+            if seen | struck == planned or time.monotonic() > give_up_s:
                 break
             stage.wait(POLL_S)
         if not seen:

@@ -24,4 +24,4 @@ class HandlerExits(HandlerFault):
     """How many of the tasks do so."""
 
     def seen(self, stage: Stage) -> Set[str]:
-        return stage.ledger.cut_off()
+        return stage.ledger.cut_off().keys()

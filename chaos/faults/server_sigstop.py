@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fault import Effect, Fault, Stage, busy_worker
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .fault import Effect, Fault, Missed, Stage, busy_worker
+
+LOOK_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +34,23 @@ class ServerSigstop(Fault):
         before, tasks = stage.server.run_id(), tuple(stage.ledger.open_tasks())
         stage.server.pause()
         try:
+            answered = _answers(stage.server.url)
             stage.wait(self.for_s)
         finally:
             stage.server.resume()
+        after = stage.server.run_id()
+        if answered or after != before:
+            raise Missed(f"The server answered though it was stopped, or is another: {before[:8]}, then {after[:8]}.")
         return Effect(
-            evidence=f"The server ({before[:8]}) answered nobody for {self.for_s:g} s, and is the same afterwards: "
-            f"{stage.server.run_id() == before}.",
+            evidence=f"The server ({before[:8]}) answered nobody for {self.for_s:g} s, and is the same afterwards.",
             tasks=tasks,
         )
+
+
+def _answers(url: str) -> bool:
+    """Whether it says a word within LOOK_S."""
+    with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=LOOK_S) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from chaos.processes import Managed
+from chaos.tail import LedgerTail
 
 from .fault import POLL_S, Effect, Fault, Missed, Stage, busy_worker
 
@@ -58,7 +59,7 @@ class WorkerMemory(Fault):
         while time.monotonic() < until_s and not felt:
             stage.wait(POLL_S)
             stage.ledger.poll()
-            felt = _felt(worker, pids, stage.ledger.errors("MemoryError") - errors_before)
+            felt = _felt(worker, pids, stage.ledger, stage.ledger.errors("MemoryError") - errors_before)
             tasks = dict(stage.ledger.open_in_session(worker.sid)) or tasks
         if not felt:
             raise Missed(f"Worker {worker.sid} asked for no more memory within {self.for_s:g} s.")
@@ -75,12 +76,15 @@ class WorkerMemory(Fault):
         stage.workers.start_missing()
 
 
-def _felt(worker: Managed, pids: tuple[int, ...], errors: int) -> str:
+def _felt(worker: Managed, pids: tuple[int, ...], ledger: LedgerTail, errors: int) -> str:
     """What has come of it, in words; empty: nothing yet."""
     if errors:
         return f"{errors} of its tasks raised MemoryError"
-    gone = [pid for pid in pids if pid not in worker.members()]
-    return f"process {gone[0]} is gone" if gone else ""
+    if status := worker.poll():
+        return f"it ended with status {status}"
+    # A child that has done its work ends too, and no body is open in it then.
+    fallen = [pid for pid in ledger.cut_off().values() if pid in pids]
+    return f"process {fallen[0]} is gone, in the middle of a task" if fallen else ""
 
 
 def _limit(pid: int, room_bytes: int | None) -> None:

@@ -25,6 +25,7 @@ SWEEP_MS = 500
 HTTP_TIMEOUT_S = 15.0
 RETRY_S = 0.1
 HTTP_ACCEPTED = 202
+HTTP_SERVER_ERROR = 500
 HTTP_SERVICE_UNAVAILABLE = 503
 
 
@@ -84,8 +85,8 @@ class Reference(Target):
             if status != HTTP_SERVICE_UNAVAILABLE:
                 break
             time.sleep(RETRY_S)
-        # A 503 says in its text whether the task may be there; the harness takes it at its least word.
-        if status == HTTP_SERVICE_UNAVAILABLE:
+        # A 503 says in its text whether the task may be there, and of a 500 nobody knows: neither is a definite no.
+        if status >= HTTP_SERVER_ERROR:
             raise RuntimeError(answer)
         raise Refused(answer)
 

@@ -1,8 +1,9 @@
 """A wall clock that the harness can set wrong, for every Python process that finds this folder on its path.
 
-`time.time` and `time.time_ns` are shifted by the seconds that stand in `<run>/clock/<session>`; no such file, no shift.
-Each process says so in `<run>/clock/<session>.<pid>`: `carries` at its start, `read` once it has read a wrong time. The
-monotonic clock, which time-outs and the history need, stays as it is. Standard library only.
+`time.time` and `time.time_ns` are shifted by the seconds with which `<run>/clock/<session>` begins; no such file, no
+shift. Each process says so in `<run>/clock/<session>.<pid>`: `carries` at its start, and what stands in that file once
+it has read the wrong time. The monotonic clock, which time-outs and the history need, stays as it is. Standard library
+only.
 """
 
 import os
@@ -14,7 +15,7 @@ _said: dict[int, str] = {}
 
 
 def _say(word: str) -> None:
-    """Once per process, a forked one too."""
+    """Once for each wrong time and process, a forked one too."""
     pid = os.getpid()
     if _said.get(pid) == word:
         return
@@ -30,11 +31,11 @@ def _shift_ns() -> int:
     except OSError:
         return 0
     try:
-        seconds = float(os.read(fd, 100))
+        wrong = os.read(fd, 100).decode()
     finally:
         os.close(fd)
-    _say("read")
-    return int(seconds * 1_000_000_000)
+    _say(wrong)
+    return int(float(wrong.split()[0]) * 1_000_000_000)
 
 
 def _shifted_time_ns() -> int:
