@@ -41,12 +41,15 @@ def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
         found = re.findall(r"^run-time\s*[=:]\s*(\S+)", profile.read_text(), re.MULTILINE)
     except OSError as error:
         raise PlanError(f"--load {profile} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise PlanError(f"--load {profile} can't be read: it is no text.") from None
     text = run_time or (found[-1] if found else "")
     match = _TIME.fullmatch(text)
-    if not match:
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    run_s = hours * 3600 + minutes * 60 + seconds
+    if not run_s:  # to Locust 0 is no limit
         raise PlanError(f"--load {profile}: the run time has to be like 90s, 5m or 1h30m, not {text!r}.")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return PlannedLoad(str(profile), float(hours * 3600 + minutes * 60 + seconds))
+    return PlannedLoad(str(profile), float(run_s))
 
 
 def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) -> list[str]:

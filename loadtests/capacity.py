@@ -16,7 +16,7 @@ from pathlib import Path
 
 from loadtests.gates import EXIT_BROKEN
 from loadtests.plot import plot
-from loadtests.system import System, SystemFailed, running_system
+from loadtests.system import EXIT_INTERRUPTED, System, SystemFailed, heed_signals, run_locust, running_system
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 PER_USER = 5.0
@@ -48,7 +48,7 @@ class Step:
 
 
 def search(holds: Callable[[float], bool], start: float, limit: float, precision: float) -> float | None:
-    """The highest rate that holds, to within `precision` (0.1: a tenth of it); None: not even the first does.
+    """The highest rate that holds, to within `precision` (0.1: a tenth of it) or 1; None: not even the first does.
 
     `limit` itself is the answer where it holds.
     """
@@ -63,6 +63,8 @@ def search(holds: Callable[[float], bool], start: float, limit: float, precision
             broken = rate
     while best is not None and broken > best * (1 + precision):
         middle = round((best + broken) / 2)
+        if not best < middle < broken:
+            break  # whole rates only, and none lies between
         if holds(middle):
             best = middle
         else:
@@ -71,8 +73,9 @@ def search(holds: Callable[[float], bool], start: float, limit: float, precision
 
 
 def main() -> int:
-    """0; 1 where not even the lowest rate holds; 2 where nothing could be measured."""
+    """0; 1 where not even the lowest rate holds; 2 where nothing could be measured; 130 after a signal."""
     options = _parser().parse_args()
+    heed_signals()
     steps: list[Step] = []
     options.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -90,6 +93,8 @@ def main() -> int:
     except (LoadFailed, SystemFailed) as error:
         print(f"capacity: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     _write(options.out / "capacity.csv", steps)
     (options.out / "capacity.svg").write_text(plot(steps, best, options.slo_p95_ms))
     if best is None:
@@ -103,10 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtests.capacity", description=__doc__)
     parser.add_argument("--host", help="a running producer (default: a system of its own)")
     parser.add_argument("--ledger", type=Path, help="with --host: where its workers write their ledger")
-    parser.add_argument("--start", type=float, default=50.0, metavar="RATE", help="the first rate (50)")
+    parser.add_argument("--start", type=_above_0, default=50.0, metavar="RATE", help="the first rate (50)")
     parser.add_argument("--limit", type=float, default=20_000.0, metavar="RATE", help="the highest to try (20,000)")
-    parser.add_argument("--precision", type=float, default=0.1, help="how close is close enough (0.1)")
-    parser.add_argument("--step-s", type=int, default=10, metavar="SECONDS", help="how long each load lasts (10)")
+    parser.add_argument("--precision", type=_above_0, default=0.1, help="how close is close enough (0.1)")
+    parser.add_argument("--step-s", type=_seconds, default=10, metavar="SECONDS", help="how long each load lasts (10)")
     parser.add_argument("--work-ms", type=int, default=1, help="how long each task's handler takes (1)")
     parser.add_argument("--processes", type=int, default=1, help="of Locust; one sends about a thousand a second (1)")
     parser.add_argument("--slo-p95-ms", type=float, default=100.0, help="of the requests, at most (100)")
@@ -116,6 +121,20 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("zeroloss-runs/load/capacity"), help="for the table and the plot"
     )
     return parser
+
+
+def _above_0(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"has to be above 0, not {text}")
+    return value
+
+
+def _seconds(text: str) -> int:
+    value = int(text)
+    if value < 1:  # to Locust 0 is no limit
+        raise argparse.ArgumentTypeError(f"has to be at least 1, not {text}")
+    return value
 
 
 @contextmanager
@@ -153,7 +172,7 @@ def _step(options: argparse.Namespace, system: System, rate: float) -> Step:
         given["processes"] = options.processes
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "locust", *words, "--headless", "--only-summary", "SingleTasks"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = run_locust(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if ended.returncode not in (0, EXIT_BROKEN):
         raise LoadFailed(f"Locust ended with status {ended.returncode}: {ended.stderr[-2000:]}")
     said = [line.partition(": ")[2] for line in ended.stderr.splitlines() if line.startswith("SLO broken")]

@@ -1,5 +1,6 @@
 """The gates: what a load has to keep to. A pure function of figures; nothing here knows Locust."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -67,6 +68,15 @@ class Gate:
 def check(figures: Figures, slo: Slo) -> list[Gate]:
     """Every threshold that is set, and what no load may ever do: request nothing, lose a task, lose sight of one."""
     return [*_always(figures, slo), *_thresholds(figures, slo)]
+
+
+def rounded_up(ms: float) -> int:
+    """A time as it is counted: in whole ms, and from 1 s on three digits of it, as there may be only so many counters.
+
+    Up, so that a threshold of three digits is kept by exactly the times that are within it.
+    """
+    width = 10 ** max(0, len(str(math.ceil(ms))) - 3)
+    return math.ceil(ms / width) * width
 
 
 def _always(figures: Figures, slo: Slo) -> Iterator[Gate]:

@@ -23,6 +23,8 @@ def read_profile(path: Path) -> Profile:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise ProfileError(f"The profile {path} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ProfileError(f"The profile {path} can't be read: it is no text.") from None
     found = [line.partition("=")[2].strip() for line in lines if re.match(r"system\s*=", line)]
     words = found[-1].split() if found else []
     if wrong := [word for word in words if "=" not in word]:

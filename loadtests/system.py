@@ -2,20 +2,24 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 START_S = 60.0
 STOP_S = 60.0
 POLL_S = 0.05
 HANDLERS = "chaos.targets.reference_app"
+EXIT_INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,53 @@ def running_system(settings: Mapping[str, str]) -> Iterator[System]:
         command += ["--producer-port", "0", "--monitor-port", "0"]
         environment = {**os.environ, **settings, "ZEROLOSS_LEDGER": str(ledger)}
         with log.open("wb") as output:
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            process = _start(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield System(_wait_for_producer(process, log), ledger)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(STOP_S)
+            _end(process, "The system")
+
+
+def heed_signals() -> None:
+    """From now on Ctrl-C and SIGTERM raise KeyboardInterrupt, where a shell had the former ignored, too."""
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+
+
+def run_locust(command: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run it to its end. Where this process is interrupted Locust is ended, too, as by a signal: it judges the load."""
+    # Nothing to read: no terminal lets a group that is not in its foreground.
+    with _start(command, stdin=subprocess.DEVNULL, text=True, **how) as process:
+        try:
+            output, errors = process.communicate()
+        finally:
+            _end(process, "Locust")
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _start(command: Sequence[str], **how: Any) -> subprocess.Popen[Any]:
+    # Where this process is killed they end too; elsewhere than on Linux that is left to the user.
+    guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+    # A group of their own: Ctrl-C reaches this process only, which ends the load before the system that it needs.
+    return subprocess.Popen([*guard, *command], process_group=0, **how)
+
+
+def _end(process: subprocess.Popen[Any], name: str) -> None:
+    """If it still runs: as it likes to be ended, and by force if that takes too long."""
+    if process.poll() is not None:
+        return
+    # Another signal must not keep this process from ending what it started.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=STOP_S)  # not `wait`: a full pipe must not hold it up
+    except subprocess.TimeoutExpired:
+        print(f"{name} did not end within {STOP_S:g} s, and was killed.", file=sys.stderr)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait_for_producer(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -34,6 +34,44 @@ def test_a_system_that_does_not_even_hold_the_lowest_rate_has_no_capacity() -> N
     assert search(lambda _: False, start=50, limit=300, precision=0.1) is None
 
 
+@pytest.mark.parametrize(
+    ("start", "limit_of_the_system", "precision", "found"),
+    [(1, 1, 0.1, 1), (4, 4, 0.1, 4), (50, 73, 0, 73), (0.1, 0.15, 0.1, 0.1), (0.5, 1.5, 0.1, 1)],
+)
+def test_the_search_ends_where_no_whole_rate_lies_between_what_held_and_what_broke(
+    start: float, limit_of_the_system: float, precision: float, found: float
+) -> None:
+    tried: list[float] = []
+
+    def holds(rate: float) -> bool:
+        assert rate not in tried, "once is enough"
+        tried.append(rate)
+        return rate <= limit_of_the_system
+
+    assert search(holds, start=start, limit=100, precision=precision) == found
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("--start", "0", "above 0"),
+        ("--start", "-5", "above 0"),
+        ("--start", "nan", "above 0"),
+        ("--precision", "0", "above 0"),
+        ("--precision", "-0.1", "above 0"),
+        ("--step-s", "0", "at least 1"),  # to Locust 0 is no limit
+        ("--step-s", "-1", "at least 1"),
+    ],
+)
+def test_a_search_that_would_never_end_is_refused_before_anything_starts(
+    option: str, value: str, wanted: str, tmp_path: Path
+) -> None:
+    ended = run(sys.executable, "-m", "loadtests.capacity", f"{option}={value}", "--out", str(tmp_path / "out"))
+    assert ended.status == 2, ended.said
+    assert ended.said.endswith(f"error: argument {option}: has to be {wanted}, not {value}\n")
+    assert not (tmp_path / "out").exists()
+
+
 def step(rate: float, ms: float, *, held: bool = True) -> Step:
     return Step(
         asked=rate, rate=rate, p50_ms=ms, p95_ms=ms * 2, p99_ms=ms * 3, effect_p95_ms=ms * 4, held=held, broken=""

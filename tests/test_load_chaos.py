@@ -116,6 +116,10 @@ def test_faults_are_spread_over_the_load(tmp_path: Path) -> None:
     [
         (("--load", "no-such.conf"), "--load no-such.conf can't be read"),
         (("--load", "PROFILE", "--run-time", "soon"), "has to be like 90s"),
+        (("--load", "PROFILE", "--run-time", "0"), "has to be like 90s, 5m or 1h30m, not '0'"),
+        (("--load", "PROFILE", "--run-time", "0h0m0s"), "has to be like 90s, 5m or 1h30m, not '0h0m0s'"),
+        (("--load", "ENDLESS"), "has to be like 90s, 5m or 1h30m, not '0s'"),
+        (("--load", "BINARY"), "can't be read: it is no text"),
         (("--load", "PROFILE", "--faults", "handler-raises"), "needs tasks of its own"),
         (("--load", "PROFILE", "--faults", "producer-sigkill"), "Locust does not follow"),
     ],
@@ -123,8 +127,11 @@ def test_faults_are_spread_over_the_load(tmp_path: Path) -> None:
 def test_a_load_that_makes_no_sense_is_refused_before_anything_starts(
     options: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [str(profile(tmp_path)) if word == "PROFILE" else word for word in options]
-    assert execute(["run", "--redis", "embedded", *words]) == 2
+    (tmp_path / "endless").mkdir()
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    files = {"PROFILE": profile(tmp_path), "BINARY": tmp_path / "binary"}
+    files["ENDLESS"] = profile(tmp_path / "endless", seconds=0)  # to Locust 0 is no limit
+    assert execute(["run", "--redis", "embedded", *(str(files.get(word, word)) for word in options)]) == 2
     assert sentence in capsys.readouterr().err
 
 

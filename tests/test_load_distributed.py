@@ -8,7 +8,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from load_system import LOCUST, ROOT, SHORT, effects, put_load, rows
+import pytest
+from load_system import LOCUST, ROOT, SHORT, effects, put_load, rows, run
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
 from support import wait_until
 
@@ -32,6 +33,43 @@ def test_with_several_processes_every_accepted_task_is_followed_and_thresholds_c
     (requests,) = [int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Type"] == "POST"]
     assert effects(tmp_path / "load") == {"single": requests}
     assert requests > 20
+
+
+SLOW = """import locust, loadtests.options, loadtests.session
+
+class Slow(locust.User):
+    wait_time = locust.constant(0.1)
+
+    @locust.task
+    def answered(self):
+        for kind in ("POST", loadtests.session.EFFECT):
+            self.environment.events.request.fire(
+                request_type=kind, name="x", response_time={ms}, response_length=0, exception=None, context={{}}
+            )
+"""
+"""Locust, of which each request is said to have taken so long."""
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize(
+    ("ms", "threshold", "told"),
+    [(1_040, "1000", "1,040 ms, at most 1,000 ms"), (104, "100", "104 ms, at most 100 ms"), (1_000, "1000", "")],
+)
+def test_a_time_just_above_a_threshold_is_not_rounded_down_to_it(
+    ms: int, threshold: str, told: str, processes: int, tmp_path: Path
+) -> None:
+    locustfile = tmp_path / "slow.py"
+    locustfile.write_text(SLOW.format(ms=ms))
+    names = ("p95", "p99", "effect-p95")
+    thresholds = [word for name in names for word in (f"--slo-{name}-ms", threshold)]
+    others = ["--run-time", "1s", "--ledger", str(tmp_path)]
+    if processes:
+        port = free_port()
+        others += ["--processes", str(processes), "--master-bind-port", port, "--master-port", port]
+    ended = run(sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", *others, *thresholds)
+    times = [line for line in ended.broken if line.startswith("p9")]
+    assert len(times) == (3 if told else 0), ended.said
+    assert all(told in line for line in times)
 
 
 def distributed(

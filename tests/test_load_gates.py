@@ -9,7 +9,7 @@ import pytest
 
 from chaos.ledger import effect
 from loadtests.follow import Follower, Promise
-from loadtests.gates import Figures, Gate, Slo, check
+from loadtests.gates import Figures, Gate, Slo, check, rounded_up
 
 FINE = {
     "requests": 1_000,
@@ -61,6 +61,26 @@ def test_a_threshold_is_kept_up_to_itself_and_broken_beyond(name: str, kept: flo
 def test_a_broken_threshold_is_told_with_figures_that_show_it(slo: Slo, changes: dict[str, object], told: str) -> None:
     sentences = [gate.sentence for gate in gates(slo, **changes).values()]
     assert any(sentence.endswith(f": {told}.") for sentence in sentences), sentences
+
+
+@pytest.mark.parametrize(
+    ("ms", "counted"),
+    [
+        (0, 0),
+        (0.3, 1),
+        (100, 100),
+        (100.2, 101),
+        (999.5, 1_000),
+        (1_000, 1_000),
+        (1_000.5, 1_010),
+        (1_049, 1_050),
+        (10_000, 10_000),
+        (10_001, 10_100),
+        (123_456, 124_000),
+    ],
+)
+def test_a_time_is_counted_as_three_digits_of_it_and_never_as_less_than_it_was(ms: float, counted: int) -> None:
+    assert rounded_up(ms) == counted
 
 
 @pytest.mark.parametrize("name", ["p95_ms", "p99_ms", "effect_p95_ms", "drain_s", "lost"])

@@ -47,6 +47,13 @@ def test_a_full_queue_answers_429_and_only_a_load_that_expects_it_takes_that_for
     assert any(row["Name"].endswith(" 429") for row in rows(tmp_path / "load"))
 
 
+def test_a_profile_that_is_no_text_is_named_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    ended = run(sys.executable, "-m", "loadtests", str(tmp_path / "binary"))
+    assert ended.status == 2
+    assert ended.said == f"loadtests: The profile {tmp_path / 'binary'} can't be read: it is no text.\n"
+
+
 def test_a_profile_that_is_not_there_is_named_in_a_sentence() -> None:
     ended = run(sys.executable, "-m", "loadtests", "no-such.conf")
     assert (ended.status, ended.said) == (
