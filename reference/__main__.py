@@ -3,8 +3,10 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_worker_options(sub)
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
+    sub.add_argument("--begun", type=int, required=True)
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
@@ -124,7 +127,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
-    arguments = ["--app", options.app, "--redis", config.redis_url, "--namespace", config.namespace]
+    arguments = ["--app", options.app, "--namespace", config.namespace]
     arguments += ["--threads", str(config.threads), "--ahead", str(config.ahead)]
     arguments += ["--grace", str(config.grace_ms / 1000), "--time-limit", str(config.task_timeout_ms / 1000)]
     return Supervisor(config, worker_command(arguments), options.processes).run()
@@ -135,6 +138,9 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
     from .worker import run_worker
 
     handlers = load_handlers(options.app)
+    with suppress(BrokenPipeError):  # the parent may be gone
+        os.write(options.begun, b"\n")  # from here on status 2 is no usage error
+    os.close(options.begun)
     run_worker(_with_worker_options(config, options), options.consumer, handlers, options.parent)
     return 0
 

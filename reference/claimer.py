@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain
 
 import redis
 
@@ -48,6 +49,7 @@ class Claimer(threading.Thread):
         self.left = False  # it has left the registry with nothing in hand
         self._consumer, self._config, self._handlers = consumer, config, handlers
         self._hand: set[Delivery] = set()
+        self._adrift: set[Delivery] = set()  # in hand no more, as others recovered it; a handler thread is in it yet
         self._finished: list[Delivery] = []  # to be acked
         self._failed: list[Delivery] = []  # to be failed
         self._alone: Delivery | None = None  # a task that may kill its worker: it runs with nothing beside it
@@ -70,11 +72,11 @@ class Claimer(threading.Thread):
 
     def run(self) -> None:
         self._waiter.start()
-        while not self.left:
-            self._receive()
-            if time.monotonic() < self._retry_at:
-                continue
+        while not self.left and self._waiter.is_alive():  # without the waiter it would wait for ever: the worker ends
             try:
+                self._receive()
+                if time.monotonic() < self._retry_at:
+                    continue
                 self.turn()
                 self._errors = 0
             except redis.RedisError as error:
@@ -115,11 +117,13 @@ class Claimer(threading.Thread):
         return max(0.0, self._renew_at - now)
 
     def _take_back(self, delivery: Delivery) -> None:
-        self._dry = False
+        self._dry = delivery.queued = False
+        self._adrift.discard(delivery)
         if delivery is self._alone:
             self._alone = None
-        if delivery.seconds is None:  # a handler thread would not begin it: the lease may have ended
-            self._unsure = True
+        if delivery.seconds is None:  # a handler thread would not begin it
+            # If nobody had dropped it, the lease may have ended.
+            self._unsure = self._unsure or not delivery.dropped
             self._hand.discard(delivery)
         elif delivery not in self._hand:
             logger.warning("Task %s was recovered while it ran; its result is dropped.", delivery.task.id)
@@ -130,6 +134,7 @@ class Claimer(threading.Thread):
     def _take_arrival(self, arrival: Arrival) -> None:
         self._waiting = False
         if arrival.error is not None:
+            self._dry = False  # a wait may be refused for long, as where memory is full: look before the next
             self._back_off(arrival.error)
         elif arrival.element is not None:
             self._dry = False
@@ -146,9 +151,9 @@ class Claimer(threading.Thread):
             self._renew()
         if self._unsure:
             self._reconcile()
-        while self._failed:
+        while self._failed and time.monotonic() < self._renew_at:  # many of them may take long
             self._fail(self._failed[-1])
-        if self._surplus or self._stopping or (not self.ready.empty() and self._pace.hoards(self._hand)):
+        if self._surplus or self._stopping or (not self.ready.empty() and self._pace.hoards(self._running())):
             self._give_back()
         # By halves: while Redis is asked for one, the handlers run the other.
         limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
@@ -172,7 +177,11 @@ class Claimer(threading.Thread):
 
     def _room(self) -> int:
         kept = len(self._hand) - len(self._finished)  # what is finished is acked in the same step, before the claim
-        return self._config.threads + self._pace.ahead(self._hand) - kept
+        return self._config.threads - len(self._adrift) + self._pace.ahead(self._running()) - kept
+
+    def _running(self) -> Iterable[Delivery]:
+        """All that handler threads may be in, whether it counts or not."""
+        return chain(self._hand, self._adrift)
 
     def _wants_more(self) -> bool:
         idle = self._dry or self._stopping or self._waiting or self._alone is not None
@@ -181,7 +190,7 @@ class Claimer(threading.Thread):
     def _can_wait(self) -> bool:
         """Nothing is pending, and a thread is free."""
         busy = self._stopping or self._waiting or self._alone is not None
-        return self._dry and not busy and len(self._hand) < self._config.threads
+        return self._dry and not busy and len(self._hand) + len(self._adrift) < self._config.threads
 
     def _wait_for_more(self) -> None:
         """Wait in BLMOVE, but only within the lease, which it cannot check."""
@@ -234,7 +243,11 @@ class Claimer(threading.Thread):
         with contextlib.suppress(queue.Empty):
             while True:
                 delivery = self.ready.get_nowait()
-                if delivery is not None and not delivery.dropped:
+                if delivery is None:
+                    continue
+                delivery.queued = False
+                self._adrift.discard(delivery)
+                if not delivery.dropped:
                     idle.append(delivery)
         return idle
 
@@ -286,6 +299,8 @@ class Claimer(threading.Thread):
                 continue
             delivery.dropped = True
             self._hand.discard(delivery)
+            if delivery.queued:
+                self._adrift.add(delivery)
             if delivery.started is None:
                 logger.warning("Task %s was recovered before it was begun here.", delivery.task.id)
         self._finished = [delivery for delivery in self._finished if delivery in self._hand]

@@ -98,6 +98,10 @@ class Config:
 _MAY_BE_ZERO = {"absence_ms", "ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
 
 
+SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")
+"""What may name the server; the first one that is there does."""
+
+
 def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
     """Build the `Config`: an argument that is not None wins, then `ZEROLOSS_<NAME>`, then the default.
 

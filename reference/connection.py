@@ -51,7 +51,9 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
             protocol=2,  # the maintenance pushes of RESP3 are of no use here
         )
     except ValueError as error:
-        raise ConfigError(f"redis_url {config.redis_url!r} is not a Redis URL: {error}.") from None
+        _, at, host = config.redis_url.rpartition("@")  # before it there may be a password
+        shown = f"...@{host}" if at else host
+        raise ConfigError(f"redis_url {shown!r} is not a Redis URL: {error}.") from None
     return redis.Redis(connection_pool=pool)
 
 

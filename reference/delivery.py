@@ -15,4 +15,4 @@ class Delivery:
         self.seconds: float | None = None  # how long it ran; None: not finished
         self.error: str | None = None  # why its handler failed
         self.dropped = False  # it was recovered: do not begin it
-        self.queued = False  # a handler thread may begin it
+        self.queued = False  # handed to the handler threads, and not come back from them

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import redis
@@ -29,9 +30,17 @@ RESTART_MAX_S = 5.0
 LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
 
 
+def _pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    return reading, writing
+
+
 @dataclass
 class _Child:
     number: int
+    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes one byte when it has begun
+    had_begun: bool = False  # the last one that died
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
@@ -54,7 +63,8 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         while not self._signals:
             for child in self._children:
-                if self._tend(child) == USAGE_STATUS:
+                # A handler may end its process with any status: the usage was wrong only if no handler can have run.
+                if self._tend(child) == USAGE_STATUS and not child.had_begun:
                     self._stop()
                     return USAGE_STATUS
             time.sleep(LOOK_S)
@@ -69,23 +79,36 @@ class Supervisor:
         if child.process is not None and status is not None:
             logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
             child.process = None
+            child.had_begun = False
+            with suppress(BlockingIOError):
+                child.had_begun = bool(os.read(child.pipe[0], 1))
             child.to_recover.append(child.name)
-            lived_s = time.monotonic() - child.started_at
-            child.quick_deaths = child.quick_deaths + 1 if lived_s < CALM_S else 0
-            # The first restarts are immediate; a child that always dies at once is not restarted in a tight loop.
-            pause_s = 0.0 if child.quick_deaths < 3 else min(RESTART_MAX_S, 0.1 * 2 ** min(child.quick_deaths, 10))
-            child.restart_at = time.monotonic() + pause_s
+            self._postpone(child)
         if child.process is None and status != USAGE_STATUS and time.monotonic() >= child.restart_at:
             self._start(child)
         self._recover(child)
         return status
 
+    def _postpone(self, child: _Child) -> None:
+        lived_s = time.monotonic() - child.started_at
+        child.quick_deaths = child.quick_deaths + 1 if lived_s < CALM_S else 0
+        # The first restarts are immediate; a child that always dies at once is not restarted in a tight loop.
+        pause_s = 0.0 if child.quick_deaths < 3 else min(RESTART_MAX_S, 0.1 * 2 ** min(child.quick_deaths, 10))
+        child.restart_at = time.monotonic() + pause_s
+
     def _start(self, child: _Child) -> None:
         child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
         child.started_at = time.monotonic()
-        # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
-        told = ["--consumer", child.name, "--parent", str(os.getpid())]
-        child.process = subprocess.Popen([*self._command, *told], process_group=0)
+        _, begun = child.pipe
+        told = ["--consumer", child.name, "--parent", str(os.getpid()), "--begun", str(begun)]
+        try:
+            # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
+            child.process = subprocess.Popen(
+                [*self._command, *told], process_group=0, pass_fds=[begun], env=child_environment(self._config)
+            )
+        except OSError as error:  # there are too many processes or open files, or no memory: that may pass
+            logger.warning("Worker process %s could not be started: %s; trying again.", child.name, error)
+            self._postpone(child)
 
     def _recover(self, child: _Child) -> None:
         try:
@@ -119,6 +142,14 @@ class Supervisor:
                 self._recover(child)
         # One that died of SIGTERM itself had not come so far as to handle it, nor to claim anything.
         return max((abs(p.returncode) for p in processes if p.returncode != -signal.SIGTERM), default=0)
+
+
+def child_environment(config: Config) -> dict[str, str]:
+    """Ours, and the server: its URL may hold a password, and a command line can be read by everybody.
+
+    By the variable that wins over all others; `REDIS_URL` may be something else to the application.
+    """
+    return {**os.environ, "ZEROLOSS_REDIS_URL": config.redis_url}
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:

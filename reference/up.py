@@ -9,14 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 
-from .config import Config
+from .config import SERVER_VARIABLES, Config
 from .connection import connect
 from .errors import QueueError
+from .supervisor import child_environment
 
 START_S = 15.0
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
@@ -31,7 +34,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
     came: list[int] = []  # no Event: its lock may be held by this very thread, which would wait for itself
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: came.append(number))
-    named = options.redis or os.environ.get("REDIS_URL") or os.environ.get("REDIS_ADDR")
+    named = options.redis or any(os.environ.get(variable) for variable in SERVER_VARIABLES)
     parts: list[tuple[str, subprocess.Popen[bytes]]] = []
     with tempfile.TemporaryDirectory(prefix="zeroloss-up-") as scratch:
         try:
@@ -43,12 +46,12 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             if came:
                 return 0
             here = "embedded, append-only file synced at every write" if not named else "yours"
-            print(f"server    {config.redis_url}  ({_version(config)}; {here})", flush=True)
-            shared = ["--redis", config.redis_url, "--namespace", config.namespace]
+            print(f"server    {_shown(config.redis_url)}  ({_version(config)}; {here})", flush=True)
+            shared, environ = ["--namespace", config.namespace], child_environment(config)
             for name, port in (("producer", options.producer_port), ("monitor", options.monitor_port)):
-                _start(parts, name, [*_module(), name, *shared, "--port", str(port)])
+                _start(parts, name, [*_module(), name, *shared, "--port", str(port)], environ)
             app = options.app or f"{__package__}.demo"
-            _start(parts, "worker", [*_module(), "worker", *shared, "--app", app])
+            _start(parts, "worker", [*_module(), "worker", *shared, "--app", app], environ)
             print(f"worker    {config.threads} threads, handlers of {app}", flush=True)
             return _watch(parts, came)
         finally:
@@ -59,11 +62,16 @@ def _module() -> list[str]:
     return [sys.executable, "-m", __package__ or ""]
 
 
-def _start(parts: list[tuple[str, subprocess.Popen[bytes]]], name: str, command: list[str]) -> None:
+def _start(
+    parts: list[tuple[str, subprocess.Popen[bytes]]],
+    name: str,
+    command: list[str],
+    environ: Mapping[str, str] | None = None,
+) -> None:
     # Where this process is killed, its parts end too; elsewhere than on Linux that is left to the user.
     guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     # A group of their own: Ctrl-C reaches this process only, which stops them in order.
-    parts.append((name, subprocess.Popen([*guard, *command], process_group=0)))
+    parts.append((name, subprocess.Popen([*guard, *command], process_group=0, env=environ)))
 
 
 def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path) -> str:
@@ -101,8 +109,14 @@ def _wait_for_redis(config: Config, came: list[int]) -> None:
         except redis.RedisError as error:
             if time.monotonic() > deadline:
                 reason = str(error).rstrip(".")
-                raise QueueError(f"The server at {config.redis_url} does not answer: {reason}.") from None
+                raise QueueError(f"The server at {_shown(config.redis_url)} does not answer: {reason}.") from None
             time.sleep(0.05)
+
+
+def _shown(url: str) -> str:
+    """Without what it may hold of a password: before the host, or among the options."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def _version(config: Config) -> str:

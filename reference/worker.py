@@ -42,10 +42,9 @@ class HandlerThread(threading.Thread):
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
         while (delivery := ready.get()) is not None:
-            if delivery.dropped:
-                continue
             started = time.monotonic()
-            if started < self._claimer.lease_until:  # else others may run it by now: the claimer looks first
+            # After the lease others may run it by now: the claimer looks first.
+            if not delivery.dropped and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
                 delivery.error = self._outcome(delivery)
@@ -58,8 +57,16 @@ class HandlerThread(threading.Thread):
         try:
             self._handlers[delivery.task.type](delivery.task)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
-            return f"{type(error).__name__}: {error}"
+            return _told(error)
         return None
+
+
+def _told(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException:  # noqa: BLE001  its text is made by the application too
+        return name
 
 
 class Maintenance(threading.Thread):
@@ -98,8 +105,7 @@ class Worker:
         self._claimer = Claimer(self._consumer, config, handlers)
         self._maintenance = Maintenance(Reaper(client, config), config)
         self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
-        self._presence = Presence(client, config, name)
-        self._all_threads = (self._claimer, self._maintenance, *self._threads)
+        self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name))
         self._signalled = False
         self._parent = parent
 
@@ -108,7 +114,6 @@ class Worker:
             signal.signal(number, self._on_signal)
         for thread in self._all_threads:
             thread.start()
-        self._presence.start()
         while not self._signalled:
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
             if broken:

@@ -11,10 +11,11 @@ import pytest
 import redis
 from queue_fixtures import Queue, ids
 from support import Result, wait_until
+from test_maxmemory import memory_full
 
 from reference import claimer as claimers
 from reference.claimer import Claimer
-from reference.consumer import Consumer, Settlement
+from reference.consumer import Consumer, Renewal, Settlement
 from reference.delivery import Delivery
 from reference.enqueuer import Submission
 from reference.task import Task, decode, revise
@@ -59,6 +60,9 @@ class Observed(Consumer):
 
     def fail(self, task: Task, error: str) -> bool:
         return self._step("fail", partial(super().fail, task, error))
+
+    def dead_letter(self, task: Task, reason: str) -> None:
+        self._step("give up", partial(super().dead_letter, task, reason))
 
     def release(self, elements: Sequence[bytes]) -> int:
         return self._step("release", partial(super().release, elements))
@@ -426,6 +430,7 @@ def test_what_was_recovered_before_it_was_begun_is_dropped_and_its_next_delivery
     wait_until(lambda: running not in claimer._hand, message="the list is not read")
     dropped = claimer.ready.get(timeout=10)
     assert (dropped.task.id, dropped.dropped) == (enqueued[1], True)
+    claimer.inbox.put(dropped)  # not begun, as a handler thread does
     finish(claimer, running)  # its result counts no more
     for task_id in enqueued:
         again = begun(claimer)
@@ -433,6 +438,119 @@ def test_what_was_recovered_before_it_was_begun_is_dropped_and_its_next_delivery
         finish(claimer, again)
     end(claimer, queue)
     assert queue.counters() == {"enqueued": 2, "recovered": 2, "completed": 2}
+
+
+def expired(queue: Queue) -> None:
+    """The lease of w1 has ended, and what it held is pending again."""
+    assert killed_at_last(queue) > 0
+
+
+def test_for_a_thread_that_still_runs_what_was_recovered_nothing_is_claimed(queue: Queue) -> None:
+    queue = queue.configured(threads=1, renew_ms=50)
+    queue.enqueue("a")
+    claimer = started(queue)
+    stale = begun(claimer)
+    expired(queue)
+    wait_until(lambda: stale not in claimer._hand, message="the list is not read")
+    (other,) = queue.enqueue("b")
+    for _ in range(3):
+        one_more_turn(claimer)
+    assert (queue.held(), claimer._waiting, ids(queue.pending())) == ([], False, [stale.task.id, other])
+    finish(claimer, stale)
+    for task_id in (stale.task.id, other):
+        delivery = begun(claimer)
+        assert delivery.task.id == task_id
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def begun_just_now(claimer: Claimer) -> Delivery:
+    delivery = begun(claimer)
+    delivery.started = time.monotonic() + 3_600  # it does not become slow by itself
+    return delivery
+
+
+def test_what_waits_behind_a_run_that_counts_no_more_is_given_back_too(queue: Queue) -> None:
+    """Of two threads one runs on what was recovered, and the other a slow task."""
+    queue = queue.configured(threads=2, ahead=3, ahead_ms=20, renew_ms=50)
+    queue.enqueue("quick")
+    claimer = started(queue)
+    finish(claimer, begun(claimer))  # it is known to be quick: three are claimed ahead
+    enqueued = queue.enqueue("a", "b")
+    stale, finished = begun_just_now(claimer), begun_just_now(claimer)
+    expired(queue)
+    wait_until(lambda: not claimer._hand, message="the list is not read")
+    enqueued += queue.enqueue("c", "d")
+    finish(claimer, finished)
+    slow = begun_just_now(claimer)
+    wait_until(lambda: ids(queue.held()) == enqueued, message="nothing is claimed ahead")
+    stale.started = slow.started = 0.0
+    wait_until(lambda: ids(queue.held()) == enqueued[:1], message="it is kept in hand")
+    assert ids(queue.pending()) == enqueued[1:]
+    finish(claimer, stale)
+    finish(claimer, slow)
+    end(claimer, queue)
+
+
+def test_an_error_while_what_has_arrived_is_given_up_ends_no_claimer(queue: Queue) -> None:
+    claimer = started(queue, Observed(queue, cut="give up"))
+    wait_in_blmove(queue)
+    queue.client.lpush(queue.keys.pending, b'{"id":"a","type":"unheard","payload":1}')
+    wait_until(queue.dead, message="it is not given up")
+    (task_id,) = queue.enqueue("b")
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_with_memory_full_what_is_there_is_claimed_though_nobody_can_wait_for_it(queue: Queue) -> None:
+    """BLMOVE is refused then, and what would end the wait cannot come."""
+    task = queue.dead_lettered("a")
+    claimer = started(queue)
+    wait_in_blmove(queue)
+    with memory_full(queue):
+        queue.dead_letters.requeue("another")  # nothing
+        wait_until(lambda: not queue.client.info("clients")["blocked_clients"], message="it still waits")
+        assert queue.dead_letters.requeue(task.id) == 1
+        delivery = begun(claimer)
+        assert delivery.task.id == task.id
+        finish(claimer, delivery)
+        end(claimer, queue)
+
+
+def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would wait for ever, and renew its lease."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    queue = queue.configured(renew_ms=50)
+    consumer = Observed(queue)
+    monkeypatch.setattr(consumer, "claim_waiting", lambda _: (_ for _ in ()).throw(MemoryError))
+    claimer = started(queue, consumer)
+    wait_until(lambda: not claimer.is_alive(), message="it lives")
+    assert not claimer.left
+
+
+def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue: Queue) -> None:
+    class Slow(Consumer):
+        def fail(self, task: Task, error: str) -> bool:
+            steps.append("fail")
+            claimer._renew_at = 0.0  # it took that long
+            return super().fail(task, error)
+
+        def renew(self) -> Renewal:
+            steps.append("renew")
+            return super().renew()
+
+    steps: list[str] = []
+    queue = queue.configured(threads=5)
+    queue.enqueue(*range(5))
+    claimer = started(queue, Slow(queue.own_client, queue.config, "w1"))
+    for delivery in [begun(claimer) for _ in range(5)]:
+        delivery.error = "ValueError: no"
+        finish(claimer, delivery)
+    wait_until(lambda: len(queue.delayed()) == 5, message="they are not told")
+    assert "fail fail" not in " ".join(steps)
+    end(claimer, queue)
 
 
 def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue) -> None:

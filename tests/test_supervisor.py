@@ -26,6 +26,15 @@ while not os.path.exists(os.environ["APP_IS_THERE"]):
     time.sleep(0.005)
 handler("any")(print)
 """
+UNLUCKY_APP = """
+import os
+import worker_app
+from reference import handler
+
+@handler("unlucky")
+def end_the_process_as_a_usage_error_does(task):
+    os._exit(2)
+"""
 
 
 def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_the_lease(
@@ -39,6 +48,61 @@ def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
     watched.open_gate()
     wait_until(lambda: watched.completed() == 1)
+
+
+def test_a_task_that_ends_its_worker_with_the_status_of_a_usage_error_stops_neither_pool_nor_others(
+    start_pool: StartPool, queue: Queue, watched: Watched, tmp_path: Path
+) -> None:
+    (tmp_path / "unlucky_app.py").write_text(UNLUCKY_APP)
+    watched.submit("unlucky", "unlucky")
+    for number in range(20):
+        watched.submit("note", f"t{number}")
+    path = f"{TESTS.parent}:{TESTS}:{tmp_path}"
+    pool = start_pool(
+        "--app", "unlucky_app", "--processes", "2", PYTHONPATH=path, ZEROLOSS_MAX_RECOVERIES="3", ZEROLOSS_SWEEP_MS="20"
+    )
+    wait_until(lambda: pool.process.poll() or queue.dead_letters.count() == 1, timeout_s=30)
+    wait_until(lambda: pool.process.poll() or watched.completed() == 20)
+    assert pool.process.poll() is None
+    assert "vanished 4 times" in queue.dead_letters.page()[0].error
+
+
+def test_a_child_that_cannot_be_started_is_started_later(start_pool: StartPool, watched: Watched) -> None:
+    """Here as the system lets the parent open nothing more; it may also be out of memory or of processes."""
+    watched.submit("note", "t1")
+    pool = start_pool(ZEROLOSS_SWEEP_MS="20")
+    wait_until(lambda: watched.completed() == 1, 30)
+    parent, child = psutil.Process(pool.process.pid), pool.one_child()
+    before = parent.rlimit(psutil.RLIMIT_NOFILE)
+    parent.rlimit(psutil.RLIMIT_NOFILE, (0, before[1]))
+    child.kill()
+    wait_until(lambda: pool.process.poll() or pool.said("Too many open files; trying again"))
+    assert pool.process.poll() is None
+    parent.rlimit(psutil.RLIMIT_NOFILE, before)
+    watched.submit("note", "t2")
+    wait_until(lambda: watched.completed() == 2, 30)
+
+
+@pytest.mark.parametrize("named_by", ["--redis", "REDIS_URL", "ZEROLOSS_REDIS_URL"])
+def test_no_child_shows_the_password_of_the_server_to_whoever_lists_the_processes(
+    start_pool: StartPool, queue: Queue, watched: Watched, named_by: str
+) -> None:
+    queue.client.acl_setuser(
+        "app", enabled=True, passwords=["+open-sesame"], keys="*", channels="*", commands=["+@all"]
+    )
+    url = queue.config.redis_url.replace("//", "//app:open-sesame@")
+    try:
+        watched.submit("note", "t1")
+        if named_by == "--redis":
+            pool = start_pool("--redis", url, ZEROLOSS_REDIS_URL="redis://127.0.0.1:1")
+        else:
+            pool = start_pool(**{named_by: url})
+        wait_until(lambda: watched.completed() == 1, 30)
+        wait_until(lambda: [c["user"] for c in queue.client.client_list() if c["cmd"] == "subscribe"] == ["app"])
+        assert not [word for word in pool.one_child().cmdline() if "open-sesame" in word]
+        assert not pool.said("open-sesame")
+    finally:
+        queue.client.acl_deluser("app")
 
 
 def test_a_pool_whose_every_process_was_killed_is_recovered_by_another_after_the_lease(

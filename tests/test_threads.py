@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.ge
 """
 
 
-@pytest.mark.parametrize("broken", ["Claimer", "HandlerThread", "Maintenance"])
+@pytest.mark.parametrize("broken", ["Claimer", "HandlerThread", "Maintenance", "Presence"])
 def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue: Queue) -> None:
     command = [sys.executable, "-c", BROKEN, broken, queue.config.redis_url]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
@@ -84,6 +85,35 @@ def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Qu
         assert delivery.seconds is not None
         assert sent <= delivery.started <= began_at
         assert began_at <= delivery.started + delivery.seconds <= told
+
+
+class Speechless(Exception):
+    def __init__(self, told: Callable[[], object]) -> None:
+        self.told = told
+
+    def __str__(self) -> str:
+        return self.told()  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("told", [lambda: 1 / 0, lambda: None, sys.exit], ids=["raises", "is no text", "exits"])
+def test_an_exception_that_cannot_say_what_it_is_fails_its_task_by_its_name_and_the_thread_goes_on(
+    queue: Queue, told: Callable[[], object]
+) -> None:
+    def handler(task: Task) -> None:
+        if task.payload == "bad":
+            raise Speechless(told)
+
+    queue.enqueue("bad", "good")
+    claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
+    claimer.lease_until = float("inf")
+    thread = HandlerThread(0, claimer, {"default": handler})
+    thread.start()
+    for element in queue.pending():
+        claimer.ready.put(Delivery(decode(element)))
+    deliveries = [claimer.inbox.get(timeout=10) for _ in range(2)]
+    claimer.ready.put(None)
+    thread.join(timeout=10)
+    assert [d.error for d in deliveries if isinstance(d, Delivery)] == ["Speechless", None]
 
 
 class CountingReaper(Reaper):

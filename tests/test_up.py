@@ -176,7 +176,7 @@ def test_ctrl_c_of_a_terminal_reaches_up_alone_and_a_running_task_ends_before_th
     assert again.completed() == 1, "the server was there to the last, and its data is kept"
 
 
-@pytest.mark.parametrize("named_by", ["--redis", "REDIS_URL", "REDIS_ADDR"])
+@pytest.mark.parametrize("named_by", ["--redis", "ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR"])
 def test_up_at_a_named_server_starts_none_of_its_own(
     open_own_server: Callable[..., Server], up: Callable[..., Up], named_by: str
 ) -> None:
@@ -185,7 +185,7 @@ def test_up_at_a_named_server_starts_none_of_its_own(
     if named_by == "--redis":
         arguments += ["--redis", url]
     else:
-        environ[named_by] = url if named_by == "REDIS_URL" else url.split("/")[2]
+        environ[named_by] = url.split("/")[2] if named_by == "REDIS_ADDR" else url
     system = up(*arguments, **environ).started()
     assert re.search(rf"^server    {url}  \(Valkey [\d.]+; yours\)$", system.said(), re.MULTILINE)
     assert sorted(system.parts()) == sorted(PARTS[1:])
@@ -193,6 +193,23 @@ def test_up_at_a_named_server_starts_none_of_its_own(
     wait_until(lambda: system.completed() == 1)
     with redis.Redis.from_url(url) as client:
         assert client.hget("others:counters", "completed") == b"1"
+
+
+@pytest.mark.parametrize("named_by", ["--redis", "REDIS_URL"])
+def test_up_shows_the_password_of_the_named_server_neither_in_its_output_nor_in_the_list_of_processes(
+    open_own_server: Callable[..., Server], up: Callable[..., Up], named_by: str
+) -> None:
+    server = open_own_server(appendfsync=None)
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", "open-sesame")
+    url = server.url.replace("//", "//:open-sesame@")
+    system = up("--redis", url) if named_by == "--redis" else up(REDIS_URL=url)
+    system.started()
+    system.post(payload=1)
+    wait_until(lambda: system.completed() == 1, 20)
+    assert not [word for process in system.everyone() for word in process.cmdline() if "open-sesame" in word]
+    assert "open-sesame" not in system.said()
+    assert f"server    {server.url}  (" in system.said()
 
 
 @pytest.mark.container
@@ -260,8 +277,11 @@ def test_where_up_is_killed_its_parts_end_too(up: Callable[..., Up]) -> None:
     wait_until(lambda: not living(everyone), 20)
 
 
-def test_a_server_that_does_not_answer_is_told_in_one_sentence(up: Callable[..., Up], dead_port: int) -> None:
-    system = up("--redis", f"redis://127.0.0.1:{dead_port}", before=SOON)
+@pytest.mark.parametrize("url", ["redis://{}", "redis://me:open-sesame@{}", "redis://{}?password=open-sesame"])
+def test_a_server_that_does_not_answer_is_told_in_one_sentence_without_its_password(
+    up: Callable[..., Up], dead_port: int, url: str
+) -> None:
+    system = up("--redis", url.format(f"127.0.0.1:{dead_port}"), before=SOON)
     assert system.wait() == 2
     assert re.fullmatch(
         rf"reference: The server at redis://127\.0\.0\.1:{dead_port} does not answer: .*refused\.\n", system.said()

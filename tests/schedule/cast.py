@@ -193,6 +193,7 @@ class Cast:
         claimer = Claimer(Consumer(client, self.config, process.name), self.config, handlers)
         process.claimer = claimer
         claimer._waiter.start = lambda: None  # type: ignore[method-assign]  # it is the third of the process's threads
+        claimer._waiter.is_alive = lambda: True  # type: ignore[method-assign]
         claimer.run()
         claimer.ready.put(None)
 
