@@ -154,6 +154,9 @@ def _up(config: Config, options: argparse.Namespace) -> int:
 def _dead_letter(config: Config, options: argparse.Namespace) -> int:
     letters = DeadLetters(connect(config), config)
     if options.action == "list":
+        for name, least in (("start", 0), ("limit", 1)):
+            if getattr(options, name) < least:
+                raise QueueError(f"--{name} has to be at least {least}, not {getattr(options, name)}.")
         for letter in letters.page(options.start, options.limit):
             task = letter.task
             shown: dict[str, Any] = {"id": letter.id, "error": letter.error}

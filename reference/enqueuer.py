@@ -63,6 +63,7 @@ redis.call('HINCRBY', KEYS[2], 'enqueued', #new)
 return answers
 """)
 _PUSHED = -1  # what it returns first, where it did its work
+_CONFLICT = b"!"
 
 
 def _exactly(number: str) -> list[Any]:
@@ -171,7 +172,9 @@ class Enqueuer:
             return _ENQUEUE(self._client, keys, arguments)
         with borrowed(self._client) as connection:  # one for both: a connection is told about its own writes only
             answer = _ENQUEUE.on(connection, keys, arguments)
-            if answer[0] == _PUSHED:
+            # Where the key of every task was used for another one, nothing is promised that could be confirmed.
+            promised = arguments[2].count(" ") + 1 - answer[1:].count(_CONFLICT)
+            if answer[0] == _PUSHED and promised:
                 self._durability.confirm(connection)
             return answer
 
@@ -179,6 +182,6 @@ class Enqueuer:
 def _read_answer(answer: bytes, task_id: str, key: str) -> Accepted | IdempotencyConflict:
     if answer == b"":
         return Accepted(task_id, replayed=False)
-    if answer == b"!":
+    if answer == _CONFLICT:
         return IdempotencyConflict(key)
     return Accepted(answer.removeprefix(b"=").decode(), replayed=True)

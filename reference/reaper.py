@@ -6,6 +6,8 @@ it may be taken, so two reapers at the same time do no harm.
 
 import logging
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 RECOVER_BATCH = 100
 PROMOTE_BATCH = 500
+SCAN_COUNT = 1_000  # keys looked at in one step of the slow sweep
 PROMOTE_ROUNDS = 200  # a sweep is bounded: 100,000 due retries at the most
 
 # KEYS  consumers, processing, pending, dead_letter, counters
@@ -140,7 +143,7 @@ class Reaper:
         return Sweep(recovered, self.promote())
 
     def _dead_and_holding(self) -> list[str]:
-        names = [name.decode() for name in self._ended_before(0)]
+        names = list(_ours(self._ended_before(0)))
         with self._client.pipeline(transaction=False) as pipeline:
             for name in names:
                 pipeline.llen(self._keys.processing(name))
@@ -217,13 +220,25 @@ class Reaper:
 
         How many lists were adopted.
         """
+        return sum(self.adopting())
+
+    def adopting(self) -> Iterator[int]:
+        """The same in steps of one SCAN each: it looks at every key of the database, and they may be millions."""
         prefix = self._keys.processing("")
         pattern = "".join(f"\\{c}" if c in r"*?[]\^" else c for c in prefix) + "*"
-        adopted = 0
-        for key in self._client.scan_iter(match=pattern, count=1000, _type="list"):
-            consumer = key[len(prefix.encode()) :]
-            adopted += _ADOPT(self._client, [self._keys.consumers], [self._config.lease_ms, consumer])
-        for name in self._ended_before(self._config.tombstone_ms):
-            keys = [self._keys.consumers, self._keys.processing(name.decode()), self._keys.presence]
-            _FORGET(self._client, keys, [name, self._config.tombstone_ms])
-        return adopted
+        cursor: Any = None
+        while cursor != 0:
+            page: Any = self._client.scan(cursor or 0, match=pattern, count=SCAN_COUNT, _type="list")
+            cursor, keys = page
+            names = _ours(key[len(prefix.encode()) :] for key in keys)
+            yield sum(_ADOPT(self._client, [self._keys.consumers], [self._config.lease_ms, name]) for name in names)
+        for name in _ours(self._ended_before(self._config.tombstone_ms)):
+            old = [self._keys.consumers, self._keys.processing(name), self._keys.presence]
+            _FORGET(self._client, old, [name, self._config.tombstone_ms])
+
+
+def _ours(names: Iterable[bytes]) -> Iterator[str]:
+    """All but what is no UTF-8: no consumer has such a name, so it is somebody else's, and left alone."""
+    for name in names:
+        with suppress(UnicodeDecodeError):
+            yield name.decode()

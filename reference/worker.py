@@ -10,7 +10,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import redis
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
 GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
+ADOPT_STEPS = 100  # of the slow sweep between two sweeps: 100,000 keys, some tens of milliseconds
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
@@ -82,16 +84,19 @@ class Maintenance(threading.Thread):
 
     def run(self) -> None:
         adopt_at = time.monotonic()
+        adopting: Iterator[int] | None = None  # the slow sweep that is under way
         # Jitter, so that the processes of a pool do not all look at the same moment.
         while not self._stopped.wait(self._config.sweep_ms / 1000 * random.uniform(0.8, 1.0)):
             try:
-                if time.monotonic() >= adopt_at:
-                    self._reaper.adopt()
-                    adopt_at = time.monotonic() + self._config.orphan_sweep_ms / 1000
                 sweep = self._reaper.sweep()
                 if sweep.recovered:
                     logger.warning("Recovered %d tasks of workers that vanished.", sweep.recovered)
+                if adopting is None and time.monotonic() >= adopt_at:
+                    adopting = self._reaper.adopting()
+                if adopting is not None and sum(1 for _ in islice(adopting, ADOPT_STEPS)) < ADOPT_STEPS:
+                    adopting, adopt_at = None, time.monotonic() + self._config.orphan_sweep_ms / 1000
             except redis.RedisError as error:
+                adopting = None
                 logger.warning("The sweep failed and will be repeated: %s", error)
 
 

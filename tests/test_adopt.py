@@ -106,6 +106,27 @@ def test_a_task_handed_to_a_forgotten_consumer_is_found_all_the_same(queue: Queu
     assert payloads(queue.pending()) == ["very late"]
 
 
+@pytest.mark.parametrize("entry", [True, False], ids=["with an entry", "without"])
+def test_a_name_that_cannot_be_one_of_ours_does_not_stop_the_sweeps(queue: Queue, entry: bool) -> None:
+    queue.client.lpush(queue.keys.processing("").encode() + b"\xff", "x")
+    if entry:
+        queue.client.zadd(queue.keys.consumers, {b"\xff": 1})
+    orphan(queue)
+    assert queue.reaper.adopt() == 1
+    queue.reaper.expire("lost")
+    assert queue.reaper.sweep().recovered == 1
+
+
+def test_a_slow_sweep_through_a_large_database_is_made_of_many_small_steps(queue: Queue) -> None:
+    """Idempotency keys are kept for a day: what looks at all of them at once keeps the dead waiting."""
+    queue.client.mset({f"other-{number}": "x" for number in range(5_000)})
+    for number in range(30):
+        orphan(queue, f"lost{number}")
+    steps = list(queue.reaper.adopting())
+    assert len(steps) > 4
+    assert sum(steps) == 30
+
+
 def test_a_foreign_key_that_is_no_list_does_not_stop_the_sweeps(queue: Queue) -> None:
     queue.client.set(queue.keys.processing("foreign"), "x")
     orphan(queue)

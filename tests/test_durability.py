@@ -210,6 +210,16 @@ def test_what_is_refused_is_not_waited_for(paused: Queue) -> None:
         paused.enqueuer.enqueue(Submission(payload_json="1"))
 
 
+def test_a_key_that_is_used_for_another_task_is_a_conflict_while_nothing_can_be_confirmed(paused: Queue) -> None:
+    assert_problem(post(app_of(paused), "/task", TASK, Idempotency_Key="k"), 503, kind="outcome-unknown")
+    answer = post(app_of(paused), "/task", '{"payload": 2}', Idempotency_Key="k")
+    assert_problem(answer, 422, kind="idempotency-conflict")
+    # A batch in which something is accepted is waited for.
+    both = [Submission(payload_json="2", idempotency_key="k"), Submission(payload_json="3")]
+    with pytest.raises(NotConfirmed):
+        paused.enqueuer.enqueue_many(both)
+
+
 # readyz -----------------------------------------------------------------------------------------------------------
 
 

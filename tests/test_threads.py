@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from queue_fixtures import Queue
 from support import wait_until
 
@@ -19,7 +20,7 @@ from reference.claimer import Claimer
 from reference.delivery import Delivery
 from reference.reaper import Reaper, Sweep
 from reference.task import Task, decode
-from reference.worker import BUG_STATUS, HandlerThread, Maintenance
+from reference.worker import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
 
 ROOT = Path(__file__).parent.parent
 
@@ -121,9 +122,9 @@ class CountingReaper(Reaper):
         super().__init__(queue.own_client, queue.config)
         self.adoptions = self.sweeps = 0
 
-    def adopt(self) -> int:
+    def adopting(self) -> Iterator[int]:
         self.adoptions += 1
-        return super().adopt()
+        return super().adopting()
 
     def sweep(self) -> Sweep:
         self.sweeps += 1
@@ -143,3 +144,25 @@ def test_orphans_are_looked_for_at_once_and_then_as_often_as_configured(
     maintenance.join(timeout=10)
     assert not maintenance.is_alive()
     assert reaper.adoptions == (reaper.sweeps if each else 1)
+
+
+def test_between_two_sweeps_only_so_much_of_a_slow_sweep_is_done_and_the_rest_after_the_next(queue: Queue) -> None:
+    class Endless(CountingReaper):
+        steps = 0
+
+        def adopting(self) -> Iterator[int]:
+            while True:
+                self.steps += 1
+                if not self.sweeps % 3:  # the server may be away in the middle
+                    raise redis.ConnectionError("gone")
+                yield 0
+
+    reaper = Endless(queue)
+    maintenance = Maintenance(reaper, queue.configured(sweep_ms=10, orphan_sweep_ms=60_000).config)
+    maintenance.start()
+    wait_until(lambda: reaper.sweeps >= 8)
+    maintenance.stop()
+    maintenance.join(timeout=10)
+    assert not maintenance.is_alive()
+    lost = reaper.sweeps // 3
+    assert reaper.steps == (reaper.sweeps - lost) * ADOPT_STEPS + lost

@@ -337,6 +337,13 @@ def test_an_id_that_is_not_in_the_dead_letter_list_is_named(queue: Queue) -> Non
     assert "'no-such-id'" in ended.stderr
 
 
+@pytest.mark.parametrize("wrong", ["--limit=0", "--limit=-1", "--start=-1", "--limit=many"])
+def test_a_page_that_is_none_is_refused(queue: Queue, wrong: str) -> None:
+    ended = run_dead_letter(queue, "list", wrong)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert wrong.partition("=")[0] in ended.stderr.splitlines()[-1]
+
+
 def test_requeue_of_nothing_in_particular_is_refused(queue: Queue) -> None:
     ended = run_dead_letter(queue, "requeue")
     assert ended.returncode == 2

@@ -54,7 +54,7 @@ def recovery_in_two_steps() -> None:
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=PLANTED)
 def lease_index_only() -> None:
     """A list that no lease names is never looked at."""
-    patch(Reaper, "adopt", lambda _reaper: 0)
+    patch(Reaper, "adopting", lambda _reaper: iter(()))
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=ASLEEP)
@@ -72,7 +72,7 @@ def tombstone_forgotten() -> None:
         return swept
 
     original = patch(Reaper, "sweep", sweep)
-    patch(Reaper, "adopt", lambda _reaper: 0)
+    patch(Reaper, "adopting", lambda _reaper: iter(()))
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=PLANTED)
