@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from pathlib import Path
 
 import jinja2
@@ -46,8 +47,10 @@ def explore(root: Path) -> Findings:
             tree = ast.parse(text)
         except (OSError, SyntaxError, ValueError):
             continue
-        module = _module(root, path)
         records = records or "chaos.ledger" in text
+        module = _module(root, path)
+        if module is None:
+            continue
         if "worker" in module.rpartition(".")[2] and any(map(_is_main, tree.body)):
             workers.append(module)
         for node in tree.body:
@@ -106,10 +109,13 @@ def _sources(root: Path) -> Iterator[Path]:
         yield path
 
 
-def _module(root: Path, path: Path) -> str:
+def _module(root: Path, path: Path) -> str | None:
+    """What it is imported as; None: it can't be."""
     parts = path.relative_to(root).with_suffix("").parts
     parts = parts[1:] if parts[0] == "src" else parts
-    return ".".join(parts[:-1] if parts[-1] in ("__init__", "__main__") else parts)
+    parts = parts[:-1] if parts and parts[-1] in ("__init__", "__main__") else parts
+    named = all(part.isidentifier() and not iskeyword(part) for part in parts)
+    return ".".join(parts) if parts and named else None
 
 
 def _is_main(node: ast.stmt) -> bool:

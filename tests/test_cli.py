@@ -70,6 +70,11 @@ def begin_of(directory: Path) -> Run:
         (["prove", "--target", "nope"], "'nope' is no target"),
         (["prove", "--redis", "redis://127.0.0.1:1/0"], "--redis"),
         (["run", "--out", "{tmp}"], "exists and is not an empty directory"),
+        (["run", "--out", "{tmp}/something.txt/x"], "something.txt/x can't be made: not a directory"),
+        (["compare", "--targets", "brpop", "--out", "{tmp}/something.txt/x"], "can't be made: not a directory"),
+        (["mutants", "--out", "{tmp}/something.txt/x"], "can't be made: not a directory"),
+        (["enumerate", "--out", "{tmp}/something.txt/x"], "can't be made: not a directory"),
+        (["prove", "--out", "{tmp}/something.txt/x"], "can't be made: not a directory"),
         (["check", "{tmp}/nothing"], "There is no directory"),
         (["check", "{tmp}"], "can't be read"),
         (["check"], "--directory"),
@@ -87,6 +92,29 @@ def test_what_makes_no_sense_is_said_in_one_sentence_with_status_2(
     assert said.startswith("zeroloss: ")
     assert said.count("\n") == 1
     assert "Traceback" not in said
+
+
+def test_a_report_that_cannot_be_written_is_said_in_one_sentence_and_is_no_violation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "run"
+    assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(directory)]) == 0
+    (directory / "result.json").unlink()
+    (directory / "result.json").mkdir()  # as good as a file system that is read-only, or full
+    capsys.readouterr()
+    assert execute(["check", str(directory)]) == 70
+    said = capsys.readouterr().err
+    assert said == f"zeroloss: {directory / 'result.json'}: is a directory.\n"
+
+
+def test_a_mistake_of_the_harness_is_shown_with_its_traceback_and_is_no_violation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("chaos.target.SHIPPED", None)
+    assert execute(["targets"]) == 70
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.splitlines()[-1].startswith("zeroloss: The harness failed: ")
 
 
 def test_faults_lists_every_fault_with_what_it_threatens(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,3 +96,10 @@ def test_what_is_there_twice_or_cannot_be_read_is_not_guessed(tmp_path: Path) ->
     assert found.worker is None
     assert found.enqueue == ("one.api", "submit")
     assert found.requirements == " -r requirements.txt"
+
+
+@pytest.mark.parametrize("name", ["src.py", "src/__init__.py", "__init__.py", "scripts/send-mail.py", "class/api.py"])
+def test_what_cannot_be_imported_is_not_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("def enqueue(payload): ...\n")
+    assert explore(tmp_path).enqueue is None

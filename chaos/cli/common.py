@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +49,27 @@ def choose_server(redis: str | None) -> str:
 
 
 def new_directory(out: Path | None, name: str) -> Path:
-    """`--out`, or a new one named after the moment. Raises UsageError: it is taken."""
+    """`--out`, or one named after the moment, which is made. Raises UsageError: it is taken, or can't be."""
     if out is not None:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        try:
+            taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+        except OSError as error:
+            raise UsageError(told(error)) from None
+        if taken:
             raise UsageError(f"--out {out} exists and is not an empty directory.")
-        return out
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    directory = RUNS_DIRECTORY / f"{stamp}-{name}"
-    number = 1
-    while directory.exists():
-        number += 1
-        directory = RUNS_DIRECTORY / f"{stamp}-{name}-{number}"
+        directory = out
+    else:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        directory = RUNS_DIRECTORY / f"{stamp}-{name}"
+        number = 1
+        while directory.exists():
+            number += 1
+            directory = RUNS_DIRECTORY / f"{stamp}-{name}-{number}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"{directory} can't be made: {reason}; name a directory that can with --out.") from None
     return directory
 
 
@@ -88,12 +99,19 @@ def say_failure(failure: BaseException, directory: Path) -> int:
         say_error(str(failure))
         return EXIT_USAGE
     if not isinstance(failure, HarnessError | AgentDied):
-        (directory / "error.txt").write_text("".join(traceback.format_exception(failure)))
+        with suppress(OSError):  # that it could not write may be what was wrong
+            (directory / "error.txt").write_text("".join(traceback.format_exception(failure)))
         say_error(f"The harness failed: {type(failure).__name__}: {failure}; the traceback is in error.txt.")
     else:
         say_error(str(failure))
     print(f"What there was so far is in {directory}.", file=sys.stderr)
     return EXIT_HARNESS_ERROR
+
+
+def told(error: OSError) -> str:
+    """One sentence: where, and what."""
+    reason = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {reason}." if error.filename else f"The system said: {reason}."
 
 
 def say_error(sentence: str) -> None:

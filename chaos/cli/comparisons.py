@@ -52,7 +52,6 @@ def compare(
     )
     resumed = out is not None and (out / COMPARISON_NAME).is_file()
     directory = out if out is not None and resumed else new_directory(out, "compare")
-    directory.mkdir(parents=True, exist_ok=True)
     say(f"Directory: {directory}")
     try:
         with interruptible():

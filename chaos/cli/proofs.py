@@ -47,7 +47,6 @@ def mutants(
     try:
         chosen = choose(only)
         directory = new_directory(out, "mutants")
-        directory.mkdir(parents=True, exist_ok=True)
         say(f"Directory: {directory}")
         mutation = mutate(
             chosen,
@@ -144,7 +143,6 @@ def prove(
         raise UsageError("--quick and --thorough exclude each other.")
     load_target(target)
     directory = new_directory(out, f"prove-{Path(target).stem}")
-    directory.mkdir(parents=True, exist_ok=True)
     effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
     try:
         certificate = prove(effort, target=target, server=redis, seed=seed, directory=directory, say=say)
@@ -195,7 +193,6 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
     if result.verdict not in (Verdict.VIOLATION, Verdict.LIVENESS):
         raise UsageError(f"The run in {directory} is {result.verdict}: only a VIOLATION or LIVENESS can be shrunk.")
     smaller = new_directory(out or directory.with_name(f"{directory.resolve().name}-shrunk"), "")
-    smaller.mkdir(parents=True, exist_ok=True)
     budget = Budget(runs=runs, tries=tries, seconds=60 * minutes)
     shrinking = Shrink(plan, result, smaller, budget, say)
     status = 0
