@@ -71,6 +71,8 @@ class DeadLetters:
 
     def page(self, start: int = 0, limit: int = PAGE) -> list[DeadLetter]:
         """One page, newest first."""
+        if limit < 1:
+            return []  # to LRANGE the place before the first is the last one
         elements: Any = self._client.lrange(self._keys.dead_letter, start, start + limit - 1)
         return [_read(element) for element in elements]
 

@@ -7,7 +7,6 @@ it may be taken, so two reapers at the same time do no harm.
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +133,7 @@ class Reaper:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._refusal = Refusal("Redis refuses to say who has vanished; until it does leases alone count")
         self._absent_since: dict[bytes, float] = {}  # monotonic, s
+        self._foreign: set[bytes] = set()  # names that were logged
 
     def sweep(self) -> Sweep:
         """Recover from every consumer whose lease ended or who has vanished, and promote what is due."""
@@ -143,7 +143,7 @@ class Reaper:
         return Sweep(recovered, self.promote())
 
     def _dead_and_holding(self) -> list[str]:
-        names = list(_ours(self._ended_before(0)))
+        names = list(self._ours(self._ended_before(0)))
         with self._client.pipeline(transaction=False) as pipeline:
             for name in names:
                 pipeline.llen(self._keys.processing(name))
@@ -230,15 +230,18 @@ class Reaper:
         while cursor != 0:
             page: Any = self._client.scan(cursor or 0, match=pattern, count=SCAN_COUNT, _type="list")
             cursor, keys = page
-            names = _ours(key[len(prefix.encode()) :] for key in keys)
+            names = self._ours(key[len(prefix.encode()) :] for key in keys)
             yield sum(_ADOPT(self._client, [self._keys.consumers], [self._config.lease_ms, name]) for name in names)
-        for name in _ours(self._ended_before(self._config.tombstone_ms)):
+        for name in self._ours(self._ended_before(self._config.tombstone_ms)):
             old = [self._keys.consumers, self._keys.processing(name), self._keys.presence]
             _FORGET(self._client, old, [name, self._config.tombstone_ms])
 
-
-def _ours(names: Iterable[bytes]) -> Iterator[str]:
-    """All but what is no UTF-8: no consumer has such a name, so it is somebody else's, and left alone."""
-    for name in names:
-        with suppress(UnicodeDecodeError):
-            yield name.decode()
+    def _ours(self, names: Iterable[bytes]) -> Iterator[str]:
+        """All but what is no UTF-8: no consumer has such a name, so it is somebody else's, and left alone."""
+        for name in names:
+            try:
+                yield name.decode()
+            except UnicodeDecodeError:
+                if name not in self._foreign:
+                    logger.warning("No consumer is called %r: what lies under this name is left alone.", name)
+                self._foreign.add(name)

@@ -1,7 +1,14 @@
 """Adopt: the slow sweep finds lists that no entry names, and forgets tombstones only when nothing can be lost by it."""
 
+from itertools import pairwise
+
 import pytest
 from queue_fixtures import Queue, payloads
+from support import wait_until
+
+from reference import reaper
+from reference.reaper import Reaper, Sweep
+from reference.worker import ADOPT_STEPS, Maintenance
 
 OLD_MS = 2 * 3_600_000  # older than the default tombstone
 
@@ -117,6 +124,17 @@ def test_a_name_that_cannot_be_one_of_ours_does_not_stop_the_sweeps(queue: Queue
     assert queue.reaper.sweep().recovered == 1
 
 
+def test_a_name_that_cannot_be_one_of_ours_is_told_once(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    queue.client.lpush(queue.keys.processing("").encode() + b"\xff", "x")
+    queue.client.zadd(queue.keys.consumers, {b"\xff": 1})
+    for _ in range(2):
+        queue.reaper.adopt()
+        queue.reaper.sweep()
+    assert [record.getMessage() for record in caplog.records] == [
+        r"No consumer is called b'\xff': what lies under this name is left alone."
+    ]
+
+
 def test_a_slow_sweep_through_a_large_database_is_made_of_many_small_steps(queue: Queue) -> None:
     """Idempotency keys are kept for a day: what looks at all of them at once keeps the dead waiting."""
     queue.client.mset({f"other-{number}": "x" for number in range(5_000)})
@@ -125,6 +143,35 @@ def test_a_slow_sweep_through_a_large_database_is_made_of_many_small_steps(queue
     steps = list(queue.reaper.adopting())
     assert len(steps) > 4
     assert sum(steps) == 30
+
+
+def test_rounds_of_maintenance_share_a_slow_sweep_and_each_recovers_first(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "SCAN_COUNT", 10)  # some 500 steps
+    queue.client.mset({f"other-{number}": "x" for number in range(5_000)})
+    for number in range(30):
+        orphan(queue, f"lost{number}")
+
+    def scans() -> int:
+        return int(queue.client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])
+
+    class Watched(Reaper):
+        def sweep(self) -> Sweep:
+            before_sweeps.append(scans())
+            return super().sweep()
+
+    before_sweeps: list[int] = []
+    before = scans()
+    maintenance = Maintenance(Watched(queue.own_client, queue.config), queue.configured(sweep_ms=10).config)
+    maintenance.start()
+    wait_until(lambda: queue.client.zcard(queue.keys.consumers) == 30)
+    maintenance.stop()
+    maintenance.join(timeout=10)
+    assert not maintenance.is_alive()
+    assert before_sweeps[0] == before
+    assert len(before_sweeps) > 2
+    assert max(later - earlier for earlier, later in pairwise(before_sweeps)) == ADOPT_STEPS
 
 
 def test_a_foreign_key_that_is_no_list_does_not_stop_the_sweeps(queue: Queue) -> None:

@@ -55,6 +55,13 @@ def test_dead_letters_are_listed_newest_first_with_their_reasons(queue: Queue) -
     assert [letter.task.payload for letter in queue.dead_letters.page(1, 1)] == ["b"]
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_of_none_is_empty(queue: Queue, limit: int) -> None:
+    queue.dead_lettered("a")
+    queue.dead_lettered("b")
+    assert queue.dead_letters.page(limit=limit) == []
+
+
 def test_a_dead_letter_without_a_reason_is_listed_without_one(queue: Queue) -> None:
     queue.client.lpush(queue.keys.dead_letter, b'{"id":"a","payload":null}')
     assert [letter.error for letter in queue.dead_letters.page()] == [""]
