@@ -90,6 +90,14 @@ def test_what_the_bodies_did_is_read_from_the_ledger(
     assert scene.play(fault, behaving=behaving, recover_within_s=0.2).evidence == evidence
 
 
+def test_a_task_that_is_completed_is_waited_for_no_longer(scene: Scene) -> None:
+    """As one that would have raised at its first attempt, and was recovered before it was begun."""
+    scene.workers(BODIES)
+    wait_until(lambda: scene.ledger.poll() or "hangs" in scene.ledger.open_tasks())
+    effect = scene.play(HandlerRaises(patience_s=3_600), behaving={"raise-once": frozenset({"raises", "quick"})})
+    assert effect.evidence == "1 of 2 tasks raised an error."
+
+
 @pytest.mark.parametrize(
     ("fault", "task"), [(HandlerRaises, "raises"), (HandlerExits, "exits"), (HandlerHangs, "hangs")]
 )

@@ -119,7 +119,7 @@ def test_a_system_that_does_not_end_when_asked_is_killed_and_said_to_have_been(
 ) -> None:
     monkeypatch.setattr(system, "STOP_S", 0.5)
     before = psutil.Process().children()
-    with running_system({"TMPDIR": str(tmp_path)}):  # killed, it leaves its data
+    with running_system({"TMPDIR": str(tmp_path), "ZEROLOSS_GRACE_MS": "500"}):  # killed, it leaves its data
         (up,) = [child for child in psutil.Process().children() if child not in before]
         everyone = [up, *up.children(recursive=True)]
         up.suspend()

@@ -47,7 +47,8 @@ class HandlerFault(Fault):
             # A body that another fault ended is not seen to have ended by itself.
             struck = planned & stage.struck()
             seen = (planned - struck) & self.seen(stage)
-            if seen | struck == planned or time.monotonic() > give_up_s:
+            # Nor will one that is completed do so yet: it may have been recovered before its first attempt was begun.
+            if planned <= seen | struck | stage.ledger.completed() or time.monotonic() > give_up_s:
                 break
             stage.wait(POLL_S)
         if not seen:
