@@ -63,6 +63,7 @@ def test_a_target_that_is_reached_is_met() -> None:
 
 def test_a_target_that_is_not_reached_is_missed_by_a_share_of_it() -> None:
     assert _row(24, target=AtLeast(30)).verdict == "missed by 20%"
+    assert _row(29.95, target=AtLeast(30)).verdict == "missed by 0.2%"
     assert _row(3, target=AtMost(2)).verdict == "missed by 50%"
 
 

@@ -58,7 +58,9 @@ class Row:
         if self.target is None:
             return ""
         shortfall = self.target.shortfall(self.median)
-        return f"missed by {shortfall:.0%}" if shortfall else "met"
+        if not shortfall:
+            return "met"
+        return f"missed by {shortfall:.0%}" if shortfall >= 0.01 else f"missed by {shortfall:.1%}"
 
 
 def ratio(
