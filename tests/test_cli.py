@@ -13,6 +13,7 @@ import pytest
 from support import wait_until
 
 from chaos.cli import execute
+from chaos.cli.common import say_failure
 from chaos.faults import FAULTS
 from chaos.history import Run, load
 from chaos.mix import listed
@@ -115,6 +116,65 @@ def test_a_mistake_of_the_harness_is_shown_with_its_traceback_and_is_no_violatio
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert said.splitlines()[-1].startswith("zeroloss: The harness failed: ")
+
+
+@pytest.mark.parametrize("command", ["run", "enumerate", "prove"])
+def test_for_a_target_that_is_none_no_directory_is_made(command: str, tmp_path: Path) -> None:
+    assert execute([command, "--target", "nobody", "--out", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run").exists()
+
+
+BLOCKED = """
+from chaos.targets.brpop import Brpop
+class Blocked(Brpop):
+    def enqueue(self, task):
+        (self.directory / "history.jsonl").mkdir(exist_ok=True)
+        super().enqueue(task)
+"""
+
+
+def test_a_run_whose_history_cannot_be_written_is_no_violation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "blocked.py").write_text(BLOCKED)
+    few = ["--redis", "embedded", "--tasks", "4", "--faults", "none", "--out", str(tmp_path / "run")]
+    assert execute(["run", "--target", f"{tmp_path / 'blocked.py'}:Blocked", *few]) == 70
+    assert capsys.readouterr().err == f"zeroloss: {tmp_path / 'run' / 'history.jsonl'}: is a directory.\n"
+
+
+def test_a_traceback_that_cannot_be_kept_is_not_promised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "error.txt").mkdir()
+    assert say_failure(RuntimeError("why"), tmp_path) == 70
+    said = capsys.readouterr().err
+    assert "The harness failed: RuntimeError: why" in said
+    assert "error.txt" not in said
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_target_that_ends_python_when_it_is_imported_has_no_say_in_the_status(
+    status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"script_{status}.py").write_text(f"raise SystemExit({status})\n")
+    assert execute(["run", "--target", f"{tmp_path / f'script_{status}.py'}:Script"]) == 70
+    assert f"called sys.exit({status})" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["targets"], ["faults"], ["--help"]], ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_violation(words: list[str], tmp_path: Path) -> None:
+    command = zeroloss(*words, cwd=tmp_path)
+    assert command.stdout is not None
+    assert command.stderr is not None
+    command.stdout.close()  # long before anything is printed: Python is still starting
+    assert (command.wait(timeout=60), command.stderr.read()) == (141, "")
+    command.stderr.close()
+
+
+def test_what_cannot_even_be_said_is_no_violation(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chaos", "check", "nothing"]
+    with Path("/dev/full").open("w") as full:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, timeout=60, check=False)
+    assert ended.returncode == 70
 
 
 def test_faults_lists_every_fault_with_what_it_threatens(capsys: pytest.CaptureFixture[str]) -> None:

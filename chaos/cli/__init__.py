@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import closing, suppress
 
 from cyclopts import CycloptsError
 
@@ -32,6 +33,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
     try:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        print(end="", flush=True)  # here, where it is told if that fails
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
         say_error(" ".join(str(error).split()))
@@ -39,6 +41,11 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         say_error(str(error))
     except BrokenPipeError:
         raise
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Rich saw it first, and would end with 1
+            raise error.__context__ from None
+        say_error(f"Something that was imported, such as the target's module, called sys.exit({error.code}).")
+        return EXIT_HARNESS_ERROR
     except (OSError, HistoryError) as error:
         say_error(told(error) if isinstance(error, OSError) else str(error))
         return EXIT_HARNESS_ERROR
@@ -51,16 +58,27 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script. Whatever was started is ended before it exits."""
+    from chaos.interruption import Interrupted
     from chaos.warden import warden
 
     try:
-        status = execute()
-    except KeyboardInterrupt:
+        with closing(warden()):
+            status = execute()
+    except (KeyboardInterrupt, Interrupted):
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Its reader, such as `head`, has seen enough; nor must the interpreter trip over that when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hush()  # its reader, such as `head`, has seen enough
         status = EXIT_BROKEN_PIPE
-    finally:
-        warden().close()
+    except Exception:  # noqa: BLE001 - what is wrong could not be said, or what was started does not end
+        with suppress(OSError):
+            traceback.print_exc()
+        _hush()
+        status = EXIT_HARNESS_ERROR
     sys.exit(status)
+
+
+def _hush() -> None:
+    """What can't be written is dropped: the interpreter would trip over it when it exits, and end with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)

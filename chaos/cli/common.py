@@ -99,9 +99,11 @@ def say_failure(failure: BaseException, directory: Path) -> int:
         say_error(str(failure))
         return EXIT_USAGE
     if not isinstance(failure, HarnessError | AgentDied):
+        kept = ""
         with suppress(OSError):  # that it could not write may be what was wrong
             (directory / "error.txt").write_text("".join(traceback.format_exception(failure)))
-        say_error(f"The harness failed: {type(failure).__name__}: {failure}; the traceback is in error.txt.")
+            kept = "; the traceback is in error.txt"
+        say_error(f"The harness failed: {type(failure).__name__}: {failure}{kept}.")
     else:
         say_error(str(failure))
     print(f"What there was so far is in {directory}.", file=sys.stderr)
@@ -111,7 +113,8 @@ def say_failure(failure: BaseException, directory: Path) -> int:
 def told(error: OSError) -> str:
     """One sentence: where, and what."""
     reason = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {reason}." if error.filename else f"The system said: {reason}."
+    place = error.filename2 or error.filename  # the second is what a temporary file was to become
+    return f"{place}: {reason}." if place else f"The system said: {reason}."
 
 
 def say_error(sentence: str) -> None:

@@ -88,11 +88,13 @@ def enumerate_(
     """
     from chaos.enumerate_command import enumerate_target
     from chaos.interruption import Interrupted
+    from chaos.target import load_target
 
     if jobs < 1:
         raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
     if resume is not None and not (resume / "cases.jsonl").is_file():
         raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
+    load_target(target)
     directory = resume or new_directory(out, f"enumerate-{Path(target).stem}")
     try:
         report = enumerate_target(
