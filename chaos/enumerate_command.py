@@ -42,7 +42,6 @@ def enumerate_target(
             said_at = time.monotonic()
             say(f"{done} of {of} cases done")
 
-    directory.mkdir(parents=True, exist_ok=True)
     say(f"Run directory: {directory}")
     # Only workers are killed, never the server: what it keeps on disk plays no part.
     with interruptible(), open_server(server, appendfsync=None, directory=directory / "server") as opened:

@@ -68,8 +68,9 @@ def new_directory(out: Path | None, name: str) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"{directory} can't be made: {reason}; name a directory that can with --out.") from None
+        raise UsageError(
+            f"{directory} can't be made: {_reason(error)}; name a directory that can with --out."
+        ) from None
     return directory
 
 
@@ -112,9 +113,13 @@ def say_failure(failure: BaseException, directory: Path) -> int:
 
 def told(error: OSError) -> str:
     """One sentence: where, and what."""
-    reason = (error.strerror or str(error)).lower()
+    reason = _reason(error)
     place = error.filename2 or error.filename  # the second is what a temporary file was to become
     return f"{place}: {reason}." if place else f"The system said: {reason}."
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def say_error(sentence: str) -> None:

@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from .fault import Effect, Fault, Missed, Stage, busy_worker
+from .fault import Effect, Fault, Missed, Stage, busy_worker, server_client
 
 LOOK_S = 0.2
 
@@ -34,7 +30,7 @@ class ServerSigstop(Fault):
         before, tasks = stage.server.run_id(), tuple(stage.ledger.open_tasks())
         stage.server.pause()
         try:
-            answered = _answers(stage.server.url)
+            answered = _answers(stage)
             stage.wait(self.for_s)
         finally:
             stage.server.resume()
@@ -47,10 +43,10 @@ class ServerSigstop(Fault):
         )
 
 
-def _answers(url: str) -> bool:
+def _answers(stage: Stage) -> bool:
     """Whether it says a word within LOOK_S."""
-    with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=LOOK_S) as client:
-        try:
+    try:
+        with server_client(stage, LOOK_S) as client:
             return bool(client.ping())
-        except redis.RedisError:
-            return False
+    except Missed:
+        return False

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import redis
 
+from loadtests.system import EXIT_INTERRUPTED, SIGNALS, heed_signals
+
 from . import table
 from .context import Context
 from .errors import BenchError
@@ -34,13 +36,10 @@ SECTIONS = {
 }
 """Section -> the module whose `measure(context)` gives its rows."""
 
-INTERRUPTED_STATUS = 130
-
 
 def main() -> int:
     options = parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # the first, too: a shell's background job ignores it
-        signal.signal(number, signal.default_int_handler)
+    heed_signals()
     rounds = options.rounds or (1 if options.quick else 5)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -63,10 +62,10 @@ def main() -> int:
                 results[section] = _section(section, context)
                 written = _write(out, results, about)
         except KeyboardInterrupt:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
             _say("Interrupted; ending all that was started.")
-            return INTERRUPTED_STATUS
+            return EXIT_INTERRUPTED
     _say(f"Written: {', '.join(written)} in {out}")
     return 0
 
