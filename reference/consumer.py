@@ -62,15 +62,18 @@ if completed > 0 then redis.call('HINCRBY', KEYS[4], 'completed', completed) end
 {NOW}
 local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
 local lives = lease and tonumber(lease) > now
-local claimed = lives and tonumber(ARGV[2]) > 0 and redis.call('RPOP', KEYS[2], ARGV[2])
-if claimed then
-  for first = 1, #claimed, 1000 do
-    redis.call('LPUSH', KEYS[1], unpack(claimed, first, math.min(first + 999, #claimed)))
-  end
+local limit = lives and tonumber(ARGV[2]) or 0
+local waiting = limit > 0 and redis.call('LRANGE', KEYS[2], -limit, -1) or {{}}
+local claimed, lengths = {{}}, {{}}
+for i = #waiting, 1, -1 do
+  claimed[#claimed + 1] = waiting[i]
+  lengths[#lengths + 1] = #waiting[i]
 end
-local lengths = {{}}
-for i, element in ipairs(claimed or {{}}) do lengths[i] = #element end
-return {{lives and 1 or 0, lost, table.concat(lengths, ' '), table.concat(claimed or {{}})}}
+for first = 1, #claimed, 1000 do
+  redis.call('LPUSH', KEYS[1], unpack(claimed, first, math.min(first + 999, #claimed)))
+end
+if #claimed > 0 then redis.call('LTRIM', KEYS[2], 0, -#claimed - 1) end
+return {{lives and 1 or 0, lost, table.concat(lengths, ' '), table.concat(claimed)}}
 """)
 
 # KEYS  processing, delayed, pending, counters
@@ -78,9 +81,10 @@ return {{lives and 1 or 0, lost, table.concat(lengths, ' '), table.concat(claime
 # Returns 1, or 0 when it was not held
 # A member of a sorted set is there once only: an element that is already waiting goes to the end of the queue instead.
 _RETRY = Script(f"""#!lua flags=allow-oom
-if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
+if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
 {NOW}
 if redis.call('ZADD', KEYS[2], 'NX', now + ARGV[3], ARGV[2]) == 0 then redis.call('LPUSH', KEYS[3], ARGV[2]) end
+redis.call('LREM', KEYS[1], -1, ARGV[1])
 redis.call('HINCRBY', KEYS[4], 'failed', 1)
 redis.call('HINCRBY', KEYS[4], 'retried', 1)
 return 1
@@ -90,8 +94,9 @@ return 1
 # ARGV  element, the element with the reason, how many failures of a handler to count (0 or 1)
 # Returns 1, or 0 when it was not held
 _DEAD_LETTER = Script("""#!lua flags=allow-oom
-if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
+if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])
+redis.call('LREM', KEYS[1], -1, ARGV[1])
 redis.call('HINCRBY', KEYS[3], 'failed', ARGV[3])
 redis.call('HINCRBY', KEYS[3], 'dead_lettered', 1)
 return 1
@@ -103,8 +108,9 @@ return 1
 _RELEASE = Script("""#!lua flags=allow-oom
 local released = 0
 for _, element in ipairs(ARGV) do
-  if redis.call('LREM', KEYS[1], 1, element) > 0 then
+  if redis.call('LPOS', KEYS[1], element) then
     redis.call('RPUSH', KEYS[2], element)
+    redis.call('LREM', KEYS[1], 1, element)
     released = released + 1
   end
 end

@@ -21,8 +21,9 @@ UNDECODABLE = "undecodable-"
 # ARGV  element, the element with a new budget of attempts
 # Returns 1, or 0 when it was gone
 _REQUEUE = Script("""#!lua flags=allow-oom
-if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
+if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[2])
+redis.call('LREM', KEYS[1], -1, ARGV[1])
 return 1
 """)
 

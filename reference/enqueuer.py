@@ -55,11 +55,11 @@ for _, element in ipairs(elements) do
 end
 local length = redis.call('LLEN', KEYS[1])
 if #new > 0 and length + #new > tonumber(ARGV[1]) then return {length} end
+redis.call('HINCRBY', KEYS[2], 'enqueued', #new)
 for first = 1, #new, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(new, first, math.min(first + 999, #new)))
 end
 for _, key in ipairs(keys) do redis.call('SET', key, known[key], 'PX', ARGV[2]) end
-redis.call('HINCRBY', KEYS[2], 'enqueued', #new)
 return answers
 """)
 _PUSHED = -1  # what it returns first, where it did its work

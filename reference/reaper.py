@@ -37,7 +37,7 @@ local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not lease or tonumber(lease) > now then return -1 end
 local recovered, dead = 0, 0
 for i = 2, #ARGV, 3 do
-  if redis.call('LREM', KEYS[2], 1, ARGV[i]) > 0 then
+  if redis.call('LPOS', KEYS[2], ARGV[i]) then
     if ARGV[i + 2] == 'pending' then
       redis.call('RPUSH', KEYS[3], ARGV[i + 1])
       recovered = recovered + 1
@@ -45,6 +45,7 @@ for i = 2, #ARGV, 3 do
       redis.call('LPUSH', KEYS[4], ARGV[i + 1])
       dead = dead + 1
     end
+    redis.call('LREM', KEYS[2], 1, ARGV[i])
   end
 end
 if recovered > 0 then redis.call('HINCRBY', KEYS[5], 'recovered', recovered) end
@@ -112,7 +113,7 @@ return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
 _FORGET = Script(f"""#!lua flags=allow-oom
 {NOW}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not lease or tonumber(lease) + ARGV[2] > now or redis.call('LLEN', KEYS[2]) > 0 then return 0 end
+if not lease or tonumber(lease) + ARGV[2] > now or redis.call('EXISTS', KEYS[2]) > 0 then return 0 end
 redis.call('HDEL', KEYS[3], ARGV[1])
 return redis.call('ZREM', KEYS[1], ARGV[1])
 """)
@@ -146,8 +147,8 @@ class Reaper:
         names = list(self._ours(self._ended_before(0)))
         with self._client.pipeline(transaction=False) as pipeline:
             for name in names:
-                pipeline.llen(self._keys.processing(name))
-            return [name for name, length in zip(names, pipeline.execute(), strict=True) if length]
+                pipeline.type(self._keys.processing(name))
+            return [name for name, kind in zip(names, pipeline.execute(), strict=True) if kind == b"list"]
 
     def _ended_before(self, ago_ms: int) -> list[bytes]:
         seconds, microseconds = self._client.time()

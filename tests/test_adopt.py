@@ -174,6 +174,16 @@ def test_rounds_of_maintenance_share_a_slow_sweep_and_each_recovers_first(
     assert max(later - earlier for earlier, later in pairwise(before_sweeps)) == ADOPT_STEPS
 
 
+def test_under_the_name_of_one_that_died_a_key_that_is_no_list_does_not_stop_the_sweeps(queue: Queue) -> None:
+    queue.client.set(queue.keys.processing("foreign"), "x")
+    queue.client.zadd(queue.keys.consumers, {"foreign": 1, "old": 2})
+    orphan(queue)
+    assert queue.reaper.adopt() == 1
+    assert queue.client.zrange(queue.keys.consumers, 0, -1) == [b"foreign", b"lost"]
+    queue.reaper.expire("lost")
+    assert queue.reaper.sweep().recovered == 1
+
+
 def test_a_foreign_key_that_is_no_list_does_not_stop_the_sweeps(queue: Queue) -> None:
     queue.client.set(queue.keys.processing("foreign"), "x")
     orphan(queue)

@@ -34,7 +34,8 @@ def plain_brpop() -> None:
 @mutant(expects=OVERTAKEN, breaks="I7", profile=BACKLOG)
 def newest_first() -> None:
     """The newest task is claimed first, so that an old one waits until there is no other."""
-    edit(consumer, "_SETTLE", "redis.call('RPOP', KEYS[2], ARGV[2])", "redis.call('LPOP', KEYS[2], ARGV[2])")
+    edit(consumer, "_SETTLE", "KEYS[2], -limit, -1", "KEYS[2], 0, limit - 1")
+    edit(consumer, "_SETTLE", "KEYS[2], 0, -#claimed - 1", "KEYS[2], #claimed, -1")
 
 
 @mutant(expects="LOST", breaks="I2", profile=KILLS)
@@ -67,9 +68,8 @@ def no_reconciliation() -> None:
 @mutant(expects=UNEXPLAINED, breaks="I3", profile=ZOMBIE)
 def zombie_honoured() -> None:
     """What a worker says about a task that was taken from it is believed: it is retried beside its successor."""
-    held = "if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end"
     for script in ("_RETRY", "_DEAD_LETTER"):
-        edit(consumer, script, held, "redis.call('LREM', KEYS[1], -1, ARGV[1])")
+        edit(consumer, script, "if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end", "")
 
     def take_back(self: Any, delivery: Delivery) -> None:
         if delivery.seconds is not None:
