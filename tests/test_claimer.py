@@ -487,6 +487,75 @@ def test_what_waits_behind_a_run_that_counts_no_more_is_given_back_too(queue: Qu
     end(claimer, queue)
 
 
+def test_of_two_threads_one_that_runs_what_was_recovered_leaves_room_for_one_task(queue: Queue) -> None:
+    queue = queue.configured(threads=2, ahead=0, renew_ms=50)
+    enqueued = queue.enqueue("a", "b")
+    claimer = started(queue)
+    stale, other = begun_just_now(claimer), begun_just_now(claimer)
+    assert killed_at_last(queue) == 2
+    wait_until(lambda: not claimer._hand, message="the list is not read")
+    finish(claimer, other)
+    again = begun_just_now(claimer)
+    for _ in range(3):
+        one_more_turn(claimer)
+    assert (ids(queue.held()), ids(queue.pending())) == (enqueued[:1], enqueued[1:])
+    finish(claimer, stale)
+    for delivery in (again, begun(claimer)):
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def slow_with_one_behind_it(queue: Queue, claimer: Claimer) -> tuple[Delivery, list[str]]:
+    """Of the one thread: a slow task, and the ids of it and of one that was claimed ahead and waits."""
+    queue.enqueue("quick")
+    finish(claimer, begun(claimer))
+    outcomes = queue.enqueuer.enqueue_many([Submission(payload_json=text) for text in ('"slow"', '"behind"')])
+    slow = begun_just_now(claimer)
+    wait_until(lambda: len(queue.held()) == 2, message="nothing is claimed ahead")
+    return slow, [outcome.task_id for outcome in outcomes]
+
+
+def test_what_was_recovered_before_it_could_be_given_back_takes_nobodys_place(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=1, ahead_ms=20, renew_ms=50)
+    consumer = Observed(queue, cut="release")
+    claimer = started(queue, consumer)
+    slow, enqueued = slow_with_one_behind_it(queue, claimer)
+    back_off = claimer._back_off
+
+    def killed_meanwhile(error: redis.RedisError) -> None:
+        assert queue.kill(consumer) == 2
+        back_off(error)
+
+    claimer._back_off = killed_meanwhile  # type: ignore[method-assign]
+    slow.started = 0.0
+    wait_until(lambda: consumer.steps["release"], message="it is kept in hand")
+    wait_until(lambda: slow not in claimer._hand, message="the list is not read")
+    finish(claimer, slow)
+    for task_id in enqueued:
+        delivery = begun(claimer)
+        assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
+        finish(claimer, delivery)
+    wait_in_blmove(queue)  # as it does only with a thread that is free
+    end(claimer, queue)
+
+
+def test_what_was_recovered_while_it_waited_behind_a_slow_task_takes_nobodys_place(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=1, ahead_ms=20, renew_ms=50)
+    claimer = started(queue)
+    slow, enqueued = slow_with_one_behind_it(queue, claimer)
+    assert killed_at_last(queue) == 2
+    wait_until(lambda: not claimer._hand, message="the list is not read")
+    slow.started = 0.0
+    wait_until(claimer.ready.empty, message="what waits behind it is not withdrawn")
+    finish(claimer, slow)
+    for task_id in enqueued:
+        delivery = begun(claimer)
+        assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
+        finish(claimer, delivery)
+    wait_in_blmove(queue)  # as it does only with a thread that is free
+    end(claimer, queue)
+
+
 def test_an_error_while_what_has_arrived_is_given_up_ends_no_claimer(queue: Queue) -> None:
     claimer = started(queue, Observed(queue, cut="give up"))
     wait_in_blmove(queue)
