@@ -1,6 +1,7 @@
 """Our threads: no name that `threading.Thread` has itself, none dies unnoticed, and what they tell and when."""
 
 import importlib
+import math
 import pkgutil
 import subprocess
 import sys
@@ -57,6 +58,24 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
     assert "left to recovery" in ended.stderr
 
 
+def handled(
+    queue: Queue, handler: Callable[[Task], None], *, dropped: bool = False, lease_until: float = math.inf
+) -> list[Delivery]:
+    """What a handler thread gives back of all that is pending."""
+    claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
+    claimer.lease_until = lease_until
+    thread = HandlerThread(0, claimer, {"default": handler})
+    thread.start()
+    for element in queue.pending():
+        delivery = Delivery(decode(element))
+        delivery.dropped = dropped
+        claimer.ready.put(delivery)
+    claimer.ready.put(None)
+    thread.join(timeout=10)
+    events = [claimer.inbox.get_nowait() for _ in range(claimer.inbox.qsize())]
+    return [event for event in events if isinstance(event, Delivery)]
+
+
 def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Queue) -> None:
     """By these seconds the claimer knows how much to claim ahead."""
 
@@ -67,19 +86,9 @@ def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Qu
 
     began: list[float] = []
     queue.enqueue("good", "bad")
-    claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
-    claimer.lease_until = float("inf")
-    thread = HandlerThread(0, claimer, {"default": handler})
-    thread.start()
     sent = time.monotonic()
-    for element in queue.pending():
-        claimer.ready.put(Delivery(decode(element)))
-    good, bad = claimer.inbox.get(timeout=10), claimer.inbox.get(timeout=10)
+    good, bad = handled(queue, handler)
     told = time.monotonic()
-    claimer.ready.put(None)
-    thread.join(timeout=10)
-    assert isinstance(good, Delivery)
-    assert isinstance(bad, Delivery)
     assert (good.error, bad.error) == (None, "ValueError: no")
     for delivery, began_at in zip((good, bad), began, strict=True):
         assert delivery.started is not None
@@ -105,16 +114,17 @@ def test_an_exception_that_cannot_say_what_it_is_fails_its_task_by_its_name_and_
             raise Speechless(told)
 
     queue.enqueue("bad", "good")
-    claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
-    claimer.lease_until = float("inf")
-    thread = HandlerThread(0, claimer, {"default": handler})
-    thread.start()
-    for element in queue.pending():
-        claimer.ready.put(Delivery(decode(element)))
-    deliveries = [claimer.inbox.get(timeout=10) for _ in range(2)]
-    claimer.ready.put(None)
-    thread.join(timeout=10)
-    assert [d.error for d in deliveries if isinstance(d, Delivery)] == ["Speechless", None]
+    assert [delivery.error for delivery in handled(queue, handler)] == ["Speechless", None]
+
+
+@pytest.mark.parametrize(("dropped", "lease_until"), [(True, math.inf), (False, 0.0)], ids=["recovered", "lease over"])
+def test_a_handler_thread_gives_back_what_others_may_run_by_now_and_does_not_begin_it(
+    queue: Queue, dropped: bool, lease_until: float
+) -> None:
+    begun: list[Task] = []
+    queue.enqueue("a")
+    (delivery,) = handled(queue, begun.append, dropped=dropped, lease_until=lease_until)
+    assert (begun, delivery.started, delivery.seconds) == ([], None, None)
 
 
 class CountingReaper(Reaper):
