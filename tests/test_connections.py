@@ -22,11 +22,18 @@ from reference.errors import ConfigError
 from reference.readiness import connect_probe
 
 
-@pytest.mark.parametrize("url", ["http://:secret@host:1/0", "redis://:secret@host:port/0"])
+@pytest.mark.parametrize(
+    "url", ["http://:secret@host:1/0", "redis://:secret@host:port/0", "http://:my@secret@host:1/0"]
+)
 def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"redis_url '\.\.\.@host:(1|port)/0' is not a Redis URL") as caught:
         connect(Config(redis_url=url))
     assert "secret" not in str(caught.value)
+
+
+def test_a_url_that_is_none_and_has_no_password_is_told_whole() -> None:
+    with pytest.raises(ConfigError, match=r"redis_url 'http://host:1/0' is not a Redis URL"):
+        connect(Config(redis_url="http://host:1/0"))
 
 
 def test_a_connection_that_was_used_is_the_next_ones(queue: Queue) -> None:
