@@ -35,7 +35,8 @@ def survives(mutant: str) -> bool:
     """Run the tests with all processes that they start as this mutant."""
     module = mutant.split(".")[1]
     tests = [f"tests/test_{name}.py" for name in TESTS.get(module, OF_WORKERS)]
-    chosen = ["-k", "not container and not test_the_page"]
+    # In a process without a file to open redis-py's first connection fails in another way where mutmut is imported.
+    chosen = ["-k", "not container and not test_the_page and not cannot_be_started"]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *chosen, *tests]
     environment = {**os.environ, "MUTANT_UNDER_TEST": mutant}
     return subprocess.run(command, cwd=MUTANTS, env=environment, capture_output=True, check=False).returncode == 0
