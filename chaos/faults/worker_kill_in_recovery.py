@@ -27,18 +27,21 @@ class WorkerKillInRecovery(Fault):
 
     def inject(self, stage: Stage) -> Effect:
         give_up_s = time.monotonic() + self.patience_s
+        struck: list[Caught] = []
         while time.monotonic() < give_up_s:
             first = catch_worker(stage, self.patience_s)
             kill_caught(first)
+            struck.append(first)
             stage.workers.start_missing()
             second = self._successor(stage, first, give_up_s)
             if second:
                 kill_caught(second)
+                struck.append(second)
                 return Effect(
                     evidence=f"Worker {first.worker.sid} exited with status -9; worker {second.worker.sid}, which had "
                     f"taken over {len(first.tasks.keys() & second.tasks.keys())} of its {len(first.tasks)} tasks, too.",
-                    pids=(*first.pids, *second.pids),
-                    tasks=tuple({**first.tasks, **second.tasks}),
+                    pids=tuple(pid for one in struck for pid in one.pids),
+                    tasks=tuple(dict.fromkeys(task for one in struck for task in one.tasks)),
                 )
         raise Missed(f"No worker was seen to take over a dead one's task within {self.patience_s:g} s.")
 
