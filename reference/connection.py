@@ -25,8 +25,9 @@ CONNECT_TIMEOUT_S = 5.0
 # Of every script that writes:
 # - `allow-oom`: where maxmemory is reached, what only moves and removes must go on, or the queue could never drain; a
 #   script that adds leaves the flag out and is refused before it begins.
-# - It looks, then adds, and removes last. Redis undoes nothing of a script that it stops, as it does where a key is of
-#   another type or an ACL forbids a command: a task is then where it was, or in two places, and never in none.
+# - What moves a task looks, then adds, and removes last. Redis undoes nothing of a script that it stops, as it does
+#   where a key is of another type or an ACL forbids a command: a task is then where it was, or in two places, and
+#   never in none.
 NOW = "local time = redis.call('TIME'); local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
 
 

@@ -515,6 +515,15 @@ def slow_with_one_behind_it(queue: Queue, claimer: Claimer) -> tuple[Delivery, l
     return slow, [outcome.task_id for outcome in outcomes]
 
 
+def runs_both_again_and_is_free(queue: Queue, claimer: Claimer, enqueued: list[str]) -> None:
+    for task_id in enqueued:
+        delivery = begun(claimer)
+        assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
+        finish(claimer, delivery)
+    wait_in_blmove(queue)  # as it does only with a thread that is free
+    end(claimer, queue)
+
+
 def test_what_was_recovered_before_it_could_be_given_back_takes_nobodys_place(queue: Queue) -> None:
     queue = queue.configured(threads=1, ahead=1, ahead_ms=20, renew_ms=50)
     consumer = Observed(queue, cut="release")
@@ -531,12 +540,7 @@ def test_what_was_recovered_before_it_could_be_given_back_takes_nobodys_place(qu
     wait_until(lambda: consumer.steps["release"], message="it is kept in hand")
     wait_until(lambda: slow not in claimer._hand, message="the list is not read")
     finish(claimer, slow)
-    for task_id in enqueued:
-        delivery = begun(claimer)
-        assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
-        finish(claimer, delivery)
-    wait_in_blmove(queue)  # as it does only with a thread that is free
-    end(claimer, queue)
+    runs_both_again_and_is_free(queue, claimer, enqueued)
 
 
 def test_what_was_recovered_while_it_waited_behind_a_slow_task_takes_nobodys_place(queue: Queue) -> None:
@@ -548,12 +552,7 @@ def test_what_was_recovered_while_it_waited_behind_a_slow_task_takes_nobodys_pla
     slow.started = 0.0
     wait_until(claimer.ready.empty, message="what waits behind it is not withdrawn")
     finish(claimer, slow)
-    for task_id in enqueued:
-        delivery = begun(claimer)
-        assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
-        finish(claimer, delivery)
-    wait_in_blmove(queue)  # as it does only with a thread that is free
-    end(claimer, queue)
+    runs_both_again_and_is_free(queue, claimer, enqueued)
 
 
 def test_an_error_while_what_has_arrived_is_given_up_ends_no_claimer(queue: Queue) -> None:

@@ -182,28 +182,36 @@ def test_one_kill_is_no_storm(scene: Scene) -> None:
         scene.play(WorkerKillStorm(for_s=0.05, every_s=0.1))
 
 
+def observed(victims: list[int], in_vain: int) -> WorkerKillInRecovery:
+    """The fault. It notes whom it kills first, and so often finds no successor."""
+
+    class Observed(WorkerKillInRecovery):
+        def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
+            victims.append(first.worker.sid)
+            return super()._successor(stage, first, give_up_s) if len(victims) > in_vain else None
+
+    return Observed()
+
+
 def test_the_successor_of_a_killed_worker_is_killed_inside_the_same_task(scene: Scene) -> None:
     pool = scene.workers(SHARED, SHARED)
     before = {worker.sid for worker in pool.living()}
-    effect = scene.play(WorkerKillInRecovery())
+    victims: list[int] = []
+    effect = scene.play(observed(victims, in_vain=0))
     assert "which had taken over 1 of its 1 tasks" in effect.evidence
     assert before & set(effect.pids)
-    assert len(effect.pids) >= 2  # more where a task was done before its successor could be stopped
+    assert len(effect.pids) == len(victims) + 1
     assert len(pool.living()) == 2
 
 
 def test_a_worker_that_was_killed_in_vain_is_told_too(scene: Scene) -> None:
     """Its task was done before the one that took it over could be caught; it was killed inside it all the same."""
-
-    class OnceTooLate(WorkerKillInRecovery):
-        def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
-            victims.append(first.worker.sid)
-            return super()._successor(stage, first, give_up_s) if len(victims) > 1 else None
-
     victims: list[int] = []
     scene.workers(SHARED, SHARED)
-    effect = scene.play(OnceTooLate())
+    effect = scene.play(observed(victims, in_vain=1))
+    assert len(victims) >= 2
     assert set(victims) < set(effect.pids)
+    assert len(effect.pids) == len(victims) + 1
 
 
 def test_where_nobody_takes_over_the_second_kill_is_missed(scene: Scene) -> None:
