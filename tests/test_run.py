@@ -110,7 +110,7 @@ def test_what_was_given_up_on_record_is_not_waited_for_and_not_poked(tmp_path: P
 
 
 def test_a_run_in_which_nothing_could_be_killed_mid_task_is_inconclusive(tmp_path: Path) -> None:
-    result = carry_out(tmp_path, "brpop", "worker-sigkill:count=1:patience_s=0.001", tasks=1, seed=3).result
+    result = carry_out(tmp_path, "brpop", "worker-sigkill:count=1:patience_s=0", tasks=1, seed=3).result
     assert result.verdict is Verdict.INCONCLUSIVE
     assert [fault.state for fault in result.faults] == ["missed"]
 
