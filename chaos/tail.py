@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from pathlib import Path
 
 import msgspec
@@ -125,6 +125,11 @@ class LedgerTail:
         """The tasks of which a body was seen to take so long, or to have taken so long already."""
         with self._lock:
             return frozenset(task for task, t in self._lasted_t.items() if t >= seconds * 1e9)
+
+    @property
+    def begun(self) -> KeysView[str]:
+        """Tasks of which a body was seen, whatever became of it: a view, which grows."""
+        return self._touched.keys()
 
     def completed(self) -> frozenset[str]:
         """Tasks whose body has ended at least once."""

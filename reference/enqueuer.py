@@ -30,6 +30,7 @@ from .task import encode, new_task_ids
 # part of a reply is more than all the rest that a small task costs.
 # The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
 # for: it comes after the one that it repeats.
+# What is refused halfway is not undone: the counter comes first, and SET, which must follow the push, is asked for.
 # No allow-oom: where memory is short the server refuses the whole script, a definite no.
 _ENQUEUE = Script("""#!lua
 local elements, first = {}, 1
@@ -55,6 +56,9 @@ for _, element in ipairs(elements) do
 end
 local length = redis.call('LLEN', KEYS[1])
 if #new > 0 and length + #new > tonumber(ARGV[1]) then return {length} end
+if #keys > 0 and not redis.acl_check_cmd('SET', keys[1], '', 'PX', ARGV[2]) then
+  return redis.error_reply('NOPERM an idempotency key may not be SET')
+end
 redis.call('HINCRBY', KEYS[2], 'enqueued', #new)
 for first = 1, #new, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(new, first, math.min(first + 999, #new)))

@@ -21,6 +21,8 @@ from chaos.verdicts import Verdict
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / "ci" / "github" / "action.yml"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+DEPENDABOT = ROOT / ".github" / "dependabot.yml"
+STARTER = ROOT / "chaos" / "starter" / "workflow.yml.j2"
 COMPONENT = ROOT / "ci" / "gitlab" / "templates" / "zeroloss.yml"
 SCRIPT = ROOT / "ci" / "zeroloss-ci"
 SETTINGS = {"TARGET", "FAULTS", "PROFILE", "BACKEND", "SEED", "OUT"}
@@ -91,7 +93,22 @@ def test_the_workflows_and_the_action_are_what_github_s_schemas_say() -> None:
 
 
 def test_zizmor_finds_nothing_unsafe_in_them() -> None:
-    tool("zizmor", "--offline", "--no-progress", "--strict-collection", *WORKFLOWS, ACTION)
+    tool("zizmor", "--offline", "--no-progress", "--strict-collection", *WORKFLOWS, ACTION, DEPENDABOT)
+
+
+def test_an_action_of_others_is_the_same_commit_everywhere_and_what_keeps_it_new_looks_at_each_file() -> None:
+    tool("check-jsonschema", "--builtin-schema", "vendor.dependabot", DEPENDABOT)
+    pins: dict[str, set[str]] = {}
+    for path in (*WORKFLOWS, ACTION, STARTER):
+        for action, commit in re.findall(r"uses: (actions/[\w-]+)@(.*)", path.read_text()):
+            pins.setdefault(action, set()).add(commit)
+    assert pins.keys() == {"actions/checkout", "actions/setup-python", "actions/upload-artifact"}
+    for commits in pins.values():
+        (commit,) = commits
+        assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", commit)
+    (update,) = yaml.safe_load(DEPENDABOT.read_text())["updates"]
+    # "/" stands for .github/workflows there. The starter is a template, which it can't read: the lines above tell.
+    assert update["directories"] == ["/", f"/{ACTION.parent.relative_to(ROOT)}"]
 
 
 def test_the_component_is_what_gitlab_s_schema_says(tmp_path: Path) -> None:

@@ -146,6 +146,30 @@ def test_a_quiet_kill_waits_until_all_was_submitted(scene: Scene) -> None:
     assert [worker.sid for worker in pool.living()] != [before]
 
 
+def test_a_quiet_kill_waits_until_nothing_else_is_there_to_be_begun(scene: Scene) -> None:
+    (worker,) = scene.workers(BUSY).living()
+    effect = scene.play(WorkerSigkillQuiet(), promised=lambda: frozenset({f"task-{worker.sid}-{n}" for n in (10, 30)}))
+    (struck,) = effect.tasks
+    assert int(struck.rpartition("-")[2]) >= 30
+    assert "the last had begun" in effect.evidence
+
+
+def test_where_the_last_task_never_begins_a_quiet_kill_is_missed(scene: Scene) -> None:
+    before = scene.workers(SHARED).living()
+    scene.wait_for_task()
+    with pytest.raises(Missed, match=r"No task had begun for 0\.3 s, nor zl-1-0000009, the last that was promised"):
+        scene.play(WorkerSigkillQuiet(patience_s=0.3), promised=lambda: frozenset({"zl-1-0000009"}))
+    assert scene.pool
+    assert scene.pool.living() == before
+
+
+def test_a_quiet_kill_waits_for_the_last_task_as_long_as_others_begin(scene: Scene) -> None:
+    (worker,) = scene.workers(BUSY).living()
+    scene.wait_for_task()
+    promised = frozenset({f"task-{worker.sid}-30"})
+    assert scene.play(WorkerSigkillQuiet(patience_s=0.5), promised=lambda: promised).tasks
+
+
 def test_where_traffic_goes_on_a_quiet_kill_is_missed(scene: Scene) -> None:
     pool = scene.workers(BUSY)
     before = pool.living()

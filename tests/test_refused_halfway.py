@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from types import ModuleType
 
 import pytest
 import redis
@@ -17,14 +18,21 @@ from queue_fixtures import Queue, ids
 from reference import consumer, dead_letters, enqueuer, reaper
 from reference.connection import Script
 from reference.consumer import Consumer
+from reference.enqueuer import Accepted, Submission
 from reference.errors import NotAccepted
 from reference.reaper import Reaper
 from reference.task import decode
 
 Step = Callable[[Queue], object]
 
-SCRIPTS = [script for module in (consumer, dead_letters, enqueuer, reaper) for script in vars(module).values()]
-CALLED = sorted({c for s in SCRIPTS if isinstance(s, Script) for c in re.findall(r"redis\.call\('(\w+)'", s.source)})
+
+def commands(*modules: ModuleType) -> list[str]:
+    """Those that the modules' scripts call."""
+    scripts = [one.source for module in modules for one in vars(module).values() if isinstance(one, Script)]
+    return sorted({command for source in scripts for command in re.findall(r"redis\.call\('(\w+)'", source)})
+
+
+CALLED = commands(consumer, dead_letters, enqueuer, reaper)
 
 
 def own(queue: Queue) -> Consumer:
@@ -119,7 +127,11 @@ def test_a_step_changes_nothing_where_the_key_that_it_adds_to_is_of_another_type
     assert queue.everything() == prepared
 
 
-def test_nothing_is_in_the_queue_of_a_batch_whose_count_was_refused(queue: Queue) -> None:
-    with refused(queue, "HINCRBY") as limited, pytest.raises(NotAccepted, match="refused"):
-        limited.enqueue("a")
+@pytest.mark.parametrize("command", commands(enqueuer))
+def test_where_nothing_was_accepted_nothing_is_in_the_queue_and_no_key_is_taken(queue: Queue, command: str) -> None:
+    asked = [Submission(payload_json="1", idempotency_key="k"), Submission(payload_json="2")]
+    with refused(queue, command) as limited, pytest.raises(NotAccepted, match="refused"):
+        limited.enqueuer.enqueue_many(asked)
     assert queue.pending() == []
+    (keyed, _) = queue.enqueuer.enqueue_many(asked)
+    assert keyed == Accepted(ids(queue.pending())[0], replayed=False)
