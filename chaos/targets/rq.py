@@ -19,14 +19,15 @@ class Rq(Target):
         *("--queue-class", "chaos.targets.rq_app.ShortLock", "zeroloss"),
     )
     workers = 6
-    # A heartbeat is good for the monitoring interval and a minute that no option shortens; what was taken and not begun
-    # is let lie for a minute after somebody first saw it.
-    recover_within = 95.0
+    # A heartbeat is good for the monitoring interval and a minute that no option shortens. What was taken and not begun
+    # may have had one, too; when that has ended, it is let lie for a minute after somebody first saw it.
+    recover_within = 140.0
     settings: ClassVar[str] = (
         "--job-monitoring-interval 2 s (default 30), --maintenance-interval 5 s (default 600), --worker-ttl 20 s "
         "(default 420): a job is given up 62 s after its last heartbeat (default 90), once a worker that is between "
-        "two jobs, or has waited for one for 5 s (default 405), looks (every 5 s; default 600); one that is broken off "
-        "while it looks keeps the others from it for 20 s, by a queue class (899 s, no option)"
+        "two jobs, or has waited for one for 5 s (default 405), looks (every 5 s; default 600); what was taken and not "
+        "begun, a minute later; a worker that ends while it looks keeps the others from looking for 20 s, by a queue "
+        "class (899, no option)"
     )
     promise: ClassVar[str] = "Every job that does not execute successfully is kept in the FailedJobRegistry."
     promise_url: ClassVar[str] = "https://python-rq.org/docs/exceptions"
