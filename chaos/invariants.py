@@ -89,11 +89,11 @@ def ownership(transitions: Iterable[Transition]) -> list[str]:
 
 
 def bounded_recovery(recovered_after_s: Mapping[str, float | None], within_s: float) -> list[str]:
-    """I4. `recovered_after_s`: id of a task whose worker died -> seconds until claimable again, None for never."""
+    """I4. `recovered_after_s`: id of a task whose worker died -> seconds until claimable again; None: not by itself."""
     violations = []
     for task, seconds in recovered_after_s.items():
         if seconds is None:
-            violations.append(f"Task {task} was not recovered within {within_s:g} s, nor at all.")
+            violations.append(f"Task {task} was not recovered within {within_s:g} s, nor later by itself.")
         elif seconds > within_s:
             violations.append(f"Task {task} was recovered after {seconds:.3f} s, later than {within_s:g} s.")
     return violations
