@@ -1,13 +1,12 @@
 """What the failovers share: nothing of before the fault is at stake, a replica is promoted, clients follow it."""
 
-import time
 from collections.abc import Callable
 
 import redis
 
 from chaos.servers import SentinelServer, ServerUnavailable
 
-from .fault import POLL_S, Effect, InFlight, Missed, Stage
+from .fault import Effect, InFlight, Missed, Stage, wait_for
 
 
 def fail_over(
@@ -28,7 +27,7 @@ def fail_over(
         offset = server.await_replicated()
         old, (_, old_epoch), old_run_id = server.primary, server.announced(), server.run_id()
         struck = strike(server)
-        _await_promotion(stage, server, patience_s)
+        wait_for(stage, server.failed_over, patience_s, f"No replica was promoted within {patience_s:g} s.")
         stage.wait(follow_after_s)
         own_bytes = int(old.replication()["master_repl_offset"]) - offset if old.running else None
         clients = server.follow()
@@ -52,11 +51,3 @@ def bring_back(stage: Stage) -> None:
     if isinstance(server, SentinelServer):
         server.revive()
         server.await_settled()
-
-
-def _await_promotion(stage: Stage, server: SentinelServer, patience_s: float) -> None:
-    give_up_s = time.monotonic() + patience_s
-    while not server.failed_over():
-        if time.monotonic() > give_up_s:
-            raise Missed(f"No replica was promoted within {patience_s:g} s.")
-        stage.wait(POLL_S)

@@ -150,6 +150,16 @@ def kill_caught(caught: Caught) -> None:
         raise Missed(f"Worker {caught.worker.sid} had ended by itself, with status {status}, before it was killed.")
 
 
+def wait_for(stage: Stage, condition: Callable[[], int], patience_s: float, missed: str) -> int:
+    """Waits until `condition()` is true or not 0, and returns that. Raises Missed, with this text: not in time."""
+    give_up_s = time.monotonic() + patience_s
+    while not (given := condition()):
+        if time.monotonic() > give_up_s:
+            raise Missed(missed)
+        stage.wait(POLL_S)
+    return given
+
+
 def many(count: int) -> str:
     """`a task`, `3 tasks`."""
     return f"{count} tasks" if count > 1 else "a task"

@@ -1,12 +1,11 @@
 """A reply that breaks off in its middle."""
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 from chaos.proxy import ANY_ROLE, Listener, Phase, Point, Strike, StrikeKind
 
-from .fault import POLL_S, Effect, Fault, Missed, Stage
+from .fault import Effect, Fault, Missed, Stage, wait_for
 from .net import Victims
 
 
@@ -30,11 +29,8 @@ class NetReplyReset(Fault):
         listener = victims.network.listeners[next(iter(victims.slots))]
         seen = len(listener.cut)
         name = victims.network.proxy.call(lambda: _arm_next(listener, stage))
-        give_up_s = time.monotonic() + self.patience_s
-        while len(listener.cut) == seen:
-            if time.monotonic() > give_up_s:
-                raise Missed(f"{victims.names} got no answer to {name} within {self.patience_s:g} s.")
-            stage.wait(POLL_S)
+        unanswered = f"{victims.names} got no answer to {name} within {self.patience_s:g} s."
+        wait_for(stage, lambda: len(listener.cut) != seen, self.patience_s, unanswered)
         victims.look()
         relayed, size = listener.cut[seen]
         return victims.effect(

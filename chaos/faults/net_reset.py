@@ -1,10 +1,9 @@
 """Connections that are reset."""
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fault import POLL_S, Effect, Fault, Missed, Stage
+from .fault import Effect, Fault, Stage, wait_for
 from .net import Victims, Workers
 
 
@@ -27,11 +26,9 @@ class NetReset(Fault):
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)
-        give_up_s = time.monotonic() + self.patience_s
+        listeners = [victims.network.listeners[slot] for slot in victims.slots]
+        none_open = f"No connection was open within {self.patience_s:g} s."
         # After a reset it waits a little before it connects again.
-        while not (reset := sum(victims.network.listeners[slot].reset_all() for slot in victims.slots)):
-            if time.monotonic() > give_up_s:
-                raise Missed(f"No connection was open within {self.patience_s:g} s.")
-            stage.wait(POLL_S)
+        reset = wait_for(stage, lambda: sum(one.reset_all() for one in listeners), self.patience_s, none_open)
         victims.look()
         return victims.effect(f"{victims.names}: the proxy reset {reset} open connection{'' if reset == 1 else 's'}.")

@@ -1,11 +1,10 @@
 """The server can write no more."""
 
 import sys
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fault import POLL_S, Effect, Fault, InFlight, Missed, Stage, server_client
+from .fault import Effect, Fault, InFlight, Missed, Stage, server_client, wait_for
 from .server_torn_aof import newest_aof
 
 
@@ -42,11 +41,8 @@ class ServerDiskFull(Fault):
             _limit_files(pid, limit)
         finally:
             stage.server.resume()
-        give_up_s = time.monotonic() + self.patience_s
-        while stage.server.running:
-            if time.monotonic() > give_up_s:
-                raise Missed(f"The server had written less than {self.room_bytes} bytes after {self.patience_s:g} s.")
-            stage.wait(POLL_S)
+        not_full = f"The server had written less than {self.room_bytes} bytes after {self.patience_s:g} s."
+        wait_for(stage, lambda: not stage.server.running, self.patience_s, not_full)
         reached = aof.stat().st_size
         stage.server.start()
         if reached != limit:

@@ -1,13 +1,12 @@
 """SIGKILL of one process of a worker."""
 
-import time
 from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
 from chaos import sessions
 
-from .fault import POLL_S, Effect, Fault, Missed, Stage, catch_worker, many
+from .fault import Effect, Fault, Missed, Stage, catch_worker, many, wait_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +34,8 @@ class WorkerSigkillChild(Fault):
         tasks = tuple(task for task, pid in caught.tasks.items() if pid == child)
         sessions.send(child, worker.sid, SIGKILL)
         worker.continue_session_members()
-        give_up_s = time.monotonic() + self.patience_s
-        while child in worker.members():
-            if time.monotonic() > give_up_s:
-                raise Missed(f"Process {child} outlived SIGKILL for {self.patience_s:g} s.")
-            stage.wait(POLL_S)
+        outlived = f"Process {child} outlived SIGKILL for {self.patience_s:g} s."
+        wait_for(stage, lambda: child not in worker.members(), self.patience_s, outlived)
         stage.ledger.bury(child)
         return Effect(
             evidence=f"Process {child} of worker {worker.sid} was inside {many(len(tasks))} and is gone; its parent "

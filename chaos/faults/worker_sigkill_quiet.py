@@ -1,13 +1,15 @@
 """SIGKILL of a worker, and no traffic after it."""
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from .fault import POLL_S, Effect, Fault, Missed, Stage, catch_worker, kill_caught, many
+from chaos.tail import LedgerTail
+
+from .fault import Effect, Fault, Stage, catch_worker, kill_caught, many, wait_for
 
 if TYPE_CHECKING:
     from chaos.plan import PlannedTask
@@ -38,7 +40,7 @@ class WorkerSigkillQuiet(Fault):
         return tasks[: -self.tasks] + long
 
     def inject(self, stage: Stage) -> Effect:
-        self._wait_until_submitted(stage)
+        wait_for(stage, stage.workload_over, self.patience_s, f"There still was traffic after {self.patience_s:g} s.")
         self._wait_until_begun(stage)
         caught = catch_worker(stage, self.patience_s)
         kill_caught(caught)
@@ -49,23 +51,17 @@ class WorkerSigkillQuiet(Fault):
             tasks=tuple(caught.tasks),
         )
 
-    def _wait_until_submitted(self, stage: Stage) -> None:
-        give_up_s = time.monotonic() + self.patience_s
-        while not stage.workload_over():
-            if time.monotonic() > give_up_s:
-                raise Missed(f"There still was traffic after {self.patience_s:g} s.")
-            stage.wait(POLL_S)
-
     def _wait_until_begun(self, stage: Stage) -> None:
-        last, begun, give_up_s = max(stage.promised(), default=None), -1, 0.0
-        while last is not None and last not in stage.ledger.begun:
-            stage.ledger.poll()
-            if len(stage.ledger.begun) > begun:
-                # A queue takes as long as it takes for what had been submitted before.
-                begun, give_up_s = len(stage.ledger.begun), time.monotonic() + self.patience_s
-            if time.monotonic() > give_up_s:
-                raise Missed(f"No task had begun for {self.patience_s:g} s, nor {last}, the last that was promised.")
-            stage.wait(POLL_S)
+        last, ledger = max(stage.promised(), default=None), stage.ledger
+        missed = f"No task had begun for {self.patience_s:g} s, nor {last}, the last that was promised."
+        while last is not None and last not in ledger.begun:
+            # Patience begins anew with each: a queue takes as long as it takes for what had been submitted before.
+            wait_for(stage, partial(_further_begun, ledger, len(ledger.begun)), self.patience_s, missed)
 
     def heal(self, stage: Stage) -> None:
         stage.workers.start_missing()
+
+
+def _further_begun(ledger: LedgerTail, count: int) -> bool:
+    ledger.poll()
+    return len(ledger.begun) > count
