@@ -19,6 +19,7 @@ def _refuse_constant(text: str) -> None:
 
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)  # Python's NaN and Infinity would pass otherwise
 _WHITESPACE = " \t\n\r"
+COUNT_MAX = 2**53  # beyond it a double, as Lua and other languages have, cannot count on
 _COUNTS = ("created_at", "retry_count", "recovered_count", "retries_forgiven", "recoveries_forgiven")
 
 
@@ -72,8 +73,8 @@ def decode(element: bytes) -> Task:
     counts = []
     for name in _COUNTS:
         count = get(name, 0)
-        if type(count) is not int or count < 0:  # a bool, too, is an int to `isinstance`
-            raise Undecodable(f"its {name} is not a whole number")
+        if type(count) is not int or not 0 <= count <= COUNT_MAX:  # a bool, too, is an int to `isinstance`
+            raise Undecodable(f"its {name} is not a whole number from 0 to 2^53")
         counts.append(count)
     reason = reason if isinstance(reason, str) else None
     return Task._make((task_id, task_type, get("payload"), *counts, reason, element))

@@ -124,6 +124,18 @@ def test_failures_and_recoveries_have_their_own_budgets(queue: Queue) -> None:
     assert strict.claim(consumer).attempt == 3
 
 
+@pytest.mark.parametrize("digits", [17, 4_300], ids=["beyond 2^53", "more than Python writes"])
+def test_a_count_beyond_2_to_the_53_is_undecodable_and_stops_no_recovery(queue: Queue, digits: int) -> None:
+    absurd = b'{"id":"t1","recovered_count":' + b"9" * digits + b"}"
+    queue.enqueue("sound")
+    queue.client.rpush(queue.keys.pending, absurd)
+    consumer = queue.consumer()
+    assert len(consumer.claim(2)) == 2
+    assert queue.kill(consumer) == 2
+    assert queue.dead() == [absurd]
+    assert payloads(queue.pending()) == ["sound"]
+
+
 def test_an_undecodable_element_goes_to_dead_letter_as_it_is_and_does_not_stop_the_sweep(queue: Queue) -> None:
     queue.enqueue("a")
     broken = [b"\xff\x00 no task", b"[]", b'{"id":"t1","retry_count":"many"}']

@@ -60,7 +60,7 @@ def test_a_task_is_read_back_as_it_was_written() -> None:
     assert (task.retry_count, task.recovered_count, task.attempt, task.error) == (0, 0, 1, None)
 
 
-@given(st.text(), st.text(), JSON_VALUES, st.integers(min_value=0))
+@given(st.text(), st.text(), JSON_VALUES, st.integers(min_value=0, max_value=2**53))
 def test_any_id_type_and_payload_survive_the_way_through_the_bytes(
     task_id: str, task_type: str, payload: object, created_at: int
 ) -> None:
@@ -116,7 +116,8 @@ def test_why_it_is_refused_is_said_as_it_is_shown_with_a_dead_letter() -> None:
         (b'{"id":"t1","payload":NaN}', "not JSON: NaN is not JSON"),
         (b"[]", "not a JSON object"),
         (b'{"id":17}', "its id or type is not a string"),
-        (b'{"id":"t1","recovered_count":-1}', "its recovered_count is not a whole number"),
+        (b'{"id":"t1","recovered_count":-1}', "its recovered_count is not a whole number from 0 to 2^53"),
+        (b'{"id":"t1","retry_count":9007199254740993}', "its retry_count is not a whole number from 0 to 2^53"),
     ):
         with pytest.raises(Undecodable) as caught:
             decode(element)
