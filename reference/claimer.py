@@ -18,14 +18,13 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from itertools import chain
 
 import redis
 
 from .config import Config
-from .consumer import Consumer
+from .consumer import Consumer, transfers
 from .delivery import Delivery
 from .errors import LeaseLost, Undecodable
 from .handlers import Handler
@@ -179,9 +178,9 @@ class Claimer(threading.Thread):
         kept = len(self._hand) - len(self._finished)  # what is finished is acked in the same step, before the claim
         return self._config.threads - len(self._adrift) + self._pace.ahead(self._running()) - kept
 
-    def _running(self) -> Iterable[Delivery]:
+    def _running(self) -> Collection[Delivery]:
         """All that handler threads may be in, whether it counts or not."""
-        return chain(self._hand, self._adrift)
+        return self._hand | self._adrift if self._adrift else self._hand
 
     def _wants_more(self) -> bool:
         idle = self._dry or self._stopping or self._waiting or self._alone is not None
@@ -201,14 +200,16 @@ class Claimer(threading.Thread):
 
     def _settle(self, limit: int) -> None:
         """Ack what is finished and claim up to `limit`, in one round trip."""
-        settled = self._finished
-        settlement = self._consumer.settle([delivery.element for delivery in settled], limit)
-        self._finished = []
+        done = next(transfers([delivery.element for delivery in self._finished]), [])
+        settled, left = self._finished[: len(done)], self._finished[len(done) :]
+        settlement = self._consumer.settle(done, limit)
+        self._finished = left
         self._hand.difference_update(settled)
         for element in settlement.lost:
             logger.warning("Task %s was recovered before it was acked; it runs again.", decode(element).id)
         self._unsure = self._unsure or not settlement.lease_lives
-        self._dry = self._dry or (settlement.lease_lives and len(settlement.claimed) < limit)
+        enough = settlement.more or len(settlement.claimed) == limit
+        self._dry = self._dry or (settlement.lease_lives and not enough)
         self._admit(settlement.claimed)
 
     def _fail(self, delivery: Delivery) -> None:

@@ -18,7 +18,7 @@ the lists of tombstones, and a worker renews its lease before it trusts a wait t
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -33,6 +33,10 @@ from .task import Task, revise
 
 MAX_ERROR_CHARS = 2_000
 
+# What one command carries of the tasks' bytes: about a MiB, and at least one task. Beyond it a slow link would take
+# longer for a reply than anybody waits, and the same tasks would be fetched again and again.
+MAX_TRANSFER_BYTES = 1_048_576
+
 # KEYS  consumers, processing
 # ARGV  consumer, lease_ms
 # Returns {whether the lease had ended or never begun, how many tasks the list holds}
@@ -44,12 +48,13 @@ return {{(lease and tonumber(lease) > now) and 0 or 1, redis.call('LLEN', KEYS[2
 """)
 
 # KEYS  processing, pending, consumers, counters
-# ARGV  consumer, limit, the lengths of the elements that are done, these elements in one string
-# Returns {whether the lease lives, indices (from 0) of the elements it did not hold, the lengths of what it claimed,
-#         oldest first, and this in one string}
+# ARGV  consumer, limit, the lengths of the elements that are done, these elements in one string, how many bytes to
+#       claim at the most (one task may have more)
+# Returns {whether the lease lives, indices (from 0) of the elements it did not hold, whether it left something pending
+#         for its size, the lengths of what it claimed, oldest first, and this in one string}
 # One round trip for a whole batch of acks and the next claims, and one string for a whole batch of elements (redis-py
 # takes 3 us for each argument and each part of a reply): that is where the speed lies. It claims nothing without a
-# living lease, by Redis's clock.
+# living lease, by Redis's clock. It reads 16 tasks at a time: of unknown sizes, 256 could fill Lua's heap.
 _SETTLE = Script(f"""#!lua flags=allow-oom
 local lost, completed, first = {{}}, 0, 1
 for length in string.gmatch(ARGV[3], '%d+') do
@@ -63,17 +68,23 @@ if completed > 0 then redis.call('HINCRBY', KEYS[4], 'completed', completed) end
 local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
 local lives = lease and tonumber(lease) > now
 local limit = lives and tonumber(ARGV[2]) or 0
-local waiting = limit > 0 and redis.call('LRANGE', KEYS[2], -limit, -1) or {{}}
-local claimed, lengths = {{}}, {{}}
-for i = #waiting, 1, -1 do
-  claimed[#claimed + 1] = waiting[i]
-  lengths[#lengths + 1] = #waiting[i]
+local claimed, lengths, bytes, full, waiting = {{}}, {{}}, 0, false
+while #claimed < limit and not full do
+  waiting = redis.call('LRANGE', KEYS[2], -math.min(#claimed + 16, limit), -#claimed - 1)
+  if #waiting == 0 then break end
+  for i = #waiting, 1, -1 do
+    full = #claimed > 0 and bytes + #waiting[i] > tonumber(ARGV[5])
+    if full then break end
+    claimed[#claimed + 1] = waiting[i]
+    lengths[#lengths + 1] = #waiting[i]
+    bytes = bytes + #waiting[i]
+  end
 end
 for first = 1, #claimed, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(claimed, first, math.min(first + 999, #claimed)))
 end
 if #claimed > 0 then redis.call('LTRIM', KEYS[2], 0, -#claimed - 1) end
-return {{lives and 1 or 0, lost, table.concat(lengths, ' '), table.concat(claimed)}}
+return {{lives and 1 or 0, lost, full and 1 or 0, table.concat(lengths, ' '), table.concat(claimed)}}
 """)
 
 # KEYS  processing, delayed, pending, counters
@@ -142,11 +153,15 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """`lost`: elements that were not held any more (I3). `claimed`: new elements, oldest first."""
+    """`lost`: elements that were not held any more (I3). `claimed`: new elements, oldest first.
+
+    `more`: the next task is pending and was not claimed, since one reply would have been too large.
+    """
 
     lease_lives: bool
     lost: list[bytes]
     claimed: list[bytes]
+    more: bool = False
 
 
 class Consumer:
@@ -164,11 +179,12 @@ class Consumer:
         return Renewal(bool(lapsed), holding)
 
     def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
-        """Ack what is done and claim up to `limit` more, in one round trip."""
+        """Ack what is done and claim up to `limit` more, of about `MAX_TRANSFER_BYTES`, in one round trip."""
         keys = [self._processing, self._keys.pending, self._keys.consumers, self._keys.counters]
         lengths = " ".join([str(len(element)) for element in done])
-        lives, lost, *claimed = _SETTLE(self._client, keys, [self.name, limit, lengths, b"".join(done)])
-        return Settlement(bool(lives), [done[index] for index in lost], _split(*claimed))
+        arguments = [self.name, limit, lengths, b"".join(done), MAX_TRANSFER_BYTES]
+        lives, lost, more, *claimed = _SETTLE(self._client, keys, arguments)
+        return Settlement(bool(lives), [done[index] for index in lost], _split(*claimed), bool(more))
 
     def claim(self, limit: int = 1) -> list[bytes]:
         """Claim up to `limit` tasks, oldest first; none without a living lease."""
@@ -233,10 +249,8 @@ class Consumer:
 
     def release(self, elements: Sequence[bytes]) -> int:
         """Give back what was not begun, given oldest first, to the claiming end, in its order. How many were held."""
-        if not elements:
-            return 0
-        released: int = _RELEASE(self._client, [self._processing, self._keys.pending], list(reversed(elements)))
-        return released
+        keys = [self._processing, self._keys.pending]
+        return sum(_RELEASE(self._client, keys, batch) for batch in transfers(elements[::-1]))
 
     def held(self) -> list[bytes]:
         """What the list holds, oldest first."""
@@ -246,6 +260,20 @@ class Consumer:
     def leave(self) -> bool:
         """Leave the registry; False when tasks are left, which then are free to be recovered at once."""
         return bool(_LEAVE(self._client, [self._keys.consumers, self._processing, self._keys.presence], [self.name]))
+
+
+def transfers(elements: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Split elements, in their order, into what one command carries: about `MAX_TRANSFER_BYTES`, at least one."""
+    batch: list[bytes] = []
+    size_bytes = 0
+    for element in elements:
+        size_bytes += len(element)
+        if batch and size_bytes > MAX_TRANSFER_BYTES:
+            yield batch
+            batch, size_bytes = [], len(element)
+        batch.append(element)
+    if batch:
+        yield batch
 
 
 def _split(lengths: bytes, elements: bytes) -> list[bytes]:

@@ -1,15 +1,17 @@
 """How much to claim ahead of the handler threads: a few tens of milliseconds of work, and never a slow task."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from .config import Config
+from .consumer import MAX_TRANSFER_BYTES
 
 SMOOTHING = 0.1  # weight of the newest task in the average
 
 
 class Timed(Protocol):
+    element: bytes
     started: float | None
     seconds: float | None
 
@@ -17,8 +19,8 @@ class Timed(Protocol):
 class Pace:
     """Learns how long tasks take.
 
-    Nothing is claimed ahead before the first task has been timed, and a thread that has been busy for longer than
-    `ahead_ms` counts as occupied: nothing is claimed for it.
+    Nothing is claimed ahead before the first task has been timed, nor while a command's worth of bytes waits in hand
+    already, and a thread that has been busy for longer than `ahead_ms` counts as occupied: nothing is claimed for it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -30,9 +32,11 @@ class Pace:
         """Take in how long one task took."""
         self._task_s = seconds if self._task_s is None else self._task_s + SMOOTHING * (seconds - self._task_s)
 
-    def ahead(self, hand: Iterable[Timed]) -> int:
+    def ahead(self, hand: Collection[Timed]) -> int:
         """How many tasks may wait in hand for a thread."""
         if self._task_s is None or self._config.ahead == 0:
+            return 0
+        if sum(len(d.element) for d in hand if d.started is None) >= MAX_TRANSFER_BYTES:
             return 0
         ahead_s = self._config.ahead_ms / 1000
         free = self._config.threads - self._busy_longer_than(ahead_s, hand)

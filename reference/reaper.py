@@ -14,7 +14,7 @@ import redis
 
 from .config import Config
 from .connection import NOW, Script
-from .consumer import MAX_ERROR_CHARS
+from .consumer import MAX_ERROR_CHARS, MAX_TRANSFER_BYTES
 from .errors import Undecodable
 from .keys import Keys
 from .presence import Refusal
@@ -26,6 +26,21 @@ RECOVER_BATCH = 100
 PROMOTE_BATCH = 500
 SCAN_COUNT = 1_000  # keys looked at in one step of the slow sweep
 PROMOTE_ROUNDS = 200  # a sweep is bounded: 100,000 due retries at the most
+
+# KEYS  processing
+# ARGV  how many at most, how many bytes at most (one element may have more)
+# Returns the newest elements, newest first
+_NEWEST = Script("""#!lua flags=no-writes
+local newest, bytes = {}, 0
+for i = 0, ARGV[1] - 1 do
+  local element = redis.call('LINDEX', KEYS[1], i)
+  if not element then break end
+  bytes = bytes + #element
+  if i > 0 and bytes > tonumber(ARGV[2]) then break end
+  newest[#newest + 1] = element
+end
+return newest
+""")
 
 # KEYS  consumers, processing, pending, dead_letter, counters
 # ARGV  consumer, then for each element, newest first: element, its new bytes, where to ('pending' or 'dead_letter')
@@ -179,7 +194,7 @@ class Reaper:
         scripted = [keys.consumers, keys.processing(consumer), keys.pending, keys.dead_letter, keys.counters]
         moved = 0
         while True:
-            elements: Any = self._client.lrange(keys.processing(consumer), 0, RECOVER_BATCH - 1)
+            elements = _NEWEST(self._client, [keys.processing(consumer)], [RECOVER_BATCH, MAX_TRANSFER_BYTES])
             if not elements:
                 return moved
             arguments: list[Any] = [consumer]

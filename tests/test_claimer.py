@@ -167,6 +167,22 @@ def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_need_
     end(claimer, queue)
 
 
+def test_acks_of_large_tasks_carry_about_a_mebibyte_each(queue: Queue) -> None:
+    queue = queue.configured(threads=5)
+    queue.enqueue(*["x" * 500_000] * 5)
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    deliveries = [begun(claimer) for _ in range(5)]
+    for delivery in deliveries:
+        delivery.seconds = 0.001
+    claimer._finished += deliveries  # all at once, as after a pause
+    claimer.inbox.put(None)
+    wait_until(lambda: queue.held() == [], message="they are not acked")
+    claimer.stop()
+    end(claimer, queue)
+    assert max(done for done, _ in consumer.settled) == 2
+
+
 def test_each_error_in_a_row_doubles_the_pause_up_to_five_seconds_and_chance_takes_up_to_half_of_it(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ def _a_clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def running(since_s: float | None, seconds: float | None = None) -> SimpleNamespace:
     """A task in hand. `since_s`: begun that long ago; None: not begun. `seconds`: it is finished."""
-    return SimpleNamespace(started=None if since_s is None else NOW_S - since_s, seconds=seconds)
+    return SimpleNamespace(started=None if since_s is None else NOW_S - since_s, seconds=seconds, element=b"{}")
 
 
 def pace_of(*seconds: float, threads: int = 4, ahead: int = 100, ahead_ms: int = 20) -> Pace:
@@ -39,6 +39,14 @@ def test_as_much_is_claimed_ahead_as_the_threads_do_in_that_time() -> None:
     assert pace_of(0.004).ahead([]) == 4 * 20 // 4
     assert pace_of(0.004, threads=1).ahead([]) == 20 // 4
     assert pace_of(0.004, ahead_ms=40).ahead([]) == 4 * 40 // 4
+
+
+def test_nothing_is_claimed_ahead_while_a_mebibyte_waits_in_hand() -> None:
+    waiting = [SimpleNamespace(started=None, seconds=None, element=b"x" * 262_144) for _ in range(4)]
+    assert pace_of(0.004).ahead(waiting[:3]) == 20
+    assert pace_of(0.004).ahead(waiting) == 0
+    waiting[0].started = NOW_S
+    assert pace_of(0.004).ahead(waiting) == 20
 
 
 def test_no_slow_task_is_claimed_ahead() -> None:

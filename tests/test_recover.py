@@ -124,6 +124,18 @@ def test_failures_and_recoveries_have_their_own_budgets(queue: Queue) -> None:
     assert strict.claim(consumer).attempt == 3
 
 
+def test_large_tasks_are_recovered_by_several_commands_of_a_mebibyte_and_keep_their_order(queue: Queue) -> None:
+    queue.enqueue(*[[number, "x" * 400_000] for number in range(7)])
+    consumer = queue.consumer()
+    for _ in range(4):
+        consumer.claim(9)
+    sent_before = queue.client.info("stats")["total_net_input_bytes"]
+    assert queue.kill(consumer) == 7
+    assert queue.client.info("stats")["total_net_input_bytes"] - sent_before < 7 * 400_000 * 2.1
+    assert queue.client.info("commandstats")["cmdstat_lindex"]["calls"] >= 7
+    assert [payload[0] for payload in payloads(queue.pending())] == [*range(7)]
+
+
 @pytest.mark.parametrize("digits", [17, 4_300], ids=["beyond 2^53", "more than Python writes"])
 def test_a_count_beyond_2_to_the_53_is_undecodable_and_stops_no_recovery(queue: Queue, digits: int) -> None:
     absurd = b'{"id":"t1","recovered_count":' + b"9" * digits + b"}"

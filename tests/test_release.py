@@ -21,6 +21,17 @@ def test_released_tasks_come_back_in_their_order_before_the_others(queue: Queue)
     assert payloads(queue.pending()) == ["a", "b", "c", "d"]
 
 
+def test_large_tasks_are_given_back_in_their_order_by_several_commands_of_a_mebibyte(queue: Queue) -> None:
+    queue.enqueue(*[f"{number}" + "x" * 400_000 for number in range(7)])
+    before = queue.pending()
+    consumer = queue.consumer()
+    elements = [*consumer.claim(9), *consumer.claim(9), *consumer.claim(9), *consumer.claim(9)]
+    calls_before = queue.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert consumer.release(elements) == 7
+    assert queue.client.info("commandstats")["cmdstat_evalsha"]["calls"] - calls_before >= 4
+    assert queue.pending() == before
+
+
 def test_what_was_begun_is_kept(queue: Queue) -> None:
     queue.enqueue("begun", "b", "c")
     consumer = queue.consumer()

@@ -50,11 +50,39 @@ def test_what_is_still_running_stays_held(queue: Queue) -> None:
 
 
 def test_more_done_tasks_than_lua_s_stack_holds_are_acked_in_one_call(queue: Queue) -> None:
-    queue.enqueuer.enqueue_many([Submission(payload_json=str(number)) for number in range(9_000)])
+    queue.client.lpush(queue.keys.pending, *[f'{{"id":"{number}"}}' for number in range(9_000)])
     consumer = queue.consumer()
     assert consumer.settle(consumer.claim(9_000), 0).lost == []
     assert queue.counters()["completed"] == 9_000
     assert queue.held() == []
+
+
+def enqueue_sizes(queue: Queue, *sizes: int) -> None:
+    queue.enqueuer.enqueue_many([Submission(payload_json=f'"{"x" * size}"', task_type="big") for size in sizes])
+
+
+def test_a_claim_carries_about_a_mebibyte_and_says_that_more_is_pending(queue: Queue) -> None:
+    enqueue_sizes(queue, *[100_000] * 40)
+    settlement = queue.consumer().settle([], 40)
+    assert len(settlement.claimed) == 10
+    assert settlement.more
+    assert len(queue.pending()) == 30
+
+
+def test_a_task_above_the_limit_of_a_claim_is_claimed_alone(queue: Queue) -> None:
+    queue = queue.configured(max_task_bytes=3_000_000)
+    enqueue_sizes(queue, 2_000_000, 1, 2_000_000)
+    consumer = queue.consumer()
+    claims = [consumer.settle([], 9) for _ in range(4)]
+    assert [len(claim.claimed) for claim in claims] == [1, 1, 1, 0]
+    assert [claim.more for claim in claims] == [True, True, False, False]
+
+
+def test_a_claim_of_many_small_tasks_keeps_their_order_and_says_that_no_more_is_pending(queue: Queue) -> None:
+    queue.enqueue(*range(100))
+    settlement = queue.consumer().settle([], 500)
+    assert payloads(settlement.claimed) == [*range(100)]
+    assert not settlement.more
 
 
 def test_the_second_ack_of_a_task_finds_nothing(queue: Queue) -> None:

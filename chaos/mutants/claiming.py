@@ -34,7 +34,13 @@ def plain_brpop() -> None:
 @mutant(expects=OVERTAKEN, breaks="I7", profile=BACKLOG)
 def newest_first() -> None:
     """The newest task is claimed first, so that an old one waits until there is no other."""
-    edit(consumer, "_SETTLE", "KEYS[2], -limit, -1", "KEYS[2], 0, limit - 1")
+    edit(
+        consumer,
+        "_SETTLE",
+        "-math.min(#claimed + 16, limit), -#claimed - 1",
+        "#claimed, math.min(#claimed + 16, limit) - 1",
+    )
+    edit(consumer, "_SETTLE", "for i = #waiting, 1, -1 do", "for i = 1, #waiting do")
     edit(consumer, "_SETTLE", "KEYS[2], 0, -#claimed - 1", "KEYS[2], #claimed, -1")
 
 
