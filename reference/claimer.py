@@ -34,7 +34,7 @@ from .waiter import Arrival, Waiter
 
 logger = logging.getLogger(__name__)
 
-RECONNECT_MAX_S = 5.0
+RECONNECT_MAX_S = 1.5  # whoever is primary next is found within two seconds
 
 
 class Claimer(threading.Thread):

@@ -14,13 +14,17 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import MasterDownError, MovedError, NoScriptError, ReadOnlyError
 from redis.retry import Retry
 
 from .config import Config
 from .errors import ConfigError
 
 CONNECT_TIMEOUT_S = 5.0
+
+# What tells that a connection leads to the wrong server, or to none. After a planned failover an old session may stay
+# open for hours: only a new connection reaches who is primary now. (LOADING is a `ConnectionError` to redis-py.)
+LEADS_ASTRAY = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, MovedError)
 
 # Of every script that writes:
 # - `allow-oom`: where maxmemory is reached, what only moves and removes must go on, or the queue could never drain; a
@@ -47,7 +51,7 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
         pool = _Pool.from_url(
             config.redis_url,
             max_connections=connections,
-            retry=Retry(NoBackoff(), 0),
+            retry=Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
             socket_timeout=config.socket_timeout_ms / 1000,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_keepalive=True,
@@ -62,7 +66,10 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
 
 
 class _Pool(redis.BlockingConnectionPool):
-    """Looks with one system call whether a connection that comes back still stands, and has nothing unread.
+    """Closes all its connections after an error on one that they may share, and looks at each with one system call.
+
+    A connection that comes back closed has met such an error: those that are idle are closed then, and those in use
+    when they come back.
 
     redis-py's own look makes the socket non-blocking, reads, catches the error that this gives, and makes it blocking
     again. With threads that wait for the interpreter after each system call that took as long as a short command.
@@ -70,19 +77,44 @@ class _Pool(redis.BlockingConnectionPool):
 
     def reset(self) -> None:  # at the beginning, and in a forked child, which has to open connections of its own
         self._used: deque[tuple[Any, Any]] = deque()  # with what polls each; the last one used is the next
+        self._generation = 0  # how often all were closed
         super().reset()  # type: ignore[no-untyped-call]
 
     def get_connection(self, *_deprecated: Any, **_options: Any) -> Any:
         self._checkpid()
+        generation = self._generation  # read first: what is opened now may come back only to be closed
+        connection = self._stands() or super().get_connection()  # type: ignore[no-untyped-call]
+        connection.generation = generation
+        return connection
+
+    def _stands(self) -> Any:
+        """The idle connection used last, if the other end has not closed it."""
         with suppress(IndexError):
             connection, poll = self._used.pop()
             if not poll.poll(0):
                 return connection
             super().release(connection)  # type: ignore[no-untyped-call]
-        return super().get_connection()  # type: ignore[no-untyped-call]
+        return None
+
+    def is_outdated(self, connection: Any) -> bool:
+        """Whether a connection in use has to be closed, since others of its time led astray."""
+        return bool(getattr(connection, "generation", self._generation) != self._generation)  # none: it never stood
+
+    def _close_idle(self) -> None:
+        self._generation += 1
+        with suppress(IndexError):
+            while True:
+                connection, _ = self._used.pop()
+                connection.disconnect()
+                super().release(connection)  # type: ignore[no-untyped-call]
+        self.disconnect(inuse_connections=False)
 
     def release(self, connection: Any) -> None:
         self._checkpid()
+        if self.is_outdated(connection):
+            connection.disconnect()
+        elif not connection.is_connected:
+            self._close_idle()
         # Whoever waits for a connection waits at redis-py's queue, and only while that is empty.
         if self.pool.queue and connection._sock and self.owns_connection(connection):
             poll = select.poll()
@@ -124,6 +156,18 @@ def _ask(connection: Any, *command: Any) -> Any:
     return connection.read_response()
 
 
+def close_alone(connection: Any) -> None:
+    """Close a borrowed connection that nobody else can use, which says nothing about the others."""
+    connection.generation = None
+    connection.disconnect()
+
+
+def is_outdated(client: redis.Redis, connection: Any) -> bool:
+    """Whether a borrowed connection may lead to the wrong server by now: others of its time did."""
+    pool: Any = client.connection_pool
+    return bool(pool.is_outdated(connection))
+
+
 @contextmanager
 def borrowed(client: redis.Redis) -> Iterator[Any]:
     """One connection of the client's pool.
@@ -138,5 +182,8 @@ def borrowed(client: redis.Redis) -> Iterator[Any]:
         raise NeverSent(str(error)) from error
     try:
         yield connection
+    except LEADS_ASTRAY:
+        connection.disconnect()
+        raise
     finally:
         pool.release(connection)

@@ -22,7 +22,7 @@ from typing import Any
 import redis
 
 from .config import Config
-from .connection import Script, borrowed
+from .connection import Script, borrowed, close_alone, is_outdated
 from .keys import Keys
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Presence(threading.Thread):
                     try:
                         self._stay(connection)
                     finally:
-                        connection.disconnect()  # it is subscribed: no use to anybody else
+                        close_alone(connection)  # it is subscribed
             except redis.ResponseError as error:
                 refusal.say(error)
                 time.sleep(self._ping_s)
@@ -81,7 +81,7 @@ class Presence(threading.Thread):
         connection.send_command("SUBSCRIBE", self._channel)
         connection.read_response()
         marked = False
-        while True:
+        while not is_outdated(self._client, connection):
             marked = marked or bool(self._mark())
             if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises when the other end closed
                 connection.read_response()

@@ -11,7 +11,7 @@ ACCEPTED = (
     "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
 )
 EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
-GONE_WRONG = "fail release slow_link lease presence recover promote adopt dead_letter maxmemory"
+GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"
 RUN = "plan servers servers_replicated processes warden targets agent ledger history tail run starvation"

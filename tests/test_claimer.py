@@ -183,7 +183,7 @@ def test_acks_of_large_tasks_carry_about_a_mebibyte_each(queue: Queue) -> None:
     assert max(done for done, _ in consumer.settled) == 2
 
 
-def test_each_error_in_a_row_doubles_the_pause_up_to_five_seconds_and_chance_takes_up_to_half_of_it(
+def test_each_error_in_a_row_doubles_the_pause_up_to_its_maximum_and_chance_takes_up_to_half_of_it(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
@@ -194,7 +194,7 @@ def test_each_error_in_a_row_doubles_the_pause_up_to_five_seconds_and_chance_tak
         for _ in range(20):
             claimer._back_off(redis.ConnectionError("the connection is gone"))
             pauses_s.append(claimer._retry_at - 100.0)
-        assert pauses_s == pytest.approx([chance * min(5.0, 0.1 * 2**number) for number in range(20)])
+        assert pauses_s == pytest.approx([chance * min(1.5, 0.1 * 2**number) for number in range(20)])
 
 
 def _between(chance: float, low: float, high: float) -> float:

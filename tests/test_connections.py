@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from queue_fixtures import Queue
+from slow_link import SlowLink
 from support import wait_until
 
 from chaos.servers import Server
@@ -76,6 +78,69 @@ def test_a_connection_that_broke_in_use_is_not_handed_on(queue: Queue) -> None:
         connection.disconnect()
         raise redis.ConnectionError("as a lost reply does")
     assert queue.own_client.ping()
+
+
+def numbers(client: redis.Redis, count: int) -> set[int]:
+    """The server's numbers of so many connections of the client, which are idle afterwards."""
+    with ExitStack() as held:
+        connections = [held.enter_context(borrowed(client)) for _ in range(count)]
+        for connection in connections:
+            connection.send_command("CLIENT", "ID")
+        return {connection.read_response() for connection in connections}
+
+
+ERROR = Script("return redis.error_reply(ARGV[1])")
+LEADS_ASTRAY = pytest.mark.parametrize(
+    "error", ["READONLY no", "LOADING yes", "MASTERDOWN yes", "MOVED 1 127.0.0.1:1"], ids=lambda text: text.split()[0]
+)
+
+
+@LEADS_ASTRAY
+def test_after_an_error_that_shows_the_wrong_server_every_connection_is_opened_anew(queue: Queue, error: str) -> None:
+    before = numbers(queue.own_client, 3)
+    with pytest.raises(redis.RedisError):
+        ERROR(queue.own_client, [], [error])
+    assert not numbers(queue.own_client, 3) & before
+    before = numbers(queue.own_client, 3)
+    with pytest.raises(redis.RedisError):  # as the library's own commands meet it
+        queue.own_client.eval(ERROR.source, 0, error)
+    assert not numbers(queue.own_client, 3) & before
+
+
+@LEADS_ASTRAY
+def test_a_connection_in_use_while_another_met_the_wrong_server_is_closed_when_it_comes_back(
+    queue: Queue, error: str
+) -> None:
+    with borrowed(queue.own_client) as connection:
+        connection.send_command("CLIENT", "ID")
+        number = connection.read_response()
+        with pytest.raises(redis.RedisError):
+            ERROR(queue.own_client, [], [error])
+    assert number not in numbers(queue.own_client, 3)
+
+
+def test_a_refusal_that_says_nothing_of_the_server_closes_no_connection(queue: Queue) -> None:
+    before = numbers(queue.own_client, 3)
+    with pytest.raises(redis.ResponseError):
+        ERROR(queue.own_client, [], ["WRONGTYPE no"])
+    assert numbers(queue.own_client, 3) == before
+
+
+def test_after_one_time_out_no_other_connection_is_waited_for(
+    open_own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, standing = open_own_server(appendfsync=None), open_own_server(appendfsync=None)
+    with SlowLink(urlsplit(hanging.url).port or 0) as link:
+        config = Config(redis_url=link.url)
+        monkeypatch.setattr(Config, "socket_timeout_ms", 200)  # instead of seconds
+        client = connect(config)
+        numbers(client, 3)
+        hanging.pause()
+        link.lead_to(urlsplit(standing.url).port or 0)
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        assert len(numbers(client, 3)) == 3  # none of them hangs: they lead to the other server
+        hanging.resume()
 
 
 def test_the_limit_of_connections_holds_and_nobody_waits_in_vain(queue: Queue) -> None:

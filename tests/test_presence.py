@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from queue_fixtures import Queue, payloads
 from redis.client import PubSub
+from slow_link import SlowLink
 from support import wait_until
 from worker_process import Pool, Watched
 
+from chaos.servers import Server
 from reference.presence import UNMARKED_S, Presence
 from reference.reaper import Reaper
 
@@ -174,6 +177,23 @@ def test_a_presence_that_is_cut_off_comes_back(queue: Queue) -> None:
         for _ in range(3):
             wait_until(lambda: subscribers(queue) == 1)
             queue.client.client_kill_filter(_type="pubsub")
+
+
+def test_a_presence_follows_the_workers_other_connections_to_the_server_that_is_primary_now(
+    queue: Queue, open_own_server: Callable[..., Server]
+) -> None:
+    other = open_own_server(appendfsync=None)
+    with SlowLink(urlsplit(queue.config.redis_url).port or 0) as link:
+        mine = queue.configured(redis_url=link.url)
+        Presence(mine.own_client, mine.config, "w1").start()
+        wait_until(lambda: subscribers(queue), message="it is not subscribed")
+        link.lead_to(urlsplit(other.url).port or 0)
+        with pytest.raises(redis.RedisError):  # as on a server that is a replica now
+            mine.own_client.eval("return redis.error_reply('READONLY no')", 0)
+        with redis.Redis.from_url(other.url) as there:
+            channel = queue.keys.presence_channel("w1")
+            wait_until(lambda: there.pubsub_numsub(channel)[0][1], message="its subscription stayed where it was")
+        wait_until(lambda: not subscribers(queue), message="it is still subscribed there too")
 
 
 def test_a_worker_that_registers_late_is_marked_soon_after(queue: Queue) -> None:
