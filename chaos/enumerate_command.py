@@ -9,6 +9,7 @@ from rich.console import Console
 from chaos.enumerate import DATABASES, Enumeration, Request
 from chaos.enumerate_table import Report, summary_of, table_of
 from chaos.interruption import interruptible
+from chaos.masking import mask_files, masked
 from chaos.servers import Server, open_server
 from chaos.target import TargetError, load_target
 from chaos.venvs import equipped
@@ -30,7 +31,7 @@ def enumerate_target(
     spec = SCENARIOS.get(target, target)
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
     loaded = equipped(load_target(spec), say)
 
@@ -56,7 +57,10 @@ def enumerate_target(
             pattern=points,
             pairs=pairs,
         )
-        report = Enumeration(request, say, tick).run()
+        try:
+            report = Enumeration(request, say, tick).run()
+        finally:
+            mask_files(directory)
     console.print(table_of(report))
     for line in summary_of(report):
         say(line)

@@ -13,11 +13,15 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from chaos.masking import masked
+
 EVENTS_DIRECTORY = "events"
 MERGED_NAME = "history.jsonl"
 
 CensusAfter = Literal["deadline", "poke", "restart", "end"]
 Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "unknown"]
+_FREE_TEXT = {"error", "evidence", "reason"}
+"""Members that may cite what others have said, with a password in it."""
 
 
 class HistoryError(Exception):
@@ -182,7 +186,11 @@ class Recorder:
 
         `pid=` stands for another process than this one. Raises HistoryError when the event breaks the contract.
         """
-        given = {name: _encodable(member) for name, member in members.items() if member is not None}
+        given = {
+            name: _encodable(masked(member) if name in _FREE_TEXT else member)
+            for name, member in members.items()
+            if member is not None
+        }
         try:
             event: Event = msgspec.convert(
                 {"pid": self._pid, **given, "t": time.monotonic_ns(), "kind": kind, "phase": phase}, Event

@@ -1,10 +1,13 @@
 """`zeroloss init`: a starter target, a test and a workflow in somebody's repository, which run as they are written."""
 
 import ast
+import importlib.metadata
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from keyword import iskeyword
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jinja2
 
@@ -89,11 +92,35 @@ def write_starter(root: Path, findings: Findings, recover_within_s: float) -> li
             worker=findings.worker,
             enqueue=findings.enqueue,
             requirements=findings.requirements,
+            zeroloss=own_requirement(),
             recover_within=f"{recover_within_s:g}",
             target=f"{TARGET}:{CLASS}",
         )
         (root / path).write_text(text)
     return [TARGET, TEST, WORKFLOW]
+
+
+def own_requirement() -> str | None:
+    """What pip installs this very zeroloss from; None: no other machine can, or nobody knows.
+
+    An installation by name has a version alone; others say where they came from in direct_url.json (PEP 610).
+    """
+    try:
+        installed = importlib.metadata.distribution("zeroloss")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    text = installed.read_text("direct_url.json")
+    if text is None:
+        # Without an installer it is a folder that was built in, and came from no index.
+        return f"zeroloss=={installed.version}" if installed.read_text("INSTALLER") else None
+    origin = json.loads(text)
+    url, vcs, archive = origin["url"], origin.get("vcs_info"), origin.get("archive_info", {})
+    if urlsplit(url).scheme == "file" or "@" in urlsplit(url).netloc:
+        return None
+    fragments = [f"subdirectory={origin['subdirectory']}"] if "subdirectory" in origin else []
+    fragments += [f"sha256={digest}" for name, digest in archive.get("hashes", {}).items() if name == "sha256"]
+    where = f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
+    return f"zeroloss @ {where}" + (f"#{'&'.join(fragments)}" if fragments else "")
 
 
 def _sources(root: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ import msgspec
 from chaos.behaviours import BEHAVIOURS, DOOMED
 from chaos.fault_requests import FaultRequest, PlanError, build_fault
 from chaos.faults import FAULTS, Fault
+from chaos.masking import without_password
 from chaos.servers import URL_SCHEMES, SentinelServer
 from chaos.situations import SITUATIONS, STATES
 
@@ -84,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     seed: int
     target: str
     server: str
-    """`embedded`, `sentinel`, `container` or a Redis URL."""
+    """`embedded`, `sentinel`, `container` or a Redis URL, which is written without its password."""
     appendfsync: Appendfsync
     workers: int
     faults: list[PlannedFault]
@@ -264,6 +265,7 @@ def task_id(seed: int, number: int) -> str:
 
 def encode(plan: Plan) -> bytes:
     """The plan's JSON: readable, and a line for each task."""
+    plan = msgspec.structs.replace(plan, server=without_password(plan.server))
     members = {name: msgspec.json.encode(getattr(plan, name)).decode() for name in plan.__struct_fields__}
     for name in ("faults", "tasks"):
         items = [msgspec.json.encode(item).decode() for item in getattr(plan, name)]

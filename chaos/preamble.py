@@ -6,9 +6,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from chaos.history import Recorder
+from chaos.masking import masked
 from chaos.plan import Plan
 from chaos.servers import Server
 from chaos.target import Target, title
@@ -37,7 +37,7 @@ def record_begin(
         "begin",
         seed=plan.seed,
         target=title(target),
-        command=[_without_password(word) for word in command],
+        command=[masked(word) for word in command],
         repeat=list(repeat),
         recover_within=target.recover_within,
         plan={**plan.summary(), "in_order": target.in_order and plan.workers == 1},
@@ -58,11 +58,3 @@ def own_version() -> str:
     with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("zeroloss")
     return "not installed"
-
-
-def _without_password(word: Any) -> str:
-    text = str(word)
-    parts = urlsplit(text) if "://" in text else None
-    if parts is None or parts.password is None:
-        return text
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()

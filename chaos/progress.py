@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from chaos.masking import masked
+
 PLAIN_EVERY_S = 5.0
 REFRESH_PER_S = 4
 
@@ -32,7 +34,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
     def show(
         self,

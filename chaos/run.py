@@ -16,6 +16,7 @@ from chaos.faults.clock_jump import CLOCKS
 from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from chaos.interruption import Interrupted, interruptible
 from chaos.load import Load, locust_command
+from chaos.masking import mask_files
 from chaos.nemesis import Nemesis
 from chaos.network import Network
 from chaos.plan import PLAN_NAME, Plan, repeat_command
@@ -71,6 +72,7 @@ def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[
         except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller says it; the evidence is judged all the same
             failure = error
     recorder.close()
+    mask_files(directory)
     write_merged(directory)
     events = load(directory)
     result = judge(events)

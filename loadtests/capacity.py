@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from loadtests.follow import refusal_of
 from loadtests.gates import EXIT_BROKEN
 from loadtests.plot import plot
 from loadtests.system import EXIT_INTERRUPTED, System, SystemFailed, heed_signals, run_locust, running_system
@@ -77,9 +78,9 @@ def main() -> int:
     options = _parser().parse_args()
     heed_signals()
     steps: list[Step] = []
-    options.out.mkdir(parents=True, exist_ok=True)
     try:
         with _system(options) as system:
+            options.out.mkdir(parents=True, exist_ok=True)
 
             def holds(rate: float) -> bool:
                 for _ in range(TRIES):
@@ -142,6 +143,8 @@ def _system(options: argparse.Namespace) -> Iterator[System]:
     if options.host:
         if not options.ledger:
             raise SystemFailed("With --host say --ledger, too: where do its workers write it?")
+        if refusal := refusal_of(options.ledger):
+            raise SystemFailed(refusal)
         yield System(options.host, options.ledger)
         return
     with running_system({}) as system:

@@ -31,6 +31,13 @@ class Executed:
     ms: float
 
 
+def refusal_of(ledger: str | Path) -> str | None:
+    """A sentence that says why no ledger can be read there; None: it can."""
+    if Path(ledger).is_dir():
+        return None
+    return f"--ledger {ledger} is no folder: name the one that the workers have in ZEROLOSS_LEDGER."
+
+
 class Follower:
     """Reads what is added to the ledger from now on. Has to run on the machine whose workers write it."""
 

@@ -21,7 +21,7 @@ from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry
 
-from loadtests.follow import Executed, Follower, Promise
+from loadtests.follow import Executed, Follower, Promise, refusal_of
 from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, rounded_up
 from loadtests.junit import write_junit
 from loadtests.record import Record
@@ -269,5 +269,8 @@ def begin(environment: Environment, **_: Any) -> None:
         print(
             "A threshold on accepted tasks is set: say with --ledger where the workers write theirs.", file=sys.stderr
         )
+        sys.exit(EXIT_USAGE)
+    if options.ledger and (refusal := refusal_of(options.ledger)):
+        print(refusal, file=sys.stderr)
         sys.exit(EXIT_USAGE)
     environment.session = Judging(environment)

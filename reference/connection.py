@@ -59,9 +59,14 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
             protocol=2,  # the maintenance pushes of RESP3 are of no use here
         )
     except ValueError as error:
-        _, at, host = config.redis_url.rpartition("@")  # before it there may be a password
-        shown = f"...@{host}" if at else host
-        raise ConfigError(f"redis_url {shown!r} is not a Redis URL: {error}.") from None
+        # A password may stand before the last @ or among the options, and the error cites parts of the URL, too.
+        shown, reason = config.redis_url, str(error)
+        if "@" in shown or "?" in shown:
+            shown = "..." if "?" in shown else f"...@{shown.rpartition('@')[2]}"
+            reason = (
+                "it has to be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and % in a password as percent codes"
+            )
+        raise ConfigError(f"redis_url {shown!r} is not a Redis URL: {reason}.") from None
     return redis.Redis(connection_pool=pool)
 
 

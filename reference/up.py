@@ -39,7 +39,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="zeroloss-up-") as scratch:
         try:
             if not named:
-                folder = Path(options.data or scratch)
+                folder = Path(options.data or scratch).absolute()  # the server reads paths from within --dir
                 folder.mkdir(parents=True, exist_ok=True)
                 config = replace(config, redis_url=_start_server(parts, folder))
             _wait_for_redis(config, came)

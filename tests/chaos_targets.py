@@ -75,3 +75,17 @@ class Stumbles(Target):
 
     def enqueue(self, task: Task) -> None:
         pass
+
+
+class Tells(Target):
+    """Its worker and its client write the URL of their server wherever they can."""
+
+    worker = (sys.executable, str(Path(__file__).with_name("telling_worker.py")))
+    workers = 2
+    recover_within = 0.2
+
+    def enqueue(self, task: Task) -> None:
+        print("a client says", self.redis_url, file=sys.stderr)
+        redis.Redis.from_url(self.redis_url).lpush("pending", json.dumps(task.payload))
+        if task.id.endswith("1"):
+            raise ConnectionError(f"a client says {self.redis_url}")

@@ -14,7 +14,7 @@ EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"
-RUN = "plan servers servers_replicated processes warden targets agent ledger history tail run starvation"
+RUN = "plan servers servers_replicated processes warden targets agent ledger history tail run masking starvation"
 FAULTS = (
     "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
 )

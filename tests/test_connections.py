@@ -25,11 +25,24 @@ from reference.readiness import connect_probe
 
 
 @pytest.mark.parametrize(
-    "url", ["http://:secret@host:1/0", "redis://:secret@host:port/0", "http://:my@secret@host:1/0"]
+    "url",
+    [
+        "http://:secret@host:1/0",
+        "redis://:secret@host:port/0",
+        "http://:my@secret@host:1/0",
+        "redis://:secret/half@host:1/0",
+    ],
 )
 def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"redis_url '\.\.\.@host:(1|port)/0' is not a Redis URL") as caught:
         connect(Config(redis_url=url))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["password=secret", "password=half@secret"])
+def test_a_url_that_is_none_and_has_options_is_not_shown(option: str) -> None:
+    with pytest.raises(ConfigError, match=r"redis_url '\.\.\.' is not a Redis URL") as caught:
+        connect(Config(redis_url=f"redis://host:port/0?{option}"))
     assert "secret" not in str(caught.value)
 
 

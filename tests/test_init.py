@@ -1,13 +1,16 @@
 """`zeroloss init`: from somebody's repository to a build that names the lost task, and, once cured, to a green one."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from test_ci_files import tool
 from test_pytest_plugin import run_pytest
 
@@ -53,9 +56,64 @@ def test_the_example_s_files_are_what_init_writes_there(theirs: Path, capsys: py
 
 def test_the_workflow_that_it_writes_is_valid_and_safe(theirs: Path) -> None:
     assert execute(["init", str(theirs)]) == 0
-    assert "run: python -m pip install zeroloss .\n" in (theirs / WORKFLOW).read_text()
     tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", theirs / WORKFLOW)
     tool("zizmor", "--offline", "--no-progress", "--strict-collection", theirs / WORKFLOW)
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "requirement"),
+    [
+        (None, "zeroloss==7.8"),
+        (
+            {"url": "https://host/z.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "zeroloss @ git+https://host/z.git@c0ffee",
+        ),
+        (
+            {"url": "https://host/z.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}, "subdirectory": "lib"},
+            "zeroloss @ git+https://host/z.git@c0ffee#subdirectory=lib",
+        ),
+        (
+            {"url": "https://host/z.whl", "archive_info": {"hashes": {"sha256": "abc"}}},
+            "zeroloss @ https://host/z.whl#sha256=abc",
+        ),
+        ({"url": "https://me:secret@host/z.whl", "archive_info": {}}, ""),
+        ({"url": "file:///home/me/zeroloss", "dir_info": {"editable": True}}, ""),
+        ({"url": "file:///home/me/zeroloss.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}}, ""),
+    ],
+    ids=["an index", "git", "a folder of git", "a wheel's URL", "a URL with a password", "a path", "a local git"],
+)
+def test_the_workflow_installs_zeroloss_from_where_this_one_came_or_says_what_to_fill_in(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct_url: Any, requirement: str
+) -> None:
+    record = tmp_path / "site" / "zeroloss-7.8.dist-info"
+    record.mkdir(parents=True)
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: zeroloss\nVersion: 7.8\n")
+    (record / "INSTALLER").write_text("pip\n")
+    if direct_url:
+        (record / "direct_url.json").write_text(json.dumps(direct_url))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert execute(["init", str(theirs)]) == 0
+    (step,) = [step for step in steps_of(theirs / WORKFLOW) if step.get("name") == "Install"]
+    assert step["env"] == {"ZEROLOSS_REQUIREMENT": requirement}
+    assert ("To fill in" in (theirs / WORKFLOW).read_text()) == (requirement == "")
+    program = tmp_path / "bin" / "python"  # in place of pip: it prints what it was told to install
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:/usr/bin:/bin"
+    ended = subprocess.run(
+        ["sh", "-ec", step["run"]], env={**step["env"], "PATH": path}, capture_output=True, text=True, check=False
+    )
+    if requirement:
+        assert ended.stdout == f"-m|pip|install|{requirement}|.|"
+    else:
+        assert ended.returncode != 0
+        assert "fill in" in ended.stderr
+
+
+def steps_of(workflow: Path) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = yaml.safe_load(workflow.read_text())["jobs"]["zeroloss"]["steps"]
+    return steps
 
 
 def test_nothing_is_written_over(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:

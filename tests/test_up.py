@@ -43,14 +43,14 @@ sys.exit(main(sys.argv[1:]))
 class Up:
     """`python -m reference up`, its output in a file; `before` is done in its process first."""
 
-    def __init__(self, log: Path, *arguments: str, before: str | None = None, **environ: str) -> None:
+    def __init__(self, log: Path, *arguments: str, before: str | None = None, cwd: Path = ROOT, **environ: str) -> None:
         self.log = log
         how = ["-m", "reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
         ports = [] if "--producer-port" in arguments else ["--producer-port", "0", "--monitor-port", "0"]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *how, "up", *ports, *arguments],
-                cwd=ROOT,
+                cwd=cwd,
                 env={**os.environ, "TMPDIR": str(log.parent), "ZEROLOSS_GRACE_MS": "3000", **environ},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -174,6 +174,15 @@ def test_ctrl_c_of_a_terminal_reaches_up_alone_and_a_running_task_ends_before_th
     assert system.wait() == 0
     again = up("--data", str(data), log="again.log").started()
     assert again.completed() == 1, "the server was there to the last, and its data is kept"
+
+
+def test_up_keeps_its_data_in_a_folder_that_is_named_from_where_it_was_started(
+    up: Callable[..., Up], tmp_path: Path
+) -> None:
+    system = up("--data", "data", cwd=tmp_path, PYTHONPATH=str(ROOT)).started()
+    with redis.Redis.from_url(system.redis_url()) as client:
+        assert client.config_get("dir") == {"dir": str(tmp_path / "data")}
+    assert "Ready to accept connections" in (tmp_path / "data" / "server.log").read_text()
 
 
 @pytest.mark.parametrize("named_by", ["--redis", "ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR"])

@@ -8,6 +8,8 @@ from contextlib import closing, suppress
 
 from cyclopts import CycloptsError
 
+from chaos.masking import hide, masked
+
 from . import comparisons, lists, pipelines, proofs, runs  # noqa: F401 - to import them is to add their commands
 from .common import (
     EXIT_BROKEN_PIPE,
@@ -31,6 +33,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     from chaos.history import HistoryError
     from chaos.target import TargetError
 
+    for word in sys.argv[1:] if arguments is None else arguments:
+        hide(word)
     try:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         print(end="", flush=True)  # here, where it is told if that fails
@@ -50,7 +54,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         say_error(told(error) if isinstance(error, OSError) else str(error))
         return EXIT_HARNESS_ERROR
     except Exception as error:  # noqa: BLE001 - a mistake of ours, whatever it is
-        traceback.print_exc()
+        sys.stderr.write(masked(traceback.format_exc()))
         say_error(f"The harness failed: {type(error).__name__}: {error}")
         return EXIT_HARNESS_ERROR
     return EXIT_USAGE
@@ -71,7 +75,7 @@ def main() -> None:
         status = EXIT_BROKEN_PIPE
     except Exception:  # noqa: BLE001 - what is wrong could not be said, or what was started does not end
         with suppress(OSError):
-            traceback.print_exc()
+            sys.stderr.write(masked(traceback.format_exc()))
         _hush()
         status = EXIT_HARNESS_ERROR
     sys.exit(status)

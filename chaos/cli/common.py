@@ -1,5 +1,6 @@
 """What the commands have in common: the app, exit statuses, where a run goes, and how something is said."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 from cyclopts import App
 from rich.console import Console
+
+from chaos.masking import masked
 
 RUNS_DIRECTORY = Path("zeroloss-runs")
 
@@ -48,6 +51,39 @@ def choose_server(redis: str | None) -> str:
     return redis
 
 
+def with_server(plan: Any, redis: str | None) -> Any:
+    """The plan with its server's URL, of which plan.json keeps no password: from --redis, or else from REDIS_URL.
+
+    Raises UsageError: neither names one, or the plan's server has no URL.
+    """
+    from msgspec.structs import replace
+
+    from chaos.masking import MASK
+    from chaos.servers import URL_SCHEMES
+
+    if not plan.server.startswith(URL_SCHEMES):
+        if redis is not None:
+            raise UsageError(f"--redis is for a plan whose server has a URL; the server of this one is {plan.server}.")
+        return plan
+    url = redis or (os.environ.get("REDIS_URL") if MASK in plan.server else plan.server)
+    if not url:
+        raise UsageError(
+            f"The plan keeps the URL of its server without the password, {plan.server}: "
+            "name the whole URL with --redis or in REDIS_URL."
+        )
+    if not url.startswith(URL_SCHEMES):
+        raise UsageError(f"--redis or REDIS_URL has to be a URL, redis://HOST:PORT/0, not {url!r}.")
+    return replace(plan, server=url)
+
+
+def refuse_links_out(directory: Path) -> None:
+    """Raises UsageError: a file of the run is a symbolic link out of its directory, as a run of others may hold."""
+    inside = directory.resolve()
+    for path in (*directory.glob("*"), *directory.glob("events/*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise UsageError(f"{path} is a symbolic link out of {directory}, and is not followed.")
+
+
 def new_directory(out: Path | None, name: str) -> Path:
     """`--out`, or one named after the moment, which is made. Raises UsageError: it is taken, or can't be."""
     if out is not None:
@@ -76,7 +112,7 @@ def new_directory(out: Path | None, name: str) -> Path:
 
 def say(line: str) -> None:
     """A plain line."""
-    Console().print(line, highlight=False, markup=False, soft_wrap=True)
+    Console().print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> None:
@@ -102,7 +138,7 @@ def say_failure(failure: BaseException, directory: Path) -> int:
     if not isinstance(failure, HarnessError | AgentDied):
         kept = ""
         with suppress(OSError):  # that it could not write may be what was wrong
-            (directory / "error.txt").write_text("".join(traceback.format_exception(failure)))
+            (directory / "error.txt").write_text(masked("".join(traceback.format_exception(failure))))
             kept = "; the traceback is in error.txt"
         say_error(f"The harness failed: {type(failure).__name__}: {failure}{kept}.")
     else:
@@ -124,4 +160,4 @@ def _reason(error: OSError) -> str:
 
 def say_error(sentence: str) -> None:
     """On standard error."""
-    print(f"zeroloss: {sentence}", file=sys.stderr)
+    print(f"zeroloss: {masked(sentence)}", file=sys.stderr)

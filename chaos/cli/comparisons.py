@@ -1,6 +1,7 @@
 """Other people's queues beside each other: `compare`."""
 
 from pathlib import Path
+from typing import Literal
 
 from .common import EXIT_INTERRUPTED, UsageError, app, choose_server, new_directory, say, say_error, say_failure
 
@@ -13,7 +14,7 @@ def compare(
     tasks: int = 1_000,
     kills: int = 10,
     seed: int = 1,
-    redis: str = "embedded",
+    redis: Literal["auto", "embedded", "sentinel", "container"] = "embedded",
     write: Path | None = None,
     out: Path | None = None,
 ) -> int:
@@ -27,7 +28,7 @@ def compare(
         tasks: How many to submit in each run.
         kills: How often worker-sigkill and worker-sigterm strike in a run.
         seed: Of every run.
-        redis: embedded or container.
+        redis: embedded, sentinel, container, or auto: a container where an engine answers.
         write: Another file for the Markdown.
         out: The directory, which may hold a comparison that was broken off; else a new one in zeroloss-runs.
     """

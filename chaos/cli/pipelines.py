@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from .common import UsageError, app, say
+from .common import UsageError, app, refuse_links_out, say
 
 
 @app.command
@@ -20,6 +20,7 @@ def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"]
     from chaos.report import summary as forms
     from chaos.report.result import read
 
+    refuse_links_out(directory)
     try:
         result, events = read(directory), load(directory)
     except (OSError, MsgspecError, HistoryError):

@@ -13,9 +13,11 @@ from .common import (
     app,
     choose_server,
     new_directory,
+    refuse_links_out,
     say,
     say_error,
     say_failure,
+    with_server,
 )
 
 
@@ -186,8 +188,9 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
     for name, number in (("runs", runs), ("minutes", minutes), ("tries", tries)):
         if not number > 0:
             raise UsageError(f"--{name} has to be more than 0, not {number:g}.")
+    refuse_links_out(directory)
     try:
-        plan, result = load_plan(directory / PLAN_NAME), read(directory)
+        plan, result = with_server(load_plan(directory / PLAN_NAME), None), read(directory)
     except PlanError as error:
         raise UsageError(str(error)) from None
     except (OSError, MsgspecError):

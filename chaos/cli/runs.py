@@ -17,9 +17,11 @@ from .common import (
     app,
     choose_server,
     new_directory,
+    refuse_links_out,
     say_error,
     say_failure,
     say_result,
+    with_server,
 )
 
 TASKS = 2_000
@@ -104,11 +106,12 @@ def run(
 
 
 @app.command
-def replay(plan: Path, *, out: Path | None = None) -> int:
+def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> int:
     """Repeat the run of a plan.json.
 
     Args:
         plan: The file.
+        redis: The URL of the plan's server, if it had one; a plan keeps no password. Else as REDIS_URL says.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from chaos.fault_requests import PlanError
@@ -116,7 +119,7 @@ def replay(plan: Path, *, out: Path | None = None) -> int:
     from chaos.target import load_target
 
     try:
-        loaded = load_plan(plan)
+        loaded = with_server(load_plan(plan), redis)
     except PlanError as error:
         raise UsageError(str(error)) from None
     return _carry_out(loaded, load_target(loaded.target), ["zeroloss", "replay", str(plan)], out)
@@ -135,6 +138,7 @@ def check(directory: Path) -> int:
 
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
+    refuse_links_out(directory)
     try:
         # A harness that was killed has left the events, and no more.
         if not (directory / MERGED_NAME).exists() and (directory / EVENTS_DIRECTORY).is_dir():

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 from chaos.history import Recorder
+from chaos.masking import without_password
 
 from .container import ContainerServer, engine_answers
 from .embedded import EmbeddedServer
@@ -59,7 +60,7 @@ def open_server(
     if spec.startswith(URL_SCHEMES):
         return ExternalServer(spec)
     raise ServerUnavailable(
-        f"{spec!r} is no server: say embedded, sentinel, container, auto or a URL, redis://HOST:PORT/0."
+        f"{without_password(spec)!r} is no server: say embedded, sentinel, container, auto or a URL, redis://HOST:PORT/0."
     )
 
 

@@ -1,9 +1,10 @@
 """A server that somebody else runs: `--redis URL`."""
 
 from typing import ClassVar, NoReturn
-from urllib.parse import urlsplit
 
 import redis
+
+from chaos.masking import hide, without_password
 
 from .server import NotOurServer, Server, ServerUnavailable
 
@@ -22,13 +23,17 @@ class ExternalServer(Server):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._name = _without_password(url)
+        self._name = without_password(url)
+        hide(url)
         try:
             with self._client() as client:
                 keys = client.dbsize()
             self._version = self.version()
-        except ValueError as error:
-            raise ServerUnavailable(f"{self._name} is not a Redis URL: {error}.") from None
+        except (ValueError, TypeError):  # without its text, which cites parts of the URL
+            raise ServerUnavailable(
+                f"{self._name} is not a Redis URL: it has to be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and "
+                "% in the password written as percent codes."
+            ) from None
         except (redis.RedisError, OSError) as error:
             raise ServerUnavailable(f"The Redis at {self._name} cannot be used: {str(error).rstrip('.')}.") from None
         if keys:
@@ -75,11 +80,3 @@ class ExternalServer(Server):
 
     def _not_ours(self, verb: str) -> NotOurServer:
         return NotOurServer(f"The Redis at {self._name} was not started by zeroloss, so it is not ours to {verb}.")
-
-
-def _without_password(url: str) -> str:
-    """The URL as it may be shown: reports are passed on."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()

@@ -1,0 +1,115 @@
+"""Keeps the passwords of Redis URLs out of everything that the harness writes.
+
+`hide` is told a URL where one enters: on the command line, from `REDIS_URL`, as a server's. From then on `masked`
+replaces its password in any text, in whichever form it stands there.
+"""
+
+import html
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+MASK = "***"
+LENGTH_MIN = 4
+"""A shorter password is masked in its URL only: replaced everywhere, it would deface words and numbers."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://.*|[^=\s]*:.+@.*", re.IGNORECASE | re.DOTALL)
+_HOST = re.compile(r"(\[[^][@/]*\]|[\w.-]*)(:\d*)?")
+_OPTION_SHOWN = re.compile(r"db=\d*", re.ASCII)
+_ERROR_MEMBER = '"error":'
+
+_hidden: dict[str, str] = {}
+"""Text -> what stands in its place."""
+
+
+def hide(text: str) -> None:
+    """Remember the URL at the end of a text, such as an argument, or what a slip of the pen has left of one."""
+    found = _URL.search(text)
+    if found is None or found[0] in _hidden:
+        return
+    url = found[0]
+    _hidden[url] = without_password(url)
+    _hidden.update((form, MASK) for password in _passwords(url) for form in _forms(password))
+
+
+def masked(text: str) -> str:
+    """The text without the passwords of the URLs that were hidden, and of `REDIS_URL`."""
+    hide(os.environ.get("REDIS_URL", ""))
+    for secret in sorted(_hidden, key=len, reverse=True):  # the longest first: it may contain others
+        text = text.replace(secret, _hidden[secret])
+    return text
+
+
+def without_password(url: str) -> str:
+    """The URL with `***` for its password and its options; nothing but its scheme if it is not well-formed.
+
+    A password that was not percent-encoded cuts a URL in the wrong places, so that any part may be of the password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return MASK if "@" in url else url
+    place, question, query = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    credentials, at, host = authority.rpartition("@")
+    if "@" in path + query or "#" in rest or not _HOST.fullmatch(host):
+        return f"{scheme}://{MASK}"
+    user, colon, _ = credentials.partition(":")
+    shown = f"{user}:{MASK}" if colon else MASK
+    options = "&".join(_option(option) for option in query.split("&"))
+    return f"{scheme}://{shown if at else ''}{at}{host}{slash}{path}{question}{options}"
+
+
+def mask_files(directory: Path) -> None:
+    """Mask what processes of the target have written below `directory`: their logs, and the errors in their events."""
+    masked("")  # so that the environment's is known
+    if not _hidden:
+        return
+    for path in directory.rglob("*.log"):
+        _rewrite(path, masked)
+    for path in directory.rglob("*.jsonl"):
+        _rewrite(path, _masked_errors)
+
+
+def _option(option: str) -> str:
+    name, equals, _ = option.partition("=")
+    return option if not option or _OPTION_SHOWN.fullmatch(option) else f"{name}={MASK}" if equals else MASK
+
+
+def _passwords(url: str) -> Iterator[str]:
+    """What may be one: before the last `@`, or an option."""
+    rest = url.partition("://")[2]
+    before_host = rest.rpartition("@")[0].partition(":")[2]
+    for found in (before_host, *re.findall(r"[?&]password=([^&#]*)", rest)):
+        for password in (found, unquote(found), unquote_plus(found)):
+            if len(password) >= LENGTH_MIN:
+                yield password
+
+
+def _forms(text: str) -> set[str]:
+    """As it may stand in a URL, in JSON, in HTML and in what Python shows."""
+    return {
+        text,
+        *(quoted(text) for quoted in (quote, quote_plus, html.escape)),
+        quote(text, safe=""),
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        repr(text)[1:-1],
+    }
+
+
+def _masked_errors(lines: str) -> str:
+    """Each JSON line with its error masked, and nothing else of it: a password may be a word of the events'."""
+    parted = [line.partition(_ERROR_MEMBER) for line in lines.splitlines(keepends=True)]
+    return "".join(before + member + (masked(error) if member else "") for before, member, error in parted)
+
+
+def _rewrite(path: Path, change: Callable[[str], str]) -> None:
+    if path.is_symlink() or not path.is_file():
+        return
+    text = path.read_bytes().decode(errors="surrogateescape")
+    changed = change(text)
+    if changed != text:
+        path.write_bytes(changed.encode(errors="surrogateescape"))

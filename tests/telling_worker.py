@@ -1,0 +1,22 @@
+"""The worker of `Tells`: BRPOP; it prints the URL of its server, and the first attempt of some tasks fails with it."""
+
+import json
+import os
+from contextlib import suppress
+
+import redis
+
+from chaos.ledger import effect
+
+if __name__ == "__main__":
+    url = os.environ["REDIS_URL"]
+    print("a worker says", url, redis.Redis.from_url(url).connection_pool.connection_kwargs)
+    client = redis.Redis.from_url(url)
+    while True:
+        _, popped = client.brpop(["pending"])
+        task = json.loads(popped)
+        if task["id"].endswith("2"):
+            with suppress(RuntimeError), effect(task["id"], payload=task):
+                raise RuntimeError(f"a task says {url}")
+        with effect(task["id"], payload=task):
+            pass
