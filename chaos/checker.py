@@ -4,7 +4,7 @@ What each fate and each verdict means is defined once, in `verdicts.py`; the law
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .baseline import breaches_of, disorder_of, promises_order
 from .evidence import CensusRecord, Evidence, Task, gather, option
@@ -21,6 +21,7 @@ from .findings import (
     redeliveries_of,
     starved_ms,
 )
+from .gaps import gaps_of
 from .history import Event
 from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
 from .situations import matrix_of, situations_of, unmet
@@ -43,8 +44,11 @@ from .wording import because, describe, notes_on, notes_on_excuses, replay_comma
 WAITING_PLACES = ("pending", "delayed", "processing")
 
 
-def judge(events: Iterable[Event]) -> Result:
-    """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE."""
+def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
+    """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE.
+
+    `missing`: what is known to be missing beside the history, a sentence each.
+    """
     evidence = gather(events)
     begin = evidence.begin
     # Before a drain, what isn't completed may merely be late: then no census can tell lost from in flight.
@@ -58,12 +62,18 @@ def judge(events: Iterable[Event]) -> Result:
     leftovers = leftovers_of(evidence, census)
     overtaken = overtaken_of(evidence)
     situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
-    doubts = _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
+    gaps = [*missing, *gaps_of(evidence, fates)]
+    doubts = gaps + _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
     disorder = disorder_of(evidence)
     breaches = breaches_of(evidence, duplicates, disorder)
     load = load_of(evidence)
     starved = _starved(evidence, fates.values())
-    verdict = Verdict.HARNESS_ERROR if evidence.void else _verdict(fates.values(), doubts, breaches, starved, load)
+    if evidence.void:
+        verdict = Verdict.HARNESS_ERROR
+    elif gaps:
+        verdict = Verdict.INCONCLUSIVE
+    else:
+        verdict = _verdict(fates.values(), doubts, breaches, starved, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,

@@ -206,4 +206,4 @@ def _counts(fates: Collection[Fate]) -> dict[Fate, int]:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith(".") else text + "."
+    return text if text.endswith((".", "?")) else text + "."

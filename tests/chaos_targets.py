@@ -75,3 +75,20 @@ class Stumbles(Target):
 
     def enqueue(self, task: Task) -> None:
         pass
+
+
+class Unrecorded(Target):
+    """Its worker takes every task and does it, but its task body does not call `effect`."""
+
+    worker = (
+        sys.executable,
+        "-c",
+        "import os, redis\n"
+        "client = redis.Redis.from_url(os.environ['REDIS_URL'])\n"
+        "while True: client.brpop(['pending'], 1)",
+    )
+    workers = 1
+    recover_within = 0.2
+
+    def enqueue(self, task: Task) -> None:
+        redis.Redis.from_url(self.redis_url).lpush("pending", json.dumps(task.payload))

@@ -115,6 +115,12 @@ def test_a_run_in_which_nothing_could_be_killed_mid_task_is_inconclusive(tmp_pat
     assert [fault.state for fault in result.faults] == ["missed"]
 
 
+def test_a_queue_whose_task_body_records_nothing_is_not_accused_of_losing_it_all(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, f"{TARGETS}:Unrecorded", "none", tasks=20).result
+    assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
+    assert "does your task call `effect`, and is ZEROLOSS_LEDGER set in that process?" in result.because
+
+
 def test_the_plan_is_there_before_anything_starts_and_the_run_can_be_repeated_from_it(tmp_path: Path) -> None:
     outcome = carry_out(tmp_path, f"{TARGETS}:Stumbles", "none", server="redis://127.0.0.1:1/0")
     assert outcome.failure is not None
