@@ -14,7 +14,9 @@ EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release lease presence recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"
-RUN = "plan servers servers_replicated processes warden targets agent ledger history tail run starvation"
+RUN = (
+    "plan servers servers_replicated processes warden targets target_reference agent ledger history tail run starvation"
+)
 FAULTS = (
     "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
 )
