@@ -6,11 +6,11 @@ What each fate and each verdict means is defined once, in `verdicts.py`; the law
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from .baseline import breaches_of, disorder_of, promises_order
+from .baseline import breaches_of, disorder_of, promises_fifo, promises_order
 from .evidence import CensusRecord, Evidence, Task, gather, option
 from .excuses import excuses_of
+from .explanations import duplicates_of, too_many_of
 from .findings import (
-    duplicates_of,
     end_to_end_ms,
     exits_of,
     fault_results,
@@ -65,7 +65,9 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     gaps = [*missing, *gaps_of(evidence, fates)]
     doubts = gaps + _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
     disorder = disorder_of(evidence)
-    breaches = breaches_of(evidence, duplicates, disorder)
+    late_comers = overtaken if promises_fifo(evidence) else []
+    breaches = breaches_of(evidence, duplicates, disorder, late_comers)
+    too_many = too_many_of(evidence, duplicates)
     load = load_of(evidence)
     starved = _starved(evidence, fates.values())
     if evidence.void:
@@ -73,12 +75,12 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     elif gaps:
         verdict = Verdict.INCONCLUSIVE
     else:
-        verdict = _verdict(fates.values(), doubts, breaches, starved, load)
+        verdict = _verdict(fates.values(), doubts, breaches, starved, too_many, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void or because(verdict, fates, doubts, kills, breaches, load),
+        because=evidence.void or because(verdict, fates, doubts, kills, breaches, too_many, load),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone),
@@ -95,7 +97,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         time_to_redelivery_ms=summarise([one.ms for one in redeliveries if one.ms is not None]),
         redeliveries=redeliveries,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
-        properties=_properties(evidence, census, fates) + _order(evidence, disorder),
+        properties=_properties(evidence, census, fates) + _order(evidence, disorder, late_comers),
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
         leftovers=leftovers,
@@ -164,13 +166,20 @@ def _starved(evidence: Evidence, fates: Collection[Fate]) -> dict[Fate, int]:
 
 
 def _verdict(
-    fates: Collection[Fate], doubts: list[str], breaches: list[str], starved: Collection[Fate], load: LoadResult | None
+    fates: Collection[Fate],
+    doubts: list[str],
+    breaches: list[str],
+    starved: Collection[Fate],
+    too_many: list[str],
+    load: LoadResult | None,
 ) -> Verdict:
     met = frozenset(fates)
     if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
     if met & LIVENESS_DEFECTS - set(starved):
         return Verdict.LIVENESS
+    if too_many:
+        return Verdict.DUPLICATES
     if load and load.broken:
         return Verdict.SLO
     if doubts:
@@ -235,8 +244,11 @@ def _properties(evidence: Evidence, census: CensusRecord | None, fates: Mapping[
     ]
 
 
-def _order(evidence: Evidence, disorder: list[str]) -> list[Property]:
-    return [_property("I7", disorder)] if promises_order(evidence) else []
+def _order(evidence: Evidence, disorder: list[str], late_comers: list[str]) -> list[Property]:
+    if not (promises_order(evidence) or promises_fifo(evidence)):
+        return []
+    late = [f"Task {name} began long after later ones had been completed." for name in late_comers]
+    return [_property("I7", disorder + late)]
 
 
 def _given_up(fate: Fate) -> bool:

@@ -15,6 +15,8 @@ class Execution:
     begin: int
     end: int | None = None
     completed: bool = False
+    attempt: int | None = None
+    """As the queue numbers it; None: it does not say."""
 
     def in_flight(self, t: int) -> bool:
         return self.begin <= t and (self.end is None or self.end > t)
@@ -85,6 +87,18 @@ class FaultRecord:
     """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
     end_t: int | None = None
     """When it was healed."""
+    everywhere: bool = False
+    """It met the server, or what all workers need: none of them was out of its reach."""
+
+    @property
+    def from_t(self) -> int:
+        """From when on it may have struck."""
+        return (self.effective_t or 0) if self.begin_t is None else self.begin_t
+
+    @property
+    def over_t(self) -> int:
+        """Until when it may have struck: it was seen to, and was healed."""
+        return max(self.effective_t or 0, self.end_t or 0)
 
     @property
     def hits_workers(self) -> bool:
@@ -178,17 +192,18 @@ def _run(evidence: Evidence, event: Run) -> None:
     if event.phase == "begin" and evidence.begin is None:
         evidence.begin = event
         evidence.doomed = doomed_tasks(event)
-        for number, name in planned_faults(event):
-            evidence.faults.setdefault(number, FaultRecord(number, name))
+        for number, name, everywhere in planned_faults(event):
+            fault = evidence.faults.setdefault(number, FaultRecord(number, name))
+            fault.everywhere = everywhere
 
 
-def planned_faults(begin: Run) -> list[tuple[int, str]]:
-    """(number, name) of the faults in a plan that lists them, so that one which was never begun is missed too."""
+def planned_faults(begin: Run) -> list[tuple[int, str, bool]]:
+    """(number, name, everywhere) of the faults in a plan that lists them: one that was never begun is missed too."""
     listed = begin.plan.get("faults") if isinstance(begin.plan, Mapping) else None
     if not isinstance(listed, list):
         return []
     return [
-        (fault["number"], fault["fault"])
+        (fault["number"], fault["fault"], fault.get("everywhere") is True)
         for fault in listed
         if isinstance(fault, Mapping) and isinstance(fault.get("number"), int) and isinstance(fault.get("fault"), str)
     ]
@@ -226,7 +241,7 @@ def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], ev
     key = (event.task, event.execution)
     execution = executions.get(key)
     if execution is None:
-        execution = executions[key] = Execution(event.pid, event.t)
+        execution = executions[key] = Execution(event.pid, event.t, attempt=event.attempt)
         task.executions.append(execution)
     if event.phase != "begin":
         execution.end = event.t

@@ -44,9 +44,13 @@ def because(
     doubts: list[str],
     kills: Kills,
     breaches: Collection[str] = (),
+    too_many: Collection[str] = (),
     load: LoadResult | None = None,
 ) -> str:
-    """The verdict in one sentence, the worst first. `breaches`: what a baseline must not show, in clauses."""
+    """The verdict in one sentence, the worst first.
+
+    `breaches`: what a baseline must not show, in clauses; `too_many`: tasks whose duplicates nothing explains.
+    """
     counts = _counts(fates.values())
     if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
         defects = VIOLATIONS if verdict is Verdict.VIOLATION else VIOLATIONS | LIVENESS_DEFECTS
@@ -56,6 +60,9 @@ def because(
             if counts[fate] and fate in defects
         ]
         return _sentence("; ".join([*clauses, *breaches]))
+    if verdict is Verdict.DUPLICATES:
+        times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"
+        return _sentence(f"{times}, which is more than the target states")
     if verdict is Verdict.INCONCLUSIVE:
         return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
     if verdict is Verdict.SLO and load:

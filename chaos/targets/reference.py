@@ -37,6 +37,9 @@ class Reference(Target):
     worker = (sys.executable, "-m", "reference", "worker", "--app", "chaos.targets.reference_app", "--processes", "1")
     producer = (sys.executable, "-m", "reference", "producer", "--host", "127.0.0.1", "--port", "0")
     recover_within = (LEASE_MS + SWEEP_MS) / 1000
+    fifo = True
+    unexplained_duplicates = 0
+    idempotent = True
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
         "ZEROLOSS_RENEW_MS": "500",
