@@ -6,8 +6,9 @@ At-least-once allows duplicates, but for a reason. Here there is none.
 import heapq
 from collections.abc import Mapping
 
-from .evidence import Evidence, Task, option
+from .evidence import Evidence, Task
 from .invariants import order
+from .stated import option
 from .verdicts import Duplicate
 from .wording import plural
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .baseline import breaches_of, disorder_of, promises_fifo, promises_order
-from .evidence import CensusRecord, Evidence, Task, gather, option
+from .evidence import CensusRecord, Evidence, Task, gather
 from .excuses import excuses_of
 from .explanations import duplicates_of, too_many_of
 from .findings import (
@@ -25,6 +25,7 @@ from .gaps import gaps_of
 from .history import Event
 from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
 from .situations import matrix_of, situations_of, unmet
+from .stated import option
 from .verdicts import (
     LIVENESS_DEFECTS,
     VIOLATIONS,
@@ -39,7 +40,16 @@ from .verdicts import (
     Verdict,
     summarise,
 )
-from .wording import because, describe, notes_on, notes_on_excuses, replay_command, versions_of, while_starved
+from .wording import (
+    because,
+    describe,
+    notes_on,
+    notes_on_excuses,
+    replay_command,
+    versions_of,
+    while_starved,
+    without_promise,
+)
 
 WAITING_PLACES = ("pending", "delayed", "processing")
 
@@ -192,7 +202,7 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
         doubts.append("The load did not come to its end, and nobody knows whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
-        doubts.append("No submission was acknowledged.")
+        doubts.append(without_promise(evidence.submission_error))
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
     if without_effect:
         named = ", ".join(f"{fault.number} ({fault.name})" for fault in without_effect[:5])

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from .history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit
+from .stated import doomed_tasks, planned_faults
 
 
 @dataclass(slots=True)
@@ -130,6 +130,8 @@ class Evidence:
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
+    submission_error: str | None = None
+    """What the first submission raised that raised anything, a refusal included."""
     void: str | None = None
     """Why nothing can be said of the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
@@ -197,29 +199,6 @@ def _run(evidence: Evidence, event: Run) -> None:
             fault.everywhere = everywhere
 
 
-def planned_faults(begin: Run) -> list[tuple[int, str, bool]]:
-    """(number, name, everywhere) of the faults in a plan that lists them: one that was never begun is missed too."""
-    listed = begin.plan.get("faults") if isinstance(begin.plan, Mapping) else None
-    if not isinstance(listed, list):
-        return []
-    return [
-        (fault["number"], fault["fault"], fault.get("everywhere") is True)
-        for fault in listed
-        if isinstance(fault, Mapping) and isinstance(fault.get("number"), int) and isinstance(fault.get("fault"), str)
-    ]
-
-
-def option(begin: Run | None, name: str) -> Any:
-    """What the plan in a history says under this name; None: nothing."""
-    return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
-
-
-def doomed_tasks(begin: Run) -> frozenset[str] | None:
-    """The tasks of a plan that says which ones no queue can complete."""
-    listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None
-    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else None
-
-
 def _submit(evidence: Evidence, event: Submit) -> None:
     task = _task(evidence, event.task)
     if task.invoked_t is None:
@@ -229,7 +208,8 @@ def _submit(evidence: Evidence, event: Submit) -> None:
         task.invoked += 1
         if event.digest is not None and event.digest not in task.digests_submitted:
             task.digests_submitted += (event.digest,)
-    elif event.phase == "ok":
+    evidence.submission_error = evidence.submission_error or event.error
+    if event.phase == "ok":
         task.ok += 1
         task.ok_t = event.t if task.ok_t is None else task.ok_t
     elif event.phase == "fail":

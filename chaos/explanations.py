@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .evidence import Evidence, Execution, FaultRecord, Task, option
+from .evidence import Evidence, Execution, FaultRecord, Task
 from .excuses import SLOW_FSYNC_S, Window, windows_of
+from .stated import option
 from .verdicts import Duplicate, FaultRef
 
 SECOND = 1_000_000_000

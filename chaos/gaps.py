@@ -6,7 +6,8 @@ task body would acquit a queue that loses tasks, or accuse one that loses none.
 
 from collections.abc import Iterator, Mapping
 
-from .evidence import Evidence, option
+from .evidence import Evidence
+from .stated import option
 from .verdicts import Fate
 
 UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})

@@ -111,7 +111,8 @@ class Target:
     def enqueue(self, task: Task) -> None:
         """Submit a task by the queue's real client. Called from several threads.
 
-        To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown.
+        To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown. The
+        console shows the first error at once; if the first 20 tasks all raise the same, the run ends.
         """
         raise NotImplementedError
 

@@ -86,6 +86,13 @@ def lost_within_durability(count: int) -> str:
     return f"{plural(count, 'promised task')} {were} lost within what the durability allows"
 
 
+def without_promise(error: str | None) -> str:
+    """Why nothing was promised, as far as the clients say. `error`: what the first of them raised."""
+    if error is None:
+        return "No submission was acknowledged."
+    return _sentence(f"No submission was acknowledged; the first that failed raised {error}")
+
+
 def while_starved(late_ms: int, tasks: int) -> str:
     """Why it does not count that so many tasks were late or stuck."""
     return (

@@ -227,6 +227,13 @@ def test_a_run_that_shows_nothing_is_INCONCLUSIVE_and_says_why(story: Story, dou
     assert doubt[1:] in result.because
 
 
+@pytest.mark.parametrize("outcome", ["info", "fail"])
+def test_where_nothing_was_acknowledged_the_first_error_of_a_client_is_named(outcome: str) -> None:
+    story = Story().begin().add("submit", "invoke", task="a").add("submit", outcome, task="a", error="LookupError: no")
+    story.add("submit", "invoke", task="b").add("submit", "info", task="b", error="another").drained().end()
+    assert judged(story).doubts == ["No submission was acknowledged; the first that failed raised LookupError: no."]
+
+
 def test_without_a_drain_an_unfinished_task_is_UNDECIDED_even_after_a_census() -> None:
     result = judged(a_good_run().submit("a").end(a="pending"))
     assert result.fates["a"] is Fate.UNDECIDED

@@ -22,7 +22,7 @@ import test_situations
 import chaos.checker
 
 FOLDER = Path(chaos.checker.__file__).parent
-MODULES = ("evidence", "gaps", "findings", "excuses", "explanations", "situations", "checker")
+MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "situations", "checker")
 """Each imports those before it only, so that they are built anew in this order."""
 
 SUITES = (test_checker, test_excuses, test_explanations, test_gaps, test_situations)
