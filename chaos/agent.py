@@ -3,7 +3,8 @@
 Commands come in as JSON lines on standard input, answers go out as JSON lines on standard output:
 
     {"do": "ready"}                                 -> {"ready": true}
-    {"do": "enqueue", "task": ID, "payload": {...}} -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null}
+    {"do": "enqueue", "task": ID, "payload": {...}} -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null,
+                                                        "error": TEXT | null}
     {"do": "census"}                                -> {"census": [[ID, PLACE, REASON], ...] | null}
     {"do": "stop"}                                  ends it when the running enqueues are done
 
@@ -32,6 +33,8 @@ from chaos.target import Found, Refused, Target, TargetError, Task, load_target
 THREADS = 8
 TWICE = "client-retries"
 """Tasks whose behaviour begins so are enqueued twice."""
+BY_THE_PLAN = "client-"
+"""Of tasks whose behaviour begins so, the client misbehaves."""
 OUTCOMES = ("ok", "info", "fail")
 """What is known of a task after several attempts: the first of these that any has had."""
 ERROR_CHARACTERS_MAX = 500
@@ -85,13 +88,16 @@ class Agent:
 
     def _enqueue_all(self) -> None:
         while (task := self._tasks.get()) is not None:
-            outcome, again = self._submit(task), None
-            if str(task.payload.get("behaviour", "")).startswith(TWICE):
-                again = self._submit(Task(task.id, task.payload, attempt=2))
+            (outcome, error), again = self._submit(task), None
+            behaviour = str(task.payload.get("behaviour", ""))
+            if behaviour.startswith(TWICE):
+                again, _ = self._submit(Task(task.id, task.payload, attempt=2))
                 outcome = min(outcome, again, key=OUTCOMES.index)
-            self._reply({"task": task.id, "outcome": outcome, "again": again})
+            # What a client is to do by the plan tells nobody anything.
+            error = None if behaviour.startswith(BY_THE_PLAN) else error
+            self._reply({"task": task.id, "outcome": outcome, "again": again, "error": error})
 
-    def _submit(self, task: Task) -> str:
+    def _submit(self, task: Task) -> tuple[str, str | None]:
         self._record("invoke", task.id, digest=digest(task.payload))
         error = None
         try:
@@ -99,10 +105,11 @@ class Agent:
             outcome = "ok"
         except Refused as refused:
             outcome, error = "fail", _text(refused)
-        except Exception as unknown:  # noqa: BLE001 - any other error leaves the outcome unknown
+        # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
+        except BaseException as unknown:  # noqa: BLE001
             outcome, error = "info", _text(unknown)
         self._record(outcome, task.id, error=error)
-        return outcome
+        return outcome, error
 
     def _record(self, phase: str, task: str, **members: str | None) -> None:
         event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}

@@ -6,14 +6,17 @@ At-least-once allows duplicates, but for a reason. Here there is none.
 import heapq
 from collections.abc import Mapping
 
-from .evidence import Evidence, Task, option
+from .evidence import Evidence, Task
 from .invariants import order
+from .stated import option
 from .verdicts import Duplicate
 from .wording import plural
 
 
-def breaches_of(evidence: Evidence, duplicates: list[Duplicate], disorder: list[str]) -> list[str]:
-    """What a baseline run shows and must not, in clauses; none in any other run."""
+def breaches_of(
+    evidence: Evidence, duplicates: list[Duplicate], disorder: list[str], overtaken: list[str]
+) -> list[str]:
+    """What a baseline run shows and must not, in clauses; none in any other run. `overtaken`: against a promise."""
     if not evidence.undisturbed:
         return []
     breaches = []
@@ -21,12 +24,19 @@ def breaches_of(evidence: Evidence, duplicates: list[Duplicate], disorder: list[
         breaches.append(f"{plural(len(duplicates), 'task')} completed more than once though nothing was disturbed")
     if disorder:
         breaches.append(f"{plural(len(disorder), 'task')} ran out of order though one worker ran one at a time (I7)")
+    if overtaken:
+        breaches.append(f"{plural(len(overtaken), 'task')} began long after later ones had been completed (I7)")
     return breaches
 
 
 def promises_order(evidence: Evidence) -> bool:
     """Whether the target says that it runs one task at a time, first in first out, and nothing disturbed it."""
     return evidence.undisturbed and option(evidence.begin, "in_order") is True
+
+
+def promises_fifo(evidence: Evidence) -> bool:
+    """Whether the target says that tasks begin in their order, nothing disturbed it, and the machine let it run."""
+    return evidence.undisturbed and option(evidence.begin, "fifo") is True and not evidence.late
 
 
 def disorder_of(evidence: Evidence) -> list[str]:

@@ -4,13 +4,13 @@ What each fate and each verdict means is defined once, in `verdicts.py`; the law
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from .baseline import breaches_of, disorder_of, promises_order
-from .evidence import CensusRecord, Evidence, Task, gather, option
+from .baseline import breaches_of, disorder_of, promises_fifo, promises_order
+from .evidence import CensusRecord, Evidence, Task, gather
 from .excuses import excuses_of
+from .explanations import duplicates_of, too_many_of
 from .findings import (
-    duplicates_of,
     end_to_end_ms,
     exits_of,
     fault_results,
@@ -21,9 +21,11 @@ from .findings import (
     redeliveries_of,
     starved_ms,
 )
+from .gaps import gaps_of
 from .history import Event
 from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
 from .situations import matrix_of, situations_of, unmet
+from .stated import option
 from .verdicts import (
     LIVENESS_DEFECTS,
     VIOLATIONS,
@@ -38,13 +40,25 @@ from .verdicts import (
     Verdict,
     summarise,
 )
-from .wording import because, describe, notes_on, notes_on_excuses, replay_command, versions_of, while_starved
+from .wording import (
+    because,
+    describe,
+    notes_on,
+    notes_on_excuses,
+    replay_command,
+    versions_of,
+    while_starved,
+    without_promise,
+)
 
 WAITING_PLACES = ("pending", "delayed", "processing")
 
 
-def judge(events: Iterable[Event]) -> Result:
-    """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE."""
+def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
+    """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE.
+
+    `missing`: what is known to be missing beside the history, a sentence each.
+    """
     evidence = gather(events)
     begin = evidence.begin
     # Before a drain, what isn't completed may merely be late: then no census can tell lost from in flight.
@@ -58,17 +72,25 @@ def judge(events: Iterable[Event]) -> Result:
     leftovers = leftovers_of(evidence, census)
     overtaken = overtaken_of(evidence)
     situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
-    doubts = _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
+    gaps = [*missing, *gaps_of(evidence, fates)]
+    doubts = gaps + _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
     disorder = disorder_of(evidence)
-    breaches = breaches_of(evidence, duplicates, disorder)
+    late_comers = overtaken if promises_fifo(evidence) else []
+    breaches = breaches_of(evidence, duplicates, disorder, late_comers)
+    too_many = too_many_of(evidence, duplicates)
     load = load_of(evidence)
     starved = _starved(evidence, fates.values())
-    verdict = Verdict.HARNESS_ERROR if evidence.void else _verdict(fates.values(), doubts, breaches, starved, load)
+    if evidence.void:
+        verdict = Verdict.HARNESS_ERROR
+    elif gaps:
+        verdict = Verdict.INCONCLUSIVE
+    else:
+        verdict = _verdict(fates.values(), doubts, breaches, starved, too_many, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void or because(verdict, fates, doubts, kills, breaches, load),
+        because=evidence.void or because(verdict, fates, doubts, kills, breaches, too_many, load),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone),
@@ -85,7 +107,7 @@ def judge(events: Iterable[Event]) -> Result:
         time_to_redelivery_ms=summarise([one.ms for one in redeliveries if one.ms is not None]),
         redeliveries=redeliveries,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
-        properties=_properties(evidence, census, fates) + _order(evidence, disorder),
+        properties=_properties(evidence, census, fates) + _order(evidence, disorder, late_comers),
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
         leftovers=leftovers,
@@ -154,13 +176,20 @@ def _starved(evidence: Evidence, fates: Collection[Fate]) -> dict[Fate, int]:
 
 
 def _verdict(
-    fates: Collection[Fate], doubts: list[str], breaches: list[str], starved: Collection[Fate], load: LoadResult | None
+    fates: Collection[Fate],
+    doubts: list[str],
+    breaches: list[str],
+    starved: Collection[Fate],
+    too_many: list[str],
+    load: LoadResult | None,
 ) -> Verdict:
     met = frozenset(fates)
     if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
     if met & LIVENESS_DEFECTS - set(starved):
         return Verdict.LIVENESS
+    if too_many:
+        return Verdict.DUPLICATES
     if load and load.broken:
         return Verdict.SLO
     if doubts:
@@ -173,7 +202,7 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
         doubts.append("The load did not come to its end, and nobody knows whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
-        doubts.append("No submission was acknowledged.")
+        doubts.append(without_promise(evidence.submission_error))
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
     if without_effect:
         named = ", ".join(f"{fault.number} ({fault.name})" for fault in without_effect[:5])
@@ -225,8 +254,11 @@ def _properties(evidence: Evidence, census: CensusRecord | None, fates: Mapping[
     ]
 
 
-def _order(evidence: Evidence, disorder: list[str]) -> list[Property]:
-    return [_property("I7", disorder)] if promises_order(evidence) else []
+def _order(evidence: Evidence, disorder: list[str], late_comers: list[str]) -> list[Property]:
+    if not (promises_order(evidence) or promises_fifo(evidence)):
+        return []
+    late = [f"Task {name} began long after later ones had been completed." for name in late_comers]
+    return [_property("I7", disorder + late)]
 
 
 def _given_up(fate: Fate) -> bool:

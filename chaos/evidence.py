@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from .history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit
+from .stated import doomed_tasks, planned_faults
 
 
 @dataclass(slots=True)
@@ -15,6 +15,8 @@ class Execution:
     begin: int
     end: int | None = None
     completed: bool = False
+    attempt: int | None = None
+    """As the queue numbers it; None: it does not say."""
 
     def in_flight(self, t: int) -> bool:
         return self.begin <= t and (self.end is None or self.end > t)
@@ -85,6 +87,18 @@ class FaultRecord:
     """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
     end_t: int | None = None
     """When it was healed."""
+    everywhere: bool = False
+    """It met the server, or what all workers need: none of them was out of its reach."""
+
+    @property
+    def from_t(self) -> int:
+        """From when on it may have struck."""
+        return (self.effective_t or 0) if self.begin_t is None else self.begin_t
+
+    @property
+    def over_t(self) -> int:
+        """Until when it may have struck: it was seen to, and was healed."""
+        return max(self.effective_t or 0, self.end_t or 0)
 
     @property
     def hits_workers(self) -> bool:
@@ -116,6 +130,8 @@ class Evidence:
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
+    submission_error: str | None = None
+    """What the first submission raised that raised anything, a refusal included."""
     void: str | None = None
     """Why nothing can be said of the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
@@ -178,31 +194,9 @@ def _run(evidence: Evidence, event: Run) -> None:
     if event.phase == "begin" and evidence.begin is None:
         evidence.begin = event
         evidence.doomed = doomed_tasks(event)
-        for number, name in planned_faults(event):
-            evidence.faults.setdefault(number, FaultRecord(number, name))
-
-
-def planned_faults(begin: Run) -> list[tuple[int, str]]:
-    """(number, name) of the faults in a plan that lists them, so that one which was never begun is missed too."""
-    listed = begin.plan.get("faults") if isinstance(begin.plan, Mapping) else None
-    if not isinstance(listed, list):
-        return []
-    return [
-        (fault["number"], fault["fault"])
-        for fault in listed
-        if isinstance(fault, Mapping) and isinstance(fault.get("number"), int) and isinstance(fault.get("fault"), str)
-    ]
-
-
-def option(begin: Run | None, name: str) -> Any:
-    """What the plan in a history says under this name; None: nothing."""
-    return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
-
-
-def doomed_tasks(begin: Run) -> frozenset[str] | None:
-    """The tasks of a plan that says which ones no queue can complete."""
-    listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None
-    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else None
+        for number, name, everywhere in planned_faults(event):
+            fault = evidence.faults.setdefault(number, FaultRecord(number, name))
+            fault.everywhere = everywhere
 
 
 def _submit(evidence: Evidence, event: Submit) -> None:
@@ -214,7 +208,8 @@ def _submit(evidence: Evidence, event: Submit) -> None:
         task.invoked += 1
         if event.digest is not None and event.digest not in task.digests_submitted:
             task.digests_submitted += (event.digest,)
-    elif event.phase == "ok":
+    evidence.submission_error = evidence.submission_error or event.error
+    if event.phase == "ok":
         task.ok += 1
         task.ok_t = event.t if task.ok_t is None else task.ok_t
     elif event.phase == "fail":
@@ -226,7 +221,7 @@ def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], ev
     key = (event.task, event.execution)
     execution = executions.get(key)
     if execution is None:
-        execution = executions[key] = Execution(event.pid, event.t)
+        execution = executions[key] = Execution(event.pid, event.t, attempt=event.attempt)
         task.executions.append(execution)
     if event.phase != "begin":
         execution.end = event.t

@@ -1,17 +1,14 @@
-"""What a history shows beside the fates: kills, duplicates and what explains them, times, faults, exits."""
+"""What a history shows beside the fates: kills, times, faults, exits."""
 
 import math
 import statistics
 from bisect import bisect_left
-from collections.abc import Iterable
 from itertools import pairwise
 
-from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
-from .verdicts import Duplicate, Exit, Fate, FaultRef, FaultResult, Kills, Leftover, LoadResult, Redelivery
+from .evidence import CensusRecord, Evidence, FaultRecord
+from .verdicts import Duplicate, Exit, Fate, FaultResult, Kills, Leftover, LoadResult, Redelivery
 
 OVERTAKEN_S = 1.0
-ACK_UNDER_WAY_S = 1.0
-"""For so long after a body has ended may the news of it be on its way, and be lost to a fault."""
 WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
 """In how many of the waits tasks of a fate did not move: for the queue alone, after a new task, after a restart."""
 
@@ -21,84 +18,6 @@ def kills_of(evidence: Evidence) -> Kills:
     aimed = [fault for fault in evidence.faults.values() if fault.hits_workers]
     effective = [fault for fault in aimed if fault.effective_t is not None]
     return Kills(planned=len(aimed), effective=len(effective), mid_task=sum(1 for fault in effective if fault.struck))
-
-
-def duplicates_of(evidence: Evidence) -> list[Duplicate]:
-    """Every task that was completed more than once."""
-    effective = sorted(
-        (fault for fault in evidence.faults.values() if fault.effective_t is not None),
-        key=lambda fault: fault.effective_t or 0,
-    )
-    return [_duplicate(name, task, effective) for name, task in evidence.tasks.items() if len(task.completed) > 1]
-
-
-def _duplicate(name: str, task: Task, effective: list[FaultRecord]) -> Duplicate:
-    completed = sorted(task.completed, key=lambda execution: execution.begin)
-    faults: dict[int, FaultRef] = {}
-    explained = True
-    for earlier, later in pairwise(completed):
-        fault = _explaining(name, earlier, later, effective)
-        if fault is None:
-            explained = False
-        else:
-            faults[fault.number] = FaultRef(fault.number, fault.name)
-    return Duplicate(
-        task=name,
-        executions=len(completed),
-        explained=explained,
-        faults=list(faults.values()),
-        overlapping=_overlapping(task.executions),
-    )
-
-
-def _explaining(name: str, earlier: Execution, later: Execution, effective: list[FaultRecord]) -> FaultRecord | None:
-    """The last fault before the later begin that hit the task or the process of the earlier execution.
-
-    A fault strikes at some moment between its begin and its `effective`, which is recorded only once it was seen, and
-    a quick recovery may come in between. So it lies between the executions if any of its moments does. What had ended
-    long before it was acknowledged long before it, whatever happened to its process.
-    """
-    for fault in reversed(effective):
-        if fault.misbehaved:  # a handler's: at any time of the run, and counted at its end
-            if _misbehaving(earlier, later, fault.misbehaved.get(name), fault.misbehaved.values()):
-                return fault
-            continue
-        begin_t = fault.effective_t if fault.begin_t is None else fault.begin_t
-        if begin_t is None or fault.effective_t is None or not begin_t <= later.begin:
-            continue
-        if (
-            fault.effective_t >= earlier.begin
-            and _may_be_unheard_of(earlier, begin_t)
-            and (earlier.pid in fault.pids or name in fault.struck or name in fault.claimed)
-        ):
-            return fault
-    return None
-
-
-def _misbehaving(earlier: Execution, later: Execution, own: Execution | None, misbehaved: Iterable[Execution]) -> bool:
-    """The earlier execution is the one that misbehaved, or one that did ended the process of the earlier."""
-    return own is earlier or any(
-        one.end is None
-        and one.pid == earlier.pid
-        and one.begin <= later.begin
-        and _may_be_unheard_of(earlier, one.begin)
-        for one in misbehaved
-    )
-
-
-def _may_be_unheard_of(execution: Execution, t: int) -> bool:
-    """At `t` the queue may not have heard yet that it ended."""
-    return execution.end is None or execution.end >= t - ACK_UNDER_WAY_S * 1e9
-
-
-def _overlapping(executions: list[Execution]) -> bool:
-    """One began while another surely ran; an execution without an end may have died at once, and says nothing."""
-    latest_end = -1
-    for execution in sorted(executions, key=lambda execution: execution.begin):
-        if execution.begin < latest_end:
-            return True
-        latest_end = max(latest_end, execution.end or -1)
-    return False
 
 
 def redeliveries_of(evidence: Evidence) -> list[Redelivery]:

@@ -1,6 +1,7 @@
 """Runs the mutants, and the reference in their place first: whether the harness notices what it has to notice.
 
-A mutant is caught when its run shows a category that it expects (see `mutants/mutant.py`). That means something only if
+A mutant is caught when its run ends in a verdict against it, with an exit status that is not 0, and shows a category
+that it expects (see `mutants/mutant.py`). That means something only if
 the reference passes, without that category, under the same profile.
 """
 
@@ -19,6 +20,8 @@ from chaos.subharness import replay_plan
 from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
 
 MUTANTS_NAME = "mutants.json"
+AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})
+"""The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
 TRIAL_DEADLINE_S = 300.0
 _CONTROL_NAME = CONTROL.replace("_", "-")
 AGAIN_MAX = 3
@@ -204,7 +207,6 @@ def _attempt(
         verdict, shown, because = Verdict.HARNESS_ERROR, [], f"The run came to nothing: {last_words[-500:]}"
     else:
         verdict, shown, because = result.verdict, categories(result), result.because
-    met = bool(set(shown) & set(expects))
     return Trial(
         target=target,
         profile=profile.name,
@@ -213,6 +215,15 @@ def _attempt(
         categories=shown,
         because=because,
         seconds=round(seconds, 1),
-        # A run that shows nothing either way speaks neither for the reference nor against it.
-        caught=met or (target.startswith(_CONTROL_NAME) and verdict not in (Verdict.PASS, Verdict.INCONCLUSIVE)),
+        caught=caught(target, verdict, shown, expects),
     )
+
+
+def caught(target: str, verdict: Verdict, shown: Collection[str], expects: Collection[str]) -> bool:
+    """Whether a run is against a mutant, in a category that it expects, or against the reference in its place.
+
+    A run that shows nothing either way speaks neither for the reference nor against it.
+    """
+    if verdict in AGAINST and not set(expects).isdisjoint(shown):
+        return True
+    return target.startswith(_CONTROL_NAME) and verdict not in (Verdict.PASS, Verdict.INCONCLUSIVE)

@@ -57,6 +57,8 @@ class Nemesis(threading.Thread):
         self._struck: frozenset[str] = frozenset()
         self.score = Score(planned=len(plan.faults))
         self.failure: BaseException | None = None
+        self.begun: set[str] = set()
+        """The names of the faults that were begun."""
 
     def stop(self) -> None:
         """Inject no more, and end. What is under way is healed first."""
@@ -86,6 +88,7 @@ class Nemesis(threading.Thread):
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name
+        self.begun.add(name)
         self._recorder.record("fault", "begin", fault=name, number=number)
         try:
             effect = fault.inject(stage)

@@ -124,7 +124,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "demand": self.demand,
             "load": self.load.profile if self.load else None,
             "faults": [
-                {"number": one.number, "fault": one.fault, "options": one.options, "at_s": one.at_s}
+                {
+                    "number": one.number,
+                    "fault": one.fault,
+                    "options": one.options,
+                    "at_s": one.at_s,
+                    "everywhere": FAULTS[one.fault].everywhere,
+                }
                 for one in self.faults
             ],
             "doomed": self.doomed,

@@ -40,7 +40,13 @@ def record_begin(
         command=[masked(word) for word in command],
         repeat=list(repeat),
         recover_within=target.recover_within,
-        plan={**plan.summary(), "in_order": target.in_order and plan.workers == 1},
+        plan={
+            **plan.summary(),
+            "in_order": target.in_order and plan.workers == 1,
+            "fifo": target.fifo,
+            "unexplained_duplicates": target.unexplained_duplicates,
+            "idempotent": target.idempotent,
+        },
         versions={
             "zeroloss": own_version(),
             "python": platform.python_version(),

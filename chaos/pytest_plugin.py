@@ -120,12 +120,33 @@ class Survival:
         return f"<{self.result.verdict}: {self.result.because}>"
 
     def assert_at_least_once(self) -> None:
-        """Fails the test unless the verdict is PASS, or EXCUSED by the server's durability."""
-        from chaos.history import load
-        from chaos.report.summary import PASSING, plain
+        """Fails the test unless the verdict is PASS, or EXCUSED by the server's durability.
 
-        if self.result.verdict not in PASSING:
-            pytest.fail(plain(self.result, load(self.directory), self.directory), pytrace=False)
+        DUPLICATES lost nothing, and passes if the run would have shown a loss.
+        """
+        from chaos.report.summary import PASSING
+        from chaos.verdicts import Verdict
+
+        duplicates_only = self.result.verdict is Verdict.DUPLICATES and not self.result.doubts
+        if not (self.result.verdict in PASSING or duplicates_only):
+            self._fail()
+
+    def assert_no_unexplained_duplicates(self) -> None:
+        """Fails the test if a task was completed more often than faults explain, or if the run shows nothing.
+
+        Whatever the target states about its duplicates; what was lost is another assertion's business.
+        """
+        unexplained = [one for one in self.result.duplicates if not one.explained]
+        if unexplained or self.result.doubts:
+            self._fail(*(f"{one.task} completed {one.executions} times: {one.explanation}" for one in unexplained[:10]))
+
+    def _fail(self, *lines: str) -> None:
+        from chaos.history import load
+        from chaos.report.console import printable
+        from chaos.report.summary import plain
+
+        text = plain(self.result, load(self.directory), self.directory)
+        pytest.fail("\n".join([text, *map(printable, lines)]), pytrace=False)
 
 
 def _words(options: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from chaos.checker import judge
+from chaos.complaints import Complaints
 from chaos.drain import Drain
 from chaos.environment import DURABILITY_VARIABLE, NAMESPACE, Environment
 from chaos.faults import FAULTS
@@ -159,7 +160,8 @@ class _Run:
         self._stack.callback(self._stop_threads)
         self._stack.enter_context(self._progress)
         self._stack.enter_context(Watch(self._recorder))
-        self._disturb()
+        if not self._disturb():
+            return
         self._workers.start_missing()
         self._recorder.record("run", "healed")
         Drain(
@@ -245,9 +247,10 @@ class _Run:
         self._ledger.poll()
         self._ledger.abandon(sid)
 
-    def _disturb(self) -> None:
-        """Workload and faults, side by side, until both are through."""
+    def _disturb(self) -> bool:
+        """Workload and faults, side by side, until both are through. False: no submission can come to anything."""
         planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
+        complaints = Complaints(self._submitter, self._nemesis, self._progress.say)
         self._workload.start()
         ends_s = time.monotonic() + (self._plan.load.run_s if self._plan.load else max(planned_s))
         self._nemesis.start()
@@ -256,8 +259,11 @@ class _Run:
             if not self._startup_s and self._ledger.seen:
                 self._startup_s = time.monotonic() - self._started_s
             self._tick("run", ends_s - time.monotonic())
+            if complaints.are_hopeless():
+                return False
             time.sleep(POLL_S)
         self._tick("run", 0.0)
+        return True
 
     def _tick(self, phase: str, left_s: float) -> None:
         if self._load:

@@ -19,6 +19,8 @@ START_DEADLINE_S = 30.0
 READY_DEADLINE_S = 30.0
 CENSUS_DEADLINE_S = 60.0
 READY_POLL_S = 0.05
+HOPELESS_AFTER = 20
+"""So many submissions that all raised the same error, and no other before them, are a mistake of the client's."""
 
 
 class AgentDied(Exception):
@@ -55,6 +57,9 @@ class Submitter:
         self._unknown: set[str] = set()
         self.repeated = 0
         """How many were sent a second time, and promised then."""
+        self.first_error: str | None = None
+        """What the first submission raised that raised anything, a refusal included."""
+        self._same_error = 0
         self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), daemon=True)
         self._reader.start()
 
@@ -74,6 +79,12 @@ class Submitter:
     def promised_count(self) -> int:
         with self._lock:
             return len(self._promised)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every submission so far has raised the same error, and there were enough of them."""
+        with self._lock:
+            return HOPELESS_AFTER <= self._same_error == self.answered
 
     def start_over(self, promised: frozenset[str]) -> None:
         """Forget what was handed over: another run begins, in which these tasks are promised already."""
@@ -159,6 +170,10 @@ class Submitter:
             with self._lock:
                 self.answered += 1
                 self.repeated += answer["again"] == "ok"
+                if error := answer["error"]:
+                    error = error.replace(answer["task"], "TASK")
+                    self.first_error = self.first_error or error
+                    self._same_error += error == self.first_error
                 if answer["outcome"] == "ok":
                     self._promised.add(answer["task"])
                 elif answer["outcome"] == "info":

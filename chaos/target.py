@@ -77,6 +77,14 @@ class Target:
     """Seconds after which this queue promises a dead worker's task again."""
     in_order: bool = False
     """Whether a single worker runs one task at a time, first in first out; the baseline with one worker checks it."""
+    fifo: bool = False
+    """Whether tasks begin in the order in which they were accepted, as far as several workers can keep it: in a run
+    without faults none begins later than `recover_within` and a second after a later one was completed."""
+    unexplained_duplicates: int | None = None
+    """At most so many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
+    None: they are only reported."""
+    idempotent: bool = False
+    """Whether a task that a client submits twice is one task, as with an idempotency key."""
     env: Mapping[str, str] = {}
     """Added to the environment of the worker, the producer and the agent."""
     producer: Sequence[str] | None = None
@@ -103,7 +111,8 @@ class Target:
     def enqueue(self, task: Task) -> None:
         """Submit a task by the queue's real client. Called from several threads.
 
-        To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown.
+        To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown. The
+        console shows the first error at once; if the first 20 tasks all raise the same, the run ends.
         """
         raise NotImplementedError
 

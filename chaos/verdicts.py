@@ -43,6 +43,7 @@ class Verdict(StrEnum):
     VIOLATION = "VIOLATION"
     HARNESS_ERROR = "HARNESS_ERROR"
     LIVENESS = "LIVENESS"
+    DUPLICATES = "DUPLICATES"  # tasks ran again for no reason, more than the target states
     SLO = "SLO"  # nothing is wrong with the tasks, and the load broke a threshold that its profile sets
     INCONCLUSIVE = "INCONCLUSIVE"
     EXCUSED = "EXCUSED"
@@ -57,6 +58,7 @@ _EXIT_CODES = {
     Verdict.VIOLATION: 1,
     Verdict.HARNESS_ERROR: 70,
     Verdict.LIVENESS: 3,
+    Verdict.DUPLICATES: 3,
     Verdict.SLO: 3,
     Verdict.INCONCLUSIVE: 4,
     Verdict.EXCUSED: 0,
@@ -103,7 +105,7 @@ class FaultRef(msgspec.Struct, frozen=True, order=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """A task that was completed `executions` times; explained if a fault preceded each repetition."""
+    """A task that was completed `executions` times; explained if a fault, or something else, accounts for each."""
 
     task: str
     executions: int
@@ -111,10 +113,12 @@ class Duplicate(msgspec.Struct, frozen=True):
     faults: list[FaultRef]
     overlapping: bool
     """Two executions ran at the same time."""
+    others: list[str] = []
+    """What accounts for it beside faults, a few words each."""
 
     @property
     def explanation(self) -> str:
-        named = ", ".join(str(fault) for fault in self.faults)
+        named = ", ".join([*map(str, self.faults), *self.others])
         if self.explained:
             return named
         return f"unexplained (only partly by {named})" if named else "unexplained"

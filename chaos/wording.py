@@ -44,9 +44,13 @@ def because(
     doubts: list[str],
     kills: Kills,
     breaches: Collection[str] = (),
+    too_many: Collection[str] = (),
     load: LoadResult | None = None,
 ) -> str:
-    """The verdict in one sentence, the worst first. `breaches`: what a baseline must not show, in clauses."""
+    """The verdict in one sentence, the worst first.
+
+    `breaches`: what a baseline must not show, in clauses; `too_many`: tasks whose duplicates nothing explains.
+    """
     counts = _counts(fates.values())
     if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
         defects = VIOLATIONS if verdict is Verdict.VIOLATION else VIOLATIONS | LIVENESS_DEFECTS
@@ -56,6 +60,9 @@ def because(
             if counts[fate] and fate in defects
         ]
         return _sentence("; ".join([*clauses, *breaches]))
+    if verdict is Verdict.DUPLICATES:
+        times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"
+        return _sentence(f"{times}, which is more than the target states")
     if verdict is Verdict.INCONCLUSIVE:
         return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
     if verdict is Verdict.SLO and load:
@@ -77,6 +84,13 @@ def because(
 def lost_within_durability(count: int) -> str:
     were = "was" if count == 1 else "were"
     return f"{plural(count, 'promised task')} {were} lost within what the durability allows"
+
+
+def without_promise(error: str | None) -> str:
+    """Why nothing was promised, as far as the clients say. `error`: what the first of them raised."""
+    if error is None:
+        return "No submission was acknowledged."
+    return _sentence(f"No submission was acknowledged; the first that failed raised {error}")
 
 
 def while_starved(late_ms: int, tasks: int) -> str:
@@ -206,4 +220,4 @@ def _counts(fates: Collection[Fate]) -> dict[Fate, int]:
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith(".") else text + "."
+    return text if text.endswith((".", "?")) else text + "."

@@ -24,6 +24,8 @@ class Scripted(Target):
             raise Refused("not today")
         if answer == "fail" or (answer == "fail first" and task.attempt == 1):
             raise ConnectionError("the reply was lost")
+        if answer == "exit":
+            sys.exit("enough")
         if answer == "hang":
             time.sleep(3600)
 
@@ -89,3 +91,36 @@ class Tells(Target):
         redis.Redis.from_url(self.redis_url).lpush("pending", json.dumps(task.payload))
         if task.id.endswith("1"):
             raise ConnectionError(f"a client says {self.redis_url}")
+
+
+class Unrecorded(Target):
+    """Its worker takes every task and does it, but its task body does not call `effect`."""
+
+    worker = (
+        sys.executable,
+        "-c",
+        "import os, redis\n"
+        "client = redis.Redis.from_url(os.environ['REDIS_URL'])\n"
+        "while True: client.brpop(['pending'], 1)",
+    )
+    workers = 1
+    recover_within = 0.2
+
+    def enqueue(self, task: Task) -> None:
+        redis.Redis.from_url(self.redis_url).lpush("pending", json.dumps(task.payload))
+
+
+class Raises(Unrecorded):
+    """Its client has a mistake in it: no task ever comes to the queue."""
+
+    def enqueue(self, task: Task) -> None:
+        raise LookupError("no such queue: mail")
+
+
+class RaisesAfterAWhile(Unrecorded):
+    """Its client works for some tasks, and then raises for many in a row."""
+
+    def enqueue(self, task: Task) -> None:
+        if int(task.id.rpartition("-")[2]) > 4:
+            raise LookupError("no such queue: mail")
+        super().enqueue(task)

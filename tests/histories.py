@@ -26,6 +26,7 @@ class Story:
 
     def begin(self, **members: Any) -> Self:
         given = {"seed": 7, "target": "mine", "command": ["zeroloss", "run"], "recover_within": 5.0, **members}
+        given["plan"] = {"tasks": 0, "faults": [], **given.get("plan", {})}
         return self.add("run", "begin", **given)
 
     def submit(self, task: str, outcome: str | None = "ok", digest: str | None = None) -> Self:

@@ -14,11 +14,14 @@ EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"
-RUN = "plan servers servers_replicated processes warden targets agent ledger history tail run masking starvation"
+RUN = (
+    "plan servers servers_replicated processes warden targets target_reference agent ledger history tail run masking"
+    " starvation"
+)
 FAULTS = (
     "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
 )
-JUDGED = "scan checker situations excuses report summary"
+JUDGED = "scan checker gaps situations excuses explanations report summary"
 CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files"
 
 ORDER = " ".join([LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED]).split()

@@ -67,6 +67,36 @@ def test_a_return_is_a_promise_refused_a_no_and_any_other_error_unknown(agents: 
     ]  # fmt: skip
 
 
+def test_an_enqueue_that_would_end_python_leaves_the_outcome_unknown_and_the_agent_alive(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    submit(agent, **{f"t{number}": "exit" for number in range(9)}, a="accept")
+    wait_until(lambda: agent.answered == 10)
+    assert (agent.promised, len(agent.unknown)) == ({"a"}, 9)
+
+
+def test_what_a_submission_raised_first_is_known_and_whether_all_raised_the_same(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    submit(agent, **{f"t{number}": "fail" for number in range(19)})
+    wait_until(lambda: agent.answered == 19)
+    assert (agent.first_error, agent.hopeless) == ("ConnectionError: the reply was lost", False)
+    submit(agent, t19="fail")
+    wait_until(lambda: agent.hopeless)
+    submit(agent, a="accept")
+    wait_until(lambda: agent.promised)
+    assert not agent.hopeless
+
+
+def test_what_a_client_does_by_the_plan_is_no_error_of_its_own(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    for number in range(20):
+        agent.enqueue(f"t{number}", {"answer": "fail", "behaviour": "client-gives-up"})
+    wait_until(lambda: agent.answered == 20)
+    assert (agent.first_error, agent.hopeless) == (None, False)
+
+
 def test_a_client_that_retries_submits_its_task_twice_and_is_answered_once(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()

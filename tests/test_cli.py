@@ -283,6 +283,28 @@ def test_a_check_judges_what_a_killed_harness_left(tmp_path: Path, capsys: pytes
     assert (tmp_path / "run" / "history.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("content", ['"x"', "[1,2]", "", "\xff"])
+def test_a_check_of_a_run_whose_plan_file_was_replaced_shows_nothing_either_way(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(run)]) == 0
+    (run / "plan.json").write_text(content, encoding="latin-1")
+    assert execute(["check", str(run)]) == 4
+    assert "plan.json can't be read" in " ".join(capsys.readouterr().out.split())
+    (run / "plan.json").unlink()
+    assert execute(["check", str(run)]) == 0
+
+
+def test_a_check_of_a_run_that_lost_the_events_of_many_tasks_shows_nothing_either_way(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(run)]) == 0
+    history = run / "history.jsonl"
+    lines = history.read_text().splitlines(keepends=True)
+    history.write_text("".join(line for line in lines if '"task":"zl-' not in line or '01"' in line))
+    assert execute(["check", str(run)]) == 4
+
+
 NOWHERE = """
 from chaos.target import Target
 class Nowhere(Target):

@@ -151,7 +151,8 @@ def test_what_locust_says_of_its_seconds_is_added_up() -> None:
 
 
 def test_a_lost_task_is_worse_than_a_broken_threshold() -> None:
-    story = under_load(Story()).submit("a").add("load", "end", seconds=1.0, broken=["too slow"])
+    story = under_load(Story()).submit("done").ran("done").submit("a")
+    story.add("load", "end", seconds=1.0, broken=["too slow"])
     result = judge(story.drained().end().events)
     assert result.verdict is Verdict.VIOLATION
     assert result.load is not None

@@ -16,7 +16,7 @@ from chaos.mutants.mutant import OVERTAKEN, UNEXPLAINED, load_mutants
 from chaos.mutants.patching import edit, patch
 from chaos.mutants.profiles import PROFILES, Profile
 from chaos.mutants.target import spec_of
-from chaos.mutation import Mutation, Row, Trial, choose, mutate
+from chaos.mutation import Mutation, Row, Trial, caught, choose, mutate
 from chaos.plan import encode
 from chaos.report.mutation import mutation_table
 from chaos.target import load_target
@@ -185,3 +185,11 @@ def test_a_run_that_shows_nothing_speaks_neither_for_the_reference_nor_against_i
     both = [trial for row in (nothing, passed) for trial in row.trials]
     assert Mutation(controls=[nothing], mutants=[caught]).doubtful == ["default"]
     assert Mutation(controls=[_row("reference-default", trials=both)], mutants=[caught]).doubtful == []
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_mutant_is_caught_only_by_a_verdict_that_makes_the_exit_status_tell(verdict: Verdict) -> None:
+    against = {Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES}
+    assert caught("newest-first", verdict, [OVERTAKEN], [OVERTAKEN]) == (verdict in against)
+    assert not caught("newest-first", verdict, [UNEXPLAINED], [OVERTAKEN])
+    assert all(one.exit_code for one in against)

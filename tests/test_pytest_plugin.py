@@ -32,6 +32,31 @@ def test_without_faults_nothing_is_lost(zeroloss):
     survived.assert_at_least_once()
     assert survived.result.counts["DONE"] == 20
 """
+TWICE = f"""{QUEUE}
+class Twice(MyQueue):
+    unexplained_duplicates = 0
+
+    def enqueue(self, task):
+        super().enqueue(task)
+        super().enqueue(task)
+
+def run(zeroloss, target):
+    return zeroloss.run(target, faults="worker-sigstop:count=1:for_s=0.2", tasks=30)
+
+def test_nothing_is_lost(zeroloss):
+    survived = run(zeroloss, Twice)
+    survived.assert_at_least_once()
+    assert survived.result.verdict == "DUPLICATES"
+
+def test_nothing_ran_twice(zeroloss):
+    run(zeroloss, Twice).assert_no_unexplained_duplicates()
+
+def test_nothing_of_another_queue_ran_twice(zeroloss):
+    run(zeroloss, MyQueue).assert_no_unexplained_duplicates()
+
+def test_a_run_that_shows_nothing(zeroloss):
+    zeroloss.run(MyQueue, faults="worker-sigkill:patience_s=0:count=1", tasks=1).assert_no_unexplained_duplicates()
+"""
 
 
 def run_pytest(
@@ -69,6 +94,21 @@ def test_a_failure_names_the_task_when_it_was_submitted_what_killed_it_where_it_
         assert re.search(f"^{line}$", ended.stdout, re.M), f"{line}\n{ended.stdout}"
     assert (run / "report.html").is_file()
     assert (run / "history.jsonl").is_file()
+
+
+def test_a_queue_that_runs_tasks_twice_for_no_reason_loses_nothing_and_fails_an_assertion_of_its_own(
+    tmp_path: Path,
+) -> None:
+    ended = run_pytest(tmp_path, TWICE, "--zeroloss-seed=3", "--zeroloss-backend=embedded", "-rA")
+    for line in (
+        r"PASSED test_mine.py::test_nothing_is_lost",
+        r"FAILED test_mine.py::test_nothing_ran_twice.*",
+        r"DUPLICATES: \d+ tasks completed more often than any fault explains, which is more than the target states\.",
+        r"zl-3-\d{7} completed 2 times: unexplained",
+        r"PASSED test_mine.py::test_nothing_of_another_queue_ran_twice",
+        r"FAILED test_mine.py::test_a_run_that_shows_nothing.*",
+    ):
+        assert re.search(f"^{line}$", ended.stdout, re.M), f"{line}\n{ended.stdout}"
 
 
 def test_it_works_under_xdist_and_two_tests_do_not_get_in_each_other_s_way(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_every_report_of_a_run_that_did_not_pass_has_the_whole_line_that_repeats
     # Longer than what else is cut, and with what a shell would take for its own.
     plan = f"my runs/{'x' * 320}; rm -rf/plan.json"
     durability = {"appendonly": not excuses, "save": ""}
-    story = Story().begin(durability=durability, repeat=["zeroloss", "replay", plan]).submit("gone")
+    story = Story().begin(durability=durability, repeat=["zeroloss", "replay", plan]).submit("a").ran("a")
+    story.submit("gone")
     result, paths = reported(tmp_path, story.kill(1, name="server-sigkill").deadline().end())
     assert result.verdict == ("EXCUSED" if excuses else "VIOLATION")
     line = f"zeroloss replay '{plan}'"

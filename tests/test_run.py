@@ -11,7 +11,7 @@ from lazy_worker import TASKS
 from rich.console import Console
 
 from chaos.fault_requests import parse_faults
-from chaos.history import Census, Poke, load
+from chaos.history import Census, Poke, Submit, load
 from chaos.history import Run as RunEvent
 from chaos.plan import Plan, load_plan, make_plan
 from chaos.progress import Progress
@@ -113,6 +113,41 @@ def test_a_run_in_which_nothing_could_be_killed_mid_task_is_inconclusive(tmp_pat
     result = carry_out(tmp_path, "brpop", "worker-sigkill:count=1:patience_s=0", tasks=1, seed=3).result
     assert result.verdict is Verdict.INCONCLUSIVE
     assert [fault.state for fault in result.faults] == ["missed"]
+
+
+def test_a_queue_whose_task_body_records_nothing_is_not_accused_of_losing_it_all(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, f"{TARGETS}:Unrecorded", "none", tasks=20).result
+    assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
+    assert "does your task call `effect`, and is ZEROLOSS_LEDGER set in that process?" in result.because
+
+
+def say_of(directory: Path, target: str, faults: str, tasks: int) -> tuple[Outcome, str, int]:
+    """A run; what its console said, and how many tasks it submitted."""
+    found, said = load_target(target), io.StringIO()
+    plan = make_plan(
+        target=target, tasks=tasks, faults=parse_faults(faults, None), seed=1, server="embedded", appendfsync="off",
+        workers=1,
+    )  # fmt: skip
+    progress = Progress(Console(file=said))
+    outcome = run(plan, found, directory=directory / "run", command=["zeroloss", "run"], progress=progress)
+    return outcome, said.getvalue(), len({event.task for event in load(directory / "run") if isinstance(event, Submit)})
+
+
+def test_a_client_that_raises_for_each_task_ends_the_run_early_and_is_named(tmp_path: Path) -> None:
+    outcome, said, submitted = say_of(tmp_path, f"{TARGETS}:Raises", "worker-sigkill:count=3", tasks=2_000)
+    assert outcome.failure is None
+    assert (outcome.result.verdict, outcome.result.exit_code) == (Verdict.INCONCLUSIVE, 4)
+    assert "LookupError: no such queue: mail" in outcome.result.because
+    assert said.count("LookupError: no such queue: mail") == 2  # the first at once, and why the run ends
+    assert 20 <= submitted < 1_000
+    assert set(outcome.result.counts) == {"ABSENT"}
+
+
+def test_a_client_that_raises_only_later_is_named_and_does_not_end_the_run(tmp_path: Path) -> None:
+    outcome, said, submitted = say_of(tmp_path, f"{TARGETS}:RaisesAfterAWhile", "none", tasks=60)
+    assert said.count("LookupError: no such queue: mail") == 1
+    assert submitted >= 60
+    assert outcome.result.tasks(Fate.ABSENT)
 
 
 def test_the_plan_is_there_before_anything_starts_and_the_run_can_be_repeated_from_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ NASTY = "a\n::error::b|`c`%"
 def history(task: str, *more: Event) -> list[Event]:
     """Promised at 2 s; whatever more; drained, and a census that was completed, at 9 s."""
     return [
-        Run(t=1 * S, pid=1, phase="begin", seed=1, target="x", command=["zeroloss", "run"]),
+        Run(t=1 * S, pid=1, phase="begin", seed=1, target="x", plan={"tasks": 1, "faults": []}),
         Submit(t=2 * S, pid=2, phase="invoke", task=task),
         Submit(t=3 * S, pid=2, phase="ok", task=task),
         *more,

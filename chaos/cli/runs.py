@@ -134,6 +134,7 @@ def check(directory: Path) -> int:
     """
     from chaos.checker import judge
     from chaos.history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
+    from chaos.plan import PLAN_NAME
     from chaos.report import write_reports
 
     if not directory.is_dir():
@@ -146,9 +147,24 @@ def check(directory: Path) -> int:
         events = load(directory)
     except HistoryError as error:
         raise UsageError(str(error)) from None
-    result = judge(events)
+    result = judge(events, _unreadable(directory / PLAN_NAME))
     say_result(Console(), result, write_reports(directory, result, events))
     return result.exit_code
+
+
+def _unreadable(plan: Path) -> list[str]:
+    """Why the plan file of a stored run can't be read, in a sentence; empty: it can, or there is no such file."""
+    import msgspec
+
+    try:
+        msgspec.json.decode(plan.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:  # the history alone may have been kept, and holds what the judge needs
+        return []
+    except OSError as error:
+        return [f"The plan {plan.name} can't be read: {error.strerror}."]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return [f"The plan {plan.name} can't be read: {error}."]
+    return []
 
 
 def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:

@@ -17,6 +17,7 @@ class ClientKill(Fault):
 
     name: ClassVar[str] = "client-kill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 5
 
     for_s: float = 1.0

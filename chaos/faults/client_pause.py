@@ -20,6 +20,7 @@ class ClientPause(Fault):
 
     name: ClassVar[str] = "client-pause"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I4", "I8")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 
     for_s: float = 3.0

@@ -22,6 +22,7 @@ class ClockJump(Fault):
 
     name: ClassVar[str] = "clock-jump"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 4
     shim: ClassVar[Path | None] = SHIM
 

@@ -93,6 +93,8 @@ class Fault(ABC):
     """Whether the workers have to reach the server through the proxy for it."""
     fails_over: ClassVar[bool] = False
     """Whether it needs a primary with replicas under Sentinel."""
+    everywhere: ClassVar[bool] = False
+    """Whether it meets the server, or what all workers need, so that none of them is out of its reach."""
     in_container: ClassVar[bool] = False
     """Whether the server has to be in a container for it."""
     last: ClassVar[bool] = False

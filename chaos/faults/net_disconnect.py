@@ -22,6 +22,7 @@ class NetDisconnect(Fault):
 
     name: ClassVar[str] = "net-disconnect"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I8")
+    everywhere: ClassVar[bool] = True
     in_container: ClassVar[bool] = True
 
     for_s: float = 0.0

@@ -19,6 +19,7 @@ class PrimaryCutOff(Fault):
 
     name: ClassVar[str] = "primary-cut-off"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    everywhere: ClassVar[bool] = True
     fails_over: ClassVar[bool] = True
 
     follow_after_s: float = 1.0

@@ -18,6 +18,7 @@ class PrimarySigkill(Fault):
 
     name: ClassVar[str] = "primary-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    everywhere: ClassVar[bool] = True
     fails_over: ClassVar[bool] = True
 
     patience_s: float = 20.0

@@ -16,6 +16,7 @@ class ScriptFlush(Fault):
 
     name: ClassVar[str] = "script-flush"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 5
 
     times: int = 20

@@ -18,6 +18,7 @@ class ServerDiskFull(Fault):
 
     name: ClassVar[str] = "server-disk-full"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 
     room_bytes: int = 1_000

@@ -16,6 +16,7 @@ class ServerEvicts(Fault):
 
     name: ClassVar[str] = "server-evicts"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
 
     for_s: float = 1.0
     """For how long."""

@@ -16,6 +16,7 @@ class ServerMaxmemory(Fault):
 
     name: ClassVar[str] = "server-maxmemory"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 
     for_s: float = 3.0

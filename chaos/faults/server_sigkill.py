@@ -17,6 +17,7 @@ class ServerSigkill(Fault):
 
     name: ClassVar[str] = "server-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I6")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 3
 
     down_s: float = 1.0

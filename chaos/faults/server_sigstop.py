@@ -17,6 +17,7 @@ class ServerSigstop(Fault):
 
     name: ClassVar[str] = "server-sigstop"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 1
 
     for_s: float = 8.0

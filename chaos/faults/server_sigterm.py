@@ -15,6 +15,7 @@ class ServerSigterm(Fault):
 
     name: ClassVar[str] = "server-sigterm"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I6")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 3
 
     down_s: float = 1.0

@@ -33,6 +33,7 @@ class ServerSlowFsync(Fault):
 
     name: ClassVar[str] = "server-slow-fsync"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
 
     for_s: float = 5.0
     """How long the fsync takes; with `kill` at least."""

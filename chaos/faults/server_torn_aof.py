@@ -20,6 +20,7 @@ class ServerTornAof(Fault):
 
     name: ClassVar[str] = "server-torn-aof"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 
     down_s: float = 0.5

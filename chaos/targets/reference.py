@@ -27,6 +27,7 @@ RETRY_S = 0.1
 HTTP_ACCEPTED = 202
 HTTP_SERVER_ERROR = 500
 HTTP_SERVICE_UNAVAILABLE = 503
+NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
 
 
 class Reference(Target):
@@ -36,6 +37,9 @@ class Reference(Target):
     worker = (sys.executable, "-m", "reference", "worker", "--app", "chaos.targets.reference_app", "--processes", "1")
     producer = (sys.executable, "-m", "reference", "producer", "--host", "127.0.0.1", "--port", "0")
     recover_within = (LEASE_MS + SWEEP_MS) / 1000
+    fifo = True
+    unexplained_duplicates = 0
+    idempotent = True
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
         "ZEROLOSS_RENEW_MS": "500",
@@ -71,10 +75,12 @@ class Reference(Target):
             self._hang_up(body, None)
         if behaviour == "client-retries-unanswered" and task.attempt == 1:
             self._hang_up(body, key)
+        refused = True
         for left in reversed(range(self.attempts)):
             try:
                 status, answer = self._post("/task", body, key)
             except (http.client.HTTPException, OSError):
+                refused = False
                 if left:
                     continue
                 raise
@@ -82,13 +88,12 @@ class Reference(Target):
                 if json.loads(answer)["task_id"] != task.id:
                     raise RuntimeError(f"Another task was promised: {answer}")
                 return
+            refused = refused and _refuses(status, answer)
             if status != HTTP_SERVICE_UNAVAILABLE:
                 break
             time.sleep(RETRY_S)
-        # A 503 says in its text whether the task may be there, and of a 500 nobody knows: neither is a definite no.
-        if status >= HTTP_SERVER_ERROR:
-            raise RuntimeError(answer)
-        raise Refused(answer)
+        # What any attempt left open may be there, whatever the last one says.
+        raise Refused(answer) if refused else RuntimeError(answer)
 
     def _plant(self, task: Task, behaviour: str) -> None:
         """Put into Redis what no client of the queue could: what is no task, what a dead worker has left."""
@@ -160,6 +165,13 @@ class ReferenceInOrder(Reference):
     workers = 1
     in_order = True
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
+
+
+def _refuses(status: int, answer: str) -> bool:
+    """Whether the answer is a definite no. A 503 says so by its type; a 500 leaves it open."""
+    if status == HTTP_SERVICE_UNAVAILABLE:
+        return bool(json.loads(answer)["type"] == NOT_ACCEPTED)
+    return status < HTTP_SERVER_ERROR
 
 
 def _headers(idempotency_key: str | None) -> dict[str, str]:

@@ -1,0 +1,215 @@
+"""What explains that a task was completed more than once: at-least-once allows it, but for a reason.
+
+A queue runs a task again because it could not know that it was done, or because it took its worker for dead. Both need
+a fault that met the task's worker, or the server that all workers talk to. So one of these explains a repetition:
+
+- the news of the earlier execution was lost: a fault met its worker, or the server, while it ran or shortly after;
+- the server lost the news afterwards, as its durability allows;
+- the task was claimed before such a fault was over and taken over meanwhile: the worker that was held up runs it too;
+- its handler misbehaved as planned, or its process died;
+- it was submitted several times by a client whose queue does not state that this is one task;
+- the machine was starved between the two.
+
+Whatever may be innocent is explained: where a target states that it has no unexplained duplicates, the rest is its own.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .evidence import Evidence, Execution, FaultRecord, Task
+from .excuses import SLOW_FSYNC_S, Window, windows_of
+from .stated import option
+from .verdicts import Duplicate, FaultRef
+
+SECOND = 1_000_000_000
+ACK_UNDER_WAY_S = 1.0
+"""For so long after a body has ended may the news of it be on its way, and be lost to a fault."""
+HELD_UP_S = 0.1
+"""No queue takes a worker for dead that was held up for less."""
+
+
+def duplicates_of(evidence: Evidence) -> list[Duplicate]:
+    """Every task that was completed more than once."""
+    causes = _Causes.of(evidence)
+    return [causes.duplicate(name, task) for name, task in evidence.tasks.items() if len(task.completed) > 1]
+
+
+def too_many_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
+    """The tasks whose duplicates nothing explains, where there are more of them than the target states."""
+    stated = option(evidence.begin, "unexplained_duplicates")
+    unexplained = [duplicate.task for duplicate in duplicates if not duplicate.explained]
+    return unexplained if isinstance(stated, int) and len(unexplained) > stated else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Causes:
+    """All that may explain a repetition in one run. Times are ns."""
+
+    evidence: Evidence
+    faults: list[FaultRecord]
+    """Those that took effect, the latest first."""
+    windows: list[Window]
+    last_seen: dict[int, int]
+    """Process -> the last time its ledger says anything."""
+    cut_off: dict[int, list[Execution]]
+    """Process -> its executions that never ended."""
+    taken_over_within: int
+    """So long after a fault may a worker begin what it claimed before: later, others had it by any rule."""
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Causes":
+        last_seen: dict[int, int] = {}
+        cut_off: dict[int, list[Execution]] = {}
+        for task in evidence.tasks.values():
+            for one in task.executions:
+                last_seen[one.pid] = max(last_seen.get(one.pid, 0), one.begin, one.end or 0)
+                if one.end is None:
+                    cut_off.setdefault(one.pid, []).append(one)
+        within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+        return cls(
+            evidence=evidence,
+            faults=sorted(
+                (fault for fault in evidence.faults.values() if fault.effective_t is not None),
+                key=lambda fault: fault.effective_t or 0,
+                reverse=True,
+            ),
+            windows=windows_of(evidence),
+            last_seen=last_seen,
+            cut_off=cut_off,
+            taken_over_within=round((within_s + ACK_UNDER_WAY_S) * SECOND),
+        )
+
+    def duplicate(self, name: str, task: Task) -> Duplicate:
+        completed = sorted(task.completed, key=lambda execution: execution.begin)
+        faults: dict[int, FaultRef] = {}
+        others: dict[str, None] = {}
+        resubmitted = self._submissions_beyond_one(task)
+        explained = True
+        for earlier, later in pairwise(completed):
+            if fault := self._fault(name, task, earlier, later):
+                faults[fault.number] = FaultRef(fault.number, fault.name)
+            elif other := self._other(earlier, later):
+                others[other] = None
+            elif resubmitted:
+                resubmitted -= 1
+                others["submitted more than once"] = None
+            else:
+                explained = False
+        return Duplicate(
+            task=name,
+            executions=len(completed),
+            explained=explained,
+            faults=list(faults.values()),
+            others=list(others),
+            overlapping=_overlapping(task.executions),
+        )
+
+    def _submissions_beyond_one(self, task: Task) -> int:
+        """How many tasks it may be to a queue that does not state that they are one."""
+        if option(self.evidence.begin, "idempotent") is True:
+            return 0
+        return max(0, task.invoked - task.fail - 1)
+
+    def _fault(self, name: str, task: Task, earlier: Execution, later: Execution) -> FaultRecord | None:
+        """The last fault that explains why the later execution came about."""
+        for fault in self.faults:
+            if fault.misbehaved:  # a handler's: at any time of the run, and counted at its end
+                if _misbehaving(name, earlier, later, fault):
+                    return fault
+            elif later.begin >= fault.from_t and (
+                _met(fault, name, earlier) or self._taken_over(fault, task, earlier, later)
+            ):
+                return fault
+        for window in self.windows:
+            ended_t = earlier.end or 0
+            if window.from_t - ACK_UNDER_WAY_S * SECOND <= ended_t <= window.until_t <= later.begin:
+                return window.fault
+        return None
+
+    def _taken_over(self, fault: FaultRecord, task: Task, earlier: Execution, later: Execution) -> bool:
+        """One of the two is by a worker that was held up, of what it had claimed before the fault was over.
+
+        The other is by whoever took it over. What a queue numbers as the same attempt was not taken over.
+        """
+        if fault.over_t - fault.from_t < HELD_UP_S * SECOND or (task.invoked_t or 0) > fault.over_t:
+            return False
+        if earlier.attempt is not None and earlier.attempt == later.attempt:
+            return False
+        return earlier.begin >= fault.from_t and any(
+            (fault.everywhere or one.pid in fault.pids)
+            and one.begin <= fault.over_t + self.taken_over_within
+            # What it had begun before is all that it had claimed of it.
+            and not any(other.pid == one.pid and other.begin < one.begin for other in task.executions)
+            for one in (earlier, later)
+        )
+
+    def _other(self, earlier: Execution, later: Execution) -> str:
+        """What explains it beside a fault, in a few words; empty: nothing does."""
+        if self._died(earlier, later):
+            return "its process died"
+        if any(one.t >= earlier.begin and one.t - one.late_ms * 1_000_000 <= later.begin for one in self.evidence.late):
+            return "the machine was starved"
+        return ""
+
+    def _died(self, earlier: Execution, later: Execution) -> bool:
+        """Its process ended by itself, inside another task or idle, before the queue had to know that this was done."""
+        pid, silent_t = earlier.pid, self.last_seen[earlier.pid]
+        for fault in self.faults:
+            if fault.hits_workers and pid in fault.pids and silent_t <= fault.over_t:
+                return False  # that is what ended it: whether it explains this is known already
+        if any(one.begin <= later.begin for one in self.cut_off.get(pid, ())):
+            return _may_be_unheard_of(earlier, silent_t)
+        return any(
+            gone.role == "worker" and not gone.wanted and silent_t <= gone.t and _may_be_unheard_of(earlier, gone.t)
+            for gone in self.evidence.exits
+        )
+
+
+def _met(fault: FaultRecord, name: str, earlier: Execution) -> bool:
+    """The fault met the earlier execution, its process or all processes, before the queue had to know of its end.
+
+    A fault strikes at some moment between its begin and its `effective`, which is recorded only once it was seen, and
+    a quick recovery may come in between. So it lies between the executions if any of its moments does. What had ended
+    long before it was acknowledged long before it, whatever happened to its process.
+    """
+    if fault.everywhere:
+        # With an fsync every second the news may be older, and be lost with the server.
+        return earlier.begin <= fault.over_t and _may_be_unheard_of(
+            earlier, fault.from_t, ACK_UNDER_WAY_S + SLOW_FSYNC_S
+        )
+    if not _may_be_unheard_of(earlier, fault.from_t):
+        return False
+    if earlier.pid in fault.pids:
+        return earlier.begin <= fault.over_t
+    named = name in fault.struck or name in fault.claimed
+    return named and earlier.begin <= (fault.effective_t or 0)
+
+
+def _misbehaving(name: str, earlier: Execution, later: Execution, fault: FaultRecord) -> bool:
+    """The earlier execution misbehaved, or one that did ended the process of the earlier."""
+    own = fault.misbehaved.get(name)
+    if own is earlier or (own and earlier.in_flight(later.begin)):
+        return True
+    return any(
+        one.end is None
+        and one.pid == earlier.pid
+        and one.begin <= later.begin
+        and _may_be_unheard_of(earlier, one.begin)
+        for one in fault.misbehaved.values()
+    )
+
+
+def _may_be_unheard_of(execution: Execution, t: int, under_way_s: float = ACK_UNDER_WAY_S) -> bool:
+    """At `t` the queue may not have heard yet that it ended."""
+    return execution.end is None or execution.end >= t - under_way_s * SECOND
+
+
+def _overlapping(executions: list[Execution]) -> bool:
+    """One began while another surely ran; an execution without an end may have died at once, and says nothing."""
+    latest_end = -1
+    for execution in sorted(executions, key=lambda execution: execution.begin):
+        if execution.begin < latest_end:
+            return True
+        latest_end = max(latest_end, execution.end or -1)
+    return False

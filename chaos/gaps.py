@@ -1,0 +1,66 @@
+"""What a history lacks without which nothing can be said of the queue: no PASS, and no violation either.
+
+Missing evidence is not evidence: a history without its beginning, with fewer submissions than the plan, or without any
+task body would acquit a queue that loses tasks, or accuse one that loses none.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from .evidence import Evidence
+from .stated import option
+from .verdicts import Fate
+
+UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
+"""What a task may seem to have come to if its body ran and was not recorded."""
+
+
+def gaps_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
+    """What is missing, a sentence each, with the likely cause."""
+    return [*_missing_from_the_plan(evidence), *_missing_submissions(evidence), *_missing_bodies(evidence, fates)]
+
+
+def _missing_from_the_plan(evidence: Evidence) -> Iterator[str]:
+    if evidence.begin is None:
+        yield "The history has no `run` `begin` event, so that target, plan and faults are unknown."
+    elif not isinstance(evidence.begin.plan, Mapping):
+        yield "The plan in the `run` `begin` event can't be read: it is not an object."
+    else:
+        if not isinstance(_planned(evidence), int):
+            yield "The plan in the `run` `begin` event does not say how many `tasks` there are."
+        if not isinstance(option(evidence.begin, "faults"), list):
+            yield "The plan in the `run` `begin` event does not list its `faults`."
+
+
+def _missing_submissions(evidence: Evidence) -> Iterator[str]:
+    planned, healed_t = _planned(evidence), evidence.phases.get("healed")
+    # A run that was stopped before has not submitted all, and says itself that it did not come to its end.
+    if not isinstance(planned, int) or healed_t is None:
+        return
+    deadline_t = evidence.phases.get("deadline")
+    # What is submitted past the deadline is a poke, and no part of the plan.
+    submitted = sum(
+        task.invoked_t is not None and (deadline_t is None or task.invoked_t <= deadline_t)
+        for task in evidence.tasks.values()
+    )
+    if submitted < planned:
+        yield f"Only {submitted:,} of the {planned:,} planned tasks were submitted, as far as the history shows."
+
+
+def _missing_bodies(evidence: Evidence, fates: Mapping[str, Fate]) -> Iterator[str]:
+    if any(task.executions for task in evidence.tasks.values()):
+        return
+    # What must be given up needs no body to be; what still waits in the broker has had none.
+    gone = [
+        name
+        for name, task in evidence.tasks.items()
+        if task.promised and fates[name] in UNSEEN and name not in (evidence.doomed or ())
+    ]
+    if gone:
+        yield (
+            f"No task body was recorded, and {len(gone):,} promised tasks left the broker: does your task call "
+            "`effect`, and is ZEROLOSS_LEDGER set in that process?"
+        )
+
+
+def _planned(evidence: Evidence) -> object:
+    return option(evidence.begin, "tasks")
