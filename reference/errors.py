@@ -13,6 +13,17 @@ class Undecodable(QueueError):
     """An element of a list is not a task. It goes to the dead-letter list as it is, never away."""
 
 
+class LazyResult(QueueError):
+    """A handler returned an awaitable or a generator: what it should have done has not been done."""
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__(
+            f"The handler returned an object of type {type_name}, which nobody awaits or iterates: "
+            "make the handler do its work before it returns."
+        )
+        self.type_name = type_name
+
+
 class TaskTooLarge(QueueError):
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"The task has {size_bytes} bytes; at most {limit_bytes} are accepted.")

@@ -20,7 +20,8 @@ from .config import Config
 from .connection import connect
 from .consumer import Consumer
 from .delivery import Delivery
-from .handlers import Handler
+from .errors import LazyResult
+from .handlers import Handler, refuse_lazy
 from .presence import Presence
 from .reaper import Reaper
 
@@ -57,7 +58,11 @@ class HandlerThread(threading.Thread):
     def _outcome(self, delivery: Delivery) -> str | None:
         """Run the handler; why it failed."""
         try:
-            self._handlers[delivery.task.type](delivery.task)
+            result = self._handlers[delivery.task.type](delivery.task)
+            if result is not None:
+                refuse_lazy(result)
+        except LazyResult as error:
+            return str(error)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
             return _told(error)
         return None
