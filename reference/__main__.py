@@ -162,6 +162,7 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
             shown: dict[str, Any] = {"id": letter.id, "error": letter.error}
             if task is not None:
                 shown |= {"type": task.type, "attempts": task.attempt - 1, "created_at": task.created_at}
+                shown |= {"dead_at": letter.dead_at, "traceback": letter.traceback}
             print(json.dumps(shown))
         return 0
     if options.all == bool(options.ids):

@@ -1,5 +1,7 @@
 """What can go wrong, as types with fields. Everything here is a `QueueError`; Redis's own errors pass through."""
 
+from .texts import NAME_CHARS_MAX, printable
+
 
 class QueueError(Exception):
     """The base of this package's errors."""
@@ -74,5 +76,5 @@ class LeaseLost(QueueError):
     """The consumer no longer holds this task: it was recovered and belongs to somebody else (I3)."""
 
     def __init__(self, consumer: str, task_id: str) -> None:
-        super().__init__(f"Consumer {consumer} no longer holds task {task_id}.")
+        super().__init__(f"Consumer {consumer} no longer holds task {printable(task_id, NAME_CHARS_MAX)}.")
         self.consumer, self.task_id = consumer, task_id

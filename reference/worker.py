@@ -24,6 +24,7 @@ from .errors import LazyResult
 from .handlers import Handler, refuse_lazy
 from .presence import Presence
 from .reaper import Reaper
+from .texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,24 +57,17 @@ class HandlerThread(threading.Thread):
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
-        """Run the handler; why it failed."""
+        """Run the handler; why it failed. Where, is left in the delivery."""
         try:
             result = self._handlers[delivery.task.type](delivery.task)
             if result is not None:
                 refuse_lazy(result)
         except LazyResult as error:
-            return str(error)
+            return printable(str(error), MAX_ERROR_CHARS)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
-            return _told(error)
+            delivery.traceback = traceback_of(error)
+            return reason_of(error)
         return None
-
-
-def _told(error: BaseException) -> str:
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except BaseException:  # noqa: BLE001  its text is made by the application too
-        return name
 
 
 class Maintenance(threading.Thread):
@@ -153,7 +147,7 @@ class Worker:
             self._claimer.join(LOOK_S)
         if self._claimer.left:
             return True
-        running = [thread.current.task.id for thread in self._threads if thread.current]
+        running = [thread.current.task.shown_id for thread in self._threads if thread.current]
         logger.error(
             "The grace of %d ms ended; left to recovery: %s", self._config.grace_ms, running or "what Redis holds"
         )
@@ -168,7 +162,9 @@ class Worker:
         """Fail what hangs, give back what was not begun, let the others finish, and ask to be restarted."""
         for delivery in hung:
             logger.error(
-                "Task %s hangs: it ran past %d ms. This process ends.", delivery.task.id, self._config.task_timeout_ms
+                "Task %s hangs: it ran past %d ms. This process ends.",
+                delivery.task.shown_id,
+                self._config.task_timeout_ms,
             )
             delivery.error = f"It ran past its time limit of {self._config.task_timeout_ms} ms."
             delivery.seconds = self._config.task_timeout_ms / 1000

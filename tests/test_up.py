@@ -325,6 +325,7 @@ def test_dead_letters_are_listed_requeued_and_purged_from_the_command_line(queue
         (second.id, "ValueError: b"),
         (first.id, "ValueError: a"),
     ]
+    assert [(letter["dead_at"] > 0, letter["traceback"]) for letter in shown] == [(True, "")] * 2
     assert run_dead_letter(queue, "requeue", first.id).returncode == 0
     assert len(queue.pending()) == 1
     assert run_dead_letter(queue, "purge", "--all").stdout == "purge: 1\n"
