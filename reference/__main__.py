@@ -13,14 +13,20 @@ from typing import Any
 
 import redis
 
+from . import __version__
 from .config import Config, load_config
 from .connection import connect
 from .dead_letters import DeadLetters
 from .errors import QueueError
-from .supervisor import Supervisor, worker_command
+from .redis_url import shown_url
+from .supervisor import AT_WORK, Supervisor, worker_command
+from .texts import printable
 
 PRODUCER_PORT = 8085
 MONITOR_PORT = 8082
+NAMES_CHARS_MAX = 1_000  # of all handlers, in the line that says what a pool serves
+
+logger = logging.getLogger(__package__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
     sub.add_argument("--begun", type=int, required=True)
+    sub.add_argument("--pool", type=int, metavar="N", help="log what a pool of N such processes serves")
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
@@ -137,11 +144,19 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
     from .handlers import load_handlers
     from .worker import run_worker
 
+    def tell_parent(text: bytes) -> None:
+        with suppress(BrokenPipeError):  # the parent may be gone
+            os.write(options.begun, text)
+
+    os.set_inheritable(options.begun, False)
     handlers = load_handlers(options.app)
-    with suppress(BrokenPipeError):  # the parent may be gone
-        os.write(options.begun, b"\n")  # from here on status 2 is no usage error
-    os.close(options.begun)
-    run_worker(_with_worker_options(config, options), options.consumer, handlers, options.parent)
+    config = _with_worker_options(config, options)
+    tell_parent(b"\n")  # from here on status 2 is no usage error
+    if options.pool:
+        server, names = shown_url(config.redis_url), printable(", ".join(sorted(handlers)), NAMES_CHARS_MAX)
+        what = f"Serving: {__package__} {__version__}, {server}, namespace {config.namespace}, handlers {names}"
+        logger.info("%s, %d processes x %d threads.", what, options.pool, config.threads)
+    run_worker(config, options.consumer, handlers, options.parent, lambda: tell_parent(AT_WORK))
     return 0
 
 

@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import redis
@@ -36,12 +36,18 @@ LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
 class HandlerThread(threading.Thread):
-    """Runs handlers, one after the other."""
+    """Runs handlers, one after the other. `at_work` is called once, when it begins its first task."""
 
-    def __init__(self, number: int, claimer: Claimer, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self,
+        number: int,
+        claimer: Claimer,
+        handlers: Mapping[str, Handler],
+        at_work: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.current: Delivery | None = None
-        self._claimer, self._handlers = claimer, handlers
+        self._claimer, self._handlers, self._at_work = claimer, handlers, at_work
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
@@ -51,6 +57,9 @@ class HandlerThread(threading.Thread):
             if not delivery.dropped and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
+                if self._at_work:
+                    self._at_work()
+                    self._at_work = None
                 delivery.error = self._outcome(delivery)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
@@ -102,13 +111,20 @@ class Maintenance(threading.Thread):
 class Worker:
     """A worker process, which ends with its parent. `run()` gives its exit status."""
 
-    def __init__(self, config: Config, name: str, handlers: Mapping[str, Handler], parent: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        handlers: Mapping[str, Handler],
+        parent: int,
+        at_work: Callable[[], None] | None = None,
+    ) -> None:
         client = connect(config)
         self._config = config
         self._consumer = Consumer(client, config, name)
         self._claimer = Claimer(self._consumer, config, handlers)
         self._maintenance = Maintenance(Reaper(client, config), config)
-        self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
+        self._threads = [HandlerThread(number, self._claimer, handlers, at_work) for number in range(config.threads)]
         self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name))
         self._signalled = False
         self._parent = parent
@@ -173,11 +189,18 @@ class Worker:
         return HUNG_STATUS
 
 
-def run_worker(config: Config, name: str, handlers: Mapping[str, Handler], parent: int) -> None:
+def run_worker(
+    config: Config,
+    name: str,
+    handlers: Mapping[str, Handler],
+    parent: int,
+    at_work: Callable[[], None] | None = None,
+) -> None:
     """Run a worker in this process and end the process with its status, whatever its threads still do.
 
     `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
+    `at_work` is called by each handler thread when it begins its first task.
     """
-    status = Worker(config, name, handlers, parent).run()
+    status = Worker(config, name, handlers, parent, at_work).run()
     logging.shutdown()
     os._exit(status)
