@@ -14,8 +14,8 @@ from typing import Any
 import redis
 
 from . import __version__
-from .config import Config, load_config
-from .connection import connect
+from .config import Config, load_config, unknown_variables
+from .connection import connect, refuse_old_server
 from .dead_letters import DeadLetters
 from .errors import QueueError
 from .redis_url import shown_url
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
         config = load_config(redis_url=options.redis, namespace=options.namespace)
+        if options.run is not _worker_process:  # its parent has
+            for sentence in unknown_variables():
+                logger.warning(sentence)
         status: int = options.run(config, options)
     except QueueError as error:
         print(f"{__package__}: {error}", file=sys.stderr)
@@ -134,6 +137,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
+    refuse_old_server(config)
     arguments = ["--app", options.app, "--namespace", config.namespace]
     arguments += ["--threads", str(config.threads), "--ahead", str(config.ahead)]
     arguments += ["--grace", str(config.grace_ms / 1000), "--time-limit", str(config.task_timeout_ms / 1000)]

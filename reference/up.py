@@ -16,7 +16,7 @@ from pathlib import Path
 import redis
 
 from .config import SERVER_VARIABLES, Config
-from .connection import connect
+from .connection import connect, refuse_old_server
 from .errors import QueueError
 from .redis_url import shown_url
 from .supervisor import child_environment
@@ -45,6 +45,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             _wait_for_redis(config, came)
             if came:
                 return 0
+            refuse_old_server(config)
             here = "embedded, append-only file synced at every write" if not named else "yours"
             print(f"server    {shown_url(config.redis_url)}  ({_version(config)}; {here})", flush=True)
             shared, environ = ["--namespace", config.namespace], child_environment(config)

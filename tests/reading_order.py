@@ -6,7 +6,7 @@ every order of steps; then its processes; then the harness, along the way of its
 
 import pytest
 
-LAWS = "invariants task config redis_url durability"
+LAWS = "invariants task config redis_url server_version durability"
 ACCEPTED = (
     "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
 )
