@@ -13,14 +13,20 @@ from typing import Any
 
 import redis
 
-from .config import Config, load_config
-from .connection import connect
+from . import __version__
+from .config import Config, load_config, unknown_variables
+from .connection import connect, refuse_old_server
 from .dead_letters import DeadLetters
 from .errors import QueueError
-from .supervisor import Supervisor, worker_command
+from .redis_url import shown_url
+from .supervisor import AT_WORK, Supervisor, worker_command
+from .texts import printable
 
 PRODUCER_PORT = 8085
 MONITOR_PORT = 8082
+NAMES_CHARS_MAX = 1_000  # of all handlers, in the line that says what a pool serves
+
+logger = logging.getLogger(__package__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
         config = load_config(redis_url=options.redis, namespace=options.namespace)
+        if options.run is not _worker_process:  # its parent has
+            for sentence in unknown_variables():
+                logger.warning(sentence)
         status: int = options.run(config, options)
     except QueueError as error:
         print(f"{__package__}: {error}", file=sys.stderr)
@@ -68,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
     sub.add_argument("--begun", type=int, required=True)
+    sub.add_argument("--pool", type=int, metavar="N", help="log what a pool of N such processes serves")
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
@@ -127,6 +137,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
+    refuse_old_server(config)
     arguments = ["--app", options.app, "--namespace", config.namespace]
     arguments += ["--threads", str(config.threads), "--ahead", str(config.ahead)]
     arguments += ["--grace", str(config.grace_ms / 1000), "--time-limit", str(config.task_timeout_ms / 1000)]
@@ -137,11 +148,19 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
     from .handlers import load_handlers
     from .worker import run_worker
 
+    def tell_parent(text: bytes) -> None:
+        with suppress(BrokenPipeError):  # the parent may be gone
+            os.write(options.begun, text)
+
+    os.set_inheritable(options.begun, False)
     handlers = load_handlers(options.app)
-    with suppress(BrokenPipeError):  # the parent may be gone
-        os.write(options.begun, b"\n")  # from here on status 2 is no usage error
-    os.close(options.begun)
-    run_worker(_with_worker_options(config, options), options.consumer, handlers, options.parent)
+    config = _with_worker_options(config, options)
+    tell_parent(b"\n")  # from here on status 2 is no usage error
+    if options.pool:
+        server, names = shown_url(config.redis_url), printable(", ".join(sorted(handlers)), NAMES_CHARS_MAX)
+        what = f"Serving: {__package__} {__version__}, {server}, namespace {config.namespace}, handlers {names}"
+        logger.info("%s, %d processes x %d threads.", what, options.pool, config.threads)
+    run_worker(config, options.consumer, handlers, options.parent, lambda: tell_parent(AT_WORK))
     return 0
 
 
@@ -162,6 +181,7 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
             shown: dict[str, Any] = {"id": letter.id, "error": letter.error}
             if task is not None:
                 shown |= {"type": task.type, "attempts": task.attempt - 1, "created_at": task.created_at}
+                shown |= {"dead_at": letter.dead_at, "traceback": letter.traceback}
             print(json.dumps(shown))
         return 0
     if options.all == bool(options.ids):

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from textwrap import indent
 
 import redis
 
@@ -125,7 +126,7 @@ class Claimer(threading.Thread):
             self._unsure = self._unsure or not delivery.dropped
             self._hand.discard(delivery)
         elif delivery not in self._hand:
-            logger.warning("Task %s was recovered while it ran; its result is dropped.", delivery.task.id)
+            logger.warning("Task %s was recovered while it ran; its result is dropped.", delivery.task.shown_id)
         else:
             self._pace.learn(delivery.seconds)
             (self._finished if delivery.error is None else self._failed).append(delivery)
@@ -206,18 +207,21 @@ class Claimer(threading.Thread):
         self._finished = left
         self._hand.difference_update(settled)
         for element in settlement.lost:
-            logger.warning("Task %s was recovered before it was acked; it runs again.", decode(element).id)
+            logger.warning("Task %s was recovered before it was acked; it runs again.", decode(element).shown_id)
         self._unsure = self._unsure or not settlement.lease_lives
         enough = settlement.more or len(settlement.claimed) == limit
         self._dry = self._dry or (settlement.lease_lives and not enough)
         self._admit(settlement.claimed)
 
     def _fail(self, delivery: Delivery) -> None:
-        error = delivery.error or ""
+        task, error = delivery.task, delivery.error or ""
         try:
-            retried = self._consumer.fail(delivery.task, error)
+            retried = self._consumer.fail(task, error, delivery.traceback)
             outcome = "will be retried" if retried else "goes to the dead-letter list"
-            logger.warning("Task %s, attempt %d, %s: %s", delivery.task.id, delivery.task.attempt, outcome, error)
+            # Indented, so that none of its lines can be taken for another entry of the log.
+            where = indent(f"\n{delivery.traceback}", "    ") if delivery.traceback else ""
+            told = (task.shown_id, task.shown_type, task.attempt, outcome, error, where)
+            logger.warning("Task %s of type %s, attempt %d, %s: %s%s", *told)
         except LeaseLost as lost:
             logger.warning("%s", lost)
         self._failed.remove(delivery)
@@ -264,8 +268,8 @@ class Claimer(threading.Thread):
                 self._give_up(partial(self._consumer.dead_letter_undecodable, element))
                 continue
             if delivery.task.type not in self._handlers:
-                reason = f"No handler is registered for type {delivery.task.type!r}."
-                logger.error("Task %s goes to the dead-letter list: %s", delivery.task.id, reason)
+                reason = f"No handler is registered for type '{delivery.task.shown_type}'."
+                logger.error("Task %s goes to the dead-letter list: %s", delivery.task.shown_id, reason)
                 self._give_up(partial(self._consumer.dead_letter, delivery.task, reason))
                 continue
             self._hand.add(delivery)
@@ -303,7 +307,7 @@ class Claimer(threading.Thread):
             if delivery.queued:
                 self._adrift.add(delivery)
             if delivery.started is None:
-                logger.warning("Task %s was recovered before it was begun here.", delivery.task.id)
+                logger.warning("Task %s was recovered before it was begun here.", delivery.task.shown_id)
         self._finished = [delivery for delivery in self._finished if delivery in self._hand]
         self._failed = [delivery for delivery in self._failed if delivery in self._hand]
         self._surplus = [delivery for delivery in self._surplus if delivery in self._hand]

@@ -1,5 +1,6 @@
 """One frozen `Config`: from arguments, then the environment, then defaults. The environment is read only here."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -7,6 +8,7 @@ from typing import Any
 
 from .durability import Durability
 from .errors import ConfigError
+from .texts import NAME_CHARS_MAX, printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,27 @@ SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")
 """What may name the server; the first one that is there does."""
 
 
+PREFIX = "ZEROLOSS_"
+_OF_THE_HARNESS = {
+    *("BACKEND", "ENGINE_LOG", "FAULTS", "IMAGE_FORCE", "INSTALL", "LEDGER", "OUT", "PROFILE", "REDIS_IMAGE"),
+    *("REQUIREMENT", "RUN", "SEED", "TARGET", "VENVS", "WARDEN"),
+}
+"""What variables with the prefix mean to the harness that tests the queue; its processes inherit them."""
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each `ZEROLOSS_*` variable that is no setting, with the name that may have been meant."""
+    known = {f"{PREFIX}{field.name.upper()}" for field in fields(Config)}
+    others = {f"{PREFIX}{name}" for name in _OF_THE_HARNESS}
+    sentences = []
+    for name, value in sorted((os.environ if environ is None else environ).items()):
+        if value and name.startswith(PREFIX) and name not in known | others:
+            nearest = difflib.get_close_matches(name[:NAME_CHARS_MAX], sorted(known), n=1, cutoff=0.7)
+            meant = f"; did you mean {nearest[0]}?" if nearest else "."
+            sentences.append(f"{printable(name, NAME_CHARS_MAX)} is not a setting and has no effect{meant}")
+    return sentences
+
+
 def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
     """Build the `Config`: an argument that is not None wins, then `ZEROLOSS_<NAME>`, then the default.
 
@@ -117,7 +140,7 @@ def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> C
     if environ.get("REDIS_URL"):
         values["redis_url"] = environ["REDIS_URL"]
     for field in fields(Config):
-        variable = f"ZEROLOSS_{field.name.upper()}"
+        variable = f"{PREFIX}{field.name.upper()}"
         text = environ.get(variable)
         if not text:
             continue

@@ -6,11 +6,14 @@ repeated here: after an error the caller decides, because only the caller knows 
 """
 
 import hashlib
+import inspect
+import re
 import select
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,8 +22,16 @@ from redis.retry import Retry
 
 from .config import Config
 from .errors import ConfigError
+from .redis_url import shown_url
 
 CONNECT_TIMEOUT_S = 5.0
+ASK_TIMEOUT_S = 1.0  # for the version, at the start
+OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
+
+# Who logs in, how the connection is called, and TLS. Every other option would win over what `connect` sets: some repeat
+# a command after a lost reply, change the type of an answer, or end a wait too early.
+URL_OPTIONS = {"db", "username", "password", "client_name"}
+TLS_OPTIONS = {name for name in inspect.signature(redis.SSLConnection.__init__).parameters if name.startswith("ssl_")}
 
 # What tells that a connection leads to the wrong server, or to none. After a planned failover an old session may stay
 # open for hours: only a new connection reaches who is primary now. (LOADING is a `ConnectionError` to redis-py.)
@@ -45,18 +56,22 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
     The socket timeout is longer than the longest blocking claim, else every idle claim would look like a lost reply.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads.
+        ConfigError: the URL is not one that redis-py reads, or has an option that would undo what is set here.
     """
+    url = config.redis_url
     try:
+        _refuse_options(url)
+        # redis-py's connection over a socket of the file system does not take it.
+        keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
         pool = _Pool.from_url(
-            config.redis_url,
+            url,
             max_connections=connections,
             retry=Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
             socket_timeout=config.socket_timeout_ms / 1000,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_keepalive=True,
             health_check_interval=0,
             protocol=2,  # the maintenance pushes of RESP3 are of no use here
+            **keepalive,
         )
     except ValueError as error:
         # A password may stand before the last @ or among the options, and the error cites parts of the URL, too.
@@ -68,6 +83,41 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
             )
         raise ConfigError(f"redis_url {shown!r} is not a Redis URL: {reason}.") from None
     return redis.Redis(connection_pool=pool)
+
+
+def _refuse_options(url: str) -> None:
+    parts = urlsplit(url)
+    allowed = URL_OPTIONS | TLS_OPTIONS if parts.scheme == "rediss" else URL_OPTIONS
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in allowed and parts.scheme in ("redis", "rediss", "unix"):
+            # What is no name may be a part of a password that was not quoted.
+            shown = f"The option {name!r}" if name.isidentifier() else "An option"
+            raise ConfigError(
+                f"{shown} of redis_url is refused, as the queue itself sets what its correctness needs: remove it; "
+                f"{', '.join(sorted(URL_OPTIONS))} may stay, and with rediss:// redis-py's ssl_ options."
+            )
+
+
+def refuse_old_server(config: Config) -> None:
+    """Refuse a server that cannot run the queue's scripts, if it says so.
+
+    One that is not there yet, is loading, or may not be asked is not refused.
+
+    Raises:
+        ConfigError: naming the server, its version and the one that is needed.
+    """
+    client = connect(config, connections=1)
+    client.connection_pool.connection_kwargs.update(socket_timeout=ASK_TIMEOUT_S, socket_connect_timeout=ASK_TIMEOUT_S)
+    try:
+        version = str(client.info("server").get("redis_version", ""))
+    except redis.RedisError:
+        return
+    finally:
+        client.connection_pool.disconnect()
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
+        shown, oldest = shown_url(config.redis_url), ".".join(map(str, OLDEST_SERVER))
+        raise ConfigError(f"The server at {shown} is Redis {version}, and the queue needs Redis {oldest} or later.")
 
 
 class _Pool(redis.BlockingConnectionPool):

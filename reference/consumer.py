@@ -30,8 +30,16 @@ from .connection import NOW, Script
 from .errors import LeaseLost
 from .keys import Keys
 from .task import Task, revise
+from .texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX
 
-MAX_ERROR_CHARS = 2_000
+# What a script adds to what it buries: when, by Redis's clock, as the script asks for it anyway. An element that is not
+# a task is buried as it is, so its bytes are the same before and after.
+STAMP = f"""{NOW}
+local function stamped(element, buried)
+  if element == buried then return element end
+  return string.sub(buried, 1, -2) .. ',"dead_at":' .. string.format('%d', now) .. '}}'
+end
+"""
 
 # What one command carries of the tasks' bytes: about a MiB, and at least one task. Beyond it a slow link would take
 # longer for a reply than anybody waits, and the same tasks would be fetched again and again.
@@ -104,9 +112,10 @@ return 1
 # KEYS  processing, dead_letter, counters
 # ARGV  element, the element with the reason, how many failures of a handler to count (0 or 1)
 # Returns 1, or 0 when it was not held
-_DEAD_LETTER = Script("""#!lua flags=allow-oom
+_DEAD_LETTER = Script(f"""#!lua flags=allow-oom
 if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
-redis.call('LPUSH', KEYS[2], ARGV[2])
+{STAMP}
+redis.call('LPUSH', KEYS[2], stamped(ARGV[1], ARGV[2]))
 redis.call('LREM', KEYS[1], -1, ARGV[1])
 redis.call('HINCRBY', KEYS[3], 'failed', ARGV[3])
 redis.call('HINCRBY', KEYS[3], 'dead_lettered', 1)
@@ -208,15 +217,17 @@ class Consumer:
         if self.settle([task.element], 0).lost:
             raise LeaseLost(self.name, task.id)
 
-    def fail(self, task: Task, error: str) -> bool:
+    def fail(self, task: Task, error: str, traceback: str = "") -> bool:
         """Its handler raised: to delayed, with backoff, or to dead_letter after `max_retries` (I5). True: a retry.
+
+        Of a long traceback the end is kept.
 
         Raises:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
         failures = task.retry_count + 1
         if failures - task.retries_forgiven > self._config.max_retries:
-            changed = revise(task.element, retry_count=failures, error=error[:MAX_ERROR_CHARS])
+            changed = last_words(task.element, error, traceback, retry_count=failures)
             self._bury(task.element, changed, task.id, failures=1)
             return False
         keys = [self._processing, self._keys.delayed, self._keys.pending, self._keys.counters]
@@ -232,7 +243,7 @@ class Consumer:
         Raises:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
-        self._bury(task.element, revise(task.element, error=error[:MAX_ERROR_CHARS]), task.id, failures=0)
+        self._bury(task.element, last_words(task.element, error), task.id, failures=0)
 
     def dead_letter_undecodable(self, element: bytes) -> None:
         """Give up what is not a task. It is kept as it is: nobody can add a reason to what nobody can read.
@@ -274,6 +285,12 @@ def transfers(elements: Sequence[bytes]) -> Iterator[list[bytes]]:
         batch.append(element)
     if batch:
         yield batch
+
+
+def last_words(element: bytes, error: str, traceback: str = "", **changes: Any) -> bytes:
+    """The element with the reason for which it is given up; the time is added by the script that buries it."""
+    where = traceback[-TRACEBACK_CHARS_MAX:] or None
+    return revise(element, **changes, error=error[:MAX_ERROR_CHARS], traceback=where, dead_at=None)
 
 
 def _split(lengths: bytes, elements: bytes) -> list[bytes]:

@@ -59,6 +59,21 @@ class DeadLetter:
     error: str
     element: bytes
 
+    @property
+    def traceback(self) -> str:
+        """Where its handler failed the last time; empty where none did."""
+        found = self._member("traceback")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def dead_at(self) -> int | None:
+        """When it was given up, in ms by Redis's clock; None where it cannot be decoded."""
+        found = self._member("dead_at")
+        return found if type(found) is int else None
+
+    def _member(self, name: str) -> Any:
+        return None if self.task is None else json.loads(self.element).get(name)
+
 
 class DeadLetters:
     """The tasks that were given up, newest first."""
@@ -98,6 +113,8 @@ class DeadLetters:
         changed = revise(
             letter.element,
             error=None,
+            traceback=None,
+            dead_at=None,
             retries_forgiven=letter.task.retry_count,
             recoveries_forgiven=letter.task.recovered_count,
         )

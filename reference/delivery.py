@@ -4,9 +4,9 @@ from .task import Task
 
 
 class Delivery:
-    """One task in this process's hands. A handler thread sets `started`, then `seconds` and perhaps `error`."""
+    """One task in this process's hands. A handler thread sets `started`, then `seconds` and what went wrong."""
 
-    __slots__ = ("dropped", "element", "error", "queued", "seconds", "started", "task")
+    __slots__ = ("dropped", "element", "error", "queued", "seconds", "started", "task", "traceback")
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -14,5 +14,6 @@ class Delivery:
         self.started: float | None = None  # monotonic, s; None: not begun
         self.seconds: float | None = None  # how long it ran; None: not finished
         self.error: str | None = None  # why its handler failed
+        self.traceback = ""  # ... and where
         self.dropped = False  # it was recovered: do not begin it
         self.queued = False  # handed to the handler threads, and not come back from them

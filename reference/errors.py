@@ -1,5 +1,7 @@
 """What can go wrong, as types with fields. Everything here is a `QueueError`; Redis's own errors pass through."""
 
+from .texts import NAME_CHARS_MAX, printable
+
 
 class QueueError(Exception):
     """The base of this package's errors."""
@@ -11,6 +13,17 @@ class ConfigError(QueueError):
 
 class Undecodable(QueueError):
     """An element of a list is not a task. It goes to the dead-letter list as it is, never away."""
+
+
+class LazyResult(QueueError):
+    """A handler returned an awaitable or a generator: what it should have done has not been done."""
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__(
+            f"The handler returned an object of type {type_name}, which nobody awaits or iterates: "
+            "make the handler do its work before it returns."
+        )
+        self.type_name = type_name
 
 
 class TaskTooLarge(QueueError):
@@ -63,5 +76,5 @@ class LeaseLost(QueueError):
     """The consumer no longer holds this task: it was recovered and belongs to somebody else (I3)."""
 
     def __init__(self, consumer: str, task_id: str) -> None:
-        super().__init__(f"Consumer {consumer} no longer holds task {task_id}.")
+        super().__init__(f"Consumer {consumer} no longer holds task {printable(task_id, NAME_CHARS_MAX)}.")
         self.consumer, self.task_id = consumer, task_id

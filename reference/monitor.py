@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from . import problems, serving
 from .config import Config
+from .connection import refuse_old_server
 from .gauges import Gauges, Reading
 from .problems import redis_unavailable
 from .readiness import connect_probe
@@ -44,8 +45,9 @@ def serve(config: Config, host: str, port: int) -> None:
     """Serve with waitress until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the URL is not one that redis-py reads.
+        ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
+    refuse_old_server(config)
     serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
 
 

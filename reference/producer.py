@@ -11,14 +11,15 @@
 """
 
 import json
+import logging
 from typing import Any
 
 import falcon
 import redis
 
 from . import problems, serving
-from .config import Config, load_config
-from .connection import connect
+from .config import Config, load_config, unknown_variables
+from .connection import connect, refuse_old_server
 from .durability import Durability
 from .enqueuer import Accepted, Enqueuer, Submission
 from .openapi import describe
@@ -59,6 +60,9 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
 def from_environment() -> falcon.App[Any, Any]:
     """The app for a WSGI server that takes a factory."""
     config = load_config()
+    for sentence in unknown_variables():
+        logging.getLogger(__name__).warning(sentence)
+    refuse_old_server(config)
     return create_app(connect(config), config)
 
 
@@ -66,8 +70,9 @@ def serve(config: Config, host: str, port: int) -> None:
     """Serve with waitress until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: the address cannot be listened on, or the URL is not one that redis-py reads.
+        ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
+    refuse_old_server(config)
     serving.serve("producer", create_app(connect(config), config), config, host, port)
 
 

@@ -14,11 +14,12 @@ import redis
 
 from .config import Config
 from .connection import NOW, Script
-from .consumer import MAX_ERROR_CHARS, MAX_TRANSFER_BYTES
+from .consumer import MAX_TRANSFER_BYTES, STAMP, last_words
 from .errors import Undecodable
 from .keys import Keys
 from .presence import Refusal
 from .task import decode, revise
+from .texts import NAME_CHARS_MAX, printable
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ return newest
 # Returns how many were moved, or -1 when the lease lives (or has no entry: then it has to be adopted first)
 # The new bytes come from outside: cjson would mangle numbers and empty arrays.
 _RECOVER = Script(f"""#!lua flags=allow-oom
-{NOW}
+{STAMP}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not lease or tonumber(lease) > now then return -1 end
 local recovered, dead = 0, 0
@@ -57,7 +58,7 @@ for i = 2, #ARGV, 3 do
       redis.call('RPUSH', KEYS[3], ARGV[i + 1])
       recovered = recovered + 1
     else
-      redis.call('LPUSH', KEYS[4], ARGV[i + 1])
+      redis.call('LPUSH', KEYS[4], stamped(ARGV[i], ARGV[i + 1]))
       dead = dead + 1
     end
     redis.call('LREM', KEYS[2], 1, ARGV[i])
@@ -212,8 +213,9 @@ class Reaper:
             count = task.recovered_count + 1
             if count - task.recoveries_forgiven <= self._config.max_recoveries:
                 return revise(element, recovered_count=count), "pending"
-            error = f"Its worker vanished {count - task.recoveries_forgiven} times, the last was {consumer}."
-            return revise(element, recovered_count=count, error=error[:MAX_ERROR_CHARS]), "dead_letter"
+            last = printable(consumer, NAME_CHARS_MAX)
+            error = f"Its worker vanished {count - task.recoveries_forgiven} times, the last was {last}."
+            return last_words(element, error, recovered_count=count), "dead_letter"
         except Undecodable:
             return element, "dead_letter"
 

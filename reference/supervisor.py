@@ -24,6 +24,9 @@ from .reaper import Reaper
 logger = logging.getLogger(__name__)
 
 USAGE_STATUS = 2
+NEVER_STARTED_STATUS = 69  # EX_UNAVAILABLE: every process died at its start, STARTS_MAX times in a row
+STARTS_MAX = 10
+AT_WORK = b"w"  # what a process writes to its pipe when it begins a task
 LOOK_S = 0.05
 CALM_S = 5.0  # a child that lived this long did not fail at its start
 RESTART_MAX_S = 5.0
@@ -39,12 +42,13 @@ def _pipe() -> tuple[int, int]:
 @dataclass
 class _Child:
     number: int
-    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes one byte when it has begun
+    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes: it has begun; it is at work
     had_begun: bool = False  # the last one that died
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     quick_deaths: int = 0
+    failed_starts: int = 0  # in a row
     restart_at: float = 0.0
     to_recover: list[str] = field(default_factory=list)
 
@@ -67,11 +71,18 @@ class Supervisor:
                 if self._tend(child) == USAGE_STATUS and not child.had_begun:
                     self._stop()
                     return USAGE_STATUS
+            if self._never_starts():
+                self._stop()
+                return NEVER_STARTED_STATUS
             time.sleep(LOOK_S)
         return self._stop()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1  # no Event: see `Worker._on_signal`
+
+    def _never_starts(self) -> bool:
+        """Each process has died at its start so often that the next one will too."""
+        return min(child.failed_starts for child in self._children) >= STARTS_MAX
 
     def _tend(self, child: _Child) -> int | None:
         """Start it, restart it, or recover what it held. Its exit status, when it has just died."""
@@ -79,15 +90,31 @@ class Supervisor:
         if child.process is not None and status is not None:
             logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
             child.process = None
-            child.had_begun = False
-            with suppress(BlockingIOError):
-                child.had_begun = bool(os.read(child.pipe[0], 1))
+            self._judge(child, status)
             child.to_recover.append(child.name)
             self._postpone(child)
         if child.process is None and status != USAGE_STATUS and time.monotonic() >= child.restart_at:
             self._start(child)
         self._recover(child)
         return status
+
+    def _judge(self, child: _Child, status: int) -> None:
+        """Count a process that died at its start: it loaded no handlers, or ended soon and had not begun a task.
+
+        A task that kills its worker does not count, however soon it does so: it is given up in the end.
+        """
+        written = b""
+        with suppress(BlockingIOError):
+            written = os.read(child.pipe[0], 65_536)
+        child.had_begun = bool(written)
+        ended_soon = time.monotonic() - child.started_at < CALM_S and AT_WORK not in written
+        child.failed_starts = child.failed_starts + 1 if ended_soon or not child.had_begun else 0
+        if self._never_starts():
+            logger.critical(
+                "This pool ends: its processes died at their start %d times in a row, the last with status %d.",
+                STARTS_MAX,
+                status,
+            )
 
     def _postpone(self, child: _Child) -> None:
         lived_s = time.monotonic() - child.started_at
@@ -101,6 +128,8 @@ class Supervisor:
         child.started_at = time.monotonic()
         _, begun = child.pipe
         told = ["--consumer", child.name, "--parent", str(os.getpid()), "--begun", str(begun)]
+        if child.number == 0 and not child.had_begun:
+            told += ["--pool", str(len(self._children))]
         try:
             # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
             child.process = subprocess.Popen(

@@ -11,6 +11,7 @@ import time
 from typing import Any, NamedTuple
 
 from .errors import Undecodable
+from .texts import NAME_CHARS_MAX, printable
 
 
 def _refuse_constant(text: str) -> None:
@@ -44,6 +45,15 @@ class Task(NamedTuple):
     def attempt(self) -> int:
         """1 for the first delivery. It only grows, so it is also the fencing token."""
         return 1 + self.retry_count + self.recovered_count
+
+    @property
+    def shown_id(self) -> str:
+        """The id as it may stand in a line of a log; others than the producer may have pushed anything."""
+        return printable(self.id, NAME_CHARS_MAX)
+
+    @property
+    def shown_type(self) -> str:
+        return printable(self.type, NAME_CHARS_MAX)
 
 
 def encode(*, task_id: str, task_type: str, payload_json: str, created_at: int) -> bytes:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import redis
 
 from .config import SERVER_VARIABLES, Config
-from .connection import connect
+from .connection import connect, refuse_old_server
 from .errors import QueueError
+from .redis_url import shown_url
 from .supervisor import child_environment
 
 START_S = 15.0
@@ -45,8 +45,9 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             _wait_for_redis(config, came)
             if came:
                 return 0
+            refuse_old_server(config)
             here = "embedded, append-only file synced at every write" if not named else "yours"
-            print(f"server    {_shown(config.redis_url)}  ({_version(config)}; {here})", flush=True)
+            print(f"server    {shown_url(config.redis_url)}  ({_version(config)}; {here})", flush=True)
             shared, environ = ["--namespace", config.namespace], child_environment(config)
             for name, port in (("producer", options.producer_port), ("monitor", options.monitor_port)):
                 _start(parts, name, [*_module(), name, *shared, "--port", str(port)], environ)
@@ -109,14 +110,8 @@ def _wait_for_redis(config: Config, came: list[int]) -> None:
         except redis.RedisError as error:
             if time.monotonic() > deadline:
                 reason = str(error).rstrip(".")
-                raise QueueError(f"The server at {_shown(config.redis_url)} does not answer: {reason}.") from None
+                raise QueueError(f"The server at {shown_url(config.redis_url)} does not answer: {reason}.") from None
             time.sleep(0.05)
-
-
-def _shown(url: str) -> str:
-    """Without what it may hold of a password: before the host, or among the options."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def _version(config: Config) -> str:

@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import redis
@@ -20,9 +20,11 @@ from .config import Config
 from .connection import connect
 from .consumer import Consumer
 from .delivery import Delivery
-from .handlers import Handler
+from .errors import LazyResult
+from .handlers import Handler, refuse_lazy
 from .presence import Presence
 from .reaper import Reaper
+from .texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +36,18 @@ LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
 class HandlerThread(threading.Thread):
-    """Runs handlers, one after the other."""
+    """Runs handlers, one after the other. `at_work` is called once, when it begins its first task."""
 
-    def __init__(self, number: int, claimer: Claimer, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self,
+        number: int,
+        claimer: Claimer,
+        handlers: Mapping[str, Handler],
+        at_work: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.current: Delivery | None = None
-        self._claimer, self._handlers = claimer, handlers
+        self._claimer, self._handlers, self._at_work = claimer, handlers, at_work
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
@@ -49,26 +57,26 @@ class HandlerThread(threading.Thread):
             if not delivery.dropped and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
+                if self._at_work:
+                    self._at_work()
+                    self._at_work = None
                 delivery.error = self._outcome(delivery)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
-        """Run the handler; why it failed."""
+        """Run the handler; why it failed. Where, is left in the delivery."""
         try:
-            self._handlers[delivery.task.type](delivery.task)
+            result = self._handlers[delivery.task.type](delivery.task)
+            if result is not None:
+                refuse_lazy(result)
+        except LazyResult as error:
+            return printable(str(error), MAX_ERROR_CHARS)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
-            return _told(error)
+            delivery.traceback = traceback_of(error)
+            return reason_of(error)
         return None
-
-
-def _told(error: BaseException) -> str:
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except BaseException:  # noqa: BLE001  its text is made by the application too
-        return name
 
 
 class Maintenance(threading.Thread):
@@ -103,13 +111,20 @@ class Maintenance(threading.Thread):
 class Worker:
     """A worker process, which ends with its parent. `run()` gives its exit status."""
 
-    def __init__(self, config: Config, name: str, handlers: Mapping[str, Handler], parent: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        handlers: Mapping[str, Handler],
+        parent: int,
+        at_work: Callable[[], None] | None = None,
+    ) -> None:
         client = connect(config)
         self._config = config
         self._consumer = Consumer(client, config, name)
         self._claimer = Claimer(self._consumer, config, handlers)
         self._maintenance = Maintenance(Reaper(client, config), config)
-        self._threads = [HandlerThread(number, self._claimer, handlers) for number in range(config.threads)]
+        self._threads = [HandlerThread(number, self._claimer, handlers, at_work) for number in range(config.threads)]
         self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name))
         self._signalled = False
         self._parent = parent
@@ -148,7 +163,7 @@ class Worker:
             self._claimer.join(LOOK_S)
         if self._claimer.left:
             return True
-        running = [thread.current.task.id for thread in self._threads if thread.current]
+        running = [thread.current.task.shown_id for thread in self._threads if thread.current]
         logger.error(
             "The grace of %d ms ended; left to recovery: %s", self._config.grace_ms, running or "what Redis holds"
         )
@@ -163,7 +178,9 @@ class Worker:
         """Fail what hangs, give back what was not begun, let the others finish, and ask to be restarted."""
         for delivery in hung:
             logger.error(
-                "Task %s hangs: it ran past %d ms. This process ends.", delivery.task.id, self._config.task_timeout_ms
+                "Task %s hangs: it ran past %d ms. This process ends.",
+                delivery.task.shown_id,
+                self._config.task_timeout_ms,
             )
             delivery.error = f"It ran past its time limit of {self._config.task_timeout_ms} ms."
             delivery.seconds = self._config.task_timeout_ms / 1000
@@ -172,11 +189,18 @@ class Worker:
         return HUNG_STATUS
 
 
-def run_worker(config: Config, name: str, handlers: Mapping[str, Handler], parent: int) -> None:
+def run_worker(
+    config: Config,
+    name: str,
+    handlers: Mapping[str, Handler],
+    parent: int,
+    at_work: Callable[[], None] | None = None,
+) -> None:
     """Run a worker in this process and end the process with its status, whatever its threads still do.
 
     `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
+    `at_work` is called by each handler thread when it begins its first task.
     """
-    status = Worker(config, name, handlers, parent).run()
+    status = Worker(config, name, handlers, parent, at_work).run()
     logging.shutdown()
     os._exit(status)

@@ -6,11 +6,11 @@ every order of steps; then its processes; then the harness, along the way of its
 
 import pytest
 
-LAWS = "invariants task config durability"
+LAWS = "invariants task config redis_url server_version durability"
 ACCEPTED = (
     "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
 )
-EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
+EXECUTED = "handlers texts claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"

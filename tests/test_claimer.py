@@ -1,5 +1,6 @@
 """The claimer, in this process, against a real server; only the errors of the network are made up."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from reference.claimer import Claimer
 from reference.consumer import Consumer, Renewal, Settlement
 from reference.delivery import Delivery
 from reference.enqueuer import Submission
+from reference.errors import LeaseLost
 from reference.task import Task, decode, revise
 
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
@@ -58,8 +60,8 @@ class Observed(Consumer):
         self.settled.append((len(done), limit))
         return settlement
 
-    def fail(self, task: Task, error: str) -> bool:
-        return self._step("fail", partial(super().fail, task, error))
+    def fail(self, task: Task, error: str, traceback: str = "") -> bool:
+        return self._step("fail", partial(super().fail, task, error, traceback))
 
     def dead_letter(self, task: Task, reason: str) -> None:
         self._step("give up", partial(super().dead_letter, task, reason))
@@ -220,7 +222,34 @@ def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_
     wait_until(lambda: not queue.held(), message="it is still held")
     end(claimer, queue)
     assert [len(queue.delayed()), len(queue.dead())] == [max_retries, 1 - max_retries]
-    assert f"Task {task_id}, attempt 1, {outcome}: ValueError: no" in caplog.messages
+    assert f"Task {task_id} of type default, attempt 1, {outcome}: ValueError: no" in caplog.messages
+
+
+def test_the_id_and_the_type_of_a_task_neither_forge_nor_flood_the_log(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The producer accepts no such names; others may push."""
+    forged = "\n2026-01-01 INFO forged" * 10_000
+    queue = queue.configured(threads=5, renew_ms=50, max_retries=0)
+    for task_type in ("default", "default", "default", forged):
+        queue.client.lpush(queue.keys.pending, json.dumps({"id": forged, "type": task_type}))
+    claimer = started(queue)
+    failing, lost, late = begun(claimer), begun(claimer), begun(claimer)
+    failing.error = "no"
+    finish(claimer, failing)
+    wait_until(lambda: len(queue.dead()) == 2, message="they are not given up")
+    killed_at_last(queue)
+    wait_until(lambda: lost not in claimer._hand, message="the list is not read")
+    finish(claimer, lost)
+    for _ in range(2):
+        finish(claimer, begun(claimer))
+    finish(claimer, late)
+    end(claimer, queue)
+    assert len([line for line in caplog.messages if "forged" in line]) >= 3
+    assert [line for line in caplog.messages if not line.isprintable() or len(line) > 2_500] == []
+    unheard = queue.dead_letters.page()[1]
+    assert unheard.error.startswith(r"No handler is registered for type '\n2026-01-01 INFO forged")
+    assert str(LeaseLost("w1", forged)).isprintable()
 
 
 def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_asked_to_end(queue: Queue) -> None:
@@ -610,10 +639,10 @@ def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monke
 
 def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue: Queue) -> None:
     class Slow(Consumer):
-        def fail(self, task: Task, error: str) -> bool:
+        def fail(self, task: Task, error: str, traceback: str = "") -> bool:
             steps.append("fail")
             claimer._renew_at = 0.0  # it took that long
-            return super().fail(task, error)
+            return super().fail(task, error, traceback)
 
         def renew(self) -> Renewal:
             steps.append("renew")

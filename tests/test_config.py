@@ -1,12 +1,14 @@
 """Settings: arguments, then the environment, then defaults; what makes no sense is refused in one sentence."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.config import Config, load_config
+from reference.config import Config, load_config, unknown_variables
 from reference.connection import connect
 from reference.errors import ConfigError
 
@@ -75,6 +77,36 @@ def test_a_variable_that_is_not_a_number_is_refused_by_its_name(text: str) -> No
     with pytest.raises(ConfigError, match="ZEROLOSS_LEASE_MS has to be a whole number") as caught:
         load_config({"ZEROLOSS_LEASE_MS": text})
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("ZEROLOSS_LEASE", "; did you mean ZEROLOSS_LEASE_MS?"),
+        ("ZEROLOSS_RETRIES", "; did you mean ZEROLOSS_MAX_RETRIES?"),
+        ("ZEROLOSS_REDISURL", "; did you mean ZEROLOSS_REDIS_URL?"),
+        ("ZEROLOSS_QQQ", "."),
+    ],
+)
+def test_a_variable_that_is_none_of_ours_is_named_with_the_nearest_that_is(variable: str, meant: str) -> None:
+    assert unknown_variables({variable: "1"}) == [f"{variable} is not a setting and has no effect{meant}"]
+
+
+def test_a_variable_of_somebody_else_or_without_a_value_is_not_named() -> None:
+    assert unknown_variables({"REDIS_URL": "x", "ZEROLOSSY": "x", "zeroloss_x": "x", "ZEROLOSS_QQQ": ""}) == []
+
+
+def test_the_name_of_a_variable_forges_no_line_of_the_log() -> None:
+    assert all(sentence.isprintable() for sentence in unknown_variables({"ZEROLOSS_\n2026 INFO forged": "1"}))
+
+
+def test_no_variable_that_this_repository_uses_is_taken_for_a_mistake() -> None:
+    root = Path(__file__).parent.parent
+    pages = [path for folder in ("chaos", "loadtests", "ci", "docs") for path in (root / folder).rglob("*")]
+    texts = [page.read_text(errors="replace") for page in [*pages, root / "README.md"] if page.is_file()]
+    names = {name for text in texts for name in re.findall(r"\bZEROLOSS_[A-Z_]*[A-Z]\b", text)}
+    assert len(names) > 10
+    assert unknown_variables(dict.fromkeys(names, "1")) == []
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -9,6 +9,7 @@ from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
 from reference.dead_letters import PAGE, NotRequeueable
 from reference.errors import LeaseLost
 from reference.task import decode, raw_members
+from reference.texts import TRACEBACK_CHARS_MAX
 
 BROKEN = b"\xff\x00 no task"
 
@@ -55,6 +56,54 @@ def test_dead_letters_are_listed_newest_first_with_their_reasons(queue: Queue) -
     assert [letter.task.payload for letter in queue.dead_letters.page(1, 1)] == ["b"]
 
 
+def test_a_dead_letter_tells_when_it_was_given_up_by_the_server_s_clock(queue: Queue) -> None:
+    """Also one that was recovered too often."""
+    before_s, _ = queue.client.time()
+    queue.dead_lettered("a")
+    strict = queue.configured(max_recoveries=0)
+    strict.enqueue("b")
+    strict.claim(strict.consumer("w1"))
+    strict.kill(strict.consumer("w1"))
+    after_s, _ = queue.client.time()
+    recovered, given_up = queue.dead_letters.page()
+    assert [before_s * 1000 <= (letter.dead_at or 0) <= after_s * 1000 + 999 for letter in (given_up, recovered)] == [
+        True,
+        True,
+    ]
+    assert [given_up.task.payload, recovered.task.payload] == ["a", "b"]
+
+
+def test_a_dead_letter_keeps_the_traceback_of_its_last_failure(queue: Queue) -> None:
+    unforgiving = queue.configured(max_retries=0)
+    unforgiving.enqueue("a")
+    consumer = unforgiving.consumer()
+    consumer.fail(unforgiving.claim(consumer), "ValueError: no", "in send\nValueError: no")
+    (letter,) = queue.dead_letters.page()
+    assert (letter.error, letter.traceback) == ("ValueError: no", "in send\nValueError: no")
+
+
+def test_a_task_that_waits_for_its_retry_carries_no_traceback(queue: Queue) -> None:
+    queue.enqueue("a")
+    consumer = queue.consumer()
+    consumer.fail(queue.claim(consumer), "ValueError: no", "in send\nValueError: no")
+    assert b"in send" not in queue.delayed()[0]
+
+
+def test_a_traceback_is_kept_up_to_its_bound(queue: Queue) -> None:
+    unforgiving = queue.configured(max_retries=0)
+    unforgiving.enqueue("a")
+    consumer = unforgiving.consumer()
+    consumer.fail(unforgiving.claim(consumer), "no", "x" * 1_000_000 + "innermost")
+    assert queue.dead_letters.page()[0].traceback == ("x" * 1_000_000 + "innermost")[-TRACEBACK_CHARS_MAX:]
+
+
+@pytest.mark.parametrize("wrong", [b'{"id":"a","traceback":7,"dead_at":"now"}', b'{"id":"a","dead_at":true}', BROKEN])
+def test_a_dead_letter_of_another_make_is_listed_without_time_and_traceback(queue: Queue, wrong: bytes) -> None:
+    queue.client.lpush(queue.keys.dead_letter, wrong)
+    (letter,) = queue.dead_letters.page()
+    assert (letter.traceback, letter.dead_at) == ("", None)
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_page_of_none_is_empty(queue: Queue, limit: int) -> None:
     queue.dead_lettered("a")
@@ -83,6 +132,7 @@ def test_a_requeued_task_is_at_the_end_of_the_queue_without_its_reason(queue: Qu
     assert queue.dead() == []
     assert payloads(queue.pending()) == ["b", "a"]
     assert decode(queue.pending()[1]).error is None
+    assert not {"error", "traceback", "dead_at"} & {*raw_members(queue.pending()[1].decode())}
 
 
 def test_a_requeued_task_has_a_new_budget_of_retries_and_its_attempt_goes_on_growing(queue: Queue) -> None:
@@ -129,6 +179,16 @@ def test_the_first_backoff_after_a_requeue_is_short_again(queue: Queue) -> None:
     seconds, _ = queue.client.time()
     ((_, due_ms),) = queue.client.zrange(queue.keys.delayed, 0, -1, withscores=True)
     assert due_ms - seconds * 1000 <= 61_000
+
+
+def test_a_task_that_dies_again_tells_of_its_last_death_only(queue: Queue) -> None:
+    unforgiving = queue.configured(max_retries=0)
+    queue.client.lpush(queue.keys.pending, b'{"id":"a","dead_at":5,"traceback":"old","error":"old"}')
+    consumer = unforgiving.consumer()
+    consumer.fail(unforgiving.claim(consumer), "new")
+    element = queue.dead()[0].decode()
+    assert [element.count(f'"{name}":') for name in ("error", "traceback", "dead_at")] == [1, 0, 1]
+    assert (queue.dead_letters.page()[0].dead_at or 0) > 5
 
 
 def test_every_dead_task_of_an_id_is_requeued(queue: Queue) -> None:

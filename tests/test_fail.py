@@ -10,9 +10,10 @@ from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
 
 from chaos.invariants import bounded_attempts
 from reference.config import Config
-from reference.consumer import MAX_ERROR_CHARS, backoff_ms
+from reference.consumer import backoff_ms
 from reference.errors import LeaseLost
 from reference.task import Task, decode, raw_members
+from reference.texts import MAX_ERROR_CHARS
 
 
 def fail_again(queue: Queue, error: str = "ValueError: no") -> Task:

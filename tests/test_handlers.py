@@ -1,10 +1,12 @@
 """Handlers: registered by task type, found by import path, and every mistake is named in one sentence."""
 
+import functools
 import importlib
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,69 @@ def test_an_app_s_own_mistake_is_shown_as_it_is() -> None:
     write_app("broken_app", "import a_library_that_is_not_installed\n")
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_installed"):
         load_handlers("broken_app")
+
+
+async def coroutine_function(task: Task) -> None: ...
+
+
+def generator_function(task: Task) -> Iterator[int]:
+    yield 1
+
+
+async def async_generator_function(task: Task) -> AsyncIterator[int]:
+    yield 1
+
+
+class AsyncCallable:
+    async def __call__(self, task: Task) -> None: ...
+
+
+class Mailer:
+    async def send(self, task: Task) -> None: ...
+
+    @staticmethod
+    async def send_now(task: Task) -> None: ...
+
+    @classmethod
+    async def send_later(cls, task: Task) -> None: ...
+
+
+LAZY = {
+    "a coroutine function": (coroutine_function, "an async function"),
+    "a generator function": (generator_function, "a generator function"),
+    "an async generator function": (async_generator_function, "an async generator function"),
+    "an object with an async __call__": (AsyncCallable(), "an async function"),
+    "a partial": (functools.partial(coroutine_function), "an async function"),
+    "a partial of a partial's object": (functools.partial(functools.partial(AsyncCallable())), "an async function"),
+    "a bound method": (Mailer().send, "an async function"),
+    "a partial of a bound method": (functools.partial(Mailer().send), "an async function"),
+    "a static method": (Mailer.__dict__["send_now"], "an async function"),
+    "a class method": (Mailer.send_later, "an async function"),
+}
+
+
+@pytest.mark.parametrize(("lazy", "kind"), LAZY.values(), ids=LAZY)
+def test_a_handler_whose_call_would_run_nothing_is_refused_when_it_is_registered(
+    lazy: Callable[[Task], Any], kind: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        handler("email")(lazy)
+    assert str(caught.value).startswith("The handler of task type 'email' is ")
+    assert f" is {kind}, " in str(caught.value)
+    assert str(caught.value).endswith("make it a plain function.")
+    assert registry == {}
+
+
+def test_a_plain_function_around_an_async_one_is_a_handler() -> None:
+    """As one that runs it with `asyncio.run`; `functools.wraps` makes it look like the other."""
+
+    @handler("email")
+    @functools.wraps(coroutine_function)
+    def run(task: Task) -> None: ...
+
+    assert registry == {"email": run}
+
+
+@pytest.mark.parametrize("plain", [print, functools.partial(print), Task, Mailer], ids=lambda plain: repr(plain)[:20])
+def test_whatever_else_can_be_called_is_a_handler(plain: Callable[[Task], Any]) -> None:
+    assert handler("email")(plain) is plain

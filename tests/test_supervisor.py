@@ -14,10 +14,12 @@ from queue_fixtures import Queue, ids
 from support import SIGNAL_IN_A_WAIT, living, wait_until
 from worker_process import STOPPING, TESTS, Pool, Watched
 
+import reference
 from reference import supervisor as supervisors
-from reference.supervisor import Supervisor
+from reference.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
 
 StartPool = Callable[..., Pool]
+QUICK = "from reference import supervisor; supervisor.RESTART_MAX_S = 0.02"
 SLOW_APP = """
 import os, sys, time
 from reference import handler
@@ -196,6 +198,98 @@ def test_an_application_that_cannot_be_imported_ends_the_parent_with_one_sentenc
     assert ended.returncode == 2
     assert "--app no.such.module" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_pool_whose_application_cannot_be_imported_ends_after_ten_tries_with_a_status_and_a_sentence(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_app.py").write_text("import a_library_that_is_not_installed\n")
+    pool = start_pool("--app", "broken_app", before=QUICK, PYTHONPATH=f"{TESTS.parent}:{tmp_path}")
+    assert pool.wait(60) == NEVER_STARTED_STATUS
+    assert pool.log.read_text().count("ended with status 1") == STARTS_MAX == 10
+    assert pool.said("This pool ends: its processes died at their start 10 times in a row, the last with status 1.")
+    assert pool.said("No module named 'a_library_that_is_not_installed'")
+
+
+def test_tasks_that_kill_their_worker_one_after_the_other_do_not_end_the_pool(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    for number in range(STARTS_MAX + 2):
+        watched.submit("poison", f"t{number}")
+    watched.submit("note", "last")
+    pool = start_pool("--threads", "1", "--ahead", "0", before=QUICK, ZEROLOSS_MAX_RECOVERIES="0")
+    wait_until(lambda: pool.process.poll() or watched.completed() == 1, timeout_s=60)
+    assert pool.process.poll() is None
+    assert queue.dead_letters.count() == STARTS_MAX + 2
+    assert pool.log.read_text().count("ended with status 9") == STARTS_MAX + 2
+
+
+def lives(says: str) -> list[str]:
+    """A child that tells its parent this much and dies."""
+    return ["sh", "-c", f"printf '%b' '{says}' > /dev/fd/$6; exit 1", "sh"]
+
+
+@pytest.mark.parametrize(
+    ("says", "lived_s", "failed"),
+    [
+        ("", 0.1, True),
+        ("", CALM_S, True),
+        ("\\n", 0.1, True),
+        ("\\n", CALM_S, False),
+        ("\\nw", 0.1, False),
+    ],
+    ids=["not loaded", "not loaded for long", "loaded", "loaded and alive for long", "at work"],
+)
+def test_a_process_died_at_its_start_if_it_loaded_no_handlers_or_ended_soon_and_had_begun_no_task(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, says: str, lived_s: float, failed: bool
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: now_s))
+    supervisor = Supervisor(queue.config, lives(says), processes=1)
+    (child,) = supervisor._children
+    child.failed_starts = 7
+    supervisor._tend(child)
+    assert child.process
+    child.process.wait(10)
+    now_s += lived_s
+    child.restart_at = now_s + 1
+    supervisor._tend(child)
+    assert child.failed_starts == (8 if failed else 0)
+    if child.process:
+        child.process.wait(10)
+
+
+def test_a_pool_goes_on_while_one_of_its_processes_has_not_died_at_its_start(queue: Queue) -> None:
+    supervisor = Supervisor(queue.config, ["false"], processes=2)
+    one, other = supervisor._children
+    one.failed_starts, other.failed_starts = STARTS_MAX + 5, STARTS_MAX - 1
+    assert not supervisor._never_starts()
+    other.failed_starts += 1
+    assert supervisor._never_starts()
+
+
+def test_a_pool_says_in_one_line_at_its_start_what_it_serves(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    """Once: not for each process, nor for one that is restarted."""
+    queue.client.acl_setuser(
+        "app", enabled=True, passwords=["+open-sesame"], keys="*", channels="*", commands=["+@all"]
+    )
+    url = queue.config.redis_url.replace("//", "//app:open-sesame@")
+    try:
+        pool = start_pool("--processes", "2", "--threads", "3", REDIS_URL=url)
+        wait_until(lambda: len(queue.client.zrange(queue.keys.consumers, 0, -1)) == 2, 30)
+        watched.submit("poison", "t1")
+        wait_until(lambda: pool.said("ended with status 9"))
+        wait_until(lambda: len(queue.client.zrange(queue.keys.consumers, 0, -1)) == 3, 30)
+    finally:
+        queue.client.acl_deluser("app")
+    (line,) = [line for line in pool.log.read_text().splitlines() if "Serving" in line]
+    assert line.endswith(
+        f"Serving: reference {reference.__version__}, {queue.config.redis_url}, namespace tasks, handlers flood, gate, "
+        "hang, leave, note, poison, raise, 2 processes x 3 threads."
+    )
+    assert not pool.said("open-sesame")
 
 
 def test_a_pool_of_no_processes_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Our threads: no name that `threading.Thread` has itself, none dies unnoticed, and what they tell and when."""
 
+import gc
 import importlib
 import math
 import pkgutil
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
 
 
 def handled(
-    queue: Queue, handler: Callable[[Task], None], *, dropped: bool = False, lease_until: float = math.inf
+    queue: Queue, handler: Callable[[Task], object], *, dropped: bool = False, lease_until: float = math.inf
 ) -> list[Delivery]:
     """What a handler thread gives back of all that is pending."""
     claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
@@ -115,6 +116,35 @@ def test_an_exception_that_cannot_say_what_it_is_fails_its_task_by_its_name_and_
 
     queue.enqueue("bad", "good")
     assert [delivery.error for delivery in handled(queue, handler)] == ["Speechless", None]
+
+
+async def send(_task: Task) -> None: ...
+
+
+async def send_all(_task: Task) -> AsyncIterator[int]:
+    yield 1
+
+
+class Promise:
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+def test_a_handler_that_returns_what_nobody_runs_has_failed_and_python_has_nothing_to_warn_of(
+    queue: Queue, recwarn: pytest.WarningsRecorder
+) -> None:
+    results = [send, send_all, lambda _task: Promise(), lambda _task: (n for n in ()), lambda _task: iter([1])]
+
+    def handler(task: Task) -> object:
+        return results[task.payload](task)
+
+    queue.enqueue(*range(len(results)))
+    errors = [delivery.error for delivery in handled(queue, handler)]
+    gc.collect()
+    kinds = [(error or "").partition(",")[0] for error in errors]
+    names = ("coroutine", "async_generator", "Promise", "generator")
+    assert kinds == [*(f"The handler returned an object of type {name}" for name in names), ""]
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
 
 
 @pytest.mark.parametrize(("dropped", "lease_until"), [(True, math.inf), (False, 0.0)], ids=["recovered", "lease over"])

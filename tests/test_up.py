@@ -19,6 +19,7 @@ from queue_fixtures import Queue
 from support import SIGNAL_IN_A_WAIT, living, wait_until
 
 from chaos.servers import Server
+from chaos.servers.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 PARTS = ["server", "producer", "monitor", "worker"]
@@ -204,6 +205,38 @@ def test_up_at_a_named_server_starts_none_of_its_own(
         assert client.hget("others:counters", "completed") == b"1"
 
 
+@pytest.fixture
+def unix_socket(embedded: EmbeddedServer, tmp_path: Path) -> Iterator[Path]:
+    """The socket of a server that listens nowhere else."""
+    path = tmp_path / "redis.sock"
+    options = [
+        "--port",
+        "0",
+        "--unixsocket",
+        str(path),
+        "--dir",
+        str(tmp_path),
+        "--save",
+        "",
+        "--logfile",
+        "server.log",
+    ]
+    process = subprocess.Popen([str(embedded.binary), *options])
+    wait_until(path.exists)
+    yield path
+    process.terminate()
+    process.wait(10)
+
+
+def test_producer_worker_monitor_and_up_reach_a_server_by_its_socket(up: Callable[..., Up], unix_socket: Path) -> None:
+    system = up("--redis", f"unix://{unix_socket}?db=1").started()
+    assert re.search(rf"^server    unix://{unix_socket}  \(Valkey [\d.]+; yours\)$", system.said(), re.MULTILINE)
+    system.post(payload=1)
+    wait_until(lambda: system.completed() == 1)
+    with redis.Redis.from_url(f"unix://{unix_socket}?db=1") as client:
+        assert client.hget("tasks:counters", "completed") == b"1"
+
+
 @pytest.mark.parametrize("named_by", ["--redis", "REDIS_URL"])
 def test_up_shows_the_password_of_the_named_server_neither_in_its_output_nor_in_the_list_of_processes(
     open_own_server: Callable[..., Server], up: Callable[..., Up], named_by: str
@@ -334,6 +367,7 @@ def test_dead_letters_are_listed_requeued_and_purged_from_the_command_line(queue
         (second.id, "ValueError: b"),
         (first.id, "ValueError: a"),
     ]
+    assert [(letter["dead_at"] > 0, letter["traceback"]) for letter in shown] == [(True, "")] * 2
     assert run_dead_letter(queue, "requeue", first.id).returncode == 0
     assert len(queue.pending()) == 1
     assert run_dead_letter(queue, "purge", "--all").stdout == "purge: 1\n"
@@ -351,6 +385,13 @@ def test_a_page_that_is_none_is_refused(queue: Queue, wrong: str) -> None:
     ended = run_dead_letter(queue, "list", wrong)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert wrong.partition("=")[0] in ended.stderr.splitlines()[-1]
+
+
+def test_a_variable_that_is_no_setting_is_named_at_the_start(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROLOSS_LEASE", "5000")
+    ended = run_dead_letter(queue, "list")
+    assert ended.returncode == 0
+    assert "ZEROLOSS_LEASE is not a setting and has no effect; did you mean ZEROLOSS_LEASE_MS?\n" in ended.stderr
 
 
 def test_requeue_of_nothing_in_particular_is_refused(queue: Queue) -> None:

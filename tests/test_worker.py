@@ -51,6 +51,36 @@ def test_a_handler_that_keeps_raising_is_retried_three_times_and_then_dead_lette
     assert queue.dead_letters.page()[0].error == "ValueError: no good: x"
 
 
+def test_a_failed_task_is_logged_with_its_type_id_attempt_and_traceback_at_each_attempt(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("raise", "bad", payload='"x"')
+    pool = start_pool(ZEROLOSS_MAX_RETRIES="1", **QUICK)
+    wait_until(lambda: queue.dead_letters.count() == 1)
+    wait_until(lambda: pool.said("dead-letter list"))
+    assert pool.said("Task bad of type raise, attempt 1, will be retried: ValueError: no good: x\n")
+    assert pool.said("Task bad of type raise, attempt 2, goes to the dead-letter list: ValueError: no good: x\n")
+    where = '    raise ValueError(f"no good: {task.payload}")\n    ValueError: no good: x\n'
+    assert pool.log.read_text().count(where) == 2
+    (letter,) = queue.dead_letters.page()
+    assert "in always_raise\n" in letter.traceback
+    assert letter.traceback.endswith("\nValueError: no good: x")
+
+
+def test_what_an_error_says_of_itself_neither_forges_nor_floods_the_log_or_the_dead_letter(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("flood", "bad")
+    pool = start_pool(**QUICK)
+    wait_until(lambda: queue.dead_letters.count() == 1, timeout_s=30)
+    wait_until(lambda: pool.said("dead-letter list"))
+    lines = pool.log.read_text().splitlines()
+    assert not [line for line in lines if line.startswith("2026-01-01")]
+    assert len("".join(lines)) < 50_000
+    assert len(queue.dead()[0]) < 10_000
+    assert queue.dead_letters.page()[0].error.startswith(r"Flooding: \n2026-01-01 INFO forged\n2026")
+
+
 def test_a_handler_that_calls_sys_exit_has_failed_and_its_thread_goes_on(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:

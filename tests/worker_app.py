@@ -35,6 +35,17 @@ def always_raise(task: Task) -> None:
     raise ValueError(f"no good: {task.payload}")
 
 
+class Flooding(Exception):
+    def __str__(self) -> str:
+        return "\n2026-01-01 INFO forged" * 2_000_000
+
+
+@handler("flood")
+def raise_what_tells_fifty_megabytes(task: Task) -> None:
+    note(task)
+    raise Flooding
+
+
 @handler("leave")
 def leave_the_thread(task: Task) -> None:
     note(task)

@@ -47,7 +47,7 @@ def retry_in_two_steps() -> None:
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def dead_letter_without_the_push() -> None:
     """A task that is given up is removed, and the dead-letter list is forgotten."""
-    edit(consumer, "_DEAD_LETTER", "redis.call('LPUSH', KEYS[2], ARGV[2])", "")
+    edit(consumer, "_DEAD_LETTER", "redis.call('LPUSH', KEYS[2], stamped(ARGV[1], ARGV[2]))", "")
 
 
 @mutant(expects="STUCK", breaks="I5", profile=HANDLERS)
