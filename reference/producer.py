@@ -21,10 +21,12 @@ from .config import Config, load_config
 from .connection import connect
 from .durability import Durability
 from .enqueuer import Accepted, Enqueuer, Submission
+from .errors import TaskTooLarge
 from .openapi import describe
 from .problems import Problem, malformed, problem_of
 from .readiness import connect_probe, require_ready
 from .submissions import (
+    ENVELOPE_BYTES,
     decode_utf8,
     read_body,
     read_idempotency_key,
@@ -33,6 +35,7 @@ from .submissions import (
     split_array,
     split_lines,
 )
+from .turns import turn_to_decode
 
 JSON_TYPE = "application/json"
 DURABILITY_HEADER = "Zeroloss-Durability"
@@ -78,8 +81,11 @@ class _Task:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         require_media_type(req, (JSON_TYPE,))
         key = read_idempotency_key(req)
-        text = decode_utf8(read_body(req, self._config.max_body_bytes), "The body")
-        accepted = self._enqueuer.enqueue(read_submission(text, "The body", key))
+        limit_bytes = min(self._config.max_body_bytes, self._config.max_task_bytes + ENVELOPE_BYTES)
+        body = read_body(req, limit_bytes, "send less, or send a reference to where the data lies")
+        with turn_to_decode(len(body)):
+            submission = read_submission(decode_utf8(body, "The body"), "The body", key)
+        accepted = self._enqueuer.enqueue(submission)
         if accepted.replayed:
             resp.set_header("Idempotency-Replayed", "true")
         resp.set_header(DURABILITY_HEADER, self._config.durability)
@@ -91,23 +97,38 @@ class _Tasks:
         self._enqueuer, self._config = enqueuer, config
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
-        key = read_idempotency_key(req)
-        body = read_body(req, self._config.max_body_bytes)
-        is_array = media_type == JSON_TYPE
-        items: list[str | bytes] = [*split_array(decode_utf8(body, "The body"))] if is_array else [*split_lines(body)]
-        if not items:
-            raise malformed("The batch is empty; send at least one task.")
-        if len(items) > self._config.max_batch:
-            raise Problem(
-                "too-large",
-                f"The batch has {len(items)} tasks, more than the {self._config.max_batch} allowed; send several.",
-            )
-        results = self._enqueue([_read_item(item, index, key) for index, item in enumerate(items)])
+        results = self._enqueue(self._read(req))
         refused = sum(result["status"] == "refused" for result in results)
         resp.set_header(DURABILITY_HEADER, self._config.durability)
         answer = {"queued": len(results) - refused, "refused": refused, "results": results}
         _answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, answer)
+
+    def _read(self, req: falcon.Request) -> list[Submission | Problem]:
+        media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
+        key = read_idempotency_key(req)
+        body = read_body(req, self._config.max_body_bytes)
+        items_max, item_max = self._config.max_batch, self._config.max_task_bytes + ENVELOPE_BYTES
+        with turn_to_decode(len(body)):
+            items: list[str] | list[bytes]
+            if media_type == JSON_TYPE:
+                items = split_array(decode_utf8(body, "The body"), items_max, item_max)
+            else:
+                items = split_lines(body, items_max)
+            if not items:
+                raise malformed("The batch is empty; send at least one task.")
+            return [self._read_item(items[index], index, key) for index in range(len(items))]
+
+    def _read_item(self, item: str | bytes, index: int, key: str | None) -> Submission | Problem:
+        """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""
+        what = f"Item {index}"
+        limit_bytes = self._config.max_task_bytes
+        if len(item) > limit_bytes + ENVELOPE_BYTES:  # a line: its end is found without decoding it
+            return problem_of(TaskTooLarge(len(item), limit_bytes))
+        try:
+            text = item if isinstance(item, str) else decode_utf8(item, what)
+            return read_submission(text, what, None if key is None else f"{key}:{index}")
+        except Problem as problem:
+            return problem
 
     def _enqueue(self, items: list[Submission | Problem]) -> list[dict[str, Any]]:
         outcomes = iter(self._enqueuer.enqueue_many([item for item in items if isinstance(item, Submission)]))
@@ -150,16 +171,6 @@ class _Description:
         _answer(resp, falcon.HTTP_200, self._description)
 
     on_head = on_get
-
-
-def _read_item(item: str | bytes, index: int, key: str | None) -> Submission | Problem:
-    """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""
-    what = f"Item {index}"
-    try:
-        text = item if isinstance(item, str) else decode_utf8(item, what)
-        return read_submission(text, what, None if key is None else f"{key}:{index}")
-    except Problem as problem:
-        return problem
 
 
 def _queued(accepted: Accepted) -> dict[str, Any]:

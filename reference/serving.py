@@ -1,11 +1,13 @@
 """Serve a WSGI app with waitress: bounded, with problem documents for what never reaches the app, and a clean stop."""
 
+import ctypes
 import json
 import logging
 import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -28,7 +30,10 @@ RECEIVED_BYTES = 65_536  # at a time; waitress's 8,192 takes a turn of its loop 
 SENT_BYTES = 65_536  # an answer is sent when it has this size or is whole; waitress sends its head alone
 CONNECTIONS_MAX = 800  # below the usual limit of 1,024 open files; waitress's own 100 starves a load test
 DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes
+MAPPED_BYTES_MIN = 1_048_576  # a body beyond this is memory of its own, which goes back to the system at once
 DROPPED_BYTES_MAX = 67_108_864  # how much of a body that is too large is read only to be thrown away
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port: int) -> None:
@@ -40,6 +45,7 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
         ConfigError: the address cannot be listened on.
     """
     listener = _listen(host, port)
+    _return_large_memory()
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that has to wait
     channels: dict[int, Any] = {}
     server = create_server(
@@ -68,6 +74,12 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
     while not stopping:
         wasyncore.loop(timeout=1.0, use_poll=True, map=channels, count=1)
     _drain(server, channels)
+
+
+def _return_large_memory() -> None:
+    """Keep glibc from raising its threshold at the first large body: later ones would stay in the heaps of threads."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
 
 
 def _listen(host: str, port: int) -> socket.socket:

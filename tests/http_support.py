@@ -78,6 +78,17 @@ def served(part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0,
             process.stdout.close()
 
 
+def request_of(path: str, body: bytes, *headers: str, media_type: str = "application/json") -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        f"Content-Type: {media_type}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
 def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send the bytes as they are and read the one answer to its end: status, headers, body."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:

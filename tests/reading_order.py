@@ -8,7 +8,8 @@ import pytest
 
 LAWS = "invariants task config durability"
 ACCEPTED = (
-    "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
+    "connections enqueue idempotency submissions producer producer_reading producer_errors producer_bounds "
+    "problems producer_openapi"
 )
 EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release lease presence recover promote adopt dead_letter maxmemory"

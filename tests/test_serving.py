@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from http_support import Served, assert_problem_document, exchange, served
+from http_support import Served, assert_problem_document, exchange, request_of, served
 from queue_fixtures import Queue, ids
 from support import wait_until
 
@@ -249,17 +249,6 @@ def test_clients_that_come_all_at_once_are_not_turned_away(queue: Queue) -> None
             opened.enter_context(socket.create_connection(("127.0.0.1", producer.port), timeout=5))
         producer.process.send_signal(signal.SIGCONT)
         assert exchange(producer.port, HEALTHZ)[0] == 200
-
-
-def request_of(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: x",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def wait_for_blocked_client(queue: Queue) -> None:
