@@ -16,7 +16,7 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import create_server
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
 from .config import Config
@@ -60,6 +60,7 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
         ident=None,
     )
     server.channel_class = _Channel
+    server.task_dispatcher = _Lanes(server.task_dispatcher)
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -109,6 +110,23 @@ def _drain(server: Any, channels: dict[int, Any]) -> None:
         wasyncore.loop(timeout=0.1, use_poll=True, map=channels, count=1)
     server.task_dispatcher.shutdown(timeout=1)
     wasyncore.close_all(channels)
+
+
+class _Lanes:
+    """Gives `/healthz` a thread of its own: where Redis hangs, all others wait for it, and requests wait for them."""
+
+    def __init__(self, others: ThreadedTaskDispatcher) -> None:
+        self._others, self._health = others, ThreadedTaskDispatcher()
+        self._health.set_thread_count(1)
+
+    def add_task(self, channel: Any) -> None:
+        request = channel.requests[0]
+        is_health = not request.error and request.path == "/healthz"
+        (self._health if is_health else self._others).add_task(channel)
+
+    def shutdown(self, timeout: float) -> None:
+        self._others.shutdown(timeout=timeout)
+        self._health.shutdown(timeout=timeout)
 
 
 class _Nowhere:
