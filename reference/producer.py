@@ -3,7 +3,7 @@
     POST /task          one task as JSON
     POST /tasks         many, as NDJSON or a JSON array; one answer for each, in order
     GET  /healthz       the process runs
-    GET  /readyz        Redis answers, does not evict, and can be as durable as was asked for
+    GET  /readyz        Redis answers, takes tasks, does not evict them, and can be as durable as was asked for
     GET  /openapi.json  all of this for machines
 
 `create_app` gives an ordinary WSGI app. Under another server: `gunicorn 'reference.producer:from_environment()'`, or
@@ -22,6 +22,7 @@ from .connection import connect
 from .durability import Durability
 from .enqueuer import Accepted, Enqueuer, Submission
 from .errors import TaskTooLarge
+from .keys import Keys
 from .openapi import describe
 from .problems import Problem, malformed, problem_of
 from .readiness import connect_probe, require_ready
@@ -154,9 +155,10 @@ class _Ready:
     def __init__(self, probe: redis.Redis, config: Config) -> None:
         self._probe = probe
         self._durability = Durability(config.durability, config.durability_timeout_ms)
+        self._keys = Keys(config.namespace)
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        policy = require_ready(self._probe, self._durability)
+        policy = require_ready(self._probe, self._durability, self._keys)
         ready = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
         _answer(resp, falcon.HTTP_200, ready)
 
