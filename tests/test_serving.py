@@ -270,6 +270,42 @@ def test_a_hundred_idle_clients_keep_nobody_out(queue: Queue) -> None:
         assert exchange(producer.port, HEALTHZ)[0] == 200
 
 
+@pytest.mark.parametrize("part", ["producer", "monitor"])
+@pytest.mark.parametrize("when", ["from the start", "while it runs"])
+def test_without_file_descriptors_it_neither_spins_nor_floods_its_log_and_comes_back(
+    part: str, when: str, queue: Queue
+) -> None:
+    """Ninety clients and 64 descriptors. A loop that spins takes all the time of a processor that it gets."""
+    request = request_of("/task", TASK) if part == "producer" else b"GET /stats HTTP/1.1\r\n\r\n"
+    descriptors = 64 if when == "from the start" else 0
+    with served(part, queue.config.redis_url, descriptors=descriptors) as process, ExitStack() as opened:
+        assert exchange(process.port, request)[0] in (200, 202)
+        running = psutil.Process(process.process.pid)
+        running.rlimit(psutil.RLIMIT_NOFILE, (64, 64))
+        address = ("127.0.0.1", process.port)
+        clients = [opened.enter_context(socket.create_connection(address, timeout=20)) for _ in range(90)]
+        wait_until(process.said)
+        spent_s = sum(running.cpu_times()[:2])
+        time.sleep(2)  # nothing happens in this time, which is what is measured
+        assert sum(running.cpu_times()[:2]) - spent_s < 0.3
+        if when == "from the start":  # some descriptors are kept for Redis
+            clients[0].sendall(request)
+            assert clients[0].recv(65_536).split()[1] in (b"200", b"202")
+        for client in clients:  # one after another: each makes room for one that waits
+            client.close()
+        assert exchange(process.port, request)[0] in (200, 202)
+        wait_until(lambda: process.said().count("\n") > 1, timeout_s=20)
+        first, last = process.said().splitlines()
+    assert (
+        first
+        == {
+            "from the start": "All 16 connections are in use; new ones wait until one closes.",
+            "while it runs": "No connection can be accepted (Too many open files); new ones wait until others close.",
+        }[when]
+    )
+    assert last == "Connections are accepted again."
+
+
 def test_clients_that_come_all_at_once_are_not_turned_away(queue: Queue) -> None:
     """Stopped, so that none is accepted before all have come."""
     with served("producer", queue.config.redis_url) as producer, ExitStack() as opened:
