@@ -94,9 +94,9 @@ def request_of(path: str, body: bytes, *headers: str, media_type: str = "applica
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+def exchange(port: int, request: bytes, timeout_s: float = 20) -> tuple[int, dict[str, str], bytes]:
     """Send the bytes as they are and read the one answer to its end: status, headers, body."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(request)
         answer = b""
         while b"\r\n\r\n" not in answer:
