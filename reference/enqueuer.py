@@ -19,6 +19,7 @@ from .durability import Durability
 from .errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
 from .keys import Keys
 from .task import encode, new_task_ids
+from .turns import turn_to_decode
 
 # KEYS  pending, counters, then the idempotency key of each task that has one
 # ARGV  max_pending, idempotency_ttl_ms, the lengths of the elements, the elements in one string, then for each task
@@ -88,8 +89,9 @@ class Submission(NamedTuple):
 
     def digest(self) -> str:
         """What an idempotency key is bound to: type, payload and a chosen id; not white space or the order of names."""
-        meaning = [self.task_type, self.task_id, json.loads(self.payload_json, parse_float=_exactly)]
-        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+        with turn_to_decode(len(self.payload_json)):
+            meaning = [self.task_type, self.task_id, json.loads(self.payload_json, parse_float=_exactly)]
+            return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
 class Accepted(NamedTuple):

@@ -5,7 +5,8 @@
     GET /metrics  for Prometheus; `zeroloss_up 0` and nothing else where Redis does not answer
     GET /healthz  the process runs
 
-It never shows numbers that it did not just read.
+It never shows numbers that it did not just read. What Redis refuses, as it does where a key is of another type, is null
+in /stats, which says why in `unreadable`; it is missing in /metrics, and a sentence on the page.
 """
 
 import json
@@ -19,7 +20,7 @@ import redis
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from . import problems, serving
 from .config import Config
@@ -117,35 +118,49 @@ class _QueueCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         try:
             reading = self._gauges.read()
-        except RedisError:
-            yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=0)
+        except RedisError as error:
+            answers = isinstance(error, ResponseError)  # a refusal is an answer
+            yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=answers)
             return
         yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=1)
         yield from metrics(reading)
 
 
 def metrics(reading: Reading) -> Iterator[Metric]:
-    """The reading for Prometheus: gauges, and a counter for each of `gauges.COUNTERS`."""
+    """The reading for Prometheus: gauges, and a counter for each of `gauges.COUNTERS`; none for what is not known."""
     tasks = GaugeMetricFamily("zeroloss_tasks", "Tasks in the queue by where they lie", labels=["state"])
     for state in ("pending", "processing", "delayed", "dead_letter"):
-        tasks.add_metric([state], getattr(reading, state))
+        if getattr(reading, state) is not None:
+            tasks.add_metric([state], getattr(reading, state))
     yield tasks
-    yield GaugeMetricFamily(
+    for name, text, value in _gauges(reading):
+        if value is not None:
+            yield GaugeMetricFamily(name, text, value=value)
+    for name, count in reading.counters.items():
+        if count is not None:
+            text = f"Tasks {name.replace('_', '-')} since the queue began"
+            yield CounterMetricFamily(f"zeroloss_{name}", text, value=count)
+
+
+def _gauges(reading: Reading) -> Iterator[tuple[str, str, float | None]]:
+    """Name, meaning, and value where it is known."""
+    yield (
         "zeroloss_tasks_awaiting_recovery",
         "Tasks in processing whose consumer's lease has ended",
-        value=reading.awaiting_recovery,
+        reading.awaiting_recovery,
     )
-    yield GaugeMetricFamily("zeroloss_consumers", "Consumers with a living lease", value=len(reading.consumers))
-    yield GaugeMetricFamily(
+    consumers = reading.consumers
+    yield "zeroloss_consumers", "Consumers with a living lease", None if consumers is None else len(consumers)
+    ages_ms = [consumer.heartbeat_age_ms for consumer in consumers or []]
+    known_ms = [age_ms for age_ms in ages_ms if age_ms is not None]
+    is_known = consumers is not None and len(known_ms) == len(ages_ms)
+    yield (
         "zeroloss_heartbeat_age_seconds_max",
         "Age of the oldest heartbeat among the living consumers",
-        value=max((consumer.heartbeat_age_ms for consumer in reading.consumers), default=0) / 1000,
+        max(known_ms, default=0) / 1000 if is_known else None,
     )
-    yield GaugeMetricFamily(
+    yield (
         "zeroloss_oldest_pending_age_seconds",
         "Age of the task that is next to be claimed, by its producer's clock",
-        value=(reading.oldest_pending_age_ms or 0) / 1000,
+        None if "oldest_pending_age_ms" in reading.unreadable else (reading.oldest_pending_age_ms or 0) / 1000,
     )
-    for name, count in reading.counters.items():
-        text = f"Tasks {name.replace('_', '-')} since the queue began"
-        yield CounterMetricFamily(f"zeroloss_{name}", text, value=count)

@@ -102,9 +102,9 @@ def _get_readyz(config: Config) -> dict[str, Any]:
         "maxmemory_policy": {"type": "string"},
         "durability": {"const": config.durability},
     }
-    operation = _get("isReady", "Redis answers, does not evict, and can be that durable", properties)
+    operation = _get("isReady", "Redis answers, takes tasks, does not evict them, and can be that durable", properties)
     operation["responses"]["503"] = _refusal(
-        "Redis does not answer, may evict the queue, or cannot be as durable as was asked for", retry=True
+        "Redis does not answer, refuses tasks, may evict them, or cannot be as durable as was asked for", retry=True
     )
     return operation
 

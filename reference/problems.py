@@ -40,6 +40,7 @@ _KINDS: Mapping[str, tuple[int, str]] = {
     "outcome-unknown": (503, "The outcome is unknown"),
     "redis-unavailable": (503, "Redis is unavailable"),
     "redis-evicts": (503, "Redis may evict the queue"),
+    "redis-refuses": (503, "Redis refuses new tasks"),
     "durability-out-of-reach": (503, "The durability asked for cannot be reached"),
 }
 

@@ -3,7 +3,7 @@
     POST /task          one task as JSON
     POST /tasks         many, as NDJSON or a JSON array; one answer for each, in order
     GET  /healthz       the process runs
-    GET  /readyz        Redis answers, does not evict, and can be as durable as was asked for
+    GET  /readyz        Redis answers, takes tasks, does not evict them, and can be as durable as was asked for
     GET  /openapi.json  all of this for machines
 
 `create_app` gives an ordinary WSGI app. Under another server: `gunicorn 'reference.producer:from_environment()'`, or
@@ -22,10 +22,13 @@ from .config import Config, load_config, unknown_variables
 from .connection import connect, refuse_old_server
 from .durability import Durability
 from .enqueuer import Accepted, Enqueuer, Submission
+from .errors import TaskTooLarge
+from .keys import Keys
 from .openapi import describe
 from .problems import Problem, malformed, problem_of
 from .readiness import connect_probe, require_ready
 from .submissions import (
+    ENVELOPE_BYTES,
     decode_utf8,
     read_body,
     read_idempotency_key,
@@ -34,6 +37,7 @@ from .submissions import (
     split_array,
     split_lines,
 )
+from .turns import turn_to_decode
 
 JSON_TYPE = "application/json"
 DURABILITY_HEADER = "Zeroloss-Durability"
@@ -83,8 +87,11 @@ class _Task:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         require_media_type(req, (JSON_TYPE,))
         key = read_idempotency_key(req)
-        text = decode_utf8(read_body(req, self._config.max_body_bytes), "The body")
-        accepted = self._enqueuer.enqueue(read_submission(text, "The body", key))
+        limit_bytes = min(self._config.max_body_bytes, self._config.max_task_bytes + ENVELOPE_BYTES)
+        body = read_body(req, limit_bytes, "send less, or send a reference to where the data lies")
+        with turn_to_decode(len(body)):
+            submission = read_submission(decode_utf8(body, "The body"), "The body", key)
+        accepted = self._enqueuer.enqueue(submission)
         if accepted.replayed:
             resp.set_header("Idempotency-Replayed", "true")
         resp.set_header(DURABILITY_HEADER, self._config.durability)
@@ -96,23 +103,38 @@ class _Tasks:
         self._enqueuer, self._config = enqueuer, config
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
-        key = read_idempotency_key(req)
-        body = read_body(req, self._config.max_body_bytes)
-        is_array = media_type == JSON_TYPE
-        items: list[str | bytes] = [*split_array(decode_utf8(body, "The body"))] if is_array else [*split_lines(body)]
-        if not items:
-            raise malformed("The batch is empty; send at least one task.")
-        if len(items) > self._config.max_batch:
-            raise Problem(
-                "too-large",
-                f"The batch has {len(items)} tasks, more than the {self._config.max_batch} allowed; send several.",
-            )
-        results = self._enqueue([_read_item(item, index, key) for index, item in enumerate(items)])
+        results = self._enqueue(self._read(req))
         refused = sum(result["status"] == "refused" for result in results)
         resp.set_header(DURABILITY_HEADER, self._config.durability)
         answer = {"queued": len(results) - refused, "refused": refused, "results": results}
         _answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, answer)
+
+    def _read(self, req: falcon.Request) -> list[Submission | Problem]:
+        media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
+        key = read_idempotency_key(req)
+        body = read_body(req, self._config.max_body_bytes)
+        items_max, item_max = self._config.max_batch, self._config.max_task_bytes + ENVELOPE_BYTES
+        with turn_to_decode(len(body)):
+            items: list[str] | list[bytes]
+            if media_type == JSON_TYPE:
+                items = split_array(decode_utf8(body, "The body"), items_max, item_max)
+            else:
+                items = split_lines(body, items_max)
+            if not items:
+                raise malformed("The batch is empty; send at least one task.")
+            return [self._read_item(items[index], index, key) for index in range(len(items))]
+
+    def _read_item(self, item: str | bytes, index: int, key: str | None) -> Submission | Problem:
+        """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""
+        what = f"Item {index}"
+        limit_bytes = self._config.max_task_bytes
+        if len(item) > limit_bytes + ENVELOPE_BYTES:  # a line: its end is found without decoding it
+            return problem_of(TaskTooLarge(len(item), limit_bytes))
+        try:
+            text = item if isinstance(item, str) else decode_utf8(item, what)
+            return read_submission(text, what, None if key is None else f"{key}:{index}")
+        except Problem as problem:
+            return problem
 
     def _enqueue(self, items: list[Submission | Problem]) -> list[dict[str, Any]]:
         outcomes = iter(self._enqueuer.enqueue_many([item for item in items if isinstance(item, Submission)]))
@@ -138,9 +160,10 @@ class _Ready:
     def __init__(self, probe: redis.Redis, config: Config) -> None:
         self._probe = probe
         self._durability = Durability(config.durability, config.durability_timeout_ms)
+        self._keys = Keys(config.namespace)
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        policy = require_ready(self._probe, self._durability)
+        policy = require_ready(self._probe, self._durability, self._keys)
         ready = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
         _answer(resp, falcon.HTTP_200, ready)
 
@@ -155,16 +178,6 @@ class _Description:
         _answer(resp, falcon.HTTP_200, self._description)
 
     on_head = on_get
-
-
-def _read_item(item: str | bytes, index: int, key: str | None) -> Submission | Problem:
-    """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""
-    what = f"Item {index}"
-    try:
-        text = item if isinstance(item, str) else decode_utf8(item, what)
-        return read_submission(text, what, None if key is None else f"{key}:{index}")
-    except Problem as problem:
-        return problem
 
 
 def _queued(accepted: Accepted) -> dict[str, Any]:

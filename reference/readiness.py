@@ -1,14 +1,20 @@
 """Whether Redis can be trusted with a queue right now, asked by a client that gives up quickly."""
 
 import redis
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from .config import Config
-from .connection import connect
+from .connection import Script, connect
 from .durability import Durability
+from .keys import Keys
 from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
 
 PROBE_TIMEOUT_S = 1.0
+
+# KEYS  pending, counters, an idempotency key
+# Does nothing, and is refused where `_ENQUEUE` would be before it begins: by a read-only replica, with a full memory,
+# without replicas enough, without the right to scripts or keys. Like that one it says neither no-writes nor allow-oom.
+_MAY_WRITE = Script("#!lua\nreturn 1\n")
 
 
 def connect_probe(config: Config) -> redis.Redis:
@@ -24,14 +30,15 @@ def connect_probe(config: Config) -> redis.Redis:
     return client
 
 
-def require_ready(client: redis.Redis, durability: Durability) -> str:
+def require_ready(client: redis.Redis, durability: Durability, keys: Keys) -> str:
     """Return the server's eviction policy, "unknown" where it may not be asked for.
 
     Raises:
-        Problem: 503, Redis does not answer, may evict the queue's own keys when its memory is full, or is not set up
-            for the durability that a promise needs.
+        Problem: 503, Redis does not answer, may evict the queue's own tasks when its memory is full, would refuse a new
+            task, or is not set up for the durability that a promise needs.
     """
     policy = _require_no_eviction(client)
+    _require_acceptance(client, keys)
     try:
         reason = durability.why_out_of_reach(client)
     except RedisError as error:
@@ -54,7 +61,8 @@ def _require_no_eviction(client: redis.Redis) -> str:
     except RedisError as error:
         raise redis_unavailable(error) from None
     policy = str(memory.get("maxmemory_policy", "unknown"))
-    if memory.get("maxmemory") and policy not in ("noeviction", "unknown"):
+    # What is volatile expires, and of the queue's keys only those of idempotency do.
+    if memory.get("maxmemory") and policy.startswith("allkeys-"):
         raise Problem(
             "redis-evicts",
             f"Redis has maxmemory-policy {policy}, which deletes queued tasks when its memory is full; "
@@ -62,3 +70,16 @@ def _require_no_eviction(client: redis.Redis) -> str:
             headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
         )
     return policy
+
+
+def _require_acceptance(client: redis.Redis, keys: Keys) -> None:
+    try:
+        _MAY_WRITE(client, [keys.pending, keys.counters, keys.idempotency("")], [])
+    except ResponseError as error:
+        raise Problem(
+            "redis-refuses",
+            f"No task can be accepted: Redis refuses ({str(error).rstrip('.')}).",
+            headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
+        ) from None
+    except RedisError as error:
+        raise redis_unavailable(error) from None

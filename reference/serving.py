@@ -1,20 +1,26 @@
 """Serve a WSGI app with waitress: bounded, with problem documents for what never reaches the app, and a clean stop."""
 
+import ctypes
+import errno
 import json
 import logging
 import os
+import resource
 import signal
 import socket
+import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import falcon
 from waitress import wasyncore
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.server import create_server
-from waitress.task import ErrorTask, WSGITask
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
 
 from .config import Config
@@ -27,8 +33,16 @@ THREADS = 16
 RECEIVED_BYTES = 65_536  # at a time; waitress's 8,192 takes a turn of its loop for each piece of a batch
 SENT_BYTES = 65_536  # an answer is sent when it has this size or is whole; waitress sends its head alone
 CONNECTIONS_MAX = 800  # below the usual limit of 1,024 open files; waitress's own 100 starves a load test
+DESCRIPTORS_KEPT = 48  # for connections to Redis, two a thread at the most, and what a process has open anyway
+ACCEPT_PAUSE_S = 0.5  # where descriptors run out nevertheless
+QUIET_S = 5.0  # without trouble; then it is over, and the next one is logged again
 DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes
+MAPPED_BYTES_MIN = 1_048_576  # a body beyond this is memory of its own, which goes back to the system at once
 DROPPED_BYTES_MAX = 67_108_864  # how much of a body that is too large is read only to be thrown away
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+_log = logging.getLogger(__name__)
 
 
 def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port: int) -> None:
@@ -40,20 +54,26 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
         ConfigError: the address cannot be listened on.
     """
     listener = _listen(host, port)
+    _return_large_memory()
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that has to wait
     channels: dict[int, Any] = {}
-    server = create_server(
-        app,
-        map=channels,
+    adjustments = Adjustments(
         sockets=[listener],
-        threads=THREADS,
         recv_bytes=RECEIVED_BYTES,
         send_bytes=SENT_BYTES,
-        connection_limit=CONNECTIONS_MAX,
+        connection_limit=sys.maxsize,  # `_Server` has its own, which writes no line of log for each connection
         max_request_body_size=config.max_body_bytes + 1,  # waitress refuses what reaches it, the app what exceeds it
         ident=None,
     )
-    server.channel_class = _Channel
+    server = _Server(
+        app,
+        channels,
+        _sock=listener,
+        dispatcher=_Lanes(),
+        adj=adjustments,
+        sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+        bind_socket=False,
+    )
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -68,6 +88,12 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
     while not stopping:
         wasyncore.loop(timeout=1.0, use_poll=True, map=channels, count=1)
     _drain(server, channels)
+
+
+def _return_large_memory() -> None:
+    """Keep glibc from raising its threshold at the first large body: later ones would stay in the heaps of threads."""
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -97,6 +123,24 @@ def _drain(server: Any, channels: dict[int, Any]) -> None:
         wasyncore.loop(timeout=0.1, use_poll=True, map=channels, count=1)
     server.task_dispatcher.shutdown(timeout=1)
     wasyncore.close_all(channels)
+
+
+class _Lanes:
+    """Gives `/healthz` a thread of its own: where Redis hangs, all others wait for it, and requests wait for them."""
+
+    def __init__(self) -> None:
+        self._others, self._health = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
+        self._others.set_thread_count(THREADS)
+        self._health.set_thread_count(1)
+
+    def add_task(self, channel: Any) -> None:
+        request = channel.requests[0]
+        is_health = not request.error and request.path == "/healthz"
+        (self._health if is_health else self._others).add_task(channel)
+
+    def shutdown(self, timeout: float) -> None:
+        self._others.shutdown(timeout=timeout)
+        self._health.shutdown(timeout=timeout)
 
 
 class _Nowhere:
@@ -171,3 +215,49 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             # A client whose body waits for the acknowledgement of its head (Nagle) would wait 40 ms for the kernel's.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return complete
+
+
+class _Server(TcpWSGIServer):  # type: ignore[misc]
+    """Leaves connections in the kernel's queue where there are too many, or no file descriptors for more.
+
+    waitress tries again at once, and writes a traceback each time: hundreds of thousands of lines within seconds.
+    """
+
+    channel_class = _Channel
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if descriptors == resource.RLIM_INFINITY:
+            descriptors = sys.maxsize
+        self._channels_max = max(1, min(CONNECTIONS_MAX, descriptors - DESCRIPTORS_KEPT))
+        self._resume_s = self._quiet_s = 0.0  # when to accept again; when to say so
+        super().__init__(*arguments, **options)
+
+    def readable(self) -> bool:
+        """Whether to wait for connections."""
+        accepting: bool = super().readable()
+        now_s = time.monotonic()
+        if len(self.active_channels) >= self._channels_max:
+            self._note(f"All {self._channels_max} connections are in use; new ones wait until one closes.")
+            return False
+        if self._quiet_s and now_s >= self._quiet_s:
+            self._quiet_s = 0.0
+            _log.warning("Connections are accepted again.")
+        return accepting and now_s >= self._resume_s
+
+    def accept(self) -> Any:
+        """As waitress's own; None, and a pause, where the system has nothing to make a connection of."""
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            self._note(f"No connection can be accepted ({error.strerror}); new ones wait until others close.")
+            self._resume_s = time.monotonic() + ACCEPT_PAUSE_S
+            return None
+
+    def _note(self, message: str) -> None:
+        """Log the first of many times in a row."""
+        if not self._quiet_s:
+            _log.warning(message)
+        self._quiet_s = time.monotonic() + QUIET_S

@@ -5,6 +5,7 @@ A payload's text is cut out of the body and carried as it is (I6), so 1.10 stays
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ import falcon
 from .enqueuer import Submission
 from .problems import Problem, malformed
 from .task import after_space, raw_members
+from .window import Window
 
 NAME_CHARS_MAX = 256  # an id, a type, an idempotency key
 NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # no control characters: an id is shown in logs and lists
 KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF draft's quotes may be there or not
+ENVELOPE_BYTES = 8_192  # what a task has beside its payload: two names of 256 characters, each escaped in 12 bytes
 
 _MEMBERS = ("id", "type", "payload")
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
@@ -29,6 +32,7 @@ _plain_member = re.compile(
 )
 _string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _key = re.compile(KEY_PATTERN)
+_line = re.compile(rb"[^ \t\r\n][^\n]*")
 
 
 def _refuse_constant(text: str) -> None:
@@ -39,8 +43,8 @@ _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)
 _read_value = _decoder.scan_once  # a value and where it ends; StopIteration where there is none
 
 
-def read_body(req: falcon.Request, limit_bytes: int) -> bytes:
-    """The whole body.
+def read_body(req: falcon.Request, limit_bytes: int, advice: str = "send the tasks in several requests") -> bytes:
+    """The whole body. `advice` says what to do where it is too large.
 
     Raises:
         Problem: 413 beyond `limit_bytes`; 400 where the body ended before its Content-Length; 415 if compressed.
@@ -49,12 +53,12 @@ def read_body(req: falcon.Request, limit_bytes: int) -> bytes:
         raise Problem("unsupported-media-type", "The body is compressed; send it without Content-Encoding.")
     length = req.content_length
     if length is not None and length > limit_bytes:
-        raise _body_too_large(limit_bytes)
+        raise _body_too_large(limit_bytes, advice)
     # A chunked body has no length; a server that marks the end of the stream can be read without one.
     stream = req.stream if length is None and req.env.get("wsgi.input_terminated") else req.bounded_stream
     body: bytes = stream.read(limit_bytes + 1)
     if len(body) > limit_bytes:
-        raise _body_too_large(limit_bytes)
+        raise _body_too_large(limit_bytes, advice)
     if length is not None and len(body) < length:
         raise malformed(f"The body ended after {len(body)} of {length} bytes; send it again.")
     return body
@@ -145,9 +149,10 @@ def _read_any(text: str, what: str, idempotency_key: str | None) -> Submission:
         json.JSONDecoder(object_pairs_hook=_remember_names(names)).decode(text)
     except ValueError as error:
         raise malformed(f"{what} is not a JSON object with a payload: {_reason(error)}.") from None
-    unknown = [_shown(name) for name in members if name not in _MEMBERS]
+    unknown = [name for name in members if name not in _MEMBERS]
     if unknown:
-        raise malformed(f"{what} has the unknown member {', '.join(unknown[:5])}; a task has id, type and payload.")
+        shown = ", ".join(_shown(name) for name in unknown[:5])
+        raise malformed(f"{what} has the unknown member {shown}; a task has id, type and payload.")
     if len(names) > len(members):
         twice = next(name for name in members if names.count(name) > 1)
         raise malformed(f"{what} has {_shown(twice)} more than once; keep one.")
@@ -161,47 +166,58 @@ def _read_any(text: str, what: str, idempotency_key: str | None) -> Submission:
     )
 
 
-def refuse_deep_nesting(text: str, what: str) -> None:
-    """Raises Problem: 400 where arrays and objects are nested deeper than `NESTING_MAX`."""
-    if text.count("[") + text.count("{") <= NESTING_MAX:
+def refuse_deep_nesting(text: str, what: str, depth_max: int = NESTING_MAX) -> None:
+    """Raises Problem: 400 where arrays and objects are nested deeper than `depth_max`, so that `what` is too deep."""
+    if text.count("[") + text.count("{") <= depth_max:
         return
     depth = 0
     for match in _string_or_bracket.finditer(text):
         if match[0] in "[{":
             depth += 1
-            if depth > NESTING_MAX:
+            if depth > depth_max:
                 raise malformed(f"{what} is nested deeper than {NESTING_MAX} levels; flatten the payload.")
         elif match[0] in "]}":
             depth -= 1
 
 
-def split_array(text: str) -> list[str]:
-    """The texts of a JSON array's items.
+def split_array(text: str, items_max: int = sys.maxsize, item_chars_max: int = sys.maxsize) -> list[str]:
+    """The texts of a JSON array's items. What comes after the first that is too many, or too large, is not decoded.
 
     Raises:
-        Problem: 400, it is not a JSON array.
+        Problem: 400, it is not a JSON array; 413, too many items, or one that is too large.
     """
     try:
-        items = _split_array(text)
-    except (ValueError, RecursionError) as error:
+        items = _split_array(text, items_max, item_chars_max)
+    except RecursionError:
         refuse_deep_nesting(text, "The body")
-        if isinstance(error, RecursionError):
-            raise
+        raise
+    except ValueError as error:
+        if isinstance(error, json.JSONDecodeError):
+            refuse_deep_nesting(text[: error.pos], "The body")
         raise malformed(f"The body is not a JSON array of tasks: {_reason(error)}.") from None
-    if any(item.count("[") + item.count("{") >= NESTING_MAX for item in items):
-        refuse_deep_nesting(text, "The body")
+    for item in items:
+        refuse_deep_nesting(item, "The body", NESTING_MAX - 1)
     return items
 
 
-def _split_array(text: str) -> list[str]:
+def _split_array(text: str, items_max: int, item_chars_max: int) -> list[str]:
     items: list[str] = []
+    window = Window(text, item_chars_max, _decoder)
     position = after_space(text, 0)
     if text[position : position + 1] != "[":
         raise ValueError("it does not begin with [")
     position = after_space(text, position + 1)
     separator = text[position : position + 1]
     while separator != "]":
-        _, end = _decoder.raw_decode(text, position)
+        if len(items) == items_max:
+            raise _too_many(items_max)
+        end = window.end_of_value(position)
+        if end is None:
+            raise Problem(
+                "too-large",
+                f"Item {len(items)} has more than {item_chars_max} characters, more than a task may have. "
+                "Nothing was accepted. Send less, or send a reference to where the data lies.",
+            )
         items.append(text[position:end])
         position = after_space(text, end)
         separator = text[position : position + 1]
@@ -214,13 +230,29 @@ def _split_array(text: str) -> list[str]:
     return items
 
 
-def split_lines(body: bytes) -> list[bytes]:
-    """The lines of NDJSON; empty ones are no items, as its specification allows."""
-    return [line for line in (line.strip(b" \t\r") for line in body.split(b"\n")) if line]
+def split_lines(body: bytes, items_max: int = sys.maxsize) -> list[bytes]:
+    """The lines of NDJSON; empty ones are no items, as its specification allows.
+
+    Raises:
+        Problem: 413, too many.
+    """
+    lines: list[bytes] = []
+    for match in _line.finditer(body):
+        if len(lines) == items_max:
+            raise _too_many(items_max)
+        lines.append(match[0].rstrip(b" \t\r"))
+    return lines
 
 
-def _body_too_large(limit_bytes: int) -> Problem:
-    return Problem("too-large", f"The body has more than {limit_bytes} bytes; send the tasks in several requests.")
+def _too_many(items_max: int) -> Problem:
+    return Problem(
+        "too-large",
+        f"The batch has at least {items_max + 1} tasks, more than the {items_max} allowed; send several.",
+    )
+
+
+def _body_too_large(limit_bytes: int, advice: str) -> Problem:
+    return Problem("too-large", f"The body has more than {limit_bytes} bytes; {advice}.")
 
 
 def _read_name(members: dict[str, str], member: str, what: str) -> str | None:

@@ -19,6 +19,9 @@ from reference import producer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = """
+import resource
+if {descriptors}:
+    resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
 from reference.config import load_config
 from reference.{part} import serve
 serve(load_config(), "{host}", {port})
@@ -53,13 +56,15 @@ class Served:
 
 
 @contextmanager
-def served(part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> Iterator[Served]:
-    """`reference.producer` or `reference.monitor` in a process, known to listen."""
+def served(
+    part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0, descriptors: int = 0, **settings: Any
+) -> Iterator[Served]:
+    """`reference.producer` or `reference.monitor` in a process, known to listen. `descriptors`: as by `ulimit -n`."""
     environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(REPOSITORY)}
     environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
     with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", RUN.format(part=part, host=host, port=port)],
+            [sys.executable, "-c", RUN.format(part=part, host=host, port=port, descriptors=descriptors)],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -78,9 +83,20 @@ def served(part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0,
             process.stdout.close()
 
 
-def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+def request_of(path: str, body: bytes, *headers: str, media_type: str = "application/json") -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        f"Content-Type: {media_type}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def exchange(port: int, request: bytes, timeout_s: float = 20) -> tuple[int, dict[str, str], bytes]:
     """Send the bytes as they are and read the one answer to its end: status, headers, body."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(request)
         answer = b""
         while b"\r\n\r\n" not in answer:

@@ -8,7 +8,8 @@ import pytest
 
 LAWS = "invariants task config redis_url server_version durability"
 ACCEPTED = (
-    "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
+    "connections enqueue idempotency submissions producer producer_reading producer_errors producer_bounds "
+    "problems producer_openapi"
 )
 EXECUTED = "handlers texts claim settle pace claimer worker threads supervisor"
 GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"

@@ -1,6 +1,8 @@
 """What the monitor reads: where the tasks lie and who holds them, without changing any of it."""
 
 import time
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 import redis
@@ -126,3 +128,94 @@ def test_a_redis_that_is_down_gives_an_error_and_no_reading(queue: Queue, dead_p
     nowhere = queue.configured(redis_url=f"redis://127.0.0.1:{dead_port}/0")
     with pytest.raises(redis.ConnectionError):
         read(nowhere)
+
+
+# What cannot be read harms its own gauge. A number that was not read is none.
+
+EXPECTED = {
+    "pending": ({"pending", "oldest_pending_age_ms"}, "tasks:pending"),
+    "delayed": ({"delayed"}, "tasks:delayed"),
+    "dead_letter": ({"dead_letter"}, "tasks:dead_letter"),
+    "consumers": ({"consumers", "processing", "awaiting_recovery"}, "tasks:consumers"),
+    "counters": ({"counters"}, "tasks:counters"),
+    "processing": ({"processing"}, "tasks:processing:w1"),
+    "presence": (set(), ""),
+}
+
+
+@pytest.fixture
+def busy(queue: Queue) -> Queue:
+    """One pending, one held by w1, one delayed, one dead."""
+    queue.dead_lettered()
+    queue.enqueue(1, 2, 3)
+    worker = queue.consumer("w1")
+    worker.fail(queue.claim(worker), "ValueError: no")
+    queue.claim(worker)
+    return queue
+
+
+def shown(reading: Reading) -> dict[str, Any]:
+    """What does not change from one moment to the next."""
+    members = {**asdict(reading), "consumers": reading.consumers and [each.name for each in reading.consumers]}
+    ages = ("time_ms", "unreadable")
+    return {name: value for name, value in members.items() if name not in ages and not name.endswith("_age_ms")}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_key_of_another_type_harms_only_the_gauges_that_are_read_from_it(busy: Queue, name: str) -> None:
+    before = shown(read(busy))
+    harmed, key = EXPECTED[name]
+    key = key or busy.keys.presence
+    busy.client.delete(key)
+    busy.client.set(key, "a string")
+    reading = read(busy)
+    assert set(reading.unreadable) == harmed
+    for gauge in harmed:
+        assert reading.unreadable[gauge].startswith(f"{key} cannot be read: WRONGTYPE")
+        if gauge == "counters":
+            assert set(reading.counters.values()) == {None}
+        else:
+            assert getattr(reading, gauge) is None
+    after = shown(reading)
+    assert {name: after[name] for name in after if name not in harmed} == {
+        name: before[name] for name in before if name not in harmed
+    }
+
+
+def test_the_list_of_a_dead_consumer_that_is_of_another_type_leaves_its_tasks_unknown(busy: Queue) -> None:
+    busy.reaper.expire("w1")
+    busy.client.delete(busy.keys.processing("w1"))
+    busy.client.set(busy.keys.processing("w1"), "a string")
+    reading = read(busy)
+    assert set(reading.unreadable) == {"processing", "awaiting_recovery"}
+    assert (reading.processing, reading.awaiting_recovery, reading.consumers) == (None, None, [])
+
+
+def test_all_keys_of_another_type_leave_a_reading_without_numbers(busy: Queue) -> None:
+    for key in (busy.keys.pending, busy.keys.delayed, busy.keys.dead_letter, busy.keys.consumers, busy.keys.counters):
+        busy.client.delete(key)
+        busy.client.set(key, "a string")
+    reading = read(busy)
+    assert (reading.pending, reading.processing, reading.delayed, reading.consumers) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("value", ["many", "1.5", "1_000", "", "9" * 5_000, "inf"])
+def test_a_counter_that_is_no_number_is_unknown_and_the_others_stay(busy: Queue, value: str) -> None:
+    busy.client.hset(busy.keys.counters, "failed", value)
+    reading = read(busy)
+    assert (reading.counters["failed"], reading.counters["enqueued"]) == (None, 4)
+    assert set(reading.unreadable) == {"counters"}
+    assert "failed" in reading.unreadable["counters"]
+    assert "not a whole number" in reading.unreadable["counters"]
+
+
+def test_a_lease_that_never_ends_is_shown_without_its_times(busy: Queue) -> None:
+    busy.client.zadd(busy.keys.consumers, {"w1": "inf", "w2": "-inf"})
+    busy.client.zadd(busy.keys.delayed, {"x": "inf"})
+    reading = read(busy)
+    (consumer,) = reading.consumers or []
+    assert (consumer.name, consumer.holding, consumer.lease_left_ms, consumer.heartbeat_age_ms) == ("w1", 1, None, None)
+    assert reading.unreadable == {
+        "consumers": "tasks:consumers has the score inf for w1, which is not a time.",
+    }
+    assert (reading.processing, reading.awaiting_recovery, reading.delayed) == (1, 0, 2)

@@ -168,6 +168,47 @@ zeroloss_dead_lettered_total 8.0
     assert exposed(reading) == expected
 
 
+@pytest.mark.parametrize("name", ["pending", "delayed", "dead_letter", "consumers", "counters", "presence"])
+def test_a_key_of_another_type_takes_its_own_metrics_away_and_no_others(busy_queue: Queue, name: str) -> None:
+    monitor = monitor_of(busy_queue)
+    before = metrics_of(monitor)
+    gone = {
+        "pending": {"zeroloss_tasks[pending]", "zeroloss_oldest_pending_age_seconds"},
+        "delayed": {"zeroloss_tasks[delayed]"},
+        "dead_letter": {"zeroloss_tasks[dead_letter]"},
+        "consumers": {
+            "zeroloss_tasks[processing]",
+            "zeroloss_tasks_awaiting_recovery",
+            "zeroloss_consumers",
+            "zeroloss_heartbeat_age_seconds_max",
+        },
+        "counters": {name for name in before if name.endswith("_total")},
+        "presence": set(),
+    }[name]
+    key = getattr(busy_queue.keys, name)
+    busy_queue.client.delete(key)
+    busy_queue.client.set(key, "a string")
+    after = metrics_of(monitor)
+    assert after["zeroloss_up"] == 1
+    assert set(before) - set(after) == gone
+    changing = {"zeroloss_oldest_pending_age_seconds", "zeroloss_heartbeat_age_seconds_max"}
+    assert {name: after[name] for name in after if name not in changing} == {
+        name: before[name] for name in before if name in after and name not in changing
+    }
+    stats = monitor.simulate_get("/stats")
+    assert stats.status_code == 200
+    assert all(
+        sentence.startswith(f"{key} cannot be read: WRONGTYPE") for sentence in stats.json["unreadable"].values()
+    )
+
+
+def test_zeroloss_up_is_1_where_redis_answers_with_a_refusal(busy_queue: Queue) -> None:
+    busy_queue.client.acl_setuser("blind", enabled=True, nopass=True, commands=["+@all", "-time"], keys=["*"])
+    url = busy_queue.config.redis_url.replace("redis://", "redis://blind:any@")
+    assert metrics_of(monitor_of(busy_queue, redis_url=url)) == {"zeroloss_up": 1}
+    busy_queue.client.acl_deluser("blind")
+
+
 # The rest
 
 
@@ -249,6 +290,32 @@ def test_the_page_follows_the_queue_without_a_reload(page: Page, busy_queue: Que
         shows(page, pending="1,003")
         busy_queue.client.hincrby(busy_queue.keys.counters, "completed", 500)
         expect(page.locator("#throughput")).to_have_text(re.compile(r"^[1-9]"), timeout=15_000)
+
+
+def test_what_cannot_be_read_is_a_sentence_in_its_tile_and_the_rest_of_the_page_stays(
+    page: Page, busy_queue: Queue
+) -> None:
+    client, keys = busy_queue.client, busy_queue.keys
+    with served("monitor", busy_queue.config.redis_url) as monitor:
+        page.goto(monitor.url)
+        shows(page, pending="3", processing="1", dead_letter="1", live="1")
+        client.rename(keys.pending, "aside")
+        client.set(keys.pending, "a string")
+        client.hset(keys.counters, "completed", "many")
+        shows(page, pending="–", oldest="–", throughput="–", processing="1", delayed="0", dead_letter="1", live="1")
+        expect(page.locator("#pending + small")).to_contain_text("tasks:pending cannot be read: WRONGTYPE")
+        expect(page.locator("#throughput + small")).to_contain_text("'many' for completed")
+        expect(page.locator("#delayed + small")).to_have_text("waiting for a retry")
+        expect(page.locator("#banner")).to_be_hidden()
+        client.rename("aside", keys.pending)
+        client.hset(keys.counters, "completed", 1)
+        client.zadd(keys.consumers, {"w1": "inf"})
+        shows(page, pending="3", live="1")
+        expect(page.locator("#pending + small")).to_have_text("waiting for a worker")
+        expect(page.locator("#live + small")).to_contain_text("the score inf for w1, which is not a time")
+        client.delete(keys.consumers)
+        client.set(keys.consumers, "a string")
+        shows(page, pending="3", live="–", processing="–", nobody="–")
 
 
 def test_the_page_says_when_no_worker_lives_and_how_many_tasks_await_recovery(page: Page, busy_queue: Queue) -> None:

@@ -4,12 +4,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import falcon.testing
 import pytest
 import redis
 from http_support import app_of, assert_problem, assert_problem_document, post
 from queue_fixtures import Queue, ids, payloads
+from support import wait_until
 
 from chaos.servers import Server
 from reference.producer import from_environment
@@ -213,6 +215,46 @@ def test_readyz_is_503_where_redis_may_evict_the_queue(own_queue: Queue) -> None
     assert int(answer.headers["retry-after"]) > 0
 
 
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl", "volatile-random"])
+def test_readyz_is_200_where_redis_may_evict_only_what_expires(own_queue: Queue, policy: str) -> None:
+    """Of the queue's keys only idempotency keys expire."""
+    own_queue.client.config_set("maxmemory-policy", policy)
+    own_queue.client.config_set("maxmemory", "1gb")
+    answer = app_of(own_queue).simulate_get("/readyz")
+    assert (answer.status_code, answer.json["maxmemory_policy"]) == (200, policy)
+
+
+@pytest.mark.parametrize("refusal", ["READONLY", "NOREPLICAS", "OOM", "NOPERM: keys", "NOPERM: scripts"])
+def test_readyz_is_503_where_redis_refuses_every_new_task_and_200_when_it_takes_them(
+    own_queue: Queue, open_own_server: Callable[..., Server], refusal: str
+) -> None:
+    """What refuses the tasks: a replica, a primary without enough replicas, a full memory, a user's rights."""
+    settings, url = own_queue.client.config_set, own_queue.config.redis_url
+    if refusal.startswith("NOPERM"):
+        rights = {"keys": ["other:*"]} if refusal.endswith("keys") else {"keys": ["*"]}
+        commands = ["+@all"] if refusal.endswith("keys") else ["+@all", "-@scripting"]
+        own_queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=commands, **rights)
+        url = url.replace("redis://", "redis://narrow:any@")
+    http = app_of(own_queue, redis_url=url)
+    if refusal == "READONLY":
+        primary = urlsplit(open_own_server(appendfsync=None).url)
+        own_queue.client.replicaof(str(primary.hostname), str(primary.port))
+        wait_until(lambda: own_queue.client.info("replication")["master_link_status"] == "up")
+    elif refusal == "NOREPLICAS":
+        settings("min-replicas-to-write", 1)
+    elif refusal == "OOM":
+        settings("maxmemory", 1)
+    assert_problem(post(http, "/task", '{"payload": 1}'), 503, kind="not-accepted")
+    answer = http.simulate_get("/readyz")
+    assert_problem(answer, 503, "No task can be accepted: Redis refuses", kind="redis-refuses")
+    assert int(answer.headers["retry-after"]) > 0
+    own_queue.client.replicaof("NO", "ONE")
+    settings("min-replicas-to-write", 0)
+    settings("maxmemory", 0)
+    assert app_of(own_queue).simulate_get("/readyz").status_code == 200
+    assert own_queue.everything() == {}
+
+
 def test_readyz_is_200_where_a_redis_whose_memory_is_full_refuses(own_queue: Queue) -> None:
     own_queue.client.config_set("maxmemory", "1gb")
     answer = app_of(own_queue).simulate_get("/readyz")
@@ -225,7 +267,7 @@ def test_readyz_is_200_with_an_evicting_policy_but_no_limit_to_evict_for(own_que
 
 
 def test_readyz_is_200_where_the_user_may_not_ask_for_the_policy(own_queue: Queue) -> None:
-    own_queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+ping"], keys=["*"])
+    own_queue.client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+@all", "-info"], keys=["*"])
     url = own_queue.config.redis_url.replace("redis://", "redis://narrow:any@")
     answer = app_of(own_queue, redis_url=url).simulate_get("/readyz")
     assert answer.json == {"status": "ready", "maxmemory_policy": "unknown", "durability": "memory"}

@@ -4,6 +4,8 @@ import json
 import signal
 import socket
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
@@ -13,10 +15,11 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from http_support import Served, assert_problem_document, exchange, served
+from http_support import Served, assert_problem_document, exchange, request_of, served
 from queue_fixtures import Queue, ids
 from support import wait_until
 
+from chaos.servers import Server
 from reference.serving import DROPPED_BYTES_MAX
 
 TASK = b'{"payload": 1}'
@@ -232,6 +235,32 @@ def test_sixteen_requests_wait_for_redis_at_a_time_and_the_next_wait_in_silence(
         assert producer.said() == ""
 
 
+@pytest.mark.parametrize("part", ["producer", "monitor"])
+def test_healthz_answers_while_redis_hangs_and_more_clients_wait_than_there_are_threads(
+    part: str, open_own_server: Callable[..., Server]
+) -> None:
+    """None of the forty has its answer before or while `/healthz` is asked: each waits for a thread or for Redis."""
+    server = open_own_server(appendfsync=None)
+    request = request_of("/task", TASK) if part == "producer" else b"GET /stats HTTP/1.1\r\n\r\n"
+    with served(part, server.url) as process, ThreadPoolExecutor(40) as pool:
+        exchange(process.port, request)  # from now on a connection to Redis is open
+        server.pause()
+        try:
+            answers = [pool.submit(exchange, process.port, request) for _ in range(40)]
+            wait_until(lambda: clients_of(process) == 40)
+            took_s = []
+            while not any(answer.done() for answer in answers):
+                began_s = time.monotonic()
+                assert exchange(process.port, HEALTHZ)[0] == 200
+                took_s.append(time.monotonic() - began_s)
+        finally:
+            server.resume()
+        assert len(took_s) > 1
+        assert sorted(took_s)[len(took_s) // 2] < 0.1, "the median: the machine may be busy"
+        for answer in answers:
+            assert answer.result(60)[0] in (200, 202, 503)
+
+
 def test_a_hundred_idle_clients_keep_nobody_out(queue: Queue) -> None:
     with served("producer", queue.config.redis_url) as producer, ExitStack() as opened:
         for _ in range(110):
@@ -239,6 +268,42 @@ def test_a_hundred_idle_clients_keep_nobody_out(queue: Queue) -> None:
             connection.sendall(HEALTHZ)
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
         assert exchange(producer.port, HEALTHZ)[0] == 200
+
+
+@pytest.mark.parametrize("part", ["producer", "monitor"])
+@pytest.mark.parametrize("when", ["from the start", "while it runs"])
+def test_without_file_descriptors_it_neither_spins_nor_floods_its_log_and_comes_back(
+    part: str, when: str, queue: Queue
+) -> None:
+    """Ninety clients and 64 descriptors. A loop that spins takes all the time of a processor that it gets."""
+    request = request_of("/task", TASK) if part == "producer" else b"GET /stats HTTP/1.1\r\n\r\n"
+    descriptors = 64 if when == "from the start" else 0
+    with served(part, queue.config.redis_url, descriptors=descriptors) as process, ExitStack() as opened:
+        assert exchange(process.port, request)[0] in (200, 202)
+        running = psutil.Process(process.process.pid)
+        running.rlimit(psutil.RLIMIT_NOFILE, (64, 64))
+        address = ("127.0.0.1", process.port)
+        clients = [opened.enter_context(socket.create_connection(address, timeout=20)) for _ in range(90)]
+        wait_until(process.said)
+        spent_s = sum(running.cpu_times()[:2])
+        time.sleep(2)  # nothing happens in this time, which is what is measured
+        assert sum(running.cpu_times()[:2]) - spent_s < 0.3
+        if when == "from the start":  # some descriptors are kept for Redis
+            clients[0].sendall(request)
+            assert clients[0].recv(65_536).split()[1] in (b"200", b"202")
+        for client in clients:  # one after another: each makes room for one that waits
+            client.close()
+        assert exchange(process.port, request)[0] in (200, 202)
+        wait_until(lambda: process.said().count("\n") > 1, timeout_s=20)
+        first, last = process.said().splitlines()
+    assert (
+        first
+        == {
+            "from the start": "All 16 connections are in use; new ones wait until one closes.",
+            "while it runs": "No connection can be accepted (Too many open files); new ones wait until others close.",
+        }[when]
+    )
+    assert last == "Connections are accepted again."
 
 
 def test_clients_that_come_all_at_once_are_not_turned_away(queue: Queue) -> None:
@@ -251,22 +316,11 @@ def test_clients_that_come_all_at_once_are_not_turned_away(queue: Queue) -> None
         assert exchange(producer.port, HEALTHZ)[0] == 200
 
 
-def request_of(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: x",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
 def wait_for_blocked_client(queue: Queue) -> None:
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] > 0)
 
 
-def clients_of(server: Served) -> int:
+def clients_of(served_by: Served) -> int:
     """How many connections it has accepted and not ended."""
-    found = psutil.Process(server.process.pid).net_connections("tcp")
-    return sum(each.laddr.port == server.port and each.status == psutil.CONN_ESTABLISHED for each in found)
+    found = psutil.Process(served_by.process.pid).net_connections("tcp")
+    return sum(each.laddr.port == served_by.port and each.status == psutil.CONN_ESTABLISHED for each in found)
