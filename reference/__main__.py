@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from .config import Config, load_config
 from .connection import connect
 from .dead_letters import DeadLetters
 from .errors import QueueError
+from .signals import STOP_SIGNALS
 from .supervisor import Supervisor, worker_command
 
 PRODUCER_PORT = 8085
@@ -191,4 +193,7 @@ def _vendor(config: Config, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    for number in STOP_SIGNALS:  # the status is settled: a signal while Python ends would make it another one
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(exit_status)

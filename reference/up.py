@@ -19,6 +19,7 @@ import redis
 from .config import SERVER_VARIABLES, Config
 from .connection import connect
 from .errors import QueueError
+from .signals import STOP_SIGNALS
 from .supervisor import child_environment
 
 START_S = 15.0
@@ -32,7 +33,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
         QueueError: a part did not start; the text says which.
     """
     came: list[int] = []  # no Event: its lock may be held by this very thread, which would wait for itself
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _frame: came.append(number))
     named = options.redis or any(os.environ.get(variable) for variable in SERVER_VARIABLES)
     parts: list[tuple[str, subprocess.Popen[bytes]]] = []

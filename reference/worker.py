@@ -23,6 +23,7 @@ from .delivery import Delivery
 from .handlers import Handler
 from .presence import Presence
 from .reaper import Reaper
+from .signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Worker:
         self._parent = parent
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         for thread in self._all_threads:
             thread.start()
@@ -133,9 +134,8 @@ class Worker:
             time.sleep(LOOK_S)
         return 0 if self._finish() else GRACE_STATUS
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._signalled:
-            os._exit(128 + number)  # a second signal: at once, the rest is left to recovery
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        # Once or twice, as everybody may be signalled and the parent passes it on; only the parent ends it at once.
         self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
 
     def _finish(self) -> bool:

@@ -10,7 +10,7 @@ LAWS = "invariants task config durability"
 ACCEPTED = (
     "connections enqueue idempotency submissions producer producer_reading producer_errors problems producer_openapi"
 )
-EXECUTED = "handlers claim settle pace claimer worker threads supervisor"
+EXECUTED = "handlers claim settle pace claimer worker threads supervisor signals"
 GONE_WRONG = "fail release lease presence recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"

@@ -1,0 +1,5 @@
+"""SIGTERM and SIGINT."""
+
+import signal
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
