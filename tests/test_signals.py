@@ -1,14 +1,25 @@
 """What signals do to a pool and to the processes that its handlers start; who buries the processes left behind."""
 
+import dataclasses
+import json
+import os
 import signal
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import redis
 from queue_fixtures import Queue, ids
-from support import wait_until
+from support import living, wait_until
 from worker_process import STOPPING, Pool, Watched
+
+from reference.connection import connect
+from reference.presence import Presence
+from reference.worker import Worker
 
 StartPool = Callable[..., Pool]
 BOTH = [signal.SIGTERM, signal.SIGINT]
@@ -95,3 +106,89 @@ def test_a_process_of_the_pool_that_was_told_to_stop_before_its_parent_was_still
     assert pool.wait() == 0
     assert (notes / "ended-t1").exists()
     assert watched.completed() == 1
+
+
+# -- processes that handlers start -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "task_type, count", [("pool", 100), ("pool with a time-out", 4), ("executor", 10), ("terminate at once", 4)]
+)
+def test_handlers_may_use_multiprocessing(
+    start_forking: StartPool, queue: Queue, watched: Watched, task_type: str, count: int
+) -> None:
+    for number in range(count):
+        watched.submit(task_type, f"t{number}")
+    start_forking("--threads", "2", ZEROLOSS_MAX_RETRIES="0")
+    wait_until(lambda: watched.completed() + queue.dead_letters.count() == count, timeout_s=60)
+    assert [letter.error for letter in queue.dead_letters.page()] == []
+
+
+@pytest.mark.parametrize("how", ["fork", "subprocess", "spawn"])
+def test_a_process_that_a_handler_starts_has_default_signals_and_none_of_the_workers_sockets(
+    start_forking: StartPool, watched: Watched, notes: Path, how: str
+) -> None:
+    watched.submit("look", "t1", payload=f'"{how}"')
+    start_forking()
+    child, worker = json.loads(read(notes / "child")), json.loads(read(notes / "worker"))
+
+    def has(process: dict[str, Any], mask: str, number: int) -> bool:
+        return bool(int(process[mask], 16) >> (number - 1) & 1)
+
+    assert has(worker, "SigCgt", signal.SIGTERM) and "socket:" in str(worker["files"]), "there is something to inherit"
+    assert not [(mask, n) for n in BOTH for mask in ("SigBlk", "SigIgn") if has(child, mask, n)]
+    assert not has(child, "SigCgt", signal.SIGTERM)
+    assert has(child, "SigCgt", signal.SIGINT) == (how == "fork"), "Python's own, which raises KeyboardInterrupt"
+    assert "socket:" not in str(child["files"])
+
+
+def test_a_killed_worker_is_seen_to_be_gone_though_a_process_that_its_handler_forked_lives_on(
+    start_forking: StartPool, queue: Queue, watched: Watched, notes: Path
+) -> None:
+    """By its connections: the lease lasts an hour, and its parent is killed first."""
+    watched.submit("leave a child behind", "t1")
+    hour = {"ZEROLOSS_LEASE_MS": "3600000", "ZEROLOSS_TOMBSTONE_MS": "7200000", "ZEROLOSS_SWEEP_MS": "20"}
+    pool = start_forking(**hour)
+    orphan = psutil.Process(int(read(notes / "child")))
+    try:
+        wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+        child = pool.one_child()
+        pool.process.kill()
+        child.kill()
+        start_forking(**hour)
+        read(notes / "again")
+        assert living([orphan])
+    finally:
+        (notes / "release").touch()
+    wait_until(lambda: not living([orphan]))
+
+
+@pytest.mark.parametrize("how, status", [("return", 0), ("raise", 1)])
+def test_a_forked_process_that_leaves_the_handler_ends_and_leaves_the_queue_alone(
+    start_forking: StartPool, queue: Queue, watched: Watched, notes: Path, how: str, status: int
+) -> None:
+    watched.submit("let a child return", "t1", payload=f'"{how}"')
+    pool = start_forking("--threads", "1")
+    assert int(read(notes / "status")) == status
+    assert pool.said("A process that the handler of task t1 forked left the handler")
+    assert watched.completed() == 0
+    (notes / "release").touch()
+    wait_until(lambda: watched.completed() == 1)
+    assert (queue.pending(), queue.delayed(), queue.dead()) == ([], [], [])
+
+
+def test_a_connection_that_a_thread_of_the_worker_is_just_making_is_known_too(queue: Queue) -> None:
+    class Connecting(Presence):
+        def run(self) -> None:
+            with suppress(redis.RedisError):
+                self._client.ping()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        config = dataclasses.replace(queue.config, redis_url=f"redis://127.0.0.1:{full.getsockname()[1]}")
+        worker = Worker(config, "w1", {}, os.getppid())
+        thread = Connecting(connect(config), config, "w1")
+        thread.start()
+        (found,) = wait_until(worker._sockets)
+        with pytest.raises(OSError):
+            found.getpeername()
+    thread.join()
