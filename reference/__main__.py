@@ -1,11 +1,17 @@
 """The command line of the queue: `python -m reference producer|monitor|worker|up|dead-letter|vendor`."""
 
+import sys
+
+from .signals import STOP_SIGNALS, handle_at_start
+
+if __name__ == "__main__":  # before the other imports, which take several times as long as all that comes before them
+    handle_at_start(sys.argv[1] if len(sys.argv) > 1 else "")
+
 import argparse
 import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +24,6 @@ from .config import Config, load_config
 from .connection import connect
 from .dead_letters import DeadLetters
 from .errors import QueueError
-from .signals import STOP_SIGNALS
 from .supervisor import Supervisor, worker_command
 
 PRODUCER_PORT = 8085

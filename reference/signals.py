@@ -12,6 +12,19 @@ if TYPE_CHECKING:
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+def handle_at_start(command: str) -> None:
+    """Let a signal end the process before it has begun anything: a stop in order, so with status 0.
+
+    For the first moment of a process. PID 1 needs it most: the kernel drops the signals that PID 1 does not handle.
+    """
+    if command in ("producer", "monitor", "worker", "up"):
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda _number, _frame: os._exit(0))
+    elif command == "worker-process":
+        # Like SIGTERM's, and without a traceback. A handler would wait for the import of an application in C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def guard_forks(own_sockets: "Callable[[], list[socket.socket]]") -> None:
     """Give each process that is forked from this one default signals, and none of the sockets.
 

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,8 @@ import pytest
 import redis
 from queue_fixtures import Queue, ids
 from support import living, wait_until
-from worker_process import STOPPING, Pool, Watched
+from test_supervisor import SLOW_APP
+from worker_process import STOPPING, TESTS, Pool, Watched
 
 from reference.connection import connect
 from reference.presence import Presence
@@ -192,3 +195,51 @@ def test_a_connection_that_a_thread_of_the_worker_is_just_making_is_known_too(qu
         with pytest.raises(OSError):
             found.getpeername()
     thread.join()
+
+
+# -- a signal before the first task ----------------------------------------------------------------------------------
+
+SLOW_REDIS = """
+import time
+print("importing", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("command", ["producer", "monitor", "worker --app worker_app", "up"])
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_ends_a_command_in_order_while_it_still_imports_its_libraries(
+    tmp_path: Path, command: str, number: int
+) -> None:
+    """Also where the system ignores what the process does not handle, as it does for PID 1 of a container."""
+    (tmp_path / "redis.py").write_text(SLOW_REDIS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reference", *command.split()],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{TESTS.parent}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    try:
+        assert process.communicate(timeout=20) == ("", "")
+    finally:
+        process.kill()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_to_every_process_while_the_application_is_imported_ends_them_without_a_traceback(
+    start_pool: StartPool, tmp_path: Path, number: int
+) -> None:
+    (tmp_path / "slow_app.py").write_text(SLOW_APP)
+    path = f"{TESTS.parent}:{tmp_path}"
+    pool = start_pool("--app", "slow_app", PYTHONPATH=path, APP_IS_THERE=str(tmp_path / "never"))
+    wait_until(lambda: pool.said("importing"), 30)
+    for process in [psutil.Process(pool.process.pid), *pool.children()]:
+        process.send_signal(number)
+    assert pool.wait() == 0
+    assert not pool.said("Traceback")
