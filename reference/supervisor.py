@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -71,6 +71,7 @@ class Supervisor:
                 if self._tend(child) == USAGE_STATUS and not child.had_begun:
                     self._stop()
                     return USAGE_STATUS
+            reap_orphans({child.process.pid for child in self._children if child.process})
             time.sleep(LOOK_S)
         return self._stop()
 
@@ -150,6 +151,15 @@ class Supervisor:
             return 128 + self._at_once
         # One that died of the signal itself had not come so far as to handle it, nor to claim anything.
         return max((abs(p.returncode) for p in processes if -p.returncode not in STOP_SIGNALS), default=0)
+
+
+def reap_orphans(own: Container[int]) -> None:
+    """Reap the dead among the processes that this one inherited, as PID 1 does; not its `own`, which it polls."""
+    if not hasattr(os, "waitid"):  # as on macOS, which makes nobody but PID 1 inherit processes
+        return
+    with suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in own:
+            os.waitpid(dead.si_pid, 0)
 
 
 def child_environment(config: Config) -> dict[str, str]:

@@ -20,7 +20,7 @@ from .config import SERVER_VARIABLES, Config
 from .connection import connect
 from .errors import QueueError
 from .signals import STOP_SIGNALS
-from .supervisor import child_environment
+from .supervisor import child_environment, reap_orphans
 
 START_S = 15.0
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
@@ -130,6 +130,7 @@ def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], came: list[int]) ->
         for name, process in parts:
             if process.poll() is not None:
                 raise QueueError(f"The {name} ended with status {process.returncode}; stopping the rest.")
+        reap_orphans({process.pid for _name, process in parts})
         time.sleep(0.2)
     return 0
 

@@ -18,6 +18,7 @@ import redis
 from queue_fixtures import Queue, ids
 from support import living, wait_until
 from test_supervisor import SLOW_APP
+from test_up import Up
 from worker_process import STOPPING, TESTS, Pool, Watched
 
 from reference.connection import connect
@@ -243,3 +244,46 @@ def test_a_signal_to_every_process_while_the_application_is_imported_ends_them_w
         process.send_signal(number)
     assert pool.wait() == 0
     assert not pool.said("Traceback")
+
+
+# -- processes that are left behind ----------------------------------------------------------------------------------
+
+SUBREAPER = """
+import ctypes, sys
+PR_SET_CHILD_SUBREAPER = 36
+if "worker" in sys.orig_argv:
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+"""
+"""Makes the parent of the pool inherit the orphans below it, as PID 1 of a container does."""
+
+
+def test_processes_that_handlers_leave_behind_are_reaped_and_dead_workers_still_noticed(
+    start_forking: StartPool, watched: Watched, notes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SUBREAPER)
+    names = [f"t{number}" for number in range(10)]
+    for name in names:
+        watched.submit("leave a process in the background", name)
+    pool = start_forking("--processes", "2", PYTHONPATH=f"{tmp_path}:{TESTS.parent}:{TESTS}")
+    left = [psutil.Process(int(read(notes / f"background-{name}"))) for name in names]
+    wait_until(lambda: {process.ppid() for process in left} == {pool.process.pid})
+    workers = [process for process in pool.children() if process not in left]
+    for process in [*left, *workers]:
+        process.kill()
+    wait_until(lambda: not [process for process in [*left, *workers] if process.is_running()], message="zombies")
+    wait_until(lambda: pool.log.read_text().count("ended with status -9; restarting it") == 2)
+    wait_until(lambda: len(pool.children()) == 2)
+
+
+def test_up_reaps_what_handlers_leave_behind(tmp_path: Path, notes: Path) -> None:
+    environ = {"PYTHONPATH": f"{TESTS.parent}:{TESTS}", "NOTES": str(notes)}
+    inherit = "import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)"
+    system = Up(tmp_path / "up.log", "--app", "forking_app", before=inherit, **environ)
+    try:
+        system.started().post(type="leave a process in the background", payload=None, id="t1")
+        left = psutil.Process(int(read(notes / "background-t1")))
+        wait_until(lambda: left.ppid() == system.process.pid)
+        left.kill()
+        wait_until(lambda: not left.is_running(), message="a zombie")
+    finally:
+        system.end()
