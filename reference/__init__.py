@@ -5,13 +5,17 @@ Copy this folder, under any name: it imports only itself, the standard library a
 acked when done, recovered when their worker dies, retried, and dead-lettered with a reason.
 """
 
-from .config import Config
-from .consumer import Consumer
-from .enqueuer import Accepted, Enqueuer, Submission
-from .errors import LeaseLost, QueueError
-from .handlers import handler
-from .reaper import Reaper
-from .task import Task
+import importlib
+
+TYPE_CHECKING = False  # as typing's, whose import would delay the first signal handler
+if TYPE_CHECKING:
+    from .config import Config
+    from .consumer import Consumer
+    from .enqueuer import Accepted, Enqueuer, Submission
+    from .errors import LeaseLost, QueueError
+    from .handlers import handler
+    from .reaper import Reaper
+    from .task import Task
 
 __all__ = [
     "Accepted",
@@ -27,3 +31,23 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "Accepted": "enqueuer",
+    "Config": "config",
+    "Consumer": "consumer",
+    "Enqueuer": "enqueuer",
+    "LeaseLost": "errors",
+    "QueueError": "errors",
+    "Reaper": "reaper",
+    "Submission": "enqueuer",
+    "Task": "task",
+    "handler": "handlers",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is asked for, so that `__main__` handles signals before `redis` is imported."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

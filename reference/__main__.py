@@ -1,10 +1,17 @@
 """The command line of the queue: `python -m reference producer|monitor|worker|up|dead-letter|vendor`."""
 
+import sys
+
+from .signals import STOP_SIGNALS, handle_at_start
+
+if __name__ == "__main__":  # before the other imports, which take several times as long as all that comes before them
+    handle_at_start(sys.argv[1] if len(sys.argv) > 1 else "")
+
 import argparse
 import json
 import logging
 import os
-import sys
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -211,4 +218,7 @@ def _vendor(config: Config, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    for number in STOP_SIGNALS:  # the status is settled: a signal while Python ends would make it another one
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(exit_status)

@@ -71,7 +71,7 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             health_check_interval=0,
             protocol=2,  # the maintenance pushes of RESP3 are of no use here
-            driver_info=redis.DriverInfo(),  # else each connection reads its version from a file, and may not find one free
+            driver_info=redis.DriverInfo(),  # else each connection reads the version from a file
             **keepalive,
         )
     except ValueError as error:

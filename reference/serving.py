@@ -26,6 +26,7 @@ from waitress.utilities import RequestEntityTooLarge
 from .config import Config
 from .errors import ConfigError
 from .problems import MEDIA_TYPE, Problem
+from .signals import STOP_SIGNALS
 
 # A thread that waits for Redis costs little, and where the processors are busy each reply takes milliseconds: then the
 # requests that can wait at a time are what bounds the rate. See docs/decisions/0008.
@@ -81,7 +82,7 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
         stopping = True  # a second signal, as Ctrl-C and a parent may send both, changes nothing: the drain is bounded
         server.pull_trigger()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, stop)
     shown = f"[{host}]" if ":" in host else host
     print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ import redis
 from .config import Config
 from .connection import connect
 from .reaper import Reaper
+from .signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ LOOK_S = 0.05
 CALM_S = 5.0  # a child that lived this long did not fail at its start
 RESTART_MAX_S = 5.0
 LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
+AGAIN_S = 2.0  # one stop may be signalled twice within moments; the same signal after that is a demand to end at once
 
 
 def _pipe() -> tuple[int, int]:
@@ -60,12 +62,14 @@ class Supervisor:
         self._config, self._command = config, list(command)
         self._reaper = Reaper(connect(config, connections=2), config)
         self._children = [_Child(number) for number in range(processes)]
-        self._signals = 0
+        self._stop_signal: int | None = None
+        self._stopped_at = 0.0
+        self._at_once: int | None = None  # the signal that ended the grace
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
-        while not self._signals:
+        while self._stop_signal is None:
             for child in self._children:
                 # A handler may end its process with any status: the usage was wrong only if no handler can have run.
                 if self._tend(child) == USAGE_STATUS and not child.had_begun:
@@ -74,11 +78,17 @@ class Supervisor:
             if self._never_starts():
                 self._stop()
                 return NEVER_STARTED_STATUS
+            reap_orphans({child.process.pid for child in self._children if child.process})
             time.sleep(LOOK_S)
         return self._stop()
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self._signals += 1  # no Event: see `Worker._on_signal`
+    def _on_signal(self, number: int, _frame: object) -> None:
+        """Note a stop, or the demand to end at once: another signal, or the same one again after `AGAIN_S`."""
+        now = time.monotonic()
+        if self._stop_signal is None:
+            self._stop_signal, self._stopped_at = number, now  # no Event: see `Worker._on_signal`
+        elif number != self._stop_signal or now - self._stopped_at >= AGAIN_S:
+            self._at_once = number
 
     def _never_starts(self) -> bool:
         """Each process has died at its start so often that the next one will too."""
@@ -152,16 +162,13 @@ class Supervisor:
             child.to_recover.clear()
 
     def _stop(self) -> int:
-        """Ask the children to stop, once for each signal; kill what outlives the grace."""
-        asked = 0
+        """Ask the children to stop; kill what outlives the grace, or all where that is demanded."""
         until = time.monotonic() + self._config.grace_ms / 1000 + LINGER_S
         processes = [child.process for child in self._children if child.process]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
         while any(process.poll() is None for process in processes):
-            if asked < max(1, self._signals):
-                asked += 1
-                for process in processes:
-                    process.send_signal(signal.SIGTERM)
-            if time.monotonic() > until:
+            if self._at_once or time.monotonic() > until:
                 for process in processes:
                     process.kill()
             time.sleep(LOOK_S)
@@ -169,8 +176,19 @@ class Supervisor:
             if child.process and child.process.returncode:
                 child.to_recover.append(child.name)
                 self._recover(child)
-        # One that died of SIGTERM itself had not come so far as to handle it, nor to claim anything.
-        return max((abs(p.returncode) for p in processes if p.returncode != -signal.SIGTERM), default=0)
+        if self._at_once and any(process.returncode == -signal.SIGKILL for process in processes):
+            return 128 + self._at_once
+        # One that died of the signal itself had not come so far as to handle it, nor to claim anything.
+        return max((abs(p.returncode) for p in processes if -p.returncode not in STOP_SIGNALS), default=0)
+
+
+def reap_orphans(own: Container[int]) -> None:
+    """Reap the dead among the processes that this one inherited, as PID 1 does; not its `own`, which it polls."""
+    if not hasattr(os, "waitid"):  # as on macOS, which makes nobody but PID 1 inherit processes
+        return
+    with suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in own:
+            os.waitpid(dead.si_pid, 0)
 
 
 def child_environment(config: Config) -> dict[str, str]:

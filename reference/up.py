@@ -19,7 +19,8 @@ from .config import SERVER_VARIABLES, Config
 from .connection import connect, refuse_old_server
 from .errors import QueueError
 from .redis_url import shown_url
-from .supervisor import child_environment
+from .signals import STOP_SIGNALS
+from .supervisor import child_environment, reap_orphans
 
 START_S = 15.0
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
@@ -32,7 +33,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
         QueueError: a part did not start; the text says which.
     """
     came: list[int] = []  # no Event: its lock may be held by this very thread, which would wait for itself
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _frame: came.append(number))
     named = options.redis or any(os.environ.get(variable) for variable in SERVER_VARIABLES)
     parts: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -124,6 +125,7 @@ def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], came: list[int]) ->
         for name, process in parts:
             if process.poll() is not None:
                 raise QueueError(f"The {name} ended with status {process.returncode}; stopping the rest.")
+        reap_orphans({process.pid for _name, process in parts})
         time.sleep(0.2)
     return 0
 

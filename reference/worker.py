@@ -8,10 +8,14 @@ import logging
 import os
 import random
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
+from typing import Any, NoReturn
 
 import redis
 
@@ -24,7 +28,9 @@ from .errors import LazyResult
 from .handlers import Handler, refuse_lazy
 from .presence import Presence
 from .reaper import Reaper
+from .signals import STOP_SIGNALS, guard_forks
 from .texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
+from .waiter import Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +57,7 @@ class HandlerThread(threading.Thread):
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
+        process = os.getpid()
         while (delivery := ready.get()) is not None:
             started = time.monotonic()
             # After the lease others may run it by now: the claimer looks first.
@@ -61,6 +68,8 @@ class HandlerThread(threading.Thread):
                     self._at_work()
                     self._at_work = None
                 delivery.error = self._outcome(delivery)
+                if os.getpid() != process:
+                    _end_fork(delivery)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
             inbox.put(delivery)
@@ -77,6 +86,16 @@ class HandlerThread(threading.Thread):
             delivery.traceback = traceback_of(error)
             return reason_of(error)
         return None
+
+
+def _end_fork(delivery: Delivery) -> NoReturn:
+    """End a process that the handler forked and that left the handler: the task and the queue are its parent's."""
+    outcome = delivery.error or "it returned"
+    logger.warning("A process that the handler of task %s forked left the handler: %s", delivery.task.shown_id, outcome)
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0 if delivery.error is None else 1)
 
 
 class Maintenance(threading.Thread):
@@ -123,6 +142,7 @@ class Worker:
         self._config = config
         self._consumer = Consumer(client, config, name)
         self._claimer = Claimer(self._consumer, config, handlers)
+        self._pool: Any = client.connection_pool
         self._maintenance = Maintenance(Reaper(client, config), config)
         self._threads = [HandlerThread(number, self._claimer, handlers, at_work) for number in range(config.threads)]
         self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name))
@@ -130,8 +150,9 @@ class Worker:
         self._parent = parent
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
+        guard_forks(self._sockets)
         for thread in self._all_threads:
             thread.start()
         while not self._signalled:
@@ -148,10 +169,21 @@ class Worker:
             time.sleep(LOOK_S)
         return 0 if self._finish() else GRACE_STATUS
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._signalled:
-            os._exit(128 + number)  # a second signal: at once, the rest is left to recovery
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        # Once or twice, as everybody may be signalled and the parent passes it on; only the parent ends it at once.
         self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
+
+    def _sockets(self) -> list[socket.socket]:
+        """The sockets of its connections, and those that its threads are just connecting, which nothing else knows."""
+        found = [sock for connection in self._pool._connections if (sock := connection._sock)]
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            if isinstance(thread, Claimer | Waiter | Maintenance | Presence):
+                frame = frames.get(thread.ident or 0)
+                while frame:
+                    found += [value for value in frame.f_locals.values() if isinstance(value, socket.socket)]
+                    frame = frame.f_back
+        return found
 
     def _finish(self) -> bool:
         """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""

@@ -11,7 +11,7 @@ ACCEPTED = (
     "connections enqueue idempotency submissions producer producer_reading producer_errors producer_bounds "
     "problems producer_openapi"
 )
-EXECUTED = "handlers texts claim settle pace claimer worker threads supervisor"
+EXECUTED = "handlers texts claim settle pace claimer worker threads supervisor signals"
 GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
 AROUND_IT = "gauges monitor serving up vendoring readme"

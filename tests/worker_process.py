@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class Pool:
         if self.process.poll() is None:
             everyone = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
             for process in everyone:
-                process.send_signal(signal.SIGKILL)
+                with suppress(psutil.NoSuchProcess):  # what a handler started ends by itself
+                    process.send_signal(signal.SIGKILL)
             self.process.wait(10)
 
 

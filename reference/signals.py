@@ -1,0 +1,52 @@
+"""SIGTERM and SIGINT where they are not a stop in order yet, or not at all: at the start, and in forked processes."""
+
+import os
+import signal
+import threading
+
+TYPE_CHECKING = False  # see `__init__.py`
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def handle_at_start(command: str) -> None:
+    """Let a signal end the process before it has begun anything: a stop in order, so with status 0.
+
+    For the first moment of a process. PID 1 needs it most: the kernel drops the signals that PID 1 does not handle.
+    """
+    if command in ("producer", "monitor", "worker", "up"):
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda _number, _frame: os._exit(0))
+    elif command == "worker-process":
+        # Like SIGTERM's, and without a traceback. A handler would wait for the import of an application in C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def guard_forks(own_sockets: "Callable[[], list[socket.socket]]") -> None:
+    """Give each process that is forked from this one default signals, and none of the sockets.
+
+    With the worker's handlers it would ignore the SIGTERM of `multiprocessing`'s `terminate()`, which its parent then
+    waits for. With its sockets the connections of a killed worker would live on. The signals are blocked during the
+    fork: in the child Python forgets what comes before it is set up, and it may be terminated as soon as it is there.
+    """
+    fork = threading.local()  # several threads may fork at a time
+
+    def before() -> None:
+        fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        fork.sockets = own_sockets()
+
+    def in_parent() -> None:
+        fork.sockets = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)
+
+    def in_child() -> None:
+        for inherited in fork.sockets:
+            inherited.close()  # the copy: no shutdown, which would end the parent's connection
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)
+
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
