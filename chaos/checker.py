@@ -24,6 +24,7 @@ from .findings import (
 from .gaps import gaps_of
 from .history import Event
 from .invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
+from .lateness import late_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
 from .verdicts import (
@@ -35,6 +36,7 @@ from .verdicts import (
     LoadResult,
     MatrixRow,
     Property,
+    Redelivery,
     Result,
     Situation,
     Verdict,
@@ -69,6 +71,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     kills = kills_of(evidence)
     duplicates = duplicates_of(evidence)
     redeliveries = redeliveries_of(evidence)
+    late = late_of(evidence)
     leftovers = leftovers_of(evidence, census)
     overtaken = overtaken_of(evidence)
     situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
@@ -85,12 +88,12 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     elif gaps:
         verdict = Verdict.INCONCLUSIVE
     else:
-        verdict = _verdict(fates.values(), doubts, breaches, starved, too_many, load)
+        verdict = _verdict(fates.values(), doubts, breaches, starved, late, too_many, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void or because(verdict, fates, doubts, kills, breaches, too_many, load),
+        because=evidence.void or because(verdict, fates, doubts, kills, breaches, late, too_many, load),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone),
@@ -106,8 +109,9 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         kills=kills,
         time_to_redelivery_ms=summarise([one.ms for one in redeliveries if one.ms is not None]),
         redeliveries=redeliveries,
+        late=late,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
-        properties=_properties(evidence, census, fates) + _order(evidence, disorder, late_comers),
+        properties=_properties(evidence, census, fates, late) + _order(evidence, disorder, late_comers),
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
         leftovers=leftovers,
@@ -180,13 +184,14 @@ def _verdict(
     doubts: list[str],
     breaches: list[str],
     starved: Collection[Fate],
+    late: list[Redelivery],
     too_many: list[str],
     load: LoadResult | None,
 ) -> Verdict:
     met = frozenset(fates)
     if met & VIOLATIONS or breaches:
         return Verdict.VIOLATION
-    if met & LIVENESS_DEFECTS - set(starved):
+    if late or met & LIVENESS_DEFECTS - set(starved):
         return Verdict.LIVENESS
     if too_many:
         return Verdict.DUPLICATES
@@ -222,7 +227,9 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     return doubts
 
 
-def _properties(evidence: Evidence, census: CensusRecord | None, fates: Mapping[str, Fate]) -> list[Property]:
+def _properties(
+    evidence: Evidence, census: CensusRecord | None, fates: Mapping[str, Fate], late: list[Redelivery]
+) -> list[Property]:
     """The laws that a history can show broken; the others are tested inside the queue."""
     tasks = evidence.tasks
     promised = [name for name, task in tasks.items() if task.promised and fates[name] is not Fate.EXCUSED]
@@ -243,13 +250,14 @@ def _properties(evidence: Evidence, census: CensusRecord | None, fates: Mapping[
         for digest in (task.corrupt_digests or (None,))
     ]
     refused = [name for name, task in tasks.items() if task.refused]
-    late = {name: None for name, fate in fates.items() if fate in LIVENESS_DEFECTS}
+    recovered_s: dict[str, float | None] = {one.task: one.ms / 1000 for one in late if one.ms is not None}
+    recovered_s |= {name: None for name, fate in fates.items() if fate in LIVENESS_DEFECTS}
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     waiting = [name for name in promised if fates[name] is Fate.STUCK] + undecided
     return [
         _property("I1", conservation(promised, finished, places)),
         _property("I2", no_loss(promised, completed, dead, waiting)),
-        _property("I4", bounded_recovery(late, within_s)),
+        _property("I4", bounded_recovery(recovered_s, within_s)),
         _property("I6", no_invention(submitted, executed, refused)),
     ]
 

@@ -247,6 +247,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     kills: Kills
     time_to_redelivery_ms: Summary | None
     redeliveries: list[Redelivery]
+    late: list[Redelivery] = []
+    """Of these, the ones later than the target promises, though a worker was idle (I4)."""
     end_to_end_ms: Summary | None
     """From the first attempt to submit a task to the first end of its execution."""
     properties: list[Property]

@@ -44,12 +44,14 @@ def because(
     doubts: list[str],
     kills: Kills,
     breaches: Collection[str] = (),
+    late: Collection[Redelivery] = (),
     too_many: Collection[str] = (),
     load: LoadResult | None = None,
 ) -> str:
     """The verdict in one sentence, the worst first.
 
-    `breaches`: what a baseline must not show, in clauses; `too_many`: tasks whose duplicates nothing explains.
+    `breaches`: what a baseline must not show, in clauses; `late`: recovered too late; `too_many`: tasks
+    whose duplicates nothing explains.
     """
     counts = _counts(fates.values())
     if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
@@ -59,6 +61,11 @@ def because(
             for fate, clause in _CLAUSES.items()
             if counts[fate] and fate in defects
         ]
+        if late:
+            count = plural(len({one.task for one in late}), "task")
+            clauses.append(
+                f"{count} ran again later than promised after its worker had died, while a worker was idle (I4)"
+            )
         return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.DUPLICATES:
         times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"

@@ -22,7 +22,7 @@ RUN = (
 FAULTS = (
     "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
 )
-JUDGED = "scan checker gaps situations excuses explanations report summary"
+JUDGED = "scan checker gaps situations excuses explanations lateness report summary"
 CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files"
 
 ORDER = " ".join([LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED]).split()

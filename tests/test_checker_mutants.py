@@ -17,15 +17,16 @@ import test_checker
 import test_excuses
 import test_explanations
 import test_gaps
+import test_lateness
 import test_situations
 
 import chaos.checker
 
 FOLDER = Path(chaos.checker.__file__).parent
-MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "situations", "checker")
+MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "lateness", "situations", "checker")
 """Each imports those before it only, so that they are built anew in this order."""
 
-SUITES = (test_checker, test_excuses, test_explanations, test_gaps, test_situations)
+SUITES = (test_checker, test_excuses, test_explanations, test_gaps, test_lateness, test_situations)
 NAMES = ("judge", "gather", "crashes_of")
 """What these import of the modules, and have to get from those that lack a rule."""
 

@@ -121,6 +121,14 @@ def test_a_queue_whose_task_body_records_nothing_is_not_accused_of_losing_it_all
     assert "does your task call `effect`, and is ZEROLOSS_LEDGER set in that process?" in result.because
 
 
+def test_a_queue_that_recovers_much_later_than_it_promises_while_its_workers_idle_is_LIVENESS(tmp_path: Path) -> None:
+    result = carry_out(tmp_path, f"{TARGETS}:Late", "worker-sigkill:count=3", tasks=100).result
+    assert (result.verdict, result.exit_code) == (Verdict.LIVENESS, 3), result.because
+    assert result.late
+    assert all(one.ms is not None and one.ms > 4_000 for one in result.late)
+    assert set(result.counts) <= {"DONE", "DUPLICATE"}
+
+
 def say_of(directory: Path, target: str, faults: str, tasks: int) -> tuple[Outcome, str, int]:
     """A run; what its console said, and how many tasks it submitted."""
     found, said = load_target(target), io.StringIO()
