@@ -23,7 +23,7 @@ FAULTS = (
     "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
 )
 JUDGED = "scan checker gaps situations excuses explanations report summary"
-CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files"
+CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files distribution"
 
 ORDER = " ".join([LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED]).split()
 PLACES = {f"test_{name}": place for place, name in enumerate(ORDER)}
