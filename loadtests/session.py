@@ -19,7 +19,7 @@ from locust import log as locust_log
 from locust.env import Environment
 from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
-from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry
+from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry, StatsError
 
 from loadtests.follow import Executed, Follower, Promise, refusal_of
 from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, rounded_up
@@ -29,6 +29,7 @@ from loadtests.seconds import Seconds
 
 EFFECT = "enqueue -> effect"
 """The request type under which Locust shows how long it took until an accepted task was executed."""
+NEVER_EXECUTED = "accepted, and never executed"
 REQUEST = "POST"
 REFUSED_SUFFIX = " 429"
 REPORT_EVERY_S = 0.5
@@ -40,10 +41,6 @@ EXIT_USAGE = 2
 # Locust's own makes 100 ms of 104 and 1,000 of 1,049, which would keep a threshold. It is meant to be replaced, and in
 # every process: workers send the master what they counted.
 stats.bucket_response_time = rounded_up
-
-
-class NeverExecuted(Exception):
-    """A task was accepted, and within the time allowed no handler ended it."""
 
 
 class Session:
@@ -150,13 +147,18 @@ class Judging(Session):
             gevent.sleep(POLL_EVERY_S)
 
     def _show(self, executed: Iterable[Executed]) -> None:
+        # Not by the event of requests: what it counts is also in Locust's totals.
         for one in executed:
-            self._fire(one.promise.kind, one.ms, None)
+            self.environment.stats.get(one.promise.kind, EFFECT).log(one.ms, 0)
 
-    def _fire(self, kind: str, ms: float, error: Exception | None) -> None:
-        self.environment.events.request.fire(
-            request_type=EFFECT, name=kind, response_time=ms, response_length=0, exception=error, context={}
-        )
+    def _show_lost(self, promise: Promise) -> None:
+        self._show([Executed(promise, (time.time() - promise.sent_s) * 1000)])
+        self.environment.stats.get(promise.kind, EFFECT).log_error(NEVER_EXECUTED)
+        self._show_error(promise.kind, NEVER_EXECUTED)
+
+    def _show_error(self, name: str, error: str) -> None:
+        key = StatsError.create_key(EFFECT, name, error)
+        self.environment.stats.errors.setdefault(key, StatsError(EFFECT, name, error)).occurred()
 
     def _hear(self, msg: Any, **_: Any) -> None:
         for task, kind, sent_s in msg.data["promises"]:
@@ -184,8 +186,7 @@ class Judging(Session):
                 gevent.sleep(POLL_EVERY_S / 2)
             self._lost = left
             for promise in follower.waiting():
-                waited_s = time.time() - promise.sent_s
-                self._fire(promise.kind, waited_s * 1000, NeverExecuted("accepted, and never executed"))
+                self._show_lost(promise)
         self._settled = True
 
     def _hear_out(self, runner: MasterRunner) -> None:

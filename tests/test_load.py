@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from load_system import LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
+from load_system import EFFECT, LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
 
 from loadtests.system import System
@@ -61,6 +61,21 @@ def test_tasks_that_nobody_executes_are_lost_and_so_is_every_threshold_on_their_
     accepted = sum(int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Type"] == "POST")
     assert f": {accepted}," in ended.broken[0]
     assert "accepted, and never executed" in Path(f"{prefix}_failures.csv").read_text()
+
+
+def test_locust_s_totals_are_of_requests_alone_and_effects_are_rows_beside_them(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    ended = put_load(system, "--csv", str(tmp_path / "load"), "SingleTasks")
+    assert ended.status == 0, ended.said
+    table = rows(tmp_path / "load")
+    counts = {kind: sum(int(row["Request Count"]) for row in table if row["Type"] == kind) for kind in ("POST", EFFECT)}
+    assert counts["POST"] == counts[EFFECT] > 20
+    (total,) = [row for row in table if row["Name"] == "Aggregated"]
+    assert int(total["Request Count"]) == counts["POST"]
+    (requests,) = [row for row in table if row["Type"] == "POST"]
+    assert total["Max Response Time"] == requests["Max Response Time"]
 
 
 def test_a_load_that_requests_nothing_never_passes(system: System) -> None:
