@@ -22,7 +22,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry, StatsError
 
 from loadtests.follow import Executed, Follower, Promise, refusal_of
-from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, rounded_up
+from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
 from loadtests.junit import write_junit
 from loadtests.record import Record
 from loadtests.seconds import Seconds
@@ -184,9 +184,12 @@ class Judging(Session):
                 before, left = left, len(follower.waiting())
                 give_up_s = time.monotonic() + patience_s if left < before else give_up_s
                 gevent.sleep(POLL_EVERY_S / 2)
-            self._lost = left
-            for promise in follower.waiting():
-                self._show_lost(promise)
+            if left and follower.silent:
+                self._show_error("ledger", empty_ledger(follower.promised))
+            else:
+                self._lost = left
+                for promise in follower.waiting():
+                    self._show_lost(promise)
         self._settled = True
 
     def _hear_out(self, runner: MasterRunner) -> None:
@@ -237,6 +240,7 @@ class Judging(Session):
             promised=follower.promised if follower else None,
             effect_p95_ms=_percentile(effects, 0.95),
             lost=self._lost,
+            ledger_empty=follower is not None and follower.silent,
             drain_s=drained_s,
             silent=len(self._workers - self._over),
         )
