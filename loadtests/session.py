@@ -24,6 +24,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry, StatsError
 from loadtests.follow import Executed, Follower, Promise, refusal_of
 from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
 from loadtests.junit import write_junit
+from loadtests.options import Options
 from loadtests.record import Record
 from loadtests.seconds import Seconds
 
@@ -48,6 +49,7 @@ class Session:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
+        self.options = Options(environment.parsed_options)
         self.name = os.urandom(4).hex()
         """Which of Locust's processes this is, for the ids of its tasks."""
         self.record: Record | None = None
@@ -64,7 +66,7 @@ class Session:
             self.record.write("submit", phase, task=task, **members)
 
     def _open_record(self, **_: Any) -> None:
-        directory = self.environment.parsed_options.record
+        directory = self.options.record
         if directory and self.record is None:
             self.record = Record(Path(directory))
             self._seconds = Seconds(self.record, self.environment, REQUEST)
@@ -134,7 +136,7 @@ class Judging(Session):
             self._show(self._follower.follow(Promise(task, kind, sent_s)))
 
     def _begin(self, **_: Any) -> None:
-        ledger = self.environment.parsed_options.ledger
+        ledger = self.options.ledger
         self._follower = Follower(Path(ledger)) if ledger else None
         self._ended_s, self._lost, self._settled = None, None, False
         self._over = set()
@@ -176,7 +178,7 @@ class Judging(Session):
             self._hear_out(self.environment.runner)
         follower = self._follower
         if follower:
-            patience_s = self.environment.parsed_options.patience_s
+            patience_s = self.options.patience_s
             give_up_s = time.monotonic() + patience_s
             left = len(follower.waiting())
             while left and time.monotonic() < give_up_s:
@@ -202,16 +204,16 @@ class Judging(Session):
     def _judge(self, environment: Environment, **_: Any) -> None:
         """Locust ends, for whatever reason: the thresholds decide its exit status."""
         environment.runner.quit()  # after a signal the load still runs; else this does nothing more
-        if environment.parsed_options.csv_prefix:
+        if self.options.csv_prefix:
             gevent.sleep(CSV_STATS_INTERVAL_SEC + POLL_EVERY_S)  # Locust writes its tables each second, not at the end
         if locust_log.unhandled_greenlet_exception:
             return  # Locust says what went wrong, and ends with status 2
         figures = self._figures()
-        self._gates = gates = check(figures, Slo.read(environment.parsed_options))
+        self._gates = gates = check(figures, Slo.read(self.options))
         self._write(figures, gates)
         if not all(gate.passed for gate in gates):
             environment.process_exit_code = EXIT_BROKEN
-        elif environment.parsed_options.slo_failure_ratio is not None and not environment.runner.exceptions:
+        elif self.options.slo_failure_ratio is not None and not environment.runner.exceptions:
             environment.process_exit_code = 0  # failures within what is allowed are none to Locust, either
 
     def _say(self, **_: Any) -> None:
@@ -220,7 +222,7 @@ class Judging(Session):
             print(f"SLO {'kept' if gate.passed else 'broken'}: {gate.sentence}", file=sys.stderr)
 
     def _write(self, figures: Figures, gates: list[Gate]) -> None:
-        if junit := self.environment.parsed_options.junit:
+        if junit := self.options.junit:
             write_junit(Path(junit), gates)
         if self.record:
             kept, broken = ([gate.sentence for gate in gates if gate.passed is passed] for passed in (True, False))
@@ -269,7 +271,7 @@ def begin(environment: Environment, **_: Any) -> None:
     if isinstance(runner, WorkerRunner):
         environment.session = Reporting(environment, runner)
         return
-    options = environment.parsed_options
+    options = Options(environment.parsed_options)
     if options.headless and Slo.read(options).needs_ledger and not options.ledger:
         print(
             "A threshold on accepted tasks is set: say with --ledger where the workers write theirs.", file=sys.stderr
