@@ -23,9 +23,12 @@ FAULTS = (
     "resp proxy nemesis faults_worker faults_stop faults_handler faults_clients faults_server faults_network baseline"
 )
 JUDGED = "scan checker gaps situations excuses explanations report summary"
-CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files distribution"
+CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files"
+AROUND_ALL = "distribution repository"
 
-ORDER = " ".join([LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED]).split()
+ORDER = " ".join(
+    [LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED, AROUND_ALL]
+).split()
 PLACES = {f"test_{name}": place for place, name in enumerate(ORDER)}
 
 
