@@ -1,11 +1,15 @@
 """What a repository tells those who contribute to it: its files are valid, and say what the project does."""
 
 import configparser
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
 
 
 def test_the_hooks_before_a_commit_run_the_commands_of_the_lint_environment() -> None:
@@ -16,3 +20,23 @@ def test_the_hooks_before_a_commit_run_the_commands_of_the_lint_environment() ->
     assert [hook["entry"] for hook in local["hooks"]] == tox["testenv:lint"]["commands"].split("\n")[1:]
     for hook in local["hooks"]:
         assert (hook["language"], hook["pass_filenames"]) == ("system", False)  # the entry names what it checks
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [("github-issue-forms", ["bug.yml", "feature.yml"]), ("github-issue-config", ["config.yml"])],
+)
+def test_the_issue_forms_are_what_github_s_schemas_say(schema: str, files: list[str]) -> None:
+    command = [str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", f"vendor.{schema}"]
+    paths = [str(FORMS / name) for name in files]
+    ended = subprocess.run([*command, *paths], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_whoever_opens_an_issue_is_sent_to_the_private_way_for_vulnerabilities() -> None:
+    assert {path.name for path in FORMS.iterdir()} == {"bug.yml", "feature.yml", "config.yml"}
+    assert "SECURITY.md" in (FORMS / "bug.yml").read_text()
+    policy = (ROOT / "SECURITY.md").read_text()
+    for word in ("security advisor", "secret", "zeroloss replay", "producer"):
+        assert word in policy
+    assert "CHANGELOG.md" in (ROOT / ".github" / "pull_request_template.md").read_text()
