@@ -63,3 +63,9 @@ def test_sdist_and_editable_build_find_the_version_without_importing_the_queue(s
         archive.extractall(source.parent, filter="data")
     assert build("build_wheel", source.parent / f"zeroloss-{VERSION}").name.startswith(f"zeroloss-{VERSION}-")
     assert build("build_editable", source).name.startswith(f"zeroloss-{VERSION}-")
+
+
+def test_a_wheel_names_its_authors_and_no_address(source: Path) -> None:
+    with zipfile.ZipFile(build("build_wheel", source)) as wheel:
+        (metadata,) = [wheel.read(name).decode() for name in wheel.namelist() if name.endswith("/METADATA")]
+    assert re.findall(r"(?m)^Author.*$", metadata) == ["Author: zeroloss maintainers"]
