@@ -1,12 +1,15 @@
 """What a repository tells those who contribute to it: its files are valid, and say what the project does."""
 
 import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from reference import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
@@ -40,3 +43,15 @@ def test_whoever_opens_an_issue_is_sent_to_the_private_way_for_vulnerabilities()
     for word in ("security advisor", "secret", "zeroloss replay", "producer"):
         assert word in policy
     assert "CHANGELOG.md" in (ROOT / ".github" / "pull_request_template.md").read_text()
+
+
+def test_the_changelog_has_dated_versions_known_sections_and_one_line_for_each_change() -> None:
+    title, *lines = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line]
+    assert title == "# Changelog"
+    headings = [line for line in lines if line.startswith("## ")]
+    assert headings[0] == "## [Unreleased]"
+    assert all(re.fullmatch(r"## \[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", line) for line in headings[1:])
+    assert any(line.startswith(f"## [{__version__}]") for line in headings)
+    for line in lines[lines.index(headings[0]) :]:
+        kept = re.fullmatch(r"## .+|### (Added|Changed|Deprecated|Removed|Fixed|Security)|- .+\.", line)
+        assert kept, f"Neither a heading nor a whole change in one line: {line}"
