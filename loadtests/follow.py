@@ -49,6 +49,8 @@ class Follower:
         # Locust's other processes know the time of day only; between two clocks of one machine this is exact.
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
         self.promised = 0
+        self.silent = True
+        """Whether no worker has written anything to the ledger since then."""
         self.last_executed_s: float | None = None
         """When the last followed task ended, in seconds since the epoch."""
 
@@ -85,6 +87,7 @@ class Follower:
         start = self._read.get(path.name, 0)
         if path.stat().st_size <= start:
             return
+        self.silent = False
         with path.open("rb") as file:
             file.seek(start)
             text = file.read()

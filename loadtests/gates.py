@@ -24,7 +24,9 @@ class Figures:
     """Tasks accepted; None: there was no ledger to follow them in."""
     effect_p95_ms: float | None
     lost: int | None
-    """Tasks accepted and never executed."""
+    """Tasks accepted and never executed; None: nothing can be said of them."""
+    ledger_empty: bool = False
+    """Whether no worker wrote to the ledger: the tasks may have been executed all the same."""
     drain_s: float | None
     """From the end of the load to the last execution; None: it never drained."""
     silent: int = 0
@@ -79,12 +81,22 @@ def rounded_up(ms: float) -> int:
     return math.ceil(ms / width) * width
 
 
+def empty_ledger(promised: int) -> str:
+    """The sentence on a ledger to which nothing was written while so many tasks were accepted."""
+    return (
+        f"--ledger stayed empty while {promised:,} tasks were accepted: set ZEROLOSS_LEDGER to that folder in the "
+        "workers, and check that they have a handler of the type --task-type, which writes to it."
+    )
+
+
 def _always(figures: Figures, slo: Slo) -> Iterator[Gate]:
     made = figures.requests > 0
     yield Gate("requests", made, f"{figures.requests:,} requests were made." if made else "No request was made.")
     if figures.silent:
         sentence = f"{figures.silent} of Locust's workers went away, and nobody knows what they were promised."
         yield Gate("workers", False, sentence)
+    if figures.ledger_empty and figures.promised:
+        yield Gate("ledger", False, empty_ledger(figures.promised))
     if figures.lost is not None or slo.lost is not None:
         yield _at_most("lost", "tasks accepted and never executed", figures.lost, slo.lost or 0, "")
     if figures.promised == 0:

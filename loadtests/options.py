@@ -3,45 +3,91 @@
 A threshold that is left empty is not checked.
 """
 
+import re
+from argparse import Namespace
+from typing import Any
+
 from locust import events
 from locust.argument_parser import LocustArgumentParser
+
+_destinations: dict[str, str] = {}
+
+
+class Options:
+    """Parsed options by their names on the command line: `slo_p95_ms` is `--slo-p95-ms`."""
+
+    def __init__(self, parsed: Namespace) -> None:
+        self._parsed = parsed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parsed, _destinations.get(name, name))
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
     """Called by Locust."""
 
-    def option(name: str, kind: type, default: object, text: str, **more: object) -> None:
-        variable = f"LOAD_{name.upper().replace('-', '_')}"
-        parser.add_argument(f"--{name}", type=kind, default=default, env_var=variable, help=text, **more)
+    def option(name: str, default: object, title: str, text: str, **more: object) -> None:
+        # Locust's page labels an option by its `dest`, with a space between two digits unless U+2060 joins them, and
+        # returns the value under another name unless `dest` begins with no small letter: slo_p95_ms as slo_p9_5ms.
+        plain = name.replace("-", "_")
+        _destinations[plain] = re.sub(r"(?<=\d)(?=\d)", "\u2060", title)
+        if "action" not in more:
+            more["metavar"] = plain.upper()
+        parser.add_argument(
+            f"--{name}",
+            dest=_destinations[plain],
+            default=default,
+            env_var=f"LOAD_{plain.upper()}",
+            help=text,
+            **more,
+        )
 
-    option("user-rate", float, 0.0, "Requests per second of each user; 0: as many as it can")
-    option("task-type", str, "chaos", "The type of the tasks: the name of a handler that writes the ledger")
-    option("work-ms", int, 5, "How long each task's handler takes")
-    option("payload-bytes", int, 200, "How much filler each task carries")
-    option("batch-size", int, 20, "Tasks in a batch")
+    def hidden(name: str, text: str) -> None:
+        parser.add_argument(f"--{name}", default="", env_var=f"LOAD_{name.upper()}", help=text, include_in_web_ui=False)
+
+    option("user-rate", 0.0, "Requests per second of each user", "0: as many as it can", type=float)
+    option("task-type", "chaos", "Type of the tasks", "the name of a handler that writes the ledger", type=str)
+    option("work-ms", 5, "Work of each task, ms", "how long its handler takes", type=int)
+    option("payload-bytes", 200, "Filler of each task, bytes", "added to its payload", type=int)
+    option("batch-size", 20, "Tasks in a batch", "sent in one request", type=int)
     option(
-        "ledger", str, "", "Where the workers write their ledger (their ZEROLOSS_LEDGER): accepted tasks are followed"
+        "ledger",
+        "",
+        "Ledger, folder",
+        "where the workers write it, their ZEROLOSS_LEDGER: accepted tasks are followed",
+        type=str,
     )
-    option("patience-s", float, 30.0, "After the load: so long may nothing be executed before the rest is given up")
-    option("slo-failure-ratio", float, None, "Failed requests, at most this share of all")
-    option("slo-p95-ms", float, None, "95th percentile of the requests, at most")
-    option("slo-p99-ms", float, None, "99th percentile of the requests, at most")
-    option("slo-min-rate", float, None, "Requests per second over the whole load, at least")
-    option("slo-effect-p95-ms", float, None, "95th percentile from the request to the end of the task, at most")
-    option("slo-lost", float, None, "Tasks accepted and never executed, at most (0, wherever there is a ledger)")
-    option("slo-drain-s", float, None, "From the end of the load until the last accepted task is executed, at most")
     option(
-        "slo-min-refused", float, None, "Requests refused with 429, at least: a load that is to fill the queue has to"
+        "patience-s",
+        30.0,
+        "Patience after the load, s",
+        "how long nothing may be executed before the rest is given up",
+        type=float,
     )
-    parser.add_argument(
-        "--expect-429",
+    option("slo-failure-ratio", None, "Failed requests, share", "of all, at most", type=float)
+    option("slo-p95-ms", None, "P95 of requests, ms", "at most", type=float)
+    option("slo-p99-ms", None, "P99 of requests, ms", "at most", type=float)
+    option("slo-min-rate", None, "Requests per second", "over the whole load, at least", type=float)
+    option(
+        "slo-effect-p95-ms",
+        None,
+        "P95 of enqueue to effect, ms",
+        "to the end of the task's handler, at most",
+        type=float,
+    )
+    option("slo-lost", None, "Tasks accepted and never executed", "at most; 0 wherever there is a ledger", type=float)
+    option("slo-drain-s", None, "Drain after the load, s", "until the last task is executed, at most", type=float)
+    option(
+        "slo-min-refused", None, "Requests refused with 429", "at least, for a load that fills the queue", type=float
+    )
+    option(
+        "expect-429",
+        False,
+        "A request refused with 429 is no failure",
+        "the queue is meant to be full",
         action="store_true",
-        default=False,
-        env_var="LOAD_EXPECT_429",
-        help="A request refused with 429 is no failure: the queue is meant to be full",
     )
-    option("junit", str, "", "Write the thresholds as a JUnit report to this file", include_in_web_ui=False)
-    option("record", str, "", "For `zeroloss run --load`: the run's events", include_in_web_ui=False)
-    option("system", str, "", "For `python -m loadtests`: settings of the system it starts, as NAME=VALUE ...",
-           include_in_web_ui=False)  # fmt: skip
+    hidden("junit", "Write the thresholds as a JUnit report to this file")
+    hidden("record", "For `zeroloss run --load`: the run's events")
+    hidden("system", "For `python -m loadtests`: settings of the system it starts, as NAME=VALUE ...")

@@ -19,16 +19,18 @@ from locust import log as locust_log
 from locust.env import Environment
 from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
-from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry
+from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry, StatsError
 
 from loadtests.follow import Executed, Follower, Promise, refusal_of
-from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, rounded_up
+from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
 from loadtests.junit import write_junit
+from loadtests.options import Options
 from loadtests.record import Record
 from loadtests.seconds import Seconds
 
 EFFECT = "enqueue -> effect"
 """The request type under which Locust shows how long it took until an accepted task was executed."""
+NEVER_EXECUTED = "accepted, and never executed"
 REQUEST = "POST"
 REFUSED_SUFFIX = " 429"
 REPORT_EVERY_S = 0.5
@@ -42,15 +44,12 @@ EXIT_USAGE = 2
 stats.bucket_response_time = rounded_up
 
 
-class NeverExecuted(Exception):
-    """A task was accepted, and within the time allowed no handler ended it."""
-
-
 class Session:
     """What every process has that runs users."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
+        self.options = Options(environment.parsed_options)
         self.name = os.urandom(4).hex()
         """Which of Locust's processes this is, for the ids of its tasks."""
         self.record: Record | None = None
@@ -67,7 +66,7 @@ class Session:
             self.record.write("submit", phase, task=task, **members)
 
     def _open_record(self, **_: Any) -> None:
-        directory = self.environment.parsed_options.record
+        directory = self.options.record
         if directory and self.record is None:
             self.record = Record(Path(directory))
             self._seconds = Seconds(self.record, self.environment, REQUEST)
@@ -137,7 +136,7 @@ class Judging(Session):
             self._show(self._follower.follow(Promise(task, kind, sent_s)))
 
     def _begin(self, **_: Any) -> None:
-        ledger = self.environment.parsed_options.ledger
+        ledger = self.options.ledger
         self._follower = Follower(Path(ledger)) if ledger else None
         self._ended_s, self._lost, self._settled = None, None, False
         self._over = set()
@@ -150,13 +149,18 @@ class Judging(Session):
             gevent.sleep(POLL_EVERY_S)
 
     def _show(self, executed: Iterable[Executed]) -> None:
+        # Not by the event of requests: what it counts is also in Locust's totals.
         for one in executed:
-            self._fire(one.promise.kind, one.ms, None)
+            self.environment.stats.get(one.promise.kind, EFFECT).log(one.ms, 0)
 
-    def _fire(self, kind: str, ms: float, error: Exception | None) -> None:
-        self.environment.events.request.fire(
-            request_type=EFFECT, name=kind, response_time=ms, response_length=0, exception=error, context={}
-        )
+    def _show_lost(self, promise: Promise) -> None:
+        self._show([Executed(promise, (time.time() - promise.sent_s) * 1000)])
+        self.environment.stats.get(promise.kind, EFFECT).log_error(NEVER_EXECUTED)
+        self._show_error(promise.kind, NEVER_EXECUTED)
+
+    def _show_error(self, name: str, error: str) -> None:
+        key = StatsError.create_key(EFFECT, name, error)
+        self.environment.stats.errors.setdefault(key, StatsError(EFFECT, name, error)).occurred()
 
     def _hear(self, msg: Any, **_: Any) -> None:
         for task, kind, sent_s in msg.data["promises"]:
@@ -174,7 +178,7 @@ class Judging(Session):
             self._hear_out(self.environment.runner)
         follower = self._follower
         if follower:
-            patience_s = self.environment.parsed_options.patience_s
+            patience_s = self.options.patience_s
             give_up_s = time.monotonic() + patience_s
             left = len(follower.waiting())
             while left and time.monotonic() < give_up_s:
@@ -182,10 +186,12 @@ class Judging(Session):
                 before, left = left, len(follower.waiting())
                 give_up_s = time.monotonic() + patience_s if left < before else give_up_s
                 gevent.sleep(POLL_EVERY_S / 2)
-            self._lost = left
-            for promise in follower.waiting():
-                waited_s = time.time() - promise.sent_s
-                self._fire(promise.kind, waited_s * 1000, NeverExecuted("accepted, and never executed"))
+            if left and follower.silent:
+                self._show_error("ledger", empty_ledger(follower.promised))
+            else:
+                self._lost = left
+                for promise in follower.waiting():
+                    self._show_lost(promise)
         self._settled = True
 
     def _hear_out(self, runner: MasterRunner) -> None:
@@ -198,16 +204,16 @@ class Judging(Session):
     def _judge(self, environment: Environment, **_: Any) -> None:
         """Locust ends, for whatever reason: the thresholds decide its exit status."""
         environment.runner.quit()  # after a signal the load still runs; else this does nothing more
-        if environment.parsed_options.csv_prefix:
+        if self.options.csv_prefix:
             gevent.sleep(CSV_STATS_INTERVAL_SEC + POLL_EVERY_S)  # Locust writes its tables each second, not at the end
         if locust_log.unhandled_greenlet_exception:
             return  # Locust says what went wrong, and ends with status 2
         figures = self._figures()
-        self._gates = gates = check(figures, Slo.read(environment.parsed_options))
+        self._gates = gates = check(figures, Slo.read(self.options))
         self._write(figures, gates)
         if not all(gate.passed for gate in gates):
             environment.process_exit_code = EXIT_BROKEN
-        elif environment.parsed_options.slo_failure_ratio is not None and not environment.runner.exceptions:
+        elif self.options.slo_failure_ratio is not None and not environment.runner.exceptions:
             environment.process_exit_code = 0  # failures within what is allowed are none to Locust, either
 
     def _say(self, **_: Any) -> None:
@@ -216,7 +222,7 @@ class Judging(Session):
             print(f"SLO {'kept' if gate.passed else 'broken'}: {gate.sentence}", file=sys.stderr)
 
     def _write(self, figures: Figures, gates: list[Gate]) -> None:
-        if junit := self.environment.parsed_options.junit:
+        if junit := self.options.junit:
             write_junit(Path(junit), gates)
         if self.record:
             kept, broken = ([gate.sentence for gate in gates if gate.passed is passed] for passed in (True, False))
@@ -236,6 +242,7 @@ class Judging(Session):
             promised=follower.promised if follower else None,
             effect_p95_ms=_percentile(effects, 0.95),
             lost=self._lost,
+            ledger_empty=follower is not None and follower.silent,
             drain_s=drained_s,
             silent=len(self._workers - self._over),
         )
@@ -264,7 +271,7 @@ def begin(environment: Environment, **_: Any) -> None:
     if isinstance(runner, WorkerRunner):
         environment.session = Reporting(environment, runner)
         return
-    options = environment.parsed_options
+    options = Options(environment.parsed_options)
     if options.headless and Slo.read(options).needs_ledger and not options.ledger:
         print(
             "A threshold on accepted tasks is set: say with --ledger where the workers write theirs.", file=sys.stderr

@@ -50,8 +50,8 @@ class Producer(FastHttpUser):
     """How their tasks are called in the statistics."""
 
     def on_start(self) -> None:
-        self._options = self.environment.parsed_options
         self._session = self.environment.session
+        self._options = self._session.options
         if self._options.user_rate:
             # Users that are spawned together would else send together, for ever: a burst each time.
             gevent.sleep(random.random() / self._options.user_rate)

@@ -24,8 +24,11 @@ FAULTS = (
 )
 JUDGED = "scan checker gaps situations excuses explanations lateness report summary"
 CLAIMED = "mutants checker_mutants enumerate shrink compare certificate cli pytest_plugin init ci_files"
+AROUND_ALL = "distribution repository"
 
-ORDER = " ".join([LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED]).split()
+ORDER = " ".join(
+    [LAWS, ACCEPTED, EXECUTED, GONE_WRONG, ALL_ORDERS, AROUND_IT, RUN, FAULTS, JUDGED, CLAIMED, AROUND_ALL]
+).split()
 PLACES = {f"test_{name}": place for place, name in enumerate(ORDER)}
 
 

@@ -1,15 +1,20 @@
 """Load with Locust: what was accepted is followed to its execution, and thresholds decide how it ends."""
 
+import csv
 import json
 import re
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from load_system import LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
+from load_system import EFFECT, LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
 
+from chaos.ledger import effect
 from loadtests.system import System
 
 
@@ -46,14 +51,36 @@ def test_failed_requests_beyond_their_share_break_the_load(system: System) -> No
     ]
 
 
+@contextmanager
+def others_at_work(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Workers execute tasks, and none of them is of this load."""
+    monkeypatch.setenv("ZEROLOSS_LEDGER", str(ledger))
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.05):
+            with effect("of-others"):
+                pass
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
+
+
 def test_tasks_that_nobody_executes_are_lost_and_so_is_every_threshold_on_their_execution(
     system: System,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prefix = str(tmp_path / "load")
     thresholds = ("--slo-lost", "0", "--slo-drain-s", "10", "--slo-effect-p95-ms", "1000")
     other = ("--ledger", str(tmp_path), "--patience-s", "0.5", "--csv", prefix)
-    ended = put_load(system, *other, *thresholds, "SingleTasks")
+    with others_at_work(tmp_path, monkeypatch):
+        ended = put_load(system, *other, *thresholds, "SingleTasks")
     assert ended.status == 3, ended.said
     names = [line.partition(":")[0] for line in ended.broken]
     assert names[0] == "tasks accepted and never executed"
@@ -61,6 +88,39 @@ def test_tasks_that_nobody_executes_are_lost_and_so_is_every_threshold_on_their_
     accepted = sum(int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Type"] == "POST")
     assert f": {accepted}," in ended.broken[0]
     assert "accepted, and never executed" in Path(f"{prefix}_failures.csv").read_text()
+
+
+def test_a_ledger_that_stays_empty_is_named_with_its_likely_causes_and_no_task_is_called_lost(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    options = ("--ledger", str(tmp_path), "--patience-s", "0.5", "--csv", str(tmp_path / "load"))
+    ended = put_load(system, *options, "SingleTasks")
+    assert ended.status == 3, ended.said
+    accepted = sum(int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Type"] == "POST")
+    (broken,) = ended.broken
+    assert broken.startswith(f"--ledger stayed empty while {accepted:,} tasks were accepted: ")
+    for cause in ("ZEROLOSS_LEDGER", "handler", "--task-type"):
+        assert cause in broken
+    assert "never executed" not in ended.said
+    (failure,) = csv.DictReader((tmp_path / "load_failures.csv").read_text().splitlines())
+    assert failure["Error"] == broken
+    assert failure["Occurrences"] == "1"
+
+
+def test_locust_s_totals_are_of_requests_alone_and_effects_are_rows_beside_them(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    ended = put_load(system, "--csv", str(tmp_path / "load"), "SingleTasks")
+    assert ended.status == 0, ended.said
+    table = rows(tmp_path / "load")
+    counts = {kind: sum(int(row["Request Count"]) for row in table if row["Type"] == kind) for kind in ("POST", EFFECT)}
+    assert counts["POST"] == counts[EFFECT] > 20
+    (total,) = [row for row in table if row["Name"] == "Aggregated"]
+    assert int(total["Request Count"]) == counts["POST"]
+    (requests,) = [row for row in table if row["Type"] == "POST"]
+    assert total["Max Response Time"] == requests["Max Response Time"]
 
 
 def test_a_load_that_requests_nothing_never_passes(system: System) -> None:

@@ -1,11 +1,9 @@
 """Locust in several processes, on its page and under a signal: nothing of a load is lost sight of."""
 
-import re
 import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -131,28 +129,3 @@ def test_a_signal_ends_the_load_and_it_is_judged_all_the_same(system: System, tm
         locust.kill()
         locust.wait(10)
     assert "SLO kept: tasks accepted and never executed: 0" in log.read_text()
-
-
-def test_the_options_are_in_locust_s_web_page(system: System, tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "locust", "--config", "loadtests/profiles/spike.conf", "--host", system.url]
-    command += ["--web-host", "127.0.0.1", "--web-port", port, "--ledger", str(system.ledger)]
-    command += ["--csv", str(tmp_path / "load")]
-
-    def page() -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
-
-    with (tmp_path / "log").open("wb") as log:
-        locust = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        found = wait_until(page, 30)
-    finally:
-        locust.terminate()
-        locust.wait(30)
-    for option in ("user_rate", "batch_size", "slo_p95_ms", "slo_effect_p95_ms", "slo_drain_s"):
-        assert option in found
-    assert "record" not in re.findall(r'"(\w+)": \{"choices"', found)

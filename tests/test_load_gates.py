@@ -96,6 +96,13 @@ def test_no_request_at_all_never_passes_whatever_is_set() -> None:
     assert not gates(Slo(failure_ratio=1.0), **nothing)["failure-ratio"].passed
 
 
+def test_an_empty_ledger_fails_where_tasks_were_accepted_and_only_there() -> None:
+    empty = {"ledger_empty": True, "lost": None, "drain_s": None, "effect_p95_ms": None}
+    assert "while 22,792 tasks were accepted" in gates(Slo(), promised=22_792, **empty)["ledger"].sentence
+    assert not gates(Slo(), promised=22_792, **empty)["ledger"].passed
+    assert "ledger" not in gates(Slo(), promised=0, **empty)
+
+
 def test_a_lost_task_fails_where_there_is_a_ledger_though_no_threshold_says_so() -> None:
     assert not gates(Slo(), lost=1)["lost"].passed
     assert gates(Slo(lost=1), lost=1)["lost"].passed
@@ -157,9 +164,11 @@ def test_what_was_in_the_ledger_before_the_load_is_not_read(ledger: Path) -> Non
 def test_a_task_whose_handler_raised_or_did_not_end_is_not_executed(ledger: Path) -> None:
     follower = Follower(ledger)
     assert list(follower.follow(Promise("raises", "single", time.time()))) == []
+    assert follower.silent
     with pytest.raises(RuntimeError), effect("raises"):
         raise RuntimeError("as planned")
     assert list(follower.poll()) == []
+    assert not follower.silent
 
 
 def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(ledger: Path) -> None:

@@ -1,20 +1,18 @@
 """The monitor: what it shows was just read, and when it could not read it says so."""
 
 import json
-import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import pytest
 import redis
+from browsing import browser as _  # noqa: F401 - the fixture `browser`
 from http_support import assert_problem, exchange, served
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -242,18 +240,6 @@ def test_the_monitor_process_reads_the_queue_and_ends_with_status_0_on_sigterm(q
 
 
 # The page in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    installed = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
-    path = next((found for found in installed if found), None)
-    with sync_playwright() as playwright:
-        path = path or playwright.chromium.executable_path
-        if not Path(path).exists():
-            (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium is installed")
-        with playwright.chromium.launch(executable_path=path, args=["--no-sandbox"]) as launched:
-            yield launched
 
 
 @pytest.fixture
