@@ -32,6 +32,8 @@ def guard_forks(own_sockets: "Callable[[], list[socket.socket]]") -> None:
     waits for. With its sockets the connections of a killed worker would live on. The signals are blocked during the
     fork: in the child Python forgets what comes before it is set up, and it may be terminated as soon as it is there.
     """
+    from socket import SocketType  # not before the first signal handler
+
     fork = threading.local()  # several threads may fork at a time
 
     def before() -> None:
@@ -43,10 +45,12 @@ def guard_forks(own_sockets: "Callable[[], list[socket.socket]]") -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)
 
     def in_child() -> None:
-        for inherited in fork.sockets:
-            inherited.close()  # the copy: no shutdown, which would end the parent's connection
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)
+        for inherited in fork.sockets:
+            # The copy only: no shutdown, which would end the parent's connection. The class below Python's own is
+            # enough for a socket that another thread was within the making of.
+            SocketType.close(inherited)
 
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)

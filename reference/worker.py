@@ -181,7 +181,7 @@ class Worker:
             if isinstance(thread, Claimer | Waiter | Maintenance | Presence):
                 frame = frames.get(thread.ident or 0)
                 while frame:
-                    found += [value for value in frame.f_locals.values() if isinstance(value, socket.socket)]
+                    found += [value for value in list(frame.f_locals.values()) if isinstance(value, socket.socket)]
                     frame = frame.f_back
         return found
 

