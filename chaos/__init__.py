@@ -1,1 +1,26 @@
-"""The harness. This file imports nothing, so that `chaos.ledger` can travel alone."""
+"""A chaos harness for task queues, and a reference queue that it holds to its promises.
+
+What a test of one's own queue needs is here: `from zeroloss import Target, Refused, Found, effect, TargetError`. This
+file imports only `ledger` and `target`, and only when they are asked for. They need no more than the standard library:
+the three of them travel into the environment of the queue under test, where nothing else of this package is installed.
+"""
+
+import importlib
+from pkgutil import extend_path
+
+# The copy that travels must not hide the rest of the package where both are on the path.
+__path__ = extend_path(__path__, __name__)
+
+TYPE_CHECKING = False  # as typing's, whose import would delay the queue's first signal handler
+if TYPE_CHECKING:
+    from .ledger import effect
+    from .target import Found, Refused, Target, TargetError, Task
+
+__all__ = ["Found", "Refused", "Target", "TargetError", "Task", "effect"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(".ledger" if name == "effect" else ".target", __name__), name)

@@ -1,4 +1,4 @@
-"""The process that holds a user's `Target`: `python -m chaos.agent SPEC`, in the target's own environment.
+"""The process that holds a user's `Target`: `python -m zeroloss.agent SPEC`, in the target's own environment.
 
 Commands come in as JSON lines on standard input, answers go out as JSON lines on standard output:
 
@@ -27,8 +27,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from chaos.ledger import DIRECTORY_VARIABLE, digest
-from chaos.target import Found, Refused, Target, TargetError, Task, load_target
+from .ledger import DIRECTORY_VARIABLE, digest
+from .target import Found, Refused, Target, TargetError, Task, load_target
 
 THREADS = 8
 TWICE = "client-retries"
@@ -136,7 +136,7 @@ def _versions(target: Target) -> dict[str, str]:
 
 
 def main() -> None:
-    """`python -m chaos.agent SPEC`; where the server, the run and its events are is in the environment."""
+    """`python -m zeroloss.agent SPEC`; where the server, the run and its events are is in the environment."""
     # What the target prints must not be taken for an answer: standard output becomes the log.
     answers: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)

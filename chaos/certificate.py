@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chaos.enumerate_table import Report
-from chaos.mutation import Mutation, Row
-from chaos.verdicts import Result, Verdict
+from .enumerate_table import Report
+from .mutation import Mutation, Row
+from .verdicts import Result, Verdict
 
 CONFIDENCE = 0.95
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.report.result import read
-from chaos.subharness import run_harness
-from chaos.target import Target, load_target, title
-from chaos.verdicts import LIVENESS_DEFECTS, Fate, Result, Summary, Verdict, merge
-from chaos.wording import plural
+from .report.result import read
+from .subharness import run_harness
+from .target import Target, load_target, title
+from .verdicts import LIVENESS_DEFECTS, Fate, Result, Summary, Verdict, merge
+from .wording import plural
 
 FAULTS = "worker-sigkill,worker-sigkill-quiet,worker-sigstop,worker-sigterm,server-sigkill"
 """What is compared unless told."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from chaos.faults import FAULTS
-from chaos.faults.producer_sigkill import ProducerSigkill
-from chaos.nemesis import Nemesis
-from chaos.submitter import Submitter
+from .faults import FAULTS
+from .faults.producer_sigkill import ProducerSigkill
+from .nemesis import Nemesis
+from .submitter import Submitter
 
 
 class Complaints:

@@ -6,12 +6,12 @@ from typing import Any, Literal, Protocol, get_args
 
 import redis
 
-from chaos.history import CensusAfter, Place, Recorder
-from chaos.plan import Plan, PlannedTask, task_id
-from chaos.scan import scan
-from chaos.tail import LedgerTail
-from chaos.target import Found, TargetError
-from chaos.workers import WorkerPool
+from .history import CensusAfter, Place, Recorder
+from .plan import Plan, PlannedTask, task_id
+from .scan import scan
+from .tail import LedgerTail
+from .target import Found, TargetError
+from .workers import WorkerPool
 
 POLL_S = 0.05
 MARGIN_S = 3.0

@@ -19,17 +19,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from chaos.enumerate_case import CaseRun, Stopped
-from chaos.enumerate_pairs import first_crash, plan_pairs, worth_a_pair
-from chaos.enumerate_plan import Crash, count_points, matches, plan_crashes
-from chaos.enumerate_scenario import COLLEAGUE, OPTIONAL_STEPS, STOP, Case, Outcome, Prepared
-from chaos.enumerate_slot import Slot
-from chaos.enumerate_table import Report, Row, RowFile, row_of, verdict_of, write_report
-from chaos.network import ProxyCost, measure
-from chaos.proxy import ANY_ROLE
-from chaos.servers import Server
-from chaos.target import Target, TargetError, title
-from chaos.verdicts import Verdict
+from .enumerate_case import CaseRun, Stopped
+from .enumerate_pairs import first_crash, plan_pairs, worth_a_pair
+from .enumerate_plan import Crash, count_points, matches, plan_crashes
+from .enumerate_scenario import COLLEAGUE, OPTIONAL_STEPS, STOP, Case, Outcome, Prepared
+from .enumerate_slot import Slot
+from .enumerate_table import Report, Row, RowFile, row_of, verdict_of, write_report
+from .network import ProxyCost, measure
+from .proxy import ANY_ROLE
+from .servers import Server
+from .target import Target, TargetError, title
+from .verdicts import Verdict
 
 RECORDINGS = 3
 POINTS_NAME = "points.json"

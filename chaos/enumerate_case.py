@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from chaos.checker import judge
-from chaos.drain import ON_RECORD, Drain
-from chaos.enumerate_plan import Crash
-from chaos.enumerate_preamble import FAULT_NAME, record_begin
-from chaos.enumerate_redelivery import redelivery_ms
-from chaos.enumerate_scenario import (
+from .checker import judge
+from .drain import ON_RECORD, Drain
+from .enumerate_plan import Crash
+from .enumerate_preamble import FAULT_NAME, record_begin
+from .enumerate_redelivery import redelivery_ms
+from .enumerate_scenario import (
     ALL_TASKS,
     COLLEAGUE,
     FIRST,
@@ -26,16 +26,16 @@ from chaos.enumerate_scenario import (
     Outcome,
     Prepared,
 )
-from chaos.enumerate_slot import LOGS_DIRECTORY, Slot, SlotWorker
-from chaos.environment import NAMESPACE, Environment
-from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
-from chaos.plan import Plan, PlannedTask
-from chaos.processes import Managed, spawn
-from chaos.proxy import Listener, Point, Strike, StrikeKind
-from chaos.proxy.peers import owner
-from chaos.tail import LedgerTail
-from chaos.target import TargetError
-from chaos.workers import WorkerPool
+from .enumerate_slot import LOGS_DIRECTORY, Slot, SlotWorker
+from .environment import NAMESPACE, Environment
+from .history import EVENTS_DIRECTORY, Recorder, load, write_merged
+from .plan import Plan, PlannedTask
+from .processes import Managed, spawn
+from .proxy import Listener, Point, Strike, StrikeKind
+from .proxy.peers import owner
+from .tail import LedgerTail
+from .target import TargetError
+from .workers import WorkerPool
 
 POLL_S = 0.01
 CENSUS_EVERY_S = 0.1

@@ -6,15 +6,15 @@ from pathlib import Path
 import redis
 from rich.console import Console
 
-from chaos.enumerate import DATABASES, Enumeration, Request
-from chaos.enumerate_table import Report, summary_of, table_of
-from chaos.interruption import interruptible
-from chaos.masking import mask_files, masked
-from chaos.servers import Server, open_server
-from chaos.target import TargetError, load_target
-from chaos.venvs import equipped
+from .enumerate import DATABASES, Enumeration, Request
+from .enumerate_table import Report, summary_of, table_of
+from .interruption import interruptible
+from .masking import mask_files, masked
+from .servers import Server, open_server
+from .target import TargetError, load_target
+from .venvs import equipped
 
-SCENARIOS = {"reference": "chaos.targets.reference_scenario:ReferenceScenario"}
+SCENARIOS = {"reference": "zeroloss.targets.reference_scenario:ReferenceScenario"}
 """Shipped targets that are enumerated under shorter times than they are run with."""
 SAY_EVERY_S = 10.0
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from chaos.enumerate_plan import Crash, plan_crashes
-from chaos.enumerate_table import Row
-from chaos.proxy import ANY_ROLE, Phase, read_point
+from .enumerate_plan import Crash, plan_crashes
+from .enumerate_table import Row
+from .proxy import ANY_ROLE, Phase, read_point
 
 PAIRS_PER_NAME = 2
 """Of each command of the recovering worker, so many occurrences."""

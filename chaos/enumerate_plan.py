@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from chaos.proxy import ANY_ROLE, Phase, Point
+from .proxy import ANY_ROLE, Phase, Point
 
 PER_NAME_MAX = 15
 """Of each command only so many occurrences: a worker that polls sends the same one for ever."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from chaos.enumerate_scenario import FIRST, Case
-from chaos.enumerate_slot import Slot
-from chaos.history import Recorder
-from chaos.target import title
+from .enumerate_scenario import FIRST, Case
+from .enumerate_slot import Slot
+from .history import Recorder
+from .target import title
 
 FAULT_NAME = "crash-point"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from chaos.history import Effect, Event
+from .history import Effect, Event
 
 Struck = Mapping[int, tuple[frozenset[int], int]]
 """Number of a crash -> the processes that it killed, and when (monotonic, ns)."""

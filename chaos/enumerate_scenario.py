@@ -7,11 +7,11 @@ comes while the worker waits, and an orderly stop in the middle of a task with o
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.enumerate_plan import Crash
-from chaos.enumerate_slot import Snapshot
-from chaos.plan import PlannedTask, task_id
-from chaos.proxy import Point
-from chaos.verdicts import Result
+from .enumerate_plan import Crash
+from .enumerate_slot import Snapshot
+from .plan import PlannedTask, task_id
+from .proxy import Point
+from .verdicts import Result
 
 LONG_MS = 250
 COLLEAGUE, STOP = "colleague", "stop"

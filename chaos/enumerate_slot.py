@@ -8,12 +8,12 @@ from typing import Self
 
 import redis
 
-from chaos.environment import NAMESPACE, Environment
-from chaos.history import EVENTS_DIRECTORY
-from chaos.processes import Managed, spawn
-from chaos.proxy import Listener, Proxy
-from chaos.submitter import Submitter
-from chaos.target import Target, TargetError
+from .environment import NAMESPACE, Environment
+from .history import EVENTS_DIRECTORY
+from .processes import Managed, spawn
+from .proxy import Listener, Proxy
+from .submitter import Submitter
+from .target import Target, TargetError
 
 LOGS_DIRECTORY = "logs"
 Snapshot = list[tuple[bytes, int, bytes]]
@@ -69,6 +69,7 @@ class Slot:
         self.versions = self.submitter.hello()
         self._producer: Managed | None = None
         if target.producer:
+            self._log("producer").unlink(missing_ok=True)  # a resumed one has a former address in it
             env = environment.of(target.producer)
             self._producer = spawn(target.producer, role="producer", log_path=self._log("producer"), env=env)
             self._stack.callback(self._producer.kill_session)

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import RenderableType
 from rich.table import Table
 
-from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Result, Verdict, merge
+from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Result, Verdict, merge
 
 ROWS_NAME = "cases.jsonl"
 REPORT_NAME = "enumeration.json"

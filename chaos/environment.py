@@ -1,4 +1,4 @@
-"""The environment of the target's processes, and where they find `chaos.ledger`."""
+"""The environment of the target's processes, and where they find `zeroloss.ledger`."""
 
 import os
 import shutil
@@ -6,15 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos.agent import DIRECTORY_OF_RUN_VARIABLE, NAMESPACE_VARIABLE
-from chaos.history import EVENTS_DIRECTORY
-from chaos.ledger import DIRECTORY_VARIABLE
-from chaos.target import SHIPPED, Target
+from .agent import DIRECTORY_OF_RUN_VARIABLE, NAMESPACE_VARIABLE
+from .history import EVENTS_DIRECTORY
+from .ledger import DIRECTORY_VARIABLE
+from .target import SHIPPED, Target
 
 NAMESPACE = "zeroloss"
 DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
 """How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
 _HERE = Path(__file__).resolve().parent
+_PACKAGE = "zeroloss"  # whatever its folder is called
 _FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")
 
 
@@ -27,7 +28,7 @@ class Environment:
         self._target = target
         self._durability = {} if durability is None else {DURABILITY_VARIABLE: durability}
         where = SHIPPED.get(spec, spec).rpartition(":")[0]
-        self._shipped = where.startswith(f"{_HERE.name}.targets.")
+        self._shipped = where.startswith(f"{_PACKAGE}.targets.")
         self._beside_target = [str(Path(where).resolve().parent)] if where.endswith(".py") else []
 
     def of(self, command: Sequence[str]) -> dict[str, str]:
@@ -54,15 +55,15 @@ class Environment:
         return [entry for entry in path if Path(entry).name not in ("site-packages", "dist-packages")]
 
     def _ledger_path(self, program: str) -> str:
-        """Another interpreter gets a folder with nothing but the few files that it needs.
+        """Another interpreter gets a folder with nothing but the few files that it needs; this one has them installed.
 
         Were it given the harness's `site-packages`, the harness's libraries would be tested in place of the target's.
         """
         if program == sys.executable:
-            return str(_HERE.parent)
+            return ""
         library = self._directory / "lib"
         if not library.exists():
-            package = library / _HERE.name
+            package = library / _PACKAGE
             package.mkdir(parents=True)
             for name in _FOR_STRANGERS:
                 shutil.copyfile(_HERE / name, package / name)

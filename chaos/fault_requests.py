@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from chaos.faults import FAULTS, Fault
+from .faults import FAULTS, Fault
 
 BASELINES = ("none", "slow", "slow-idle")
 """Nothing is done in these, so that nothing else can be in the same run."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from chaos.masking import masked
+from .masking import masked
 
 EVENTS_DIRECTORY = "events"
 MERGED_NAME = "history.jsonl"
@@ -72,7 +72,7 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
 
 
 class Effect(_Event, tag="effect", kw_only=True, frozen=True):
-    """One execution of a task's body, as `chaos.ledger.effect` saw it; `execution` is unique per call."""
+    """One execution of a task's body, as `zeroloss.ledger.effect` saw it; `execution` is unique per call."""
 
     kind: ClassVar[str] = "effect"
     phase: Literal["begin", "end", "error"]

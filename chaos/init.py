@@ -36,7 +36,7 @@ class Findings:
     requirements: str
     """Further arguments of pip that install what the queue needs."""
     records: bool
-    """Some module calls `chaos.ledger.effect` already."""
+    """Some module calls `zeroloss.ledger.effect` already."""
 
 
 def explore(root: Path) -> Findings:
@@ -50,7 +50,7 @@ def explore(root: Path) -> Findings:
             tree = ast.parse(text)
         except (OSError, SyntaxError, ValueError):
             continue
-        records = records or "chaos.ledger" in text
+        records = records or "zeroloss.ledger" in text
         module = _module(root, path)
         if module is None:
             continue

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from zeroloss.loadtests.profile import ProfileError, read_profile
 
-from chaos.fault_requests import PlanError
-from chaos.plan import PlannedLoad
-from chaos.processes import Managed
-from chaos.submitter import Submitter
-from chaos.tail import Growing
-from chaos.target import Found
+from .fault_requests import PlanError
+from .plan import PlannedLoad
+from .processes import Managed
+from .submitter import Submitter
+from .tail import Growing
+from .target import Found
 
 START_DEADLINE_S = 60.0
 POLL_S = 0.05
@@ -34,15 +35,17 @@ class _Line(msgspec.Struct):
 
 
 def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
-    """What is planned of a load. `run_time`: as Locust writes it, 90s; None: as the profile says. Raises PlanError."""
+    """What is planned of a load. `profile`: a path, or the name of a shipped one.
+
+    `run_time`: as Locust writes it, 90s; None: as the profile says. Raises PlanError.
+    """
     if importlib.util.find_spec("locust") is None:
         raise PlanError("--load needs Locust: pip install 'zeroloss[load]'.")
     try:
-        found = re.findall(r"^run-time\s*[=:]\s*(\S+)", profile.read_text(), re.MULTILINE)
-    except OSError as error:
-        raise PlanError(f"--load {profile} can't be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise PlanError(f"--load {profile} can't be read: it is no text.") from None
+        read = read_profile(str(profile)).path.read_text()
+    except ProfileError as error:
+        raise PlanError(f"--load: {error}") from None
+    found = re.findall(r"^run-time\s*[=:]\s*(\S+)", read, re.MULTILINE)
     text = run_time or (found[-1] if found else "")
     match = _TIME.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
@@ -58,7 +61,6 @@ def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) 
     Locust's own reports go into `reports`.
     """
     options: Mapping[str, object] = {
-        "config": load.profile,
         "run-time": f"{load.run_s:.0f}s",
         "host": url,
         "ledger": events,
@@ -67,7 +69,8 @@ def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) 
         "html": reports / "locust.html",
         "junit": reports / "slo.xml",
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    words = read_profile(load.profile).options()
+    words += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [sys.executable, "-m", "locust", *words, "--headless", "--only-summary"]
 
 

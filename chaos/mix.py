@@ -4,10 +4,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
-from chaos.fault_requests import FaultRequest, checked_kills
-from chaos.faults.worker_sigkill import WorkerSigkill
-from chaos.plan import PlannedFault
-from chaos.servers import URL_SCHEMES, SentinelServer
+from .fault_requests import FaultRequest, checked_kills
+from .faults.worker_sigkill import WorkerSigkill
+from .plan import PlannedFault
+from .servers import URL_SCHEMES, SentinelServer
 
 DRAWN = 3
 WORKERS = ("worker-sigstop", "worker-sigterm")

@@ -13,11 +13,11 @@ from threading import Event
 
 import msgspec
 
-from chaos.mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
-from chaos.mutants.profiles import PROFILES, Profile
-from chaos.mutants.target import CONTROL, spec_of
-from chaos.subharness import replay_plan
-from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
+from .mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
+from .mutants.profiles import PROFILES, Profile
+from .mutants.target import CONTROL, spec_of
+from .subharness import replay_plan
+from .verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
 
 MUTANTS_NAME = "mutants.json"
 AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chaos.fault_requests import build_fault
-from chaos.faults import Effect, Fault, Missed, Stage
-from chaos.plan import Plan
-from chaos.servers import Server
-from chaos.tail import LedgerTail
-from chaos.workers import WorkerPool
+from .fault_requests import build_fault
+from .faults import Effect, Fault, Missed, Stage
+from .plan import Plan
+from .servers import Server
+from .tail import LedgerTail
+from .workers import WorkerPool
 
 
 class Records(Protocol):

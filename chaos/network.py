@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import redis
 
-from chaos.proxy import Link, Listener, Proxy, Tally
+from .proxy import Link, Listener, Proxy, Tally
 
 PROBES = 300
 

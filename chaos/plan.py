@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from chaos.behaviours import BEHAVIOURS, DOOMED
-from chaos.fault_requests import FaultRequest, PlanError, build_fault
-from chaos.faults import FAULTS, Fault
-from chaos.masking import without_password
-from chaos.servers import URL_SCHEMES, SentinelServer
-from chaos.situations import SITUATIONS, STATES
+from .behaviours import BEHAVIOURS, DOOMED
+from .fault_requests import FaultRequest, PlanError, build_fault
+from .faults import FAULTS, Fault
+from .masking import without_password
+from .servers import URL_SCHEMES, SentinelServer
+from .situations import SITUATIONS, STATES
 
 PLAN_NAME = "plan.json"
 VERSION = 1

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from chaos.history import Recorder
-from chaos.masking import masked
-from chaos.plan import Plan
-from chaos.servers import Server
-from chaos.target import Target, title
+from .history import Recorder
+from .masking import masked
+from .plan import Plan
+from .servers import Server
+from .target import Target, title
 
 
 def record_begin(

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chaos import sessions
-from chaos.history import Recorder
-from chaos.warden import TOKEN_VARIABLE, warden
+from . import sessions
+from .history import Recorder
+from .warden import TOKEN_VARIABLE, warden
 
 WAIT_DEADLINE_S = 10.0
 LOG_TAIL_BYTES = 4_000

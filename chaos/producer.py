@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from chaos.processes import Managed
+from .processes import Managed
 
 
 class Producer:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from chaos.masking import masked
+from .masking import masked
 
 PLAIN_EVERY_S = 5.0
 REFRESH_PER_S = 4

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 from jinja2 import Environment, PackageLoader
 
-from chaos.certificate import Certificate, certify
-from chaos.enumerate_table import Report
-from chaos.interruption import interruptible
-from chaos.mutants.mutant import load_mutants
-from chaos.mutation import Mutation
-from chaos.subharness import run_harness
-from chaos.verdicts import Result
+from .certificate import Certificate, certify
+from .enumerate_table import Report
+from .interruption import interruptible
+from .mutants.mutant import load_mutants
+from .mutation import Mutation
+from .subharness import run_harness
+from .verdicts import Result
 
 QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"
 
@@ -92,6 +92,6 @@ def _run_part(words: Sequence[str], log: Path, result: Path) -> bytes:
 
 def _write(certificate: Certificate, directory: Path) -> None:
     (directory / "certificate.json").write_bytes(msgspec.json.format(msgspec.json.encode(certificate)) + b"\n")
-    environment = Environment(loader=PackageLoader("chaos", "report"), autoescape=True)
+    environment = Environment(loader=PackageLoader("zeroloss", "report"), autoescape=True)
     page = environment.get_template("certificate.html.j2").render(c=certificate)
     (directory / "certificate.html").write_text(page)

@@ -8,33 +8,33 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from chaos.checker import judge
-from chaos.complaints import Complaints
-from chaos.drain import Drain
-from chaos.environment import DURABILITY_VARIABLE, NAMESPACE, Environment
-from chaos.faults import FAULTS
-from chaos.faults.clock_jump import CLOCKS
-from chaos.history import EVENTS_DIRECTORY, Recorder, load, write_merged
-from chaos.interruption import Interrupted, interruptible
-from chaos.load import Load, locust_command
-from chaos.masking import mask_files
-from chaos.nemesis import Nemesis
-from chaos.network import Network
-from chaos.plan import PLAN_NAME, Plan, repeat_command
-from chaos.preamble import record_begin
-from chaos.processes import Managed, spawn
-from chaos.producer import Producer
-from chaos.progress import Progress
-from chaos.report import write_reports
-from chaos.servers import Server, open_server
-from chaos.starvation import Watch
-from chaos.submitter import AgentDied, Submitter
-from chaos.tail import LedgerTail
-from chaos.target import Target, TargetError
-from chaos.venvs import equipped
-from chaos.verdicts import Result
-from chaos.workers import WorkerPool
-from chaos.workload import Workload
+from .checker import judge
+from .complaints import Complaints
+from .drain import Drain
+from .environment import DURABILITY_VARIABLE, NAMESPACE, Environment
+from .faults import FAULTS
+from .faults.clock_jump import CLOCKS
+from .history import EVENTS_DIRECTORY, Recorder, load, write_merged
+from .interruption import Interrupted, interruptible
+from .load import Load, locust_command
+from .masking import mask_files
+from .nemesis import Nemesis
+from .network import Network
+from .plan import PLAN_NAME, Plan, repeat_command
+from .preamble import record_begin
+from .processes import Managed, spawn
+from .producer import Producer
+from .progress import Progress
+from .report import write_reports
+from .servers import Server, open_server
+from .starvation import Watch
+from .submitter import AgentDied, Submitter
+from .tail import LedgerTail
+from .target import Target, TargetError
+from .venvs import equipped
+from .verdicts import Result
+from .workers import WorkerPool
+from .workload import Workload
 
 POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0

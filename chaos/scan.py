@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from chaos.target import Found
+from .target import Found
 
 PAGE = 500
 DEPTH_MAX = 4

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import msgspec
 
-from chaos.plan import PLAN_NAME, Plan
-from chaos.subharness import replay_plan
-from chaos.verdicts import Result, Verdict
-from chaos.wording import DEFECTS, plural
+from .plan import PLAN_NAME, Plan
+from .subharness import replay_plan
+from .verdicts import Result, Verdict
+from .wording import DEFECTS, plural
 
 TRIES_NAME = "tries.jsonl"
 Item = TypeVar("Item")

@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Self
 
-from chaos.history import Recorder
+from .history import Recorder
 
 EVERY_S = 0.1
 LATE_S = 1.0

@@ -9,10 +9,10 @@ from threading import Event
 
 import msgspec
 
-from chaos.plan import PLAN_NAME, Plan
-from chaos.processes import Managed, spawn
-from chaos.report.result import read
-from chaos.verdicts import Result
+from .plan import PLAN_NAME, Plan
+from .processes import Managed, spawn
+from .report.result import read
+from .verdicts import Result
 
 POLL_S = 0.1
 STOP_DEADLINE_S = 20.0
@@ -27,7 +27,7 @@ def run_harness(
     """
     stopping = stopping or Event()
     give_up_s = time.monotonic() + deadline_s
-    process = spawn([sys.executable, "-m", "chaos", *words], role="harness", log_path=log_path)
+    process = spawn([sys.executable, "-m", "zeroloss", *words], role="harness", log_path=log_path)
     try:
         while process.poll() is None and not stopping.is_set() and time.monotonic() < give_up_s:
             stopping.wait(POLL_S)

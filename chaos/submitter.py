@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from chaos.history import Recorder
-from chaos.processes import CannotStart, Managed
-from chaos.target import Found, TargetError
-from chaos.warden import TOKEN_VARIABLE, warden
+from .history import Recorder
+from .processes import CannotStart, Managed
+from .target import Found, TargetError
+from .warden import TOKEN_VARIABLE, warden
 
 START_DEADLINE_S = 30.0
 READY_DEADLINE_S = 30.0
@@ -37,7 +37,7 @@ class Submitter:
         with log_path.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
-                    [python, "-m", "chaos.agent", spec],
+                    [python, "-m", "zeroloss.agent", spec],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

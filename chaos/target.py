@@ -7,7 +7,7 @@
         def enqueue(self, task):
             myapp.send("work", task.payload)
 
-The worker's task body calls `chaos.ledger.effect(task_id, payload=payload)` around its work. Standard library only:
+The worker's task body calls `zeroloss.ledger.effect(task_id, payload=payload)` around its work. Standard library only:
 this file is imported inside the environment of the queue under test.
 """
 
@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 SHIPPED = {
-    "reference": "chaos.targets.reference:Reference",
-    "reference-in-order": "chaos.targets.reference:ReferenceInOrder",
-    "brpop": "chaos.targets.brpop:Brpop",
-    "shared-list": "chaos.targets.shared_list:SharedList",
-    "huey": "chaos.targets.huey:Huey",
-    "rq": "chaos.targets.rq:Rq",
-    "rq-retry": "chaos.targets.rq_retry:RqRetry",
-    "celery": "chaos.targets.celery:Celery",
-    "celery-late": "chaos.targets.celery_late:CeleryLate",
-    "dramatiq": "chaos.targets.dramatiq:Dramatiq",
-    "taskiq-list": "chaos.targets.taskiq_list:TaskiqList",
-    "taskiq-stream": "chaos.targets.taskiq_stream:TaskiqStream",
-    "arq": "chaos.targets.arq:Arq",
+    "reference": "zeroloss.targets.reference:Reference",
+    "reference-in-order": "zeroloss.targets.reference:ReferenceInOrder",
+    "brpop": "zeroloss.targets.brpop:Brpop",
+    "shared-list": "zeroloss.targets.shared_list:SharedList",
+    "huey": "zeroloss.targets.huey:Huey",
+    "rq": "zeroloss.targets.rq:Rq",
+    "rq-retry": "zeroloss.targets.rq_retry:RqRetry",
+    "celery": "zeroloss.targets.celery:Celery",
+    "celery-late": "zeroloss.targets.celery_late:CeleryLate",
+    "dramatiq": "zeroloss.targets.dramatiq:Dramatiq",
+    "taskiq-list": "zeroloss.targets.taskiq_list:TaskiqList",
+    "taskiq-stream": "zeroloss.targets.taskiq_stream:TaskiqStream",
+    "arq": "zeroloss.targets.arq:Arq",
 }
 """Name on the command line -> where its class is."""
 
@@ -149,7 +149,7 @@ def load_target(spec: str) -> type[Target]:
     if found is None:
         raise TargetError(f"Target {spec}: {where} has no class {class_name}.")
     if not (isinstance(found, type) and issubclass(found, Target)):
-        raise TargetError(f"Target {spec}: {class_name} is not a subclass of chaos.target.Target.")
+        raise TargetError(f"Target {spec}: {class_name} is not a subclass of zeroloss.target.Target.")
     if not found.worker or isinstance(found.worker, str):
         raise TargetError(f"Target {spec}: its `worker` has to be a command, a list of words.")
     return found
@@ -169,7 +169,7 @@ def _load_file(spec: str, path: Path) -> Any:
     try:
         description.loader.exec_module(module)
     except Exception as error:
-        raise TargetError(f"Target {spec} can't be imported: {type(error).__name__}: {error}.") from error
+        raise TargetError(f"Target {spec} can't be imported: {_cause(error)}.") from error
     return module
 
 
@@ -182,6 +182,14 @@ def _import(spec: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise TargetError(f"Target {spec}: there is no module {error.name} here or on the Python path.") from None
-        raise TargetError(f"Target {spec} can't be imported: {error}.") from error
+        raise TargetError(f"Target {spec} can't be imported: {_cause(error)}.") from error
     except Exception as error:
-        raise TargetError(f"Target {spec} can't be imported: {type(error).__name__}: {error}.") from error
+        raise TargetError(f"Target {spec} can't be imported: {_cause(error)}.") from error
+
+
+def _cause(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{type(error).__name__}: {error}"
+    if (error.name or "").split(".")[0] == "chaos":  # as this package was called
+        return f"there is no {error.name} any more; write: from zeroloss import Target, Refused, Found, effect"
+    return str(error)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from chaos.target import Target, TargetError
+from .target import Target, TargetError
 
 CACHE_VARIABLE = "ZEROLOSS_VENVS"
 COMPLETE = "complete"

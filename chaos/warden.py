@@ -23,10 +23,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import IO
 
-from chaos import sessions
+from . import sessions
 
 TOKEN_VARIABLE = "ZEROLOSS_WARDEN"
 CONTAINER_LABEL = "zeroloss"
@@ -120,11 +119,8 @@ class Warden:
 def _start(token: str) -> subprocess.Popen[bytes]:
     # It must not bear a token, an outer harness's neither: that one's warden would end it before it has done its work.
     environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).resolve().parents[1]), *filter(None, [environment.get("PYTHONPATH")])]
-    )
     return subprocess.Popen(
-        [sys.executable, "-m", "chaos.warden", token],
+        [sys.executable, "-m", "zeroloss.warden", token],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -220,7 +216,7 @@ def _remove_container(name: str) -> None:
 
 
 def main() -> None:
-    """`python -m chaos.warden TOKEN`, its standard input the pipe."""
+    """`python -m zeroloss.warden TOKEN`, its standard input the pipe."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     watched = _follow(sys.stdin.buffer)

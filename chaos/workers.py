@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaos.processes import Managed
+from .processes import Managed
 
 POLL_S = 0.1
 BACKOFF_S = 0.2

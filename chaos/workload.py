@@ -3,8 +3,8 @@
 import threading
 import time
 
-from chaos.plan import Plan
-from chaos.submitter import Submitter
+from .plan import Plan
+from .submitter import Submitter
 
 JOIN_DEADLINE_S = 30.0
 

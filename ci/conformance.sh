@@ -3,7 +3,7 @@
 #
 #   sh ci/conformance.sh path/to/theirs/queue [TEST...]
 #
-# The copy imports itself by relative names only, so that under the name `reference` it is still the copy. TEST: names as
+# The copy imports itself by relative names only, so that under the name `zeroloss.reference` it is still the copy. TEST: names as
 # in tests/test_NAME.py; else those of ci/queue-tests. Needs the libraries of the group `test`. Status 0: it
 # conforms.
 set -eu
@@ -14,8 +14,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cp -R "$copy" "$work/reference"
-cp -R "$root/chaos" "$root/tests" "$root/pyproject.toml" "$work"
+cp -R "$root/chaos" "$work/zeroloss"
+cp -R "$copy" "$work/zeroloss/reference"
+cp -R "$root/tests" "$root/pyproject.toml" "$work"
 cd "$work"
 PYTHONPATH=$work
 export PYTHONPATH
@@ -26,4 +27,4 @@ for name; do
     set -- "$@" "tests/test_$name.py"
 done
 python -m pytest -q -p no:cacheprovider -k "not container" "$@"
-python -m chaos run --target reference --redis embedded --tasks 200 --kills 5 --faults worker-sigkill
+python -m zeroloss run --target reference --redis embedded --tasks 200 --kills 5 --faults worker-sigkill

@@ -1,4 +1,4 @@
-"""A profile against a system of its own: `python -m loadtests loadtests/profiles/smoke.conf [options of Locust]`.
+"""A profile against a system of its own: `python -m zeroloss.loadtests smoke [options of Locust]`.
 
 It starts the system on an embedded server, runs Locust headless, stops the system, and ends with Locust's status.
 Ctrl-C and SIGTERM end it early, and what it started with it.
@@ -6,10 +6,9 @@ Ctrl-C and SIGTERM end it early, and what it started with it.
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from loadtests.profile import ProfileError, read_profile
-from loadtests.system import EXIT_INTERRUPTED, SystemFailed, heed_signals, run_locust, running_system
+from .profile import ProfileError, read_profile
+from .system import EXIT_INTERRUPTED, SystemFailed, heed_signals, run_locust, running_system
 
 EXIT_USAGE = 2
 
@@ -20,11 +19,11 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return EXIT_USAGE
     heed_signals()
-    path, *more = arguments
+    name, *more = arguments
     try:
-        settings = read_profile(Path(path)).system
-        with running_system(settings) as system:
-            command = [sys.executable, "-m", "locust", "--config", path, "--headless"]
+        profile = read_profile(name)
+        with running_system(profile.system) as system:
+            command = [sys.executable, "-m", "locust", *profile.options(), "--headless"]
             command += ["--host", system.url, "--ledger", str(system.ledger), *more]
             return run_locust(command).returncode
     except (ProfileError, SystemFailed) as error:

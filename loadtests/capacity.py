@@ -1,4 +1,4 @@
-"""The highest steady rate at which the thresholds hold: `python -m loadtests.capacity --slo-p95-ms 100`.
+"""The highest steady rate at which the thresholds hold: `python -m zeroloss.loadtests.capacity --slo-p95-ms 100`.
 
 Short loads of single tasks, each at one rate: twice as much until a threshold breaks, then ever closer between what
 held and what broke. Without `--host` it starts a system of its own. It leaves a table, `capacity.csv`, and a plot.
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from loadtests.follow import refusal_of
-from loadtests.gates import EXIT_BROKEN
-from loadtests.plot import plot
-from loadtests.system import EXIT_INTERRUPTED, System, SystemFailed, heed_signals, run_locust, running_system
+from .follow import refusal_of
+from .gates import EXIT_BROKEN
+from .plot import plot
+from .system import EXIT_INTERRUPTED, System, SystemFailed, heed_signals, run_locust, running_system
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 PER_USER = 5.0
@@ -106,7 +106,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.capacity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m zeroloss.loadtests.capacity", description=__doc__)
     parser.add_argument("--host", help="a running producer (default: a system of its own)")
     parser.add_argument("--ledger", type=Path, help="with --host: where its workers write their ledger")
     parser.add_argument("--start", type=_above_0, default=50.0, metavar="RATE", help="the first rate (50)")

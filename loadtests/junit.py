@@ -4,7 +4,7 @@ from pathlib import Path
 
 from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
-from loadtests.gates import Gate
+from .gates import Gate
 
 
 def write_junit(path: Path, gates: list[Gate]) -> None:

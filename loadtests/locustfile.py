@@ -3,8 +3,8 @@
 The users are in `users.py`, what can be set in `options.py`, what becomes of an accepted task in `session.py`.
 """
 
-import loadtests.options
-import loadtests.session  # noqa: F401 - importing them is what registers them with Locust
-from loadtests.users import Batches, CarefulClients, SingleTasks, WrongClients
+import zeroloss.loadtests.options
+import zeroloss.loadtests.session  # noqa: F401 - importing them is what registers them with Locust
+from zeroloss.loadtests.users import Batches, CarefulClients, SingleTasks, WrongClients
 
 __all__ = ["Batches", "CarefulClients", "SingleTasks", "WrongClients"]

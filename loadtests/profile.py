@@ -1,9 +1,15 @@
-"""What others than Locust have to know of a profile. Locust reads the same file by itself, with `--config`."""
+"""What others than Locust have to know of a profile. Locust reads the same file by itself, with `--config`.
+
+Locust looks for the profile's locustfiles from where it is started. Here they are also found beside the profile and in
+this package, so that a profile can be used from anywhere.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
 
 
 class ProfileError(Exception):
@@ -12,21 +18,47 @@ class ProfileError(Exception):
 
 @dataclass(frozen=True)
 class Profile:
-    """`system`: settings of the system that the load is meant for."""
+    """`system`: settings of the system that the load is meant for. `locustfiles`: its code, where it was found."""
 
+    path: Path
     system: Mapping[str, str]
+    locustfiles: Sequence[Path]
+
+    def options(self) -> list[str]:
+        """What tells Locust to use it, whatever the current folder is."""
+        return ["--config", str(self.path), "--locustfile", ",".join(map(str, self.locustfiles))]
 
 
-def read_profile(path: Path) -> Profile:
-    """Raises ProfileError."""
+def read_profile(name: str) -> Profile:
+    """Read a profile, by its path or as one of those of this package by its name: `smoke`.
+
+    Raises:
+        ProfileError: there is none, or it can't be read.
+    """
+    shipped = _HERE / "profiles" / f"{name}.conf"
+    path = Path(name) if Path(name).exists() or not shipped.exists() else shipped
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise ProfileError(f"The profile {path} can't be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise ProfileError(f"The profile {path} can't be read: it is no text.") from None
-    found = [line.partition("=")[2].strip() for line in lines if re.match(r"system\s*=", line)]
-    words = found[-1].split() if found else []
+    words = _last(lines, "system").split()
     if wrong := [word for word in words if "=" not in word]:
         raise ProfileError(f"{path}: system has to be NAME=VALUE ..., not {wrong[0]!r}.")
-    return Profile({name: value for name, _, value in (word.partition("=") for word in words)})
+    system = {setting: value for setting, _, value in (word.partition("=") for word in words)}
+    files = _last(lines, "locustfile") or "locustfile.py"
+    return Profile(path, system, [_locustfile(path, one.strip()) for one in files.split(",")])
+
+
+def _last(lines: Sequence[str], option: str) -> str:
+    found = [line.partition("=")[2].strip() for line in lines if re.match(rf"{option}\s*=", line)]
+    return found[-1] if found else ""
+
+
+def _locustfile(profile: Path, name: str) -> Path:
+    """From the current folder, as Locust looks; else beside the profile; else in this package."""
+    for place in (Path(name), profile.parent / name, _HERE / name.removeprefix("loadtests/")):
+        if place.is_file():
+            return place.resolve()
+    raise ProfileError(f"{profile}: there is no locustfile {name} here, beside the profile or in {__package__}.")

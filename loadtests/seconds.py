@@ -6,7 +6,7 @@ from typing import Any
 import gevent
 from locust.env import Environment
 
-from loadtests.record import Record
+from .record import Record
 
 
 class Seconds:

@@ -21,12 +21,12 @@ from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry, StatsError
 
-from loadtests.follow import Executed, Follower, Promise, refusal_of
-from loadtests.gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
-from loadtests.junit import write_junit
-from loadtests.options import Options
-from loadtests.record import Record
-from loadtests.seconds import Seconds
+from .follow import Executed, Follower, Promise, refusal_of
+from .gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
+from .junit import write_junit
+from .options import Options
+from .record import Record
+from .seconds import Seconds
 
 EFFECT = "enqueue -> effect"
 """The request type under which Locust shows how long it took until an accepted task was executed."""

@@ -17,7 +17,7 @@ from typing import Any
 START_S = 60.0
 STOP_S = 60.0
 POLL_S = 0.05
-HANDLERS = "chaos.targets.reference_app"
+HANDLERS = "zeroloss.targets.reference_app"
 EXIT_INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -40,7 +40,7 @@ def running_system(settings: Mapping[str, str]) -> Iterator[System]:
     with tempfile.TemporaryDirectory(prefix="zeroloss-load-") as scratch:
         ledger, log = Path(scratch, "ledger"), Path(scratch, "system.log")
         ledger.mkdir()
-        command = [sys.executable, "-m", "reference", "up", "--app", HANDLERS]
+        command = [sys.executable, "-m", "zeroloss.reference", "up", "--app", HANDLERS]
         command += ["--producer-port", "0", "--monitor-port", "0"]
         environment = {**os.environ, **settings, "ZEROLOSS_LEDGER": str(ledger)}
         with log.open("wb") as output:

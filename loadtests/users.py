@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import gevent
 from locust import FastHttpUser, constant_throughput, task
+from zeroloss.ledger import digest
 
-from chaos.ledger import digest
-from loadtests.record import ERROR_CHARACTERS_MAX
-from loadtests.session import REFUSED_SUFFIX
+from .record import ERROR_CHARACTERS_MAX
+from .session import REFUSED_SUFFIX
 
 ACCEPTED, SOME_REFUSED, FULL = 202, 207, 429
 PROBLEM = "application/problem+json"

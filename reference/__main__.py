@@ -1,4 +1,8 @@
-"""The command line of the queue: `python -m reference producer|monitor|worker|up|dead-letter|vendor`."""
+"""The command line of the queue: `zeroloss queue producer|monitor|worker|up|dead-letter|vendor`.
+
+`python -m zeroloss.reference` is the same, as is `python -m yourapp.queue` in a copy and `python -m reference` in a
+checkout.
+"""
 
 import sys
 
@@ -8,6 +12,7 @@ if __name__ == "__main__":  # before the other imports, which take several times
     handle_at_start(sys.argv[1] if len(sys.argv) > 1 else "")
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -36,9 +41,12 @@ NAMES_CHARS_MAX = 1_000  # of all handlers, in the line that says what a pool se
 logger = logging.getLogger(__package__)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 with one sentence on standard error when what was asked makes no sense."""
-    options = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__}") -> int:
+    """Run a command; 0, or 2 with one sentence on standard error when what was asked makes no sense.
+
+    `prog` is what usage messages call the command.
+    """
+    options = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
         config = load_config(redis_url=options.redis, namespace=options.namespace)
@@ -55,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}",
+        prog=prog,
         description="A reliable task queue for Redis.",
         epilog="Every setting of config.py can be given as ZEROLOSS_<NAME>, for example ZEROLOSS_LEASE_MS=5000.",
     )
@@ -104,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("destination", type=Path, metavar="DEST", help="a folder of source code; it gets DEST/NAME")
     sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
+    sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")
     sub.set_defaults(run=_vendor, redis=None, namespace=None)
     return parser
 
@@ -206,8 +215,11 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
 
 
 def _vendor(config: Config, options: argparse.Namespace) -> int:
-    from .vendoring import check, vendor
+    from .vendoring import check, diff, vendor
 
+    if options.diff:
+        sys.stdout.writelines(diff(options.destination, options.package))
+        return 0
     if not options.check:
         print(f"vendored to {vendor(options.destination, options.package)}")
         return 0
@@ -217,8 +229,18 @@ def _vendor(config: Config, options: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def _installed() -> Any:
+    """The installed module of this very file: in a checkout this may be its second copy, with a registry of its own."""
+    with suppress(ModuleNotFoundError):
+        found = importlib.import_module("zeroloss.reference.__main__")
+        if Path(str(found.__file__)).samefile(__file__):
+            return found
+    return None
+
+
 if __name__ == "__main__":
-    exit_status = main()
+    installed = _installed() if __package__ == "reference" else None
+    exit_status = installed.main() if installed else main()
     for number in STOP_SIGNALS:  # the status is settled: a signal while Python ends would make it another one
         signal.signal(number, signal.SIG_IGN)
     sys.exit(exit_status)

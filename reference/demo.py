@@ -1,4 +1,4 @@
-"""The handlers of `python -m reference up` where no application is named."""
+"""The handlers of `python -m zeroloss.reference up` where no application is named."""
 
 import logging
 import time

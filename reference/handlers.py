@@ -100,5 +100,15 @@ def load_handlers(app: str) -> dict[str, Handler]:
             raise ConfigError(f"--app {app}: there is no module {error.name!r} here or on the Python path.") from None
         raise
     if not registry:
-        raise ConfigError(f"--app {app}: it registers no handler.")
+        elsewhere = _registered_elsewhere()
+        hint = f"; its handlers are those of {elsewhere}, and this is {__package__}" if elsewhere else ""
+        raise ConfigError(f"--app {app}: it registers no handler{hint}.")
     return registry
+
+
+def _registered_elsewhere() -> str | None:
+    """The package of another copy of this unit, in this process, in which handlers were registered."""
+    for name, module in list(sys.modules.items()):
+        if name.endswith(".handlers") and name != __name__ and getattr(module, "registry", None):
+            return name.rpartition(".")[0]
+    return None

@@ -6,8 +6,9 @@
     GET  /readyz        Redis answers, takes tasks, does not evict them, and can be as durable as was asked for
     GET  /openapi.json  all of this for machines
 
-`create_app` gives an ordinary WSGI app. Under another server: `gunicorn 'reference.producer:from_environment()'`, or
-`granian --interface wsgi --factory reference.producer:from_environment`.
+`create_app` gives an ordinary WSGI app. Under another server:
+`gunicorn 'zeroloss.reference.producer:from_environment()'`, or
+`granian --interface wsgi --factory zeroloss.reference.producer:from_environment`.
 """
 
 import json

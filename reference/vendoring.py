@@ -1,10 +1,12 @@
 """A copy of this unit in another tree: made, brought up to date, and checked against what it was when it was made."""
 
+import difflib
 import hashlib
 import importlib.metadata
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,7 @@ def vendor(destination: Path, package: str) -> Path:
             (folder / name).unlink()
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     record = {
         "unit": DISTRIBUTION,
@@ -67,6 +70,22 @@ def check(destination: Path, package: str) -> list[str]:
     return wrong
 
 
+def diff(destination: Path, package: str) -> Iterator[str]:
+    """Yield what was changed in the copy, as the lines of a unified diff from this unit to it.
+
+    Where the copy is old, what changed in this unit since is in it too. Raises VendorError: there is no copy.
+    """
+    folder = _folder(destination, package)
+    files = _unit()
+    for name in _differences(folder, _record(folder).files):
+        before, after = (_lines(path) for path in (files.get(name), folder / name))
+        yield from difflib.unified_diff(before, after, f"{DISTRIBUTION}/{name}", str(folder / name))
+
+
+def _lines(path: Path | None) -> list[str]:
+    return path.read_text().splitlines(keepends=True) if path and path.is_file() else []
+
+
 def _folder(destination: Path, package: str) -> Path:
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", package):
         raise VendorError(f"--package has to be a name that can be imported, not {package!r}.")
@@ -75,8 +94,13 @@ def _folder(destination: Path, package: str) -> Path:
 
 def _unit() -> dict[str, Path]:
     """Name in the copy -> file. The code, what it serves, and the licence."""
-    kept = {path.name: path for path in _HERE.iterdir() if path.is_file() and path.name != RECORD_NAME}
-    return dict(sorted((kept | {LICENCE_NAME: _licence()}).items()))
+    return dict(sorted((_files(_HERE) | {LICENCE_NAME: _licence()}).items()))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Path within the folder -> file; without bytecode and the record."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in found.items() if name != RECORD_NAME and "__pycache__" not in path.parts}
 
 
 def _licence() -> Path:
@@ -114,7 +138,7 @@ def _record(folder: Path) -> _Record:
 
 def _differences(folder: Path, recorded: dict[str, str]) -> list[str]:
     """Files that are missing, other than they were, or of somebody else; bytecode is none."""
-    present = {path.name: _sha256(path) for path in folder.iterdir() if path.is_file() and path.name != RECORD_NAME}
+    present = {name: _sha256(path) for name, path in _files(folder).items()}
     return sorted(name for name in present.keys() | recorded.keys() if present.get(name) != recorded.get(name))
 
 

@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 import redis
-
-from chaos.target import Found, Refused, Target, Task
+from zeroloss.target import Found, Refused, Target, Task
 
 WORKER = str(Path(__file__).with_name("lazy_worker.py"))
 

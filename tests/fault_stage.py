@@ -14,18 +14,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
-
-from chaos.environment import Environment
-from chaos.faults import Effect, Fault, Stage
-from chaos.processes import Managed, spawn
-from chaos.servers import Server
-from chaos.tail import LedgerTail
-from chaos.target import Target
-from chaos.workers import WorkerPool
+from zeroloss.environment import Environment
+from zeroloss.faults import Effect, Fault, Stage
+from zeroloss.processes import Managed, spawn
+from zeroloss.servers import Server
+from zeroloss.tail import LedgerTail
+from zeroloss.target import Target
+from zeroloss.workers import WorkerPool
 
 BUSY = """
 import os, time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 number = 0
 while True:
     number += 1

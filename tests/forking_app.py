@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from reference import Task, handler
+from zeroloss.reference import Task, handler
 
 NOTES = Path(os.environ["NOTES"])
 fork = multiprocessing.get_context("fork")

@@ -4,8 +4,7 @@ from itertools import count
 from typing import Any, Self
 
 import msgspec
-
-from chaos.history import Event
+from zeroloss.history import Event
 
 MS = 1_000_000
 

@@ -14,16 +14,15 @@ from typing import Any
 
 import falcon.testing
 from queue_fixtures import Queue
-
-from reference import producer
+from zeroloss.reference import producer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = """
 import resource
 if {descriptors}:
     resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
-from reference.config import load_config
-from reference.{part} import serve
+from zeroloss.reference.config import load_config
+from zeroloss.reference.{part} import serve
 serve(load_config(), "{host}", {port})
 """
 
@@ -59,7 +58,7 @@ class Served:
 def served(
     part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0, descriptors: int = 0, **settings: Any
 ) -> Iterator[Served]:
-    """`reference.producer` or `reference.monitor` in a process, known to listen. `descriptors`: as by `ulimit -n`."""
+    """The `producer` or the `monitor` in a process, known to listen. `descriptors`: as by `ulimit -n`."""
     environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(REPOSITORY)}
     environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
     with tempfile.NamedTemporaryFile("w") as errors:

@@ -5,8 +5,7 @@ import os
 import time
 
 import redis
-
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 
 VISIBLE_AGAIN_S = 5.0
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from world import Bounds, Process, Protocol, World, name_of, task_id
-
-from chaos.invariants import INVARIANTS
+from zeroloss.invariants import INVARIANTS
 
 
 def violations(protocol: Protocol, bounds: Bounds, world: World) -> list[str]:

@@ -10,8 +10,7 @@ import time
 from typing import Any
 
 import redis
-
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 
 TASKS = 20
 

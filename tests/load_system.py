@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from loadtests.system import System, running_system
+from zeroloss.loadtests.system import System, running_system
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "loadtests" / "profiles"
@@ -66,6 +65,6 @@ def effects(prefix: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module", name="system")
 def own_system() -> Iterator[System]:
-    """`python -m reference up`, with handlers that write a ledger."""
+    """`python -m zeroloss.reference up`, with handlers that write a ledger."""
     with running_system({}) as running:
         yield running

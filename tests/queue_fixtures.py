@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 import redis
 from hypothesis import HealthCheck, Phase, settings
-
-from reference.config import Config
-from reference.connection import connect
-from reference.consumer import Consumer
-from reference.dead_letters import DeadLetters
-from reference.enqueuer import Enqueuer, Submission
-from reference.keys import Keys
-from reference.reaper import Reaper
-from reference.task import Task, decode
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import connect
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.dead_letters import DeadLetters
+from zeroloss.reference.enqueuer import Enqueuer, Submission
+from zeroloss.reference.keys import Keys
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import Task, decode
 
 NIGHTLY_TIMEOUT_S = 4 * 3600
 

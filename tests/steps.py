@@ -14,8 +14,7 @@ from typing import Any
 import model
 from model import Entry, Lease, State
 from world import Bounds, Client, Process, Protocol, Step, World, name_of, task_id
-
-from chaos.invariants import INVARIANTS, Answer, Transition
+from zeroloss.invariants import INVARIANTS, Answer, Transition
 
 LOST = ", and the reply is lost"
 

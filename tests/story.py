@@ -7,11 +7,10 @@ import model
 import redis
 from model import Entry, Lease, State
 from queue_fixtures import Queue
-
-from chaos.invariants import INVARIANTS, Answer, Transition
-from reference.consumer import Consumer
-from reference.errors import LeaseLost
-from reference.task import decode
+from zeroloss.invariants import INVARIANTS, Answer, Transition
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import decode
 
 HOUR_MS = 3_600_000
 OLD_MS = 10 * HOUR_MS

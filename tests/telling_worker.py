@@ -5,8 +5,7 @@ import os
 from contextlib import suppress
 
 import redis
-
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 
 if __name__ == "__main__":
     url = os.environ["REDIS_URL"]

@@ -5,10 +5,9 @@ from itertools import pairwise
 import pytest
 from queue_fixtures import Queue, payloads
 from support import wait_until
-
-from reference import reaper
-from reference.reaper import Reaper, Sweep
-from reference.worker import ADOPT_STEPS, Maintenance
+from zeroloss.reference import reaper
+from zeroloss.reference.reaper import Reaper, Sweep
+from zeroloss.reference.worker import ADOPT_STEPS, Maintenance
 
 OLD_MS = 2 * 3_600_000  # older than the default tombstone
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from support import wait_until
-
-from chaos.environment import Environment
-from chaos.history import Recorder, Submit, read
-from chaos.ledger import digest
-from chaos.submitter import AgentDied, Submitter
-from chaos.target import Found, TargetError, load_target
+from zeroloss.environment import Environment
+from zeroloss.history import Recorder, Submit, read
+from zeroloss.ledger import digest
+from zeroloss.submitter import AgentDied, Submitter
+from zeroloss.target import Found, TargetError, load_target
 
 SCRIPTED = f"{Path(__file__).with_name('chaos_targets.py')}:Scripted"
 
@@ -161,7 +160,7 @@ def test_a_target_that_cannot_be_loaded_there_is_said_in_one_sentence(agents: Ag
 def test_a_target_that_does_not_get_ready_is_said_with_its_last_error(
     agents: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chaos.submitter.READY_DEADLINE_S", 0.1)
+    monkeypatch.setattr("zeroloss.submitter.READY_DEADLINE_S", 0.1)
     agent = agents.start(SCRIPTED.replace("Scripted", "Unready"))
     agent.hello()
     with pytest.raises(TargetError, match=r"not ready.*RuntimeError: nobody listens"):
@@ -183,7 +182,7 @@ def test_it_ends_when_its_standard_input_does(tmp_path: Path) -> None:
     env = {"REDIS_URL": "redis://127.0.0.1:1/0", "ZEROLOSS_NAMESPACE": "z", "ZEROLOSS_RUN": str(tmp_path)}
     env |= {"ZEROLOSS_LEDGER": str(tmp_path / "events"), "PYTHONPATH": str(root), "PATH": os.environ["PATH"]}
     process = subprocess.Popen(
-        [sys.executable, "-m", "chaos.agent", SCRIPTED],
+        [sys.executable, "-m", "zeroloss.agent", SCRIPTED],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=env,
@@ -199,10 +198,10 @@ def test_another_interpreter_is_given_only_the_few_files_that_it_needs(tmp_path:
     target = load_target(SCRIPTED)(redis_url="redis://127.0.0.1:1/0", namespace="zeroloss", directory=tmp_path)
     env = Environment(tmp_path, "package.module:Class", target).of(["/usr/bin/python3"])
     library = env["PYTHONPATH"].split(os.pathsep)[0]
-    assert sorted(path.name for path in (Path(library) / "chaos").iterdir()) == [
+    assert sorted(path.name for path in (Path(library) / "zeroloss").iterdir()) == [
         "__init__.py", "agent.py", "ledger.py", "target.py",
     ]  # fmt: skip
-    code = "import chaos.agent, sys; print('redis' in sys.modules or 'msgspec' in sys.modules)"
+    code = "import zeroloss.agent, sys; print('redis' in sys.modules or 'msgspec' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-S", "-c", code], env={"PYTHONPATH": library}, capture_output=True, text=True
     )

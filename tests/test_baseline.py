@@ -9,14 +9,13 @@ from histories import Story
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-
-from chaos.checker import judge
-from chaos.fault_requests import parse_faults
-from chaos.plan import make_plan
-from chaos.progress import Progress
-from chaos.run import run
-from chaos.target import load_target
-from chaos.verdicts import Result, Verdict
+from zeroloss.checker import judge
+from zeroloss.fault_requests import parse_faults
+from zeroloss.plan import make_plan
+from zeroloss.progress import Progress
+from zeroloss.run import run
+from zeroloss.target import load_target
+from zeroloss.verdicts import Result, Verdict
 
 
 def baseline(in_order: bool = True, misbehaving: int = 0, faults: tuple[dict[str, Any], ...] = ()) -> Story:

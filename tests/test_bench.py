@@ -16,20 +16,19 @@ import psutil
 import pytest
 import redis
 from support import wait_until
-
-from loadtests.bench import limit, table
-from loadtests.bench.__main__ import parser
-from loadtests.bench.backlog import PENDING
-from loadtests.bench.context import Context
-from loadtests.bench.drain import rate
-from loadtests.bench.errors import BenchError
-from loadtests.bench.peers import OURS, PEERS
-from loadtests.bench.plot import dots
-from loadtests.bench.processes import Processes
-from loadtests.bench.queues import APPS, Peer, Queue
-from loadtests.bench.relay import Relay
-from loadtests.bench.rows import AtLeast, AtMost, Row, number, ratio
-from loadtests.bench.server import Server
+from zeroloss.loadtests.bench import limit, table
+from zeroloss.loadtests.bench.__main__ import parser
+from zeroloss.loadtests.bench.backlog import PENDING
+from zeroloss.loadtests.bench.context import Context
+from zeroloss.loadtests.bench.drain import rate
+from zeroloss.loadtests.bench.errors import BenchError
+from zeroloss.loadtests.bench.peers import OURS, PEERS
+from zeroloss.loadtests.bench.plot import dots
+from zeroloss.loadtests.bench.processes import Processes
+from zeroloss.loadtests.bench.queues import APPS, Peer, Queue
+from zeroloss.loadtests.bench.relay import Relay
+from zeroloss.loadtests.bench.rows import AtLeast, AtMost, Row, number, ratio
+from zeroloss.loadtests.bench.server import Server
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,12 +3,11 @@
 import msgspec
 import pytest
 from histories import Story
-
-from chaos.certificate import certify, loss_probability_below
-from chaos.checker import judge
-from chaos.enumerate_table import Report
-from chaos.mutation import Mutation, Row, Trial
-from chaos.verdicts import Result, Verdict
+from zeroloss.certificate import certify, loss_probability_below
+from zeroloss.checker import judge
+from zeroloss.enumerate_table import Report
+from zeroloss.mutation import Mutation, Row, Trial
+from zeroloss.verdicts import Result, Verdict
 
 
 def report(**changes: object) -> Report:

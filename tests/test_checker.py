@@ -7,10 +7,9 @@ import pytest
 from histories import MS, Story
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from chaos.checker import judge
-from chaos.history import Event
-from chaos.verdicts import VIOLATIONS, Fate, Result, Verdict, merge, summarise
+from zeroloss.checker import judge
+from zeroloss.history import Event
+from zeroloss.verdicts import VIOLATIONS, Fate, Result, Verdict, merge, summarise
 
 
 def a_good_run() -> Story:

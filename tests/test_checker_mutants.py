@@ -19,10 +19,9 @@ import test_explanations
 import test_gaps
 import test_lateness
 import test_situations
+import zeroloss.checker
 
-import chaos.checker
-
-FOLDER = Path(chaos.checker.__file__).parent
+FOLDER = Path(zeroloss.checker.__file__).parent
 MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "lateness", "situations", "checker")
 """Each imports those before it only, so that they are built anew in this order."""
 
@@ -78,9 +77,9 @@ def _switch_off(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> Non
             found = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
             if place >= 0:
                 found[place].test = ast.copy_location(ast.Constant(False), found[place].test)
-        made = ModuleType(f"chaos.{name}")
-        made.__package__ = "chaos"
-        monkeypatch.setitem(sys.modules, f"chaos.{name}", made)
+        made = ModuleType(f"zeroloss.{name}")
+        made.__package__ = "zeroloss"
+        monkeypatch.setitem(sys.modules, f"zeroloss.{name}", made)
         exec(compile(tree, f"{name}.py", "exec"), made.__dict__)
         made_of |= made.__dict__
     for suite in SUITES:

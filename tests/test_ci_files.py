@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-
-from chaos.report.result import read
-from chaos.target import load_target
-from chaos.verdicts import Verdict
+from zeroloss.report.result import read
+from zeroloss.target import load_target
+from zeroloss.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / "ci" / "github" / "action.yml"
@@ -58,9 +57,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     libraries = Path(pytest.__file__).parents[1]
     (site / "libraries.pth").write_text(f"{libraries}\n")
-    for name in ("chaos", "reference", "ci"):
+    for name in ("chaos", "reference", "loadtests", "ci"):
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source")
     return folder
 
@@ -199,7 +198,7 @@ def test_an_installation_begins_in_a_repository_copies_the_queue_and_gives_pytes
     lines = [
         f"python -m pip install {installed / 'source'}",
         f"zeroloss init {tmp_path}",
-        f"python -m reference vendor {tmp_path} --package theirs",
+        f"python -m zeroloss.reference vendor {tmp_path} --package theirs",
         f"python -m pytest --rootdir {tmp_path} --fixtures {tmp_path}",
     ]
     for line in lines:

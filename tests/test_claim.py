@@ -6,9 +6,8 @@ import pytest
 from queue_fixtures import Queue, ids, payloads
 from redis.exceptions import ConnectionError as RedisConnectionError
 from relay import Relay
-
-from chaos.invariants import order
-from reference.consumer import Consumer
+from zeroloss.invariants import order
+from zeroloss.reference.consumer import Consumer
 
 
 def test_the_oldest_task_is_claimed_first(queue: Queue) -> None:

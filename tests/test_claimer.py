@@ -13,14 +13,13 @@ import redis
 from queue_fixtures import Queue, ids
 from support import Result, wait_until
 from test_maxmemory import memory_full
-
-from reference import claimer as claimers
-from reference.claimer import Claimer
-from reference.consumer import Consumer, Renewal, Settlement
-from reference.delivery import Delivery
-from reference.enqueuer import Submission
-from reference.errors import LeaseLost
-from reference.task import Task, decode, revise
+from zeroloss.reference import claimer as claimers
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.consumer import Consumer, Renewal, Settlement
+from zeroloss.reference.delivery import Delivery
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import Task, decode, revise
 
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
 

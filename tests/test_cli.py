@@ -11,15 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 from support import wait_until
-
-from chaos.cli import execute
-from chaos.cli.common import say_failure
-from chaos.faults import FAULTS
-from chaos.history import Run, load
-from chaos.mix import listed
-from chaos.plan import load_plan
-from chaos.sessions import bearing
-from chaos.target import SHIPPED
+from zeroloss.cli import execute
+from zeroloss.cli.common import say_failure
+from zeroloss.faults import FAULTS
+from zeroloss.history import Run, load
+from zeroloss.mix import listed
+from zeroloss.plan import load_plan
+from zeroloss.sessions import bearing
+from zeroloss.target import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--redis", "embedded", "--seed", "1", "--tasks", "40"]
@@ -30,7 +29,7 @@ def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     # Not measured: where a signal comes while coverage's own code runs, the exception of its handler is lost.
     unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "chaos", *arguments],
+        [sys.executable, "-m", "zeroloss", *arguments],
         cwd=cwd,
         env={**unmeasured, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -59,8 +58,8 @@ def begin_of(directory: Path) -> Run:
         (["run", "--target", "nope"], "'nope' is no target: say one of reference, "),
         (["run", "--target", "no.such.module:Class"], "there is no module no"),
         (["run", "--target", "no/such/file.py:Class"], "there is no file no/such/file.py"),
-        (["run", "--target", "chaos.target:Task"], "Task is not a subclass"),
-        (["run", "--target", "chaos.target:Target"], "its `worker` has to be a command"),
+        (["run", "--target", "zeroloss.target:Task"], "Task is not a subclass"),
+        (["run", "--target", "zeroloss.target:Target"], "its `worker` has to be a command"),
         (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is no server"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--out", "{tmp}/b"], "cannot be used"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"], "not zeroloss's to kill"),
@@ -111,7 +110,7 @@ def test_a_report_that_cannot_be_written_is_said_in_one_sentence_and_is_no_viola
 def test_a_mistake_of_the_harness_is_shown_with_its_traceback_and_is_no_violation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("chaos.target.SHIPPED", None)
+    monkeypatch.setattr("zeroloss.target.SHIPPED", None)
     assert execute(["targets"]) == 70
     said = capsys.readouterr().err
     assert "Traceback" in said
@@ -125,7 +124,7 @@ def test_for_a_target_that_is_none_no_directory_is_made(command: str, tmp_path: 
 
 
 BLOCKED = """
-from chaos.targets.brpop import Brpop
+from zeroloss.targets.brpop import Brpop
 class Blocked(Brpop):
     def enqueue(self, task):
         (self.directory / "history.jsonl").mkdir(exist_ok=True)
@@ -170,7 +169,7 @@ def test_a_reader_that_has_seen_enough_is_no_violation(words: list[str], tmp_pat
 
 
 def test_what_cannot_even_be_said_is_no_violation(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "chaos", "check", "nothing"]
+    command = [sys.executable, "-m", "zeroloss", "check", "nothing"]
     with Path("/dev/full").open("w") as full:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         ended = subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, timeout=60, check=False)
@@ -306,7 +305,7 @@ def test_a_check_of_a_run_that_lost_the_events_of_many_tasks_shows_nothing_eithe
 
 
 NOWHERE = """
-from chaos.target import Target
+from zeroloss.target import Target
 class Nowhere(Target):
     worker = ("true",)
     python = "/no/such/python"

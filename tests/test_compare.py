@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 from support import wait_until
-
-from chaos.cli import execute
-from chaos.compare import FAULTS, Cell, Comparison, Request, Subject, fault_words, load_targets, outcome
-from chaos.fault_requests import parse_faults
-from chaos.report import comparison as report
-from chaos.sessions import bearing
-from chaos.target import SHIPPED
-from chaos.verdicts import Summary, Verdict
+from zeroloss.cli import execute
+from zeroloss.compare import FAULTS, Cell, Comparison, Request, Subject, fault_words, load_targets, outcome
+from zeroloss.fault_requests import parse_faults
+from zeroloss.report import comparison as report
+from zeroloss.sessions import bearing
+from zeroloss.target import SHIPPED
+from zeroloss.verdicts import Summary, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,7 +103,7 @@ def test_a_comparison_is_gone_on_with_and_does_not_run_a_cell_twice(
 def test_a_comparison_that_is_interrupted_leaves_nothing_running_and_says_how_to_go_on(tmp_path: Path) -> None:
     words = ["compare", "--targets", "brpop", "--faults", "worker-sigkill", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "chaos", *words],
+        [sys.executable, "-m", "zeroloss", *words],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -15,13 +15,12 @@ import redis
 from queue_fixtures import Queue
 from slow_link import SlowLink
 from support import wait_until
-
-from chaos.servers import Server
-from reference import connection as connection_module
-from reference.config import Config
-from reference.connection import Script, borrowed, connect
-from reference.errors import ConfigError
-from reference.readiness import connect_probe
+from zeroloss.reference import connection as connection_module
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import Script, borrowed, connect
+from zeroloss.reference.errors import ConfigError
+from zeroloss.reference.readiness import connect_probe
+from zeroloss.servers import Server
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ import hashlib
 import pytest
 from queue_fixtures import Queue, ids, payloads
 from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
-
-from reference.dead_letters import PAGE, NotRequeueable
-from reference.errors import LeaseLost
-from reference.task import decode, raw_members
-from reference.texts import TRACEBACK_CHARS_MAX
+from zeroloss.reference.dead_letters import PAGE, NotRequeueable
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import decode, raw_members
+from zeroloss.reference.texts import TRACEBACK_CHARS_MAX
 
 BROKEN = b"\xff\x00 no task"
 

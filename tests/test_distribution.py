@@ -52,8 +52,8 @@ def asked(wheel: Path, *arguments: str) -> str:
 def test_metadata_command_and_package_of_a_wheel_state_the_one_version(source: Path) -> None:
     wheel = build("build_wheel", source)
     assert wheel.name.startswith(f"zeroloss-{VERSION}-")
-    assert asked(wheel, "-m", "chaos", "--version") == VERSION
-    assert asked(wheel, "-c", "import reference; print(reference.__version__)") == VERSION
+    assert asked(wheel, "-m", "zeroloss", "--version") == VERSION
+    assert asked(wheel, "-c", "from zeroloss import reference; print(reference.__version__)") == VERSION
 
 
 def test_sdist_and_editable_build_find_the_version_without_importing_the_queue(source: Path) -> None:

@@ -14,12 +14,11 @@ from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
 from relay import Relay
 from support import wait_until
-
-from chaos.servers import Server
-from reference.config import Config, load_config
-from reference.durability import Durability
-from reference.enqueuer import Submission
-from reference.errors import ConfigError, NotConfirmed, OutcomeUnknown
+from zeroloss.reference.config import Config, load_config
+from zeroloss.reference.durability import Durability
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.errors import ConfigError, NotConfirmed, OutcomeUnknown
+from zeroloss.servers import Server
 
 SHORT_MS = 300
 TASK = '{"payload": 1}'

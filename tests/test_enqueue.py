@@ -13,11 +13,10 @@ from queue_fixtures import Queue, ids, payloads
 from relay import Relay
 from support import wait_until
 from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
-
-from reference.connection import NeverSent, connect
-from reference.enqueuer import Accepted, Enqueuer, Submission
-from reference.errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
-from reference.task import decode, raw_members
+from zeroloss.reference.connection import NeverSent, connect
+from zeroloss.reference.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
+from zeroloss.reference.task import decode, raw_members
 
 
 def submission(payload: object = None, **members: str) -> Submission:

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support import wait_until
-
-from chaos.cli import execute
-from chaos.enumerate_pairs import plan_pairs, worth_a_pair
-from chaos.enumerate_plan import Crash, count_points, matches, plan_crashes
-from chaos.enumerate_table import Report, Row, RowFile, summary_of, table_of, verdict_of
-from chaos.proxy import Phase, Point
-from chaos.verdicts import Verdict
+from zeroloss.cli import execute
+from zeroloss.enumerate_pairs import plan_pairs, worth_a_pair
+from zeroloss.enumerate_plan import Crash, count_points, matches, plan_crashes
+from zeroloss.enumerate_table import Report, Row, RowFile, summary_of, table_of, verdict_of
+from zeroloss.proxy import Phase, Point
+from zeroloss.verdicts import Verdict
 
 TARGETS = Path(__file__).with_name("chaos_targets.py")
 
@@ -157,7 +156,7 @@ def test_an_interrupted_enumeration_says_how_to_go_on_and_leaves_no_process(tmp_
     command = [
         sys.executable,
         "-m",
-        "chaos",
+        "zeroloss",
         "enumerate",
         "--target",
         "brpop",

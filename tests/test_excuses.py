@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 from histories import MS, Story
-
-from chaos.checker import judge
-from chaos.evidence import gather
-from chaos.excuses import crashes_of
-from chaos.verdicts import Fate, Result, Verdict
+from zeroloss.checker import judge
+from zeroloss.evidence import gather
+from zeroloss.excuses import crashes_of
+from zeroloss.verdicts import Fate, Result, Verdict
 
 NO_AOF = {"appendonly": False, "appendfsync": "everysec", "save": "", "maxmemory_policy": "noeviction"}
 SNAPSHOTS = {**NO_AOF, "save": "3600 1"}

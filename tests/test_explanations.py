@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 from histories import Story
-
-from chaos.checker import judge
-from chaos.faults import FAULTS
-from chaos.verdicts import Duplicate, Result, Verdict
+from zeroloss.checker import judge
+from zeroloss.faults import FAULTS
+from zeroloss.verdicts import Duplicate, Result, Verdict
 
 EVERYSEC = {"appendonly": True, "appendfsync": "everysec", "save": ""}
 

@@ -7,13 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from queue_fixtures import Queue, ids, payloads
 from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
-
-from chaos.invariants import bounded_attempts
-from reference.config import Config
-from reference.consumer import backoff_ms
-from reference.errors import LeaseLost
-from reference.task import Task, decode, raw_members
-from reference.texts import MAX_ERROR_CHARS
+from zeroloss.invariants import bounded_attempts
+from zeroloss.reference.config import Config
+from zeroloss.reference.consumer import backoff_ms
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import Task, decode, raw_members
+from zeroloss.reference.texts import MAX_ERROR_CHARS
 
 
 def fail_again(queue: Queue, error: str = "ValueError: no") -> Task:

@@ -15,8 +15,7 @@ import redis
 from slow_link import SlowLink
 from support import wait_until
 from worker_process import Pool
-
-from chaos.servers import Server
+from zeroloss.servers import Server
 
 SOON_S = 5.0  # it takes two at the most; whoever keeps to the old session never comes back
 
@@ -31,7 +30,8 @@ def producer_of(url: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "reference", "producer", "--redis", url, "--port", str(port)], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "zeroloss.reference", "producer", "--redis", url, "--port", str(port)],
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield f"http://127.0.0.1:{port}/task"
@@ -64,7 +64,7 @@ def test_producer_and_worker_follow_a_planned_failover_though_their_old_sessions
     ):
         on_new.replicaof("127.0.0.1", port_of(old))
         wait_until(lambda: on_new.info("replication")["master_link_status"] == "up", message="it does not replicate")
-        start_pool("--app", "reference.demo", ZEROLOSS_REDIS_URL=link.url)
+        start_pool("--app", "zeroloss.reference.demo", ZEROLOSS_REDIS_URL=link.url)
         wait_until(lambda: post(url) == 202, message="the producer accepts nothing")
         wait_until(lambda: on_old.hget("tasks:counters", "completed") == b"1", message="the worker does nothing")
         if how == "FAILOVER":

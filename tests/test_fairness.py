@@ -12,10 +12,9 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 from queue_fixtures import Queue, ids, payloads
-
-from chaos.invariants import order
-from reference.consumer import Consumer
-from reference.task import decode
+from zeroloss.invariants import order
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.task import decode
 
 CONSUMERS = 3
 ENDLESS = {"max_retries": 1_000, "max_recoveries": 1_000, "max_pending": 1_000}

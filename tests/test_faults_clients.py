@@ -9,24 +9,23 @@ from random import Random
 import pytest
 from fault_stage import BUSY, Scene
 from support import wait_until
-
-from chaos.fault_requests import PlanError, parse_faults
-from chaos.faults import Missed
-from chaos.faults.client_gives_up import ClientGivesUp
-from chaos.faults.client_retries import ClientRetries
-from chaos.faults.clock_jump import CLOCKS, SHIM, ClockJump
-from chaos.faults.producer_sigkill import ProducerSigkill
-from chaos.faults.slow import Slow, SlowIdle
-from chaos.faults.worker_memory import WorkerMemory
-from chaos.faults.worker_sigkill_quiet import WorkerSigkillQuiet
-from chaos.plan import Plan, PlannedTask, make_plan
-from chaos.processes import Managed, spawn
-from chaos.producer import Producer
+from zeroloss.fault_requests import PlanError, parse_faults
+from zeroloss.faults import Missed
+from zeroloss.faults.client_gives_up import ClientGivesUp
+from zeroloss.faults.client_retries import ClientRetries
+from zeroloss.faults.clock_jump import CLOCKS, SHIM, ClockJump
+from zeroloss.faults.producer_sigkill import ProducerSigkill
+from zeroloss.faults.slow import Slow, SlowIdle
+from zeroloss.faults.worker_memory import WorkerMemory
+from zeroloss.faults.worker_sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.plan import Plan, PlannedTask, make_plan
+from zeroloss.processes import Managed, spawn
+from zeroloss.producer import Producer
 
 LISTENS = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(3600)"
 READS_CLOCK = """
 import time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 number = 0
 while True:
     number += 1

@@ -7,23 +7,22 @@ import pytest
 from fault_stage import Scene
 from support import wait_until
 from test_run import carry_out
-
-from chaos.behaviours import BEHAVIOURS, DOOMED
-from chaos.faults import FAULTS, Missed
-from chaos.faults.handler import HandlerFault
-from chaos.faults.handler_exits import HandlerExits
-from chaos.faults.handler_hangs import HandlerHangs
-from chaos.faults.handler_outlives_lease import HandlerOutlivesLease
-from chaos.faults.handler_raises import HandlerRaises
-from chaos.plan import PlannedTask
-from chaos.verdicts import Fate, Verdict
+from zeroloss.behaviours import BEHAVIOURS, DOOMED
+from zeroloss.faults import FAULTS, Missed
+from zeroloss.faults.handler import HandlerFault
+from zeroloss.faults.handler_exits import HandlerExits
+from zeroloss.faults.handler_hangs import HandlerHangs
+from zeroloss.faults.handler_outlives_lease import HandlerOutlivesLease
+from zeroloss.faults.handler_raises import HandlerRaises
+from zeroloss.plan import PlannedTask
+from zeroloss.verdicts import Fate, Verdict
 
 HANDLERS = [fault for fault in FAULTS.values() if issubclass(fault, HandlerFault)]
 
 BODIES = """
 import os, time
 from contextlib import suppress
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 with suppress(RuntimeError), effect("raises"):
     raise RuntimeError("as planned")
 if os.fork() == 0:

@@ -9,28 +9,27 @@ import redis
 from fault_stage import BUSY, Scene, Traffic
 from support import wait_until
 from test_run import carry_out
-
-from chaos.fault_requests import PlanError, parse_faults
-from chaos.faults import FAULTS, Missed
-from chaos.faults.net_disconnect import NetDisconnect
-from chaos.faults.net_latency import NetLatency
-from chaos.faults.net_partition import NetPartition
-from chaos.faults.net_reply_loss import NetReplyLoss
-from chaos.faults.net_reply_reset import NetReplyReset
-from chaos.faults.net_reset import NetReset
-from chaos.faults.net_throttle import NetThrottle
-from chaos.history import Run, load
-from chaos.network import Network, measure
-from chaos.plan import make_plan
-from chaos.proxy import Link, Proxy
-from chaos.servers import Server
-from chaos.verdicts import Fate, Verdict
+from zeroloss.fault_requests import PlanError, parse_faults
+from zeroloss.faults import FAULTS, Missed
+from zeroloss.faults.net_disconnect import NetDisconnect
+from zeroloss.faults.net_latency import NetLatency
+from zeroloss.faults.net_partition import NetPartition
+from zeroloss.faults.net_reply_loss import NetReplyLoss
+from zeroloss.faults.net_reply_reset import NetReplyReset
+from zeroloss.faults.net_reset import NetReset
+from zeroloss.faults.net_throttle import NetThrottle
+from zeroloss.history import Run, load
+from zeroloss.network import Network, measure
+from zeroloss.plan import make_plan
+from zeroloss.proxy import Link, Proxy
+from zeroloss.servers import Server
+from zeroloss.verdicts import Fate, Verdict
 
 SPEAKS = """
 import os, time, redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 client = redis.Redis.from_url(URL, socket_timeout=0.1, retry=Retry(NoBackoff(), 0))
 number = 0
 while True:

@@ -7,18 +7,17 @@ import pytest
 import redis
 from fault_stage import Scene, Traffic
 from support import wait_until
-
-from chaos.faults import Missed
-from chaos.faults.client_pause import ClientPause
-from chaos.faults.script_flush import ScriptFlush
-from chaos.faults.server_disk_full import ServerDiskFull
-from chaos.faults.server_evicts import ServerEvicts
-from chaos.faults.server_maxmemory import ServerMaxmemory
-from chaos.faults.server_sigstop import ServerSigstop
-from chaos.faults.server_sigterm import ServerSigterm
-from chaos.faults.server_slow_fsync import ServerSlowFsync
-from chaos.faults.server_torn_aof import TAIL, ServerTornAof, newest_aof
-from chaos.servers import Server
+from zeroloss.faults import Missed
+from zeroloss.faults.client_pause import ClientPause
+from zeroloss.faults.script_flush import ScriptFlush
+from zeroloss.faults.server_disk_full import ServerDiskFull
+from zeroloss.faults.server_evicts import ServerEvicts
+from zeroloss.faults.server_maxmemory import ServerMaxmemory
+from zeroloss.faults.server_sigstop import ServerSigstop
+from zeroloss.faults.server_sigterm import ServerSigterm
+from zeroloss.faults.server_slow_fsync import ServerSlowFsync
+from zeroloss.faults.server_torn_aof import TAIL, ServerTornAof, newest_aof
+from zeroloss.servers import Server
 
 OpenServer = Callable[..., Server]
 

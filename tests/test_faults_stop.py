@@ -10,15 +10,14 @@ import pytest
 import redis
 from fault_stage import BUSY, Scene, Traffic
 from support import wait_until
-
-from chaos.faults import Missed
-from chaos.faults.asleep_sigkill import AsleepSigkill
-from chaos.faults.client_kill import ClientKill
-from chaos.faults.server_sigstop import ServerSigstop
-from chaos.faults.worker_sigint import WorkerSigint
-from chaos.faults.worker_sigstop import WorkerSigstop
-from chaos.faults.worker_sigterm import WorkerSigterm
-from chaos.servers import Server
+from zeroloss.faults import Missed
+from zeroloss.faults.asleep_sigkill import AsleepSigkill
+from zeroloss.faults.client_kill import ClientKill
+from zeroloss.faults.server_sigstop import ServerSigstop
+from zeroloss.faults.worker_sigint import WorkerSigint
+from zeroloss.faults.worker_sigstop import WorkerSigstop
+from zeroloss.faults.worker_sigterm import WorkerSigterm
+from zeroloss.servers import Server
 
 OpenServer = Callable[..., Server]
 

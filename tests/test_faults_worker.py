@@ -3,16 +3,15 @@
 import pytest
 from fault_stage import BUSY, Scene
 from support import wait_until
-
-from chaos.faults import FAULTS, Fault, Missed
-from chaos.faults.fault import Caught, Stage
-from chaos.faults.worker_kill_in_recovery import WorkerKillInRecovery
-from chaos.faults.worker_kill_storm import WorkerKillStorm
-from chaos.faults.worker_memory import WorkerMemory
-from chaos.faults.worker_sigkill_child import WorkerSigkillChild
-from chaos.faults.worker_sigkill_parent import WorkerSigkillParent
-from chaos.faults.worker_sigkill_quiet import WorkerSigkillQuiet
-from chaos.faults.worker_sigterm_sigkill import WorkerSigtermSigkill
+from zeroloss.faults import FAULTS, Fault, Missed
+from zeroloss.faults.fault import Caught, Stage
+from zeroloss.faults.worker_kill_in_recovery import WorkerKillInRecovery
+from zeroloss.faults.worker_kill_storm import WorkerKillStorm
+from zeroloss.faults.worker_memory import WorkerMemory
+from zeroloss.faults.worker_sigkill_child import WorkerSigkillChild
+from zeroloss.faults.worker_sigkill_parent import WorkerSigkillParent
+from zeroloss.faults.worker_sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.faults.worker_sigterm_sigkill import WorkerSigtermSigkill
 
 PARENT = f"""
 import subprocess, sys, time
@@ -22,7 +21,7 @@ while True:
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + BUSY
 SHARED = """
 import os, time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 while True:
     for number in range(3):
         with effect(f"task-{number}"):
@@ -32,7 +31,7 @@ while True:
 # It asks for more each time: the limit may be set in the moment in which it has what it asked for last.
 HUNGRY = """
 import time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 number, size = 0, 64_000_000
 while True:
     number, size = number + 1, size + 16_000_000
@@ -46,7 +45,7 @@ while True:
 MODEST = BUSY
 A_CHILD_FOR_EACH = """
 import os, time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 number = 0
 while True:
     number += 1
@@ -58,7 +57,7 @@ while True:
 """
 DIES_OF_IT = """
 import os, time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 if os.fork() == 0:
     with effect("task"):
         size = 16_000_000

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 from histories import Story
-
-from chaos.checker import judge
-from chaos.history import Event
-from chaos.verdicts import Result, Verdict
+from zeroloss.checker import judge
+from zeroloss.history import Event
+from zeroloss.verdicts import Result, Verdict
 
 ONE_KILL = {"tasks": 3, "faults": [{"number": 1, "fault": "worker-kill"}]}
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import redis
 from queue_fixtures import Queue
-
-from reference.gauges import COUNTERS, Gauges, Reading
+from zeroloss.reference.gauges import COUNTERS, Gauges, Reading
 
 
 def read(queue: Queue) -> Reading:

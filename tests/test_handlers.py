@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from reference.errors import ConfigError
-from reference.handlers import handler, load_handlers, registry
-from reference.task import Task
+from zeroloss.reference.errors import ConfigError
+from zeroloss.reference.handlers import handler, load_handlers, registry
+from zeroloss.reference.task import Task
 
 
 @pytest.fixture(autouse=True)
@@ -66,19 +65,19 @@ def test_a_type_with_two_handlers_is_refused_and_the_first_stays() -> None:
 
 
 def test_an_app_is_found_in_the_current_folder() -> None:
-    write_app("my_app", "from reference import handler\n@handler('email')\ndef send(task): ...\n")
+    write_app("my_app", "from zeroloss.reference import handler\n@handler('email')\ndef send(task): ...\n")
     assert list(load_handlers("my_app")) == ["email"]
 
 
 def test_the_current_folder_comes_first_and_is_added_once() -> None:
-    write_app("my_app", "from reference import handler\n@handler('email')\ndef send(task): ...\n")
+    write_app("my_app", "from zeroloss.reference import handler\n@handler('email')\ndef send(task): ...\n")
     for _ in range(2):
         load_handlers("my_app")
         assert [sys.path[0], sys.path.count(str(Path.cwd()))] == [str(Path.cwd()), 1]
 
 
 def test_an_app_is_found_by_a_dotted_path() -> None:
-    write_app("shop.tasks", "from reference import handler\n@handler('bill')\ndef bill(task): ...\n")
+    write_app("shop.tasks", "from zeroloss.reference import handler\n@handler('bill')\ndef bill(task): ...\n")
     assert list(load_handlers("shop.tasks")) == ["bill"]
 
 

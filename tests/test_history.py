@@ -8,8 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-
-from chaos.history import Effect, HistoryError, Recorder, Submit, load, read, write_merged
+from zeroloss.history import Effect, HistoryError, Recorder, Submit, load, read, write_merged
 
 
 def line(t: int, task: str = "a") -> bytes:
@@ -139,7 +138,7 @@ def test_merging_a_run_without_events_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_process_killed_while_it_writes_leaves_a_readable_history(tmp_path: Path) -> None:
     script = (
-        "import sys; from chaos.history import Recorder\n"
+        "import sys; from zeroloss.history import Recorder\n"
         "recorder = Recorder(sys.argv[1], 'agent'); print('ready', flush=True); n = 0\n"
         "while True:\n    n += 1; recorder.record('submit', 'invoke', task=f'{n}')\n"
     )

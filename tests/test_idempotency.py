@@ -10,10 +10,9 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from queue_fixtures import Queue, ids, payloads
-
-from chaos.invariants import Answer, idempotent_enqueue
-from reference.enqueuer import Accepted, Submission
-from reference.errors import IdempotencyConflict, QueueFull
+from zeroloss.invariants import Answer, idempotent_enqueue
+from zeroloss.reference.enqueuer import Accepted, Submission
+from zeroloss.reference.errors import IdempotencyConflict, QueueFull
 
 
 @pytest.fixture(scope="module")

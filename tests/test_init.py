@@ -13,9 +13,8 @@ import pytest
 import yaml
 from test_ci_files import tool
 from test_pytest_plugin import run_pytest
-
-from chaos.cli import execute
-from chaos.init import TARGET, TEST, WORKFLOW, explore
+from zeroloss.cli import execute
+from zeroloss.init import TARGET, TEST, WORKFLOW, explore
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "ci" / "example"
@@ -131,8 +130,8 @@ def test_where_no_queue_is_found_the_starter_runs_as_written_with_a_stand_in(
     assert execute(["init", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "missing" in said
-    assert "chaos.ledger.effect" in said
-    command = [sys.executable, "-m", "chaos", "run", "--target", f"{TARGET}:MyQueue", "--faults", "none"]
+    assert "zeroloss.ledger.effect" in said
+    command = [sys.executable, "-m", "zeroloss", "run", "--target", f"{TARGET}:MyQueue", "--faults", "none"]
     command += ["--redis", "embedded", "--tasks", "20", "--seed", "1", "--out", "run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(

@@ -5,8 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from chaos.invariants import (
+from zeroloss.invariants import (
     INVARIANTS,
     Answer,
     Transition,

@@ -4,10 +4,9 @@ import dataclasses
 import time
 
 from queue_fixtures import Queue, payloads
-
-from chaos.invariants import bounded_recovery
-from reference.consumer import Consumer, Renewal
-from reference.task import decode
+from zeroloss.invariants import bounded_recovery
+from zeroloss.reference.consumer import Consumer, Renewal
+from zeroloss.reference.task import decode
 
 DEADLINE_S = 10.0
 

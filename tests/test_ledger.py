@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
-
-from chaos.history import Effect, read
-from chaos.ledger import digest, effect
+import zeroloss
+from zeroloss.history import Effect, read
+from zeroloss.ledger import digest, effect
 
 
 @pytest.fixture
@@ -118,14 +118,12 @@ def test_a_null_payload_has_a_digest_and_no_payload_has_none(directory: Path) ->
 
 
 def test_the_ledger_runs_alone_without_any_installed_library(tmp_path: Path) -> None:
-    package = tmp_path / "elsewhere" / "chaos"
+    package = tmp_path / "elsewhere" / "zeroloss"
     package.mkdir(parents=True)
-    import chaos
-
-    source = Path(chaos.__file__).parent
-    for name in ("__init__.py", "ledger.py"):
+    source = Path(zeroloss.__file__).parent
+    for name in ("__init__.py", "ledger.py", "target.py"):
         shutil.copy(source / name, package / name)
-    script = "from chaos.ledger import effect\nwith effect('a', payload=[1]): pass\n"
+    script = "from zeroloss.ledger import effect\nwith effect('a', payload=[1]): pass\n"
     # -I -S: no site-packages, no PYTHONPATH: nothing but the standard library.
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(package.parent)!r})\n{script}"]
     subprocess.run(command, env={"ZEROLOSS_LEDGER": str(tmp_path)}, check=True, timeout=30)

@@ -13,9 +13,8 @@ import pytest
 from junitparser import JUnitXml
 from load_system import EFFECT, LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
-
-from chaos.ledger import effect
-from loadtests.system import System
+from zeroloss.ledger import effect
+from zeroloss.loadtests.system import System
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_a_threshold_on_tasks_without_a_ledger_is_refused_before_anything_is_sen
 def test_a_ledger_that_is_no_folder_is_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     ledger, host = str(tmp_path / name), ("--host", "http://127.0.0.1:9")
-    capacity = (sys.executable, "-m", "loadtests.capacity", *host)
+    capacity = (sys.executable, "-m", "zeroloss.loadtests.capacity", *host)
     for command in ((*LOCUST, *SHORT, *host), (*capacity, "--slo-p95-ms", "1", "--out", str(tmp_path / "out"))):
         ended = run(*command, "--ledger", ledger)
         assert ended.status == 2, ended.said
@@ -165,7 +164,11 @@ def test_wrong_requests_are_refused_as_they_should_be_and_leave_nothing_to_be_do
 
 def test_every_option_and_profile_of_the_documentation_exists_and_every_profile_is_in_it() -> None:
     text = (ROOT / "docs" / "load.md").read_text()
-    helps = (LOCUST[:5], (sys.executable, "-m", "loadtests.capacity"), (sys.executable, "-m", "chaos", "run"))
+    helps = (
+        LOCUST[:5],
+        (sys.executable, "-m", "zeroloss.loadtests.capacity"),
+        (sys.executable, "-m", "zeroloss", "run"),
+    )
     known = {option for command in helps for option in re.findall(r"--[a-z0-9-]+", run(*command, "--help").said)}
     # Locust's own help ends before it has read a locustfile.
     ours = re.findall(r'"(?:--)?([a-z0-9-]+)"', (ROOT / "loadtests" / "options.py").read_text())

@@ -7,9 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 from load_system import run
-
-from loadtests.capacity import Step, search
-from loadtests.plot import plot
+from zeroloss.loadtests.capacity import Step, search
+from zeroloss.loadtests.plot import plot
 
 
 @pytest.mark.parametrize("limit_of_the_system", [60, 130, 999, 4_321])
@@ -66,7 +65,9 @@ def test_the_search_ends_where_no_whole_rate_lies_between_what_held_and_what_bro
 def test_a_search_that_would_never_end_is_refused_before_anything_starts(
     option: str, value: str, wanted: str, tmp_path: Path
 ) -> None:
-    ended = run(sys.executable, "-m", "loadtests.capacity", f"{option}={value}", "--out", str(tmp_path / "out"))
+    ended = run(
+        sys.executable, "-m", "zeroloss.loadtests.capacity", f"{option}={value}", "--out", str(tmp_path / "out")
+    )
     assert ended.status == 2, ended.said
     assert ended.said.endswith(f"error: argument {option}: has to be {wanted}, not {value}\n")
     assert not (tmp_path / "out").exists()
@@ -94,7 +95,7 @@ def test_a_search_that_measured_nothing_is_still_a_drawing() -> None:
 def test_the_capacity_of_a_real_system_is_measured_and_plotted(tmp_path: Path) -> None:
     lenient = ("--slo-p95-ms", "20000", "--slo-effect-p95-ms", "60000")
     short = ("--start", "10", "--limit", "20", "--step-s", "6", "--out", str(tmp_path))
-    ended = run(sys.executable, "-m", "loadtests.capacity", *short, *lenient)
+    ended = run(sys.executable, "-m", "zeroloss.loadtests.capacity", *short, *lenient)
     assert ended.status == 0, ended.said
     assert "Capacity: 20 requests/s hold" in ended.said
     with (tmp_path / "capacity.csv").open(newline="") as file:
@@ -104,7 +105,7 @@ def test_the_capacity_of_a_real_system_is_measured_and_plotted(tmp_path: Path) -
 
 def test_a_capacity_that_is_below_the_lowest_rate_ends_with_1_and_says_so(tmp_path: Path) -> None:
     short = ("--start", "5", "--limit", "10", "--step-s", "1", "--out", str(tmp_path), "--slo-p95-ms", "0.01")
-    ended = run(sys.executable, "-m", "loadtests.capacity", *short)
+    ended = run(sys.executable, "-m", "zeroloss.loadtests.capacity", *short)
     assert ended.status == 1, ended.said
     assert "Not even 5 requests/s hold." in ended.said
     assert "broken. p95 of requests" in ended.said

@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 from histories import MS, Story
 from rich.console import Console
-
-from chaos.checker import judge
-from chaos.cli import execute
-from chaos.fault_requests import parse_faults
-from chaos.history import Load, Run, load
-from chaos.load import plan_load
-from chaos.plan import load_plan, make_plan
-from chaos.progress import Progress
-from chaos.report.traffic import traffic
-from chaos.run import Outcome, run
-from chaos.target import TargetError, load_target
-from chaos.verdicts import Fate, Verdict
+from zeroloss.checker import judge
+from zeroloss.cli import execute
+from zeroloss.fault_requests import parse_faults
+from zeroloss.history import Load, Run, load
+from zeroloss.load import plan_load
+from zeroloss.plan import load_plan, make_plan
+from zeroloss.progress import Progress
+from zeroloss.report.traffic import traffic
+from zeroloss.run import Outcome, run
+from zeroloss.target import TargetError, load_target
+from zeroloss.verdicts import Fate, Verdict
 
 PROFILE = """
 locustfile = loadtests/locustfile.py
@@ -114,7 +113,7 @@ def test_faults_are_spread_over_the_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--load", "no-such.conf"), "--load no-such.conf can't be read"),
+        (("--load", "no-such.conf"), "--load: The profile no-such.conf can't be read"),
         (("--load", "PROFILE", "--run-time", "soon"), "has to be like 90s"),
         (("--load", "PROFILE", "--run-time", "0"), "has to be like 90s, 5m or 1h30m, not '0'"),
         (("--load", "PROFILE", "--run-time", "0h0m0s"), "has to be like 90s, 5m or 1h30m, not '0h0m0s'"),

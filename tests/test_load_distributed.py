@@ -10,8 +10,7 @@ import pytest
 from load_system import LOCUST, ROOT, SHORT, effects, put_load, rows, run
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
 from support import wait_until
-
-from loadtests.system import System
+from zeroloss.loadtests.system import System
 
 
 def free_port() -> str:
@@ -33,14 +32,14 @@ def test_with_several_processes_every_accepted_task_is_followed_and_thresholds_c
     assert requests > 20
 
 
-SLOW = """import locust, loadtests.options, loadtests.session
+SLOW = """import locust, zeroloss.loadtests.options, zeroloss.loadtests.session
 
 class Slow(locust.User):
     wait_time = locust.constant(0.1)
 
     @locust.task
     def answered(self):
-        for kind in ("POST", loadtests.session.EFFECT):
+        for kind in ("POST", zeroloss.loadtests.session.EFFECT):
             self.environment.events.request.fire(
                 request_type=kind, name="x", response_time={ms}, response_length=0, exception=None, context={{}}
             )

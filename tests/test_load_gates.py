@@ -6,10 +6,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-
-from chaos.ledger import effect
-from loadtests.follow import Follower, Promise
-from loadtests.gates import Figures, Gate, Slo, check, rounded_up
+from zeroloss.ledger import effect
+from zeroloss.loadtests.follow import Follower, Promise
+from zeroloss.loadtests.gates import Figures, Gate, Slo, check, rounded_up
 
 FINE = {
     "requests": 1_000,

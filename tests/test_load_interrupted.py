@@ -13,13 +13,12 @@ import pytest
 from load_system import ROOT
 from support import living, wait_until
 from test_load_distributed import free_port
-
-from chaos import sessions
-from loadtests import system
-from loadtests.system import running_system
+from zeroloss import sessions
+from zeroloss.loadtests import system
+from zeroloss.loadtests.system import running_system
 
 PROFILE = ("loadtests", "loadtests/profiles/smoke.conf", "--run-time", "1h", "--patience-s", "2")
-CAPACITY = ("loadtests.capacity", "--step-s", "3600")
+CAPACITY = ("zeroloss.loadtests.capacity", "--step-s", "3600")
 
 
 class Started:

@@ -14,8 +14,7 @@ from load_system import ROOT
 from load_system import own_system as _  # noqa: F401 - the fixture `system`
 from playwright.sync_api import Browser, Page
 from support import wait_until
-
-from loadtests.system import System
+from zeroloss.loadtests.system import System
 
 WORD_JOINER = "\u2060"
 

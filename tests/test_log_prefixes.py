@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import redis
 from queue_fixtures import Queue, ids
 from support import wait_until
-
-from chaos.invariants import INVARIANTS
-from reference.claimer import Claimer
-from reference.enqueuer import Submission
-from reference.reaper import Reaper
-from reference.task import decode
-from reference.worker import HandlerThread, Maintenance
+from zeroloss.invariants import INVARIANTS
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import decode
+from zeroloss.reference.worker import HandlerThread, Maintenance
 
 CONSUMERS = ("w1", "w2", "w3")
 NEVER_MS = 3_600_000

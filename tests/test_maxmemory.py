@@ -6,10 +6,9 @@ from contextlib import contextmanager
 import pytest
 from queue_fixtures import Queue, payloads
 from redis.exceptions import OutOfMemoryError
-
-from reference.enqueuer import Submission
-from reference.errors import NotAccepted
-from reference.task import decode
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.errors import NotAccepted
+from zeroloss.reference.task import decode
 
 
 @contextmanager

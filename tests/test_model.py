@@ -16,8 +16,7 @@ from planted import PLANTED, PLANTED_WITHIN
 from search import HEADER, Found, canonical, row, search
 from steps import LOST, steps
 from world import Bounds, Protocol, World, begin
-
-from chaos.invariants import INVARIANTS
+from zeroloss.invariants import INVARIANTS
 
 SEARCHED: dict[Bounds, Found] = {}
 

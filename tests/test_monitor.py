@@ -18,11 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from queue_fixtures import Queue
 from support import wait_until
-
-from chaos.servers import Server
-from reference.gauges import ConsumerReading, Reading
-from reference.monitor import create_app, metrics
-from reference.readiness import connect_probe
+from zeroloss.reference.gauges import ConsumerReading, Reading
+from zeroloss.reference.monitor import create_app, metrics
+from zeroloss.reference.readiness import connect_probe
+from zeroloss.servers import Server
 
 
 def monitor_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:

@@ -8,21 +8,20 @@ from pathlib import Path
 import pytest
 import redis
 from support import wait_until
-
-from chaos.environment import Environment
-from chaos.fault_requests import FaultRequest
-from chaos.history import Fault, Process, Recorder, read
-from chaos.nemesis import Nemesis
-from chaos.plan import Plan, PlannedFault, make_plan
-from chaos.processes import Managed, spawn
-from chaos.servers import Server
-from chaos.tail import LedgerTail
-from chaos.target import Target
-from chaos.workers import WorkerPool
+from zeroloss.environment import Environment
+from zeroloss.fault_requests import FaultRequest
+from zeroloss.history import Fault, Process, Recorder, read
+from zeroloss.nemesis import Nemesis
+from zeroloss.plan import Plan, PlannedFault, make_plan
+from zeroloss.processes import Managed, spawn
+from zeroloss.servers import Server
+from zeroloss.tail import LedgerTail
+from zeroloss.target import Target
+from zeroloss.workers import WorkerPool
 
 BUSY = """
 import os, time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 number = 0
 while True:
     number += 1
@@ -32,7 +31,7 @@ while True:
 IDLE = "import time; time.sleep(3600)"
 FINISHED = """
 import time
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 with effect("done"):
     pass
 time.sleep(3600)

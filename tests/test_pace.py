@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from reference import pace
-from reference.config import Config
-from reference.pace import Pace
+from zeroloss.reference import pace
+from zeroloss.reference.config import Config
+from zeroloss.reference.pace import Pace
 
 NOW_S = 1_000.0
 

@@ -8,10 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from chaos.fault_requests import FaultRequest, PlanError, parse_faults
-from chaos.mix import CRASHES, SERVERS, WORKERS, draw_mix
-from chaos.plan import (
+from zeroloss.fault_requests import FaultRequest, PlanError, parse_faults
+from zeroloss.mix import CRASHES, SERVERS, WORKERS, draw_mix
+from zeroloss.plan import (
     BACKLOG_SHARE,
     TASK_MS_MAX,
     TASK_MS_MIN,

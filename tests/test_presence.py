@@ -16,10 +16,9 @@ from redis.client import PubSub
 from slow_link import SlowLink
 from support import wait_until
 from worker_process import Pool, Watched
-
-from chaos.servers import Server
-from reference.presence import UNMARKED_S, Presence
-from reference.reaper import Reaper
+from zeroloss.reference.presence import UNMARKED_S, Presence
+from zeroloss.reference.reaper import Reaper
+from zeroloss.servers import Server
 
 ABSENCE_S = 0.1
 

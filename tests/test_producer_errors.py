@@ -13,9 +13,8 @@ import redis
 from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
 from relay import Relay
-
-from chaos.servers import Server
-from reference.submissions import NESTING_MAX
+from zeroloss.reference.submissions import NESTING_MAX
+from zeroloss.servers import Server
 
 TASK = b'{"payload": 1}'
 BOTH = pytest.mark.parametrize("path", ["/task", "/tasks"])

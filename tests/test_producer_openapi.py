@@ -10,10 +10,9 @@ import schemathesis
 from http_support import app_of, served
 from hypothesis import HealthCheck, Phase, settings
 from queue_fixtures import Queue
-
-from chaos.servers import Server
-from reference.config import Config
-from reference.openapi import describe
+from zeroloss.reference.config import Config
+from zeroloss.reference.openapi import describe
+from zeroloss.servers import Server
 
 # A batch with a bad item is answered 207: the item is refused, the others are not.
 REFUSALS = ["207", "400", "413", "415", "422"]

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
-
-from reference import submissions
-from reference.enqueuer import Submission
-from reference.problems import Problem
-from reference.submissions import NAME_CHARS_MAX, NESTING_MAX, read_submission, split_array
+from zeroloss.reference import submissions
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.problems import Problem
+from zeroloss.reference.submissions import NAME_CHARS_MAX, NESTING_MAX, read_submission, split_array
 
 NAMES = ['"id"', '"type"', '"payload"']
 ODD_NAMES = [*NAMES, '"payloda"', '"i\\u0064"', "id", "7"]

@@ -3,8 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from queue_fixtures import Queue, ids, payloads
-
-from reference.reaper import PROMOTE_BATCH, Sweep
+from zeroloss.reference.reaper import PROMOTE_BATCH, Sweep
 
 
 def fail_all(queue: Queue, *names: object) -> None:

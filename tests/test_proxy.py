@@ -15,11 +15,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
-
-from chaos.processes import spawn
-from chaos.proxy import Link, Listener, Phase, Point, Proxy, Strike, StrikeKind
-from chaos.proxy.peers import owner
-from chaos.servers import Server
+from zeroloss.processes import spawn
+from zeroloss.proxy import Link, Listener, Phase, Point, Proxy, Strike, StrikeKind
+from zeroloss.proxy.peers import owner
+from zeroloss.servers import Server
 
 SHARES_PORT = """
 import socket, sys, time

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 QUEUE = """
-from chaos.targets.brpop import Brpop
+from zeroloss.targets.brpop import Brpop
 
 class MyQueue(Brpop):
     name = "my queue"
@@ -66,7 +66,7 @@ def run_pytest(
     (folder / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     if not importlib.metadata.entry_points(group="pytest11", name="zeroloss"):
-        command += ["-p", "chaos.pytest_plugin"]  # as where this is not installed but lies on the Python path
+        command += ["-p", "zeroloss.pytest_plugin"]  # as where this is not installed but lies on the Python path
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
@@ -143,7 +143,7 @@ def test_what_can_t_be_run_is_said_in_one_sentence(line: str, says: str, tmp_pat
 
 
 def test_nothing_heavy_is_imported_where_no_test_uses_it() -> None:
-    heavy = {"redis", "msgspec", "rich", "cyclopts", "jinja2", "psutil", "falcon", "chaos.target"}
-    code = f"import sys, chaos.pytest_plugin; print(sorted({heavy!r} & set(sys.modules)))"
+    heavy = {"redis", "msgspec", "rich", "cyclopts", "jinja2", "psutil", "falcon", "zeroloss.run"}
+    code = f"import sys, zeroloss.pytest_plugin; print(sorted({heavy!r} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 WORKER = """
 import json, os, time, redis
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 client = redis.Redis.from_url(os.environ["REDIS_URL"])
 while True:
     if popped := client.brpop(["jobs"], timeout=1):
@@ -27,7 +27,7 @@ def test_the_readme_s_target_runs_as_it_stands_and_its_loss_is_found(tmp_path: P
     (tmp_path / "mytarget.py").write_text(block.replace("= 30 ", "= 1  "))  # so that no test waits for half a minute
     (tmp_path / "myapp").mkdir()
     (tmp_path / "myapp" / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "chaos", "run", "--target", "mytarget.py:MyQueue", "--redis", "embedded"]
+    command = [sys.executable, "-m", "zeroloss", "run", "--target", "mytarget.py:MyQueue", "--redis", "embedded"]
     command += ["--seed", "1", "--tasks", "60", "--faults", "worker-sigkill", "--kills", "3", "--out", "run"]
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(
@@ -38,9 +38,9 @@ def test_the_readme_s_target_runs_as_it_stands_and_its_loss_is_found(tmp_path: P
     assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"(?:zeroloss|python -m reference) [a-z-]+", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"(?<!from )zeroloss (?:queue )?[a-z-]+", README))))
 def test_every_command_that_the_readme_names_exists(command: str) -> None:
-    words = command.replace("zeroloss", "python -m chaos").split()
+    words = command.replace("zeroloss", "python -m zeroloss").split()
     ended = subprocess.run(
         [sys.executable, *words[1:], "--help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )

@@ -11,12 +11,11 @@ import pytest
 from queue_fixtures import Queue, ids, payloads
 from support import wait_until
 from test_task import AWKWARD_IDS, AWKWARD_PAYLOADS
-
-from chaos.invariants import bounded_attempts, conservation
-from reference.consumer import Consumer
-from reference.errors import LeaseLost
-from reference.reaper import Sweep
-from reference.task import decode, raw_members
+from zeroloss.invariants import bounded_attempts, conservation
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.reaper import Sweep
+from zeroloss.reference.task import decode, raw_members
 
 
 def die_holding(queue: Queue, name: str, limit: int = 1) -> list[bytes]:
@@ -208,11 +207,11 @@ def test_a_task_handed_to_a_tombstone_is_found_by_the_next_sweep(queue: Queue) -
 
 PAUSED_WORKER = """
 import sys
-from reference.config import Config
-from reference.connection import connect
-from reference.consumer import Consumer
-from reference.errors import LeaseLost
-from reference.task import decode
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import connect
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import decode
 config = Config(redis_url=sys.argv[1])
 consumer = Consumer(connect(config), config, "paused")
 consumer.renew()

@@ -1,11 +1,10 @@
 """The server's URL: never shown with its password, and never with an option that would undo what `connect` sets."""
 
 import pytest
-
-from reference.config import Config
-from reference.connection import connect
-from reference.errors import ConfigError
-from reference.redis_url import shown_url
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import connect
+from zeroloss.reference.errors import ConfigError
+from zeroloss.reference.redis_url import shown_url
 
 HIDDEN = [
     ("redis://:secret@host:1/0", "redis://host:1/0"),

@@ -14,14 +14,13 @@ from types import ModuleType
 import pytest
 import redis
 from queue_fixtures import Queue, ids
-
-from reference import consumer, dead_letters, enqueuer, reaper
-from reference.connection import Script
-from reference.consumer import Consumer
-from reference.enqueuer import Accepted, Submission
-from reference.errors import NotAccepted
-from reference.reaper import Reaper
-from reference.task import decode
+from zeroloss.reference import consumer, dead_letters, enqueuer, reaper
+from zeroloss.reference.connection import Script
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.enqueuer import Accepted, Submission
+from zeroloss.reference.errors import NotAccepted
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import decode
 
 Step = Callable[[Queue], object]
 

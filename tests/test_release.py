@@ -1,8 +1,7 @@
 """Release: what was claimed and not begun goes back to the claiming end, in its order, as if never claimed."""
 
 from queue_fixtures import Queue, payloads
-
-from reference.task import decode
+from zeroloss.reference.task import decode
 
 
 def test_a_released_task_is_pending_again_with_the_same_bytes(queue: Queue) -> None:

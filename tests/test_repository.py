@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from reference import __version__
+from zeroloss.reference import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"

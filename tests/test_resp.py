@@ -3,9 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from chaos.proxy.points import Point, command_name, is_handshake, read_point
-from chaos.proxy.resp import ProtocolError, ReplyParser, RequestParser
+from zeroloss.proxy.points import Point, command_name, is_handshake, read_point
+from zeroloss.proxy.resp import ProtocolError, ReplyParser, RequestParser
 
 REPLIES = [
     b"+OK\r\n",

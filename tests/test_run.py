@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 from lazy_worker import TASKS
 from rich.console import Console
-
-from chaos.fault_requests import parse_faults
-from chaos.history import Census, Poke, Submit, load
-from chaos.history import Run as RunEvent
-from chaos.plan import Plan, load_plan, make_plan
-from chaos.progress import Progress
-from chaos.run import HarnessError, Outcome, run
-from chaos.sessions import bearing
-from chaos.target import TargetError, load_target
-from chaos.verdicts import Fate, Verdict
+from zeroloss.fault_requests import parse_faults
+from zeroloss.history import Census, Poke, Submit, load
+from zeroloss.history import Run as RunEvent
+from zeroloss.plan import Plan, load_plan, make_plan
+from zeroloss.progress import Progress
+from zeroloss.run import HarnessError, Outcome, run
+from zeroloss.sessions import bearing
+from zeroloss.target import TargetError, load_target
+from zeroloss.verdicts import Fate, Verdict
 
 TARGETS = Path(__file__).with_name("chaos_targets.py")
 

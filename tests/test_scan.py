@@ -10,10 +10,9 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-
-from chaos.plan import task_id
-from chaos.scan import ids_in, scan
-from chaos.servers import Server
+from zeroloss.plan import task_id
+from zeroloss.scan import ids_in, scan
+from zeroloss.servers import Server
 
 WANTED = task_id(77, 5)
 OTHER = task_id(77, 6)

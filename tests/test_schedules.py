@@ -12,8 +12,7 @@ from schedule.planting import plant
 from schedule.scenario import Scenario, Wish
 from schedule.search import every, nearest_first, play, story
 from schedule.stage import FAULTS
-
-from chaos.mutants.mutant import load_mutants
+from zeroloss.mutants.mutant import load_mutants
 
 LINES_MAX = 15
 CROWD = Scenario(

@@ -12,11 +12,10 @@ import redis
 from queue_fixtures import Queue
 from support import wait_until
 from worker_process import Pool, Watched
-
-from chaos.servers import Server
-from reference.config import Config
-from reference.connection import refuse_old_server
-from reference.errors import ConfigError
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import refuse_old_server
+from zeroloss.reference.errors import ConfigError
+from zeroloss.servers import Server
 
 ROOT = Path(__file__).parent.parent
 REDIS_6 = sys.version_info < (3, 13)  # for later Pythons there is no wheel that holds one
@@ -88,10 +87,10 @@ if REDIS_6:
         ids=lambda command: command[0],
     )
     def test_a_redis_6_is_refused_by_name_at_the_start_of(redis_6: str, command: list[str]) -> None:
-        command = [sys.executable, "-m", "reference", *command, "--redis", redis_6]
+        command = [sys.executable, "-m", "zeroloss.reference", *command, "--redis", redis_6]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
         assert ended.returncode == 2
-        assert ended.stderr.startswith(f"reference: The server at {redis_6} is Redis 6.2.")
+        assert ended.stderr.startswith(f"zeroloss.reference: The server at {redis_6} is Redis 6.2.")
         assert ended.stderr.endswith(", and the queue needs Redis 7.0 or later.\n")
         assert ended.stderr.count("\n") == 1
 

@@ -12,10 +12,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
-
-from chaos.history import Recorder, read
-from chaos.servers import Durability, NotOurServer, Server, ServerUnavailable, embedded, open_server
-from chaos.servers.server import HeldPort
+from zeroloss.history import Recorder, read
+from zeroloss.servers import Durability, NotOurServer, Server, ServerUnavailable, embedded, open_server
+from zeroloss.servers.server import HeldPort
 
 KINDS = ["embedded", pytest.param("container", marks=pytest.mark.container)]
 OpenServer = Callable[..., Server]

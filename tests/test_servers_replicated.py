@@ -15,23 +15,22 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
 from test_run import carry_out
-
-from chaos.fault_requests import PlanError, parse_faults
-from chaos.faults import Missed
-from chaos.faults.primary_cut_off import PrimaryCutOff
-from chaos.faults.primary_sigkill import PrimarySigkill
-from chaos.plan import Plan, make_plan
-from chaos.servers import SentinelServer, Server, open_server
-from chaos.servers.sentinel import GROUP
-from chaos.sessions import bearing
-from chaos.verdicts import Fate, Verdict
-from chaos.warden import TOKEN_VARIABLE
+from zeroloss.fault_requests import PlanError, parse_faults
+from zeroloss.faults import Missed
+from zeroloss.faults.primary_cut_off import PrimaryCutOff
+from zeroloss.faults.primary_sigkill import PrimarySigkill
+from zeroloss.plan import Plan, make_plan
+from zeroloss.servers import SentinelServer, Server, open_server
+from zeroloss.servers.sentinel import GROUP
+from zeroloss.sessions import bearing
+from zeroloss.verdicts import Fate, Verdict
+from zeroloss.warden import TOKEN_VARIABLE
 
 OWNER = """
 import os, signal, sys
 from pathlib import Path
-from chaos.servers import open_server
-from chaos.warden import warden
+from zeroloss.servers import open_server
+from zeroloss.warden import warden
 server = open_server("sentinel", appendfsync=None, directory=Path(sys.argv[1]))
 print(warden().token, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

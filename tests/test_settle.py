@@ -6,11 +6,10 @@ import pytest
 from queue_fixtures import Queue, payloads
 from redis.exceptions import ConnectionError as RedisConnectionError
 from relay import Relay
-
-from chaos.invariants import Transition, ownership
-from reference.enqueuer import Submission
-from reference.errors import LeaseLost
-from reference.task import decode
+from zeroloss.invariants import Transition, ownership
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import decode
 
 
 def test_an_acked_task_is_gone_and_counted(queue: Queue) -> None:

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import wait_until
-
-from chaos.cli import execute
-from chaos.plan import Plan, load_plan
-from chaos.shrink import Try, minimise
+from zeroloss.cli import execute
+from zeroloss.plan import Plan, load_plan
+from zeroloss.shrink import Try, minimise
 
 ROOT = Path(__file__).resolve().parents[1]
 BURIES = f"{Path(__file__).with_name('chaos_targets.py')}:Buries"
@@ -91,7 +90,7 @@ def test_its_runs_are_bounded_and_the_best_so_far_is_kept(
 
 def test_an_interrupted_shrinking_leaves_the_best_so_far(buried: Path, tmp_path: Path) -> None:
     shrinking = subprocess.Popen(
-        [sys.executable, "-m", "chaos", "shrink", str(buried), "--out", "smaller"],
+        [sys.executable, "-m", "zeroloss", "shrink", str(buried), "--out", "smaller"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -20,10 +20,9 @@ from support import living, wait_until
 from test_supervisor import SLOW_APP
 from test_up import Up
 from worker_process import STOPPING, TESTS, Pool, Watched
-
-from reference.connection import connect
-from reference.presence import Presence
-from reference.worker import Worker
+from zeroloss.reference.connection import connect
+from zeroloss.reference.presence import Presence
+from zeroloss.reference.worker import Worker
 
 StartPool = Callable[..., Pool]
 BOTH = [signal.SIGTERM, signal.SIGINT]
@@ -201,7 +200,7 @@ def test_a_connection_that_a_thread_of_the_worker_is_just_making_is_known_too(qu
 
 HALF_MADE = """
 import os, signal, socket
-from reference.signals import guard_forks
+from zeroloss.reference.signals import guard_forks
 
 signal.signal(signal.SIGTERM, lambda *_: None)
 half_made = socket.socket()
@@ -240,7 +239,7 @@ def test_a_signal_ends_a_command_in_order_while_it_still_imports_its_libraries(
     """Also where the system ignores what the process does not handle, as it does for PID 1 of a container."""
     (tmp_path / "redis.py").write_text(SLOW_REDIS)
     process = subprocess.Popen(
-        [sys.executable, "-m", "reference", *command.split()],
+        [sys.executable, "-m", "zeroloss.reference", *command.split()],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{TESTS.parent}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

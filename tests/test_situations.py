@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 from histories import Story
-
-from chaos.checker import judge
-from chaos.situations import SITUATIONS, STATES
-from chaos.verdicts import Result, Verdict
+from zeroloss.checker import judge
+from zeroloss.situations import SITUATIONS, STATES
+from zeroloss.verdicts import Result, Verdict
 
 
 def a_good_run(**plan: Any) -> Story:

@@ -7,9 +7,8 @@ from typing import Any
 import falcon
 import falcon.testing
 import pytest
-
-from reference.problems import Problem
-from reference.submissions import (
+from zeroloss.reference.problems import Problem
+from zeroloss.reference.submissions import (
     NAME_CHARS_MAX,
     NESTING_MAX,
     read_body,

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from chaos.checker import judge
-from chaos.history import Census, Effect, Event, Fault, Run, Submit
-from chaos.report.account import accounts
-from chaos.report.summary import annotation, markdown, plain
+from zeroloss.checker import judge
+from zeroloss.history import Census, Effect, Event, Fault, Run, Submit
+from zeroloss.report.account import accounts
+from zeroloss.report.summary import annotation, markdown, plain
 
 S = 1_000_000_000
 NASTY = "a\n::error::b|`c`%"

@@ -13,16 +13,15 @@ import pytest
 from queue_fixtures import Queue, ids
 from support import SIGNAL_IN_A_WAIT, living, wait_until
 from worker_process import STOPPING, TESTS, Pool, Watched
-
-import reference
-from reference import supervisor as supervisors
-from reference.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
+from zeroloss.reference import __version__
+from zeroloss.reference import supervisor as supervisors
+from zeroloss.reference.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
 
 StartPool = Callable[..., Pool]
-QUICK = "from reference import supervisor; supervisor.RESTART_MAX_S = 0.02"
+QUICK = "from zeroloss.reference import supervisor; supervisor.RESTART_MAX_S = 0.02"
 SLOW_APP = """
 import os, sys, time
-from reference import handler
+from zeroloss.reference import handler
 print("importing", file=sys.stderr, flush=True)
 while not os.path.exists(os.environ["APP_IS_THERE"]):
     time.sleep(0.005)
@@ -31,7 +30,7 @@ handler("any")(print)
 UNLUCKY_APP = """
 import os
 import worker_app
-from reference import handler
+from zeroloss.reference import handler
 
 @handler("unlucky")
 def end_the_process_as_a_usage_error_does(task):
@@ -193,7 +192,7 @@ def test_several_processes_share_the_work(start_pool: StartPool, watched: Watche
 
 
 def test_an_application_that_cannot_be_imported_ends_the_parent_with_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "reference", "worker", "--app", "no.such.module"]
+    command = [sys.executable, "-m", "zeroloss.reference", "worker", "--app", "no.such.module"]
     ended = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 2
     assert "--app no.such.module" in ended.stderr
@@ -286,14 +285,14 @@ def test_a_pool_says_in_one_line_at_its_start_what_it_serves(
         queue.client.acl_deluser("app")
     (line,) = [line for line in pool.log.read_text().splitlines() if "Serving" in line]
     assert line.endswith(
-        f"Serving: reference {reference.__version__}, {queue.config.redis_url}, namespace tasks, handlers flood, gate, "
+        f"Serving: zeroloss.reference {__version__}, {queue.config.redis_url}, namespace tasks, handlers flood, gate, "
         "hang, leave, note, poison, raise, 2 processes x 3 threads."
     )
     assert not pool.said("open-sesame")
 
 
 def test_a_pool_of_no_processes_is_refused() -> None:
-    command = [sys.executable, "-m", "reference", "worker", "--app", "worker_app", "--processes", "0"]
+    command = [sys.executable, "-m", "zeroloss.reference", "worker", "--app", "worker_app", "--processes", "0"]
     ended = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 2
     assert "--processes has to be at least 1" in ended.stderr

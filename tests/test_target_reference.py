@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from support import wait_until
-
-from chaos.target import Refused, Task
-from chaos.targets.reference import Reference
+from zeroloss.target import Refused, Task
+from zeroloss.targets.reference import Reference
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
 NOT_ACCEPTED = (503, "not-accepted")

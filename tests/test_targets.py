@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from chaos.cli import execute
-from chaos.environment import Environment
-from chaos.report.result import read
-from chaos.target import SHIPPED, Target, TargetError, Task, load_target, title
-from chaos.venvs import COMPLETE, environment, equipped
-from chaos.verdicts import Verdict
+from zeroloss.cli import execute
+from zeroloss.environment import Environment
+from zeroloss.report.result import read
+from zeroloss.target import SHIPPED, Target, TargetError, Task, load_target, title
+from zeroloss.venvs import COMPLETE, environment, equipped
+from zeroloss.verdicts import Verdict
 
 LINES_MAX = 60
 STRANGERS = [name for name in SHIPPED if load_target(name).requirements]
@@ -96,7 +95,8 @@ def test_an_environment_is_made_once_however_many_ask_for_it_at_once(made: Made)
 def test_an_environment_holds_its_requirements_and_nothing_of_the_harnesss(made: Made) -> None:
     (place,) = set(made.places)
     assert subprocess.run([place / "bin" / "stranger"], capture_output=True, text=True).stdout == "at your service\n"
-    code = "import importlib.util as u; print([m for m in ('redis', 'msgspec', 'chaos', 'pytest') if u.find_spec(m)])"
+    ours = ("redis", "msgspec", "zeroloss", "pytest")
+    code = f"import importlib.util as u; print([m for m in {ours} if u.find_spec(m)])"
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     shown = subprocess.run([place / "bin" / "python", "-c", code], capture_output=True, text=True, cwd=place, env=env)
     assert shown.stdout == "[]\n"
@@ -110,7 +110,7 @@ def test_what_was_installed_for_the_harness_is_not_on_the_path_of_another_interp
     huey = load_target("huey")(redis_url="redis://127.0.0.1:1/0", namespace="zeroloss", directory=tmp_path)
     path = Environment(tmp_path, "huey", huey).of(["/elsewhere/bin/huey_consumer"])["PYTHONPATH"]
     assert path.split(os.pathsep) == [str(tmp_path / "lib"), "/the/users/own"]
-    assert (tmp_path / "lib" / "chaos" / "targets" / "huey_app.py").is_file()
+    assert (tmp_path / "lib" / "zeroloss" / "targets" / "huey_app.py").is_file()
 
 
 @pytest.mark.usefixtures("without_index")

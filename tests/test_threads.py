@@ -13,26 +13,24 @@ from pathlib import Path
 
 import pytest
 import redis
+import zeroloss
 from queue_fixtures import Queue
 from support import wait_until
-
-import chaos
-import reference
-from reference.claimer import Claimer
-from reference.delivery import Delivery
-from reference.reaper import Reaper, Sweep
-from reference.task import Task, decode
-from reference.worker import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.delivery import Delivery
+from zeroloss.reference.reaper import Reaper, Sweep
+from zeroloss.reference.task import Task, decode
+from zeroloss.reference.worker import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
 
 ROOT = Path(__file__).parent.parent
 
 
 def thread_classes() -> list[type[threading.Thread]]:
-    for package in (reference, chaos):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith(("__main__", "sitecustomize", "_worker", "_app")):
-                importlib.import_module(module.name)
-    return [one for one in threading.Thread.__subclasses__() if one.__module__.split(".")[0] in ("reference", "chaos")]
+    skipped = ("__main__", "sitecustomize", "_worker", "_app")
+    for module in pkgutil.walk_packages(zeroloss.__path__, "zeroloss."):
+        if not module.name.endswith(skipped) and not module.name.startswith("zeroloss.loadtests"):
+            importlib.import_module(module.name)
+    return [one for one in threading.Thread.__subclasses__() if one.__module__.split(".")[0] == "zeroloss"]
 
 
 @pytest.mark.parametrize("one", thread_classes(), ids=lambda one: one.__name__)
@@ -44,8 +42,8 @@ def test_no_name_of_ours_is_one_of_the_library_s_own(one: type[threading.Thread]
 BROKEN = """
 import os
 import sys
-from reference import worker
-from reference.config import Config
+from zeroloss.reference import worker
+from zeroloss.reference.config import Config
 getattr(worker, sys.argv[1]).run = lambda self: None
 worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.getppid())
 """

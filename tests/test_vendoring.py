@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from reference import __version__
-from reference.__main__ import main
-from reference.vendoring import check, vendor
+from zeroloss.reference import __version__
+from zeroloss.reference.__main__ import main
+from zeroloss.reference.vendoring import check, vendor
 
 ROOT = Path(__file__).parent.parent
 NAME = "their_queue"
@@ -21,7 +20,7 @@ ITS_TESTS = (ROOT / "ci" / "queue-tests").read_text().split()
 COPY_DEADLINE_S = 280
 
 # Whoever imports the original fails, in every process: Python reads this at its start.
-NO_ORIGINAL = 'import sys\nsys.modules["reference"] = None\n'
+NO_ORIGINAL = 'import sys\nsys.modules["zeroloss.reference"] = None\n'
 
 
 @pytest.mark.timeout(COPY_DEADLINE_S + 20)
@@ -29,12 +28,11 @@ def test_a_renamed_copy_passes_the_same_tests(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     assert main(["vendor", str(tmp_path), "--package", NAME]) == 0
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignored)
-    shutil.copytree(ROOT / "chaos", tmp_path / "chaos", ignore=ignored)  # its servers are what the tests run on
+    shutil.copytree(ROOT / "chaos", tmp_path / "zeroloss", ignore=ignored)  # its servers are what the tests run on
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "sitecustomize.py").write_text(NO_ORIGINAL)
     for test in (tmp_path / "tests").glob("*.py"):
-        renamed = re.sub(r"\b(from|import) reference\b", rf"\1 {NAME}", test.read_text())
-        test.write_text(renamed.replace('"reference"', f'"{NAME}"'))
+        test.write_text(re.sub(r"\bzeroloss\.reference\b", NAME, test.read_text()))
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-k", "not container"]
     command += [f"tests/test_{suite}.py" for suite in ITS_TESTS]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -69,9 +67,9 @@ def test_the_copy_imports_nothing_but_itself_the_standard_library_and_what_it_na
 
 
 def vendored(destination: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m reference vendor`, from somewhere else."""
+    """`python -m zeroloss.reference vendor`, from somewhere else."""
     return subprocess.run(
-        [sys.executable, "-m", "reference", "vendor", str(destination), *arguments],
+        [sys.executable, "-m", "zeroloss.reference", "vendor", str(destination), *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -102,6 +100,18 @@ def test_a_changed_copy_is_named_and_is_not_written_over(tmp_path: Path, capsys:
     assert main(["vendor", str(tmp_path), "--package", "theirs"]) == 2
     assert "is left as it is" in capsys.readouterr().err
     assert (tmp_path / "theirs" / "worker.py").read_text() == "# mine now"
+
+
+def test_what_was_changed_in_a_copy_is_shown_as_a_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = vendor(tmp_path, "theirs")
+    (copy / "pace.py").write_text((copy / "pace.py").read_text().replace("SMOOTHING = 0.1", "SMOOTHING = 0.2"))
+    (copy / "own").mkdir()
+    (copy / "own" / "extra.py").write_text("MINE = True\n")
+    assert main(["vendor", str(tmp_path), "--package", "theirs", "--diff"]) == 0
+    shown = capsys.readouterr().out
+    changed = [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert [line[:17] for line in changed] == ["+MINE = True", "-SMOOTHING = 0.1 ", "+SMOOTHING = 0.2 "]
+    assert "own/extra.py" in shown
 
 
 def test_an_old_copy_is_said_to_be_old_and_is_brought_up_to_date(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ import sys
 import time
 
 import redis
-
-from reference import Task, handler
+from zeroloss.reference import Task, handler
 
 server = redis.Redis.from_url(os.environ["REDIS_URL"])
 

@@ -13,26 +13,25 @@ import psutil
 import pytest
 from queue_fixtures import Queue
 from support import wait_until
-
-from reference.enqueuer import Submission
+from zeroloss.reference.enqueuer import Submission
 
 TESTS = Path(__file__).parent
 STOPPING = "it claims no more"  # before it says so, a signal has been sent and may not have arrived
 IN_OTHER_WORDS = """
 import sys
 {before}
-from reference.__main__ import main
+from zeroloss.reference.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
 class Pool:
-    """`python -m reference worker`, its output in a file; `before` is done in the parent first."""
+    """`python -m zeroloss.reference worker`, its output in a file; `before` is done in the parent first."""
 
     def __init__(self, queue: Queue, log: Path, *arguments: str, before: str | None = None, **environ: str) -> None:
         self.queue, self.log = queue, log
         environment = {**os.environ, "REDIS_URL": queue.config.redis_url, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
-        how = ["-m", "reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
+        how = ["-m", "zeroloss.reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
         command = [sys.executable, *how, "worker", "--app", "worker_app", *arguments]
         with log.open("ab") as output:
             self.process = subprocess.Popen(command, env={**environment, **environ}, stderr=output, process_group=0)

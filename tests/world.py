@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import model
 from model import Entry, State, Wish
-
-from chaos.invariants import Answer
+from zeroloss.invariants import Answer
 
 
 @dataclass(frozen=True, kw_only=True)

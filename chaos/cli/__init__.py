@@ -8,9 +8,8 @@ from contextlib import closing, suppress
 
 from cyclopts import CycloptsError
 
-from chaos.masking import hide, masked
-
-from . import comparisons, lists, pipelines, proofs, runs  # noqa: F401 - to import them is to add their commands
+from ..masking import hide, masked
+from . import comparisons, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
 from .common import (
     EXIT_BROKEN_PIPE,
     EXIT_HARNESS_ERROR,
@@ -30,8 +29,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
     Never 1 but for a VIOLATION, which is Python's own status of an exception that nobody caught.
     """
-    from chaos.history import HistoryError
-    from chaos.target import TargetError
+    from ..history import HistoryError
+    from ..target import TargetError
 
     for word in sys.argv[1:] if arguments is None else arguments:
         hide(word)
@@ -62,8 +61,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script. Whatever was started is ended before it exits."""
-    from chaos.interruption import Interrupted
-    from chaos.warden import warden
+    from ..interruption import Interrupted
+    from ..warden import warden
 
     try:
         with closing(warden()):

@@ -11,7 +11,7 @@ from typing import Any
 from cyclopts import App
 from rich.console import Console
 
-from chaos.masking import masked
+from ..masking import masked
 
 RUNS_DIRECTORY = Path("zeroloss-runs")
 
@@ -22,7 +22,7 @@ EXIT_BROKEN_PIPE = 141
 
 
 def _version() -> str:
-    from chaos.preamble import own_version
+    from ..preamble import own_version
 
     return own_version()
 
@@ -44,7 +44,7 @@ class UsageError(Exception):
 
 def choose_server(redis: str | None) -> str:
     """The plan names the server that is used, so that a replay uses the same."""
-    from chaos.servers import engine_answers
+    from ..servers import engine_answers
 
     if redis is None or redis == "auto":
         return "container" if engine_answers() else "embedded"
@@ -58,8 +58,8 @@ def with_server(plan: Any, redis: str | None) -> Any:
     """
     from msgspec.structs import replace
 
-    from chaos.masking import MASK
-    from chaos.servers import URL_SCHEMES
+    from ..masking import MASK
+    from ..servers import URL_SCHEMES
 
     if not plan.server.startswith(URL_SCHEMES):
         if redis is not None:
@@ -117,7 +117,7 @@ def say(line: str) -> None:
 
 def say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> None:
     """The verdict and what stands behind it."""
-    from chaos.report import console_summary
+    from ..report import console_summary
 
     console.print(console_summary(result, reports.get("report.html")), soft_wrap=True)
 
@@ -126,11 +126,11 @@ def say_failure(failure: BaseException, directory: Path) -> int:
     """Why a run did not come to its end; what nobody foresaw goes, with its traceback, into a file."""
     import traceback
 
-    from chaos.processes import CannotStart
-    from chaos.run import HarnessError
-    from chaos.servers import ServerUnavailable
-    from chaos.submitter import AgentDied
-    from chaos.target import TargetError
+    from ..processes import CannotStart
+    from ..run import HarnessError
+    from ..servers import ServerUnavailable
+    from ..submitter import AgentDied
+    from ..target import TargetError
 
     if isinstance(failure, TargetError | CannotStart | ServerUnavailable):
         say_error(str(failure))

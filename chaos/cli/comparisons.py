@@ -32,11 +32,11 @@ def compare(
         write: Another file for the Markdown.
         out: The directory, which may hold a comparison that was broken off; else a new one in zeroloss-runs.
     """
-    from chaos.compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
-    from chaos.fault_requests import PlanError, parse_faults
-    from chaos.interruption import Interrupted, interruptible
-    from chaos.report import comparison as report
-    from chaos.target import SHIPPED
+    from ..compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
+    from ..fault_requests import PlanError, parse_faults
+    from ..interruption import Interrupted, interruptible
+    from ..report import comparison as report
+    from ..target import SHIPPED
 
     for name, number in (("tasks", tasks), ("kills", kills)):
         if number < 1:

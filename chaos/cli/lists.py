@@ -11,7 +11,7 @@ from .common import app
 @app.command
 def faults() -> int:
     """List the faults: how often each is planned unless told, its options, and the invariants that it threatens."""
-    from chaos.faults import FAULTS
+    from ..faults import FAULTS
 
     for name, fault in FAULTS.items():
         options = "".join(f":{field.name}={field.default}" for field in dataclasses.fields(fault))
@@ -24,7 +24,7 @@ def faults() -> int:
 @app.command
 def situations() -> int:
     """List the situations that a run can be asked to meet, and the states of the fault x state matrix."""
-    from chaos.situations import SITUATIONS, STATES
+    from ..situations import SITUATIONS, STATES
 
     table = Table("--demand", "is met when", box=None)
     for name, title in SITUATIONS.items():
@@ -38,7 +38,7 @@ def situations() -> int:
 @app.command
 def targets() -> int:
     """List the targets that are shipped."""
-    from chaos.target import SHIPPED, load_target
+    from ..target import SHIPPED, load_target
 
     table = Table("target", "workers", "recovers within", "what it is", box=None)
     for name in SHIPPED:

@@ -16,9 +16,9 @@ def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"]
     """
     from msgspec import MsgspecError
 
-    from chaos.history import HistoryError, load
-    from chaos.report import summary as forms
-    from chaos.report.result import read
+    from ..history import HistoryError, load
+    from ..report import summary as forms
+    from ..report.result import read
 
     refuse_links_out(directory)
     try:
@@ -39,7 +39,7 @@ def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
         directory: The repository; else this folder.
         recover_within: Seconds after which the queue promises a dead worker's task again.
     """
-    from chaos.init import CLASS, TARGET, TEST, InitError, explore, write_starter
+    from ..init import CLASS, TARGET, TEST, InitError, explore, write_starter
 
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
@@ -57,7 +57,7 @@ def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
     else:
         say(f"  missing  a module with worker in its name, or enqueue(payload): {TARGET} tests a stand-in till edited")
     if not findings.records:
-        say('  to do    around the work of a task: with chaos.ledger.effect(payload["id"], payload=payload): ...')
+        say('  to do    around the work of a task: with zeroloss.ledger.effect(payload["id"], payload=payload): ...')
     say(f"  run      pytest {TEST}")
     say(f"  or       zeroloss run --target {TARGET}:{CLASS} --faults worker-sigkill --kills 5 --tasks 200")
     return 0

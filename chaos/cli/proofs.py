@@ -43,8 +43,8 @@ def mutants(
         redis: embedded or container.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from chaos.mutation import MUTANTS_NAME, MutationError, choose, mutate
-    from chaos.report.mutation import mutation_table, trial_line
+    from ..mutation import MUTANTS_NAME, MutationError, choose, mutate
+    from ..report.mutation import mutation_table, trial_line
 
     try:
         chosen = choose(only)
@@ -88,9 +88,9 @@ def enumerate_(
         resume: The directory of an enumeration that was broken off; what it has done is not done again.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from chaos.enumerate_command import enumerate_target
-    from chaos.interruption import Interrupted
-    from chaos.target import load_target
+    from ..enumerate_command import enumerate_target
+    from ..interruption import Interrupted
+    from ..target import load_target
 
     if jobs < 1:
         raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
@@ -138,10 +138,10 @@ def prove(
         seed: Of the first run.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from chaos.interruption import Interrupted
-    from chaos.prove import EFFORTS, PartFailed, prove
-    from chaos.target import load_target
-    from chaos.verdicts import Verdict
+    from ..interruption import Interrupted
+    from ..prove import EFFORTS, PartFailed, prove
+    from ..target import load_target
+    from ..verdicts import Verdict
 
     if quick and thorough:
         raise UsageError("--quick and --thorough exclude each other.")
@@ -177,13 +177,13 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
     """
     from msgspec import MsgspecError
 
-    from chaos.fault_requests import PlanError
-    from chaos.interruption import Interrupted, interruptible
-    from chaos.plan import PLAN_NAME, load_plan, repeat_command
-    from chaos.report.result import read
-    from chaos.shrink import Budget, Shrink
-    from chaos.verdicts import Verdict
-    from chaos.wording import plural
+    from ..fault_requests import PlanError
+    from ..interruption import Interrupted, interruptible
+    from ..plan import PLAN_NAME, load_plan, repeat_command
+    from ..report.result import read
+    from ..shrink import Budget, Shrink
+    from ..verdicts import Verdict
+    from ..wording import plural
 
     for name, number in (("runs", runs), ("minutes", minutes), ("tries", tries)):
         if not number > 0:

@@ -62,16 +62,16 @@ def run(
             ZEROLOSS_DURABILITY says. The plan keeps it.
         require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
         demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
-        load: A profile for Locust, which then sends the tasks, such as loadtests/profiles/chaos.conf.
+        load: A profile for Locust, which then sends the tasks: a file, or the name of a shipped one, such as chaos.
         run_time: How long the load lasts, as 90s or 5m; else as the profile says.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from chaos.environment import DURABILITY_VARIABLE
-    from chaos.fault_requests import MIX, PlanError, parse_faults
-    from chaos.load import plan_load
-    from chaos.mix import draw_mix
-    from chaos.plan import make_plan
-    from chaos.target import load_target
+    from ..environment import DURABILITY_VARIABLE
+    from ..fault_requests import MIX, PlanError, parse_faults
+    from ..load import plan_load
+    from ..mix import draw_mix
+    from ..plan import make_plan
+    from ..target import load_target
 
     if seed is not None and seed < 0:
         raise UsageError(f"--seed has to be at least 0, not {seed}.")
@@ -114,9 +114,9 @@ def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> 
         redis: The URL of the plan's server, if it had one; a plan keeps no password. Else as REDIS_URL says.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from chaos.fault_requests import PlanError
-    from chaos.plan import load_plan
-    from chaos.target import load_target
+    from ..fault_requests import PlanError
+    from ..plan import load_plan
+    from ..target import load_target
 
     try:
         loaded = with_server(load_plan(plan), redis)
@@ -132,10 +132,10 @@ def check(directory: Path) -> int:
     Args:
         directory: The run's directory.
     """
-    from chaos.checker import judge
-    from chaos.history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
-    from chaos.plan import PLAN_NAME
-    from chaos.report import write_reports
+    from ..checker import judge
+    from ..history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
+    from ..plan import PLAN_NAME
+    from ..report import write_reports
 
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
@@ -168,12 +168,12 @@ def _unreadable(plan: Path) -> list[str]:
 
 
 def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:
-    from chaos.interruption import Interrupted
-    from chaos.mix import listed
-    from chaos.plan import repeat_command
-    from chaos.progress import Progress
-    from chaos.run import run
-    from chaos.target import title
+    from ..interruption import Interrupted
+    from ..mix import listed
+    from ..plan import repeat_command
+    from ..progress import Progress
+    from ..run import run
+    from ..target import title
 
     console = Console()
     directory = new_directory(out, f"{title(target)}-seed{plan.seed}")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from .fault import POLL_S, Effect, Fault, Missed, Stage
 
 if TYPE_CHECKING:
-    from chaos.plan import PlannedTask
+    from ..plan import PlannedTask
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import redis
 
-from chaos.servers import SentinelServer, ServerUnavailable
-
+from ..servers import SentinelServer, ServerUnavailable
 from .fault import Effect, InFlight, Missed, Stage, wait_for
 
 

@@ -14,15 +14,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from chaos.processes import Managed
-from chaos.servers import Server
-from chaos.tail import LedgerTail
-from chaos.workers import WorkerPool
+from ..processes import Managed
+from ..servers import Server
+from ..tail import LedgerTail
+from ..workers import WorkerPool
 
 if TYPE_CHECKING:
-    from chaos.network import Network
-    from chaos.plan import PlannedTask
-    from chaos.producer import Producer
+    from ..network import Network
+    from ..plan import PlannedTask
+    from ..producer import Producer
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0

@@ -10,7 +10,7 @@ from .fault import Stage
 from .handler import HandlerFault
 
 if TYPE_CHECKING:
-    from chaos.plan import PlannedTask
+    from ..plan import PlannedTask
 
 SEEN_SHARE = 0.5
 """A queue with a time limit of its own may end them before they would have ended by themselves."""

@@ -10,7 +10,7 @@ from .fault import Stage
 from .handler import HandlerFault
 
 if TYPE_CHECKING:
-    from chaos.plan import PlannedTask
+    from ..plan import PlannedTask
 
 
 @dataclass(frozen=True, kw_only=True)

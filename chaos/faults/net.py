@@ -4,9 +4,8 @@ import time
 from collections.abc import Collection
 from typing import Literal
 
-from chaos.network import Network
-from chaos.proxy import Link
-
+from ..network import Network
+from ..proxy import Link
 from .fault import Effect, Missed, Stage, busy_worker
 
 LOOK_EVERY_S = 0.1

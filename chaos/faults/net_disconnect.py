@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import redis
 
-from chaos.servers import NoNetwork
-
+from ..servers import NoNetwork
 from .fault import Effect, Fault, Missed, Stage
 from .net import Victims
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from chaos.proxy import Link
-
+from ..proxy import Link
 from .fault import Effect, Fault, Missed, Stage
 from .net import Victims, Workers, mend
 

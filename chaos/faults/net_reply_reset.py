@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.proxy import ANY_ROLE, Listener, Phase, Point, Strike, StrikeKind
-
+from ..proxy import ANY_ROLE, Listener, Phase, Point, Strike, StrikeKind
 from .fault import Effect, Fault, Missed, Stage, wait_for
 from .net import Victims
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.proxy import Link
-
+from ..proxy import Link
 from .fault import Effect, Fault, Stage
 from .net import Workers, mend, slow_down
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.servers import SentinelServer
-
+from ..servers import SentinelServer
 from .failover import bring_back, fail_over
 from .fault import Effect, Fault, Stage
 

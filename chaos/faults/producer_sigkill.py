@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import psutil
 
-from chaos.processes import Managed
-
+from ..processes import Managed
 from .fault import POLL_S, Effect, Fault, Missed, Stage
 
 

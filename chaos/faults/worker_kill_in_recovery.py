@@ -4,8 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chaos.processes import Managed
-
+from ..processes import Managed
 from .fault import Caught, Effect, Fault, Missed, Stage, catch_worker, kill_caught
 
 LOOK_S = 0.005

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from chaos.processes import Managed
-from chaos.tail import LedgerTail
-
+from ..processes import Managed
+from ..tail import LedgerTail
 from .fault import POLL_S, Effect, Fault, Missed, Stage, busy_worker
 
 if TYPE_CHECKING:
-    from chaos.plan import PlannedTask
+    from ..plan import PlannedTask
 
 HUNGRY_EVERY = 5
 """Each so many tasks' bodies ask for much memory."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from chaos import sessions
-
+from .. import sessions
 from .fault import Effect, Fault, Missed, Stage, catch_worker, many, wait_for
 
 

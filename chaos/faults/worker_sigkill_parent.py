@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from signal import SIGCONT, SIGKILL
 from typing import ClassVar
 
-from chaos import sessions
-
+from .. import sessions
 from .fault import POLL_S, Effect, Fault, Missed, Stage, catch_worker, many
 
 

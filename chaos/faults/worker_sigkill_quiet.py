@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from chaos.tail import LedgerTail
-
+from ..tail import LedgerTail
 from .fault import Effect, Fault, Stage, catch_worker, kill_caught, many, wait_for
 
 if TYPE_CHECKING:
-    from chaos.plan import PlannedTask
+    from ..plan import PlannedTask
 
 
 @dataclass(frozen=True, kw_only=True)

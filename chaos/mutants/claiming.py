@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from reference import consumer
-from reference.claimer import Claimer
-from reference.consumer import Consumer
-from reference.delivery import Delivery
-from reference.worker import HandlerThread
+from zeroloss.reference import consumer
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.delivery import Delivery
+from zeroloss.reference.worker import HandlerThread
 
 from .mutant import OVERTAKEN, UNEXPLAINED, mutant
 from .patching import edit, patch

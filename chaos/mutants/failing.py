@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import redis
-
-from reference import consumer, reaper
-from reference.config import Config
-from reference.consumer import Consumer
-from reference.reaper import Reaper
-from reference.task import Task, new_task_id, revise
+from zeroloss.reference import consumer, reaper
+from zeroloss.reference.config import Config
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import Task, new_task_id, revise
 
 from .mutant import mutant
 from .patching import edit, patch

@@ -1,9 +1,9 @@
-"""`python -m chaos.mutants.process MUTANT ARGUMENTS...`: `python -m reference ARGUMENTS...` with the defect put in."""
+"""The reference with a defect: `python -m zeroloss.mutants.process MUTANT ARGUMENTS...`, with its own arguments."""
 
 import sys
 from collections.abc import Sequence
 
-from reference import __main__ as command_line
+from zeroloss.reference import __main__ as command_line
 
 from .mutant import load_mutants
 from .patching import patch

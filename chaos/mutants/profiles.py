@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from chaos.fault_requests import parse_faults
-from chaos.plan import Appendfsync, Plan, make_plan
+from ..fault_requests import parse_faults
+from ..plan import Appendfsync, Plan, make_plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-
-from reference import reaper
-from reference.claimer import Claimer
-from reference.connection import NOW, Script
-from reference.reaper import Reaper, Sweep
-from reference.task import decode
+from zeroloss.reference import reaper
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.connection import NOW, Script
+from zeroloss.reference.reaper import Reaper, Sweep
+from zeroloss.reference.task import decode
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import edit, patch

@@ -1,4 +1,4 @@
-"""The targets: `chaos.mutants.target:MUTANT`; `chaos.mutants.target:reference_PROFILE` is the reference in its place.
+"""The targets: `zeroloss.mutants.target:MUTANT`; `…target:reference_PROFILE` is the reference in its place.
 
 They are made when they are asked for, so that a plan can name them and be replayed.
 """
@@ -8,14 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chaos.targets.reference import Reference
-
+from ..targets.reference import Reference
 from .mutant import load_mutants
 from .profiles import PROFILES, RECOVER_WITHIN_S, SHORT, Profile
 
 CONTROL = "reference_"
 _CLOCK = Path(__file__).resolve().parent / "clock"
-_PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def spec_of(name: str) -> str:
@@ -30,7 +28,7 @@ def __getattr__(name: str) -> type[Reference]:
     mutant = load_mutants().get(name.replace("_", "-"))
     if mutant is None:
         raise AttributeError(name)
-    return _target(mutant.name, ["chaos.mutants.process", mutant.name], mutant.profile)
+    return _target(mutant.name, ["zeroloss.mutants.process", mutant.name], mutant.profile)
 
 
 def _target(title: str, module: Sequence[str], profile: Profile) -> type[Reference]:
@@ -41,7 +39,7 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         settings, within_s = {**SHORT, **profile.settings}, RECOVER_WITHIN_S
     if profile.odd_clocks:
         inherited = os.environ.get("PYTHONPATH", "")
-        settings = {**settings, "PYTHONPATH": os.pathsep.join(filter(None, [str(_CLOCK), str(_PACKAGES), inherited]))}
+        settings = {**settings, "PYTHONPATH": os.pathsep.join(filter(None, [str(_CLOCK), inherited]))}
     members = {
         "__doc__": f"The reference under the profile {profile.name}, as {title}.",
         "name": title,

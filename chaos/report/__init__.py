@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from chaos.history import Event
-from chaos.verdicts import Result
-
+from ..history import Event
+from ..verdicts import Result
 from . import html, junit, result
 from .console import console_summary
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chaos.evidence import Evidence, Task, gather
-from chaos.history import Event
-from chaos.verdicts import Fate, Result
-from chaos.wording import DEFECTS
-
+from ..evidence import Evidence, Task, gather
+from ..history import Event
+from ..verdicts import Fate, Result
+from ..wording import DEFECTS
 from .console import seconds
 
 ACCOUNTS_MAX = 5

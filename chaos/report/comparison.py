@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 from jinja2 import Environment, PackageLoader
 
-from chaos.compare import COMPARISON_NAME, Cell, Comparison
-
+from ..compare import COMPARISON_NAME, Cell, Comparison
 from .console import seconds
 
 MARKDOWN_NAME = "comparison.md"
@@ -32,7 +31,7 @@ def write(directory: Path, comparison: Comparison, also: Path | None = None) -> 
 def render(template: str, comparison: Comparison) -> str:
     """One page."""
     environment = Environment(
-        loader=PackageLoader("chaos", "report"),
+        loader=PackageLoader("zeroloss", "report"),
         autoescape=template.endswith(".html.j2"),
         trim_blocks=True,
         lstrip_blocks=True,

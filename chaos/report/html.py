@@ -7,12 +7,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from chaos.evidence import gather
-from chaos.findings import end_to_end_ms
-from chaos.history import Event
-from chaos.situations import STATES
-from chaos.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
-
+from ..evidence import gather
+from ..findings import end_to_end_ms
+from ..history import Event
+from ..situations import STATES
+from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
 from .console import seconds
 from .histogram import histogram
 from .pack import pack

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chaos.mutation import Mutation, Row, Trial
+from ..mutation import Mutation, Row, Trial
 
 
 def trial_line(trial: Trial) -> str:

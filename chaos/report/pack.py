@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from chaos.history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
-from chaos.verdicts import Fate, Result
-
+from ..history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
+from ..verdicts import Fate, Result
 from .traffic import traffic
 
 TICK_NS = 100_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.verdicts import Result
+from ..verdicts import Result
 
 NAME = "result.json"
 

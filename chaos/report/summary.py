@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from chaos.history import Event
-from chaos.verdicts import Result, Verdict
-
+from ..history import Event
+from ..verdicts import Result, Verdict
 from .account import Account, accounts
 from .console import printable, seconds
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from chaos.evidence import gather
-from chaos.history import Event
-from chaos.verdicts import Result
+from ..evidence import gather
+from ..history import Event
+from ..verdicts import Result
 
 STEPS_MAX = 1_200
 SECOND_NS = 1_000_000_000

@@ -3,9 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from chaos.history import Recorder
-from chaos.masking import without_password
-
+from ..history import Recorder
+from ..masking import without_password
 from .container import ContainerServer, engine_answers
 from .embedded import EmbeddedServer
 from .external import ExternalServer

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from redis import RedisError
 
-from chaos.warden import CONTAINER_LABEL, TOKEN_VARIABLE, warden
-
+from ..warden import CONTAINER_LABEL, TOKEN_VARIABLE, warden
 from .server import (
     LOOPBACK,
     READY_POLL_S,

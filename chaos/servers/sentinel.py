@@ -18,10 +18,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from chaos.history import Recorder
-from chaos.processes import CannotStart, Managed, spawn
-from chaos.proxy import Link, Listener, Proxy
-
+from ..history import Recorder
+from ..processes import CannotStart, Managed, spawn
+from ..proxy import Link, Listener, Proxy
 from .embedded import EmbeddedServer
 from .server import ASK_TIMEOUT_S, LOOPBACK, READY_POLL_S, AppendFsync, HeldPort, Server
 from .server import ServerUnavailable as Unavailable

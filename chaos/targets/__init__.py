@@ -1,1 +1,1 @@
-"""The targets that are shipped, one file each; `chaos.target.SHIPPED` lists them."""
+"""The targets that are shipped, one file each; `zeroloss.target.SHIPPED` lists them."""

@@ -2,9 +2,9 @@
 
 from typing import Any, ClassVar
 
-from chaos.target import Task
-from chaos.targets import pins
-from chaos.targets.asynchronous import AsynchronousTarget
+from ..target import Task
+from . import pins
+from .asynchronous import AsynchronousTarget
 
 
 class Arq(AsynchronousTarget):
@@ -12,7 +12,7 @@ class Arq(AsynchronousTarget):
 
     name: ClassVar[str] = "arq"
     requirements = pins.ARQ
-    worker = ("arq", "chaos.targets.arq_app.WorkerSettings")
+    worker = ("arq", "zeroloss.targets.arq_app.WorkerSettings")
     recover_within = 20.0
     settings: ClassVar[str] = (
         "job_timeout 5 s (default 300): a dead worker's job is run again after job_timeout and 10 s (default 310); "

@@ -6,7 +6,7 @@ from typing import Any
 
 from arq.connections import RedisSettings
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 
 async def work(_context: dict[str, Any], payload: dict[str, Any]) -> None:

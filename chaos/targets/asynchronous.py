@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from chaos.target import Target, Task
+from ..target import Target, Task
 
 
 class AsynchronousTarget(Target):

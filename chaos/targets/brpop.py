@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import redis
 
-from chaos.target import Target, Task
+from ..target import Target, Task
 
 
 class Brpop(Target):
     """Loses what its workers hold when they die (I2)."""
 
     name: ClassVar[str] = "brpop"
-    worker = (sys.executable, "-m", "chaos.targets.brpop_worker")
+    worker = (sys.executable, "-m", "zeroloss.targets.brpop_worker")
     workers = 6
     recover_within = 0.5
 

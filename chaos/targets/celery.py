@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from chaos.target import Target, Task
-from chaos.targets import pins
+from ..target import Target, Task
+from . import pins
 
 
 class Celery(Target):
@@ -11,7 +11,7 @@ class Celery(Target):
 
     name: ClassVar[str] = "celery"
     requirements = pins.CELERY
-    worker = ("celery", "--app", "chaos.targets.celery_app", "worker", "--concurrency", "2")
+    worker = ("celery", "--app", "zeroloss.targets.celery_app", "worker", "--concurrency", "2")
     recover_within = 10.0
     settings: ClassVar[str] = (
         "as shipped, with 2 processes; the visibility timeout stays at its default of 3600 s, and the run waits 10 s: "
@@ -23,6 +23,6 @@ class Celery(Target):
     promise_url: ClassVar[str] = "https://docs.celeryq.dev/en/stable/glossary.html"
 
     def enqueue(self, task: Task) -> None:
-        from chaos.targets.celery_app import work
+        from .celery_app import work
 
         work.delay(task.payload)

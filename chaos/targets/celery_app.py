@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 app = Celery("zeroloss", broker=os.environ["REDIS_URL"])
 

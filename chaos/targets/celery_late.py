@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from chaos.target import Task
-from chaos.targets.celery import Celery
+from ..target import Task
+from .celery import Celery
 
 
 class CeleryLate(Celery):
@@ -13,7 +13,7 @@ class CeleryLate(Celery):
     """
 
     name: ClassVar[str] = "celery-late"
-    worker = ("celery", "--app", "chaos.targets.celery_late_app", "worker", "--concurrency", "2")
+    worker = ("celery", "--app", "zeroloss.targets.celery_late_app", "worker", "--concurrency", "2")
     recover_within = 15.0
     settings: ClassVar[str] = (
         "task_acks_late and task_reject_on_worker_lost on (default off); visibility_timeout 5 s (default 3600), "
@@ -24,6 +24,6 @@ class CeleryLate(Celery):
     )
 
     def enqueue(self, task: Task) -> None:
-        from chaos.targets.celery_late_app import work
+        from .celery_late_app import work
 
         work.delay(task.payload)

@@ -1,6 +1,6 @@
 """The application of `celery-late`: that of `celery`, acknowledged late, with an hour shortened to seconds."""
 
-from chaos.targets.celery_app import app, work
+from .celery_app import app, work
 
 __all__ = ["app", "work"]
 

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from chaos.target import Target, Task
-from chaos.targets import pins
+from ..target import Target, Task
+from . import pins
 
 
 class Dramatiq(Target):
@@ -11,7 +11,7 @@ class Dramatiq(Target):
 
     name: ClassVar[str] = "dramatiq"
     requirements = pins.DRAMATIQ
-    worker = ("dramatiq", "--processes", "1", "--threads", "4", "chaos.targets.dramatiq_app")
+    worker = ("dramatiq", "--processes", "1", "--threads", "4", "zeroloss.targets.dramatiq_app")
     recover_within = 15.0
     settings: ClassVar[str] = (
         "heartbeat_timeout 5 s (default 60), maintenance_chance 20000 (default 1000 of a million commands); "
@@ -24,6 +24,6 @@ class Dramatiq(Target):
     promise_url: ClassVar[str] = "https://dramatiq.io/advanced.html#message-persistence"
 
     def enqueue(self, task: Task) -> None:
-        from chaos.targets.dramatiq_app import work
+        from .dramatiq_app import work
 
         work.send(task.payload)

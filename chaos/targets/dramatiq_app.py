@@ -7,7 +7,7 @@ from typing import Any
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"], heartbeat_timeout=5_000, maintenance_chance=20_000))
 

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from chaos.target import Target, Task
-from chaos.targets import pins
+from ..target import Target, Task
+from . import pins
 
 
 class Huey(Target):
@@ -11,13 +11,13 @@ class Huey(Target):
 
     name: ClassVar[str] = "huey"
     requirements = pins.HUEY
-    worker = ("huey_consumer", "chaos.targets.huey_app.huey", "--workers", "2")
+    worker = ("huey_consumer", "zeroloss.targets.huey_app.huey", "--workers", "2")
     recover_within = 2.0
     settings: ClassVar[str] = "as shipped, with 2 worker threads instead of 1"
     promise: ClassVar[str] = "Interrupts running tasks on SIGTERM; a task interrupted by SIGKILL is lost."
     promise_url: ClassVar[str] = "https://huey.readthedocs.io/en/latest/deployment.html"
 
     def enqueue(self, task: Task) -> None:
-        from chaos.targets.huey_app import work
+        from .huey_app import work
 
         work(task.payload)

@@ -6,7 +6,7 @@ from typing import Any
 
 from huey import RedisHuey
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 huey = RedisHuey("zeroloss", url=os.environ["REDIS_URL"])
 

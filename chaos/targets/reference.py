@@ -11,14 +11,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import redis
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import connect
+from zeroloss.reference.errors import Undecodable
+from zeroloss.reference.keys import Keys
+from zeroloss.reference.task import decode, encode
 
-from chaos.scan import ids_in
-from chaos.target import Found, Refused, Target, Task
-from reference.config import Config
-from reference.connection import connect
-from reference.errors import Undecodable
-from reference.keys import Keys
-from reference.task import decode, encode
+from ..scan import ids_in
+from ..target import Found, Refused, Target, Task
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
@@ -29,13 +29,24 @@ HTTP_SERVER_ERROR = 500
 HTTP_SERVICE_UNAVAILABLE = 503
 NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
 
+QUEUE = (sys.executable, "-m", "zeroloss.reference")
+
 
 class Reference(Target):
     """The queue of `reference/`, submitted to over HTTP; as shipped, save that its lease is short."""
 
     name: ClassVar[str] = "reference"
-    worker = (sys.executable, "-m", "reference", "worker", "--app", "chaos.targets.reference_app", "--processes", "1")
-    producer = (sys.executable, "-m", "reference", "producer", "--host", "127.0.0.1", "--port", "0")
+    worker = (
+        sys.executable,
+        "-m",
+        "zeroloss.reference",
+        "worker",
+        "--app",
+        "zeroloss.targets.reference_app",
+        "--processes",
+        "1",
+    )
+    producer = (sys.executable, "-m", "zeroloss.reference", "producer", "--host", "127.0.0.1", "--port", "0")
     recover_within = (LEASE_MS + SWEEP_MS) / 1000
     fifo = True
     unexplained_duplicates = 0

@@ -4,9 +4,10 @@ import os
 import signal
 import time
 
-from chaos.ledger import effect
-from reference.handlers import handler
-from reference.task import Task
+from zeroloss.reference.handlers import handler
+from zeroloss.reference.task import Task
+
+from ..ledger import effect
 
 HUNGRY_BYTES = 64 * 2**20
 

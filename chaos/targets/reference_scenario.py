@@ -3,12 +3,10 @@ handler thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
 
-import reference.consumer
-import reference.enqueuer
-import reference.presence
-import reference.reaper
-from chaos.targets.reference import Reference
-from reference.connection import Script
+from zeroloss.reference import consumer, enqueuer, presence, reaper
+from zeroloss.reference.connection import Script
+
+from .reference import Reference
 
 LEASE_MS = 900
 SWEEP_MS = 150
@@ -19,7 +17,12 @@ class ReferenceScenario(Reference):
 
     scripts: Mapping[str, str] = {
         script.digest[:8]: name.strip("_").lower()
-        for module in (reference.consumer, reference.reaper, reference.enqueuer, reference.presence)
+        for module in (
+            consumer,
+            reaper,
+            enqueuer,
+            presence,
+        )
         for name, script in vars(module).items()
         if isinstance(script, Script)
     }

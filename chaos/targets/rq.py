@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
-from chaos.target import Found, Target, Task
-from chaos.targets import pins
+from ..target import Found, Target, Task
+from . import pins
 
 
 class Rq(Target):
@@ -14,9 +14,9 @@ class Rq(Target):
     name: ClassVar[str] = "rq"
     requirements = pins.RQ
     worker = (
-        *("rq", "worker", "--config", "chaos.targets.rq_app", "--maintenance-interval", "5"),
+        *("rq", "worker", "--config", "zeroloss.targets.rq_app", "--maintenance-interval", "5"),
         *("--job-monitoring-interval", "2", "--worker-ttl", "20"),
-        *("--queue-class", "chaos.targets.rq_app.ShortLock", "zeroloss"),
+        *("--queue-class", "zeroloss.targets.rq_app.ShortLock", "zeroloss"),
     )
     workers = 6
     # A heartbeat is good for the monitoring interval and a minute that no option shortens. What was taken and not begun
@@ -40,7 +40,7 @@ class Rq(Target):
         return Queue("zeroloss", connection=Redis.from_url(self.redis_url))
 
     def enqueue(self, task: Task) -> None:
-        self.queue.enqueue("chaos.targets.rq_app.work", task.payload, job_id=task.id, **self._retry())
+        self.queue.enqueue("zeroloss.targets.rq_app.work", task.payload, job_id=task.id, **self._retry())
 
     def census(self) -> Iterator[Found]:
         for job in self.queue.get_job_ids():

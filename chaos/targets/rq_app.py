@@ -6,7 +6,7 @@ from typing import Any
 
 from rq import Queue
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 REDIS_URL = os.environ["REDIS_URL"]
 LOCK_S = 20

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from chaos.targets.rq import Rq
+from .rq import Rq
 
 
 class RqRetry(Rq):

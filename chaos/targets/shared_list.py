@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import redis
 
-from chaos.target import Target, Task
+from ..target import Target, Task
 
 
 class SharedList(Target):
     """Strands what its workers hold when they die (I4); between LREM and RPUSH of a failed task it loses it (I1)."""
 
     name: ClassVar[str] = "shared-list"
-    worker = (sys.executable, "-m", "chaos.targets.shared_list_worker")
+    worker = (sys.executable, "-m", "zeroloss.targets.shared_list_worker")
     workers = 6
     recover_within = 0.5
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from chaos.target import Task
-from chaos.targets import pins
-from chaos.targets.asynchronous import AsynchronousTarget
+from ..target import Task
+from . import pins
+from .asynchronous import AsynchronousTarget
 
 
 class TaskiqList(AsynchronousTarget):
@@ -12,7 +12,7 @@ class TaskiqList(AsynchronousTarget):
 
     name: ClassVar[str] = "taskiq-list"
     requirements = pins.TASKIQ
-    worker = ("taskiq", "worker", "--workers", "1", "--max-async-tasks", "4", "chaos.targets.taskiq_list_app:broker")
+    worker = ("taskiq", "worker", "--workers", "1", "--max-async-tasks", "4", "zeroloss.targets.taskiq_list_app:broker")
     recover_within = 2.0
     settings: ClassVar[str] = "as shipped, with 1 process (default 2) and 4 tasks at a time (default 100)"
     promise: ClassVar[str] = (
@@ -21,11 +21,11 @@ class TaskiqList(AsynchronousTarget):
     promise_url: ClassVar[str] = "https://github.com/taskiq-python/taskiq-redis#listqueue"
 
     async def connect(self) -> None:
-        from chaos.targets.taskiq_list_app import broker
+        from .taskiq_list_app import broker
 
         await broker.startup()
 
     async def send(self, task: Task) -> None:
-        from chaos.targets.taskiq_list_app import work
+        from .taskiq_list_app import work
 
         await work.kiq(task.payload)

@@ -6,7 +6,7 @@ from typing import Any
 
 from taskiq_redis import ListQueueBroker
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 broker = ListQueueBroker(os.environ["REDIS_URL"])
 

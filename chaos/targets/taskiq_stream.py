@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from chaos.target import Task
-from chaos.targets import pins
-from chaos.targets.asynchronous import AsynchronousTarget
+from ..target import Task
+from . import pins
+from .asynchronous import AsynchronousTarget
 
 
 class TaskiqStream(AsynchronousTarget):
@@ -15,7 +15,15 @@ class TaskiqStream(AsynchronousTarget):
 
     name: ClassVar[str] = "taskiq-stream"
     requirements = pins.TASKIQ
-    worker = ("taskiq", "worker", "--workers", "1", "--max-async-tasks", "4", "chaos.targets.taskiq_stream_app:broker")
+    worker = (
+        "taskiq",
+        "worker",
+        "--workers",
+        "1",
+        "--max-async-tasks",
+        "4",
+        "zeroloss.targets.taskiq_stream_app:broker",
+    )
     recover_within = 15.0
     settings: ClassVar[str] = (
         "idle_timeout 5 s (default 600), unacknowledged_lock_timeout 5 s (default none); 1 process (default 2), "
@@ -27,11 +35,11 @@ class TaskiqStream(AsynchronousTarget):
     promise_url: ClassVar[str] = "https://github.com/taskiq-python/taskiq-redis#stream"
 
     async def connect(self) -> None:
-        from chaos.targets.taskiq_stream_app import broker
+        from .taskiq_stream_app import broker
 
         await broker.startup()
 
     async def send(self, task: Task) -> None:
-        from chaos.targets.taskiq_stream_app import work
+        from .taskiq_stream_app import work
 
         await work.kiq(task.payload)

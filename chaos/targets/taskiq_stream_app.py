@@ -6,7 +6,7 @@ from typing import Any
 
 from taskiq_redis import RedisStreamBroker
 
-from chaos.ledger import effect
+from ..ledger import effect
 
 broker = RedisStreamBroker(os.environ["REDIS_URL"], idle_timeout=5_000, unacknowledged_lock_timeout=5)
 

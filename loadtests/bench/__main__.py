@@ -12,8 +12,7 @@ from pathlib import Path
 
 import redis
 
-from loadtests.system import EXIT_INTERRUPTED, SIGNALS, heed_signals
-
+from ..system import EXIT_INTERRUPTED, SIGNALS, heed_signals
 from . import table
 from .context import Context
 from .errors import BenchError

@@ -8,9 +8,8 @@ from subprocess import Popen
 from typing import TypeVar
 
 import redis
-
-from chaos.target import TargetError
-from chaos.venvs import environment
+from zeroloss.target import TargetError
+from zeroloss.venvs import environment
 
 from .errors import BenchError
 from .processes import Processes

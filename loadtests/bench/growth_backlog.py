@@ -9,8 +9,7 @@ import time
 from functools import partial
 
 import redis
-
-from reference import Config, Reaper
+from zeroloss.reference import Config, Reaper
 
 from .backlog import PENDING, elements, stage
 from .context import Context

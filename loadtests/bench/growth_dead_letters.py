@@ -8,9 +8,8 @@ from functools import partial
 from itertools import islice
 
 import redis
-
-from reference import Config
-from reference.dead_letters import DeadLetters
+from zeroloss.reference import Config
+from zeroloss.reference.dead_letters import DeadLetters
 
 from .context import Context
 from .errors import BenchError

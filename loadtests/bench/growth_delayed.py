@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from reference import Config, Reaper
+from zeroloss.reference import Config, Reaper
 
 from .backlog import elements
 from .context import Context

@@ -6,14 +6,14 @@ is not lost, wherever the queue offers such; results thrown away where they can 
 
 from typing import Any
 
-from chaos.targets import pins
+from zeroloss.targets import pins
 
 from .queues import Peer
 
 OURS = Peer(
     name="zeroloss",
     requirements=(),
-    worker=("python", "-m", "reference", "worker", "--app", "reference_app", "--redis", "{redis}"),
+    worker=("python", "-m", "zeroloss.reference", "worker", "--app", "reference_app", "--redis", "{redis}"),
     client=("python", "feed.py", "reference_app"),
     left=lambda client: _count(client, "enqueued") - _count(client, "completed"),
     rate=100_000,

@@ -92,7 +92,7 @@ def _servers(context: Context) -> dict[str, Server]:
     ours = {"REDIS_URL": context.server.url, "ZEROLOSS_MAX_PENDING": "1000000000", "PYTHONPATH": f"{ROOT}:{APPS}"}
     app = str(APPS / "producer_app.py")
     servers: dict[str, Server] = {
-        WAITRESS: lambda port: ([sys.executable, "-m", "reference", "producer", "--port", str(port)], ours),
+        WAITRESS: lambda port: ([sys.executable, "-m", "zeroloss.reference", "producer", "--port", str(port)], ours),
         WAITRESS_ALONE: lambda port: ([sys.executable, app, "alone", str(port)], ours),
         WAITRESS_STOCK: lambda port: ([sys.executable, app, "stock", str(port)], ours),
     }
@@ -100,7 +100,7 @@ def _servers(context: Context) -> dict[str, Server]:
         granian = str(context.environment(GRANIAN) / "bin" / "granian")
         options = ["--interface", "wsgi", "--workers", "1", "--blocking-threads", "1", "--factory", "--no-ws"]
         command = [granian, *options, "--host", "127.0.0.1", "--port"]
-        servers[GRANIAN_] = lambda port: ([*command, str(port), "reference.producer:from_environment"], ours)
+        servers[GRANIAN_] = lambda port: ([*command, str(port), "zeroloss.reference.producer:from_environment"], ours)
         servers[GRANIAN_ALONE] = lambda port: ([*command, str(port), "producer_app:without_redis"], ours)
         uvicorn = str(context.environment(FASTAPI) / "bin" / "uvicorn")
         quiet = ["--no-access-log", "--log-level", "warning"]

@@ -15,8 +15,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import redis
-
-from reference import Config, Enqueuer
+from zeroloss.reference import Config, Enqueuer
 
 from .context import Context
 from .queues import APPS
@@ -109,7 +108,16 @@ def _swallow(_client: redis.Redis, relay: Relay) -> None:
 
 
 def _start(stack: ExitStack, context: Context, events: _Events, *options: str) -> Popen[bytes]:
-    command = [sys.executable, "-m", "reference", "worker", "--app", "redelivery_app", "--redis", context.server.url]
+    command = [
+        sys.executable,
+        "-m",
+        "zeroloss.reference",
+        "worker",
+        "--app",
+        "redelivery_app",
+        "--redis",
+        context.server.url,
+    ]
     env = {"PYTHONPATH": str(APPS)} | events.env
     return stack.enter_context(context.processes.running([*command, *options], env))
 

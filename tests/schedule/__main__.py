@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from chaos.mutants.mutant import load_mutants
-from chaos.servers import open_server
+from zeroloss.mutants.mutant import load_mutants
+from zeroloss.servers import open_server
 
 from .cast import Theatre
 from .mutants import SOUGHT, hunt

@@ -12,16 +12,15 @@ from typing import Any
 import falcon.testing
 import pytest
 import redis
-
-from reference.claimer import Claimer
-from reference.config import Config
-from reference.consumer import Consumer
-from reference.enqueuer import Enqueuer, Submission
-from reference.keys import Keys
-from reference.producer import create_app
-from reference.reaper import Reaper
-from reference.task import Task, encode, raw_members
-from reference.worker import HandlerThread, Maintenance
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.config import Config
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.enqueuer import Enqueuer, Submission
+from zeroloss.reference.keys import Keys
+from zeroloss.reference.producer import create_app
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import Task, encode, raw_members
+from zeroloss.reference.worker import HandlerThread, Maintenance
 
 from .census import UNREADABLE, Observer
 from .client import Client, Waiting, stepping_client

@@ -7,10 +7,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import redis
-
-from reference.errors import Undecodable
-from reference.keys import Keys
-from reference.task import decode, raw_members
+from zeroloss.reference.errors import Undecodable
+from zeroloss.reference.keys import Keys
+from zeroloss.reference.task import decode, raw_members
 
 UNREADABLE = "the undecodable one"
 

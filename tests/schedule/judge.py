@@ -2,8 +2,8 @@
 
 from collections.abc import Hashable
 
-from chaos.invariants import INVARIANTS
-from reference.config import Config
+from zeroloss.invariants import INVARIANTS
+from zeroloss.reference.config import Config
 
 from .census import NOTHING, UNREADABLE, Census, moves, read
 from .scenario import RECOVERED_WITHIN_MS

@@ -1,7 +1,7 @@
 """On which small stage each mutant of the protocol is looked for, and which law is then seen to be broken.
 
-All of `chaos.mutants` live below the process level: their defects are in the reference's Python and Lua, and what they
-need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. So none is left out.
+All of `zeroloss.mutants` live below the process level: their defects are in the reference's Python and Lua, and what
+they need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. So none is left out.
 A law other than the one that the mutant names is given where that is what a single task's story can show first: a task
 that is stuck for ever in a living worker's list breaks no conservation, it only never comes to its end (I2).
 """

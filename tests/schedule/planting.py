@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import redis
-
-from chaos.mutants.mutant import FAMILIES, Mutant
-from reference.connection import Script
+from zeroloss.mutants.mutant import FAMILIES, Mutant
+from zeroloss.reference.connection import Script
 
 from .cast import Theatre
 from .client import stepping_client
@@ -19,7 +18,7 @@ REPEATS = 10
 
 
 def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
-    """Apply it by way of `patch`, which takes back what `chaos.mutants.patching` would leave for good.
+    """Apply it by way of `patch`, which takes back what `zeroloss.mutants.patching` would leave for good.
 
     A client, a clock or an id of its own, as three of them make, is the schedule's too.
     """
@@ -40,13 +39,13 @@ def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
         connection=redis.connection,
         RedisError=redis.RedisError,
     )
-    patch.setattr("chaos.mutants.producing.redis", repeating)
-    patch.setattr("chaos.mutants.recovering.time", SimpleNamespace(time_ns=lambda: theatre.time_ns()))
+    patch.setattr("zeroloss.mutants.producing.redis", repeating)
+    patch.setattr("zeroloss.mutants.recovering.time", SimpleNamespace(time_ns=lambda: theatre.time_ns()))
     numbers = count(1)
-    patch.setattr("chaos.mutants.failing.new_task_id", lambda: f"new-{next(numbers)}")
+    patch.setattr("zeroloss.mutants.failing.new_task_id", lambda: f"new-{next(numbers)}")
     with pytest.MonkeyPatch.context() as short:
         for family in FAMILIES:
-            module: ModuleType = sys.modules[f"chaos.mutants.{family}"]
+            module: ModuleType = sys.modules[f"zeroloss.mutants.{family}"]
             for name, stand_in in (("patch", replace), ("edit", edit)):
                 if hasattr(module, name):
                     short.setattr(module, name, stand_in)

@@ -17,8 +17,7 @@ from typing import Any
 import greenlet
 import pytest
 import redis
-
-from reference.connection import Script
+from zeroloss.reference.connection import Script
 
 CLOCK_KEY = "the-clock"
 SERVER_TIME = "redis.call('TIME')"
@@ -126,13 +125,13 @@ def rule(clock: Clock, patch: pytest.MonkeyPatch) -> None:
     """Have the queue's modules and scripts read this clock, and its threads wait for each other in turns."""
     read = SimpleNamespace(monotonic=clock.monotonic, time_ns=clock.time_ns)
     for name in CLOCKED_MODULES:
-        patch.setattr(importlib.import_module(f"reference.{name}"), "time", read)
+        patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "time", read)
     waiting = SimpleNamespace(SimpleQueue=lambda: TurnQueue(clock), Empty=queue.Empty)
     for name in QUEUED_MODULES:
-        patch.setattr(importlib.import_module(f"reference.{name}"), "queue", waiting)
+        patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "queue", waiting)
     for name in JITTERED_MODULES:  # else one process's draw would change another's
         even = SimpleNamespace(uniform=lambda _low, high: high, randint=lambda _low, high: high)
-        patch.setattr(importlib.import_module(f"reference.{name}"), "random", even)
+        patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "random", even)
     untouched = Script.on
 
     def on(self: Script, connection: Any, keys: Any, arguments: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import time
 
-from chaos.ledger import effect
+from zeroloss.ledger import effect
 
 
 def deliver(payload: dict) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from chaos.target import Target, Task
+from zeroloss import Target, Task
 
 
 class MyQueue(Target):
@@ -11,7 +11,7 @@ class MyQueue(Target):
     recover_within = 2  # seconds after which the queue promises a dead worker's task again
 
     def enqueue(self, task: Task) -> None:
-        """To return is a promise; raise chaos.target.Refused for a definite no."""
+        """To return is a promise; raise zeroloss.target.Refused for a definite no."""
         from mailqueue.client import enqueue
 
         enqueue(task.payload)

@@ -6,7 +6,7 @@ Each line in `BENCH_MARKS` is one write: `begin` or `end`, the pid, CLOCK_MONOTO
 import os
 import time
 
-from reference import Task, handler
+from zeroloss.reference import Task, handler
 
 _file = os.open(os.environ["BENCH_MARKS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 

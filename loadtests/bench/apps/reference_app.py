@@ -3,9 +3,8 @@
 import os
 
 from mark import begun
-
-from reference import Config, Enqueuer, Task, handler
-from reference.connection import connect
+from zeroloss.reference import Config, Enqueuer, Task, handler
+from zeroloss.reference.connection import connect
 
 config = Config(redis_url=os.environ["REDIS_URL"])
 enqueuer = Enqueuer(connect(config), config)
