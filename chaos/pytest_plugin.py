@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from .checker.verdicts import Result
     from .target import Target
-    from .verdicts import Result
 
 MARKER = "zeroloss"
 ARTIFACTS = "zeroloss-runs"
@@ -67,8 +67,8 @@ class Zeroloss:
         `zeroloss run`, such as faults (a list or text), tasks, kills, workers, seed, redis. What pytest's command line
         says wins over these, these over the marker's. Fails the test where the run could not be carried out.
         """
+        from .campaigns.subharness import run_harness
         from .report.result import read
-        from .subharness import run_harness
 
         directory = self._new_directory()
         words = ["run", "--target", _spec(target), *_words(self._chosen(options)), "--out", str(directory)]
@@ -124,8 +124,8 @@ class Survival:
 
         DUPLICATES lost nothing, and passes if the run would have shown a loss.
         """
+        from .checker.verdicts import Verdict
         from .report.summary import PASSING
-        from .verdicts import Verdict
 
         duplicates_only = self.result.verdict is Verdict.DUPLICATES and not self.result.doubts
         if not (self.result.verdict in PASSING or duplicates_only):

@@ -23,8 +23,10 @@ STYLE = (
 class Measured(Protocol):
     """A step of the search."""
 
-    rate: float
-    held: bool
+    @property
+    def rate(self) -> float: ...
+    @property
+    def held(self) -> bool: ...
 
 
 def plot(steps: Sequence[Measured], best: float | None, slo_p95_ms: float) -> str:

@@ -16,9 +16,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import plain_id, wait_until
-from zeroloss.servers import Server, engine_answers, open_server
-from zeroloss.sessions import bearing
-from zeroloss.warden import TOKEN_VARIABLE, warden
+from zeroloss.system.servers import Server, engine_answers, open_server
+from zeroloss.system.sessions import bearing
+from zeroloss.system.warden import TOKEN_VARIABLE, warden
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # a line that was not flushed would reach its reader all the same
 

@@ -14,13 +14,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
-from zeroloss.environment import Environment
 from zeroloss.faults import Effect, Fault, Stage
-from zeroloss.processes import Managed, spawn
-from zeroloss.servers import Server
-from zeroloss.tail import LedgerTail
+from zeroloss.history.tail import LedgerTail
+from zeroloss.system.environment import Environment
+from zeroloss.system.processes import Managed, spawn
+from zeroloss.system.servers import Server
+from zeroloss.system.workers import WorkerPool
 from zeroloss.target import Target
-from zeroloss.workers import WorkerPool
 
 BUSY = """
 import os, time

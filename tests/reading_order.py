@@ -14,7 +14,7 @@ ACCEPTED = (
 EXECUTED = "handlers texts claim settle pace claimer worker threads supervisor signals"
 GONE_WRONG = "fail release slow_link lease presence failover recover promote adopt dead_letter maxmemory"
 ALL_ORDERS = "fairness model conservation schedules log_prefixes"
-AROUND_IT = "gauges monitor serving up vendoring packaging readme"
+AROUND_IT = "gauges monitor serving up vendoring packaging imports readme"
 RUN = (
     "plan servers servers_replicated processes warden targets target_reference agent ledger history tail run masking"
     " starvation"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from support import wait_until
-from zeroloss.environment import Environment
 from zeroloss.history import Recorder, Submit, read
 from zeroloss.ledger import digest
-from zeroloss.submitter import AgentDied, Submitter
+from zeroloss.system.environment import Environment
+from zeroloss.system.submitter import AgentDied, Submitter
 from zeroloss.target import Found, TargetError, load_target
 
 SCRIPTED = f"{Path(__file__).with_name('chaos_targets.py')}:Scripted"
@@ -160,7 +160,7 @@ def test_a_target_that_cannot_be_loaded_there_is_said_in_one_sentence(agents: Ag
 def test_a_target_that_does_not_get_ready_is_said_with_its_last_error(
     agents: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zeroloss.submitter.READY_DEADLINE_S", 0.1)
+    monkeypatch.setattr("zeroloss.system.submitter.READY_DEADLINE_S", 0.1)
     agent = agents.start(SCRIPTED.replace("Scripted", "Unready"))
     agent.hello()
     with pytest.raises(TargetError, match=r"not ready.*RuntimeError: nobody listens"):

@@ -9,13 +9,13 @@ from histories import Story
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from zeroloss.checker import judge
-from zeroloss.fault_requests import parse_faults
-from zeroloss.plan import make_plan
-from zeroloss.progress import Progress
-from zeroloss.run import run
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Result, Verdict
+from zeroloss.plan.plan import make_plan
+from zeroloss.plan.requests import parse_faults
+from zeroloss.run.progress import Progress
+from zeroloss.run.run import run
 from zeroloss.target import load_target
-from zeroloss.verdicts import Result, Verdict
 
 
 def baseline(in_order: bool = True, misbehaving: int = 0, faults: tuple[dict[str, Any], ...] = ()) -> Story:

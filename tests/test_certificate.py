@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 from histories import Story
-from zeroloss.certificate import certify, loss_probability_below
-from zeroloss.checker import judge
-from zeroloss.enumerate_table import Report
-from zeroloss.mutation import Mutation, Row, Trial
-from zeroloss.verdicts import Result, Verdict
+from zeroloss.campaigns.certificate import certify, loss_probability_below
+from zeroloss.campaigns.mutation import Mutation, Row, Trial
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Result, Verdict
+from zeroloss.enumerate.table import Report
 
 
 def report(**changes: object) -> Report:

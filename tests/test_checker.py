@@ -7,9 +7,9 @@ import pytest
 from histories import MS, Story
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zeroloss.checker import judge
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import VIOLATIONS, Fate, Result, Verdict, merge, summarise
 from zeroloss.history import Event
-from zeroloss.verdicts import VIOLATIONS, Fate, Result, Verdict, merge, summarise
 
 
 def a_good_run() -> Story:

@@ -22,7 +22,7 @@ import test_situations
 import zeroloss.checker
 
 FOLDER = Path(zeroloss.checker.__file__).parent
-MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "lateness", "situations", "checker")
+MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "lateness", "situations", "judge")
 """Each imports those before it only, so that they are built anew in this order."""
 
 SUITES = (test_checker, test_excuses, test_explanations, test_gaps, test_lateness, test_situations)
@@ -77,9 +77,9 @@ def _switch_off(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> Non
             found = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
             if place >= 0:
                 found[place].test = ast.copy_location(ast.Constant(False), found[place].test)
-        made = ModuleType(f"zeroloss.{name}")
-        made.__package__ = "zeroloss"
-        monkeypatch.setitem(sys.modules, f"zeroloss.{name}", made)
+        made = ModuleType(f"zeroloss.checker.{name}")
+        made.__package__ = "zeroloss.checker"
+        monkeypatch.setitem(sys.modules, f"zeroloss.checker.{name}", made)
         exec(compile(tree, f"{name}.py", "exec"), made.__dict__)
         made_of |= made.__dict__
     for suite in SUITES:

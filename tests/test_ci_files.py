@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from zeroloss.checker.verdicts import Verdict
 from zeroloss.report.result import read
 from zeroloss.target import load_target
-from zeroloss.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = ROOT / "ci" / "github" / "action.yml"

@@ -15,9 +15,9 @@ from zeroloss.cli import execute
 from zeroloss.cli.common import say_failure
 from zeroloss.faults import FAULTS
 from zeroloss.history import Run, load
-from zeroloss.mix import listed
-from zeroloss.plan import load_plan
-from zeroloss.sessions import bearing
+from zeroloss.plan.mix import listed
+from zeroloss.plan.plan import load_plan
+from zeroloss.system.sessions import bearing
 from zeroloss.target import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from support import wait_until
+from zeroloss.campaigns import comparison_report as report
+from zeroloss.campaigns.compare import FAULTS, Cell, Comparison, Request, Subject, fault_words, load_targets, outcome
+from zeroloss.checker.verdicts import Summary, Verdict
 from zeroloss.cli import execute
-from zeroloss.compare import FAULTS, Cell, Comparison, Request, Subject, fault_words, load_targets, outcome
-from zeroloss.fault_requests import parse_faults
-from zeroloss.report import comparison as report
-from zeroloss.sessions import bearing
+from zeroloss.plan.requests import parse_faults
+from zeroloss.system.sessions import bearing
 from zeroloss.target import SHIPPED
-from zeroloss.verdicts import Summary, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 

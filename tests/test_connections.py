@@ -20,7 +20,7 @@ from zeroloss.reference.config import Config
 from zeroloss.reference.connection import Script, borrowed, connect
 from zeroloss.reference.errors import ConfigError
 from zeroloss.reference.readiness import connect_probe
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,13 @@ def test_a_connection_has_the_queues_time_limits_and_is_kept_alive() -> None:
 def test_who_only_looks_gives_up_within_a_second() -> None:
     probe = connect_probe(Config()).connection_pool.make_connection()
     assert (probe.socket_timeout, probe.socket_connect_timeout) == (1.0, 1.0)
+
+
+def test_redis_py_still_has_what_the_pool_takes_from_its_inside() -> None:
+    """All that is private to the library and used here; `pyproject.toml` allows no release that may drop it."""
+    gone = [name for name in ("_checkpid",) if not hasattr(redis.BlockingConnectionPool, name)]
+    gone += [name for name in ("_sock",) if not hasattr(redis.Connection(), name)]
+    assert gone == [], f"redis-py {redis.__version__} has no {gone} any more: look at connection.py"
 
 
 def test_a_script_is_known_by_the_digest_that_the_server_gives_it(queue: Queue) -> None:

@@ -18,7 +18,7 @@ from zeroloss.reference.config import Config, load_config
 from zeroloss.reference.durability import Durability
 from zeroloss.reference.enqueuer import Submission
 from zeroloss.reference.errors import ConfigError, NotConfirmed, OutcomeUnknown
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 SHORT_MS = 300
 TASK = '{"payload": 1}'

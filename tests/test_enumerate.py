@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support import wait_until
+from zeroloss.checker.verdicts import Verdict
 from zeroloss.cli import execute
-from zeroloss.enumerate_pairs import plan_pairs, worth_a_pair
-from zeroloss.enumerate_plan import Crash, count_points, matches, plan_crashes
-from zeroloss.enumerate_table import Report, Row, RowFile, summary_of, table_of, verdict_of
-from zeroloss.proxy import Phase, Point
-from zeroloss.verdicts import Verdict
+from zeroloss.enumerate.pairs import plan_pairs, worth_a_pair
+from zeroloss.enumerate.plan import Crash, count_points, matches, plan_crashes
+from zeroloss.enumerate.table import Report, Row, RowFile, summary_of, table_of, verdict_of
+from zeroloss.system.proxy import Phase, Point
 
 TARGETS = Path(__file__).with_name("chaos_targets.py")
 

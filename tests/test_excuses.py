@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from histories import MS, Story
-from zeroloss.checker import judge
-from zeroloss.evidence import gather
-from zeroloss.excuses import crashes_of
-from zeroloss.verdicts import Fate, Result, Verdict
+from zeroloss.checker.evidence import gather
+from zeroloss.checker.excuses import crashes_of
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Fate, Result, Verdict
 
 NO_AOF = {"appendonly": False, "appendfsync": "everysec", "save": "", "maxmemory_policy": "noeviction"}
 SNAPSHOTS = {**NO_AOF, "save": "3600 1"}

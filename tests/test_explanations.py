@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from histories import Story
-from zeroloss.checker import judge
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Duplicate, Result, Verdict
 from zeroloss.faults import FAULTS
-from zeroloss.verdicts import Duplicate, Result, Verdict
 
 EVERYSEC = {"appendonly": True, "appendfsync": "everysec", "save": ""}
 

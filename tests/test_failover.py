@@ -15,7 +15,7 @@ import redis
 from slow_link import SlowLink
 from support import wait_until
 from worker_process import Pool
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 SOON_S = 5.0  # it takes two at the most; whoever keeps to the old session never comes back
 

@@ -9,18 +9,19 @@ from random import Random
 import pytest
 from fault_stage import BUSY, Scene
 from support import wait_until
-from zeroloss.fault_requests import PlanError, parse_faults
 from zeroloss.faults import Missed
-from zeroloss.faults.client_gives_up import ClientGivesUp
-from zeroloss.faults.client_retries import ClientRetries
-from zeroloss.faults.clock_jump import CLOCKS, SHIM, ClockJump
-from zeroloss.faults.producer_sigkill import ProducerSigkill
+from zeroloss.faults.client.gives_up import ClientGivesUp
+from zeroloss.faults.client.producer_sigkill import ProducerSigkill
+from zeroloss.faults.client.retries import ClientRetries
+from zeroloss.faults.planned import PlannedTask
+from zeroloss.faults.server.clock_jump import CLOCKS, SHIM, ClockJump
 from zeroloss.faults.slow import Slow, SlowIdle
-from zeroloss.faults.worker_memory import WorkerMemory
-from zeroloss.faults.worker_sigkill_quiet import WorkerSigkillQuiet
-from zeroloss.plan import Plan, PlannedTask, make_plan
-from zeroloss.processes import Managed, spawn
-from zeroloss.producer import Producer
+from zeroloss.faults.worker.memory import WorkerMemory
+from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.plan.plan import Plan, make_plan
+from zeroloss.plan.requests import PlanError, parse_faults
+from zeroloss.system.processes import Managed, spawn
+from zeroloss.system.producer import Producer
 
 LISTENS = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(3600)"
 READS_CLOCK = """

@@ -7,15 +7,15 @@ import pytest
 from fault_stage import Scene
 from support import wait_until
 from test_run import carry_out
-from zeroloss.behaviours import BEHAVIOURS, DOOMED
+from zeroloss.checker.verdicts import Fate, Verdict
 from zeroloss.faults import FAULTS, Missed
-from zeroloss.faults.handler import HandlerFault
-from zeroloss.faults.handler_exits import HandlerExits
-from zeroloss.faults.handler_hangs import HandlerHangs
-from zeroloss.faults.handler_outlives_lease import HandlerOutlivesLease
-from zeroloss.faults.handler_raises import HandlerRaises
-from zeroloss.plan import PlannedTask
-from zeroloss.verdicts import Fate, Verdict
+from zeroloss.faults.behaviours import BEHAVIOURS, DOOMED
+from zeroloss.faults.handler.base import HandlerFault
+from zeroloss.faults.handler.exits import HandlerExits
+from zeroloss.faults.handler.hangs import HandlerHangs
+from zeroloss.faults.handler.outlives_lease import HandlerOutlivesLease
+from zeroloss.faults.handler.raises import HandlerRaises
+from zeroloss.faults.planned import PlannedTask
 
 HANDLERS = [fault for fault in FAULTS.values() if issubclass(fault, HandlerFault)]
 

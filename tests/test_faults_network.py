@@ -9,21 +9,21 @@ import redis
 from fault_stage import BUSY, Scene, Traffic
 from support import wait_until
 from test_run import carry_out
-from zeroloss.fault_requests import PlanError, parse_faults
+from zeroloss.checker.verdicts import Fate, Verdict
 from zeroloss.faults import FAULTS, Missed
-from zeroloss.faults.net_disconnect import NetDisconnect
-from zeroloss.faults.net_latency import NetLatency
-from zeroloss.faults.net_partition import NetPartition
-from zeroloss.faults.net_reply_loss import NetReplyLoss
-from zeroloss.faults.net_reply_reset import NetReplyReset
-from zeroloss.faults.net_reset import NetReset
-from zeroloss.faults.net_throttle import NetThrottle
+from zeroloss.faults.network.disconnect import NetDisconnect
+from zeroloss.faults.network.latency import NetLatency
+from zeroloss.faults.network.partition import NetPartition
+from zeroloss.faults.network.reply_loss import NetReplyLoss
+from zeroloss.faults.network.reply_reset import NetReplyReset
+from zeroloss.faults.network.reset import NetReset
+from zeroloss.faults.network.throttle import NetThrottle
 from zeroloss.history import Run, load
-from zeroloss.network import Network, measure
-from zeroloss.plan import make_plan
-from zeroloss.proxy import Link, Proxy
-from zeroloss.servers import Server
-from zeroloss.verdicts import Fate, Verdict
+from zeroloss.plan.plan import make_plan
+from zeroloss.plan.requests import PlanError, parse_faults
+from zeroloss.system.network import Network, measure
+from zeroloss.system.proxy import Link, Proxy
+from zeroloss.system.servers import Server
 
 SPEAKS = """
 import os, time, redis

@@ -8,16 +8,16 @@ import redis
 from fault_stage import Scene, Traffic
 from support import wait_until
 from zeroloss.faults import Missed
-from zeroloss.faults.client_pause import ClientPause
-from zeroloss.faults.script_flush import ScriptFlush
-from zeroloss.faults.server_disk_full import ServerDiskFull
-from zeroloss.faults.server_evicts import ServerEvicts
-from zeroloss.faults.server_maxmemory import ServerMaxmemory
-from zeroloss.faults.server_sigstop import ServerSigstop
-from zeroloss.faults.server_sigterm import ServerSigterm
-from zeroloss.faults.server_slow_fsync import ServerSlowFsync
-from zeroloss.faults.server_torn_aof import TAIL, ServerTornAof, newest_aof
-from zeroloss.servers import Server
+from zeroloss.faults.client.pause import ClientPause
+from zeroloss.faults.server.disk_full import ServerDiskFull
+from zeroloss.faults.server.evicts import ServerEvicts
+from zeroloss.faults.server.maxmemory import ServerMaxmemory
+from zeroloss.faults.server.script_flush import ScriptFlush
+from zeroloss.faults.server.sigstop import ServerSigstop
+from zeroloss.faults.server.sigterm import ServerSigterm
+from zeroloss.faults.server.slow_fsync import ServerSlowFsync
+from zeroloss.faults.server.torn_aof import TAIL, ServerTornAof, newest_aof
+from zeroloss.system.servers import Server
 
 OpenServer = Callable[..., Server]
 

@@ -11,13 +11,13 @@ import redis
 from fault_stage import BUSY, Scene, Traffic
 from support import wait_until
 from zeroloss.faults import Missed
-from zeroloss.faults.asleep_sigkill import AsleepSigkill
-from zeroloss.faults.client_kill import ClientKill
-from zeroloss.faults.server_sigstop import ServerSigstop
-from zeroloss.faults.worker_sigint import WorkerSigint
-from zeroloss.faults.worker_sigstop import WorkerSigstop
-from zeroloss.faults.worker_sigterm import WorkerSigterm
-from zeroloss.servers import Server
+from zeroloss.faults.client.kill import ClientKill
+from zeroloss.faults.server.sigstop import ServerSigstop
+from zeroloss.faults.worker.asleep_sigkill import AsleepSigkill
+from zeroloss.faults.worker.sigint import WorkerSigint
+from zeroloss.faults.worker.sigstop import WorkerSigstop
+from zeroloss.faults.worker.sigterm import WorkerSigterm
+from zeroloss.system.servers import Server
 
 OpenServer = Callable[..., Server]
 

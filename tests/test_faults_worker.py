@@ -4,14 +4,14 @@ import pytest
 from fault_stage import BUSY, Scene
 from support import wait_until
 from zeroloss.faults import FAULTS, Fault, Missed
-from zeroloss.faults.fault import Caught, Stage
-from zeroloss.faults.worker_kill_in_recovery import WorkerKillInRecovery
-from zeroloss.faults.worker_kill_storm import WorkerKillStorm
-from zeroloss.faults.worker_memory import WorkerMemory
-from zeroloss.faults.worker_sigkill_child import WorkerSigkillChild
-from zeroloss.faults.worker_sigkill_parent import WorkerSigkillParent
-from zeroloss.faults.worker_sigkill_quiet import WorkerSigkillQuiet
-from zeroloss.faults.worker_sigterm_sigkill import WorkerSigtermSigkill
+from zeroloss.faults.base import Caught, Stage
+from zeroloss.faults.worker.kill_in_recovery import WorkerKillInRecovery
+from zeroloss.faults.worker.kill_storm import WorkerKillStorm
+from zeroloss.faults.worker.memory import WorkerMemory
+from zeroloss.faults.worker.sigkill_child import WorkerSigkillChild
+from zeroloss.faults.worker.sigkill_parent import WorkerSigkillParent
+from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.faults.worker.sigterm_sigkill import WorkerSigtermSigkill
 
 PARENT = f"""
 import subprocess, sys, time

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from histories import Story
-from zeroloss.checker import judge
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Result, Verdict
 from zeroloss.history import Event
-from zeroloss.verdicts import Result, Verdict
 
 ONE_KILL = {"tasks": 3, "faults": [{"number": 1, "fault": "worker-kill"}]}
 

@@ -14,7 +14,7 @@ import yaml
 from test_ci_files import tool
 from test_pytest_plugin import run_pytest
 from zeroloss.cli import execute
-from zeroloss.init import TARGET, TEST, WORKFLOW, explore
+from zeroloss.starter.write import TARGET, TEST, WORKFLOW, explore
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "ci" / "example"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from histories import Story
-from zeroloss.checker import judge
-from zeroloss.verdicts import Result, Verdict
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Result, Verdict
 
 
 def a_kill(within_s: float | None = 2.0, name: str = "worker-sigkill", **more: Any) -> Story:

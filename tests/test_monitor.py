@@ -21,7 +21,7 @@ from support import wait_until
 from zeroloss.reference.gauges import ConsumerReading, Reading
 from zeroloss.reference.monitor import create_app, metrics
 from zeroloss.reference.readiness import connect_probe
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 
 def monitor_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from zeroloss.campaigns.mutation import Mutation, Row, Trial, caught, choose, mutate
+from zeroloss.campaigns.mutation_report import mutation_table
+from zeroloss.checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Verdict
 from zeroloss.cli import execute
 from zeroloss.invariants import INVARIANTS
 from zeroloss.mutants.mutant import OVERTAKEN, UNEXPLAINED, load_mutants
 from zeroloss.mutants.patching import edit, patch
 from zeroloss.mutants.profiles import PROFILES, Profile
 from zeroloss.mutants.target import spec_of
-from zeroloss.mutation import Mutation, Row, Trial, caught, choose, mutate
-from zeroloss.plan import encode
+from zeroloss.plan.plan import encode
 from zeroloss.reference.connection import Script
-from zeroloss.report.mutation import mutation_table
 from zeroloss.target import load_target
-from zeroloss.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Verdict
 
 MUTANTS = load_mutants()
 QUICK = "payload-by-cjson,gives-up-at-once,bound-after-the-push"
@@ -109,7 +109,7 @@ def test_mutants_are_caught_in_real_runs_and_the_reference_passes_in_their_place
 def test_a_mutant_whose_defect_does_not_show_is_tried_again_and_survives_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zeroloss.mutation.AGAIN_MAX", 1)
+    monkeypatch.setattr("zeroloss.campaigns.mutation.AGAIN_MAX", 1)
     # It throws one task in 500 away, and this profile has fewer.
     said: list[Trial] = []
     mutation = mutate(

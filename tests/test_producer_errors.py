@@ -14,7 +14,7 @@ from http_support import app_of, assert_problem, post
 from queue_fixtures import Queue
 from relay import Relay
 from zeroloss.reference.submissions import NESTING_MAX
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 TASK = b'{"payload": 1}'
 BOTH = pytest.mark.parametrize("path", ["/task", "/tasks"])

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from queue_fixtures import Queue
 from zeroloss.reference.config import Config
 from zeroloss.reference.openapi import describe
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 # A batch with a bad item is answered 207: the item is refused, the others are not.
 REFUSALS = ["207", "400", "413", "415", "422"]

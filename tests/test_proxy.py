@@ -15,10 +15,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
-from zeroloss.processes import spawn
-from zeroloss.proxy import Link, Listener, Phase, Point, Proxy, Strike, StrikeKind
-from zeroloss.proxy.peers import owner
-from zeroloss.servers import Server
+from zeroloss.system.processes import spawn
+from zeroloss.system.proxy import Link, Listener, Phase, Point, Proxy, Strike, StrikeKind
+from zeroloss.system.proxy.peers import owner
+from zeroloss.system.servers import Server
 
 SHARES_PORT = """
 import socket, sys, time

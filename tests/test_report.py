@@ -13,14 +13,14 @@ from histories import Story
 from junitparser import JUnitXml
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
-from zeroloss.checker import judge
+from zeroloss.checker.judge import judge
+from zeroloss.checker.situations import SITUATIONS
+from zeroloss.checker.verdicts import Result
 from zeroloss.history import Effect, Event, Submit
 from zeroloss.report import console_summary, write_reports
 from zeroloss.report.histogram import histogram
 from zeroloss.report.pack import PACKED_BYTES_MAX, pack
 from zeroloss.report.result import read
-from zeroloss.situations import SITUATIONS
-from zeroloss.verdicts import Result
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">&amp;'\x00\x1b[31m\u2028{{7*7}}[bold]"
 

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroloss.proxy.points import Point, command_name, is_handshake, read_point
-from zeroloss.proxy.resp import ProtocolError, ReplyParser, RequestParser
+from zeroloss.system.proxy.points import Point, command_name, is_handshake, read_point
+from zeroloss.system.proxy.resp import ProtocolError, ReplyParser, RequestParser
 
 REPLIES = [
     b"+OK\r\n",

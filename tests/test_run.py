@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from lazy_worker import TASKS
 from rich.console import Console
-from zeroloss.fault_requests import parse_faults
+from zeroloss.checker.verdicts import Fate, Verdict
 from zeroloss.history import Census, Poke, Submit, load
 from zeroloss.history import Run as RunEvent
-from zeroloss.plan import Plan, load_plan, make_plan
-from zeroloss.progress import Progress
-from zeroloss.run import HarnessError, Outcome, run
-from zeroloss.sessions import bearing
+from zeroloss.plan.plan import Plan, load_plan, make_plan
+from zeroloss.plan.requests import parse_faults
+from zeroloss.run.progress import Progress
+from zeroloss.run.run import HarnessError, Outcome, run
+from zeroloss.system.sessions import bearing
 from zeroloss.target import TargetError, load_target
-from zeroloss.verdicts import Fate, Verdict
 
 TARGETS = Path(__file__).with_name("chaos_targets.py")
 

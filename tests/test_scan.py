@@ -10,9 +10,9 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroloss.plan import task_id
-from zeroloss.scan import ids_in, scan
-from zeroloss.servers import Server
+from zeroloss.plan.plan import task_id
+from zeroloss.run.scan import ids_in, scan
+from zeroloss.system.servers import Server
 
 WANTED = task_id(77, 5)
 OTHER = task_id(77, 6)

@@ -15,7 +15,7 @@ from worker_process import Pool, Watched
 from zeroloss.reference.config import Config
 from zeroloss.reference.connection import refuse_old_server
 from zeroloss.reference.errors import ConfigError
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 ROOT = Path(__file__).parent.parent
 REDIS_6 = sys.version_info < (3, 13)  # for later Pythons there is no wheel that holds one

@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
 from zeroloss.history import Recorder, read
-from zeroloss.servers import Durability, NotOurServer, Server, ServerUnavailable, embedded, open_server
-from zeroloss.servers.server import HeldPort
+from zeroloss.system.servers import Durability, NotOurServer, Server, ServerUnavailable, embedded, open_server
+from zeroloss.system.servers.server import HeldPort
 
 KINDS = ["embedded", pytest.param("container", marks=pytest.mark.container)]
 OpenServer = Callable[..., Server]

@@ -15,22 +15,22 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import wait_until
 from test_run import carry_out
-from zeroloss.fault_requests import PlanError, parse_faults
+from zeroloss.checker.verdicts import Fate, Verdict
 from zeroloss.faults import Missed
-from zeroloss.faults.primary_cut_off import PrimaryCutOff
-from zeroloss.faults.primary_sigkill import PrimarySigkill
-from zeroloss.plan import Plan, make_plan
-from zeroloss.servers import SentinelServer, Server, open_server
-from zeroloss.servers.sentinel import GROUP
-from zeroloss.sessions import bearing
-from zeroloss.verdicts import Fate, Verdict
-from zeroloss.warden import TOKEN_VARIABLE
+from zeroloss.faults.failover.cut_off import PrimaryCutOff
+from zeroloss.faults.failover.sigkill import PrimarySigkill
+from zeroloss.plan.plan import Plan, make_plan
+from zeroloss.plan.requests import PlanError, parse_faults
+from zeroloss.system.servers import SentinelServer, Server, open_server
+from zeroloss.system.servers.sentinel import GROUP
+from zeroloss.system.sessions import bearing
+from zeroloss.system.warden import TOKEN_VARIABLE
 
 OWNER = """
 import os, signal, sys
 from pathlib import Path
-from zeroloss.servers import open_server
-from zeroloss.warden import warden
+from zeroloss.system.servers import open_server
+from zeroloss.system.warden import warden
 server = open_server("sentinel", appendfsync=None, directory=Path(sys.argv[1]))
 print(warden().token, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

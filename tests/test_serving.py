@@ -19,7 +19,7 @@ from http_support import Served, assert_problem_document, exchange, request_of, 
 from queue_fixtures import Queue, ids
 from support import wait_until
 from zeroloss.reference.serving import DROPPED_BYTES_MAX
-from zeroloss.servers import Server
+from zeroloss.system.servers import Server
 
 TASK = b'{"payload": 1}'
 HEALTHZ = b"GET /healthz HTTP/1.1\r\n\r\n"

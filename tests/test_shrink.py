@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import wait_until
+from zeroloss.campaigns.shrink import Try, minimise
 from zeroloss.cli import execute
-from zeroloss.plan import Plan, load_plan
-from zeroloss.shrink import Try, minimise
+from zeroloss.plan.plan import Plan, load_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 BURIES = f"{Path(__file__).with_name('chaos_targets.py')}:Buries"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from histories import Story
-from zeroloss.checker import judge
-from zeroloss.situations import SITUATIONS, STATES
-from zeroloss.verdicts import Result, Verdict
+from zeroloss.checker.judge import judge
+from zeroloss.checker.situations import SITUATIONS, STATES
+from zeroloss.checker.verdicts import Result, Verdict
 
 
 def a_good_run(**plan: Any) -> Story:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from support import wait_until
 from zeroloss.history import Harness, Recorder, read
-from zeroloss.starvation import LATE_S, Watch
+from zeroloss.run.starvation import LATE_S, Watch
 
 ROOT = Path(__file__).resolve().parents[1]
 WATCHED = """
 import sys, time
 from pathlib import Path
 from zeroloss.history import Recorder
-from zeroloss.starvation import Watch
+from zeroloss.run.starvation import Watch
 with Watch(Recorder(sys.argv[1], "harness")):
     Path(sys.argv[1], "ready").touch()
     time.sleep(3600)

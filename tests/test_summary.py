@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from zeroloss.checker import judge
+from zeroloss.checker.judge import judge
 from zeroloss.history import Census, Effect, Event, Fault, Run, Submit
 from zeroloss.report.account import accounts
 from zeroloss.report.summary import annotation, markdown, plain

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from zeroloss.tail import LedgerTail
+from zeroloss.history.tail import LedgerTail
 
 DEAD = 2**22 + 1  # larger than any pid
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from zeroloss.checker.verdicts import Verdict
 from zeroloss.cli import execute
-from zeroloss.environment import Environment
 from zeroloss.report.result import read
+from zeroloss.system.environment import Environment
+from zeroloss.system.environments import COMPLETE, environment, equipped
 from zeroloss.target import SHIPPED, Target, TargetError, Task, load_target, title
-from zeroloss.venvs import COMPLETE, environment, equipped
-from zeroloss.verdicts import Verdict
 
 LINES_MAX = 60
 STRANGERS = [name for name in SHIPPED if load_target(name).requirements]

@@ -17,8 +17,8 @@ import pytest
 import redis
 from queue_fixtures import Queue
 from support import SIGNAL_IN_A_WAIT, living, wait_until
-from zeroloss.servers import Server
-from zeroloss.servers.embedded import EmbeddedServer
+from zeroloss.system.servers import Server
+from zeroloss.system.servers.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parent.parent
 PARTS = ["server", "producer", "monitor", "worker"]

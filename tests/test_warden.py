@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from support import wait_until
-from zeroloss import sessions
-from zeroloss.warden import TOKEN_VARIABLE, Warden, _end_sessions
+from zeroloss.system import sessions
+from zeroloss.system.warden import TOKEN_VARIABLE, Warden, _end_sessions
 
 GONE_WITHIN_S = 5.0
 ROOT = Path(__file__).parents[1]
@@ -22,9 +22,9 @@ SLEEPER = [sys.executable, "-SEc", "import time; time.sleep(60)"]
 PRELUDE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from zeroloss.processes import spawn
-from zeroloss.servers import open_server
-from zeroloss.warden import TOKEN_VARIABLE, warden
+from zeroloss.system.processes import spawn
+from zeroloss.system.servers import open_server
+from zeroloss.system.warden import TOKEN_VARIABLE, warden
 
 directory = Path(sys.argv[1])
 

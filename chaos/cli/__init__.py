@@ -8,18 +8,9 @@ from contextlib import closing, suppress
 
 from cyclopts import CycloptsError
 
-from ..masking import hide, masked
+from ..history.masking import hide, masked
 from . import comparisons, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
-from .common import (
-    EXIT_BROKEN_PIPE,
-    EXIT_HARNESS_ERROR,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    UsageError,
-    app,
-    say_error,
-    told,
-)
+from .common import EXIT_BROKEN_PIPE, EXIT_HARNESS_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, app, say_error, told
 
 __all__ = ["execute", "main"]
 
@@ -61,8 +52,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script. Whatever was started is ended before it exits."""
-    from ..interruption import Interrupted
-    from ..warden import warden
+    from ..system.interruption import Interrupted
+    from ..system.warden import warden
 
     try:
         with closing(warden()):

@@ -11,7 +11,7 @@ from typing import Any
 from cyclopts import App
 from rich.console import Console
 
-from ..masking import masked
+from ..history.masking import masked
 
 RUNS_DIRECTORY = Path("zeroloss-runs")
 
@@ -22,7 +22,7 @@ EXIT_BROKEN_PIPE = 141
 
 
 def _version() -> str:
-    from ..preamble import own_version
+    from ..run.preamble import own_version
 
     return own_version()
 
@@ -44,7 +44,7 @@ class UsageError(Exception):
 
 def choose_server(redis: str | None) -> str:
     """The plan names the server that is used, so that a replay uses the same."""
-    from ..servers import engine_answers
+    from ..system.servers import engine_answers
 
     if redis is None or redis == "auto":
         return "container" if engine_answers() else "embedded"
@@ -58,8 +58,8 @@ def with_server(plan: Any, redis: str | None) -> Any:
     """
     from msgspec.structs import replace
 
-    from ..masking import MASK
-    from ..servers import URL_SCHEMES
+    from ..history.masking import MASK
+    from ..system.servers import URL_SCHEMES
 
     if not plan.server.startswith(URL_SCHEMES):
         if redis is not None:
@@ -126,10 +126,10 @@ def say_failure(failure: BaseException, directory: Path) -> int:
     """Why a run did not come to its end; what nobody foresaw goes, with its traceback, into a file."""
     import traceback
 
-    from ..processes import CannotStart
-    from ..run import HarnessError
-    from ..servers import ServerUnavailable
-    from ..submitter import AgentDied
+    from ..run.run import HarnessError
+    from ..system.processes import CannotStart
+    from ..system.servers import ServerUnavailable
+    from ..system.submitter import AgentDied
     from ..target import TargetError
 
     if isinstance(failure, TargetError | CannotStart | ServerUnavailable):

@@ -32,10 +32,10 @@ def compare(
         write: Another file for the Markdown.
         out: The directory, which may hold a comparison that was broken off; else a new one in zeroloss-runs.
     """
-    from ..compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
-    from ..fault_requests import PlanError, parse_faults
-    from ..interruption import Interrupted, interruptible
-    from ..report import comparison as report
+    from ..campaigns import comparison_report as report
+    from ..campaigns.compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
+    from ..plan.requests import PlanError, parse_faults
+    from ..system.interruption import Interrupted, interruptible
     from ..target import SHIPPED
 
     for name, number in (("tasks", tasks), ("kills", kills)):

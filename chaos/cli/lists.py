@@ -24,7 +24,7 @@ def faults() -> int:
 @app.command
 def situations() -> int:
     """List the situations that a run can be asked to meet, and the states of the fault x state matrix."""
-    from ..situations import SITUATIONS, STATES
+    from ..checker.situations import SITUATIONS, STATES
 
     table = Table("--demand", "is met when", box=None)
     for name, title in SITUATIONS.items():

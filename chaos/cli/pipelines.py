@@ -39,7 +39,7 @@ def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
         directory: The repository; else this folder.
         recover_within: Seconds after which the queue promises a dead worker's task again.
     """
-    from ..init import CLASS, TARGET, TEST, InitError, explore, write_starter
+    from ..starter.write import CLASS, TARGET, TEST, InitError, explore, write_starter
 
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")

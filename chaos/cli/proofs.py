@@ -43,8 +43,8 @@ def mutants(
         redis: embedded or container.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..mutation import MUTANTS_NAME, MutationError, choose, mutate
-    from ..report.mutation import mutation_table, trial_line
+    from ..campaigns.mutation import MUTANTS_NAME, MutationError, choose, mutate
+    from ..campaigns.mutation_report import mutation_table, trial_line
 
     try:
         chosen = choose(only)
@@ -88,8 +88,8 @@ def enumerate_(
         resume: The directory of an enumeration that was broken off; what it has done is not done again.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..enumerate_command import enumerate_target
-    from ..interruption import Interrupted
+    from ..enumerate.command import enumerate_target
+    from ..system.interruption import Interrupted
     from ..target import load_target
 
     if jobs < 1:
@@ -138,10 +138,10 @@ def prove(
         seed: Of the first run.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..interruption import Interrupted
-    from ..prove import EFFORTS, PartFailed, prove
+    from ..campaigns.prove import EFFORTS, PartFailed, prove
+    from ..checker.verdicts import Verdict
+    from ..system.interruption import Interrupted
     from ..target import load_target
-    from ..verdicts import Verdict
 
     if quick and thorough:
         raise UsageError("--quick and --thorough exclude each other.")
@@ -177,13 +177,13 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
     """
     from msgspec import MsgspecError
 
-    from ..fault_requests import PlanError
-    from ..interruption import Interrupted, interruptible
-    from ..plan import PLAN_NAME, load_plan, repeat_command
+    from ..campaigns.shrink import Budget, Shrink
+    from ..checker.verdicts import Verdict
+    from ..checker.wording import plural
+    from ..plan.plan import PLAN_NAME, load_plan, repeat_command
+    from ..plan.requests import PlanError
     from ..report.result import read
-    from ..shrink import Budget, Shrink
-    from ..verdicts import Verdict
-    from ..wording import plural
+    from ..system.interruption import Interrupted, interruptible
 
     for name, number in (("runs", runs), ("minutes", minutes), ("tries", tries)):
         if not number > 0:

@@ -66,11 +66,11 @@ def run(
         run_time: How long the load lasts, as 90s or 5m; else as the profile says.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..environment import DURABILITY_VARIABLE
-    from ..fault_requests import MIX, PlanError, parse_faults
-    from ..load import plan_load
-    from ..mix import draw_mix
-    from ..plan import make_plan
+    from ..plan.mix import draw_mix
+    from ..plan.plan import make_plan
+    from ..plan.requests import MIX, PlanError, parse_faults
+    from ..run.load import plan_load
+    from ..system.environment import DURABILITY_VARIABLE
     from ..target import load_target
 
     if seed is not None and seed < 0:
@@ -114,8 +114,8 @@ def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> 
         redis: The URL of the plan's server, if it had one; a plan keeps no password. Else as REDIS_URL says.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..fault_requests import PlanError
-    from ..plan import load_plan
+    from ..plan.plan import load_plan
+    from ..plan.requests import PlanError
     from ..target import load_target
 
     try:
@@ -132,9 +132,9 @@ def check(directory: Path) -> int:
     Args:
         directory: The run's directory.
     """
-    from ..checker import judge
+    from ..checker.judge import judge
     from ..history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
-    from ..plan import PLAN_NAME
+    from ..plan.plan import PLAN_NAME
     from ..report import write_reports
 
     if not directory.is_dir():
@@ -168,11 +168,11 @@ def _unreadable(plan: Path) -> list[str]:
 
 
 def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:
-    from ..interruption import Interrupted
-    from ..mix import listed
-    from ..plan import repeat_command
-    from ..progress import Progress
-    from ..run import run
+    from ..plan.mix import listed
+    from ..plan.plan import repeat_command
+    from ..run.progress import Progress
+    from ..run.run import run
+    from ..system.interruption import Interrupted
     from ..target import title
 
     console = Console()

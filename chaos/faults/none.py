@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fault import Effect, Fault, Missed, Stage
+from .base import Effect, Fault, Missed, Stage
 
 
 @dataclass(frozen=True, kw_only=True)

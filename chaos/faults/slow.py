@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from .fault import POLL_S, Effect, Fault, Missed, Stage
+from .base import POLL_S, Effect, Fault, Missed, Stage
 
 if TYPE_CHECKING:
-    from ..plan import PlannedTask
+    from .planned import PlannedTask
 
 
 @dataclass(frozen=True, kw_only=True)

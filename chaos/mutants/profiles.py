@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from ..fault_requests import parse_faults
-from ..plan import Appendfsync, Plan, make_plan
+from ..plan.plan import Appendfsync, Plan, make_plan
+from ..plan.requests import parse_faults
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..checker.verdicts import Result
 from ..history import Event
-from ..verdicts import Result
 from . import html, junit, result
 from .console import console_summary
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..evidence import Evidence, Task, gather
+from ..checker.evidence import Evidence, Task, gather
+from ..checker.verdicts import Fate, Result
+from ..checker.wording import DEFECTS
 from ..history import Event
-from ..verdicts import Fate, Result
-from ..wording import DEFECTS
 from .console import seconds
 
 ACCOUNTS_MAX = 5

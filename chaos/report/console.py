@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, LoadResult, Result, Verdict
-from ..wording import plural
+from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, LoadResult, Result, Verdict
+from ..checker.wording import plural
 
 DUPLICATES_MAX = 10
 TASKS_MAX = 10

@@ -7,11 +7,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..evidence import gather
-from ..findings import end_to_end_ms
+from ..checker.evidence import gather
+from ..checker.findings import end_to_end_ms
+from ..checker.situations import STATES
+from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
 from ..history import Event
-from ..situations import STATES
-from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
 from .console import seconds
 from .histogram import histogram
 from .pack import pack

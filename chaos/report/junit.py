@@ -5,7 +5,7 @@ from pathlib import Path
 
 from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from ..verdicts import FaultResult, Property, Result, Verdict
+from ..checker.verdicts import FaultResult, Property, Result, Verdict
 
 NAME = "junit.xml"
 SENTENCES_MAX = 20

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from ..checker.verdicts import Fate, Result
 from ..history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
-from ..verdicts import Fate, Result
 from .traffic import traffic
 
 TICK_NS = 100_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..verdicts import Result
+from ..checker.verdicts import Result
 
 NAME = "result.json"
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..checker.verdicts import Result, Verdict
 from ..history import Event
-from ..verdicts import Result, Verdict
 from .account import Account, accounts
 from .console import printable, seconds
 

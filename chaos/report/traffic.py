@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..evidence import gather
+from ..checker.evidence import gather
+from ..checker.verdicts import Result
 from ..history import Event
-from ..verdicts import Result
 
 STEPS_MAX = 1_200
 SECOND_NS = 1_000_000_000

@@ -17,7 +17,7 @@ from zeroloss.reference.errors import Undecodable
 from zeroloss.reference.keys import Keys
 from zeroloss.reference.task import decode, encode
 
-from ..scan import ids_in
+from ..run.scan import ids_in
 from ..target import Found, Refused, Target, Task
 
 LEASE_MS = 2_000

@@ -8,8 +8,8 @@ from subprocess import Popen
 from typing import TypeVar
 
 import redis
+from zeroloss.system.environments import environment
 from zeroloss.target import TargetError
-from zeroloss.venvs import environment
 
 from .errors import BenchError
 from .processes import Processes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zeroloss.venvs import cache_directory
+from zeroloss.system.environments import cache_directory
 
 from .context import Context
 from .errors import BenchError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from zeroloss.mutants.mutant import load_mutants
-from zeroloss.servers import open_server
+from zeroloss.system.servers import open_server
 
 from .cast import Theatre
 from .mutants import SOUGHT, hunt

@@ -1,0 +1,127 @@
+"""The certificate: exactly three statements, their numbers, and what was not covered. Never "proved".
+
+A pure function of what the three parts have found. No certificate where a part did not pass, or a mutant survived.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..checker.verdicts import Result, Verdict
+from ..enumerate.table import Report
+from .mutation import Mutation, Row
+
+CONFIDENCE = 0.95
+
+NOT_COVERED = [
+    "A power failure: a killed process leaves what it had written to the kernel.",
+    "A failover to a replica, and a partition between servers.",
+    "Defects that only show under a load, a size or a length of time beyond the runs' own.",
+    "What the handlers of an application do besides their ledger entries.",
+]
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """certificate.json. `issued` is False, and `refused` says why, where the evidence does not carry the statements."""
+
+    issued: bool
+    refused: list[str]
+    target: str
+    servers: list[str]
+    """Of the seeded runs and of the enumeration: what they were, and how safe their writes."""
+    proxy: str
+    """What the enumeration's proxy cost."""
+    statements: list[str]
+    crash_points: int
+    crash_points_reached: int
+    runs: int
+    seeds: list[int | None]
+    loss_probability_below: float | None
+    mutants: int
+    mutants_caught: int
+    weakest_mutant: str
+    duplicates: int
+    not_covered: list[str]
+    versions: dict[str, str]
+    commands: list[str]
+
+
+def certify(
+    report: Report, results: Sequence[Result], mutation: Mutation, commands: Sequence[str], *, mutants_known: int
+) -> Certificate:
+    """Weigh the evidence.
+
+    Args:
+        report: of `zeroloss enumerate`.
+        results: of the seeded runs, at least one.
+        mutation: of `zeroloss mutants`.
+        commands: what repeats each part.
+        mutants_known: how many there are; what was not run of them is not covered, and said to be.
+    """
+    caught = [row for row in mutation.mutants if row.caught]
+    weakest = min(mutation.mutants, key=_share_caught, default=None)
+    below = loss_probability_below(len(results))
+    refused = _refusals(report, results, mutation)
+    statements = [
+        f"All {report.planned} crash points that the enumeration found were reached, and none lost a task.",
+        f"No loss in {len(results)} independent seeded runs: under this workload and these faults the probability that "
+        f"a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
+        f"{len(caught)} of {len(mutation.mutants)} mutants were caught"
+        + (f", the weakest ({weakest.target}) in {weakest.caught} of {len(weakest.trials)} runs." if weakest else "."),
+    ]
+    return Certificate(
+        issued=not refused,
+        refused=refused,
+        target=report.target,
+        servers=[
+            f"Seeded runs: {results[0].server}. {results[0].durability}",
+            f"Enumeration: {report.server}. {report.durability}",
+        ],
+        proxy=report.proxy,
+        statements=statements if not refused else [],
+        crash_points=report.planned,
+        crash_points_reached=report.reached,
+        runs=len(results),
+        seeds=[result.seed for result in results],
+        loss_probability_below=below,
+        mutants=len(mutation.mutants),
+        mutants_caught=len(caught),
+        weakest_mutant=weakest.target if weakest else "",
+        duplicates=sum(len(result.duplicates) for result in results),
+        not_covered=[*_mutants_not_run(mutation, mutants_known), *NOT_COVERED],
+        versions=results[0].versions,
+        commands=list(commands),
+    )
+
+
+def loss_probability_below(runs: int) -> float:
+    """The upper bound on the probability of an event that did not occur in `runs` trials: 1 - 0.05^(1/n)."""
+    return float(1 - (1 - CONFIDENCE) ** (1 / runs))
+
+
+def _mutants_not_run(mutation: Mutation, known: int) -> list[str]:
+    left_out = known - len(mutation.mutants)
+    return [f"The {left_out} of {known} mutants that were not run."] if left_out else []
+
+
+def _share_caught(row: Row) -> float:
+    return row.caught / len(row.trials)
+
+
+def _refusals(report: Report, results: Sequence[Result], mutation: Mutation) -> list[str]:
+    refused = []
+    if report.verdict is not Verdict.PASS:
+        reached = f"{report.reached} of {report.planned} points were reached"
+        refused.append(f"The enumeration is {report.verdict}: {reached}.")
+    refused += [
+        f"The run with seed {result.seed} is {result.verdict}: {result.because}"
+        for result in results
+        if result.verdict is not Verdict.PASS
+    ]
+    if mutation.survivors:
+        refused.append(f"Mutants survived: {', '.join(mutation.survivors)}.")
+    if not mutation.mutants:
+        refused.append("No mutant was run.")
+    if mutation.doubtful:
+        refused.append(f"The reference itself did not pass under the profiles {', '.join(mutation.doubtful)}.")
+    return refused

@@ -1,0 +1,65 @@
+"""What `zeroloss compare` writes: comparison.json, comparison.md and a self-contained comparison.html."""
+
+from pathlib import Path
+
+import msgspec
+from jinja2 import Environment, PackageLoader
+
+from ..report.console import seconds
+from .compare import COMPARISON_NAME, Cell, Comparison
+
+MARKDOWN_NAME = "comparison.md"
+HTML_NAME = "comparison.html"
+OF_TARGET = "target's "
+"""How a result marks the versions of the target's own environment."""
+
+
+def write(directory: Path, comparison: Comparison, also: Path | None = None) -> None:
+    """All three into the directory; the Markdown `also` to another file."""
+    pages = {
+        COMPARISON_NAME: (msgspec.json.format(msgspec.json.encode(comparison)) + b"\n").decode(),
+        MARKDOWN_NAME: render("comparison.md.j2", comparison),
+        HTML_NAME: render("comparison.html.j2", comparison),
+    }
+    for name, text in pages.items():
+        (directory / name).write_text(text)
+    if also is not None:
+        also.parent.mkdir(parents=True, exist_ok=True)
+        also.write_text(pages[MARKDOWN_NAME])
+
+
+def render(template: str, comparison: Comparison) -> str:
+    """One page."""
+    environment = Environment(
+        loader=PackageLoader("zeroloss", "campaigns"),
+        autoescape=template.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(redelivery=redelivery, versions=versions)
+    environment.filters["cell"] = _table_cell
+    return environment.get_template(template).render(c=comparison)
+
+
+def redelivery(cell: Cell) -> str:
+    """How long a struck task waited for its next execution, and how many never had one."""
+    times = cell.redelivery_ms
+    shown = [f"median {seconds(times.median)}, max {seconds(times.max)}"] if times else []
+    if cell.never:
+        shown.append(f"{cell.never} of {cell.struck} never")
+    return "; ".join(shown) or "-"
+
+
+def versions(comparison: Comparison, target: str) -> str:
+    """The releases of the target, its Python, and the server."""
+    found = comparison.versions_of(target)
+    named = {name.removeprefix(OF_TARGET): version for name, version in found.items() if name.startswith(OF_TARGET)}
+    if server := found.get("server"):
+        named["server"] = server
+    return ", ".join(f"{name} {version}" for name, version in named.items())
+
+
+def _table_cell(text: str) -> str:
+    """On one line of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,229 @@
+"""Runs the mutants, and the reference in their place first: whether the harness notices what it has to notice.
+
+A mutant is caught when its run ends in a verdict against it, with an exit status that is not 0, and shows a category
+that it expects (see `mutants/mutant.py`). That means something only if
+the reference passes, without that category, under the same profile.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from threading import Event
+
+import msgspec
+
+from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
+from ..mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
+from ..mutants.profiles import PROFILES, Profile
+from ..mutants.target import CONTROL, spec_of
+from .subharness import replay_plan
+
+MUTANTS_NAME = "mutants.json"
+AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})
+"""The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
+TRIAL_DEADLINE_S = 300.0
+_CONTROL_NAME = CONTROL.replace("_", "-")
+AGAIN_MAX = 3
+"""Some defects show by chance only: what decided nothing in its runs is run so often again, and counted as such."""
+
+
+class MutationError(Exception):
+    """What was asked for makes no sense; the text is one sentence for the user."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one target."""
+
+    target: str
+    profile: str
+    seed: int
+    verdict: Verdict
+    categories: list[str]
+    """What its result shows: fates that are defects, UNEXPLAINED duplicates, OVERTAKEN tasks."""
+    because: str
+    seconds: float
+    caught: bool
+    """A mutant: as it expects. The reference: it broke a promise, or showed what a mutant of the profile expects."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One mutant, or the reference under one profile, over all its runs."""
+
+    target: str
+    profile: str
+    expects: list[str]
+    defect: str
+    trials: list[Trial]
+
+    @property
+    def caught(self) -> int:
+        """In how many of its runs."""
+        return sum(trial.caught for trial in self.trials)
+
+    @property
+    def passed(self) -> int:
+        """How many of its runs ended in a PASS, and showed nothing that is looked for."""
+        return sum(trial.verdict is Verdict.PASS and not trial.caught for trial in self.trials)
+
+    @property
+    def shown(self) -> list[str]:
+        """Every category that any of its runs shows."""
+        return sorted({category for trial in self.trials for category in trial.categories})
+
+
+class Mutation(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `controls`: the reference under each profile that was used."""
+
+    controls: list[Row]
+    mutants: list[Row]
+
+    @property
+    def survivors(self) -> list[str]:
+        """The mutants that no run has caught."""
+        return [row.target for row in self.mutants if not row.caught]
+
+    @property
+    def doubtful(self) -> list[str]:
+        """The profiles under which the reference itself broke a promise, or never came to a PASS."""
+        return [row.profile for row in self.controls if row.caught or not row.passed]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if one survived, else 4 if a profile is in doubt, else 0."""
+        if self.survivors:
+            return Verdict.VIOLATION.exit_code
+        return Verdict.INCONCLUSIVE.exit_code if self.doubtful else 0
+
+
+def choose(only: str | None) -> list[Mutant]:
+    """Those that a list of names, separated by commas, names; all without one. Raises MutationError."""
+    known = load_mutants()
+    if only is None:
+        return list(known.values())
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise MutationError(f"There is no mutant {name!r}; there are {', '.join(known)}.")
+    if not names:
+        raise MutationError("--only names no mutant.")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def mutate(
+    mutants: Sequence[Mutant],
+    *,
+    runs: int,
+    jobs: int,
+    seed: int,
+    server: str,
+    directory: Path,
+    say: Callable[[Trial], None],
+) -> Mutation:
+    """Run the controls and then the mutants, `jobs` at a time. `say` is told of each run that is over.
+
+    Raises:
+        MutationError: runs or jobs make no sense.
+    """
+    if runs < 1:
+        raise MutationError(f"--runs has to be at least 1, not {runs}.")
+    if jobs < 1:
+        raise MutationError(f"--jobs has to be at least 1, not {jobs}.")
+    profiles = [profile for profile in PROFILES.values() if any(one.profile is profile for one in mutants)]
+    controls = [_control(profile, mutants) for profile in profiles]
+    planned = [*controls, *((mutant.name, mutant.profile, mutant.expects, mutant.defect) for mutant in mutants)]
+    stopping = Event()
+
+    def attempt(target: str, profile: Profile, expects: Collection[str], one_seed: int) -> Trial:
+        return _attempt(target, profile, expects, one_seed, server, directory, stopping)
+
+    trials: dict[str, list[Trial]] = {target: [] for target, *_ in planned}
+    rounds = [range(seed, seed + runs), *([seed + runs + number] for number in range(AGAIN_MAX))]
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for seeds in rounds:
+                futures = [
+                    pool.submit(attempt, target, profile, expects, one_seed)
+                    for target, profile, expects, _ in planned
+                    if not _decided(target, trials[target])
+                    for one_seed in seeds
+                ]
+                for future in as_completed(futures):
+                    trial = future.result()
+                    trials[trial.target].append(trial)
+                    say(trial)
+        except BaseException:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    rows = [
+        Row(target=target, profile=profile.name, expects=list(expects), defect=defect, trials=trials[target])
+        for target, profile, expects, defect in planned
+    ]
+    mutation = Mutation(controls=rows[: len(controls)], mutants=rows[len(controls) :])
+    (directory / MUTANTS_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(mutation)))
+    return mutation
+
+
+def categories(result: Result) -> list[str]:
+    """What a result shows: the fates that are defects, duplicates that no fault explains, disorder in a baseline."""
+    shown: list[str] = [
+        fate.value for fate in Fate if fate in VIOLATIONS | LIVENESS_DEFECTS and result.counts.get(fate)
+    ]
+    if any(not duplicate.explained for duplicate in result.duplicates):
+        shown.append(UNEXPLAINED)
+    if result.overtaken:
+        shown.append(OVERTAKEN)
+    return shown
+
+
+def _decided(target: str, trials: Sequence[Trial]) -> bool:
+    """A mutant is by having been caught, the reference by a PASS or a broken promise."""
+    return any(trial.caught or (target.startswith(_CONTROL_NAME) and trial.verdict is Verdict.PASS) for trial in trials)
+
+
+def _control(profile: Profile, mutants: Iterable[Mutant]) -> tuple[str, Profile, tuple[str, ...], str]:
+    expects = {category for mutant in mutants if mutant.profile is profile for category in mutant.expects}
+    name = f"{_CONTROL_NAME}{profile.name}"
+    return name, profile, tuple(sorted(expects)), "none: the reference itself"
+
+
+def _attempt(
+    target: str,
+    profile: Profile,
+    expects: Collection[str],
+    seed: int,
+    server: str,
+    directory: Path,
+    stopping: Event,
+) -> Trial:
+    """One run, in a harness of its own, as `zeroloss replay` would repeat it."""
+    place = directory / f"{target}-seed{seed}"
+    plan = profile.plan(seed=seed, target=spec_of(target), server=server)
+    begun_s = time.monotonic()
+    result, last_words = replay_plan(plan, place, stopping=stopping, deadline_s=TRIAL_DEADLINE_S)
+    seconds = time.monotonic() - begun_s
+    if result is None:
+        verdict, shown, because = Verdict.HARNESS_ERROR, [], f"The run came to nothing: {last_words[-500:]}"
+    else:
+        verdict, shown, because = result.verdict, categories(result), result.because
+    return Trial(
+        target=target,
+        profile=profile.name,
+        seed=seed,
+        verdict=verdict,
+        categories=shown,
+        because=because,
+        seconds=round(seconds, 1),
+        caught=caught(target, verdict, shown, expects),
+    )
+
+
+def caught(target: str, verdict: Verdict, shown: Collection[str], expects: Collection[str]) -> bool:
+    """Whether a run is against a mutant, in a category that it expects, or against the reference in its place.
+
+    A run that shows nothing either way speaks neither for the reference nor against it.
+    """
+    if verdict in AGAINST and not set(expects).isdisjoint(shown):
+        return True
+    return target.startswith(_CONTROL_NAME) and verdict not in (Verdict.PASS, Verdict.INCONCLUSIVE)

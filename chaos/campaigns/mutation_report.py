@@ -1,0 +1,54 @@
+"""What `zeroloss mutants` shows: a line for each run, and a table at the end."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .mutation import Mutation, Row, Trial
+
+
+def trial_line(trial: Trial) -> str:
+    """One run, in a line."""
+    shown = ", ".join(trial.categories) or trial.verdict.value
+    return f"{trial.target} (seed {trial.seed}, {trial.seconds:.0f} s): {shown}"
+
+
+def mutation_table(mutation: Mutation) -> RenderableType:
+    """Every mutant, what it has to be caught as, and in how many of its runs it was; then the reference."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("mutant", no_wrap=True)
+    table.add_column("")
+    table.add_column("in runs", no_wrap=True)
+    table.add_column("as", overflow="fold")
+    table.add_column("s", justify="right", no_wrap=True)
+    for row in mutation.mutants:
+        of = f"{row.caught} of {len(row.trials)}"
+        met = [category for category in row.expects if category in row.shown]
+        if row.caught:
+            table.add_row(row.target, Text("caught", "green"), of, ", ".join(met), _seconds(row))
+        else:
+            wanted = f"not {' or '.join(row.expects)}, but {_shown(row)}"
+            table.add_row(row.target, Text("SURVIVED", "bold red"), of, wanted, _seconds(row))
+    for row in mutation.controls:
+        of = f"{row.passed} of {len(row.trials)}"
+        mark = Text("FAILED", "bold red") if row.profile in mutation.doubtful else Text("passed", "green")
+        table.add_row(row.target, mark, of, _shown(row), _seconds(row))
+    return Group(table, Text(_sentence(mutation), "bold"))
+
+
+def _shown(row: Row) -> str:
+    return ", ".join(row.shown or sorted({trial.verdict.value for trial in row.trials}))
+
+
+def _seconds(row: Row) -> str:
+    return f"{max((trial.seconds for trial in row.trials), default=0.0):.0f}"
+
+
+def _sentence(mutation: Mutation) -> str:
+    caught = len(mutation.mutants) - len(mutation.survivors)
+    sentence = f"{caught} of {len(mutation.mutants)} mutants were caught"
+    if mutation.survivors:
+        sentence += f"; not caught: {', '.join(mutation.survivors)}"
+    if mutation.doubtful:
+        return f"{sentence}. That means nothing under {', '.join(mutation.doubtful)}: the reference did not pass there."
+    return f"{sentence}; the reference passed under the same {len(mutation.controls)} profiles."

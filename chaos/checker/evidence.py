@@ -1,0 +1,302 @@
+"""A history, sorted by what it speaks of: tasks, executions, faults, censuses. Facts only: `checker.py` judges."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit
+from .stated import doomed_tasks, planned_faults
+
+
+@dataclass(slots=True)
+class Execution:
+    """One call of a task's body. `end` is None while neither its end nor its error was recorded."""
+
+    pid: int
+    begin: int
+    end: int | None = None
+    completed: bool = False
+    attempt: int | None = None
+    """As the queue numbers it; None: it does not say."""
+
+    def in_flight(self, t: int) -> bool:
+        return self.begin <= t and (self.end is None or self.end > t)
+
+
+@dataclass(slots=True)
+class Task:
+    """Everything recorded about one task; `invoked_t` is None if nobody submitted it. Times are ns."""
+
+    invoked_t: int | None = None
+    invoked: int = 0
+    ok: int = 0
+    ok_t: int | None = None
+    """When it was promised first."""
+    fail: int = 0
+    answered_t: int | None = None
+    """When an attempt to submit it ended first, whatever the answer was."""
+    digests_submitted: tuple[str, ...] = ()
+    digests_executed: tuple[str, ...] = ()
+    executions: list[Execution] = field(default_factory=list)
+
+    @property
+    def submitted(self) -> bool:
+        return self.invoked_t is not None
+
+    @property
+    def promised(self) -> bool:
+        return self.ok > 0
+
+    @property
+    def refused(self) -> bool:
+        """Every attempt was refused. One that was never answered leaves the outcome unknown."""
+        return self.fail > 0 and self.ok == 0 and self.fail >= self.invoked
+
+    @property
+    def corrupt_digests(self) -> tuple[str, ...]:
+        """Digests that were executed and not submitted; none if nobody recorded what was submitted."""
+        if not self.digests_submitted or self.digests_executed == self.digests_submitted:
+            return ()
+        return tuple(digest for digest in self.digests_executed if digest not in self.digests_submitted)
+
+    @property
+    def completed(self) -> list[Execution]:
+        return [execution for execution in self.executions if execution.completed]
+
+    @property
+    def completed_t(self) -> int | None:
+        """When it was completed first."""
+        return min((execution.end or 0 for execution in self.executions if execution.completed), default=None)
+
+
+@dataclass(slots=True)
+class FaultRecord:
+    """One fault, planned or injected. It counts only if `effective_t` is known."""
+
+    number: int
+    name: str
+    begin_t: int | None = None
+    effective_t: int | None = None
+    missed: bool = False
+    evidence: str = ""
+    pids: frozenset[int] = frozenset()
+    claimed: frozenset[str] = frozenset()
+    """The tasks that the nemesis says it hit."""
+    struck: dict[str, Execution] = field(default_factory=dict)
+    """Task -> the execution that was in its body when the fault took effect, as the ledger shows."""
+    misbehaved: dict[str, Execution] = field(default_factory=dict)
+    """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
+    end_t: int | None = None
+    """When it was healed."""
+    everywhere: bool = False
+    """It met the server, or what all workers need: none of them was out of its reach."""
+
+    @property
+    def from_t(self) -> int:
+        """From when on it may have struck."""
+        return (self.effective_t or 0) if self.begin_t is None else self.begin_t
+
+    @property
+    def over_t(self) -> int:
+        """Until when it may have struck: it was seen to, and was healed."""
+        return max(self.effective_t or 0, self.end_t or 0)
+
+    @property
+    def hits_workers(self) -> bool:
+        return self.name.startswith("worker-")
+
+
+@dataclass(slots=True)
+class CensusRecord:
+    """One census: task -> its places, with the reason found there. Only if it is `done` does absence mean gone."""
+
+    after: str | None
+    last_t: int
+    done: bool = False
+    found: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Evidence:
+    begin: Run | None = None
+    first_t: int = 0
+    last_t: int = 0
+    phases: dict[str, int] = field(default_factory=dict)
+    """Phase of the run -> when it was first reached."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    faults: dict[int, FaultRecord] = field(default_factory=dict)
+    censuses: dict[str | None, CensusRecord] = field(default_factory=dict)
+    exits: list[Process] = field(default_factory=list)
+    workers_started: dict[int, int] = field(default_factory=dict)
+    """Session of a worker -> when it was started."""
+    pokes: dict[str, int] = field(default_factory=dict)
+    """Kind of poke -> when it was first made."""
+    late: list[Harness] = field(default_factory=list)  # when the harness itself came late
+    load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
+    submission_error: str | None = None
+    """What the first submission raised that raised anything, a refusal included."""
+    void: str | None = None
+    """Why nothing can be said of the queue; None: nothing of that kind."""
+    doomed: frozenset[str] | None = None
+    """The tasks that the workload wants given up; None: the plan does not say."""
+
+    @property
+    def census(self) -> CensusRecord | None:
+        """The last census that was completed."""
+        return max((c for c in self.censuses.values() if c.done), key=lambda c: c.last_t, default=None)
+
+    @property
+    def undisturbed(self) -> bool:
+        """A baseline: the plan says that no task misbehaves, and no fault but `none` was planned or injected."""
+        planned = self.begin.plan if self.begin else None
+        behaved = isinstance(planned, Mapping) and planned.get("misbehaving") == 0
+        return behaved and all(fault.name == "none" for fault in self.faults.values())
+
+    @property
+    def drained(self) -> bool:
+        """The run waited for quiet, or up to its deadline; before that, what isn't completed may merely be late."""
+        return "drained" in self.phases or "deadline" in self.phases
+
+
+def gather(events: Iterable[Event]) -> Evidence:
+    """Sort a history by subject. The order of `events` is irrelevant: `t` decides, and among equals the order given."""
+    ordered = sorted(events, key=lambda event: event.t)
+    evidence = Evidence()
+    if ordered:
+        evidence.first_t, evidence.last_t = ordered[0].t, ordered[-1].t
+    executions: dict[tuple[str, str], Execution] = {}
+    for event in ordered:
+        # By hand rather than by a table: this runs a million times for a large history.
+        if isinstance(event, Effect):
+            _effect(evidence, executions, event)
+        elif isinstance(event, Submit):
+            _submit(evidence, event)
+        elif isinstance(event, Census):
+            _census(evidence, event)
+        elif isinstance(event, Fault):
+            _fault(evidence, event)
+        elif isinstance(event, Process):
+            if event.phase == "exit":
+                evidence.exits.append(event)
+            elif event.role == "worker" and event.sid is not None:
+                evidence.workers_started[event.sid] = event.t
+        elif isinstance(event, Poke):
+            evidence.pokes.setdefault(event.phase, event.t)
+        elif isinstance(event, Harness):
+            evidence.late.append(event)
+        elif isinstance(event, Load):
+            evidence.load.append(event)
+        else:
+            _run(evidence, event)
+    _note_when_the_poke_was_submitted(evidence)
+    _find_what_was_struck(evidence)
+    return evidence
+
+
+def _run(evidence: Evidence, event: Run) -> None:
+    evidence.phases.setdefault(event.phase, event.t)
+    evidence.void = evidence.void or event.reason
+    if event.phase == "begin" and evidence.begin is None:
+        evidence.begin = event
+        evidence.doomed = doomed_tasks(event)
+        for number, name, everywhere in planned_faults(event):
+            fault = evidence.faults.setdefault(number, FaultRecord(number, name))
+            fault.everywhere = everywhere
+
+
+def _submit(evidence: Evidence, event: Submit) -> None:
+    task = _task(evidence, event.task)
+    if task.invoked_t is None:
+        task.invoked_t = event.t
+    task.answered_t = task.answered_t or (None if event.phase == "invoke" else event.t)
+    if event.phase == "invoke":
+        task.invoked += 1
+        if event.digest is not None and event.digest not in task.digests_submitted:
+            task.digests_submitted += (event.digest,)
+    evidence.submission_error = evidence.submission_error or event.error
+    if event.phase == "ok":
+        task.ok += 1
+        task.ok_t = event.t if task.ok_t is None else task.ok_t
+    elif event.phase == "fail":
+        task.fail += 1
+
+
+def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], event: Effect) -> None:
+    task = _task(evidence, event.task)
+    key = (event.task, event.execution)
+    execution = executions.get(key)
+    if execution is None:
+        execution = executions[key] = Execution(event.pid, event.t, attempt=event.attempt)
+        task.executions.append(execution)
+    if event.phase != "begin":
+        execution.end = event.t
+        execution.completed = event.phase == "end"
+    if event.digest is not None and event.digest not in task.digests_executed:
+        task.digests_executed += (event.digest,)
+
+
+def _fault(evidence: Evidence, event: Fault) -> None:
+    fault = evidence.faults.setdefault(event.number, FaultRecord(event.number, event.fault))
+    if event.phase == "begin":
+        fault.begin_t = event.t
+    elif event.phase == "effective":
+        fault.effective_t = event.t
+        fault.evidence = event.evidence or ""
+        fault.pids = frozenset(event.pids)
+        fault.claimed = frozenset(event.tasks)
+    elif event.phase == "missed":
+        fault.missed = True
+        fault.evidence = event.reason or event.evidence or ""
+    else:
+        fault.end_t = event.t
+
+
+def _census(evidence: Evidence, event: Census) -> None:
+    census = evidence.censuses.setdefault(event.after, CensusRecord(event.after, event.t))
+    census.last_t = event.t
+    if event.phase == "done":
+        census.done = True
+    elif event.task is not None:
+        census.found.setdefault(event.task, {})[event.place or "unknown"] = event.reason
+
+
+def _task(evidence: Evidence, name: str) -> Task:
+    task = evidence.tasks.get(name)
+    if task is None:
+        task = evidence.tasks[name] = Task()
+    return task
+
+
+def _note_when_the_poke_was_submitted(evidence: Evidence) -> None:
+    """The poke's task may be under way before the poke is on record: what is submitted past the deadline is a poke."""
+    deadline_t = evidence.phases.get("deadline")
+    if deadline_t is None:
+        return
+    late = [task.invoked_t for task in evidence.tasks.values() if task.invoked_t and task.invoked_t > deadline_t]
+    if late:
+        evidence.pokes["task"] = min(evidence.pokes.get("task", late[0]), *late)
+
+
+def _find_what_was_struck(evidence: Evidence) -> None:
+    by_pid: dict[int, list[tuple[str, Execution]]] = {}
+    for name, task in evidence.tasks.items():
+        for execution in task.executions:
+            by_pid.setdefault(execution.pid, []).append((name, execution))
+    for fault in evidence.faults.values():
+        t = fault.effective_t
+        if t is None:
+            continue
+        for pid in sorted(fault.pids):
+            for name, execution in by_pid.get(pid, ()):
+                if execution.in_flight(t):
+                    fault.struck[name] = execution
+        # What the nemesis claims counts where the ledger agrees that it was in flight at some moment of the fault: a
+        # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
+        # killed never ends, and would seem to be in flight for ever.
+        since_t = t if fault.begin_t is None else fault.begin_t
+        if fault.name.startswith("handler-"):
+            claimed = {name: evidence.tasks[name] for name in fault.claimed & evidence.tasks.keys()}
+            fault.misbehaved = {name: task.executions[0] for name, task in claimed.items() if task.executions}
+        for name in sorted(fault.claimed & evidence.tasks.keys()):
+            begun = [execution for execution in evidence.tasks[name].executions if execution.begin <= t]
+            if begun and begun[-1].in_flight(max(since_t, begun[-1].begin)):
+                fault.struck.setdefault(name, begun[-1])

@@ -1,0 +1,178 @@
+"""Which lost tasks the server's durability explains: a pure function of the history.
+
+A crash takes the end of what was written, never something out of the middle: a server starts again on a prefix of its
+writes. So a promised task can be excused only if its promise may lie in that end. One that was promised before is in
+every prefix that is left, wherever it stood in the queue, and is LOST however much else was taken.
+
+| the server, when the run began         | killed, or dead of a failed write    | stopped in order     |
+| -------------------------------------- | ------------------------------------ | -------------------- |
+| AOF, fsync always                      | nothing                              | nothing              |
+| AOF, fsync every second                | up to 2 s: while an fsync is slow,   | nothing              |
+|                                        | Redis holds a write back so long     |                      |
+| AOF, fsync left to the kernel          | nothing: each write has been handed  | nothing              |
+|                                        | to the kernel before its answer      |                      |
+| no AOF                                 | everything (since a snapshot whose   | everything, without  |
+|                                        | time nobody recorded)                | snapshots; else nothing |
+| unknown, as it hides its configuration | nothing                              | nothing              |
+
+A failover takes what the promoted replica had not got: of what was promised between the beginning of the fault, up to
+which every replica had everything, and the moment in which clients reach the new primary. Where the queue was told to
+have each task confirmed by a replica (`replicas:N`), nothing is excused.
+
+Where the queue was told to confirm each task by an fsync, an append-only file excuses nothing. An eviction excuses
+nothing either: Redis is told to throw keys away, and a queue that promises nevertheless breaks its promise.
+https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..history import Run
+from .evidence import Evidence, FaultRecord, Task
+from .verdicts import Excuse, FaultRef
+
+SLOW_FSYNC_S = 2
+"""How long Redis puts off a write while an fsync is under way, under `everysec`."""
+KILLING = frozenset({"server-sigkill", "server-torn-aof", "server-disk-full"})
+"""The faults that end a server whose exits are not on record, as in a container, and not in order."""
+STOPPING = frozenset({"server-sigterm"})
+SLOW = frozenset({"server-slow-fsync"})
+"""The faults under which a server goes on for seconds before it ends."""
+SEEN_AFTER_MS = 1_000
+"""So late after the end of such a server may that be on record, without anybody noticing that the machine is slow."""
+FAILING_OVER = frozenset({"primary-sigkill", "primary-cut-off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One end of the server under a fault. `t` is ns, and no answer came after it; `ordered`: it ended as asked."""
+
+    fault: FaultRecord
+    t: int
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a crash may take: what was acknowledged from `from_t` to `until_t`, ns."""
+
+    fault: FaultRecord
+    from_t: int
+    until_t: int
+    why: str
+    end: str = "the server ended"
+    """What happened at `until_t`."""
+
+    def covers(self, task: Task) -> bool:
+        """The promise may lie inside: it was made at some moment from the first attempt to its answer."""
+        return (
+            task.invoked_t is not None
+            and task.ok_t is not None
+            and task.invoked_t <= self.until_t
+            and task.ok_t >= self.from_t
+        )
+
+
+def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
+    """The promised tasks that a crash may have taken: of these, the ones that are gone are EXCUSED."""
+    windows = windows_of(evidence)
+    excuses = {}
+    for name, task in evidence.tasks.items():
+        window = next((window for window in windows if window.covers(task)), None)
+        if window:
+            promised_s = ((task.ok_t or 0) - evidence.first_t) / 1e9
+            ended_s = (window.until_t - evidence.first_t) / 1e9
+            excuses[name] = Excuse(
+                task=name,
+                fault=FaultRef(window.fault.number, window.fault.name),
+                reason=f"Promised at {promised_s:.3f} s; {window.end} at {ended_s:.3f} s, and {window.why}.",
+            )
+    return excuses
+
+
+def windows_of(evidence: Evidence) -> list[Window]:
+    """One for each crash that may take something, in their order: what is gone, the first that could has taken."""
+    windows = failovers_of(evidence)
+    for crash in crashes_of(evidence):
+        taken = _taken(evidence.begin, ordered=crash.ordered)
+        if taken is None:
+            continue
+        seconds, why = taken
+        from_t = evidence.first_t if seconds is None else _ending_t(evidence, crash) - seconds * 1_000_000_000
+        windows.append(Window(crash.fault, from_t, crash.t, why))
+    return sorted(windows, key=lambda window: window.until_t)
+
+
+def _ending_t(evidence: Evidence, crash: Crash) -> int:
+    """From when on the server may have been ending, as its end is on record only once it was seen: ns.
+
+    While its fsync is slow, it goes on promising and writing for seconds before it is killed: it is no older than that
+    record can be late.
+    """
+    if crash.fault.name in SLOW:
+        late_ms = max((one.late_ms for one in evidence.late), default=0)
+        return crash.t - SEEN_AFTER_MS * 1_000_000 - late_ms * 1_000_000
+    return crash.t if crash.fault.begin_t is None else crash.fault.begin_t
+
+
+def failovers_of(evidence: Evidence) -> list[Window]:
+    """From the beginning of each failover to when clients followed. Confirmed by a replica, nothing is excused.
+
+    The fault waits, before it strikes, until every replica has what was written before it began.
+    """
+    if str(_kept(evidence.begin).get("asked")).startswith("replicas:"):
+        return []
+    healed_t = evidence.phases.get("healed", evidence.last_t)
+    return [
+        Window(
+            fault,
+            fault.begin_t,
+            # A promotion that came too late for the fault has come, if it did, before the fault was healed.
+            next(t for t in (fault.effective_t, fault.end_t, healed_t) if t is not None),
+            "with asynchronous replication a failover may take what no replica had confirmed",
+            "clients followed the new primary",
+        )
+        for fault in evidence.faults.values()
+        if fault.name in FAILING_OVER and fault.begin_t is not None
+    ]
+
+
+def crashes_of(evidence: Evidence) -> list[Crash]:
+    """The ends of the server that a fault brought about, in their order. The one at the end of the run is none."""
+    exits = [(gone.t, gone.status) for gone in evidence.exits if gone.role == "server"]
+    faults = sorted(
+        ((fault.begin_t, fault) for fault in evidence.faults.values() if fault.begin_t is not None),
+        key=lambda one: one[0],
+    )
+    healed_t = evidence.phases.get("healed", evidence.last_t)
+    crashes = []
+    for position, (begin_t, fault) in enumerate(faults):
+        if fault.name in FAILING_OVER:
+            continue  # the disk of a primary that was replaced does not matter: it takes over what the new one has
+        next_t = faults[position + 1][0] if position + 1 < len(faults) else healed_t
+        # A fault that killed the server and was missed after that, took what it took.
+        until_t = next_t if fault.effective_t is None else fault.effective_t
+        seen = [Crash(fault, t, ordered=status == 0) for t, status in exits if begin_t <= t <= until_t]
+        if not seen and fault.effective_t is not None and fault.name in KILLING | STOPPING:
+            seen = [Crash(fault, fault.effective_t, ordered=fault.name in STOPPING)]
+        crashes += seen
+    return crashes
+
+
+def _kept(begin: Run | None) -> Mapping[str, Any]:
+    return begin.durability if begin and isinstance(begin.durability, Mapping) else {}
+
+
+def _taken(begin: Run | None, *, ordered: bool) -> tuple[int | None, str] | None:
+    """(seconds before the end, why); None for seconds: everything. None: nothing may be taken."""
+    kept = _kept(begin)
+    if kept.get("appendonly") is False:
+        if not ordered:
+            since = " since its last snapshot" if kept.get("save") else ""
+            return None, f"without an append-only file that takes everything{since}"
+        return None if kept.get("save") else (None, "without file or snapshots that takes everything")
+    slow_fsync = kept.get("appendonly") is True and kept.get("appendfsync") == "everysec" and not ordered
+    if slow_fsync and kept.get("asked") != "fsync":
+        return SLOW_FSYNC_S, f"with an fsync every second a kill may take what came up to {SLOW_FSYNC_S} s before it"
+    return None

@@ -1,0 +1,278 @@
+"""The judge: a pure function from a history to a `Result`. It reads no file, no clock and no broker.
+
+What each fate and each verdict means is defined once, in `verdicts.py`; the laws are in `invariants.py`.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from ..history import Event
+from ..invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
+from .baseline import breaches_of, disorder_of, promises_fifo, promises_order
+from .evidence import CensusRecord, Evidence, Task, gather
+from .excuses import excuses_of
+from .explanations import duplicates_of, too_many_of
+from .findings import (
+    end_to_end_ms,
+    exits_of,
+    fault_results,
+    kills_of,
+    leftovers_of,
+    load_of,
+    overtaken_of,
+    redeliveries_of,
+    starved_ms,
+)
+from .gaps import gaps_of
+from .lateness import late_of
+from .situations import matrix_of, situations_of, unmet
+from .stated import option
+from .verdicts import (
+    LIVENESS_DEFECTS,
+    VIOLATIONS,
+    Excuse,
+    Fate,
+    Kills,
+    LoadResult,
+    MatrixRow,
+    Property,
+    Redelivery,
+    Result,
+    Situation,
+    Verdict,
+    summarise,
+)
+from .wording import (
+    because,
+    describe,
+    notes_on,
+    notes_on_excuses,
+    replay_command,
+    versions_of,
+    while_starved,
+    without_promise,
+)
+
+WAITING_PLACES = ("pending", "delayed", "processing")
+
+
+def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
+    """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE.
+
+    `missing`: what is known to be missing beside the history, a sentence each.
+    """
+    evidence = gather(events)
+    begin = evidence.begin
+    # Before a drain, what isn't completed may merely be late: then no census can tell lost from in flight.
+    census = evidence.census if evidence.drained else None
+    excuses = excuses_of(evidence)
+    excused = _excused(evidence, excuses)
+    fates = {name: _fate(name, task, evidence, census, excused) for name, task in evidence.tasks.items()}
+    kills = kills_of(evidence)
+    duplicates = duplicates_of(evidence)
+    redeliveries = redeliveries_of(evidence)
+    late = late_of(evidence)
+    leftovers = leftovers_of(evidence, census)
+    overtaken = overtaken_of(evidence)
+    situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
+    gaps = [*missing, *gaps_of(evidence, fates)]
+    doubts = gaps + _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
+    disorder = disorder_of(evidence)
+    late_comers = overtaken if promises_fifo(evidence) else []
+    breaches = breaches_of(evidence, duplicates, disorder, late_comers)
+    too_many = too_many_of(evidence, duplicates)
+    load = load_of(evidence)
+    starved = _starved(evidence, fates.values())
+    if evidence.void:
+        verdict = Verdict.HARNESS_ERROR
+    elif gaps:
+        verdict = Verdict.INCONCLUSIVE
+    else:
+        verdict = _verdict(fates.values(), doubts, breaches, starved, late, too_many, load)
+    gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
+    return Result(
+        verdict=verdict,
+        exit_code=verdict.exit_code,
+        because=evidence.void or because(verdict, fates, doubts, kills, breaches, late, too_many, load),
+        doubts=doubts,
+        notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
+        + notes_on_excuses(verdict, fates, gone),
+        seed=begin.seed if begin else None,
+        target=(begin.target if begin else None) or "unknown",
+        server=describe(begin.server if begin else None),
+        durability=describe(begin.durability if begin else None),
+        recover_within_s=begin.recover_within if begin else None,
+        versions=versions_of(begin),
+        replay=replay_command(begin),
+        duration_ms=(evidence.last_t - evidence.first_t) / 1e6,
+        counts={fate.value: count for fate, count in sorted(Counter(fates.values()).items())},
+        kills=kills,
+        time_to_redelivery_ms=summarise([one.ms for one in redeliveries if one.ms is not None]),
+        redeliveries=redeliveries,
+        late=late,
+        end_to_end_ms=summarise(end_to_end_ms(evidence)),
+        properties=_properties(evidence, census, fates, late) + _order(evidence, disorder, late_comers),
+        faults=fault_results(evidence, duplicates, redeliveries),
+        duplicates=duplicates,
+        leftovers=leftovers,
+        overtaken=overtaken,
+        excuses=gone,
+        situations=situations,
+        matrix=matrix,
+        exits=exits_of(evidence),
+        load=load,
+        fates=fates,
+    )
+
+
+def _excused(evidence: Evidence, excuses: Mapping[str, Excuse]) -> Collection[str]:
+    """The tasks whose loss the configured durability allows; none where the run was asked to take no excuse."""
+    return frozenset() if option(evidence.begin, "require_durability") else excuses.keys()
+
+
+def _demanded(evidence: Evidence, situations: list[Situation], matrix: list[MatrixRow]) -> list[str]:
+    demands = option(evidence.begin, "demand")
+    missing = unmet(demands, situations, matrix) if isinstance(demands, list) else []
+    return [f"The run was to meet the situation {demand!r} and did not." for demand in missing]
+
+
+def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None, excused: Collection[str]) -> Fate:
+    if not task.submitted:
+        return Fate.PHANTOM
+    if task.refused:
+        return Fate.GHOST if task.executions else Fate.ABSENT
+    if task.corrupt_digests:
+        return Fate.CORRUPT
+    if task.completed:
+        return _fate_of_the_completed(task, evidence) if task.promised else Fate.RECOVERED
+    places = census.found.get(name, {}) if census else {}
+    # What still waits may still be done, so that it is not dead yet, even if a copy of it is.
+    waiting = any(place in places for place in WAITING_PLACES)
+    wished = evidence.doomed is None or name in evidence.doomed
+    if places.get("dead_letter") and wished and not waiting:
+        return Fate.DEAD
+    if not task.promised:
+        return Fate.ABSENT
+    if census is None:
+        return Fate.UNDECIDED
+    if waiting:
+        return Fate.STUCK
+    if "dead_letter" in places or "failed" in places:
+        return Fate.FAILED
+    if places:
+        return Fate.STUCK
+    return Fate.EXCUSED if name in excused else Fate.LOST
+
+
+def _fate_of_the_completed(task: Task, evidence: Evidence) -> Fate:
+    for poke, fate in (("restart", Fate.NEEDS_RESTART), ("task", Fate.NEEDS_TRAFFIC)):
+        poke_t = evidence.pokes.get(poke)
+        # What was submitted as the poke, or after it, needed nothing but itself.
+        if poke_t is not None and (task.invoked_t or 0) < poke_t < (task.completed_t or 0):
+            return fate
+    return Fate.DUPLICATE if len(task.completed) > 1 else Fate.DONE
+
+
+def _starved(evidence: Evidence, fates: Collection[Fate]) -> dict[Fate, int]:
+    """The liveness defects that show nothing, as the machine was starved, and by how many ms."""
+    late_ms = {fate: starved_ms(evidence, fate) for fate in LIVENESS_DEFECTS.intersection(fates)}
+    return {fate: ms for fate, ms in late_ms.items() if ms}
+
+
+def _verdict(
+    fates: Collection[Fate],
+    doubts: list[str],
+    breaches: list[str],
+    starved: Collection[Fate],
+    late: list[Redelivery],
+    too_many: list[str],
+    load: LoadResult | None,
+) -> Verdict:
+    met = frozenset(fates)
+    if met & VIOLATIONS or breaches:
+        return Verdict.VIOLATION
+    if late or met & LIVENESS_DEFECTS - set(starved):
+        return Verdict.LIVENESS
+    if too_many:
+        return Verdict.DUPLICATES
+    if load and load.broken:
+        return Verdict.SLO
+    if doubts:
+        return Verdict.INCONCLUSIVE
+    return Verdict.EXCUSED if Fate.EXCUSED in met else Verdict.PASS
+
+
+def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
+    doubts = []
+    if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
+        doubts.append("The load did not come to its end, and nobody knows whether it kept to its thresholds.")
+    if not any(task.promised for task in evidence.tasks.values()):
+        doubts.append(without_promise(evidence.submission_error))
+    without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
+    if without_effect:
+        named = ", ".join(f"{fault.number} ({fault.name})" for fault in without_effect[:5])
+        more = f" and {len(without_effect) - 5} more" if len(without_effect) > 5 else ""
+        doubts.append(f"{len(without_effect)} of {len(evidence.faults)} faults took no effect: {named}{more}.")
+    if kills.planned and not kills.mid_task:
+        doubts.append(f"None of the {kills.planned} planned worker faults hit a task in its body.")
+    if not evidence.drained:
+        doubts.append("The run neither drained nor reached its deadline.")
+    undecided = sum(fate is Fate.UNDECIDED for fate in fates)
+    if undecided and evidence.drained:
+        doubts.append(f"No census was completed, so that nobody knows what became of {undecided} unfinished tasks.")
+    if starved := _starved(evidence, fates):
+        doubts.append(while_starved(max(starved.values()), sum(fate in starved for fate in fates)))
+    if "end" not in evidence.phases:
+        doubts.append("The run did not come to its end.")
+    return doubts
+
+
+def _properties(
+    evidence: Evidence, census: CensusRecord | None, fates: Mapping[str, Fate], late: list[Redelivery]
+) -> list[Property]:
+    """The laws that a history can show broken; the others are tested inside the queue."""
+    tasks = evidence.tasks
+    promised = [name for name, task in tasks.items() if task.promised and fates[name] is not Fate.EXCUSED]
+    completed = [name for name in promised if tasks[name].completed]
+    undecided = [name for name in promised if fates[name] is Fate.UNDECIDED]
+    found = census.found if census else {}
+    # A place each: an outside census is no snapshot, and a task on the move may be seen twice.
+    places = {"broker": [name for name in promised if name in found], "undecided": undecided}
+    finished = [name for name in completed if name not in found]
+    dead = {
+        name: fates[name].value if fates[name] is Fate.DEAD else None for name in promised if _given_up(fates[name])
+    }
+    submitted = {name: next(iter(task.digests_submitted), None) for name, task in tasks.items() if task.submitted}
+    executed = [
+        (name, digest)
+        for name, task in tasks.items()
+        if task.executions
+        for digest in (task.corrupt_digests or (None,))
+    ]
+    refused = [name for name, task in tasks.items() if task.refused]
+    recovered_s: dict[str, float | None] = {one.task: one.ms / 1000 for one in late if one.ms is not None}
+    recovered_s |= {name: None for name, fate in fates.items() if fate in LIVENESS_DEFECTS}
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    waiting = [name for name in promised if fates[name] is Fate.STUCK] + undecided
+    return [
+        _property("I1", conservation(promised, finished, places)),
+        _property("I2", no_loss(promised, completed, dead, waiting)),
+        _property("I4", bounded_recovery(recovered_s, within_s)),
+        _property("I6", no_invention(submitted, executed, refused)),
+    ]
+
+
+def _order(evidence: Evidence, disorder: list[str], late_comers: list[str]) -> list[Property]:
+    if not (promises_order(evidence) or promises_fifo(evidence)):
+        return []
+    late = [f"Task {name} began long after later ones had been completed." for name in late_comers]
+    return [_property("I7", disorder + late)]
+
+
+def _given_up(fate: Fate) -> bool:
+    return fate in (Fate.DEAD, Fate.FAILED)
+
+
+def _property(number: str, violations: list[str]) -> Property:
+    invariant = INVARIANTS[number]
+    return Property(number=number, title=invariant.title, law=invariant.law, violations=violations)

@@ -1,0 +1,230 @@
+"""The sentences of a result: the verdict in one, the notes, and how to repeat the run."""
+
+import shlex
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ..history import Run
+from .evidence import CensusRecord, Evidence
+from .verdicts import (
+    LIVENESS_DEFECTS,
+    VIOLATIONS,
+    Duplicate,
+    Excuse,
+    Fate,
+    Kills,
+    Leftover,
+    LoadResult,
+    Redelivery,
+    Verdict,
+)
+
+_CLAUSES = {
+    Fate.LOST: "promised and lost",
+    Fate.FAILED: "promised and given up without having completed",
+    Fate.CORRUPT: "executed with another payload than was submitted",
+    Fate.GHOST: "refused and executed nevertheless",
+    Fate.PHANTOM: "executed and never submitted",
+    Fate.STUCK: "promised and still waiting in the broker after the deadline",
+    Fate.NEEDS_TRAFFIC: "completed only after a new task had come in",
+    Fate.NEEDS_RESTART: "completed only after a worker had been restarted",
+}
+DEFECTS = tuple(_CLAUSES)
+"""The fates that are a defect of the queue, the worst first."""
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 task`, `2,000 tasks`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def because(
+    verdict: Verdict,
+    fates: Mapping[str, Fate],
+    doubts: list[str],
+    kills: Kills,
+    breaches: Collection[str] = (),
+    late: Collection[Redelivery] = (),
+    too_many: Collection[str] = (),
+    load: LoadResult | None = None,
+) -> str:
+    """The verdict in one sentence, the worst first.
+
+    `breaches`: what a baseline must not show, in clauses; `late`: recovered too late; `too_many`: tasks
+    whose duplicates nothing explains.
+    """
+    counts = _counts(fates.values())
+    if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
+        defects = VIOLATIONS if verdict is Verdict.VIOLATION else VIOLATIONS | LIVENESS_DEFECTS
+        clauses = [
+            f"{plural(counts[fate], 'task')} {'was' if counts[fate] == 1 else 'were'} {clause} ({fate})"
+            for fate, clause in _CLAUSES.items()
+            if counts[fate] and fate in defects
+        ]
+        if late:
+            count = plural(len({one.task for one in late}), "task")
+            clauses.append(
+                f"{count} ran again later than promised after its worker had died, while a worker was idle (I4)"
+            )
+        return _sentence("; ".join([*clauses, *breaches]))
+    if verdict is Verdict.DUPLICATES:
+        times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"
+        return _sentence(f"{times}, which is more than the target states")
+    if verdict is Verdict.INCONCLUSIVE:
+        return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
+    if verdict is Verdict.SLO and load:
+        return _sentence("The load broke a threshold: " + " ".join(load.broken))
+    completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
+    excused = counts[Fate.EXCUSED]
+    clauses = [f"{plural(completed, 'promised task')} completed{'' if excused else ' and none was lost'}"]
+    if excused:
+        clauses.insert(0, f"{lost_within_durability(excused)} (EXCUSED)")
+    if kills.planned:
+        clauses.append(f"{kills.mid_task:,} of {plural(kills.planned, 'worker fault')} struck in the middle of a task")
+    if counts[Fate.DUPLICATE]:
+        clauses.append(f"{plural(counts[Fate.DUPLICATE], 'task')} completed more than once")
+    if counts[Fate.DEAD]:
+        clauses.append(f"{plural(counts[Fate.DEAD], 'task')} ended in the dead-letter list with a reason")
+    return _sentence("; ".join(clauses))
+
+
+def lost_within_durability(count: int) -> str:
+    were = "was" if count == 1 else "were"
+    return f"{plural(count, 'promised task')} {were} lost within what the durability allows"
+
+
+def without_promise(error: str | None) -> str:
+    """Why nothing was promised, as far as the clients say. `error`: what the first of them raised."""
+    if error is None:
+        return "No submission was acknowledged."
+    return _sentence(f"No submission was acknowledged; the first that failed raised {error}")
+
+
+def while_starved(late_ms: int, tasks: int) -> str:
+    """Why it does not count that so many tasks were late or stuck."""
+    return (
+        f"{plural(tasks, 'task')} came late or not at all while the machine was starved: the harness itself, waiting "
+        f"for the queue, came up to {late_ms / 1000:.1f} s late."
+    )
+
+
+def notes_on_excuses(verdict: Verdict, fates: Mapping[str, Fate], excuses: list[Excuse]) -> list[str]:
+    """What the verdict's own sentence does not say about losses that the durability explains."""
+    excused = sum(fates[one.task] is Fate.EXCUSED for one in excuses)
+    notes = []
+    if excused and verdict is not Verdict.EXCUSED:
+        notes.append(f"{lost_within_durability(excused)} (EXCUSED).")
+    if len(excuses) > excused:
+        notes.append(f"{lost_within_durability(len(excuses) - excused)}; with --require-durability that is LOST.")
+    return notes
+
+
+def notes_on(
+    evidence: Evidence,
+    census: CensusRecord | None,
+    duplicates: list[Duplicate],
+    leftovers: list[Leftover],
+    redeliveries: list[Redelivery],
+    overtaken: list[str],
+) -> list[str]:
+    """What a reader should know although it changes no verdict."""
+    notes = []
+    unexplained = sum(not duplicate.explained for duplicate in duplicates)
+    if duplicates and not evidence.faults:
+        notes.append(f"{plural(len(duplicates), 'duplicate')} without any fault: this was a baseline run.")
+    elif unexplained:
+        notes.append(f"{plural(unexplained, 'duplicate')} that no fault explains.")
+    overlapping = sum(duplicate.overlapping for duplicate in duplicates)
+    if overlapping:
+        notes.append(f"{plural(overlapping, 'task')} ran twice at the same time.")
+    if leftovers:
+        notes.append(
+            f"{plural(len(leftovers), 'task')} had completed and still lay in the broker at the last census, "
+            "so that the queue may do them again."
+        )
+    if overtaken:
+        notes.append(f"{plural(len(overtaken), 'task')} began long after later ones had been completed: not in order.")
+    found = census.found if census else {}
+    twice = sum(len(places) > 1 for places in found.values())
+    if twice:
+        notes.append(f"The census saw {plural(twice, 'task')} in more than one place.")
+    started = sum(
+        bool(task.executions) and not task.completed and not task.promised and not task.refused and task.submitted
+        for task in evidence.tasks.values()
+    )
+    if started:
+        notes.append(f"{plural(started, 'task')} with an unknown outcome began and did not complete.")
+    if evidence.late:
+        longest_s = max(one.late_ms for one in evidence.late) / 1000
+        notes.append(
+            f"The machine was starved: the harness itself came late {plural(len(evidence.late), 'time')}, by up to "
+            f"{longest_s:.1f} s. Times of this run say little about the queue."
+        )
+    notes += _notes_on_recovery(evidence, redeliveries)
+    if evidence.begin and evidence.begin.network:
+        notes.append(describe(evidence.begin.network))
+    if census and any(place == "unknown" for places in found.values() for place in places):
+        notes.append(
+            "The census is a scan: it finds tasks in the broker but cannot tell a waiting one from a dead one."
+        )
+    return notes
+
+
+def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> list[str]:
+    notes = []
+    never = sum(redelivery.ms is None for redelivery in redeliveries)
+    if never:
+        notes.append(f"{plural(never, 'execution')} struck by a fault had no successor.")
+    within_s = evidence.begin.recover_within if evidence.begin else None
+    if within_s is not None:
+        late = sum(redelivery.ms is not None and redelivery.ms > within_s * 1000 for redelivery in redeliveries)
+        if late:
+            # Not a violation of I4 by itself: claimable again is what the queue owes, and a backlog may come first.
+            notes.append(
+                f"{plural(late, 'task')} ran again later than the {within_s:g} s within which it is recovered."
+            )
+    return notes
+
+
+def describe(fact: Any) -> str:
+    """A server or a durability as recorded: a sentence, or a mapping that may hold one as `sentence`."""
+    if not fact:
+        return "unknown"
+    if isinstance(fact, Mapping):
+        sentence = fact.get("sentence")
+        if isinstance(sentence, str):
+            return sentence
+        return ", ".join(f"{name} {member}" for name, member in fact.items())
+    return str(fact)
+
+
+def versions_of(begin: Run | None) -> dict[str, str]:
+    versions = begin.versions if begin else None
+    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, Mapping) else {}
+
+
+def replay_command(begin: Run | None) -> str:
+    """The replay of its plan, where that is on record; else the recorded command, with the seed if it was drawn."""
+    if begin is None:
+        return ""
+    if begin.repeat:
+        return shlex.join(begin.repeat)
+    recorded = begin.command
+    if isinstance(recorded, list):
+        command = shlex.join(str(argument) for argument in recorded)
+    else:
+        command = str(recorded) if recorded else "zeroloss run"
+    if begin.seed is None or "--seed" in command:
+        return command
+    return f"{command} --seed {begin.seed}"
+
+
+def _counts(fates: Collection[Fate]) -> dict[Fate, int]:
+    counts = dict.fromkeys(Fate, 0)
+    for fate in fates:
+        counts[fate] += 1
+    return counts
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?")) else text + "."

@@ -1,0 +1,33 @@
+"""What the history of one case of the enumeration says first."""
+
+from collections.abc import Sequence
+
+from ..history import Recorder
+from ..target import title
+from .scenario import FIRST, Case
+from .slot import Slot
+
+FAULT_NAME = "crash-point"
+
+
+def record_begin(recorder: Recorder, slot: Slot, case: Case, doomed: Sequence[str]) -> None:
+    """The event `run` `begin`. `doomed`: the tasks that have to be given up."""
+    command = ["zeroloss", "enumerate", "--target", slot.spec]
+    if case.crashes:
+        command += ["--points", str(case.crashes[0])]
+    recorder.record(
+        "run",
+        "begin",
+        seed=0,
+        target=title(slot.target),
+        command=command,
+        recover_within=slot.target.recover_within,
+        plan={
+            "tasks": len(FIRST),  # what comes after them is submitted only while the worker lives
+            "workers": 1,
+            "faults": [
+                {"number": number, "fault": FAULT_NAME, "at_s": 0.0} for number, _ in enumerate(case.crashes, start=1)
+            ],
+            "doomed": list(doomed),
+        },
+    )

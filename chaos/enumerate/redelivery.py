@@ -1,0 +1,22 @@
+"""How long a case's tasks had to wait for another worker."""
+
+from collections.abc import Iterable, Mapping
+
+from ..history import Effect, Event
+
+Struck = Mapping[int, tuple[frozenset[int], int]]
+"""Number of a crash -> the processes that it killed, and when (monotonic, ns)."""
+
+
+def redelivery_ms(events: Iterable[Event], struck: Struck) -> float | None:
+    """From the last kill until the last task that the killed had begun was begun by another. None: no task was."""
+    if not struck:
+        return None
+    pids, killed_t = max(struck.values(), key=lambda one: one[1])
+    begins = [event for event in events if isinstance(event, Effect) and event.phase == "begin"]
+    begun = {event.task for event in begins if event.pid in pids and event.t <= killed_t}
+    again: dict[str, int] = {}
+    for event in begins:
+        if event.task in begun and event.t > killed_t and event.pid not in pids:
+            again.setdefault(event.task, event.t)
+    return max(((t - killed_t) / 1e6 for t in again.values()), default=None)

@@ -1,0 +1,164 @@
+"""What an enumeration has found: a row for each case, as JSON lines while it goes on, and as a table at its end."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+from rich.console import RenderableType
+from rich.table import Table
+
+from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Result, Verdict, merge
+
+ROWS_NAME = "cases.jsonl"
+REPORT_NAME = "enumeration.json"
+VERDICT_COLOURS = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow"}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One case. `crashes`: the point and phase of each kill, as `Crash` writes them; none: a step without any."""
+
+    crashes: list[str]
+    step: str = ""
+    reached: bool
+    attempts: int
+    verdict: Verdict
+    because: str
+    fates: dict[str, list[str]]
+    """Of the tasks that met a bad one: fate -> tasks."""
+    duplicates: int
+    unexplained: int
+    """Of the duplicates."""
+    redelivery_ms: float | None
+    recovery: dict[str, int]
+    """Which commands the worker that recovered sent, and how many of each."""
+    directory: str
+    """Where its history is, below the run's directory."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """enumeration.json."""
+
+    verdict: Verdict
+    exit_code: int
+    target: str
+    server: str
+    durability: str
+    recover_within_s: float
+    planned: int
+    reached: int
+    seconds: float
+    versions: dict[str, str]
+    scripts: dict[str, str]
+    """The first digits of a script's digest -> what the target calls it."""
+    notes: list[str]
+    proxy: str = ""
+    """What the proxy cost, through which the workers sent their commands, in a sentence."""
+    rows: list[Row]
+
+
+def row_of(
+    crashes: Iterable[str],
+    result: Result,
+    *,
+    step: str = "",
+    reached: bool,
+    attempts: int,
+    redelivery_ms: float | None,
+    directory: str,
+    recovery: Mapping[str, int],
+) -> Row:
+    """The row of a judged case."""
+    fates: dict[str, list[str]] = {}
+    for task, fate in result.fates.items():
+        if fate in VIOLATIONS | LIVENESS_DEFECTS:
+            fates.setdefault(fate.value, []).append(task)
+    return Row(
+        crashes=list(crashes),
+        step=step,
+        reached=reached,
+        attempts=attempts,
+        verdict=result.verdict,
+        because=result.because,
+        fates=fates,
+        duplicates=len(result.duplicates),
+        unexplained=sum(not duplicate.explained for duplicate in result.duplicates),
+        redelivery_ms=redelivery_ms,
+        recovery=dict(recovery),
+        directory=directory,
+    )
+
+
+class RowFile:
+    """The rows so far, so that an enumeration that was broken off can be resumed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / ROWS_NAME
+
+    def read(self) -> list[Row]:
+        """A last line that was cut off is left out."""
+        if not self._path.exists():
+            return []
+        whole = self._path.read_bytes().rpartition(b"\n")[0]
+        return [msgspec.json.decode(line, type=Row) for line in whole.splitlines()]
+
+    def add(self, row: Row) -> None:
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(row) + b"\n")
+
+
+def verdict_of(rows: Iterable[Row]) -> Verdict:
+    """The worst. A point that was not reached makes the whole INCONCLUSIVE, as its own case is."""
+    return merge(row.verdict for row in rows)
+
+
+def write_report(directory: Path, report: Report) -> Path:
+    path = directory / REPORT_NAME
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return path
+
+
+def table_of(report: Report) -> RenderableType:
+    """A line for each case: where the worker was killed, in pairs also the one before it, and what came of it."""
+    pairs = any(len(row.crashes) > 1 for row in report.rows)
+    columns = [*(["after a kill at"] if pairs else []), "point", "phase", "verdict", "duplicates", "redelivery"]
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in report.rows:
+        *before, last = [_with_names(text, report.scripts) for text in row.crashes] or [f"({row.step}) "]
+        point, _, phase = last.rpartition(" ")
+        verdict = ", ".join(f"{len(tasks)} {fate}" for fate, tasks in row.fates.items()) or row.verdict.value
+        colour = VERDICT_COLOURS.get(row.verdict, "red")
+        cells = [
+            point,
+            phase,
+            f"[{colour}]{verdict if row.reached else 'not reached'}[/{colour}]",
+            str(row.duplicates) if row.duplicates else "-",
+            "-" if row.redelivery_ms is None else f"{row.redelivery_ms:,.0f} ms",
+        ]
+        table.add_row(*([" ".join(before) or "-"] if pairs else []), *cells)
+    return table
+
+
+def _with_names(text: str, scripts: Mapping[str, str]) -> str:
+    """Scripts by what their authors call them."""
+    return re.sub(r"(?<=EVALSHA:)([0-9a-f]+)", lambda found: scripts.get(found[1], found[1]), text)
+
+
+def summary_of(report: Report) -> list[str]:
+    """A few lines for the end."""
+    rows = [row for row in report.rows if row.crashes]
+    times_ms = sorted(row.redelivery_ms for row in rows if row.redelivery_ms is not None)
+    verdicts = Counter(row.verdict.value for row in report.rows)
+    lines = [
+        f"{report.verdict}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()),
+        f"{report.reached} of {report.planned} planned crashes were reached, in {report.seconds:.0f} s.",
+        f"{sum(row.duplicates for row in rows)} duplicates, {sum(row.unexplained for row in rows)} unexplained.",
+    ]
+    if times_ms:
+        median_ms = times_ms[len(times_ms) // 2]
+        lines.append(
+            f"Time to redelivery: median {median_ms:,.0f} ms, most {times_ms[-1]:,.0f} ms; "
+            f"promised within {report.recover_within_s:g} s."
+        )
+    return [*lines, *([report.proxy] if report.proxy else []), *report.notes]

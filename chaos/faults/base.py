@@ -1,0 +1,225 @@
+"""What a fault is: it threatens, it is injected, it is seen to have taken effect, it is healed."""
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGKILL
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..history.tail import LedgerTail
+from ..system.processes import Managed
+from ..system.servers import Server
+from ..system.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from ..system.network import Network
+    from ..system.producer import Producer
+    from .planned import PlannedTask
+
+POLL_S = 0.02
+SERVER_TIMEOUT_S = 5.0
+ACK_UNDER_WAY_NS = 100_000_000
+
+
+class Missed(Exception):
+    """The fault did not take effect; the text says why, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """How the fault was seen to take effect. `evidence` is a sentence; `tasks` were in flight when it hit `pids`."""
+
+    evidence: str
+    pids: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a fault can lay its hands on."""
+
+    server: Server
+    workers: WorkerPool
+    ledger: LedgerTail
+    random: random.Random
+    """Seeded from the run's seed and the fault's number."""
+    wait: Callable[[float], None]
+    """Sleeps so many seconds; raises at once when the run is being stopped."""
+    recover_within_s: float = 0.0
+    """After how long the target promises a dead worker's task again."""
+    producer: "Producer | None" = None
+    """The target's own server that takes submissions; None: it has none."""
+    under_way: Callable[[], int] = lambda: 0
+    """How many submissions are not answered yet."""
+    promised: Callable[[], frozenset[str]] = frozenset
+    """Tasks whose submission was acknowledged."""
+    unknown: Callable[[], frozenset[str]] = frozenset
+    """Tasks whose submission ended without anybody knowing whether it was accepted."""
+    repeated: Callable[[], int] = lambda: 0
+    """How many submissions were sent a second time, and promised then."""
+    directory: Path | None = None
+    """The run's directory."""
+    network: "Network | None" = None
+    """The way from the workers to the server; None: they go there directly."""
+    struck: Callable[[], frozenset[str]] = frozenset
+    """Tasks that earlier faults of this run found in flight in a worker: what became of those bodies is their doing."""
+    behaving: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Way to misbehave -> the tasks of the plan that do so."""
+    workload_over: Callable[[], bool] = lambda: True
+    """Whether everything was submitted and answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault(ABC):
+    """One fault. Its fields are its options on the command line: `name:field=value`."""
+
+    name: ClassVar[str]
+    threatens: ClassVar[tuple[str, ...]]
+    """The numbers of the invariants that a queue may break under it."""
+    count: ClassVar[int] = 1
+    """How often it is planned when nobody says."""
+
+    shim: ClassVar[Path | None] = None
+    """A folder that has to be on the workers' Python path for it."""
+    through_proxy: ClassVar[bool] = False
+    """Whether the workers have to reach the server through the proxy for it."""
+    fails_over: ClassVar[bool] = False
+    """Whether it needs a primary with replicas under Sentinel."""
+    everywhere: ClassVar[bool] = False
+    """Whether it meets the server, or what all workers need, so that none of them is out of its reach."""
+    in_container: ClassVar[bool] = False
+    """Whether the server has to be in a container for it."""
+    last: ClassVar[bool] = False
+    """Whether it is planned for the very end, when everything has been submitted."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: random.Random, recover_within_s: float) -> "list[PlannedTask]":
+        """The tasks that the plan needs for this fault, in the order of their times; most need nothing."""
+        return tasks
+
+    @abstractmethod
+    def inject(self, stage: Stage) -> Effect:
+        """Do it, and see that it took effect. Raises Missed if it did not."""
+
+    def heal(self, stage: Stage) -> None:  # noqa: B027 - many faults leave nothing to heal
+        """Bring back what it took. Called after `inject`, whatever came of it."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of its docstring."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caught:
+    """A worker that stands still inside tasks. `tasks`: each with the process that is in it."""
+
+    worker: Managed
+    pids: tuple[int, ...]
+    tasks: dict[str, int]
+
+
+def catch_worker(stage: Stage, patience_s: float) -> Caught:
+    """SIGSTOPs a worker that is inside a task's body, seen by a look at the ledger while it stands still.
+
+    Raises Missed: none within the time.
+    """
+    give_up_s = time.monotonic() + patience_s
+    while time.monotonic() < give_up_s:
+        worker = busy_worker(stage, patience_s)
+        worker.stop_session_members()
+        stage.ledger.poll()
+        tasks = stage.ledger.open_in_session(worker.sid)
+        if tasks:
+            # Read while it stands still: a dead process can't be asked what it had been.
+            return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)
+        worker.continue_session_members()
+        stage.wait(POLL_S)
+    raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+
+
+def kill_caught(caught: Caught) -> None:
+    """SIGKILLs its session. Raises Missed: it had ended before."""
+    status = caught.worker.kill_session()
+    if status != -SIGKILL:
+        raise Missed(f"Worker {caught.worker.sid} had ended by itself, with status {status}, before it was killed.")
+
+
+def wait_for(stage: Stage, condition: Callable[[], int], patience_s: float, missed: str) -> int:
+    """Waits until `condition()` is true or not 0, and returns that. Raises Missed, with this text: not in time."""
+    give_up_s = time.monotonic() + patience_s
+    while not (given := condition()):
+        if time.monotonic() > give_up_s:
+            raise Missed(missed)
+        stage.wait(POLL_S)
+    return given
+
+
+def many(count: int) -> str:
+    """`a task`, `3 tasks`."""
+    return f"{count} tasks" if count > 1 else "a task"
+
+
+def busy_worker(stage: Stage, patience_s: float) -> Managed:
+    """A worker that is inside a task's body, as the ledger shows; any of them. Raises Missed: none within the time."""
+    give_up_s = time.monotonic() + patience_s
+    while time.monotonic() < give_up_s:
+        stage.ledger.poll()
+        busy = [worker for worker in stage.workers.living() if stage.ledger.open_in_session(worker.sid)]
+        if busy:
+            return stage.random.choice(busy)
+        stage.wait(POLL_S)
+    raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+
+
+class InFlight:
+    """Notes the tasks that a fault of the server can hit: all whose body runs at any moment from now to `tasks()`.
+
+    And those whose body ended a moment before: the news of it may still be on its way.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._ledger = stage.ledger
+        self._since_t = time.monotonic_ns() - ACK_UNDER_WAY_NS
+
+    def tasks(self) -> tuple[str, ...]:
+        self._ledger.poll()
+        return tuple(sorted(self._ledger.open_since(self._since_t)))
+
+
+def restart_server(stage: Stage, end: Callable[[], int], status_wanted: int, down_s: float) -> Effect:
+    """Has `end` end the server, and starts it again on the same data after `down_s`.
+
+    Raises Missed: it exited with another status, or is the same as before.
+    """
+    before, in_flight = stage.server.run_id(), InFlight(stage)
+    status = end()
+    stage.wait(down_s)
+    stage.server.start()
+    after = stage.server.run_id()
+    if status != status_wanted or after == before:
+        raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
+    return Effect(
+        evidence=f"The server exited with status {status}, was away for {down_s:g} s, and its run_id changed from "
+        f"{before[:8]} to {after[:8]}.",
+        tasks=in_flight.tasks(),
+    )
+
+
+@contextmanager
+def server_client(stage: Stage, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Any]:
+    """A connection for the fault's own commands. Raises Missed: the server refused one, or was away."""
+    client = redis.Redis.from_url(stage.server.url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s)
+    try:
+        yield client
+    except redis.RedisError as error:
+        raise Missed(f"The server refused or was away: {error}.") from None
+    finally:
+        client.close()

@@ -1,0 +1,48 @@
+"""Clients that do not wait for their answer."""
+
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ..base import POLL_S, Effect, Fault, Missed, Stage
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientGivesUp(Fault):
+    """Some clients send their task and hang up before the answer: nobody knows whether it was accepted (I2, I6).
+
+    What was accepted all the same has to run once, as it was sent; and those who wait must not suffer from it.
+    """
+
+    name: ClassVar[str] = "client-gives-up"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I6")
+    last: ClassVar[bool] = True
+
+    one_in: int = 4
+    """How many clients there are for one that hangs up."""
+    patience_s: float = 30.0
+    """How long to wait until everything is submitted, when the planned time for it is over."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        impatient = {task.id for task in tasks if not task.behaviour and draw.randrange(self.one_in) == 0}
+        return [replace(task, behaviour="client-gives-up") if task.id in impatient else task for task in tasks]
+
+    def inject(self, stage: Stage) -> Effect:
+        give_up_s = time.monotonic() + self.patience_s
+        while not stage.workload_over() and time.monotonic() < give_up_s:
+            stage.wait(POLL_S)
+        planned = stage.behaving.get("client-gives-up", frozenset())
+        hung_up, answered = planned & stage.unknown(), planned & stage.promised()
+        # A server that is away leaves clients without an answer too, but not each of these.
+        if answered or not hung_up:
+            raise Missed(
+                f"{len(answered)} of {len(planned)} clients that were to hang up had an answer: does the target's "
+                "enqueue() do what the payload says?"
+            )
+        return Effect(evidence=f"{len(hung_up)} of {len(planned)} clients hung up and had no answer.")

@@ -1,0 +1,37 @@
+"""Redis cuts the connections of all its clients, again and again."""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..base import Effect, Fault, InFlight, Missed, Stage, server_client
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientKill(Fault):
+    """A storm of CLIENT KILL: each client loses its connection many times a second (I1, I2, I8).
+
+    A command in flight is lost before it is executed, or its reply is. Between two commands of what should have been
+    one step, it is a crash in the middle. https://redis.io/docs/latest/commands/client-kill/
+    """
+
+    name: ClassVar[str] = "client-kill"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 5
+
+    for_s: float = 1.0
+    """How long the storm lasts."""
+    every_s: float = 0.002
+    """From one gust to the next, on average: in step, it would strike a client at the same commands always."""
+
+    def inject(self, stage: Stage) -> Effect:
+        in_flight, killed = InFlight(stage), 0
+        until_s = time.monotonic() + self.for_s
+        with server_client(stage) as client:
+            while time.monotonic() < until_s:
+                killed += int(client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+                stage.wait(stage.random.expovariate(1 / self.every_s) if self.every_s else 0.0)
+        if not killed:
+            raise Missed("No client was connected.")
+        return Effect(evidence=f"The server cut {killed} connections within {self.for_s:g} s.", tasks=in_flight.tasks())

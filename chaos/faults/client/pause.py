@@ -1,0 +1,43 @@
+"""CLIENT PAUSE."""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ..base import SERVER_TIMEOUT_S, Effect, Fault, InFlight, Missed, Stage, server_client
+
+SLACK = 0.8
+"""The probe is sent a little after the pause began, and so waits a little less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientPause(Fault):
+    """The server lets its clients wait for seconds, as it does before a failover (I1, I4, I8).
+
+    Their commands are not lost, only late, and some of those who sent them have given up meanwhile.
+    https://redis.io/docs/latest/commands/client-pause/
+    """
+
+    name: ClassVar[str] = "client-pause"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I4", "I8")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 2
+
+    for_s: float = 3.0
+    """How long they wait."""
+    mode: Literal["ALL", "WRITE"] = "ALL"
+    """Whether all commands wait, or only those that may write."""
+
+    def inject(self, stage: Stage) -> Effect:
+        in_flight = InFlight(stage)
+        with server_client(stage, self.for_s + SERVER_TIMEOUT_S) as client:
+            client.execute_command("CLIENT", "PAUSE", round(self.for_s * 1000), self.mode)
+            sent_s = time.monotonic()
+            # A write that changes no key: it waits in either mode.
+            client.publish("zeroloss:probe", "")
+            waited_s = time.monotonic() - sent_s
+        if waited_s < self.for_s * SLACK:
+            raise Missed(f"A PUBLISH sent into the pause was answered after {waited_s:.2f} s already.")
+        return Effect(
+            evidence=f"A PUBLISH sent into the pause was answered after {waited_s:.2f} s.", tasks=in_flight.tasks()
+        )

@@ -1,0 +1,73 @@
+"""SIGKILL of the producer."""
+
+import time
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import ClassVar
+
+import psutil
+
+from ...system.processes import Managed
+from ..base import POLL_S, Effect, Fault, Missed, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducerSigkill(Fault):
+    """SIGKILLs the target's producer while submissions are under way, and starts it again (I2, I6, I8).
+
+    Whoever was waiting for its answer does not know whether the task was accepted: that is on record as unknown. Asked
+    again with the same idempotency key, there must be one task, not two.
+    """
+
+    name: ClassVar[str] = "producer-sigkill"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I6", "I8")
+    count: ClassVar[int] = 3
+
+    down_s: float = 0.3
+    """How long it stays away."""
+    patience_s: float = 10.0
+    """How long to wait for a submission that is under way."""
+
+    def inject(self, stage: Stage) -> Effect:
+        producer = stage.producer
+        if producer is None:
+            raise Missed("This target has no producer of its own.")
+        give_up_s = time.monotonic() + self.patience_s
+        while time.monotonic() < give_up_s:
+            process = producer.process
+            process.stop_session_members()
+            under_way = stage.under_way()
+            if under_way:
+                return self._kill(stage, under_way)
+            process.continue_session_members()
+            stage.wait(POLL_S)
+        raise Missed(f"No submission was under way within {self.patience_s:g} s.")
+
+    def _kill(self, stage: Stage, under_way: int) -> Effect:
+        assert stage.producer is not None
+        status = stage.producer.kill()
+        stage.wait(self.down_s)
+        if status != -SIGKILL:
+            raise Missed(f"The producer had ended by itself, with status {status}, before it was killed.")
+        many = f"{under_way} submissions were" if under_way > 1 else "a submission was"
+        return Effect(evidence=f"The producer exited with status -9 while {many} under way.")
+
+    def heal(self, stage: Stage) -> None:
+        if not stage.producer:
+            return
+        stage.producer.start()
+        give_up_s = time.monotonic() + self.patience_s
+        while not _listens(stage.producer.process) and time.monotonic() < give_up_s:
+            stage.wait(POLL_S)
+
+
+def _listens(process: Managed) -> bool:
+    """Whether it takes connections: until it does, nothing can be under way in it."""
+    for pid in process.members():
+        try:
+            connections = psutil.Process(pid).net_connections("tcp")
+        except psutil.Error:
+            continue
+        if any(connection.status == psutil.CONN_LISTEN for connection in connections):
+            return True
+    return False

@@ -1,0 +1,49 @@
+"""Clients that send their task twice."""
+
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ..base import POLL_S, Effect, Fault, Missed, Stage
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientRetries(Fault):
+    """Some clients send their task again with the same idempotency key, answered or not: it is one task (I8).
+
+    A second execution is a duplicate that this does not explain. Only for queues that take such a key.
+    """
+
+    name: ClassVar[str] = "client-retries"
+    threatens: ClassVar[tuple[str, ...]] = ("I8",)
+    last: ClassVar[bool] = True
+
+    one_in: int = 4
+    """How many clients there are for one that retries; half of these have hung up on the first answer."""
+    patience_s: float = 30.0
+    """How long to wait until everything is submitted, when the planned time for it is over."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        behaviours = {
+            task.id: draw.choice(("client-retries", "client-retries-unanswered"))
+            for task in tasks
+            if not task.behaviour and draw.randrange(self.one_in) == 0
+        }
+        return [replace(task, behaviour=behaviours.get(task.id, task.behaviour)) for task in tasks]
+
+    def inject(self, stage: Stage) -> Effect:
+        give_up_s = time.monotonic() + self.patience_s
+        while not stage.workload_over() and time.monotonic() < give_up_s:
+            stage.wait(POLL_S)
+        repeated = stage.repeated()
+        if not repeated:
+            raise Missed("No submission was promised a second time.")
+        return Effect(
+            evidence=f"{repeated} submissions were sent again with the same idempotency key and promised again."
+        )

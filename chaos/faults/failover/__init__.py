@@ -1,0 +1,1 @@
+"""Faults of a primary with replicas under Sentinel."""

@@ -1,0 +1,52 @@
+"""What the failovers share: nothing of before the fault is at stake, a replica is promoted, clients follow it."""
+
+from collections.abc import Callable
+
+import redis
+
+from ...system.servers import SentinelServer, ServerUnavailable
+from ..base import Effect, InFlight, Missed, Stage, wait_for
+
+
+def fail_over(
+    stage: Stage, strike: Callable[[SentinelServer], str], *, follow_after_s: float, patience_s: float
+) -> Effect:
+    """Has `strike` take the primary away and say so, waits for the promotion, and lets the clients follow.
+
+    Before it strikes, all replicas have what was written until the fault began: a run excuses none of that. It is over
+    when clients reach the new primary: a run excuses nothing of what was promised after that either.
+
+    Raises Missed: the replicas are not there, or none is promoted within `patience_s`.
+    """
+    server = stage.server
+    if not isinstance(server, SentinelServer):
+        raise Missed("Only a primary with replicas under Sentinel can fail over.")
+    in_flight = InFlight(stage)
+    try:
+        offset = server.await_replicated()
+        old, (_, old_epoch), old_run_id = server.primary, server.announced(), server.run_id()
+        struck = strike(server)
+        wait_for(stage, server.failed_over, patience_s, f"No replica was promoted within {patience_s:g} s.")
+        stage.wait(follow_after_s)
+        own_bytes = int(old.replication()["master_repl_offset"]) - offset if old.running else None
+        clients = server.follow()
+        _, epoch = server.announced()
+        run_id = server.run_id()
+    except (ServerUnavailable, redis.RedisError) as error:
+        raise Missed(f"The failover did not take place: {str(error).rstrip('.')}.") from None
+    if run_id == old_run_id:
+        raise Missed(f"The server is the same as before: {run_id}.")
+    alone = "" if own_bytes is None else f" the old one had gone on to {own_bytes:,} bytes past the last common write;"
+    return Effect(
+        evidence=f"{struck}; Sentinel announced another primary, {old_run_id[:8]} before and {run_id[:8]} after, epoch "
+        f"{old_epoch} and {epoch};{alone} {clients} connections were reset to follow.",
+        tasks=in_flight.tasks(),
+    )
+
+
+def bring_back(stage: Stage) -> None:
+    """The old primary is there again, as a replica: what it alone had is gone. Raises ServerUnavailable: it is not."""
+    server = stage.server
+    if isinstance(server, SentinelServer):
+        server.revive()
+        server.await_settled()

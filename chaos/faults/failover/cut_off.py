@@ -1,0 +1,37 @@
+"""A primary and everybody but its clients do not hear of each other: two primaries for a while."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...system.servers import SentinelServer
+from ..base import Effect, Fault, Stage
+from .base import bring_back, fail_over
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrimaryCutOff(Fault):
+    """Cuts the primary off from replicas and Sentinels, while clients still write to it (I1, I2, I3).
+
+    A replica is promoted, and for a while there are two primaries. Then clients follow, the partition heals, and the
+    old primary becomes a replica: all that was written to it since the cut is gone.
+    """
+
+    name: ClassVar[str] = "primary-cut-off"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    everywhere: ClassVar[bool] = True
+    fails_over: ClassVar[bool] = True
+
+    follow_after_s: float = 1.0
+    """How long clients stay with the old primary after another was announced."""
+    patience_s: float = 20.0
+    """How long to wait until a replica is promoted."""
+
+    def inject(self, stage: Stage) -> Effect:
+        def strike(server: SentinelServer) -> str:
+            server.cut_off()
+            return "The primary was cut off from replicas and Sentinels"
+
+        return fail_over(stage, strike, follow_after_s=self.follow_after_s, patience_s=self.patience_s)
+
+    def heal(self, stage: Stage) -> None:
+        bring_back(stage)

@@ -1,0 +1,33 @@
+"""SIGKILL of a primary, and a replica in its place."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...system.servers import SentinelServer
+from ..base import Effect, Fault, Stage
+from .base import bring_back, fail_over
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrimarySigkill(Fault):
+    """SIGKILLs the primary for good: Sentinel promotes a replica, and clients follow (I1, I2, I3).
+
+    What it had acknowledged and not sent to the replica yet is gone. It is started again as a replica of the new one.
+    """
+
+    name: ClassVar[str] = "primary-sigkill"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    everywhere: ClassVar[bool] = True
+    fails_over: ClassVar[bool] = True
+
+    patience_s: float = 20.0
+    """How long to wait until a replica is promoted."""
+
+    def inject(self, stage: Stage) -> Effect:
+        def strike(server: SentinelServer) -> str:
+            return f"The primary exited with status {server.kill()}"
+
+        return fail_over(stage, strike, follow_after_s=0.0, patience_s=self.patience_s)
+
+    def heal(self, stage: Stage) -> None:
+        bring_back(stage)

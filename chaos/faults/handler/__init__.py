@@ -1,0 +1,1 @@
+"""Faults of handlers: tasks that misbehave."""

@@ -1,0 +1,27 @@
+"""Handlers that take their process with them."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..base import Stage
+from .base import HandlerFault
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerExits(HandlerFault):
+    """The bodies of some tasks call os._exit at their first attempt: no exception, no cleaning up (I1, I2, I4, I5).
+
+    Whatever else that process had in hand goes with it.
+    """
+
+    name: ClassVar[str] = "handler-exits"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I5")
+    behaviour: ClassVar[str] = "exit-once"
+    did: ClassVar[str] = "ended the process that they ran in"
+
+    tasks: int = 5
+    """How many of the tasks do so."""
+
+    def seen(self, stage: Stage) -> Set[str]:
+        return stage.ledger.cut_off().keys()

@@ -1,0 +1,45 @@
+"""Handlers that hang."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ..base import Stage
+from .base import HandlerFault
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+SEEN_SHARE = 0.5
+"""A queue with a time limit of its own may end them before they would have ended by themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerHangs(HandlerFault):
+    """The bodies of some tasks do not return, at their first attempt, for many seconds (I2, I4).
+
+    Others must not wait for them. A time limit of the queue, such as `ZEROLOSS_TASK_TIMEOUT_MS` of the reference, may
+    end them. As they return at last, a queue without one is not accused of what the harness did.
+    """
+
+    name: ClassVar[str] = "handler-hangs"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I4")
+    behaviour: ClassVar[str] = "hang-once"
+
+    tasks: int = 5
+    """How many of the tasks do so."""
+    for_s: float = 10.0
+    """After how long they return by themselves."""
+
+    def spoil(self, task: "PlannedTask", recover_within_s: float) -> "PlannedTask":
+        # In `work_ms`, so that the harness is patient for as long before it says that the queue stands still.
+        return replace(super().spoil(task, recover_within_s), work_ms=round(self.for_s * 1_000))
+
+    @property
+    def did(self) -> str:  # type: ignore[override]
+        return f"were in their body for at least {SEEN_SHARE * self.for_s:g} s"
+
+    def seen(self, stage: Stage) -> Set[str]:
+        return stage.ledger.lasted(SEEN_SHARE * self.for_s)

@@ -1,0 +1,32 @@
+"""Handlers that take longer than a lease."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ..base import Stage
+from .base import HandlerFault
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerOutlivesLease(HandlerFault):
+    """Some tasks take twice as long as a dead worker's task lies, among others and whatever else is done (I3, I4).
+
+    As `slow`, which is a baseline, does when nothing else happens.
+    """
+
+    name: ClassVar[str] = "handler-outlives-lease"
+    threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
+    behaviour: ClassVar[str] = "outlive-lease"
+    did: ClassVar[str] = "were in their body for longer than a dead worker's task lies"
+
+    def spoil(self, task: "PlannedTask", recover_within_s: float) -> "PlannedTask":
+        return replace(super().spoil(task, recover_within_s), work_ms=round(2_000 * recover_within_s))
+
+    def seen(self, stage: Stage) -> Set[str]:
+        return stage.ledger.lasted(stage.recover_within_s)

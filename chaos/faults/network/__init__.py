@@ -1,0 +1,1 @@
+"""Faults of the network, by way of the proxy."""

@@ -1,0 +1,55 @@
+"""The server's container is taken off its network."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import redis
+
+from ...system.servers import NoNetwork
+from ..base import Effect, Fault, Missed, Stage
+from .base import Victims
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetDisconnect(Fault):
+    """Takes the server's container off its network: workers, producer, nobody reaches it (I1, I2, I4, I8).
+
+    Connections end, or are silent, as the engine publishes its ports; new ones are refused, or get no answer. The
+    server itself goes on, and what it was sent before is executed.
+    https://docs.docker.com/reference/cli/docker/network/disconnect/
+    """
+
+    name: ClassVar[str] = "net-disconnect"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I8")
+    everywhere: ClassVar[bool] = True
+    in_container: ClassVar[bool] = True
+
+    for_s: float = 0.0
+    """How long; 0: longer than the target takes to recover a task, by half and a second."""
+    patience_s: float = 10.0
+    """How long to wait until a worker is inside a task."""
+
+    def inject(self, stage: Stage) -> Effect:
+        victims = Victims(stage, "all", self.patience_s)
+        for_s = self.for_s or 1.5 * stage.recover_within_s + 1.0
+        before = stage.server.run_id()
+        try:
+            stage.server.disconnect()
+        except NoNetwork:
+            raise Missed("Only a server in a container has a network that it can be taken off.") from None
+        try:
+            answer = stage.server.run_id()
+        except redis.RedisError as error:
+            answer, said = "", str(error).rstrip(".")
+        victims.watch(for_s)
+        stage.server.reconnect()
+        after = stage.server.run_id()
+        if answer or before != after:
+            raise Missed(f"The server's run_id was {before}, then {answer or 'not to be had'}, and then {after}.")
+        return victims.effect(
+            f"The server ({before[:8]}) was on no network for {for_s:.3g} s, a question to it ended with {said!r}, and "
+            "it is the same afterwards."
+        )
+
+    def heal(self, stage: Stage) -> None:
+        stage.server.reconnect()

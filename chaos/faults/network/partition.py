@@ -1,0 +1,50 @@
+"""A worker, or all of them, and the server do not hear of each other, in both directions or in one."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ...system.proxy import Link
+from ..base import Effect, Fault, Missed, Stage
+from .base import Victims, Workers, mend
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetPartition(Fault):
+    """Cuts a worker off from the server, past its lease, and lets it come back: a zombie that is awake (I2, I3, I4).
+
+    Its connections stay open and are silent. What was sent into the silence arrives when it ends, long after others
+    have taken the tasks over, and after the worker has given up waiting for the answer.
+    """
+
+    name: ClassVar[str] = "net-partition"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    count: ClassVar[int] = 2
+    through_proxy: ClassVar[bool] = True
+
+    workers: Workers = "one"
+    """`one`, which is inside a task, or `all`."""
+    way: Literal["both", "to-server", "to-worker"] = "both"
+    """Which direction is cut. To the worker alone: commands are executed, and their replies do not come."""
+    for_s: float = 0.0
+    """How long; 0: longer than the target takes to recover a task, by half and a second."""
+    patience_s: float = 10.0
+    """How long to wait until a worker is inside a task."""
+
+    def inject(self, stage: Stage) -> Effect:
+        victims = Victims(stage, self.workers, self.patience_s)
+        for_s = self.for_s or 1.5 * stage.recover_within_s + 1.0
+        before = victims.network.tallies(victims.slots)
+        link = Link(to_server_lost=self.way != "to-worker", to_worker_lost=self.way != "to-server")
+        victims.network.set_links(victims.slots, link)
+        # On record when it ends: whatever they begin meanwhile is its doing too.
+        victims.watch(for_s)
+        sent, answered = (now - then for now, then in zip(victims.network.tallies(victims.slots), before, strict=True))
+        if not (sent.held_bytes or answered.held_bytes):
+            raise Missed(f"Nothing was sent within {for_s:g} s that could be held back.")
+        return victims.effect(
+            f"{victims.names} cut off for {for_s:.3g} s: the proxy held back {sent.held_bytes:,} bytes to the server "
+            f"and {answered.held_bytes:,} from it."
+        )
+
+    def heal(self, stage: Stage) -> None:
+        mend(stage)

@@ -1,0 +1,52 @@
+"""A reply that breaks off in its middle."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...system.proxy import ANY_ROLE, Listener, Phase, Point, Strike, StrikeKind
+from ..base import Effect, Fault, Missed, Stage, wait_for
+from .base import Victims
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetReplyReset(Fault):
+    """The server executes a worker's command, and the connection is reset in the middle of the reply (I1, I2, I3).
+
+    What was claimed is its own and it does not know; what was acked is gone and it does not know that either.
+    """
+
+    name: ClassVar[str] = "net-reply-reset"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    count: ClassVar[int] = 5
+    through_proxy: ClassVar[bool] = True
+
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task, and then for the command."""
+
+    def inject(self, stage: Stage) -> Effect:
+        victims = Victims(stage, "one", self.patience_s)
+        listener = victims.network.listeners[next(iter(victims.slots))]
+        seen = len(listener.cut)
+        name = victims.network.proxy.call(lambda: _arm_next(listener, stage))
+        unanswered = f"{victims.names} got no answer to {name} within {self.patience_s:g} s."
+        wait_for(stage, lambda: len(listener.cut) != seen, self.patience_s, unanswered)
+        victims.look()
+        relayed, size = listener.cut[seen]
+        return victims.effect(
+            f"{victims.names}: its connection was reset after {relayed} of the {size} bytes of the reply to {name}."
+        )
+
+    def heal(self, stage: Stage) -> None:
+        for listener in stage.network.listeners if stage.network else ():
+            listener.disarm()
+
+
+def _arm_next(listener: Listener, stage: Stage) -> str:
+    """Strike at the next command of one kind: the more often it was sent, the likelier. In the proxy's thread."""
+    counts = {name: count for (role, name), count in sorted(listener.counts().items()) if role == ANY_ROLE}
+    if not counts:
+        raise Missed("The worker has sent no command yet.")
+    (name,) = stage.random.choices(list(counts), list(counts.values()))
+    point = Point(ANY_ROLE, name, counts[name] + 1)
+    listener.arm(Strike(point=point, kind=StrikeKind.CUT, phase=Phase.EXECUTED))
+    return name

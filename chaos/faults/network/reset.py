@@ -1,0 +1,34 @@
+"""Connections that are reset."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..base import Effect, Fault, Stage, wait_for
+from .base import Victims, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetReset(Fault):
+    """Resets all connections of a worker that is inside a task, whatever is under way on them (I1, I2).
+
+    Nobody can say whether the last commands were executed; the worker lives on and connects again.
+    """
+
+    name: ClassVar[str] = "net-reset"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    count: ClassVar[int] = 5
+    through_proxy: ClassVar[bool] = True
+
+    workers: Workers = "one"
+    """`one`, which is inside a task, or `all`."""
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task, and then for its connections."""
+
+    def inject(self, stage: Stage) -> Effect:
+        victims = Victims(stage, self.workers, self.patience_s)
+        listeners = [victims.network.listeners[slot] for slot in victims.slots]
+        none_open = f"No connection was open within {self.patience_s:g} s."
+        # After a reset it waits a little before it connects again.
+        reset = wait_for(stage, lambda: sum(one.reset_all() for one in listeners), self.patience_s, none_open)
+        victims.look()
+        return victims.effect(f"{victims.names}: the proxy reset {reset} open connection{'' if reset == 1 else 's'}.")

@@ -1,0 +1,1 @@
+"""Faults of the server: its end, its disk, its memory, its clock, its scripts."""

@@ -1,0 +1,61 @@
+"""A worker's clock is wrong for a while."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ..base import Effect, Fault, Missed, Stage
+
+SHIM = Path(__file__).resolve().parents[2] / "system" / "shims" / "clock"
+CLOCKS = "clock"
+"""The folder in the run's directory where the shim looks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockJump(Fault):
+    """A worker's wall clock jumps, an hour ahead or back, and back again after seconds (I2, I3, I4).
+
+    As after a restored snapshot or a wrong time server. Whoever compares clocks of several machines, or measures a time
+    by the wall clock, takes the living for dead or the dead for living. Only Python's own `time.time` is shifted.
+    """
+
+    name: ClassVar[str] = "clock-jump"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 4
+    shim: ClassVar[Path | None] = SHIM
+
+    by_s: float = 3_600.0
+    """How far."""
+    for_s: float = 4.0
+    """For how long; longer than the lease."""
+
+    def inject(self, stage: Stage) -> Effect:
+        living = stage.workers.living()
+        if not living or stage.directory is None:
+            raise Missed("No worker runs.")
+        worker = stage.random.choice(living)
+        by_s = self.by_s * stage.random.choice((1, -1))
+        clocks = stage.directory / CLOCKS
+        tasks = tuple(stage.ledger.open_in_session(worker.sid))
+        wrong = f"{by_s} {time.monotonic_ns()}"  # this jump, and no earlier one of the same worker
+        (clocks / f"{worker.sid}.new").write_text(wrong)
+        (clocks / f"{worker.sid}.new").rename(clocks / str(worker.sid))
+        stage.wait(self.for_s)
+        said = [path.read_text() for path in clocks.glob(f"{worker.sid}.[0-9]*")]
+        if not said:
+            raise Missed(f"No process of worker {worker.sid} carries the clock that can be set; it has to be Python.")
+        return Effect(
+            evidence=f"The clock of worker {worker.sid} was {abs(by_s):g} s {'ahead' if by_s > 0 else 'behind'} for "
+            f"{self.for_s:g} s; {said.count(wrong)} of its {len(said)} processes read it meanwhile.",
+            pids=tuple(worker.members()),
+            tasks=tasks,
+        )
+
+    def heal(self, stage: Stage) -> None:
+        if stage.directory is None:
+            return
+        for path in (stage.directory / CLOCKS).iterdir():
+            if "." not in path.name:
+                path.unlink()

@@ -1,0 +1,48 @@
+"""SCRIPT FLUSH."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..base import Effect, Fault, Missed, Stage, server_client
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptFlush(Fault):
+    """The server forgets all its scripts, again and again (I1, I2).
+
+    Every EVALSHA is then answered by NOSCRIPT: nothing was done, and whoever sent it has to send the script itself.
+    https://redis.io/docs/latest/commands/script-flush/
+    """
+
+    name: ClassVar[str] = "script-flush"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 5
+
+    times: int = 20
+    """How often it forgets."""
+    every_s: float = 0.05
+    """From one time to the next."""
+
+    def inject(self, stage: Stage) -> Effect:
+        tasks, forgotten, answered = tuple(stage.ledger.open_tasks()), 0, 0
+        with server_client(stage) as client:
+            before = _refused(client)
+            for _ in range(self.times):
+                forgotten += int(client.info("memory").get("number_of_cached_scripts", 0))
+                client.script_flush("SYNC")
+                stage.wait(self.every_s)
+            answered = _refused(client) - before
+        if not forgotten:
+            raise Missed("The server knew no script, whenever it was asked.")
+        return Effect(
+            evidence=f"The server forgot {forgotten} scripts in {self.times} times, and answered NOSCRIPT "
+            f"{answered} times.",
+            tasks=tasks,
+        )
+
+
+def _refused(client: Any) -> int:
+    """How often it has answered NOSCRIPT so far."""
+    errors = client.info("errorstats")
+    return int(errors.get("errorstat_NOSCRIPT", {}).get("count", 0))

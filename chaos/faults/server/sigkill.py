@@ -1,0 +1,31 @@
+"""SIGKILL of the server."""
+
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import ClassVar
+
+from ..base import Effect, Fault, Stage, restart_server
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSigkill(Fault):
+    """SIGKILLs the server and starts it again on the same data (I1, I2, I6).
+
+    What was acknowledged and not yet in the append-only file is gone; see the run's durability. The kernel survives, so
+    this says nothing about a power cut.
+    """
+
+    name: ClassVar[str] = "server-sigkill"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I6")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 3
+
+    down_s: float = 1.0
+    """How long it stays away."""
+
+    def inject(self, stage: Stage) -> Effect:
+        return restart_server(stage, stage.server.kill, -SIGKILL, self.down_s)
+
+    def heal(self, stage: Stage) -> None:
+        if not stage.server.running:
+            stage.server.start()

@@ -1,0 +1,53 @@
+"""SIGSTOP of the server."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..base import Effect, Fault, Missed, Stage, busy_worker, server_client
+
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSigstop(Fault):
+    """Freezes the server for longer than its clients wait (I1, I2, I8).
+
+    What they sent lies in its sockets: it is executed when the server goes on, and its reply goes nowhere.
+    """
+
+    name: ClassVar[str] = "server-sigstop"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 1
+
+    for_s: float = 8.0
+    """How long it stands still."""
+    patience_s: float = 0.0
+    """How long to wait for a worker that is inside a task, so that workers have something to say; 0: strike at once."""
+
+    def inject(self, stage: Stage) -> Effect:
+        if self.patience_s:
+            busy_worker(stage, self.patience_s)
+        before, tasks = stage.server.run_id(), tuple(stage.ledger.open_tasks())
+        stage.server.pause()
+        try:
+            answered = _answers(stage)
+            stage.wait(self.for_s)
+        finally:
+            stage.server.resume()
+        after = stage.server.run_id()
+        if answered or after != before:
+            raise Missed(f"The server answered though it was stopped, or is another: {before[:8]}, then {after[:8]}.")
+        return Effect(
+            evidence=f"The server ({before[:8]}) answered nobody for {self.for_s:g} s, and is the same afterwards.",
+            tasks=tasks,
+        )
+
+
+def _answers(stage: Stage) -> bool:
+    """Whether it says a word within LOOK_S."""
+    try:
+        with server_client(stage, LOOK_S) as client:
+            return bool(client.ping())
+    except Missed:
+        return False

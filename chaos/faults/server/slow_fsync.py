@@ -1,0 +1,120 @@
+"""The server's fsync takes seconds."""
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any, ClassVar
+
+from ..base import POLL_S, Effect, Fault, InFlight, Missed, Stage, server_client
+
+FSYNC_THREAD = "bio_aof"
+PUT_OFF_FOR_S = 2.0
+"""How long the server puts a write off at most; some count whole seconds of the clock, and it can be half of it."""
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+WAIT_ALL = 0x40000000
+"""`__WALL`: a thread of another process is waited for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSlowFsync(Fault):
+    """The thread in which the server fsyncs every second stands still, as on a disk that is too slow (I1, I2).
+
+    The server puts its writes off for up to 2 s meanwhile, and answers all the same: with `kill` it is killed while it
+    does, and what it had not written is gone, which `everysec` allows. Linux, the embedded server, `--appendfsync
+    everysec`; with `always` the server itself waits for the disk, as `server-sigstop` has it.
+    https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency/
+    """
+
+    name: ClassVar[str] = "server-slow-fsync"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
+
+    for_s: float = 5.0
+    """How long the fsync takes; with `kill` at least."""
+    kill: bool = False
+    """Whether the server is killed in the middle of it."""
+
+    def inject(self, stage: Stage) -> Effect:
+        if stage.server.durability().appendfsync != "everysec":
+            raise Missed("The server does not fsync every second: say --appendfsync everysec.")
+        with server_client(stage) as client:
+            pid = int(client.info("server")["process_id"])
+            before = _delayed(client)
+        in_flight, status = InFlight(stage), 0
+        with standing_still(_fsync_thread(stage, pid)):
+            stage.wait(self.for_s)
+            with server_client(stage) as client:
+                if self.kill:
+                    _await_next_writes_put_off(stage, client)
+                persistence = client.info("persistence")
+            if self.kill:
+                stage.server.pause()  # or the thread would be quick enough to write it all before the kill
+        if self.kill:
+            status = stage.server.kill()
+            stage.server.start()
+        delayed = persistence.get("aof_delayed_fsync", 0) - before
+        if self.kill and status != -SIGKILL:
+            raise Missed(f"The server ended by itself, with status {status}, before it was killed.")
+        if not delayed:
+            raise Missed(f"The server put off no write within {self.for_s:g} s.")
+        killed = f" It was killed then, with status {status}." if self.kill else ""
+        return Effect(
+            evidence=f"The server's aof_delayed_fsync, writes put off for 2 s, rose by {delayed}, and it held "
+            f"{persistence.get('aof_buffer_length', 0)} bytes unwritten at the end.{killed}",
+            tasks=in_flight.tasks(),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        if not stage.server.running:
+            stage.server.start()
+
+
+@contextmanager
+def standing_still(thread: int) -> Iterator[None]:
+    """This one thread of another process; the others go on. It goes on too when whoever stopped it is gone.
+
+    https://man7.org/linux/man-pages/man2/ptrace.2.html
+    """
+    _ptrace(PTRACE_SEIZE, thread)
+    try:
+        _ptrace(PTRACE_INTERRUPT, thread)
+        os.waitpid(thread, WAIT_ALL)
+        yield
+    finally:
+        with suppress(Missed):
+            _ptrace(PTRACE_DETACH, thread)
+
+
+def _await_next_writes_put_off(stage: Stage, client: Any) -> None:
+    """Right after it has written what it had put off, the server has next to nothing to lose."""
+    until_s, delayed = time.monotonic() + PUT_OFF_FOR_S + 1.0, _delayed(client)
+    while _delayed(client) == delayed and time.monotonic() < until_s:
+        stage.wait(POLL_S)
+    stage.wait(PUT_OFF_FOR_S / 4)
+
+
+def _delayed(client: Any) -> int:
+    """How often it has written, after 2 s, though the fsync before was not over."""
+    return int(client.info("persistence").get("aof_delayed_fsync", 0))
+
+
+def _fsync_thread(stage: Stage, pid: int) -> int:
+    """Raises Missed: it is out of reach."""
+    if stage.server.data_dir is None or not sys.platform.startswith("linux"):
+        raise Missed("Only the embedded server's threads, on Linux, are in reach.")
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        if (thread / "comm").read_text().strip() == FSYNC_THREAD:
+            return int(thread.name)
+    raise Missed(f"The server has no thread {FSYNC_THREAD}.")
+
+
+def _ptrace(request: int, thread: int) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.ptrace(ctypes.c_long(request), ctypes.c_long(thread), None, None) != 0:
+        raise Missed(f"The server's thread {thread} could not be stopped: {os.strerror(ctypes.get_errno()).lower()}.")

@@ -1,0 +1,67 @@
+"""The append-only file ends in the middle of a command."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ..base import Effect, Fault, InFlight, Missed, Stage
+
+TAIL = b"*3\r\n$5\r\nLPUSH\r\n$4\r\ntorn\r\n$1000\r\nhalf of"
+"""A write that was begun and not acknowledged, cut off: to cut into what is there would take what was promised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerTornAof(Fault):
+    """SIGKILLs the server as if in mid-write, and starts it on an append-only file with a torn end (I1, I2).
+
+    It has to load what comes before, and what was acknowledged is there.
+    https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
+    """
+
+    name: ClassVar[str] = "server-torn-aof"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    everywhere: ClassVar[bool] = True
+    count: ClassVar[int] = 2
+
+    down_s: float = 0.5
+    """How long it stays away."""
+
+    def inject(self, stage: Stage) -> Effect:
+        log_path = stage.server.log_path
+        if log_path is None or stage.server.data_dir is None:
+            raise Missed("The files of this server are out of reach.")
+        in_flight = InFlight(stage)
+        status = stage.server.kill()
+        stage.wait(self.down_s)
+        aof = newest_aof(stage.server.data_dir)
+        if aof is None:
+            raise Missed("The server keeps no append-only file.")
+        whole = aof.stat().st_size
+        with aof.open("ab") as file:
+            file.write(TAIL)
+        said = log_path.stat().st_size
+        stage.server.start()
+        with log_path.open(errors="replace") as log:
+            log.seek(said)
+            line = next((line for line in log if "Truncating the AOF" in line), None)
+        if line is None:
+            raise Missed("The server does not say that it cut off a torn end.")
+        return Effect(
+            evidence=f"The server exited with status {status}; {len(TAIL)} bytes of a torn command were put after the "
+            f"{whole} of its append-only file, and its log says: {_without_stamp(line)}",
+            tasks=in_flight.tasks(),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        if not stage.server.running:
+            stage.server.start()
+
+
+def newest_aof(data_dir: Path) -> Path | None:
+    """The file to which the server appends; None if it has none."""
+    found = data_dir.rglob("*.incr.aof")
+    return max(found, key=lambda path: int(path.name.split(".")[-3]), default=None)
+
+
+def _without_stamp(line: str) -> str:
+    return line.partition(" # ")[2].strip() or line.strip()

@@ -1,0 +1,60 @@
+"""An idle worker is stopped, slept through its lease, and is killed before it wakes."""
+
+import time
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import ClassVar
+
+import psutil
+
+from ..base import POLL_S, Effect, Fault, Missed, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsleepSigkill(Fault):
+    """Freezes a worker that waits for work, past its lease, and kills it without waking it (I2, I4).
+
+    The server does not know that it sleeps, and may hand a task to its blocked claim after everybody has given it up.
+    """
+
+    name: ClassVar[str] = "asleep-sigkill"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I4")
+    count: ClassVar[int] = 3
+
+    for_s: float = 5.0
+    """How long it sleeps; longer than the lease and a sweep."""
+    settled_s: float = 3.0
+    """Only a worker that has lived so long has surely begun to wait for work."""
+    patience_s: float = 10.0
+    """How long to wait for an idle worker."""
+
+    def inject(self, stage: Stage) -> Effect:
+        give_up_s = time.monotonic() + self.patience_s
+        while time.monotonic() < give_up_s:
+            stage.ledger.poll()
+            idle = [worker for worker in stage.workers.living() if not stage.ledger.open_in_session(worker.sid)]
+            settled = [worker for worker in idle if age_s(worker.pid) >= self.settled_s]
+            if settled:
+                worker = stage.random.choice(settled)
+                pids = tuple(worker.stop_session_members())
+                try:
+                    stage.wait(self.for_s)
+                finally:
+                    status = worker.kill_session()
+                if status == -SIGKILL:
+                    return Effect(
+                        evidence=f"Worker {worker.sid} slept for {self.for_s:g} s and exited with status -9.", pids=pids
+                    )
+            stage.wait(POLL_S)
+        raise Missed(f"No idle worker was found within {self.patience_s:g} s.")
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()
+
+
+def age_s(pid: int) -> float:
+    """How long a process has lived; 0 if it does not any more."""
+    try:
+        return time.time() - psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0

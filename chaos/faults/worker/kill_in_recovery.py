@@ -1,0 +1,70 @@
+"""The worker that takes over a dead one's task is killed, too."""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...system.processes import Managed
+from ..base import Caught, Effect, Fault, Missed, Stage, catch_worker, kill_caught
+
+LOOK_S = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerKillInRecovery(Fault):
+    """SIGKILLs a worker inside a task, and then the one that has just taken this task over (I1, I2, I4, I5).
+
+    The second dies while what the first one held is on its way back: recovered twice, each task has to run again.
+    """
+
+    name: ClassVar[str] = "worker-kill-in-recovery"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I5")
+    count: ClassVar[int] = 3
+
+    patience_s: float = 20.0
+    """How long to wait for a worker inside a task, and then for one of its tasks to be taken over."""
+
+    def inject(self, stage: Stage) -> Effect:
+        give_up_s = time.monotonic() + self.patience_s
+        struck: list[Caught] = []
+        while time.monotonic() < give_up_s:
+            first = catch_worker(stage, self.patience_s)
+            kill_caught(first)
+            struck.append(first)
+            stage.workers.start_missing()
+            second = self._successor(stage, first, give_up_s)
+            if second:
+                kill_caught(second)
+                struck.append(second)
+                return Effect(
+                    evidence=f"Worker {first.worker.sid} exited with status -9; worker {second.worker.sid}, which had "
+                    f"taken over {len(first.tasks.keys() & second.tasks.keys())} of its {len(first.tasks)} tasks, too.",
+                    pids=tuple(pid for one in struck for pid in one.pids),
+                    tasks=tuple(dict.fromkeys(task for one in struck for task in one.tasks)),
+                )
+        raise Missed(f"No worker was seen to take over a dead one's task within {self.patience_s:g} s.")
+
+    def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
+        """Stops a worker inside one of these tasks. None: they were done before it could be."""
+        while time.monotonic() < give_up_s:
+            stage.ledger.poll()
+            for worker in stage.workers.living():
+                if first.tasks.keys() & stage.ledger.open_in_session(worker.sid).keys():
+                    caught = _stop(stage, worker)
+                    if first.tasks.keys() & caught.tasks.keys():
+                        return caught
+                    worker.continue_session_members()
+            if first.tasks.keys() <= stage.ledger.completed():
+                return None
+            stage.wait(LOOK_S)
+        return None
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()
+
+
+def _stop(stage: Stage, worker: Managed) -> Caught:
+    worker.stop_session_members()
+    stage.ledger.poll()
+    tasks = stage.ledger.open_in_session(worker.sid)
+    return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)

@@ -1,0 +1,56 @@
+"""Workers are killed faster than their leases end."""
+
+import time
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import ClassVar
+
+from ..base import Effect, Fault, Missed, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerKillStorm(Fault):
+    """SIGKILLs one worker after the other, whatever it is at, faster than the lease (I1, I2, I4, I5).
+
+    They are killed as they start, register and recover others. Tasks are recovered again and again, and must not be
+    given up for that too soon.
+    """
+
+    name: ClassVar[str] = "worker-kill-storm"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I5")
+
+    for_s: float = 6.0
+    """How long it lasts."""
+    every_s: float = 0.5
+    """From one kill to the next."""
+
+    def inject(self, stage: Stage) -> Effect:
+        pids: set[int] = set()
+        tasks: set[str] = set()
+        killed = 0
+        until_s = time.monotonic() + self.for_s
+        while time.monotonic() < until_s:
+            stage.ledger.poll()
+            living = stage.workers.living()
+            if living:
+                # One that is inside a task if there is any; else it dies as it starts, which is worth as much.
+                busy = [worker for worker in living if stage.ledger.open_in_session(worker.sid)]
+                worker = stage.random.choice(busy or living)
+                worker.stop_session_members()
+                stage.ledger.poll()
+                tasks.update(stage.ledger.open_in_session(worker.sid))
+                pids.update(worker.members())
+                killed += worker.kill_session() == -SIGKILL
+            stage.workers.start_missing()
+            stage.wait(self.every_s)
+        if killed < 2:
+            raise Missed(f"{killed} workers were killed within {self.for_s:g} s; that is no storm.")
+        return Effect(
+            evidence=f"{killed} workers exited with status -9 within {self.for_s:g} s, {len(tasks)} tasks in their "
+            "bodies.",
+            pids=tuple(sorted(pids)),
+            tasks=tuple(sorted(tasks)),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()

@@ -1,0 +1,99 @@
+"""A worker that gets no more memory."""
+
+import sys
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ...history.tail import LedgerTail
+from ...system.processes import Managed
+from ..base import POLL_S, Effect, Fault, Missed, Stage, busy_worker
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+HUNGRY_EVERY = 5
+"""Each so many tasks' bodies ask for much memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerMemory(Fault):
+    """Lets a worker's processes have hardly more memory than they have, for seconds (I1, I2, I5).
+
+    By RLIMIT_AS: what asks for more gets a MemoryError or dies. The plan has hungry tasks for it, whose bodies ask for
+    a lot; but the queue's own code may be the one that is refused.
+    """
+
+    name: ClassVar[str] = "worker-memory"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I5")
+    count: ClassVar[int] = 2
+
+    for_s: float = 3.0
+    """How long, at most: it is lifted as soon as it was felt inside a task."""
+    room_bytes: int = 8_000_000
+    """What each process may still get."""
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        hungry = set(draw.sample(range(len(tasks)), max(1, len(tasks) // HUNGRY_EVERY)))
+        return [
+            replace(task, behaviour="hungry") if number in hungry and not task.behaviour else task
+            for number, task in enumerate(tasks)
+        ]
+
+    def inject(self, stage: Stage) -> Effect:
+        if not sys.platform.startswith("linux"):
+            raise Missed("Only Linux lets one process set another's limits.")
+        worker = busy_worker(stage, self.patience_s)
+        pids = tuple(worker.members())
+        errors_before = stage.ledger.errors("MemoryError")
+        for pid in pids:
+            _limit(pid, self.room_bytes)
+        until_s = time.monotonic() + self.for_s
+        felt, tasks = "", dict(stage.ledger.open_in_session(worker.sid))
+        while time.monotonic() < until_s and not felt:
+            stage.wait(POLL_S)
+            stage.ledger.poll()
+            felt = _felt(worker, pids, stage.ledger, stage.ledger.errors("MemoryError") - errors_before)
+            tasks = dict(stage.ledger.open_in_session(worker.sid)) or tasks
+        if not felt:
+            raise Missed(f"Worker {worker.sid} asked for no more memory within {self.for_s:g} s.")
+        return Effect(
+            evidence=f"Worker {worker.sid} could have {self.room_bytes} bytes more and no further: {felt}.",
+            pids=pids,
+            tasks=tuple(tasks),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        for worker in stage.workers.living():
+            for pid in worker.members():
+                _limit(pid, None)
+        stage.workers.start_missing()
+
+
+def _felt(worker: Managed, pids: tuple[int, ...], ledger: LedgerTail, errors: int) -> str:
+    """What has come of it, in words; empty: nothing yet."""
+    if errors:
+        return f"{errors} of its tasks raised MemoryError"
+    if status := worker.poll():
+        return f"it ended with status {status}"
+    # A child that has done its work ends too, and no body is open in it then.
+    fallen = [pid for pid in ledger.cut_off().values() if pid in pids]
+    return f"process {fallen[0]} is gone, in the middle of a task" if fallen else ""
+
+
+def _limit(pid: int, room_bytes: int | None) -> None:
+    """How much address space the process may have beyond what it has; None: as much as before."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        _, hard = process.rlimit(psutil.RLIMIT_AS)
+        soft = hard if room_bytes is None else process.memory_info().vms + room_bytes
+        process.rlimit(psutil.RLIMIT_AS, (soft, hard))
+    except psutil.NoSuchProcess:
+        pass

@@ -1,0 +1,18 @@
+"""SIGINT of a worker in the middle of a task."""
+
+from dataclasses import dataclass
+from signal import SIGINT, Signals
+from typing import ClassVar
+
+from .sigterm import WorkerSigterm
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigint(WorkerSigterm):
+    """Ends a worker that is inside a task as Ctrl-C does, and waits until it has ended (I1, I2).
+
+    Where nobody handles it, it is KeyboardInterrupt in the middle of whatever the main thread does.
+    """
+
+    name: ClassVar[str] = "worker-sigint"
+    signal: ClassVar[Signals] = SIGINT

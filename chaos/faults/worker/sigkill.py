@@ -1,0 +1,35 @@
+"""SIGKILL of a worker in the middle of a task."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..base import Effect, Fault, Stage, catch_worker, kill_caught, many
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigkill(Fault):
+    """SIGKILLs a worker's whole session while it is inside a task's body (I1, I2, I4).
+
+    The session is stopped first, and the ledger read again: only if a task is still open then is it killed. So "in the
+    middle of a task" is seen, not hoped for.
+    """
+
+    name: ClassVar[str] = "worker-sigkill"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
+    count: ClassVar[int] = 50
+
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task."""
+
+    def inject(self, stage: Stage) -> Effect:
+        caught = catch_worker(stage, self.patience_s)
+        kill_caught(caught)
+        return Effect(
+            evidence=f"Worker {caught.worker.sid} was inside {many(len(caught.tasks))} when it was stopped, and exited "
+            "with status -9.",
+            pids=caught.pids,
+            tasks=tuple(caught.tasks),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()

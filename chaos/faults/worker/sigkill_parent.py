@@ -1,0 +1,55 @@
+"""SIGKILL of a worker's parent process alone."""
+
+import time
+from dataclasses import dataclass
+from signal import SIGCONT, SIGKILL
+from typing import ClassVar
+
+from ...system import sessions
+from ..base import POLL_S, Effect, Fault, Missed, Stage, catch_worker, many
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigkillParent(Fault):
+    """SIGKILLs the parent of a worker's processes, and lets its children live on as orphans for a while (I2, I3, I4).
+
+    Nobody looks after them any more, and nobody tells them to stop; what they do and what their successors do must not
+    get in each other's way.
+    """
+
+    name: ClassVar[str] = "worker-sigkill-parent"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    count: ClassVar[int] = 3
+
+    orphans_for_s: float = 2.0
+    """How long they may live on before the worker is started anew, as a unit or a container would be."""
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task."""
+
+    def inject(self, stage: Stage) -> Effect:
+        caught = catch_worker(stage, self.patience_s)
+        worker, orphans = caught.worker, [pid for pid in caught.pids if pid != caught.worker.pid]
+        if not orphans:
+            worker.continue_session_members()
+            raise Missed(f"Worker {worker.sid} is one process: it has no children.")
+        stage.workers.postpone(worker, self.orphans_for_s)
+        # The kernel sends SIGHUP to children that are orphaned while they are stopped: they have to run again first.
+        for pid in orphans:
+            sessions.send(pid, worker.sid, SIGCONT)
+        worker.terminate(SIGKILL)
+        status = worker.wait()
+        left = len(worker.members())
+        if status != -SIGKILL:
+            raise Missed(f"Worker {worker.sid} had ended by itself, with status {status}, before it was killed.")
+        return Effect(
+            evidence=f"The parent of worker {worker.sid} exited with status -9, inside {many(len(caught.tasks))}; "
+            f"{left} of its {len(orphans)} children lived on.",
+            pids=caught.pids,
+            tasks=tuple(caught.tasks),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        give_up_s = time.monotonic() + self.orphans_for_s
+        while len(stage.workers.living()) < stage.workers.size and time.monotonic() < give_up_s:
+            stage.wait(POLL_S)
+        stage.workers.start_missing()

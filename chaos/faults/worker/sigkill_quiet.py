@@ -1,0 +1,66 @@
+"""SIGKILL of a worker, and no traffic after it."""
+
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ...history.tail import LedgerTail
+from ..base import Effect, Fault, Stage, catch_worker, kill_caught, many, wait_for
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigkillQuiet(Fault):
+    """SIGKILLs a worker inside a task when everything has been submitted, and the last has begun (I2, I4).
+
+    So no traffic follows, and no backlog that keeps the others at work: whoever recovers only when something new comes
+    in, never does. The last tasks of the plan are long ones, so that one is still in its body; what moves only by the
+    poke at the deadline is NEEDS_TRAFFIC.
+    """
+
+    name: ClassVar[str] = "worker-sigkill-quiet"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I4")
+    last: ClassVar[bool] = True
+
+    tasks: int = 4
+    """How many long tasks there are."""
+    work_ms: int = 3_000
+    """How long these take."""
+    patience_s: float = 30.0
+    """How long to wait until everything is submitted and answered, and after that for a further task to begin."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        long = [replace(task, work_ms=self.work_ms) for task in tasks[-self.tasks :]]
+        return tasks[: -self.tasks] + long
+
+    def inject(self, stage: Stage) -> Effect:
+        wait_for(stage, stage.workload_over, self.patience_s, f"There still was traffic after {self.patience_s:g} s.")
+        self._wait_until_begun(stage)
+        caught = catch_worker(stage, self.patience_s)
+        kill_caught(caught)
+        return Effect(
+            evidence="All had been submitted and answered, and the last had begun; "
+            f"worker {caught.worker.sid} was inside {many(len(caught.tasks))}, and exited with status -9.",
+            pids=caught.pids,
+            tasks=tuple(caught.tasks),
+        )
+
+    def _wait_until_begun(self, stage: Stage) -> None:
+        last, ledger = max(stage.promised(), default=None), stage.ledger
+        missed = f"No task had begun for {self.patience_s:g} s, nor {last}, the last that was promised."
+        while last is not None and last not in ledger.begun:
+            # Patience begins anew with each: a queue takes as long as it takes for what had been submitted before.
+            wait_for(stage, partial(_further_begun, ledger, len(ledger.begun)), self.patience_s, missed)
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()
+
+
+def _further_begun(ledger: LedgerTail, count: int) -> bool:
+    ledger.poll()
+    return len(ledger.begun) > count

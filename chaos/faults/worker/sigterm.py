@@ -1,0 +1,43 @@
+"""SIGTERM of a worker in the middle of a task."""
+
+from dataclasses import dataclass
+from signal import SIGTERM, Signals
+from typing import ClassVar
+
+from ..base import Effect, Fault, Missed, Stage, busy_worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigterm(Fault):
+    """Asks a worker that is inside a task to end, and waits until it has (I1, I2).
+
+    What it had claimed and not begun has to be given back, and what runs has to be finished.
+    """
+
+    name: ClassVar[str] = "worker-sigterm"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    count: ClassVar[int] = 5
+    signal: ClassVar[Signals] = SIGTERM
+
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task, and then for its end."""
+
+    def inject(self, stage: Stage) -> Effect:
+        worker = busy_worker(stage, self.patience_s)
+        tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
+        worker.terminate(self.signal)
+        try:
+            status = worker.wait(self.patience_s)
+        except TimeoutError:
+            raise Missed(
+                f"Worker {worker.sid} did not end within {self.patience_s:g} s after {self.signal.name}."
+            ) from None
+        return Effect(
+            evidence=f"Worker {worker.sid} was inside {len(tasks)} tasks at {self.signal.name}, "
+            f"and exited with status {status}.",
+            pids=pids,
+            tasks=tuple(tasks),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()

@@ -1,0 +1,47 @@
+"""SIGTERM of a worker, and SIGKILL before it has ended."""
+
+import time
+from dataclasses import dataclass
+from signal import SIGKILL
+from typing import ClassVar
+
+from ..base import Effect, Fault, Missed, Stage, busy_worker, many
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigtermSigkill(Fault):
+    """Asks a worker inside a task to end, and SIGKILLs it while it is at it, as impatient deployments do (I1, I2, I4).
+
+    It is killed in the middle of giving back what it had claimed, or while it waits for what runs.
+    """
+
+    name: ClassVar[str] = "worker-sigterm-then-sigkill"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
+    count: ClassVar[int] = 5
+
+    after_s: float = 0.15
+    """From SIGTERM to SIGKILL."""
+    patience_s: float = 10.0
+    """How long to try: a worker may end sooner than that."""
+
+    def inject(self, stage: Stage) -> Effect:
+        give_up_s = time.monotonic() + self.patience_s
+        while time.monotonic() < give_up_s:
+            worker = busy_worker(stage, self.patience_s)
+            worker.terminate()
+            stage.wait(self.after_s)
+            worker.stop_session_members()
+            stage.ledger.poll()
+            tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
+            if worker.kill_session() == -SIGKILL and tasks:
+                return Effect(
+                    evidence=f"Worker {worker.sid} was still inside {many(len(tasks))} {self.after_s:g} s after "
+                    "SIGTERM, and exited with status -9.",
+                    pids=pids,
+                    tasks=tuple(tasks),
+                )
+            stage.workers.start_missing()
+        raise Missed(f"No worker was still inside a task {self.after_s:g} s after SIGTERM.")
+
+    def heal(self, stage: Stage) -> None:
+        stage.workers.start_missing()

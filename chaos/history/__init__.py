@@ -1,0 +1,46 @@
+"""The history of a run: what every process says it did, as JSON lines outside the broker.
+
+Each process writes its own file, `<run>/events/<role>-<pid>.jsonl`, one `O_APPEND` write per event, the invocation
+before the act and the outcome after it. `<run>/history.jsonl` is all of them merged by `t`.
+"""
+
+from .events import (
+    Census,
+    CensusAfter,
+    Effect,
+    Event,
+    Fault,
+    Harness,
+    HistoryError,
+    Load,
+    Place,
+    Poke,
+    Process,
+    Run,
+    Submit,
+)
+from .reader import EVENTS_DIRECTORY, MERGED_NAME, History, load, read, write_merged
+from .writer import Recorder
+
+__all__ = [
+    "EVENTS_DIRECTORY",
+    "MERGED_NAME",
+    "Census",
+    "CensusAfter",
+    "Effect",
+    "Event",
+    "Fault",
+    "Harness",
+    "History",
+    "HistoryError",
+    "Load",
+    "Place",
+    "Poke",
+    "Process",
+    "Recorder",
+    "Run",
+    "Submit",
+    "load",
+    "read",
+    "write_merged",
+]

@@ -1,0 +1,142 @@
+"""The events of a run: what each process says it did. Each is one line of JSON."""
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+CensusAfter = Literal["deadline", "poke", "restart", "end"]
+Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "unknown"]
+
+
+class HistoryError(Exception):
+    """A history that can't be read or an event that breaks the contract; the text is one sentence for the user."""
+
+
+class _Event(
+    msgspec.Struct, tag_field="kind", omit_defaults=True, forbid_unknown_fields=True, kw_only=True, frozen=True
+):
+    """Common to all events: `t` is CLOCK_MONOTONIC in ns, `pid` the process that wrote it."""
+
+    t: int
+    pid: int
+
+
+class Run(_Event, tag="run", kw_only=True, frozen=True):
+    """The run itself. Everything but the phase is given at `begin` only."""
+
+    kind: ClassVar[str] = "run"
+    phase: Literal["begin", "healed", "drained", "deadline", "void", "end"]
+    seed: int | None = None
+    target: str | None = None
+    command: Any = None
+    """What was run: a list of arguments, or a line for a shell."""
+    repeat: list[str] = []
+    """What repeats it: a list of arguments; empty: `command` does."""
+    recover_within: float | None = None
+    """Seconds after which the target promises a dead worker's task again."""
+    plan: Any = None
+    """If it is a mapping, its `faults` lists one mapping per planned fault, with `number` and `fault`."""
+    versions: Any = None
+    server: Any = None
+    network: Any = None
+    """Where workers reached the server through the proxy: what that costs, with a `sentence`."""
+    durability: Any = None
+    reason: str | None = None
+    """Why nothing can be said of the queue, at `void`: what its clients saw of the server was nobody's plan."""
+
+
+class Submit(_Event, tag="submit", kw_only=True, frozen=True):
+    """One submission. ok: promised; fail: a definite no; info: unknown."""
+
+    kind: ClassVar[str] = "submit"
+    phase: Literal["invoke", "ok", "fail", "info"]
+    task: str
+    digest: str | None = None
+    error: str | None = None
+
+
+class Effect(_Event, tag="effect", kw_only=True, frozen=True):
+    """One execution of a task's body, as `zeroloss.ledger.effect` saw it; `execution` is unique per call."""
+
+    kind: ClassVar[str] = "effect"
+    phase: Literal["begin", "end", "error"]
+    task: str
+    execution: str
+    attempt: int | None = None
+    digest: str | None = None
+    error: str | None = None
+
+
+class Process(_Event, tag="process", kw_only=True, frozen=True):
+    """A process that the harness started or saw end. `sid` names it: it leads a session of its own."""
+
+    kind: ClassVar[str] = "process"
+    phase: Literal["start", "exit"]
+    role: str
+    sid: int | None = None
+    status: int | None = None
+    """Exit status; negative: the signal that ended it."""
+    wanted: bool | None = None
+    """True when the harness did it."""
+
+
+class Fault(_Event, tag="fault", kw_only=True, frozen=True):
+    """One planned fault. It counts only once it was seen to take effect."""
+
+    kind: ClassVar[str] = "fault"
+    phase: Literal["begin", "effective", "missed", "end"]
+    fault: str
+    number: int
+    evidence: str | None = None
+    pids: list[int] = []
+    tasks: list[str] = []
+    """Ids that were in flight when it hit."""
+    reason: str | None = None
+
+
+class Poke(_Event, tag="poke", kw_only=True, frozen=True):
+    """What the harness did at the deadline before it says STUCK: one new task, or a restarted worker."""
+
+    kind: ClassVar[str] = "poke"
+    phase: Literal["task", "restart"]
+    task: str | None = None
+
+
+class Census(_Event, tag="census", kw_only=True, frozen=True):
+    """What lies in the broker: one `found` per task, then one `done`."""
+
+    kind: ClassVar[str] = "census"
+    phase: Literal["found", "done"]
+    task: str | None = None
+    place: Place | None = None
+    reason: str | None = None
+    after: CensusAfter | None = None
+    source: Literal["target", "scan"] | None = None
+    count: int | None = None
+
+
+class Harness(_Event, tag="harness", kw_only=True, frozen=True):
+    """The harness came late by itself: the machine was starved, from `late_ms` before `t`."""
+
+    kind: ClassVar[str] = "harness"
+    phase: Literal["late"]
+    late_ms: int
+
+
+class Load(_Event, tag="load", kw_only=True, frozen=True):
+    """What Locust says of its traffic: one second of it, or, at its end, which of its thresholds it kept to."""
+
+    kind: ClassVar[str] = "load"
+    phase: Literal["second", "end"]
+    requests: int = 0
+    """Within the second that ended at `t`, whatever they carried and whatever came of them."""
+    failures: int = 0
+    p95_ms: float | None = None
+    seconds: float | None = None
+    """At the end: how long it sent."""
+    kept: list[str] = []
+    broken: list[str] = []
+    """A sentence for each threshold."""
+
+
+Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness | Load

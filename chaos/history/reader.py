@@ -1,0 +1,98 @@
+"""Reads the events of a run, and merges the files of its processes into one."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from .events import Event, HistoryError
+
+EVENTS_DIRECTORY = "events"
+MERGED_NAME = "history.jsonl"
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+class History(list[Event]):
+    """Events ordered by `t`; `torn` counts the last lines that were cut off in mid-write."""
+
+    torn: int = 0
+
+
+def read(directory: Path | str) -> History:
+    """The events of the `*.jsonl` files in `directory`, ordered by `t`, and by their place in a file if `t` is equal.
+
+    A last line that was cut off is left out and counted. Raises HistoryError, naming file and line, for any other line
+    that isn't an event.
+    """
+    lines, torn = _lines_by_time(Path(directory))
+    history = History(event for event, _ in lines)
+    history.torn = torn
+    return history
+
+
+def write_merged(run_directory: Path | str) -> Path:
+    """Merge `<run>/events/*.jsonl` into `<run>/history.jsonl`, which appears whole or not at all; returns its path."""
+    run_directory = Path(run_directory)
+    lines, _ = _lines_by_time(run_directory / EVENTS_DIRECTORY)
+    merged = run_directory / MERGED_NAME
+    fd, temporary = tempfile.mkstemp(prefix=f".{MERGED_NAME}.", dir=run_directory)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            os.fchmod(fd, 0o644)
+            stream.writelines(line + b"\n" for _, line in lines)
+            stream.flush()
+            os.fsync(fd)
+        Path(temporary).replace(merged)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    return merged
+
+
+def load(run_directory: Path | str) -> History:
+    """The merged history of a run. Raises HistoryError when there is none or when it can't be read."""
+    path = Path(run_directory) / MERGED_NAME
+    lines, torn = _lines(path)
+    history = History(sorted((event for event, _ in lines), key=_time))
+    history.torn = torn
+    return history
+
+
+def _lines_by_time(directory: Path) -> tuple[list[tuple[Event, bytes]], int]:
+    if not directory.is_dir():
+        raise HistoryError(f"{directory} holds no events: there is no such directory.")
+    merged: list[tuple[Event, bytes]] = []
+    torn = 0
+    for path in sorted(directory.glob("*.jsonl")):
+        lines, torn_here = _lines(path)
+        merged += lines
+        torn += torn_here
+    # The sort is stable, so that a file's own order decides between equal times.
+    merged.sort(key=lambda line: line[0].t)
+    return merged, torn
+
+
+def _lines(path: Path) -> tuple[list[tuple[Event, bytes]], int]:
+    try:
+        *whole, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise HistoryError(f"{path} can't be read: {error.strerror}.") from None
+    lines: list[tuple[Event, bytes]] = []
+    for number, line in enumerate(whole, start=1):
+        try:
+            lines.append((_decoder.decode(line), line))
+        except msgspec.MsgspecError as error:
+            raise HistoryError(f"{path}, line {number} is not an event: {error}.") from None
+        except UnicodeDecodeError:
+            raise HistoryError(f"{path}, line {number} is not an event: it is not UTF-8.") from None
+    # What follows the last newline was never finished. It is dropped even if it happens to parse: one rule,
+    # no guessing.
+    return lines, int(bool(last))
+
+
+def _time(event: Event) -> int:
+    return event.t

@@ -1,0 +1,38 @@
+"""`--faults mix`, the default: mostly kills of workers in the middle of their tasks, and a few faults drawn."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+
+from ..faults.worker.sigkill import WorkerSigkill
+from ..system.servers import URL_SCHEMES, SentinelServer
+from .plan import PlannedFault
+from .requests import FaultRequest, checked_kills
+
+DRAWN = 3
+WORKERS = ("worker-sigstop", "worker-sigterm")
+SERVERS = ("client-kill", "client-pause")
+"""Done to the server, though it loses nothing: only to one that the harness has started, alone."""
+CRASHES = ("server-sigkill",)
+"""Only where the server keeps what it acknowledged: else that is all that a run would show."""
+
+
+def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> list[FaultRequest]:
+    """What every queue has to bear: so many kills (50 unless told), and one each of a few others.
+
+    Faults that need something of the queue, such as scripts to be forgotten, are not among them: where it is missing
+    they take no effect, and a run without a defect would be INCONCLUSIVE.
+    """
+    others = [*WORKERS]
+    if not server.startswith((*URL_SCHEMES, SentinelServer.kind)):
+        others += SERVERS
+        others += CRASHES if appendfsync == "always" else ()
+    drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
+    count = WorkerSigkill.count if kills is None else checked_kills(kills)
+    return [FaultRequest(WorkerSigkill.name, count, {}), *(FaultRequest(name, 1, {}) for name in sorted(drawn))]
+
+
+def listed(faults: Iterable[PlannedFault]) -> str:
+    """`50 worker-sigkill, 1 client-pause`, the most frequent first."""
+    counts = Counter(fault.fault for fault in faults)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())

@@ -1,0 +1,280 @@
+"""`Plan`: everything a run will do, made before it starts. The same seed and options give the same bytes."""
+
+import math
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ..checker.situations import SITUATIONS, STATES
+from ..faults import FAULTS, Fault
+from ..faults.behaviours import BEHAVIOURS, DOOMED
+from ..faults.planned import PlannedTask
+from ..history.masking import without_password
+from ..system.servers import URL_SCHEMES, SentinelServer
+from .requests import FaultRequest, PlanError, build_fault
+
+PLAN_NAME = "plan.json"
+VERSION = 1
+
+TASK_MS_MIN, TASK_MS_MAX = 5, 400
+FILLER_BYTES_MAX = 2_000
+BACKLOG_SHARE = 0.25
+"""This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
+FAULT_EVERY_S = 1.0
+TASK_EVERY_S = 0.01
+RUN_S_MIN = 2.0
+FAULTS_FROM_S = 0.3
+FAULTS_UNTIL_SHARE = 0.85
+"""After that share of the run no fault is planned, so that one that comes late still finds tasks."""
+
+OF_ONE_SERVER = ("server-", "client-kill", "client-pause")
+"""Faults that, done to a primary, cost it its Sentinels: so begin their names."""
+
+_DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
+
+Appendfsync = Literal["always", "everysec", "no", "off"]
+
+
+class PlannedFault(msgspec.Struct, frozen=True):
+    """One injection, `at_s` after the start, or as soon as the one before it is done."""
+
+    number: int
+    fault: str
+    options: dict[str, Any]
+    at_s: float
+
+
+class PlannedLoad(msgspec.Struct, frozen=True):
+    """Traffic from Locust in place of the plan's tasks. What it sends is its own affair, and not the same each time."""
+
+    profile: str
+    """A file that `locust --config` reads."""
+    run_s: float
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run."""
+
+    version: int = VERSION
+    seed: int
+    target: str
+    server: str
+    """`embedded`, `sentinel`, `container` or a Redis URL, which is written without its password."""
+    appendfsync: Appendfsync
+    workers: int
+    faults: list[PlannedFault]
+    tasks: list[PlannedTask]
+    require_durability: bool = False
+    """Whether a loss that the server's durability allows is a violation all the same."""
+    durability: str | None = None
+    """How safe a task has to be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
+    load: PlannedLoad | None = None
+    """What sends the tasks; None: they are the plan's."""
+    demand: list[str] = []
+    """What the run has to meet to mean something: names of `situations`, or FAULT@STATE."""
+
+    @property
+    def misbehaving(self) -> int:
+        """How many tasks misbehave in any way."""
+        return sum(bool(task.behaviour) for task in self.tasks)
+
+    @property
+    def behaving(self) -> dict[str, frozenset[str]]:
+        """Way to misbehave -> the tasks that do so."""
+        ways = {task.behaviour for task in self.tasks if task.behaviour}
+        return {way: frozenset(task.id for task in self.tasks if task.behaviour == way) for way in ways}
+
+    @property
+    def doomed(self) -> list[str]:
+        """The tasks that have to be given up."""
+        return [task.id for task in self.tasks if task.behaviour in DOOMED]
+
+    def summary(self) -> dict[str, Any]:
+        """What the history keeps of it: enough to judge the run."""
+        return {
+            "tasks": len(self.tasks),
+            "workers": self.workers,
+            "require_durability": self.require_durability,
+            "demand": self.demand,
+            "load": self.load.profile if self.load else None,
+            "faults": [
+                {
+                    "number": one.number,
+                    "fault": one.fault,
+                    "options": one.options,
+                    "at_s": one.at_s,
+                    "everywhere": FAULTS[one.fault].everywhere,
+                }
+                for one in self.faults
+            ],
+            "doomed": self.doomed,
+            "misbehaving": self.misbehaving,
+        }
+
+    def write(self, path: Path) -> None:
+        """As JSON, one line per task and fault."""
+        path.write_bytes(encode(self))
+
+
+def make_plan(
+    *,
+    seed: int,
+    target: str,
+    server: str,
+    appendfsync: Appendfsync,
+    workers: int,
+    tasks: int,
+    faults: list[FaultRequest],
+    recover_within_s: float = 2.5,
+    require_durability: bool = False,
+    durability: str | None = None,
+    demand: Sequence[str] = (),
+    load: PlannedLoad | None = None,
+) -> Plan:
+    """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError.
+
+    With a load there are no tasks: it sends its own.
+    """
+    if load:
+        _check_under_load(faults)
+    if tasks < 1:
+        raise PlanError(f"--tasks has to be at least 1, not {tasks}.")
+    if workers < 1:
+        raise PlanError(f"--workers has to be at least 1, not {workers}.")
+    if server.startswith(URL_SCHEMES) and any(request.fault.startswith("server-") for request in faults):
+        raise PlanError("The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container.")
+    if server != "container" and any(FAULTS[request.fault].in_container for request in faults):
+        raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
+    if server.startswith(URL_SCHEMES[1:]) and any(FAULTS[request.fault].through_proxy for request in faults):
+        raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
+    _check_replication(server, faults)
+    if durability is not None and not _DURABILITY.fullmatch(durability):
+        raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
+    fault_count = sum(request.count for request in faults)
+    run_s = load.run_s if load else max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
+    planned = [] if load else _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
+    for request in faults:
+        draw = random.Random(f"{request.fault}:{seed}")
+        planned = build_fault(request.fault, request.options).arrange(planned, draw, recover_within_s)
+    return Plan(
+        seed=seed,
+        target=target,
+        server=server,
+        appendfsync=appendfsync,
+        workers=workers,
+        faults=_plan_faults(random.Random(f"faults:{seed}"), faults, run_s),
+        tasks=planned,
+        require_durability=require_durability,
+        durability=durability,
+        load=load,
+        demand=_known_demands(demand),
+    )
+
+
+def _check_under_load(faults: list[FaultRequest]) -> None:
+    """Raises PlanError: a fault that needs tasks of the plan's, or that Locust would not survive."""
+    for request in faults:
+        if FAULTS[request.fault].arrange is not Fault.arrange:
+            raise PlanError(f"--faults {request.fault} needs tasks of its own, and under --load Locust sends its own.")
+        if request.fault == "producer-sigkill":
+            raise PlanError(
+                "--faults producer-sigkill moves the producer to another port, where Locust does not follow."
+            )
+
+
+def _check_replication(server: str, faults: list[FaultRequest]) -> None:
+    """Raises PlanError: a failover without replicas, or what Sentinel would make an unplanned one of."""
+    for request in faults:
+        if FAULTS[request.fault].fails_over and server != SentinelServer.kind:
+            raise PlanError(f"--faults {request.fault} needs a primary with replicas: say --redis sentinel.")
+        if server == SentinelServer.kind and request.fault.startswith(OF_ONE_SERVER):
+            raise PlanError(
+                f"--faults {request.fault} is for one server, and Sentinel would fail over: say --redis embedded, or "
+                "--faults primary-sigkill."
+            )
+
+
+def _known_demands(demands: Sequence[str]) -> list[str]:
+    for demand in demands:
+        fault, at, state = demand.partition("@")
+        if not (demand in SITUATIONS or (at and fault in FAULTS and state in STATES)):
+            raise PlanError(
+                f"--demand: there is no situation {demand!r}, but {', '.join(SITUATIONS)}, "
+                f"and FAULT@STATE with a state of {', '.join(STATES)}."
+            )
+    return list(demands)
+
+
+def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float) -> list[PlannedFault]:
+    wanted = [request for request in requests for _ in range(request.count)]
+    draw.shuffle(wanted)
+    wanted.sort(key=lambda request: FAULTS[request.fault].last)
+    span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
+    # One in each equal share of the time, anywhere in it: spread over the run, and not in step with anything.
+    return [
+        PlannedFault(
+            number,
+            request.fault,
+            request.options,
+            run_s
+            if FAULTS[request.fault].last
+            else round(FAULTS_FROM_S + span_s * (number - 1 + draw.random()) / len(wanted), 3),
+        )
+        for number, request in enumerate(wanted, start=1)
+    ]
+
+
+def _plan_tasks(draw: random.Random, seed: int, count: int, run_s: float) -> list[PlannedTask]:
+    backlog = math.ceil(count * BACKLOG_SHARE)
+    times_s = [0.0] * backlog + sorted(round(draw.uniform(0.0, run_s), 3) for _ in range(count - backlog))
+    return [
+        PlannedTask(
+            task_id(seed, number),
+            at_s,
+            round(math.exp(draw.uniform(math.log(TASK_MS_MIN), math.log(TASK_MS_MAX)))),
+            int(FILLER_BYTES_MAX * draw.random() ** 3),  # mostly small, seldom large
+        )
+        for number, at_s in enumerate(times_s, start=1)
+    ]
+
+
+def task_id(seed: int, number: int) -> str:
+    """Ids of one length, so that none is a part of another and a scan can look for them."""
+    return f"zl-{seed:x}-{number:07d}"
+
+
+def encode(plan: Plan) -> bytes:
+    """The plan's JSON: readable, and a line for each task."""
+    plan = msgspec.structs.replace(plan, server=without_password(plan.server))
+    members = {name: msgspec.json.encode(getattr(plan, name)).decode() for name in plan.__struct_fields__}
+    for name in ("faults", "tasks"):
+        items = [msgspec.json.encode(item).decode() for item in getattr(plan, name)]
+        members[name] = "[\n" + ",\n".join(items) + "\n]" if items else "[]"
+    return ("{\n" + ",\n".join(f'"{name}": {text}' for name, text in members.items()) + "\n}\n").encode()
+
+
+def repeat_command(directory: Path) -> list[str]:
+    """What repeats the run in this directory."""
+    return ["zeroloss", "replay", str(directory / PLAN_NAME)]
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan, and check that its faults are known. Raises PlanError."""
+    try:
+        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+    except OSError as error:
+        raise PlanError(f"The plan {path} can't be read: {error.strerror}.") from None
+    except msgspec.MsgspecError as error:
+        raise PlanError(f"{path} is no plan: {error}.") from None
+    if plan.version != VERSION:
+        raise PlanError(f"{path} is a plan of version {plan.version}; this zeroloss reads version {VERSION}.")
+    for planned in plan.faults:
+        build_fault(planned.fault, planned.options)
+    for task in plan.tasks:
+        if task.behaviour and task.behaviour not in BEHAVIOURS:
+            raise PlanError(f"{path}: task {task.id} has the unknown behaviour {task.behaviour!r}.")
+    return plan

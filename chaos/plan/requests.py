@@ -1,0 +1,118 @@
+"""`--faults`: which faults are asked for, how often and with which options."""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..faults import FAULTS, Fault
+
+BASELINES = ("none", "slow", "slow-idle")
+"""Nothing is done in these, so that nothing else can be in the same run."""
+
+COUNTS = ("one_in", "tasks", "times")
+"""Options that say how many: none at all is no fault. All other numbers may be 0."""
+
+MIX = "mix"
+"""In place of faults: to be drawn from the seed; see `mix.py`."""
+
+
+class PlanError(Exception):
+    """What was asked for makes no sense, or a plan can't be read; the text is one sentence for the user."""
+
+
+class FaultRequest(msgspec.Struct, frozen=True):
+    """A fault as asked for: `name:count=3,option=x`."""
+
+    fault: str
+    count: int
+    options: dict[str, Any]
+
+
+def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
+    """Read `worker-sigkill:count=50,server-sigkill:down_s=2,count=3`.
+
+    `kills` is the count of a worker fault that states none.
+
+    Raises:
+        PlanError: an unknown fault or option, or a value that is none.
+    """
+    if kills is not None:
+        checked_kills(kills)
+    requests: list[tuple[str, dict[str, str]]] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, options = part.partition(":")
+        if not options and "=" in part and requests:
+            name, options = "", part  # it goes on with the options of the fault before it
+        if name:
+            requests.append((name, {}))
+        for option in filter(None, options.split(":")):
+            key, equals, value = option.partition("=")
+            if not equals:
+                raise PlanError(f"--faults: {option!r} is no option; write {requests[-1][0]}:name=value.")
+            requests[-1][1][key.strip()] = value.strip()
+    if not requests:
+        raise PlanError("--faults is empty; for a run without faults say --faults none.")
+    for name, _ in requests:
+        if len(requests) > 1 and name in BASELINES:
+            raise PlanError(f"--faults {name} stands alone: it is a baseline.")
+        if name == MIX:
+            raise PlanError(f"--faults {name} stands alone and has no options but --kills.")
+    return [_request(name, options, kills) for name, options in requests]
+
+
+def checked_kills(kills: int) -> int:
+    """The same number. Raises PlanError: it is none that makes sense."""
+    if kills < 1:
+        raise PlanError(f"--kills has to be at least 1, not {kills}; for none say --faults none.")
+    return kills
+
+
+def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultRequest:
+    fault = _known(name)
+    options: dict[str, Any] = dict(texts)
+    count = fault.count
+    if "count" in options:
+        text = options.pop("count")
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise PlanError(f"--faults {name}: count has to be a whole number of at least 1, not {text!r}.")
+        count = int(text)
+    elif kills is not None and name.startswith("worker-"):
+        count = kills
+    types = typing.get_type_hints(fault)
+    for key, value in options.items():
+        if key in {field.name for field in dataclasses.fields(fault)}:
+            options[key] = _read(name, key, value, types[key])
+    build_fault(name, options)
+    return FaultRequest(name, count, options)
+
+
+def _read(name: str, key: str, text: str, kind: Any) -> Any:
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        wanted = " or ".join(map(str, typing.get_args(kind))) or f"a {kind.__name__}"
+        raise PlanError(f"--faults {name}: {key} can't be {text!r}, it has to be {wanted}.") from None
+
+
+def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
+    """The fault itself. Raises PlanError: no such fault, no such option, or a number that makes no sense."""
+    fault = _known(name)
+    fields = [field.name for field in dataclasses.fields(fault)]
+    for key, value in options.items():
+        if key not in fields:
+            has = ", ".join(["count", *fields])
+            raise PlanError(f"--faults {name}: it has no option {key!r}, but {has}.")
+        least = 1 if key in COUNTS else 0
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise PlanError(f"--faults {name}: {key} has to be a number of at least {least}, not {value:g}.")
+    return fault(**options)
+
+
+def _known(name: str) -> type[Fault]:
+    if name not in FAULTS:
+        raise PlanError(f"There is no fault {name!r}; `zeroloss faults` lists them: {', '.join(FAULTS)}.")
+    return FAULTS[name]

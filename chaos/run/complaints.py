@@ -1,0 +1,34 @@
+"""What submissions raise: the first is shown at once, and a client that raises for every task ends the run."""
+
+from collections.abc import Callable
+
+from ..faults import FAULTS
+from ..faults.client.producer_sigkill import ProducerSigkill
+from ..system.submitter import Submitter
+from .nemesis import Nemesis
+
+
+class Complaints:
+    """Looks at what the agent's submissions have raised so far."""
+
+    def __init__(self, submitter: Submitter, nemesis: Nemesis, say: Callable[[str], None]) -> None:
+        self._submitter, self._nemesis, self._say = submitter, nemesis, say
+        self._shown = False
+
+    def are_hopeless(self) -> bool:
+        """Whether the client raises whatever is submitted, and no fault can be why. Shows the first error, once."""
+        error = self._submitter.first_error
+        if error is None:
+            return False
+        if not self._shown:
+            self._shown = True
+            self._say(f"A submission raised {error}")
+        if not self._submitter.hopeless or any(_reaches_clients(name) for name in self._nemesis.begun):
+            return False
+        count = self._submitter.answered
+        self._say(f"All of the first {count:,} submissions raised the same, and the run ends here: {error}")
+        return True
+
+
+def _reaches_clients(fault: str) -> bool:
+    return FAULTS[fault].everywhere or fault == ProducerSigkill.name

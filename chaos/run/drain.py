@@ -1,0 +1,169 @@
+"""After the faults: wait until the queue is quiet, poke it before saying STUCK, and count what lies in the broker."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, get_args
+
+import redis
+
+from ..faults.planned import PlannedTask
+from ..history import CensusAfter, Place, Recorder
+from ..history.tail import LedgerTail
+from ..plan.plan import Plan, task_id
+from ..system.workers import WorkerPool
+from ..target import Found, TargetError
+from .scan import scan
+
+POLL_S = 0.05
+MARGIN_S = 3.0
+CENSUS_EVERY_S = 1.0
+ON_RECORD = ("dead_letter", "failed")
+POKE_WORK_MS = 5
+
+
+class Submissions(Protocol):
+    """What the drain needs of whoever submits: the agent, or a load with the agent behind it."""
+
+    @property
+    def promised(self) -> frozenset[str]: ...
+    @property
+    def handed(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None: ...
+    def census(self) -> list[Found] | None: ...
+
+
+class Drain:
+    """The end of one run. `tick(left_s)` is called while it waits: it shows progress and raises what went wrong."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        recover_within_s: float,
+        server_url: str,
+        submitter: Submissions,
+        workers: WorkerPool,
+        ledger: LedgerTail,
+        recorder: Recorder,
+        tick: Callable[[float], None],
+        warn: Callable[[str], None],
+        census_every_s: float = CENSUS_EVERY_S,
+    ) -> None:
+        longest_s = max((task.work_ms for task in plan.tasks), default=0) / 1000
+        self.patience_s = recover_within_s + longest_s + MARGIN_S
+        """So long may nothing be completed before it is said to stand still."""
+        self._plan = plan
+        self._server_url = server_url
+        self._submitter, self._workers, self._ledger, self._recorder = submitter, workers, ledger, recorder
+        self._tick, self._warn = tick, warn
+        self._census_every_s = census_every_s
+        self._own_census = True
+        self._warned = False
+
+    def finish(self) -> None:
+        """Wait, poke if need be, and take the censuses."""
+        if self._wait_until_done():
+            self._wait_until_empty()
+            self._recorder.record("run", "drained")
+            self._census("end")
+            return
+        self._recorder.record("run", "deadline")
+        in_broker = self._census("deadline")
+        if self._own_census and not in_broker & self._unfinished():
+            return  # all that is missing is gone: there is nothing left to be moved by a poke
+        self._poke_with_a_task()
+        done = self._wait_until_done()
+        self._census("poke")
+        if done:
+            return
+        self._recorder.record("poke", "restart")
+        self._workers.restart_all()
+        self._wait_until_done()
+        self._census("restart")
+
+    def _poke_with_a_task(self) -> None:
+        task = PlannedTask(task_id(self._plan.seed, len(self._plan.tasks) + 1), 0.0, POKE_WORK_MS, 0)
+        self._recorder.record("poke", "task", task=task.id)
+        self._submitter.enqueue(task.id, task.payload())
+
+    def _unfinished(self) -> set[str]:
+        self._ledger.poll()
+        return set(self._submitter.promised - self._ledger.completed())
+
+    def _wait_until_done(self) -> bool:
+        """Until every promised task has ended or was given up on record, and none is open. False: it stands still.
+
+        The deadline moves with each task that is completed, so that a long backlog is no reason to say that it stands.
+        """
+        progress = (-1, -1)
+        deadline_s = census_s = 0.0
+        on_record: set[str] = set()
+        while True:
+            now_s = time.monotonic()
+            self._ledger.poll()
+            reached = (self._submitter.answered, self._ledger.completed_count)
+            if reached != progress:
+                progress, deadline_s, census_s = reached, now_s + self.patience_s, now_s + self._census_every_s
+            answered = self._submitter.answered == self._submitter.handed
+            if answered and not self._ledger.open_tasks() and not self._unfinished() - on_record:
+                return True
+            if now_s > deadline_s:
+                return False
+            if now_s > census_s and self._own_census:
+                census_s = now_s + self._census_every_s
+                on_record = self._on_record()
+            self._tick(deadline_s - now_s)
+            time.sleep(POLL_S)
+
+    def _wait_until_empty(self) -> None:
+        """Until nothing waits in the broker either, as an ack may be under way or a duplicate due. Bounded."""
+        deadline_s = time.monotonic() + self.patience_s
+        while self._own_census and (left_s := deadline_s - time.monotonic()) > 0:
+            waiting = any(found.place not in ON_RECORD for found in self._targets_census() or ())
+            if not waiting and not self._ledger.open_tasks():
+                return
+            self._tick(left_s)
+            self._ledger.poll()
+            time.sleep(POLL_S)
+
+    def _on_record(self) -> set[str]:
+        """Tasks that the queue has given up, and that wait nowhere."""
+        census = self._targets_census() or []
+        waiting = {found.task for found in census if found.place not in ON_RECORD}
+        return {found.task for found in census} - waiting
+
+    def _targets_census(self) -> list[Found] | None:
+        if not self._own_census:
+            return None
+        try:
+            census = self._submitter.census()
+        except TargetError as error:
+            self._own_census = False
+            self._warn(f"The target's census failed, a scan of Redis stands in for it: {error}")
+            return None
+        if census is None:
+            self._own_census = False
+        return census
+
+    def _census(self, after: CensusAfter) -> set[str]:
+        """Record what lies in the broker; returns the ids."""
+        found = self._targets_census()
+        source: Literal["target", "scan"] = "target"
+        if found is None:
+            source = "scan"
+            planned = {task.id for task in self._plan.tasks}
+            wanted = (planned | self._submitter.promised) - self._ledger.completed()
+            try:
+                found = scan(self._server_url, wanted)
+            except redis.RedisError as error:
+                self._warn(f"The census could not be taken: {error}")
+                return set()
+        for one in found:
+            place = one.place if one.place in get_args(Place) else "unknown"
+            self._recorder.record(
+                "census", "found", task=one.task, place=place, reason=one.reason, after=after, source=source
+            )
+        self._recorder.record("census", "done", source=source, after=after, count=len(found))
+        return {one.task for one in found}

@@ -1,0 +1,66 @@
+"""What a history says first: the plan in short, and everything that the run was carried out with."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..history import Recorder
+from ..history.masking import masked
+from ..plan.plan import Plan
+from ..system.servers import Server
+from ..target import Target, title
+
+
+def record_begin(
+    recorder: Recorder,
+    plan: Plan,
+    target: type[Target],
+    *,
+    command: Sequence[str],
+    repeat: Sequence[str],
+    server: Server,
+    agent_versions: Mapping[str, str],
+    asked: str | None,
+    network: Mapping[str, Any] | None = None,
+) -> None:
+    """The event `run` `begin`.
+
+    `command` is what was run, and `repeat` repeats it, whatever that was. `asked`: how safe the target was told that a
+    task has to be before it promises it. `network`: what the proxy between workers and server costs, if there is one.
+    """
+    durability = server.durability()
+    recorder.record(
+        "run",
+        "begin",
+        seed=plan.seed,
+        target=title(target),
+        command=[masked(word) for word in command],
+        repeat=list(repeat),
+        recover_within=target.recover_within,
+        plan={
+            **plan.summary(),
+            "in_order": target.in_order and plan.workers == 1,
+            "fifo": target.fifo,
+            "unexplained_duplicates": target.unexplained_duplicates,
+            "idempotent": target.idempotent,
+        },
+        versions={
+            "zeroloss": own_version(),
+            "python": platform.python_version(),
+            "server": server.version(),
+            **{f"target's {name}": version for name, version in agent_versions.items()},
+        },
+        server={"kind": server.kind, "version": server.version(), "sentence": server.describe()},
+        durability={**dataclasses.asdict(durability), "sentence": durability.sentence, "asked": asked},
+        network=network,
+    )
+
+
+def own_version() -> str:
+    """Of this zeroloss."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("zeroloss")
+    return "not installed"

@@ -1,0 +1,309 @@
+"""One run: server, producer, agent, workers; workload and faults; heal, drain, census; judge and report."""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..checker.judge import judge
+from ..checker.verdicts import Result
+from ..faults import FAULTS
+from ..faults.server.clock_jump import CLOCKS
+from ..history import EVENTS_DIRECTORY, Recorder, load, write_merged
+from ..history.masking import mask_files
+from ..history.tail import LedgerTail
+from ..plan.plan import PLAN_NAME, Plan, repeat_command
+from ..report import write_reports
+from ..system.environment import DURABILITY_VARIABLE, NAMESPACE, Environment
+from ..system.environments import equipped
+from ..system.interruption import Interrupted, interruptible
+from ..system.network import Network
+from ..system.processes import Managed, spawn
+from ..system.producer import Producer
+from ..system.servers import Server, open_server
+from ..system.submitter import AgentDied, Submitter
+from ..system.workers import WorkerPool
+from ..target import Target, TargetError
+from .complaints import Complaints
+from .drain import Drain
+from .load import Load, locust_command
+from .nemesis import Nemesis
+from .preamble import record_begin
+from .progress import Progress
+from .starvation import Watch
+from .workload import Workload
+
+POLL_S = 0.05
+JOIN_DEADLINE_S = 30.0
+LOGS_DIRECTORY = "logs"
+
+
+class HarnessError(Exception):
+    """The run could not be carried out; the text is one sentence for the user."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run left. `failure`: why it did not come to its end."""
+
+    result: Result
+    reports: dict[str, Path]
+    failure: BaseException | None
+
+
+def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[str], progress: Progress) -> Outcome:
+    """Carry out a plan in `directory`, which is made or empty. Whatever happens, the history so far is judged.
+
+    Raises HistoryError or OSError where even that is impossible.
+    """
+    for folder in (EVENTS_DIRECTORY, LOGS_DIRECTORY):
+        (directory / folder).mkdir(parents=True)
+    plan.write(directory / PLAN_NAME)
+    progress.say(f"Run directory: {directory}")
+    recorder = Recorder(directory / EVENTS_DIRECTORY, "harness")
+    failure: BaseException | None = None
+    with interruptible():
+        try:
+            with ExitStack() as stack:
+                _Run(plan, target, directory, command, progress, recorder, stack).carry_out()
+            recorder.record("run", "end")
+        except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller says it; the evidence is judged all the same
+            failure = error
+    recorder.close()
+    mask_files(directory)
+    write_merged(directory)
+    events = load(directory)
+    result = judge(events)
+    reports: dict[str, Path] = {}
+    try:
+        reports = write_reports(directory, result, events)
+    except Exception as error:  # noqa: BLE001 - the verdict stands without its report, and is said
+        failure = failure or error
+    return Outcome(result=result, reports=reports, failure=failure)
+
+
+class _Run:
+    """The pieces of one run; each is put on `stack` when it is started, so that it is ended whatever happens."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        target: type[Target],
+        directory: Path,
+        command: Sequence[str],
+        progress: Progress,
+        recorder: Recorder,
+        stack: ExitStack,
+    ) -> None:
+        self._plan, self._class, self._command = plan, target, command
+        self._directory, self._repeat = directory.resolve(), repeat_command(directory)
+        self._progress, self._recorder, self._stack = progress, recorder, stack
+        self._ledger = LedgerTail(self._directory / EVENTS_DIRECTORY)
+        self._producer: Producer | None = None
+        self._network: Network | None = None
+        planned = {planned.fault for planned in plan.faults}
+        self._shims = [str(shim) for name in sorted(planned) if (shim := FAULTS[name].shim)]
+        if self._shims:
+            (self._directory / CLOCKS).mkdir()
+
+    def carry_out(self) -> None:
+        self._class = equipped(self._class, self._progress.say)
+        server = self._open_server()
+        self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
+        self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
+        self._submitter = self._start_agent()
+        versions = self._submitter.hello()
+        self._progress.say(f"Target: {', '.join(f'{name} {version}' for name, version in versions.items())}")
+        if any(FAULTS[planned.fault].through_proxy for planned in self._plan.faults):
+            self._network = self._stack.enter_context(Network(server.url, self._plan.workers))
+        record_begin(
+            self._recorder,
+            self._plan,
+            self._class,
+            command=self._command,
+            repeat=self._repeat,
+            server=server,
+            agent_versions=versions,
+            asked=self._environment.of([sys.executable]).get(DURABILITY_VARIABLE),
+            network=self._network.cost.recorded() if self._network else None,
+        )
+        if command := self._target.producer:
+            self._producer = Producer(lambda: self._spawn(self._environment, command, "producer", "producer"))
+            self._stack.callback(self._producer.close)
+        self._submitter.wait_until_ready(self._check_processes)
+        self._workers = WorkerPool(self._plan.workers, self._start_worker, self._forget_session)
+        self._stack.callback(self._workers.close)
+        self._workers.start()
+        self._startup_s, self._started_s = 0.0, time.monotonic()
+        self._load = self._prepare_load()
+        self._workload = self._load or Workload(self._plan, self._submitter)
+        self._submissions = self._load or self._submitter
+        self._nemesis = Nemesis(
+            self._plan,
+            server=server,
+            workers=self._workers,
+            ledger=self._ledger,
+            recorder=self._recorder,
+            recover_within_s=self._target.recover_within,
+            producer=self._producer,
+            directory=self._directory,
+            network=self._network,
+            under_way=self._under_way,
+            promised=lambda: self._submissions.promised,
+            unknown=lambda: self._submitter.unknown,
+            repeated=lambda: self._submissions.repeated,
+            workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
+        )
+        self._stack.callback(self._stop_threads)
+        self._stack.enter_context(self._progress)
+        self._stack.enter_context(Watch(self._recorder))
+        if not self._disturb():
+            return
+        self._workers.start_missing()
+        self._recorder.record("run", "healed")
+        Drain(
+            self._plan,
+            # Workers that were killed last are still starting, for longer than the others did if the machine is busy.
+            recover_within_s=self._target.recover_within + 2 * self._startup_s,
+            server_url=server.url,
+            submitter=self._submissions,
+            workers=self._workers,
+            ledger=self._ledger,
+            recorder=self._recorder,
+            tick=lambda left_s: self._tick("drain", left_s),
+            warn=self._progress.say,
+        ).finish()
+        if trouble := server.trouble():
+            self._recorder.record("run", "void", reason=trouble)
+            raise HarnessError(trouble)
+
+    def _under_way(self) -> int:
+        return self._submissions.handed - self._submissions.answered
+
+    def _open_server(self) -> Server:
+        appendfsync = None if self._plan.appendfsync == "off" else self._plan.appendfsync
+        server = self._stack.enter_context(
+            open_server(
+                self._plan.server,
+                appendfsync=appendfsync,
+                directory=self._directory / "server",
+                recorder=self._recorder,
+            )
+        )
+        self._progress.say(f"Server: {server.describe()}")
+        return server
+
+    def _start_agent(self) -> Submitter:
+        python = self._target.python or sys.executable
+        agent = Submitter(
+            self._plan.target,
+            python=python,
+            env=self._environment.of([python]),
+            log_path=self._log("agent"),
+            recorder=self._recorder,
+        )
+        self._stack.callback(agent.close)
+        return agent
+
+    def _prepare_load(self) -> Load | None:
+        if self._plan.load is None:
+            return None
+        url, events = self._target.url(), self._directory / EVENTS_DIRECTORY
+        if url is None:
+            raise TargetError(f"Target {self._plan.target} takes no tasks over HTTP: it has no url() for --load.")
+        command = locust_command(self._plan.load, url=url, events=events, reports=self._directory / "load")
+        return Load(
+            lambda: self._spawn(self._environment, command, "load", "load"), events=events, agent=self._submitter
+        )
+
+    def _start_worker(self, slot: int) -> Managed:
+        target, environment = self._target, self._environment
+        if self._network:  # a target may make of the URL what it likes, so it is another one for each way
+            url = self._network.listeners[slot].url
+            target = self._class(redis_url=url, namespace=NAMESPACE, directory=self._directory)
+            environment = Environment(self._directory, self._plan.target, target, self._plan.durability)
+        return self._spawn(environment, target.worker, "worker", f"worker-{slot + 1}", self._shims)
+
+    def _spawn(
+        self, environment: Environment, command: Sequence[str], role: str, log: str, shims: Sequence[str] = ()
+    ) -> Managed:
+        env = environment.of(command)
+        env["PYTHONPATH"] = os.pathsep.join([*shims, env["PYTHONPATH"]])
+        return spawn(
+            command,
+            role=role,
+            log_path=self._log(log),
+            env=env,
+            recorder=self._recorder,
+        )
+
+    def _log(self, name: str) -> Path:
+        return self._directory / LOGS_DIRECTORY / f"{name}.log"
+
+    def _forget_session(self, sid: int) -> None:
+        self._ledger.poll()
+        self._ledger.abandon(sid)
+
+    def _disturb(self) -> bool:
+        """Workload and faults, side by side, until both are through. False: no submission can come to anything."""
+        planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
+        complaints = Complaints(self._submitter, self._nemesis, self._progress.say)
+        self._workload.start()
+        ends_s = time.monotonic() + (self._plan.load.run_s if self._plan.load else max(planned_s))
+        self._nemesis.start()
+        while self._workload.is_alive() or self._nemesis.is_alive():
+            self._ledger.poll()
+            if not self._startup_s and self._ledger.seen:
+                self._startup_s = time.monotonic() - self._started_s
+            self._tick("run", ends_s - time.monotonic())
+            if complaints.are_hopeless():
+                return False
+            time.sleep(POLL_S)
+        self._tick("run", 0.0)
+        return True
+
+    def _tick(self, phase: str, left_s: float) -> None:
+        if self._load:
+            self._load.poll()
+        self._check_processes()
+        self._check_threads()
+        score = self._nemesis.score
+        self._progress.show(
+            phase,
+            submitted=self._submissions.answered,
+            acked=self._submissions.promised_count,
+            done=self._ledger.completed_count,
+            kills=score.effective,
+            planned=score.planned,
+            mid_task=score.mid_task,
+            left_s=left_s,
+        )
+
+    def _check_processes(self) -> None:
+        if self._producer and (status := self._producer.ended_by_itself()) is not None:
+            tail = self._producer.process.log_tail()
+            raise HarnessError(f"The target's producer ended by itself with status {status}; its last words: {tail}")
+        if self._submitter.managed.poll() is not None:
+            raise AgentDied(f"The agent ended by itself; its last words: {self._submitter.managed.log_tail()}")
+
+    def _check_threads(self) -> None:
+        for name, failure in (
+            ("workload", self._workload.failure),
+            ("nemesis", self._nemesis.failure),
+            ("supervisor", self._workers.failure),
+            ("proxy", self._network.proxy.failure if self._network else None),
+        ):
+            if failure:
+                raise HarnessError(f"The {name} failed: {type(failure).__name__}: {failure}") from failure
+        # Workers that a fault has ended, as when their server is killed before their first task, are not broken.
+        if not self._ledger.seen and not self._nemesis.score.effective and (futile := self._workers.futile()):
+            raise TargetError(futile)
+
+    def _stop_threads(self) -> None:
+        self._nemesis.stop()
+        self._workload.close()
+        if self._nemesis.ident is not None:
+            self._nemesis.join(JOIN_DEADLINE_S)

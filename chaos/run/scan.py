@@ -1,0 +1,132 @@
+"""A census without the target's help: every key of the database is read and searched for task ids.
+
+It looks at values as they are, base64-decoded and zlib-decompressed. It finds; it cannot tell a waiting task from a
+dead one, nor see what is encoded otherwise. What a stream has had acknowledged stays in the stream, and is left out.
+"""
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..target import Found
+
+PAGE = 500
+DEPTH_MAX = 4
+INFLATED_BYTES_MAX = 16_777_216
+TIMEOUT_S = 30.0
+
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
+_ID = re.compile(rb"zl-[0-9a-f]+-[0-9]{7,}")
+
+
+def scan(url: str, wanted: Collection[str]) -> list[Found]:
+    """Those of `wanted`, ids as `plan.task_id` makes them, that lie anywhere in the database; the key is the reason."""
+    client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
+    names = {task.encode(): task for task in wanted}
+    found: dict[str, Found] = {}
+    try:
+        for key in client.scan_iter(count=PAGE):
+            kind = client.type(key).decode()
+            read = _READERS.get(kind)
+            ids = set(ids_in(key))
+            for value in read(client, key) if read else ():
+                ids |= ids_in(value)
+            for task in ids & names.keys():
+                where = f"in the {kind} {key.decode(errors='replace')}"
+                found.setdefault(names[task], Found(names[task], "unknown", where))
+    finally:
+        client.close()
+    return list(found.values())
+
+
+def ids_in(value: bytes, depth: int = DEPTH_MAX) -> set[bytes]:
+    """The task ids in some bytes, whatever they are wrapped in."""
+    ids = set(_ID.findall(value))
+    if depth == 0:
+        return ids
+    for inner in _unwrapped(value):
+        ids |= ids_in(inner, depth - 1)
+    return ids
+
+
+def _unwrapped(value: bytes) -> Iterator[bytes]:
+    if value[:1] == b"\x78":  # as zlib begins, whatever its level
+        inflater = zlib.decompressobj()
+        try:
+            yield inflater.decompress(value, INFLATED_BYTES_MAX)
+        except zlib.error:
+            pass
+    for text in _BASE64.findall(value):
+        bare = text.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+        try:
+            yield base64.b64decode(bare + b"=" * (-len(bare) % 4))
+        except binascii.Error:
+            continue
+
+
+def _string(client: Any, key: bytes) -> Iterable[bytes]:
+    value = client.get(key)
+    return () if value is None else (value,)
+
+
+def _list(client: Any, key: bytes) -> Iterator[bytes]:
+    start = 0
+    while page := client.lrange(key, start, start + PAGE - 1):
+        yield from page
+        start += PAGE
+
+
+def _hash(client: Any, key: bytes) -> Iterator[bytes]:
+    for field, value in client.hscan_iter(key, count=PAGE):
+        yield field
+        yield value
+
+
+def _set(client: Any, key: bytes) -> Iterable[bytes]:
+    members: Iterable[bytes] = client.sscan_iter(key, count=PAGE)
+    return members
+
+
+def _sorted_set(client: Any, key: bytes) -> Iterator[bytes]:
+    for member, _ in client.zscan_iter(key, count=PAGE):
+        yield member
+
+
+def _stream(client: Any, key: bytes) -> Iterator[bytes]:
+    """New and pending entries. Without a group all are new; with several, what any of them still has to do counts."""
+    groups = client.xinfo_groups(key)
+    delivered = [_position(group["last-delivered-id"]) for group in groups]
+    pending = {
+        entry["message_id"]
+        for group in groups
+        for entry in client.xpending_range(key, group["name"], "-", "+", group["pending"] or 1)
+    }
+    start = "-"
+    while page := client.xrange(key, start, "+", PAGE):
+        for entry, fields in page:
+            if not groups or entry in pending or any(_position(entry) > last for last in delivered):
+                yield from fields.keys()
+                yield from fields.values()
+        start = b"(" + page[-1][0]
+
+
+def _position(entry: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry.partition(b"-")
+    return int(milliseconds), int(number)
+
+
+_READERS: dict[str, Callable[[Any, bytes], Iterable[bytes]]] = {
+    "string": _string,
+    "list": _list,
+    "hash": _hash,
+    "set": _set,
+    "zset": _sorted_set,
+    "stream": _stream,
+}

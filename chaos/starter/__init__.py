@@ -1,0 +1,1 @@
+"""Starter: what `zeroloss init` writes into a repository. May import nothing of this package."""

@@ -1,0 +1,1 @@
+"""System: processes, sessions, servers, the proxy, the target's environment. May import history."""

@@ -1,0 +1,297 @@
+"""One connection of a worker, and the one to the server that stands behind it."""
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import ClassVar
+
+from .points import Phase, is_handshake
+from .resp import Parser, ProtocolError, ReplyParser, Request, RequestParser, Unit
+from .roles import Door
+from .strikes import Strike, StrikeKind
+from .way import Way, receive, reset_on_close
+
+LINGER_S = 0.003
+"""After a relayed reply the worker gets so long to take it in before it is killed; nothing more is forwarded."""
+
+_SUBSCRIPTIONS = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+_UNPAIRED = frozenset({"MONITOR", "SYNC", "PSYNC"})
+"""From there on what the server sends answers no single command. To a subscription there is one answer first."""
+
+
+class Channel:
+    """Relays, counts and strikes. Called from the proxy's thread only."""
+
+    UNSENT_BYTES_MAX: ClassVar[int] = 4_194_304
+    """With so much unsent to one end, the other is not read any further."""
+
+    def __init__(self, listener: Door, worker: socket.socket, server: socket.socket) -> None:
+        self.port: int = worker.getpeername()[1]
+        self.closed = False
+        self.orphaned = False
+        """Whether the worker has hung up, and something that it had sent before is still on its way to the server."""
+        self._listener = listener
+        self.to_server, self.to_worker = Way(server), Way(worker)
+        self._requests, self._replies = RequestParser(), ReplyParser()
+        self._waiting: deque[Strike | None] = deque()  # for each command that is forwarded and not answered yet
+        self._held: deque[Request] = deque()  # commands that wait for what happens to one before them
+        self._holding = False
+        self._role: str | None = None
+        self._opaque = listener.opaque  # not RESP, or replies that answer nothing: relayed as it comes
+        self._subscribed = False  # nor are commands counted, once a connection is for a subscription
+
+    @property
+    def frozen(self) -> bool:
+        """Whether what the worker sends is left where it is."""
+        return self._listener.frozen
+
+    def worker_ready(self, events: int) -> None:
+        self._ready(events, self.to_worker, self._from_worker)
+
+    def server_ready(self, events: int) -> None:
+        self._ready(events, self.to_server, self._from_server)
+
+    def _ready(self, events: int, way: Way, read: Callable[[], None]) -> None:
+        # An earlier event of the same moment may have closed or frozen it.
+        if events & EVENT_WRITE and not self.closed:
+            self._flush(way)
+        if events & EVENT_READ and not self.closed and not (self.frozen and way is self.to_worker):
+            read()
+
+    def _read(self, way: Way, parser: Parser[Unit], onward: Way) -> list[Unit]:
+        """What came by `way`, cut into whole units; what cannot be cut is relayed `onward` as it comes."""
+        chunk = receive(way.end)
+        if chunk is None:
+            return []
+        if not chunk:
+            self._ended(way)
+            return []
+        answered = way is self.to_worker or not self._waiting
+        if self._opaque or (self._subscribed and answered):
+            begun, parser.rest = parser.rest, b""
+            self._send(onward, begun + chunk)
+            return []
+        try:
+            return parser.feed(chunk)
+        except ProtocolError:
+            self._listener.unreadable += 1
+            self._opaque = True
+            self._send(onward, parser.rest + chunk)
+            return []
+
+    # -- from the worker -------------------------------------------------------------------------------------------
+
+    def _from_worker(self) -> None:
+        requests = self._read(self.to_worker, self._requests, self.to_server)
+        if self._holding:
+            self._held.extend(requests)
+        else:
+            self._take(requests)
+
+    def _take(self, requests: list[Request]) -> None:
+        """Forward them, in one write as long as nothing is to happen."""
+        passing = []
+        for index, request in enumerate(requests):
+            strike = self._count(request.name)
+            if strike is None:
+                self._waiting.append(None)
+                passing.append(request.raw)
+                continue
+            if passing:
+                self._send(self.to_server, b"".join(passing))
+                passing = []
+            self._holding = True
+            self._held.extend(requests[index + 1 :])
+            self._strike_request(request, strike)
+            return
+        if passing:
+            self._send(self.to_server, b"".join(passing))
+
+    def _count(self, name: str) -> Strike | None:
+        self._opaque = self._opaque or name in _UNPAIRED
+        self._subscribed = self._subscribed or name in _SUBSCRIPTIONS
+        if is_handshake(name):
+            return None
+        if self._role is None:
+            self._role = name
+        return self._listener.count(self._role, name)
+
+    def _strike_request(self, request: Request, strike: Strike) -> None:
+        if strike.phase is not Phase.BEFORE:
+            self._waiting.append(strike)
+            self._send(self.to_server, request.raw)
+            return
+        if strike.kind is StrikeKind.DELAY:
+            self._listener.proxy.later(strike.delay_ms / 1000, lambda: self._forward_late(request))
+        elif strike.kind is StrikeKind.DROP:
+            self._release()
+        else:
+            self._end(strike)
+
+    def _forward_late(self, request: Request) -> None:
+        if not self.closed:
+            self._waiting.append(None)
+            self._send(self.to_server, request.raw)
+            self._release()
+
+    def _release(self) -> None:
+        """What was held back goes on."""
+        self._holding = False
+        held = list(self._held)
+        self._held.clear()
+        self._take(held)
+
+    # -- from the server -------------------------------------------------------------------------------------------
+
+    def _from_server(self) -> None:
+        passing = []
+        for reply in self._read(self.to_server, self._replies, self.to_worker):
+            pushed = reply.push and not self._subscribed  # in RESP3 the answer to a subscription is a push, too
+            strike = None if pushed or not self._waiting else self._waiting.popleft()
+            if strike is None:
+                passing.append(reply.raw)
+                continue
+            if passing:
+                self._send(self.to_worker, b"".join(passing))
+                passing = []
+            self._strike_reply(reply.raw, strike)
+            if self.closed:
+                return
+        if passing:
+            self._send(self.to_worker, b"".join(passing))
+
+    def _strike_reply(self, raw: bytes, strike: Strike) -> None:
+        if strike.kind is StrikeKind.DELAY:
+            self._listener.proxy.later(strike.delay_ms / 1000, lambda: self._answer_late(raw))
+        elif strike.kind is StrikeKind.DROP:
+            self._release()
+        elif strike.kind is StrikeKind.CUT:
+            relayed = max(1, len(raw) // 2)
+            self._send(self.to_worker, raw[:relayed])
+            self._listener.cut.append((relayed, len(raw)))
+            self.close(reset=True)
+        elif strike.phase is Phase.AFTER:
+            self._send(self.to_worker, raw)
+            self._listener.freeze()
+            self._listener.proxy.later(LINGER_S, lambda: self._end(strike))
+        else:
+            self._end(strike)
+
+    def _answer_late(self, raw: bytes) -> None:
+        if not self.closed:
+            self._send(self.to_worker, raw)
+            self._release()
+
+    # -- both ------------------------------------------------------------------------------------------------------
+
+    def _end(self, strike: Strike) -> None:
+        if strike.kill:
+            self._listener.freeze()
+            strike.kill(self.port)
+            self._listener.hang_up()
+        else:
+            self._listener.thaw()
+            self.close(reset=True)
+
+    def _send(self, way: Way, data: bytes) -> None:
+        listener, link = self._listener, self._listener.link
+        tally = listener.to_server if way is self.to_server else listener.to_worker
+        if link.clear and not way.stalled and not way.in_transit:
+            self._write(way, data)
+            return
+        if way.stalled or (link.to_server_lost if way is self.to_server else link.to_worker_lost):
+            way.stalled.append(data)
+            tally.held_bytes += len(data)
+            return
+        now = time.monotonic()
+        way.free_at = max(now, way.free_at)
+        if link.bytes_per_s:
+            way.free_at += len(data) / link.bytes_per_s
+        # What comes later must not overtake it, whatever becomes of the link meanwhile.
+        delay_ms = link.delay_ms + listener.jitter.uniform(0, link.jitter_ms)
+        way.due_at = max(way.due_at, way.free_at + delay_ms / 1000)
+        way.in_transit += 1
+        tally.late_bytes += len(data)
+        tally.late_pieces += 1
+        tally.late_s += way.due_at - now
+        listener.proxy.later(way.due_at - now, lambda: self._arrive(way, data))
+
+    def _arrive(self, way: Way, data: bytes) -> None:
+        way.in_transit -= 1
+        self._write(way, data)
+        self._bury()
+
+    def mend(self) -> None:
+        """The link has changed: what was held back goes on, if it may."""
+        for way in (self.to_server, self.to_worker):
+            stalled, way.stalled = way.stalled, []
+            for data in stalled:
+                self._send(way, data)
+        self._bury()
+
+    def _ended(self, way: Way) -> None:
+        """One side has hung up. What a worker had sent before that arrives all the same, as it would in a network."""
+        if way is self.to_worker and (self.to_server.stalled or self.to_server.in_transit):
+            self.orphaned = True
+            self.to_worker.unsent.clear()
+            self._listener.proxy.watch(self)
+        else:
+            self.close()
+
+    def _bury(self) -> None:
+        """An orphan whose last word was said is at its end."""
+        way = self.to_server
+        if self.orphaned and not (self.closed or way.stalled or way.in_transit or way.unsent):
+            try:
+                # Not closed: with replies unread that would be a reset, which could overtake what was sent.
+                way.end.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.close()
+
+    def _write(self, way: Way, data: bytes) -> None:
+        if self.closed or (self.orphaned and way is self.to_worker):
+            return
+        if not way.unsent:
+            try:
+                sent = way.end.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.close()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        way.unsent += data
+        self._listener.proxy.watch(self)
+
+    def _flush(self, way: Way) -> None:
+        """Write what could not be written before."""
+        try:
+            del way.unsent[: way.end.send(way.unsent)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._listener.proxy.watch(self)
+        self._bury()
+
+    def close(self, *, reset: bool = False) -> None:
+        """End both connections; the worker's by a reset if so wished."""
+        if self.closed:
+            return
+        self.closed = True
+        self._listener.proxy.unwatch(self)
+        self._listener.channels.discard(self)
+        if self.to_server.unsent:  # the worker may have sent it as its last word
+            try:
+                self.to_server.end.send(self.to_server.unsent)
+            except OSError:
+                pass
+        for end in (self.to_server.end, self.to_worker.end):
+            if reset and end is self.to_worker.end:
+                reset_on_close(end)
+            end.close()

@@ -1,0 +1,72 @@
+"""The Redis under test: embedded, alone or with replicas, in a container, or somebody else's. `open_server` chooses."""
+
+import contextlib
+from pathlib import Path
+
+from ...history import Recorder
+from ...history.masking import without_password
+from .container import ContainerServer, engine_answers
+from .embedded import EmbeddedServer
+from .external import ExternalServer
+from .sentinel import SentinelServer
+from .server import AppendFsync, Durability, NoNetwork, NotOurServer, Server, ServerUnavailable
+
+__all__ = [
+    "AppendFsync",
+    "Durability",
+    "NoNetwork",
+    "NotOurServer",
+    "SentinelServer",
+    "Server",
+    "ServerUnavailable",
+    "engine_answers",
+    "open_server",
+]
+
+URL_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+def open_server(
+    spec: str | None,
+    *,
+    appendfsync: AppendFsync | None = "always",
+    directory: Path,
+    recorder: Recorder | None = None,
+) -> Server:
+    """A server that answers, for `with`.
+
+    Args:
+        spec: `embedded`, `sentinel` (embedded, with replicas), `container` or a Redis URL. None or `auto`: a container
+            where a Docker engine answers and can start one, else embedded.
+        appendfsync: of the append-only file; None: no such file, and no snapshots either. Not for an external server.
+        directory: for the server's files.
+        recorder: gets the starts and exits of the embedded server.
+
+    Raises:
+        ServerUnavailable: there is no such server to be had.
+    """
+    if spec is None or spec == "auto":
+        if engine_answers():
+            with contextlib.suppress(ServerUnavailable):
+                return _started(ContainerServer(appendfsync))
+        spec = "embedded"
+    if spec == "embedded":
+        return _started(EmbeddedServer(directory, appendfsync, recorder))
+    if spec == SentinelServer.kind:
+        return _started(SentinelServer(directory, appendfsync, recorder))
+    if spec == "container":
+        return _started(ContainerServer(appendfsync))
+    if spec.startswith(URL_SCHEMES):
+        return ExternalServer(spec)
+    raise ServerUnavailable(
+        f"{without_password(spec)!r} is no server: say embedded, sentinel, container, auto or a URL, redis://HOST:PORT/0."
+    )
+
+
+def _started(server: Server) -> Server:
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
+    return server

@@ -1,0 +1,297 @@
+"""A primary with two replicas under three Sentinels: all processes of the embedded binary on the loopback interface.
+
+    clients ──▶ the port in front ──▶ the primary that was announced last
+                    Sentinels, replicas ──▶ each node's own door ──▶ the node
+
+Clients have one URL. The port in front stands for what people put there: a virtual IP, or HAProxy in front of Sentinel.
+It goes where Sentinel says once it is told to `follow`, and then resets what is still connected to the server before.
+All that the nodes and the Sentinels say to each other goes through a door of the proxy's for each node, so that a
+primary can be cut off from them while clients still reach it.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ...history import Recorder
+from ..processes import CannotStart, Managed, spawn
+from ..proxy import Link, Listener, Proxy
+from .embedded import EmbeddedServer
+from .server import ASK_TIMEOUT_S, LOOPBACK, READY_POLL_S, AppendFsync, HeldPort, Server
+from .server import ServerUnavailable as Unavailable
+
+SETTLE_DEADLINE_S = 60.0
+"""A Sentinel that was starved of the processor for 2 s does nothing for 30 s (its TILT mode)."""
+
+NODES = 3
+SENTINELS = 3
+QUORUM = 2
+GROUP = "zeroloss"
+"""What the Sentinels call the primary and its replicas."""
+DOWN_AFTER_MS = 2_000
+"""A primary that is silent for so long is down: long enough for a busy machine, short enough for a run."""
+FAILOVER_TIMEOUT_MS = 5_000
+HASTE = {"info-period": 1_000, "publish-period": 250}
+"""Sentinel asks and tells every 10 s and 2 s by default, and gives a primary that it replaced its orders after 8 s."""
+
+
+class Node(EmbeddedServer):
+    """One of the servers; `door` is where the others find it."""
+
+    def __init__(
+        self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None, door: Listener
+    ) -> None:
+        super().__init__(directory, appendfsync, recorder)
+        self.door = door
+        self.replica_of: int | None = None
+        """The door of the primary that it follows when it is started."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return LOOPBACK, self._port.number
+
+    def start(self) -> None:
+        super().start()
+        self.door.direct(self.address)
+
+    def replication(self) -> dict[str, Any]:
+        """INFO replication. Raises redis.RedisError."""
+        with self._client() as client:
+            found: dict[str, Any] = client.info("replication")
+            return found
+
+    def _options(self) -> list[str]:
+        announced = ["--replica-announce-ip", LOOPBACK, "--replica-announce-port", str(self.door.port)]
+        follows = ["--replicaof", LOOPBACK, str(self.replica_of)] if self.replica_of else []
+        return [*super()._options(), "--repl-diskless-sync-delay", "0", *announced, *follows]
+
+
+class SentinelServer(Server):
+    """Started, killed and so on is the node that clients reach. What is started again follows the one announced."""
+
+    kind: ClassVar[str] = "sentinel"
+
+    def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
+        self._directory = directory.resolve()
+        self._recorder = recorder
+        self._proxy = Proxy(f"redis://{LOOPBACK}:0/0").__enter__()
+        self._front = self._proxy.listen(opaque=True)
+        self.nodes = [
+            Node(self._directory / f"node-{number}", appendfsync, recorder, self._proxy.listen(opaque=True))
+            for number in range(1, NODES + 1)
+        ]
+        self._sentinels: list[tuple[Managed, HeldPort]] = []
+        self.primary = self.nodes[0]
+        """The node that clients reach."""
+        self._unasked = False
+        """Whether clients have followed a promotion that no fault was waiting for."""
+
+    @property
+    def url(self) -> str:
+        return self._front.url
+
+    @property
+    def running(self) -> bool:
+        return self.primary.running
+
+    @property
+    def sentinel_ports(self) -> list[int]:
+        return [port.number for _, port in self._sentinels]
+
+    def start(self) -> None:
+        """Starts what does not run, and returns when all nodes replicate and all Sentinels know each other."""
+        if self._sentinels:
+            self.revive()
+            self.await_settled()
+            return
+        for node in self.nodes:
+            node.replica_of = None if node is self.primary else self.primary.door.port
+            node.start()
+        self._front.direct(self.primary.address)
+        self._await(self._replicating, "The replicas do not follow the primary")
+        for number in range(1, SENTINELS + 1):
+            self._start_sentinel(self._directory / f"sentinel-{number}")
+        self.await_settled()
+        self._unasked = False  # nothing has been promised yet
+
+    def stop(self) -> int:
+        return self.primary.stop()
+
+    def kill(self) -> int:
+        return self.primary.kill()
+
+    def pause(self) -> None:
+        self.primary.pause()
+
+    def resume(self) -> None:
+        self.primary.resume()
+
+    def close(self) -> None:
+        for process, port in self._sentinels:
+            process.kill_session()
+            port.close()
+        self._sentinels = []
+        for node in self.nodes:
+            node.close()
+        self._proxy.close()
+
+    def describe(self) -> str:
+        return (
+            f"{self.primary.describe()}, {NODES - 1} asynchronous replicas, {SENTINELS} Sentinels (down after "
+            f"{DOWN_AFTER_MS} ms), behind {LOOPBACK}:{self._front.port}"
+        )
+
+    def announced(self) -> tuple[Node, int]:
+        """The primary that most Sentinels name, and its epoch, which grows with each failover.
+
+        Raises ServerUnavailable: they disagree.
+        """
+        views = [_view(port) for port in self.sentinel_ports]
+        said = max(views, key=views.count)
+        node = next((node for node in self.nodes if said and node.door.port == said[0]), None)
+        if said is None or node is None or views.count(said) < QUORUM:
+            raise Unavailable("The Sentinels do not agree on a primary.")
+        return node, said[1]
+
+    def failed_over(self) -> bool:
+        """Whether another node than the one that clients reach is announced, and takes writes."""
+        try:
+            node, _ = self.announced()
+            return node is not self.primary and node.replication()["role"] == "master"
+        except (Unavailable, redis.RedisError):
+            return False
+
+    def trouble(self) -> str | None:
+        if self._unasked or self.failed_over():
+            return "Sentinel failed over by itself, or later than a fault waited for it: the machine is too busy."
+        return None
+
+    def follow(self) -> int:
+        """Lets clients reach the primary that is announced; how many of their connections were reset for it."""
+        self.primary, _ = self.announced()
+        return self._front.direct(self.primary.address)
+
+    def cut_off(self) -> None:
+        """The primary and all others hear nothing of each other from now on; clients still reach it."""
+        self.primary.door.set_link(Link(to_server_lost=True, to_worker_lost=True))
+
+    def revive(self) -> None:
+        """Every node is reached again, those that had ended as replicas of the one that clients reach."""
+        for node in self.nodes:
+            if not node.door.link.clear:
+                node.door.reset_all()
+                node.door.set_link(Link())
+            if not node.running:
+                node.replica_of = None if node is self.primary else self.primary.door.port
+                node.start()
+
+    def await_settled(self) -> None:
+        """Until two replicas follow the primary and every Sentinel knows all of it. Raises ServerUnavailable.
+
+        Clients follow a promotion that comes meanwhile (a vote may have been under way), which is `trouble` then.
+        """
+
+        def settled() -> bool:
+            if self.failed_over():
+                self.follow()
+                self._unasked = True
+            return self._replicating() and self._known()
+
+        self._await(settled, "The nodes and their Sentinels do not settle")
+
+    def await_replicated(self) -> int:
+        """Until every replica has confirmed what the primary has written by now; up to which offset that is.
+
+        Raises ServerUnavailable: they do not.
+        """
+        offset = int(self.primary.replication()["master_repl_offset"])
+
+        def confirmed() -> bool:
+            replicas = _replicas(self.primary)
+            return len(replicas) == NODES - 1 and all(int(one["offset"]) >= offset for one in replicas)
+
+        self._await(confirmed, "The replicas do not confirm what the primary has written")
+        return offset
+
+    def _replicating(self) -> bool:
+        return [one["state"] for one in _replicas(self.primary)] == ["online"] * (NODES - 1)
+
+    def _known(self) -> bool:
+        return all(_knows_all(port, self.primary.door.port) for port in self.sentinel_ports)
+
+    def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
+        give_up_s = time.monotonic() + SETTLE_DEADLINE_S
+        while True:
+            try:
+                if settled():
+                    return
+            except (redis.RedisError, Unavailable):
+                pass  # one of them is not up yet, or the Sentinels are about to change their mind
+            if time.monotonic() > give_up_s:
+                raise Unavailable(f"{otherwise} within {SETTLE_DEADLINE_S:g} s; see the logs in {self._directory}.")
+            time.sleep(READY_POLL_S)
+
+    def _start_sentinel(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        port = HeldPort()
+        settings = directory / "sentinel.conf"  # it keeps there what it learns
+        settings.write_text(
+            f"bind {LOOPBACK}\nport {port.number}\ndir {directory}\n"
+            f"sentinel monitor {GROUP} {LOOPBACK} {self.primary.door.port} {QUORUM}\n"
+            f"sentinel down-after-milliseconds {GROUP} {DOWN_AFTER_MS}\n"
+            f"sentinel failover-timeout {GROUP} {FAILOVER_TIMEOUT_MS}\n"
+            f"sentinel parallel-syncs {GROUP} {NODES}\n"
+        )
+        command = [str(self.primary.binary), str(settings), "--sentinel"]
+        log_path = directory / "sentinel.log"
+        try:
+            process = spawn(command, role="sentinel", log_path=log_path, cwd=directory, recorder=self._recorder)
+        except CannotStart as error:
+            raise Unavailable(f"A Sentinel cannot be started here: {error.reason}.") from None
+        self._sentinels.append((process, port))
+        self._await(lambda: bool(_ask(port.number, "PING")), f"The Sentinel with the log {log_path} does not answer")
+        _ask(port.number, "SENTINEL", "DEBUG", *(str(word) for pair in HASTE.items() for word in pair))
+
+
+def _ask(port: int, *command: str) -> Any:
+    """Raises redis.RedisError."""
+    client: Any = redis.Redis(
+        LOOPBACK, port, retry=Retry(NoBackoff(), 0), socket_timeout=ASK_TIMEOUT_S, decode_responses=True
+    )
+    try:
+        return client.execute_command(*command)
+    finally:
+        client.close()
+
+
+def _replicas(primary: Node) -> list[dict[str, Any]]:
+    """As the primary sees those that are connected. Raises redis.RedisError."""
+    found = primary.replication()
+    return [found[f"slave{number}"] for number in range(int(found["connected_slaves"]))]
+
+
+def _view(sentinel_port: int) -> tuple[int, int] | None:
+    """(door of the primary, epoch) as one Sentinel says; None: it does not answer."""
+    try:
+        said = _ask(sentinel_port, "SENTINEL", "MASTER", GROUP)
+    except redis.RedisError:
+        return None
+    return int(said["port"]), int(said["config-epoch"])
+
+
+def _knows_all(sentinel_port: int, primary_door: int) -> bool:
+    """Whether it sees this primary, every replica and every other Sentinel, and none of them down."""
+    primary = _ask(sentinel_port, "SENTINEL", "MASTER", GROUP)
+    if (int(primary["port"]), int(primary["num-other-sentinels"])) != (primary_door, SENTINELS - 1):
+        return False
+    replicas = _ask(sentinel_port, "SENTINEL", "REPLICAS", GROUP)
+    return (
+        primary["flags"] == "master"
+        and [one["flags"] for one in replicas] == ["slave"] * (NODES - 1)
+        and all(one["master-link-status"] == "ok" and int(one["master-port"]) == primary_door for one in replicas)
+    )

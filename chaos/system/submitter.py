@@ -1,0 +1,186 @@
+"""The harness's side of the agent: starts it, hands it tasks, knows what was promised."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ..history import Recorder
+from ..target import Found, TargetError
+from .processes import CannotStart, Managed
+from .warden import TOKEN_VARIABLE, warden
+
+START_DEADLINE_S = 30.0
+READY_DEADLINE_S = 30.0
+CENSUS_DEADLINE_S = 60.0
+READY_POLL_S = 0.05
+HOPELESS_AFTER = 20
+"""So many submissions that all raised the same error, and no other before them, are a mistake of the client's."""
+
+
+class AgentDied(Exception):
+    """The agent ended in mid-run, or does not answer; the text ends with what it wrote last."""
+
+
+class Submitter:
+    """One agent. Safe across threads, save that one census is asked for at a time."""
+
+    def __init__(
+        self, spec: str, *, python: str, env: Mapping[str, str], log_path: Path, recorder: Recorder | None
+    ) -> None:
+        keeper = warden()
+        with log_path.open("ab") as log:
+            try:
+                self._process = subprocess.Popen(
+                    [python, "-m", "zeroloss.agent", spec],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env={**env, TOKEN_VARIABLE: keeper.token},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise CannotStart("agent", python, (error.strerror or str(error)).lower()) from None
+        keeper.watch_session(self._process.pid)
+        self.managed = Managed(self._process, role="agent", log_path=log_path, recorder=recorder)
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._promised: set[str] = set()
+        self.handed = 0
+        self.answered = 0
+        self._unknown: set[str] = set()
+        self.repeated = 0
+        """How many were sent a second time, and promised then."""
+        self.first_error: str | None = None
+        """What the first submission raised that raised anything, a refusal included."""
+        self._same_error = 0
+        self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), daemon=True)
+        self._reader.start()
+
+    @property
+    def promised(self) -> frozenset[str]:
+        """The ids of the tasks that were acknowledged."""
+        with self._lock:
+            return frozenset(self._promised)
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The ids of the tasks of which nobody heard whether they were accepted."""
+        with self._lock:
+            return frozenset(self._unknown)
+
+    @property
+    def promised_count(self) -> int:
+        with self._lock:
+            return len(self._promised)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every submission so far has raised the same error, and there were enough of them."""
+        with self._lock:
+            return HOPELESS_AFTER <= self._same_error == self.answered
+
+    def start_over(self, promised: frozenset[str]) -> None:
+        """Forget what was handed over: another run begins, in which these tasks are promised already."""
+        with self._lock:
+            self._promised = set(promised)
+            self._unknown = set()
+            self.handed = self.answered = self.repeated = 0
+
+    def hello(self) -> dict[str, str]:
+        """The versions of its environment. Raises TargetError: the target can't be loaded there."""
+        versions: dict[str, str] = self._ask(None, "hello", START_DEADLINE_S)
+        return versions
+
+    def wait_until_ready(self, check: Callable[[], None]) -> None:
+        """Asks the target until it is. `check` is called in between. Raises TargetError: not in time."""
+        give_up_s = time.monotonic() + READY_DEADLINE_S
+        while True:
+            try:
+                if self._ask({"do": "ready"}, "ready", READY_DEADLINE_S):
+                    return
+                last = ""
+            except TargetError as error:
+                last = f" Its last error: {error}"
+            check()
+            if time.monotonic() > give_up_s:
+                raise TargetError(f"The target is not ready after {READY_DEADLINE_S:g} s.{last}")
+            time.sleep(READY_POLL_S)
+
+    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None:
+        """Hand over one task; the agent submits it when one of its threads is free."""
+        with self._lock:
+            self.handed += 1
+        self._say({"do": "enqueue", "task": task, "payload": payload})
+
+    def census(self) -> list[Found] | None:
+        """The target's own; None: it has none. Raises TargetError: it failed."""
+        found: Sequence[Sequence[Any]] | None = self._ask({"do": "census"}, "census", CENSUS_DEADLINE_S)
+        return None if found is None else [Found(*item) for item in found]
+
+    def close(self) -> None:
+        """End it. What it had not yet submitted is not submitted."""
+        # First the kill: the end of its input would end it too, and be on record as an exit that nobody wanted.
+        self.managed.kill_session()
+        with contextlib.suppress(OSError):
+            _pipe(self._process.stdin).close()
+        self._reader.join()
+        _pipe(self._process.stdout).close()
+
+    def _ask(self, command: Mapping[str, Any] | None, name: str, deadline_s: float) -> Any:
+        if command is not None:
+            self._say(command)
+        try:
+            answer = self._answers.get(timeout=deadline_s)
+        except queue.Empty:
+            raise AgentDied(f"The agent did not answer to {name} within {deadline_s:g} s.") from None
+        if not answer:
+            self._answers.put({})  # for the next one who asks
+            raise self._died()
+        if "error" in answer:
+            raise TargetError(answer["error"])
+        return answer[name]
+
+    def _say(self, command: Mapping[str, Any]) -> None:
+        try:
+            with self._writing:
+                pipe = _pipe(self._process.stdin)
+                pipe.write(json.dumps(command).encode() + b"\n")
+                pipe.flush()
+        except (OSError, ValueError):  # it is gone, or being closed
+            raise self._died() from None
+
+    def _died(self) -> AgentDied:
+        return AgentDied(
+            f"The agent, which holds the target, ended in mid-run; its last words: {self.managed.log_tail()}"
+        )
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            answer = json.loads(line)
+            if "outcome" not in answer:
+                self._answers.put(answer)
+                continue
+            with self._lock:
+                self.answered += 1
+                self.repeated += answer["again"] == "ok"
+                if error := answer["error"]:
+                    error = error.replace(answer["task"], "TASK")
+                    self.first_error = self.first_error or error
+                    self._same_error += error == self.first_error
+                if answer["outcome"] == "ok":
+                    self._promised.add(answer["task"])
+                elif answer["outcome"] == "info":
+                    self._unknown.add(answer["task"])
+        self._answers.put({})
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
