@@ -17,4 +17,5 @@ packages = {
     for inner in ["", *find_namespace_packages(folder, exclude=LEFT_OUT)]
 }
 
-setup(packages=list(packages), package_dir=packages, package_data={"": DATA})
+# What MANIFEST.in takes into the source distribution, such as the bench, is not for the wheel.
+setup(packages=list(packages), package_dir=packages, package_data={"": DATA}, include_package_data=False)

@@ -77,7 +77,7 @@ def rounded_up(ms: float) -> int:
 
     Up, so that a threshold of three digits is kept by exactly the times that are within it.
     """
-    width = 10 ** max(0, len(str(math.ceil(ms))) - 3)
+    width: int = 10 ** max(0, len(str(math.ceil(ms))) - 3)
     return math.ceil(ms / width) * width
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -78,6 +79,18 @@ def test_the_wheel_holds_every_file_of_its_folders_and_no_other(wheel: Path) -> 
         if path.parts[:2] != ("loadtests", "bench")
     }
     assert inside == expected
+
+
+def test_the_source_distribution_holds_every_file_that_the_readme_tells_to_run(wheel: Path) -> None:
+    folder = wheel.parent
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    ended = subprocess.run(
+        [sys.executable, "-c", build, folder], cwd=folder / "source", check=True, capture_output=True, text=True
+    )
+    with tarfile.open(folder / ended.stdout.splitlines()[-1]) as archive:
+        inside = {"/".join(PurePosixPath(name).parts[1:]) for name in archive.getnames()}
+    wanted = {str(path) for path in tracked() if not path.parts[0].startswith(".")}
+    assert wanted <= inside, sorted(wanted - inside)
 
 
 def test_pytest_runs_in_a_repository_with_folders_of_our_former_names(interpreter: Path, foreign: Path) -> None:
