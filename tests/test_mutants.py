@@ -69,6 +69,7 @@ def test_a_plan_can_name_it_and_its_target_is_found(name: str) -> None:
     target = load_target(spec_of(name))
     assert target.name == name
     assert target.worker[3:] != load_target("reference").worker[3:] or name.startswith("reference-")
+    assert target.worker[2].startswith("zeroloss.")  # whatever the current folder holds
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))

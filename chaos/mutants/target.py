@@ -24,7 +24,7 @@ def spec_of(name: str) -> str:
 def __getattr__(name: str) -> type[Reference]:
     if name.startswith(CONTROL) and name.removeprefix(CONTROL).replace("_", "-") in PROFILES:
         profile = PROFILES[name.removeprefix(CONTROL).replace("_", "-")]
-        return _target(name.replace("_", "-"), ["reference"], profile)
+        return _target(name.replace("_", "-"), ["zeroloss.reference"], profile)
     mutant = load_mutants().get(name.replace("_", "-"))
     if mutant is None:
         raise AttributeError(name)
