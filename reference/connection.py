@@ -9,6 +9,8 @@ import hashlib
 import inspect
 import re
 import select
+import socket
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,7 +65,7 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
         _refuse_options(url)
         # redis-py's connection over a socket of the file system does not take it.
         keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-        pool = _Pool.from_url(
+        pool = Pool.from_url(
             url,
             max_connections=connections,
             retry=Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
@@ -121,7 +123,58 @@ def refuse_old_server(config: Config) -> None:
         raise ConfigError(f"The server at {shown} is Redis {version}, and the queue needs Redis {oldest} or later.")
 
 
-class _Pool(redis.BlockingConnectionPool):
+class Gate:
+    """Keeps connections from being made while the process forks, and a fork from coming while one is being made.
+
+    Else a forked process would get a socket that no connection has yet, so that nobody could close it there.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:  # in a forked child as well: a thread that is not there may have held the lock
+        self.making = 0  # connections, now
+        self.closed = 0  # by how many threads that fork
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Make a connection within."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.closed)
+            self.making += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.making -= 1
+                self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Let none be begun, and wait for those that are; not for ever, as where a server does not answer."""
+        with self._changed:
+            self.closed += 1
+            self._changed.wait_for(lambda: not self.making, CONNECT_TIMEOUT_S)
+
+    def open(self) -> None:
+        with self._changed:
+            self.closed -= 1
+            self._changed.notify_all()
+
+
+def _through(gate: Gate, connection_class: type[Any]) -> type[Any]:
+    """A class of connections that are made through the gate, and known as soon as they are."""
+
+    class Connection(connection_class):  # type: ignore[misc]
+        def _connect(self) -> Any:
+            with gate.passing():
+                self._sock = super()._connect()
+                return self._sock
+
+    return Connection
+
+
+class Pool(redis.BlockingConnectionPool):
     """Closes all its connections after an error on one that they may share, and looks at each with one system call.
 
     A connection that comes back closed has met such an error: those that are idle are closed then, and those in use
@@ -130,6 +183,15 @@ class _Pool(redis.BlockingConnectionPool):
     redis-py's own look makes the socket non-blocking, reads, catches the error that this gives, and makes it blocking
     again. With threads that wait for the interpreter after each system call that took as long as a short command.
     """
+
+    def __init__(self, *arguments: Any, connection_class: type[Any] = redis.Connection, **options: Any) -> None:
+        self.gate = Gate()
+        options["connection_class"] = _through(self.gate, connection_class)
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    def sockets(self) -> list[socket.socket]:
+        """Those of all its connections, whoever uses them."""
+        return [sock for connection in self._connections if (sock := connection._sock)]
 
     def reset(self) -> None:  # at the beginning, and in a forked child, which has to open connections of its own
         self._used: deque[tuple[Any, Any]] = deque()  # with what polls each; the last one used is the next

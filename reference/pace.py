@@ -36,17 +36,20 @@ class Pace:
         """How many tasks may wait in hand for a thread."""
         if self._task_s is None or self._config.ahead == 0:
             return 0
-        if sum(len(d.element) for d in hand if d.started is None) >= MAX_TRANSFER_BYTES:
-            return 0
         ahead_s = self._config.ahead_ms / 1000
-        free = self._config.threads - self._busy_longer_than(ahead_s, hand)
+        began_before = time.monotonic() - ahead_s
+        free, waiting_bytes = self._config.threads, 0
+        for d in hand:  # once, and nothing called for each: this is asked several times for each batch of tasks
+            if d.started is None:
+                waiting_bytes += len(d.element)
+            elif d.seconds is None and d.started < began_before:
+                free -= 1
+        if waiting_bytes >= MAX_TRANSFER_BYTES:
+            return 0
         return min(self._config.ahead, int(free * ahead_s / max(self._task_s, 1e-6)))
 
     def hoards(self, hand: Iterable[Timed]) -> bool:
         """Whether what waits in hand waits behind slow tasks only: somebody else might be free to run it."""
-        return self._busy_longer_than(self.hoarding_s, hand) >= self._config.threads
-
-    @staticmethod
-    def _busy_longer_than(seconds: float, hand: Iterable[Timed]) -> int:
-        began_before = time.monotonic() - seconds
-        return sum(1 for d in hand if d.started is not None and d.seconds is None and d.started < began_before)
+        began_before = time.monotonic() - self.hoarding_s
+        slow = sum(1 for d in hand if d.started is not None and d.seconds is None and d.started < began_before)
+        return slow >= self._config.threads

@@ -6,9 +6,9 @@ import threading
 
 TYPE_CHECKING = False  # see `__init__.py`
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from .connection import Pool
 
+forked = False  # whether this process was forked from the one that `guard_forks` was called in
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -25,32 +25,31 @@ def handle_at_start(command: str) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def guard_forks(own_sockets: "Callable[[], list[socket.socket]]") -> None:
-    """Give each process that is forked from this one default signals, and none of the sockets.
+def guard_forks(pool: "Pool") -> None:
+    """Give each process that is forked from this one default signals, and none of the pool's sockets.
 
     With the worker's handlers it would ignore the SIGTERM of `multiprocessing`'s `terminate()`, which its parent then
     waits for. With its sockets the connections of a killed worker would live on. The signals are blocked during the
     fork: in the child Python forgets what comes before it is set up, and it may be terminated as soon as it is there.
     """
-    from socket import SocketType  # not before the first signal handler
-
     fork = threading.local()  # several threads may fork at a time
 
     def before() -> None:
         fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        fork.sockets = own_sockets()
+        pool.gate.shut()
 
     def in_parent() -> None:
-        fork.sockets = None
+        pool.gate.open()
         signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)
 
     def in_child() -> None:
+        global forked
+        forked = True
+        pool.gate.reset()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)
-        for inherited in fork.sockets:
-            # The copy only: no shutdown, which would end the parent's connection. The class below Python's own is
-            # enough for a socket that another thread was within the making of.
-            SocketType.close(inherited)
+        for inherited in pool.sockets():
+            inherited.close()  # the copy only: no shutdown, which would end the parent's connection
 
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)

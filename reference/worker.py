@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 
 import redis
 
+from . import signals
 from .claimer import Claimer
 from .config import Config
 from .connection import connect
@@ -30,7 +30,6 @@ from .presence import Presence
 from .reaper import Reaper
 from .signals import STOP_SIGNALS, guard_forks
 from .texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
-from .waiter import Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,6 @@ class HandlerThread(threading.Thread):
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
-        process = os.getpid()
         while (delivery := ready.get()) is not None:
             started = time.monotonic()
             # After the lease others may run it by now: the claimer looks first.
@@ -68,7 +66,7 @@ class HandlerThread(threading.Thread):
                     self._at_work()
                     self._at_work = None
                 delivery.error = self._outcome(delivery)
-                if os.getpid() != process:
+                if signals.forked:
                     _end_fork(delivery)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
@@ -152,7 +150,7 @@ class Worker:
     def run(self) -> int:
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
-        guard_forks(self._sockets)
+        guard_forks(self._pool)
         for thread in self._all_threads:
             thread.start()
         while not self._signalled:
@@ -172,18 +170,6 @@ class Worker:
     def _on_signal(self, _number: int, _frame: object) -> None:
         # Once or twice, as everybody may be signalled and the parent passes it on; only the parent ends it at once.
         self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
-
-    def _sockets(self) -> list[socket.socket]:
-        """The sockets of its connections, and those that its threads are just connecting, which nothing else knows."""
-        found = [sock for connection in self._pool._connections if (sock := connection._sock)]
-        frames = sys._current_frames()
-        for thread in threading.enumerate():
-            if isinstance(thread, Claimer | Waiter | Maintenance | Presence):
-                frame = frames.get(thread.ident or 0)
-                while frame:
-                    found += [value for value in list(frame.f_locals.values()) if isinstance(value, socket.socket)]
-                    frame = frame.f_back
-        return found
 
     def _finish(self) -> bool:
         """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +22,6 @@ from test_supervisor import SLOW_APP
 from test_up import Up
 from worker_process import STOPPING, TESTS, Pool, Watched
 from zeroloss.reference.connection import connect
-from zeroloss.reference.presence import Presence
-from zeroloss.reference.worker import Worker
 
 StartPool = Callable[..., Pool]
 BOTH = [signal.SIGTERM, signal.SIGINT]
@@ -181,44 +180,35 @@ def test_a_forked_process_that_leaves_the_handler_ends_and_leaves_the_queue_alon
     assert (queue.pending(), queue.delayed(), queue.dead()) == ([], [], [])
 
 
-def test_a_connection_that_a_thread_of_the_worker_is_just_making_is_known_too(queue: Queue) -> None:
-    class Connecting(Presence):
-        def run(self) -> None:
-            with suppress(redis.RedisError):
-                self._client.ping()
-
+def test_a_fork_waits_for_connections_that_are_just_being_made_and_none_is_begun_meanwhile(queue: Queue) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
         config = dataclasses.replace(queue.config, redis_url=f"redis://127.0.0.1:{full.getsockname()[1]}")
-        worker = Worker(config, "w1", {}, os.getppid())
-        thread = Connecting(connect(config), config, "w1")
-        thread.start()
-        (found,) = wait_until(worker._sockets)
-        with pytest.raises(OSError):
-            found.getpeername()
-    thread.join()
+        client = connect(config)
+        pool: Any = client.connection_pool
 
+        def ping() -> None:
+            with suppress(redis.RedisError):
+                client.ping()
 
-HALF_MADE = """
-import os, signal, socket
-from zeroloss.reference.signals import guard_forks
-
-signal.signal(signal.SIGTERM, lambda *_: None)
-half_made = socket.socket()
-del half_made._io_refs
-guard_forks(lambda: [half_made, socket.socket.__new__(socket.socket)])
-if not (pid := os.fork()):
-    if os.path.exists(f"/proc/self/fd/{half_made.fileno()}"):
-        os._exit(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    os._exit(2)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"""
-
-
-def test_a_socket_that_another_thread_has_made_by_half_is_closed_in_a_forked_process() -> None:
-    """As where the fork comes within `socket.__init__`."""
-    ended = subprocess.run([sys.executable, "-c", HALF_MADE], cwd=TESTS.parent, capture_output=True, text=True)
-    assert (ended.stdout, ended.stderr) == (f"{-signal.SIGTERM}\n", "")
+        threads = [threading.Thread(target=ping), threading.Thread(target=ping)]
+        threads[0].start()
+        wait_until(lambda: pool.gate.making == 1)
+        shut = threading.Thread(target=pool.gate.shut)
+        shut.start()
+        wait_until(lambda: pool.gate.closed)
+        threads[1].start()
+        wait_until(lambda: len(pool._connections) == 2)
+        assert pool.sockets() == [] and shut.is_alive()
+        accepted = [full.accept()[0], full.accept()[0]]
+        shut.join()
+        (made,) = pool.sockets()
+        assert made.getpeername() == full.getsockname()
+        pool.gate.open()
+        accepted.append(full.accept()[0])
+        for connection in accepted:
+            connection.close()
+        for thread in threads:
+            thread.join()
 
 
 # -- a signal before the first task ----------------------------------------------------------------------------------
