@@ -4,6 +4,7 @@ from itertools import count
 from typing import Any, Self
 
 import msgspec
+from zeroloss.faults import FAULTS
 from zeroloss.history import Event
 
 MS = 1_000_000
@@ -19,6 +20,8 @@ class Story:
 
     def add(self, kind: str, phase: str, *, pid: int = 1, at_ms: int | None = None, **members: Any) -> Self:
         self._clock_ms = self._clock_ms + 10 if at_ms is None else at_ms
+        if kind == "fault" and phase == "begin" and (fault := FAULTS.get(members["fault"])):
+            members = {"traits": msgspec.to_builtins(fault().traits()), **members}
         event = {"t": self._clock_ms * MS, "pid": pid, "kind": kind, "phase": phase, **members}
         self.events.append(msgspec.convert(event, Event))
         return self

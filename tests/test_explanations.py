@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from histories import Story
 from zeroloss.checker.judge import judge
@@ -14,7 +15,7 @@ EVERYSEC = {"appendonly": True, "appendfsync": "everysec", "save": ""}
 def a_run(*faults: str, durability: Any = None, **plan: Any) -> Story:
     """Of a target that states that it has no unexplained duplicates; `faults` are planned as its plan says."""
     listed = [
-        {"number": number, "fault": name, "everywhere": name in FAULTS and FAULTS[name].everywhere}
+        {"number": number, "fault": name, "traits": msgspec.to_builtins(FAULTS[name]().traits())}
         for number, name in enumerate(faults, start=1)
     ]
     plan = {"unexplained_duplicates": 0, "misbehaving": 1, "faults": listed, **plan}

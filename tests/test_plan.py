@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroloss.plan.mix import CRASHES, SERVERS, WORKERS, draw_mix
+from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN, Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 
@@ -155,6 +155,9 @@ def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(see
     assert mix[0] == FaultRequest("worker-sigkill", 50, {})
     assert [(request.count, request.options) for request in mix[1:]] == [(1, {})] * 3
     assert len({request.fault for request in mix}) == 4
+
+
+WORKERS, SERVERS, CRASHES = {"worker-sigstop", "worker-sigterm"}, {"client-kill", "client-pause"}, {"server-sigkill"}
 
 
 def mixed(server: str, appendfsync: str) -> set[str]:

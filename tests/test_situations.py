@@ -122,7 +122,7 @@ def test_a_task_that_was_dead_lettered_for_what_it_raised_was_not_killed() -> No
 
 
 def test_a_lost_reply_is_what_a_fault_says_that_it_lost() -> None:
-    assert met(judged(a_good_run().kill(1, name="proxy-reply-lost"))) == {"reply-lost": 1}
+    assert met(judged(a_good_run().kill(1, name="net-reply-reset"))) == {"reply-lost": 1}
 
 
 # Fault x state ----------------------------------------------------------------------------------------------------

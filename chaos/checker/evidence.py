@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit
+from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit, Traits
+from .earlier import traits_of
 from .stated import doomed_tasks, planned_faults
 
 
@@ -74,6 +75,7 @@ class FaultRecord:
 
     number: int
     name: str
+    traits: Traits
     begin_t: int | None = None
     effective_t: int | None = None
     missed: bool = False
@@ -87,8 +89,6 @@ class FaultRecord:
     """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
     end_t: int | None = None
     """When it was healed."""
-    everywhere: bool = False
-    """It met the server, or what all workers need: none of them was out of its reach."""
 
     @property
     def from_t(self) -> int:
@@ -102,7 +102,11 @@ class FaultRecord:
 
     @property
     def hits_workers(self) -> bool:
-        return self.name.startswith("worker-")
+        return self.traits.aims_at == "worker"
+
+    @property
+    def everywhere(self) -> bool:
+        return self.traits.everywhere
 
 
 @dataclass(slots=True)
@@ -146,10 +150,10 @@ class Evidence:
 
     @property
     def undisturbed(self) -> bool:
-        """A baseline: the plan says that no task misbehaves, and no fault but `none` was planned or injected."""
+        """A baseline: the plan says that no task misbehaves or is there for a fault, and none that does anything."""
         planned = self.begin.plan if self.begin else None
         behaved = isinstance(planned, Mapping) and planned.get("misbehaving") == 0
-        return behaved and all(fault.name == "none" for fault in self.faults.values())
+        return behaved and all(fault.traits.baseline and not fault.traits.arranges for fault in self.faults.values())
 
     @property
     def drained(self) -> bool:
@@ -198,9 +202,8 @@ def _run(evidence: Evidence, event: Run) -> None:
     if event.phase == "begin" and evidence.begin is None:
         evidence.begin = event
         evidence.doomed = doomed_tasks(event)
-        for number, name, everywhere in planned_faults(event):
-            fault = evidence.faults.setdefault(number, FaultRecord(number, name))
-            fault.everywhere = everywhere
+        for number, name, traits in planned_faults(event):
+            evidence.faults.setdefault(number, FaultRecord(number, name, traits))
 
 
 def _submit(evidence: Evidence, event: Submit) -> None:
@@ -235,9 +238,13 @@ def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], ev
 
 
 def _fault(evidence: Evidence, event: Fault) -> None:
-    fault = evidence.faults.setdefault(event.number, FaultRecord(event.number, event.fault))
+    fault = evidence.faults.get(event.number)
+    if fault is None:
+        traits = traits_of(event.fault, everywhere=False)
+        fault = evidence.faults[event.number] = FaultRecord(event.number, event.fault, traits)
     if event.phase == "begin":
         fault.begin_t = event.t
+        fault.traits = event.traits or fault.traits
     elif event.phase == "effective":
         fault.effective_t = event.t
         fault.evidence = event.evidence or ""
@@ -293,7 +300,7 @@ def _find_what_was_struck(evidence: Evidence) -> None:
         # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
         # killed never ends, and would seem to be in flight for ever.
         since_t = t if fault.begin_t is None else fault.begin_t
-        if fault.name.startswith("handler-"):
+        if fault.traits.aims_at == "handler":
             claimed = {name: evidence.tasks[name] for name in fault.claimed & evidence.tasks.keys()}
             fault.misbehaved = {name: task.executions[0] for name, task in claimed.items() if task.executions}
         for name in sorted(fault.claimed & evidence.tasks.keys()):

@@ -34,14 +34,8 @@ from .verdicts import Excuse, FaultRef
 
 SLOW_FSYNC_S = 2
 """How long Redis puts off a write while an fsync is under way, under `everysec`."""
-KILLING = frozenset({"server-sigkill", "server-torn-aof", "server-disk-full"})
-"""The faults that end a server whose exits are not on record, as in a container, and not in order."""
-STOPPING = frozenset({"server-sigterm"})
-SLOW = frozenset({"server-slow-fsync"})
-"""The faults under which a server goes on for seconds before it ends."""
 SEEN_AFTER_MS = 1_000
-"""So late after the end of such a server may that be on record, without anybody noticing that the machine is slow."""
-FAILING_OVER = frozenset({"primary-sigkill", "primary-cut-off"})
+"""So late may the end of a server that went on for seconds be on record, without a sign that the machine is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +104,7 @@ def _ending_t(evidence: Evidence, crash: Crash) -> int:
     While its fsync is slow, it goes on promising and writing for seconds before it is killed: it is no older than that
     record can be late.
     """
-    if crash.fault.name in SLOW:
+    if crash.fault.traits.ends_late:
         late_ms = max((one.late_ms for one in evidence.late), default=0)
         return crash.t - SEEN_AFTER_MS * 1_000_000 - late_ms * 1_000_000
     return crash.t if crash.fault.begin_t is None else crash.fault.begin_t
@@ -134,7 +128,7 @@ def failovers_of(evidence: Evidence) -> list[Window]:
             "clients followed the new primary",
         )
         for fault in evidence.faults.values()
-        if fault.name in FAILING_OVER and fault.begin_t is not None
+        if fault.traits.fails_over and fault.begin_t is not None
     ]
 
 
@@ -148,14 +142,15 @@ def crashes_of(evidence: Evidence) -> list[Crash]:
     healed_t = evidence.phases.get("healed", evidence.last_t)
     crashes = []
     for position, (begin_t, fault) in enumerate(faults):
-        if fault.name in FAILING_OVER:
+        if fault.traits.fails_over:
             continue  # the disk of a primary that was replaced does not matter: it takes over what the new one has
         next_t = faults[position + 1][0] if position + 1 < len(faults) else healed_t
         # A fault that killed the server and was missed after that, took what it took.
         until_t = next_t if fault.effective_t is None else fault.effective_t
         seen = [Crash(fault, t, ordered=status == 0) for t, status in exits if begin_t <= t <= until_t]
-        if not seen and fault.effective_t is not None and fault.name in KILLING | STOPPING:
-            seen = [Crash(fault, fault.effective_t, ordered=fault.name in STOPPING)]
+        # Its exit is not on record, as in a container: then the fault itself says how it ended.
+        if not seen and fault.effective_t is not None and fault.traits.ends_server != "no":
+            seen = [Crash(fault, fault.effective_t, ordered=fault.traits.ends_server == "stopped")]
         crashes += seen
     return crashes
 

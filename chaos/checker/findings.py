@@ -97,6 +97,7 @@ def fault_results(evidence: Evidence, duplicates: list[Duplicate], redeliveries:
             redelivered=len(times_ms.get(number, ())),
             redelivery_ms_max=max(times_ms.get(number, ()), default=None),
             duplicates=caused.get(number, 0),
+            aims_at=fault.traits.aims_at,
         )
         for number, fault in sorted(evidence.faults.items())
     ]

@@ -17,8 +17,6 @@ MARGIN_S = 1.0
 """A redelivery, and what a busy machine adds to it, may take so much longer."""
 IDLE_S = 1.0
 """A worker that runs nothing for so long is idle, and not merely between two tasks."""
-UNDISTURBING = ("none", "slow")
-"""Faults that do nothing."""
 
 Span = tuple[int, int]
 
@@ -49,7 +47,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
     """What may put off a recovery: faults, seen to take effect or not, deaths that no fault explains, starvation."""
     for fault in evidence.faults.values():
-        if fault.begin_t is not None and fault.name not in UNDISTURBING and not fault.misbehaved:
+        if fault.begin_t is not None and not fault.traits.baseline and not fault.misbehaved:
             yield fault.begin_t, fault.over_t or evidence.last_t
     for task in evidence.tasks.values():
         for one in task.executions:

@@ -39,7 +39,7 @@ class _Facts:
 
     def killed_inside(self, fault: FaultRecord) -> list[str]:
         """The fault took hold of the process in its body, and it fell silent. A partition kills nobody."""
-        t, killing = fault.effective_t or 0, not fault.name.startswith("net-")
+        t, killing = fault.effective_t or 0, fault.traits.aims_at != "network"
         return [
             name
             for name, one in fault.struck.items()
@@ -79,7 +79,7 @@ def _killed_before_ack(facts: _Facts) -> int:
 
 
 def _reply_lost(facts: _Facts) -> int:
-    return sum("reply" in fault.name for fault in _effective(facts))
+    return sum(fault.traits.loses_replies for fault in _effective(facts))
 
 
 def _lease_expired_alive(facts: _Facts) -> int:

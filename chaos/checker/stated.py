@@ -1,21 +1,31 @@
 """What the beginning of a history states: the planned faults, the doomed tasks, what the target promises."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from ..history import Run
+import msgspec
+
+from ..history import Run, Traits
+from .earlier import traits_of
 
 
-def planned_faults(begin: Run) -> list[tuple[int, str, bool]]:
-    """(number, name, everywhere) of the faults in a plan that lists them: one that was never begun is missed too."""
+def planned_faults(begin: Run) -> list[tuple[int, str, Traits]]:
+    """(number, name, traits) of the faults in a plan that lists them: one that was never begun is missed too."""
     listed = begin.plan.get("faults") if isinstance(begin.plan, Mapping) else None
     if not isinstance(listed, list):
         return []
     return [
-        (fault["number"], fault["fault"], fault.get("everywhere") is True)
+        (fault["number"], fault["fault"], _traits(fault))
         for fault in listed
         if isinstance(fault, Mapping) and isinstance(fault.get("number"), int) and isinstance(fault.get("fault"), str)
     ]
+
+
+def _traits(fault: Mapping[str, Any]) -> Traits:
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(fault.get("traits"), Traits)
+    return traits_of(fault["fault"], everywhere=fault.get("everywhere") is True)
 
 
 def option(begin: Run | None, name: str) -> Any:

@@ -153,6 +153,7 @@ class FaultResult(msgspec.Struct, frozen=True):
     redelivered: int
     redelivery_ms_max: float | None
     duplicates: int
+    aims_at: str | None = None
 
 
 class Exit(msgspec.Struct, frozen=True):

@@ -26,7 +26,8 @@ def record_begin(recorder: Recorder, slot: Slot, case: Case, doomed: Sequence[st
             "tasks": len(FIRST),  # what comes after them is submitted only while the worker lives
             "workers": 1,
             "faults": [
-                {"number": number, "fault": FAULT_NAME, "at_s": 0.0} for number, _ in enumerate(case.crashes, start=1)
+                {"number": number, "fault": FAULT_NAME, "at_s": 0.0, "traits": {"aims_at": "command"}}
+                for number, _ in enumerate(case.crashes, start=1)
             ],
             "doomed": list(doomed),
         },

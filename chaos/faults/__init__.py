@@ -1,96 +1,16 @@
-"""The faults, one file each. A new one is a frozen dataclass in a file of its own and a line here."""
+"""Faults: one fault, one file; to be found here is to be known. May import system, checker, history and below.
+
+`@fault` registers a class where it is defined, in a file below this package or in a plug-in. What the planner, the
+judge and the reports need to know of it is data on its class; see `Fault`.
+"""
+
+import importlib
+import pkgutil
 
 from .base import Effect, Fault, Missed, Stage
-from .client.gives_up import ClientGivesUp
-from .client.kill import ClientKill
-from .client.pause import ClientPause
-from .client.producer_sigkill import ProducerSigkill
-from .client.retries import ClientRetries
-from .failover.cut_off import PrimaryCutOff
-from .failover.sigkill import PrimarySigkill
-from .handler.exits import HandlerExits
-from .handler.hangs import HandlerHangs
-from .handler.outlives_lease import HandlerOutlivesLease
-from .handler.raises import HandlerRaises
-from .network.disconnect import NetDisconnect
-from .network.latency import NetLatency
-from .network.partition import NetPartition
-from .network.reply_loss import NetReplyLoss
-from .network.reply_reset import NetReplyReset
-from .network.reset import NetReset
-from .network.throttle import NetThrottle
-from .none import NoFault
-from .server.clock_jump import ClockJump
-from .server.disk_full import ServerDiskFull
-from .server.evicts import ServerEvicts
-from .server.maxmemory import ServerMaxmemory
-from .server.script_flush import ScriptFlush
-from .server.sigkill import ServerSigkill
-from .server.sigstop import ServerSigstop
-from .server.sigterm import ServerSigterm
-from .server.slow_fsync import ServerSlowFsync
-from .server.torn_aof import ServerTornAof
-from .slow import Slow, SlowIdle
-from .worker.asleep_sigkill import AsleepSigkill
-from .worker.kill_in_recovery import WorkerKillInRecovery
-from .worker.kill_storm import WorkerKillStorm
-from .worker.memory import WorkerMemory
-from .worker.sigint import WorkerSigint
-from .worker.sigkill import WorkerSigkill
-from .worker.sigkill_child import WorkerSigkillChild
-from .worker.sigkill_parent import WorkerSigkillParent
-from .worker.sigkill_quiet import WorkerSigkillQuiet
-from .worker.sigstop import WorkerSigstop
-from .worker.sigterm import WorkerSigterm
-from .worker.sigterm_sigkill import WorkerSigtermSigkill
+from .registry import FAULTS, fault, load_faults
 
-__all__ = ["FAULTS", "Effect", "Fault", "Missed", "Stage"]
+__all__ = ["FAULTS", "Effect", "Fault", "Missed", "Stage", "fault", "load_faults"]
 
-FAULTS: dict[str, type[Fault]] = {
-    fault.name: fault
-    for fault in (
-        NoFault,
-        Slow,
-        SlowIdle,
-        WorkerSigkill,
-        WorkerSigterm,
-        WorkerSigint,
-        WorkerSigstop,
-        WorkerSigkillQuiet,
-        WorkerSigkillParent,
-        WorkerSigkillChild,
-        WorkerSigtermSigkill,
-        WorkerKillStorm,
-        WorkerKillInRecovery,
-        WorkerMemory,
-        AsleepSigkill,
-        ServerSigkill,
-        ServerSigstop,
-        ClientKill,
-        ServerSigterm,
-        ServerMaxmemory,
-        ServerEvicts,
-        ServerTornAof,
-        ServerDiskFull,
-        ServerSlowFsync,
-        ClientPause,
-        ScriptFlush,
-        ProducerSigkill,
-        ClientGivesUp,
-        ClientRetries,
-        ClockJump,
-        HandlerRaises,
-        HandlerHangs,
-        HandlerExits,
-        HandlerOutlivesLease,
-        NetPartition,
-        NetLatency,
-        NetThrottle,
-        NetReplyReset,
-        NetReplyLoss,
-        NetReset,
-        PrimarySigkill,
-        PrimaryCutOff,
-        NetDisconnect,
-    )
-}
+for _found in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_found.name)

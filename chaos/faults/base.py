@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ..history import Aim, ServerEnd, Traits
 from ..history.tail import LedgerTail
 from ..system.processes import Managed
 from ..system.servers import Server
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
 ACK_UNDER_WAY_NS = 100_000_000
+
+InMix = Literal["no", "drawn", "always"]
+
+
+def how_many(default: int) -> int:
+    """An option that says how many: none at all is no fault. All other numbers may be 0."""
+    option: int = field(default=default, metadata={"least": 1})
+    return option
 
 
 class Missed(Exception):
@@ -79,7 +88,10 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault(ABC):
-    """One fault. Its fields are its options on the command line: `name:field=value`."""
+    """One fault. Its fields are its options on the command line: `name:field=value`.
+
+    What others need to know of it is stated here, in its class: no planner, judge or report knows its name.
+    """
 
     name: ClassVar[str]
     threatens: ClassVar[tuple[str, ...]]
@@ -87,22 +99,45 @@ class Fault(ABC):
     count: ClassVar[int] = 1
     """How often it is planned when nobody says."""
 
-    shim: ClassVar[Path | None] = None
-    """A folder that has to be on the workers' Python path for it."""
-    through_proxy: ClassVar[bool] = False
-    """Whether the workers have to reach the server through the proxy for it."""
-    fails_over: ClassVar[bool] = False
-    """Whether it needs a primary with replicas under Sentinel."""
+    # What it does, which the history keeps for the judge; `Traits` says more.
+    aims_at: ClassVar[Aim]
+    baseline: ClassVar[bool] = False
+    """Whether nothing is done: it is planned alone."""
     everywhere: ClassVar[bool] = False
     """Whether it meets the server, or what all workers need, so that none of them is out of its reach."""
-    in_container: ClassVar[bool] = False
-    """Whether the server has to be in a container for it."""
+    ends_server: ClassVar[ServerEnd] = "no"
+    """Whether it ends the server, and how: that may cost what the durability does not keep."""
+    ends_late: ClassVar[bool] = False
+    """Whether the server goes on for seconds, and promises, before it is ended."""
+    fails_over: ClassVar[bool] = False
+    """Whether a replica takes the primary's place; it needs a primary with replicas under Sentinel."""
+    loses_replies: ClassVar[bool] = False
+    """Whether the server executes commands whose replies it takes."""
+
+    # When it may be planned, and what it needs.
+    in_mix: ClassVar[InMix] = "no"
+    """Whether `--faults mix` has it: never, once if it is drawn by the seed, or as often as `--kills` says."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
+    needs_own_server: ClassVar[bool] = False
+    """Whether the harness must have started the server for it: one that is named by its URL is not to be disturbed."""
+    needs_one_server: ClassVar[bool] = False
+    """Whether the server must stand alone: under Sentinel it would cause a failover that nobody has planned."""
+    in_container: ClassVar[bool] = False
+    """Whether the server has to be in a container for it."""
+    through_proxy: ClassVar[bool] = False
+    """Whether the workers have to reach the server through the proxy for it."""
+    moves_producer: ClassVar[bool] = False
+    """Whether the producer has another address after it."""
+    shim: ClassVar[Path | None] = None
+    """A folder that has to be on the workers' Python path for it."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: random.Random, recover_within_s: float) -> "list[PlannedTask]":
         """The tasks that the plan needs for this fault, in the order of their times; most need nothing."""
         return tasks
+
+    def prepare(self, directory: Path) -> None:  # noqa: B027 - few need anything
+        """Make what it needs in the run's directory. Called before the workers start; once for all of its name."""
 
     @abstractmethod
     def inject(self, stage: Stage) -> Effect:
@@ -110,6 +145,24 @@ class Fault(ABC):
 
     def heal(self, stage: Stage) -> None:  # noqa: B027 - many faults leave nothing to heal
         """Bring back what it took. Called after `inject`, whatever came of it."""
+
+    def traits(self) -> Traits:
+        """What the history says of it."""
+        return Traits(
+            aims_at=self.aims_at,
+            baseline=self.baseline,
+            arranges=self.arranges(),
+            everywhere=self.everywhere,
+            ends_server=self.ends_server,
+            ends_late=self.ends_late,
+            fails_over=self.fails_over,
+            loses_replies=self.loses_replies,
+        )
+
+    @classmethod
+    def arranges(cls) -> bool:
+        """Whether the plan holds tasks that are made for it."""
+        return cls.arrange is not Fault.arrange
 
     @classmethod
     def summary(cls) -> str:

@@ -3,15 +3,20 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..history import Aim
 from .base import Effect, Fault, Missed, Stage
+from .registry import fault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NoFault(Fault):
     """Nothing is done: no duplicates, and first in first out, are to be seen (I2, I6, I7)."""
 
     name: ClassVar[str] = "none"
     threatens: ClassVar[tuple[str, ...]] = ()
+    aims_at: ClassVar[Aim] = "nothing"
+    baseline: ClassVar[bool] = True
 
     def inject(self, stage: Stage) -> Effect:
         living = stage.workers.living()

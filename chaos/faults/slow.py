@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from .base import POLL_S, Effect, Fault, Missed, Stage
+from ..history import Aim
+from .base import POLL_S, Effect, Fault, Missed, Stage, how_many
+from .registry import fault
 
 if TYPE_CHECKING:
     from .planned import PlannedTask
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class Slow(Fault):
     """Nothing is done, but some tasks take twice as long as a dead worker's task lies (I3, I4).
@@ -22,8 +25,10 @@ class Slow(Fault):
 
     name: ClassVar[str] = "slow"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
+    aims_at: ClassVar[Aim] = "nothing"
+    baseline: ClassVar[bool] = True
 
-    tasks: int = 10
+    tasks: int = how_many(10)
     """How many of the tasks are slow."""
     work_ms: int = 0
     """How long these take; 0: twice as long as the target takes to recover a task."""
@@ -48,6 +53,7 @@ class Slow(Fault):
         raise Missed(f"No task was longer than {longest_s:.1f} s in its body.")
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class SlowIdle(Slow):
     """As slow, and these tasks are all there are: nothing else comes in, from the start to the end (I3, I4)."""

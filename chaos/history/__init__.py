@@ -20,11 +20,13 @@ from .events import (
     Submit,
 )
 from .reader import EVENTS_DIRECTORY, MERGED_NAME, History, load, read, write_merged
+from .traits import Aim, ServerEnd, Traits
 from .writer import Recorder
 
 __all__ = [
     "EVENTS_DIRECTORY",
     "MERGED_NAME",
+    "Aim",
     "Census",
     "CensusAfter",
     "Effect",
@@ -39,7 +41,9 @@ __all__ = [
     "Process",
     "Recorder",
     "Run",
+    "ServerEnd",
     "Submit",
+    "Traits",
     "load",
     "read",
     "write_merged",

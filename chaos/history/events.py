@@ -4,6 +4,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from .traits import Traits
+
 CensusAfter = Literal["deadline", "poke", "restart", "end"]
 Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "unknown"]
 
@@ -35,7 +37,7 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     recover_within: float | None = None
     """Seconds after which the target promises a dead worker's task again."""
     plan: Any = None
-    """If it is a mapping, its `faults` lists one mapping per planned fault, with `number` and `fault`."""
+    """If it is a mapping, its `faults` lists one mapping per planned fault, with `number`, `fault` and `traits`."""
     versions: Any = None
     server: Any = None
     network: Any = None
@@ -92,6 +94,8 @@ class Fault(_Event, tag="fault", kw_only=True, frozen=True):
     tasks: list[str] = []
     """Ids that were in flight when it hit."""
     reason: str | None = None
+    traits: Traits | None = None
+    """At `begin`: what the fault is. Histories of zeroloss 0.1 do not say."""
 
 
 class Poke(_Event, tag="poke", kw_only=True, frozen=True):

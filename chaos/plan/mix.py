@@ -4,17 +4,12 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
-from ..faults.worker.sigkill import WorkerSigkill
-from ..system.servers import URL_SCHEMES, SentinelServer
+from ..faults import load_faults
+from .fitting import may_be_drawn
 from .plan import PlannedFault
 from .requests import FaultRequest, checked_kills
 
 DRAWN = 3
-WORKERS = ("worker-sigstop", "worker-sigterm")
-SERVERS = ("client-kill", "client-pause")
-"""Done to the server, though it loses nothing: only to one that the harness has started, alone."""
-CRASHES = ("server-sigkill",)
-"""Only where the server keeps what it acknowledged: else that is all that a run would show."""
 
 
 def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> list[FaultRequest]:
@@ -23,13 +18,18 @@ def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> 
     Faults that need something of the queue, such as scripts to be forgotten, are not among them: where it is missing
     they take no effect, and a run without a defect would be INCONCLUSIVE.
     """
-    others = [*WORKERS]
-    if not server.startswith((*URL_SCHEMES, SentinelServer.kind)):
-        others += SERVERS
-        others += CRASHES if appendfsync == "always" else ()
+    known = load_faults()
+    always = [fault for fault in known if fault.in_mix == "always"]
+    others = [
+        fault.name
+        for fault in known
+        if fault.in_mix == "drawn" and may_be_drawn(fault, server=server, appendfsync=appendfsync)
+    ]
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
-    count = WorkerSigkill.count if kills is None else checked_kills(kills)
-    return [FaultRequest(WorkerSigkill.name, count, {}), *(FaultRequest(name, 1, {}) for name in sorted(drawn))]
+    return [
+        *(FaultRequest(one.name, one.count if kills is None else checked_kills(kills), {}) for one in always),
+        *(FaultRequest(name, 1, {}) for name in sorted(drawn)),
+    ]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

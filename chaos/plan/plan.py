@@ -10,11 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from ..checker.situations import SITUATIONS, STATES
-from ..faults import FAULTS, Fault
+from ..faults import FAULTS
 from ..faults.behaviours import BEHAVIOURS, DOOMED
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
-from ..system.servers import URL_SCHEMES, SentinelServer
+from .fitting import check_load, check_server
 from .requests import FaultRequest, PlanError, build_fault
 
 PLAN_NAME = "plan.json"
@@ -30,9 +30,6 @@ RUN_S_MIN = 2.0
 FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
 """After that share of the run no fault is planned, so that one that comes late still finds tasks."""
-
-OF_ONE_SERVER = ("server-", "client-kill", "client-pause")
-"""Faults that, done to a primary, cost it its Sentinels: so begin their names."""
 
 _DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
 
@@ -107,7 +104,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                     "fault": one.fault,
                     "options": one.options,
                     "at_s": one.at_s,
-                    "everywhere": FAULTS[one.fault].everywhere,
+                    "traits": msgspec.to_builtins(build_fault(one.fault, one.options).traits()),
                 }
                 for one in self.faults
             ],
@@ -139,27 +136,21 @@ def make_plan(
 
     With a load there are no tasks: it sends its own.
     """
+    built = [build_fault(request.fault, request.options) for request in faults]
     if load:
-        _check_under_load(faults)
+        check_load(built)
     if tasks < 1:
         raise PlanError(f"--tasks has to be at least 1, not {tasks}.")
     if workers < 1:
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
-    if server.startswith(URL_SCHEMES) and any(request.fault.startswith("server-") for request in faults):
-        raise PlanError("The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container.")
-    if server != "container" and any(FAULTS[request.fault].in_container for request in faults):
-        raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
-    if server.startswith(URL_SCHEMES[1:]) and any(FAULTS[request.fault].through_proxy for request in faults):
-        raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
-    _check_replication(server, faults)
+    check_server(server, built)
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
     run_s = load.run_s if load else max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
     planned = [] if load else _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
-    for request in faults:
-        draw = random.Random(f"{request.fault}:{seed}")
-        planned = build_fault(request.fault, request.options).arrange(planned, draw, recover_within_s)
+    for fault in built:
+        planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
     return Plan(
         seed=seed,
         target=target,
@@ -173,29 +164,6 @@ def make_plan(
         load=load,
         demand=_known_demands(demand),
     )
-
-
-def _check_under_load(faults: list[FaultRequest]) -> None:
-    """Raises PlanError: a fault that needs tasks of the plan's, or that Locust would not survive."""
-    for request in faults:
-        if FAULTS[request.fault].arrange is not Fault.arrange:
-            raise PlanError(f"--faults {request.fault} needs tasks of its own, and under --load Locust sends its own.")
-        if request.fault == "producer-sigkill":
-            raise PlanError(
-                "--faults producer-sigkill moves the producer to another port, where Locust does not follow."
-            )
-
-
-def _check_replication(server: str, faults: list[FaultRequest]) -> None:
-    """Raises PlanError: a failover without replicas, or what Sentinel would make an unplanned one of."""
-    for request in faults:
-        if FAULTS[request.fault].fails_over and server != SentinelServer.kind:
-            raise PlanError(f"--faults {request.fault} needs a primary with replicas: say --redis sentinel.")
-        if server == SentinelServer.kind and request.fault.startswith(OF_ONE_SERVER):
-            raise PlanError(
-                f"--faults {request.fault} is for one server, and Sentinel would fail over: say --redis embedded, or "
-                "--faults primary-sigkill."
-            )
 
 
 def _known_demands(demands: Sequence[str]) -> list[str]:

@@ -8,13 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..faults import FAULTS, Fault
-
-BASELINES = ("none", "slow", "slow-idle")
-"""Nothing is done in these, so that nothing else can be in the same run."""
-
-COUNTS = ("one_in", "tasks", "times")
-"""Options that say how many: none at all is no fault. All other numbers may be 0."""
+from ..faults import FAULTS, Fault, load_faults
 
 MIX = "mix"
 """In place of faults: to be drawn from the seed; see `mix.py`."""
@@ -57,10 +51,10 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
     if not requests:
         raise PlanError("--faults is empty; for a run without faults say --faults none.")
     for name, _ in requests:
-        if len(requests) > 1 and name in BASELINES:
-            raise PlanError(f"--faults {name} stands alone: it is a baseline.")
         if name == MIX:
             raise PlanError(f"--faults {name} stands alone and has no options but --kills.")
+        if len(requests) > 1 and known_fault(name).baseline:
+            raise PlanError(f"--faults {name} stands alone: it is a baseline.")
     return [_request(name, options, kills) for name, options in requests]
 
 
@@ -72,7 +66,7 @@ def checked_kills(kills: int) -> int:
 
 
 def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultRequest:
-    fault = _known(name)
+    fault = known_fault(name)
     options: dict[str, Any] = dict(texts)
     count = fault.count
     if "count" in options:
@@ -80,7 +74,7 @@ def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultReq
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             raise PlanError(f"--faults {name}: count has to be a whole number of at least 1, not {text!r}.")
         count = int(text)
-    elif kills is not None and name.startswith("worker-"):
+    elif kills is not None and fault.aims_at == "worker":
         count = kills
     types = typing.get_type_hints(fault)
     for key, value in options.items():
@@ -100,19 +94,22 @@ def _read(name: str, key: str, text: str, kind: Any) -> Any:
 
 def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
     """The fault itself. Raises PlanError: no such fault, no such option, or a number that makes no sense."""
-    fault = _known(name)
-    fields = [field.name for field in dataclasses.fields(fault)]
+    fault = known_fault(name)
+    fields = {field.name: field for field in dataclasses.fields(fault)}
     for key, value in options.items():
         if key not in fields:
             has = ", ".join(["count", *fields])
             raise PlanError(f"--faults {name}: it has no option {key!r}, but {has}.")
-        least = 1 if key in COUNTS else 0
+        least = fields[key].metadata.get("least", 0)
         if isinstance(value, int | float) and not least <= value < math.inf:
             raise PlanError(f"--faults {name}: {key} has to be a number of at least {least}, not {value:g}.")
     return fault(**options)
 
 
-def _known(name: str) -> type[Fault]:
+def known_fault(name: str) -> type[Fault]:
+    """The class of this name. Raises PlanError: there is none."""
     if name not in FAULTS:
-        raise PlanError(f"There is no fault {name!r}; `zeroloss faults` lists them: {', '.join(FAULTS)}.")
+        known = ", ".join(fault.name for fault in load_faults())
+        if name not in FAULTS:  # nor is it in what is installed
+            raise PlanError(f"There is no fault {name!r}; `zeroloss faults` lists them: {known}.")
     return FAULTS[name]

@@ -53,6 +53,7 @@ class _Columns:
     def __init__(self, first_t: int, result: Result, kept: Collection[str]) -> None:
         self._first_t = first_t
         self._result = result
+        self._at_workers = {fault.number for fault in result.faults if fault.aims_at == "worker"}
         self._kept = kept
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []
@@ -148,7 +149,7 @@ class _Columns:
         if event.phase == "effective":
             fault["pids"] = list(event.pids)
             for pid in event.pids:
-                if pid in self._spans and event.fault.startswith("worker-"):
+                if pid in self._spans and event.number in self._at_workers:
                     self._spans[pid][1] = max(self._spans[pid][1], tick)
                     # The harness sees the exit before the fault is on record as effective; the fault says more.
                     if not self._gone.get(pid, "").startswith("fault"):

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from ..faults import FAULTS
-from ..faults.client.producer_sigkill import ProducerSigkill
+from ..faults import Fault
 from ..system.submitter import Submitter
 from .nemesis import Nemesis
 
@@ -23,12 +22,12 @@ class Complaints:
         if not self._shown:
             self._shown = True
             self._say(f"A submission raised {error}")
-        if not self._submitter.hopeless or any(_reaches_clients(name) for name in self._nemesis.begun):
+        if not self._submitter.hopeless or any(map(_reaches_clients, self._nemesis.begun)):
             return False
         count = self._submitter.answered
         self._say(f"All of the first {count:,} submissions raised the same, and the run ends here: {error}")
         return True
 
 
-def _reaches_clients(fault: str) -> bool:
-    return FAULTS[fault].everywhere or fault == ProducerSigkill.name
+def _reaches_clients(fault: Fault) -> bool:
+    return fault.everywhere or fault.aims_at == "producer"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from ..faults import Effect, Fault, Missed, Stage
 from ..history.tail import LedgerTail
 from ..plan.plan import Plan
@@ -57,8 +59,8 @@ class Nemesis(threading.Thread):
         self._struck: frozenset[str] = frozenset()
         self.score = Score(planned=len(plan.faults))
         self.failure: BaseException | None = None
-        self.begun: set[str] = set()
-        """The names of the faults that were begun."""
+        self.begun: list[Fault] = []
+        """The faults that were begun."""
 
     def stop(self) -> None:
         """Inject no more, and end. What is under way is healed first."""
@@ -88,11 +90,11 @@ class Nemesis(threading.Thread):
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name
-        self.begun.add(name)
-        self._recorder.record("fault", "begin", fault=name, number=number)
+        self.begun.append(fault)
+        self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         try:
             effect = fault.inject(stage)
-            self._note(name, effect)
+            self._note(fault, effect)
             self._recorder.record(
                 "fault",
                 "effective",
@@ -109,11 +111,11 @@ class Nemesis(threading.Thread):
             fault.heal(stage)
             self._recorder.record("fault", "end", fault=name, number=number)
 
-    def _note(self, name: str, effect: Effect) -> None:
+    def _note(self, fault: Fault, effect: Effect) -> None:
         self.score.effective += 1
         if effect.pids:
             self._struck |= set(effect.tasks)
-        if effect.tasks and name.startswith("worker-"):
+        if effect.tasks and fault.aims_at == "worker":
             self.score.mid_task += 1
 
     def _wait(self, seconds: float) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from ..checker.judge import judge
 from ..checker.verdicts import Result
-from ..faults import FAULTS
-from ..faults.server.clock_jump import CLOCKS
 from ..history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from ..history.masking import mask_files
 from ..history.tail import LedgerTail
 from ..plan.plan import PLAN_NAME, Plan, repeat_command
+from ..plan.requests import build_fault
 from ..report import write_reports
 from ..system.environment import DURABILITY_VARIABLE, NAMESPACE, Environment
 from ..system.environments import equipped
@@ -104,10 +103,11 @@ class _Run:
         self._ledger = LedgerTail(self._directory / EVENTS_DIRECTORY)
         self._producer: Producer | None = None
         self._network: Network | None = None
-        planned = {planned.fault for planned in plan.faults}
-        self._shims = [str(shim) for name in sorted(planned) if (shim := FAULTS[name].shim)]
-        if self._shims:
-            (self._directory / CLOCKS).mkdir()
+        faults = {planned.fault: build_fault(planned.fault, planned.options) for planned in plan.faults}
+        self._shims = [str(shim) for name in sorted(faults) if (shim := faults[name].shim)]
+        self._through_proxy = any(fault.through_proxy for fault in faults.values())
+        for fault in faults.values():
+            fault.prepare(self._directory)
 
     def carry_out(self) -> None:
         self._class = equipped(self._class, self._progress.say)
@@ -117,7 +117,7 @@ class _Run:
         self._submitter = self._start_agent()
         versions = self._submitter.hello()
         self._progress.say(f"Target: {', '.join(f'{name} {version}' for name, version in versions.items())}")
-        if any(FAULTS[planned.fault].through_proxy for planned in self._plan.faults):
+        if self._through_proxy:
             self._network = self._stack.enter_context(Network(server.url, self._plan.workers))
         record_begin(
             self._recorder,

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from ..base import POLL_S, Effect, Fault, Missed, Stage
+from ...history import Aim
+from ..base import POLL_S, Effect, Fault, Missed, Stage, how_many
+from ..registry import fault
 
 if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ClientGivesUp(Fault):
     """Some clients send their task and hang up before the answer: nobody knows whether it was accepted (I2, I6).
@@ -22,9 +25,10 @@ class ClientGivesUp(Fault):
 
     name: ClassVar[str] = "client-gives-up"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I6")
+    aims_at: ClassVar[Aim] = "client"
     last: ClassVar[bool] = True
 
-    one_in: int = 4
+    one_in: int = how_many(4)
     """How many clients there are for one that hangs up."""
     patience_s: float = 30.0
     """How long to wait until everything is submitted, when the planned time for it is over."""

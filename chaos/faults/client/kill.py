@@ -4,9 +4,12 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, Fault, InFlight, Missed, Stage, server_client
+from ...history import Aim
+from ..base import Effect, Fault, InFlight, InMix, Missed, Stage, server_client
+from ..registry import fault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ClientKill(Fault):
     """A storm of CLIENT KILL: each client loses its connection many times a second (I1, I2, I8).
@@ -17,6 +20,9 @@ class ClientKill(Fault):
 
     name: ClassVar[str] = "client-kill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
+    aims_at: ClassVar[Aim] = "server"
+    needs_one_server: ClassVar[bool] = True
+    in_mix: ClassVar[InMix] = "drawn"
     everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 5
 

@@ -4,12 +4,15 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..base import SERVER_TIMEOUT_S, Effect, Fault, InFlight, Missed, Stage, server_client
+from ...history import Aim
+from ..base import SERVER_TIMEOUT_S, Effect, Fault, InFlight, InMix, Missed, Stage, server_client
+from ..registry import fault
 
 SLACK = 0.8
 """The probe is sent a little after the pause began, and so waits a little less."""
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ClientPause(Fault):
     """The server lets its clients wait for seconds, as it does before a failover (I1, I4, I8).
@@ -20,6 +23,9 @@ class ClientPause(Fault):
 
     name: ClassVar[str] = "client-pause"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I4", "I8")
+    aims_at: ClassVar[Aim] = "server"
+    needs_one_server: ClassVar[bool] = True
+    in_mix: ClassVar[InMix] = "drawn"
     everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 

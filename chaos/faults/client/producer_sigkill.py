@@ -7,10 +7,13 @@ from typing import ClassVar
 
 import psutil
 
+from ...history import Aim
 from ...system.processes import Managed
 from ..base import POLL_S, Effect, Fault, Missed, Stage
+from ..registry import fault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ProducerSigkill(Fault):
     """SIGKILLs the target's producer while submissions are under way, and starts it again (I2, I6, I8).
@@ -21,6 +24,8 @@ class ProducerSigkill(Fault):
 
     name: ClassVar[str] = "producer-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I6", "I8")
+    aims_at: ClassVar[Aim] = "producer"
+    moves_producer: ClassVar[bool] = True
     count: ClassVar[int] = 3
 
     down_s: float = 0.3

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from ..base import POLL_S, Effect, Fault, Missed, Stage
+from ...history import Aim
+from ..base import POLL_S, Effect, Fault, Missed, Stage, how_many
+from ..registry import fault
 
 if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ClientRetries(Fault):
     """Some clients send their task again with the same idempotency key, answered or not: it is one task (I8).
@@ -22,9 +25,10 @@ class ClientRetries(Fault):
 
     name: ClassVar[str] = "client-retries"
     threatens: ClassVar[tuple[str, ...]] = ("I8",)
+    aims_at: ClassVar[Aim] = "client"
     last: ClassVar[bool] = True
 
-    one_in: int = 4
+    one_in: int = how_many(4)
     """How many clients there are for one that retries; half of these have hung up on the first answer."""
     patience_s: float = 30.0
     """How long to wait until everything is submitted, when the planned time for it is over."""

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim
 from ...system.servers import SentinelServer
 from ..base import Effect, Fault, Stage
+from ..registry import fault
 from .base import bring_back, fail_over
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class PrimaryCutOff(Fault):
     """Cuts the primary off from replicas and Sentinels, while clients still write to it (I1, I2, I3).
@@ -18,6 +21,7 @@ class PrimaryCutOff(Fault):
 
     name: ClassVar[str] = "primary-cut-off"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    aims_at: ClassVar[Aim] = "server"
     everywhere: ClassVar[bool] = True
     fails_over: ClassVar[bool] = True
 

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim, ServerEnd
 from ...system.servers import SentinelServer
 from ..base import Effect, Fault, Stage
+from ..registry import fault
 from .base import bring_back, fail_over
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class PrimarySigkill(Fault):
     """SIGKILLs the primary for good: Sentinel promotes a replica, and clients follow (I1, I2, I3).
@@ -17,6 +20,8 @@ class PrimarySigkill(Fault):
 
     name: ClassVar[str] = "primary-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    aims_at: ClassVar[Aim] = "server"
+    ends_server: ClassVar[ServerEnd] = "killed"
     everywhere: ClassVar[bool] = True
     fails_over: ClassVar[bool] = True
 

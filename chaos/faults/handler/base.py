@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from ..base import POLL_S, Effect, Fault, Missed, Stage
+from ...history import Aim
+from ..base import POLL_S, Effect, Fault, Missed, Stage, how_many
 
 if TYPE_CHECKING:
     from ..planned import PlannedTask
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 class HandlerFault(Fault):
     """Some tasks misbehave in one way. At the end it is counted how many of them were seen to."""
 
+    aims_at: ClassVar[Aim] = "handler"
     last: ClassVar[bool] = True
     behaviour: ClassVar[str]
     """What these tasks do: one of `BEHAVIOURS`."""
     did: ClassVar[str]
     """The same in the past, for the evidence."""
 
-    tasks: int = 10
+    tasks: int = how_many(10)
     """How many of the tasks do so."""
     patience_s: float = 30.0
     """How long to wait, once all are submitted, until all of them have."""

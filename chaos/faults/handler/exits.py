@@ -4,10 +4,12 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Stage
+from ..base import Stage, how_many
+from ..registry import fault
 from .base import HandlerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerExits(HandlerFault):
     """The bodies of some tasks call os._exit at their first attempt: no exception, no cleaning up (I1, I2, I4, I5).
@@ -20,7 +22,7 @@ class HandlerExits(HandlerFault):
     behaviour: ClassVar[str] = "exit-once"
     did: ClassVar[str] = "ended the process that they ran in"
 
-    tasks: int = 5
+    tasks: int = how_many(5)
     """How many of the tasks do so."""
 
     def seen(self, stage: Stage) -> Set[str]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from ..base import Stage
+from ..base import Stage, how_many
+from ..registry import fault
 from .base import HandlerFault
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ SEEN_SHARE = 0.5
 """A queue with a time limit of its own may end them before they would have ended by themselves."""
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerHangs(HandlerFault):
     """The bodies of some tasks do not return, at their first attempt, for many seconds (I2, I4).
@@ -28,7 +30,7 @@ class HandlerHangs(HandlerFault):
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I4")
     behaviour: ClassVar[str] = "hang-once"
 
-    tasks: int = 5
+    tasks: int = how_many(5)
     """How many of the tasks do so."""
     for_s: float = 10.0
     """After how long they return by themselves."""

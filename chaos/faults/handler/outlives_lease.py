@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from ..base import Stage
+from ..registry import fault
 from .base import HandlerFault
 
 if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerOutlivesLease(HandlerFault):
     """Some tasks take twice as long as a dead worker's task lies, among others and whatever else is done (I3, I4).

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..base import Stage
+from ..registry import fault
 from .base import HandlerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerRaises(HandlerFault):
     """The bodies of some tasks raise at their first attempt (I1, I2, I5).

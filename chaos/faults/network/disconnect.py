@@ -5,11 +5,14 @@ from typing import ClassVar
 
 import redis
 
+from ...history import Aim
 from ...system.servers import NoNetwork
 from ..base import Effect, Fault, Missed, Stage
+from ..registry import fault
 from .base import Victims
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetDisconnect(Fault):
     """Takes the server's container off its network: workers, producer, nobody reaches it (I1, I2, I4, I8).
@@ -21,6 +24,7 @@ class NetDisconnect(Fault):
 
     name: ClassVar[str] = "net-disconnect"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I8")
+    aims_at: ClassVar[Aim] = "network"
     everywhere: ClassVar[bool] = True
     in_container: ClassVar[bool] = True
 

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim
 from ...system.proxy import Link
 from ..base import Effect, Fault, Stage
+from ..registry import fault
 from .base import Workers, mend, slow_down
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetLatency(Fault):
     """All that passes between workers and server comes late, now more, now less (I3, I4).
@@ -17,6 +20,7 @@ class NetLatency(Fault):
 
     name: ClassVar[str] = "net-latency"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
+    aims_at: ClassVar[Aim] = "network"
     through_proxy: ClassVar[bool] = True
 
     workers: Workers = "all"

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ...history import Aim
 from ...system.proxy import Link
 from ..base import Effect, Fault, Missed, Stage
+from ..registry import fault
 from .base import Victims, Workers, mend
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetPartition(Fault):
     """Cuts a worker off from the server, past its lease, and lets it come back: a zombie that is awake (I2, I3, I4).
@@ -18,6 +21,7 @@ class NetPartition(Fault):
 
     name: ClassVar[str] = "net-partition"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    aims_at: ClassVar[Aim] = "network"
     count: ClassVar[int] = 2
     through_proxy: ClassVar[bool] = True
 

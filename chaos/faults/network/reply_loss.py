@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim
 from ...system.proxy import Link
 from ..base import Effect, Fault, Missed, Stage
+from ..registry import fault
 from .base import Victims, Workers, mend
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetReplyLoss(Fault):
     """For a while many of the replies to workers break off, and their connections are reset (I1, I2, I3, I4).
@@ -17,6 +20,8 @@ class NetReplyLoss(Fault):
 
     name: ClassVar[str] = "net-reply-loss"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3", "I4")
+    aims_at: ClassVar[Aim] = "network"
+    loses_replies: ClassVar[bool] = True
     count: ClassVar[int] = 2
     through_proxy: ClassVar[bool] = True
 

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim
 from ...system.proxy import ANY_ROLE, Listener, Phase, Point, Strike, StrikeKind
 from ..base import Effect, Fault, Missed, Stage, wait_for
+from ..registry import fault
 from .base import Victims
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetReplyReset(Fault):
     """The server executes a worker's command, and the connection is reset in the middle of the reply (I1, I2, I3).
@@ -17,6 +20,8 @@ class NetReplyReset(Fault):
 
     name: ClassVar[str] = "net-reply-reset"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    aims_at: ClassVar[Aim] = "network"
+    loses_replies: ClassVar[bool] = True
     count: ClassVar[int] = 5
     through_proxy: ClassVar[bool] = True
 

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim
 from ..base import Effect, Fault, Stage, wait_for
+from ..registry import fault
 from .base import Victims, Workers
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetReset(Fault):
     """Resets all connections of a worker that is inside a task, whatever is under way on them (I1, I2).
@@ -16,6 +19,7 @@ class NetReset(Fault):
 
     name: ClassVar[str] = "net-reset"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    aims_at: ClassVar[Aim] = "network"
     count: ClassVar[int] = 5
     through_proxy: ClassVar[bool] = True
 

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...history import Aim
 from ...system.proxy import Link
 from ..base import Effect, Fault, Stage
+from ..registry import fault
 from .base import Workers, mend, slow_down
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class NetThrottle(Fault):
     """So few bytes a second pass between workers and server that they queue up (I3, I4).
@@ -17,6 +20,7 @@ class NetThrottle(Fault):
 
     name: ClassVar[str] = "net-throttle"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
+    aims_at: ClassVar[Aim] = "network"
     through_proxy: ClassVar[bool] = True
 
     workers: Workers = "all"

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ...history import Aim
 from ..base import Effect, Fault, Missed, Stage
+from ..registry import fault
 
 SHIM = Path(__file__).resolve().parents[2] / "system" / "shims" / "clock"
 CLOCKS = "clock"
 """The folder in the run's directory where the shim looks."""
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ClockJump(Fault):
     """A worker's wall clock jumps, an hour ahead or back, and back again after seconds (I2, I3, I4).
@@ -22,6 +25,7 @@ class ClockJump(Fault):
 
     name: ClassVar[str] = "clock-jump"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    aims_at: ClassVar[Aim] = "clock"
     everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 4
     shim: ClassVar[Path | None] = SHIM
@@ -30,6 +34,9 @@ class ClockJump(Fault):
     """How far."""
     for_s: float = 4.0
     """For how long; longer than the lease."""
+
+    def prepare(self, directory: Path) -> None:
+        (directory / CLOCKS).mkdir()
 
     def inject(self, stage: Stage) -> Effect:
         living = stage.workers.living()

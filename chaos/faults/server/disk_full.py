@@ -4,12 +4,16 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, Fault, InFlight, Missed, Stage, server_client, wait_for
+from ...history import ServerEnd
+from ..base import Effect, InFlight, Missed, Stage, server_client, wait_for
+from ..registry import fault
+from .base import ServerFault
 from .torn_aof import newest_aof
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerDiskFull(Fault):
+class ServerDiskFull(ServerFault):
     """Lets the server's files grow by a few bytes and no more, until a write fails in its middle (I1, I2).
 
     By RLIMIT_FSIZE: the write is cut off and the server dies of it, as it does of a full disk under `always`. It is
@@ -18,7 +22,7 @@ class ServerDiskFull(Fault):
 
     name: ClassVar[str] = "server-disk-full"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
-    everywhere: ClassVar[bool] = True
+    ends_server: ClassVar[ServerEnd] = "killed"
     count: ClassVar[int] = 2
 
     room_bytes: int = 1_000

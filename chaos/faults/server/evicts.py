@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, Fault, InFlight, Missed, Stage, server_client
+from ..base import Effect, InFlight, Missed, Stage, server_client
+from ..registry import fault
+from .base import ServerFault
 from .maxmemory import Memory
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerEvicts(Fault):
+class ServerEvicts(ServerFault):
     """Sets an evicting policy and too small a maxmemory: the server throws keys away, the queue's own too (I1, I2).
 
     No queue can hold what its server throws away. What matters is that the loss is seen and reported.
@@ -16,7 +19,6 @@ class ServerEvicts(Fault):
 
     name: ClassVar[str] = "server-evicts"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
-    everywhere: ClassVar[bool] = True
 
     for_s: float = 1.0
     """For how long."""

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..base import Effect, Fault, InFlight, Missed, Stage, server_client
+from ..base import Effect, InFlight, Missed, Stage, server_client
+from ..registry import fault
+from .base import ServerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerMaxmemory(Fault):
+class ServerMaxmemory(ServerFault):
     """Sets maxmemory below what the server holds, without eviction, for seconds (I1, I2, I4).
 
     Whatever adds is refused, even a move from one list to another. What was accepted has to be worked off all the same,
@@ -16,7 +19,6 @@ class ServerMaxmemory(Fault):
 
     name: ClassVar[str] = "server-maxmemory"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
-    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 
     for_s: float = 3.0

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..base import Effect, Fault, Missed, Stage, server_client
+from ...history import Aim
+from ..base import Effect, Fault, Missed, Stage, how_many, server_client
+from ..registry import fault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class ScriptFlush(Fault):
     """The server forgets all its scripts, again and again (I1, I2).
@@ -16,10 +19,11 @@ class ScriptFlush(Fault):
 
     name: ClassVar[str] = "script-flush"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    aims_at: ClassVar[Aim] = "server"
     everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 5
 
-    times: int = 20
+    times: int = how_many(20)
     """How often it forgets."""
     every_s: float = 0.05
     """From one time to the next."""

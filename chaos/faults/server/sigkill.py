@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from ..base import Effect, Fault, Stage, restart_server
+from ...history import ServerEnd
+from ..base import Effect, InMix, Stage, restart_server
+from ..registry import fault
+from .base import ServerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerSigkill(Fault):
+class ServerSigkill(ServerFault):
     """SIGKILLs the server and starts it again on the same data (I1, I2, I6).
 
     What was acknowledged and not yet in the append-only file is gone; see the run's durability. The kernel survives, so
@@ -17,7 +21,8 @@ class ServerSigkill(Fault):
 
     name: ClassVar[str] = "server-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I6")
-    everywhere: ClassVar[bool] = True
+    ends_server: ClassVar[ServerEnd] = "killed"
+    in_mix: ClassVar[InMix] = "drawn"
     count: ClassVar[int] = 3
 
     down_s: float = 1.0
@@ -25,7 +30,3 @@ class ServerSigkill(Fault):
 
     def inject(self, stage: Stage) -> Effect:
         return restart_server(stage, stage.server.kill, -SIGKILL, self.down_s)
-
-    def heal(self, stage: Stage) -> None:
-        if not stage.server.running:
-            stage.server.start()

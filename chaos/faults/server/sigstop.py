@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, Fault, Missed, Stage, busy_worker, server_client
+from ..base import Effect, Missed, Stage, busy_worker, server_client
+from ..registry import fault
+from .base import ServerFault
 
 LOOK_S = 0.2
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerSigstop(Fault):
+class ServerSigstop(ServerFault):
     """Freezes the server for longer than its clients wait (I1, I2, I8).
 
     What they sent lies in its sockets: it is executed when the server goes on, and its reply goes nowhere.
@@ -17,7 +20,6 @@ class ServerSigstop(Fault):
 
     name: ClassVar[str] = "server-sigstop"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I8")
-    everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 1
 
     for_s: float = 8.0

@@ -11,7 +11,12 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any, ClassVar
 
-from ..base import POLL_S, Effect, Fault, InFlight, Missed, Stage, server_client
+from msgspec.structs import replace
+
+from ...history import Traits
+from ..base import POLL_S, Effect, InFlight, Missed, Stage, server_client
+from ..registry import fault
+from .base import ServerFault
 
 FSYNC_THREAD = "bio_aof"
 PUT_OFF_FOR_S = 2.0
@@ -21,8 +26,9 @@ WAIT_ALL = 0x40000000
 """`__WALL`: a thread of another process is waited for."""
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerSlowFsync(Fault):
+class ServerSlowFsync(ServerFault):
     """The thread in which the server fsyncs every second stands still, as on a disk that is too slow (I1, I2).
 
     The server puts its writes off for up to 2 s meanwhile, and answers all the same: with `kill` it is killed while it
@@ -33,12 +39,15 @@ class ServerSlowFsync(Fault):
 
     name: ClassVar[str] = "server-slow-fsync"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
-    everywhere: ClassVar[bool] = True
+    ends_late: ClassVar[bool] = True
 
     for_s: float = 5.0
     """How long the fsync takes; with `kill` at least."""
     kill: bool = False
     """Whether the server is killed in the middle of it."""
+
+    def traits(self) -> Traits:
+        return replace(super().traits(), ends_server="killed" if self.kill else "no")
 
     def inject(self, stage: Stage) -> Effect:
         if stage.server.durability().appendfsync != "everysec":
@@ -69,10 +78,6 @@ class ServerSlowFsync(Fault):
             f"{persistence.get('aof_buffer_length', 0)} bytes unwritten at the end.{killed}",
             tasks=in_flight.tasks(),
         )
-
-    def heal(self, stage: Stage) -> None:
-        if not stage.server.running:
-            stage.server.start()
 
 
 @contextmanager

@@ -4,14 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..base import Effect, Fault, InFlight, Missed, Stage
+from ...history import ServerEnd
+from ..base import Effect, InFlight, Missed, Stage
+from ..registry import fault
+from .base import ServerFault
 
 TAIL = b"*3\r\n$5\r\nLPUSH\r\n$4\r\ntorn\r\n$1000\r\nhalf of"
 """A write that was begun and not acknowledged, cut off: to cut into what is there would take what was promised."""
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class ServerTornAof(Fault):
+class ServerTornAof(ServerFault):
     """SIGKILLs the server as if in mid-write, and starts it on an append-only file with a torn end (I1, I2).
 
     It has to load what comes before, and what was acknowledged is there.
@@ -20,7 +24,7 @@ class ServerTornAof(Fault):
 
     name: ClassVar[str] = "server-torn-aof"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
-    everywhere: ClassVar[bool] = True
+    ends_server: ClassVar[ServerEnd] = "killed"
     count: ClassVar[int] = 2
 
     down_s: float = 0.5
@@ -51,10 +55,6 @@ class ServerTornAof(Fault):
             f"{whole} of its append-only file, and its log says: {_without_stamp(line)}",
             tasks=in_flight.tasks(),
         )
-
-    def heal(self, stage: Stage) -> None:
-        if not stage.server.running:
-            stage.server.start()
 
 
 def newest_aof(data_dir: Path) -> Path | None:

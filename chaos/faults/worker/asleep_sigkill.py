@@ -7,11 +7,15 @@ from typing import ClassVar
 
 import psutil
 
-from ..base import POLL_S, Effect, Fault, Missed, Stage
+from ...history import Aim
+from ..base import POLL_S, Effect, Missed, Stage
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class AsleepSigkill(Fault):
+class AsleepSigkill(WorkerFault):
     """Freezes a worker that waits for work, past its lease, and kills it without waking it (I2, I4).
 
     The server does not know that it sleeps, and may hand a task to its blocked claim after everybody has given it up.
@@ -19,6 +23,7 @@ class AsleepSigkill(Fault):
 
     name: ClassVar[str] = "asleep-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I4")
+    aims_at: ClassVar[Aim] = "idle worker"
     count: ClassVar[int] = 3
 
     for_s: float = 5.0
@@ -47,9 +52,6 @@ class AsleepSigkill(Fault):
                     )
             stage.wait(POLL_S)
         raise Missed(f"No idle worker was found within {self.patience_s:g} s.")
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()
 
 
 def age_s(pid: int) -> float:

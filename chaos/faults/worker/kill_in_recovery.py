@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...system.processes import Managed
-from ..base import Caught, Effect, Fault, Missed, Stage, catch_worker, kill_caught
+from ..base import Caught, Effect, Missed, Stage, catch_worker, kill_caught
+from ..registry import fault
+from .base import WorkerFault
 
 LOOK_S = 0.005
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerKillInRecovery(Fault):
+class WorkerKillInRecovery(WorkerFault):
     """SIGKILLs a worker inside a task, and then the one that has just taken this task over (I1, I2, I4, I5).
 
     The second dies while what the first one held is on its way back: recovered twice, each task has to run again.
@@ -58,9 +61,6 @@ class WorkerKillInRecovery(Fault):
                 return None
             stage.wait(LOOK_S)
         return None
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()
 
 
 def _stop(stage: Stage, worker: Managed) -> Caught:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from ..base import Effect, Fault, Missed, Stage
+from ..base import Effect, Missed, Stage
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerKillStorm(Fault):
+class WorkerKillStorm(WorkerFault):
     """SIGKILLs one worker after the other, whatever it is at, faster than the lease (I1, I2, I4, I5).
 
     They are killed as they start, register and recover others. Tasks are recovered again and again, and must not be
@@ -51,6 +54,3 @@ class WorkerKillStorm(Fault):
             pids=tuple(sorted(pids)),
             tasks=tuple(sorted(tasks)),
         )
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from ...history.tail import LedgerTail
 from ...system.processes import Managed
-from ..base import POLL_S, Effect, Fault, Missed, Stage, busy_worker
+from ..base import POLL_S, Effect, Missed, Stage, busy_worker
+from ..registry import fault
+from .base import WorkerFault
 
 if TYPE_CHECKING:
     from ..planned import PlannedTask
@@ -19,8 +21,9 @@ HUNGRY_EVERY = 5
 """Each so many tasks' bodies ask for much memory."""
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerMemory(Fault):
+class WorkerMemory(WorkerFault):
     """Lets a worker's processes have hardly more memory than they have, for seconds (I1, I2, I5).
 
     By RLIMIT_AS: what asks for more gets a MemoryError or dies. The plan has hungry tasks for it, whose bodies ask for

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from signal import SIGINT, Signals
 from typing import ClassVar
 
+from ..base import InMix
+from ..registry import fault
 from .sigterm import WorkerSigterm
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigint(WorkerSigterm):
     """Ends a worker that is inside a task as Ctrl-C does, and waits until it has ended (I1, I2).
@@ -15,4 +18,5 @@ class WorkerSigint(WorkerSigterm):
     """
 
     name: ClassVar[str] = "worker-sigint"
+    in_mix: ClassVar[InMix] = "no"
     signal: ClassVar[Signals] = SIGINT

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, Fault, Stage, catch_worker, kill_caught, many
+from ..base import Effect, InMix, Stage, catch_worker, kill_caught, many
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigkill(Fault):
+class WorkerSigkill(WorkerFault):
     """SIGKILLs a worker's whole session while it is inside a task's body (I1, I2, I4).
 
     The session is stopped first, and the ledger read again: only if a task is still open then is it killed. So "in the
@@ -16,6 +19,7 @@ class WorkerSigkill(Fault):
 
     name: ClassVar[str] = "worker-sigkill"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
+    in_mix: ClassVar[InMix] = "always"
     count: ClassVar[int] = 50
 
     patience_s: float = 10.0
@@ -30,6 +34,3 @@ class WorkerSigkill(Fault):
             pids=caught.pids,
             tasks=tuple(caught.tasks),
         )
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()

@@ -5,11 +5,14 @@ from signal import SIGKILL
 from typing import ClassVar
 
 from ...system import sessions
-from ..base import Effect, Fault, Missed, Stage, catch_worker, many, wait_for
+from ..base import Effect, Missed, Stage, catch_worker, many, wait_for
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigkillChild(Fault):
+class WorkerSigkillChild(WorkerFault):
     """SIGKILLs one child of a worker while it is inside a task; its parent lives on and sees it (I1, I2, I4).
 
     As the kernel does when memory is short. The parent may tidy up, restart it, or end.
@@ -42,6 +45,3 @@ class WorkerSigkillChild(Fault):
             pids=(child,),
             tasks=tasks,
         )
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()

@@ -6,11 +6,14 @@ from signal import SIGCONT, SIGKILL
 from typing import ClassVar
 
 from ...system import sessions
-from ..base import POLL_S, Effect, Fault, Missed, Stage, catch_worker, many
+from ..base import POLL_S, Effect, Missed, Stage, catch_worker, many
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigkillParent(Fault):
+class WorkerSigkillParent(WorkerFault):
     """SIGKILLs the parent of a worker's processes, and lets its children live on as orphans for a while (I2, I3, I4).
 
     Nobody looks after them any more, and nobody tells them to stop; what they do and what their successors do must not

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from ...history.tail import LedgerTail
-from ..base import Effect, Fault, Stage, catch_worker, kill_caught, many, wait_for
+from ..base import Effect, Stage, catch_worker, how_many, kill_caught, many, wait_for
+from ..registry import fault
+from .base import WorkerFault
 
 if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigkillQuiet(Fault):
+class WorkerSigkillQuiet(WorkerFault):
     """SIGKILLs a worker inside a task when everything has been submitted, and the last has begun (I2, I4).
 
     So no traffic follows, and no backlog that keeps the others at work: whoever recovers only when something new comes
@@ -27,7 +30,7 @@ class WorkerSigkillQuiet(Fault):
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I4")
     last: ClassVar[bool] = True
 
-    tasks: int = 4
+    tasks: int = how_many(4)
     """How many long tasks there are."""
     work_ms: int = 3_000
     """How long these take."""
@@ -56,9 +59,6 @@ class WorkerSigkillQuiet(Fault):
         while last is not None and last not in ledger.begun:
             # Patience begins anew with each: a queue takes as long as it takes for what had been submitted before.
             wait_for(stage, partial(_further_begun, ledger, len(ledger.begun)), self.patience_s, missed)
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()
 
 
 def _further_begun(ledger: LedgerTail, count: int) -> bool:

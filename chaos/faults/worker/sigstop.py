@@ -4,11 +4,14 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import POLL_S, Effect, Fault, Missed, Stage, busy_worker
+from ..base import POLL_S, Effect, InMix, Missed, Stage, busy_worker
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigstop(Fault):
+class WorkerSigstop(WorkerFault):
     """Freezes a worker inside a task, past its lease, and lets it go on: a zombie (I3, I6).
 
     It wakes with tasks in hand that are no longer its own. Whatever it says about them must change nothing.
@@ -16,6 +19,7 @@ class WorkerSigstop(Fault):
 
     name: ClassVar[str] = "worker-sigstop"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I6")
+    in_mix: ClassVar[InMix] = "drawn"
     count: ClassVar[int] = 5
 
     for_s: float = 5.0

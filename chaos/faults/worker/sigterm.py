@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from signal import SIGTERM, Signals
 from typing import ClassVar
 
-from ..base import Effect, Fault, Missed, Stage, busy_worker
+from ..base import Effect, InMix, Missed, Stage, busy_worker
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigterm(Fault):
+class WorkerSigterm(WorkerFault):
     """Asks a worker that is inside a task to end, and waits until it has (I1, I2).
 
     What it had claimed and not begun has to be given back, and what runs has to be finished.
@@ -16,6 +19,7 @@ class WorkerSigterm(Fault):
 
     name: ClassVar[str] = "worker-sigterm"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
+    in_mix: ClassVar[InMix] = "drawn"
     count: ClassVar[int] = 5
     signal: ClassVar[Signals] = SIGTERM
 
@@ -38,6 +42,3 @@ class WorkerSigterm(Fault):
             pids=pids,
             tasks=tuple(tasks),
         )
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()

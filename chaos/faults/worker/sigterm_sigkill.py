@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from ..base import Effect, Fault, Missed, Stage, busy_worker, many
+from ..base import Effect, Missed, Stage, busy_worker, many
+from ..registry import fault
+from .base import WorkerFault
 
 
+@fault
 @dataclass(frozen=True, kw_only=True)
-class WorkerSigtermSigkill(Fault):
+class WorkerSigtermSigkill(WorkerFault):
     """Asks a worker inside a task to end, and SIGKILLs it while it is at it, as impatient deployments do (I1, I2, I4).
 
     It is killed in the middle of giving back what it had claimed, or while it waits for what runs.
@@ -42,6 +45,3 @@ class WorkerSigtermSigkill(Fault):
                 )
             stage.workers.start_missing()
         raise Missed(f"No worker was still inside a task {self.after_s:g} s after SIGTERM.")
-
-    def heal(self, stage: Stage) -> None:
-        stage.workers.start_missing()

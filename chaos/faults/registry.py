@@ -1,0 +1,35 @@
+"""`@fault` registers a fault where it is defined."""
+
+from typing import TypeVar, get_args
+
+from ..history import Aim
+from ..plugins import Registry
+from .base import Fault
+
+Class = TypeVar("Class", bound=type[Fault])
+
+FAULTS: Registry[type[Fault]] = Registry("fault", "zeroloss.faults")
+"""Name -> fault: those that are shipped, and of plug-ins those that were loaded."""
+
+
+def fault(made: Class) -> Class:
+    """Register a fault under its `name`. It stands above `@dataclass(frozen=True, kw_only=True)`.
+
+    Raises TypeError: it is no dataclass of its own, or does not say what every fault has to say.
+    """
+    missing = [name for name in ("name", "threatens", "aims_at") if not hasattr(made, name)]
+    missing += sorted(getattr(made, "__abstractmethods__", ()))
+    if missing:
+        raise TypeError(f"the fault {made.__name__} has to define {', '.join(missing)}")
+    if made.aims_at not in get_args(Aim):
+        raise TypeError(f"the fault {made.__name__} aims at {made.aims_at!r}; say one of {', '.join(get_args(Aim))}")
+    if "__dataclass_fields__" not in vars(made):
+        raise TypeError(f"the fault {made.__name__} has to be a dataclass: @fault, and below it @dataclass(...)")
+    FAULTS.add(made.name, made, made.__module__)
+    return made
+
+
+def load_faults() -> list[type[Fault]]:
+    """All of them, those of entry points too, by what they aim at and by name. Raises PluginError."""
+    aims = get_args(Aim)
+    return sorted(FAULTS.with_entry_points().values(), key=lambda one: (aims.index(one.aims_at), one.name))

@@ -1,0 +1,21 @@
+"""What the faults of the server share: nobody is out of their reach, and the server runs again after them."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...history import Aim
+from ..base import Fault, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerFault(Fault):
+    """Something is done to the server, which has to be the harness's own and stand alone."""
+
+    aims_at: ClassVar[Aim] = "server"
+    everywhere: ClassVar[bool] = True
+    needs_own_server: ClassVar[bool] = True
+    needs_one_server: ClassVar[bool] = True
+
+    def heal(self, stage: Stage) -> None:
+        if not stage.server.running:
+            stage.server.start()

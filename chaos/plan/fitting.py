@@ -1,0 +1,50 @@
+"""Whether a fault can be injected where it is asked for: at this server, and beside this load."""
+
+from collections.abc import Iterable
+
+from ..faults import Fault, load_faults
+from ..system.servers import URL_SCHEMES, SentinelServer
+from .requests import PlanError
+
+_UNPROXIED = URL_SCHEMES[1:]
+
+
+def check_server(server: str, faults: Iterable[Fault]) -> None:
+    """Raises PlanError: a fault needs another server, or the server would not bear it."""
+    for fault in faults:
+        if fault.needs_own_server and server.startswith(URL_SCHEMES):
+            raise PlanError(
+                "The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container."
+            )
+        if fault.in_container and server != "container":
+            raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
+        if fault.through_proxy and server.startswith(_UNPROXIED):
+            raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
+        if fault.fails_over and server != SentinelServer.kind:
+            raise PlanError(f"--faults {fault.name} needs a primary with replicas: say --redis sentinel.")
+        if fault.needs_one_server and server == SentinelServer.kind:
+            planned = " or ".join(one.name for one in load_faults() if one.fails_over)
+            raise PlanError(
+                f"--faults {fault.name} is for one server, and Sentinel would fail over: say --redis embedded, or "
+                f"--faults {planned}."
+            )
+
+
+def check_load(faults: Iterable[Fault]) -> None:
+    """Raises PlanError: a fault that needs tasks of the plan's, or that Locust would not survive."""
+    for fault in faults:
+        if fault.arranges():
+            raise PlanError(f"--faults {fault.name} needs tasks of its own, and under --load Locust sends its own.")
+        if fault.moves_producer:
+            raise PlanError(f"--faults {fault.name} moves the producer to another port, where Locust does not follow.")
+
+
+def may_be_drawn(fault: type[Fault], *, server: str, appendfsync: str) -> bool:
+    """Whether the mix may have it here.
+
+    What disturbs the server is done only to one that the harness has started, alone. What kills it, only where it keeps
+    what it acknowledged: else that is all that a run would show.
+    """
+    if fault.needs_one_server and server.startswith((*URL_SCHEMES, SentinelServer.kind)):
+        return False
+    return fault.ends_server != "killed" or appendfsync == "always"
