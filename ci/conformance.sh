@@ -3,9 +3,8 @@
 #
 #   sh ci/conformance.sh path/to/theirs/queue [TEST...]
 #
-# The copy imports itself by relative names only, so that under the name `zeroloss.reference` it is still the copy. TEST: names as
-# in tests/test_NAME.py; else those of ci/queue-tests. Needs the libraries of the group `test`. Status 0: it
-# conforms.
+# The copy imports itself by relative names only, so that under the name `zeroloss.reference` it is still the copy. TEST: a file or
+# folder below tests/; else those of ci/queue-tests. Needs the libraries of the group `test`. Status 0: it conforms.
 set -eu
 
 copy=$(cd "${1:?usage: conformance.sh COPY [TEST...]}" && pwd)
@@ -24,7 +23,7 @@ export PYTHONPATH
 [ "$#" -gt 0 ] || set -- $(cat "$root/ci/queue-tests")
 for name; do
     shift
-    set -- "$@" "tests/test_$name.py"
+    set -- "$@" "tests/$name"
 done
 python -m pytest -q -p no:cacheprovider -k "not container" "$@"
 python -m zeroloss run --target reference --redis embedded --tasks 200 --kills 5 --faults worker-sigkill

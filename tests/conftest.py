@@ -15,14 +15,14 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from support import plain_id, wait_until
+from support.waiting import plain_id, wait_until
 from zeroloss.system.servers import Server, engine_answers, open_server
 from zeroloss.system.sessions import bearing
 from zeroloss.system.warden import TOKEN_VARIABLE, warden
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # a line that was not flushed would reach its reader all the same
 
-pytest_plugins = ["fault_stage", "queue_fixtures", "reading_order", "worker_process"]
+pytest_plugins = ["support.fault_stage", "support.queue_fixtures", "support.worker_process"]
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

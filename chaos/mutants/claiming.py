@@ -37,8 +37,8 @@ def newest_first() -> None:
     edit(
         consumer,
         "_SETTLE",
-        "-math.min(#claimed + 16, limit), -#claimed - 1",
-        "#claimed, math.min(#claimed + 16, limit) - 1",
+        "-math.min(#claimed + 32, limit), -#claimed - 1",
+        "#claimed, math.min(#claimed + 32, limit) - 1",
     )
     edit(consumer, "_SETTLE", "for i = #waiting, 1, -1 do", "for i = 1, #waiting do")
     edit(consumer, "_SETTLE", "KEYS[2], 0, -#claimed - 1", "KEYS[2], #claimed, -1")

@@ -1,0 +1,195 @@
+"""The harness has the power to notice: queues that are broken in one named way each are caught, under its name."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from zeroloss.campaigns.mutation import Mutation, Row, Trial, caught, choose, mutate
+from zeroloss.campaigns.mutation_report import mutation_table
+from zeroloss.checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Verdict
+from zeroloss.cli import execute
+from zeroloss.invariants import INVARIANTS
+from zeroloss.mutants.mutant import OVERTAKEN, UNEXPLAINED, load_mutants
+from zeroloss.mutants.patching import edit, patch
+from zeroloss.mutants.profiles import PROFILES, Profile
+from zeroloss.mutants.target import spec_of
+from zeroloss.plan.plan import encode
+from zeroloss.reference.connection import Script
+from zeroloss.target import load_target
+
+MUTANTS = load_mutants()
+QUICK = "payload-by-cjson,gives-up-at-once,bound-after-the-push"
+
+PUT_EACH_IN = """
+import os, sys
+from zeroloss.mutants.mutant import load_mutants
+for name, mutant in load_mutants().items():
+    child = os.fork()
+    if child == 0:
+        try:
+            mutant.apply()
+        except BaseException as error:
+            print(f"{name}: {type(error).__name__}: {error}", flush=True)
+            os._exit(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_there_are_at_least_twenty_and_each_says_what_it_breaks_and_how_it_is_caught() -> None:
+    assert len(MUTANTS) >= 20
+    names = {fate.value for fate in VIOLATIONS | LIVENESS_DEFECTS} | {UNEXPLAINED, OVERTAKEN}
+    for mutant in MUTANTS.values():
+        assert mutant.defect.endswith("."), mutant.name
+        assert mutant.expects, mutant.name
+        assert set(mutant.expects) <= names, mutant.name
+        assert mutant.breaks in INVARIANTS, mutant.name
+        assert mutant.profile is PROFILES[mutant.profile.name], mutant.name
+
+
+def test_every_profile_shows_something() -> None:
+    assert {mutant.profile.name for mutant in MUTANTS.values()} == set(PROFILES)
+
+
+def test_every_defect_can_still_be_put_into_the_reference() -> None:
+    environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-c", PUT_EACH_IN], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+@pytest.mark.parametrize("name", [*MUTANTS, *(f"reference-{profile}" for profile in PROFILES)])
+def test_a_plan_can_name_it_and_its_target_is_found(name: str) -> None:
+    target = load_target(spec_of(name))
+    assert target.name == name
+    assert target.worker[3:] != load_target("reference").worker[3:] or name.startswith("reference-")
+    assert target.worker[2].startswith("zeroloss.")  # whatever the current folder holds
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_a_profile_draws_the_same_plan_from_the_same_seed(profile: Profile) -> None:
+    drawn = [encode(profile.plan(seed=seed, target="reference", server="embedded")) for seed in (7, 7, 8)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_tasks_that_misbehave_are_as_many_as_the_profile_says() -> None:
+    plan = PROFILES["handlers"].plan(seed=1, target="reference", server="embedded")
+    behaviours = [task.behaviour for task in plan.tasks if task.behaviour]
+    assert {name: behaviours.count(name) for name in behaviours} == dict(PROFILES["handlers"].behaviours)
+    assert len(plan.doomed) == 10
+    assert all("behaviour" in task.payload() for task in plan.tasks if task.behaviour)
+
+
+def test_a_defect_that_has_nothing_to_replace_is_an_error_and_no_healthy_queue() -> None:
+    class Owner:
+        script = Script("return 1")
+
+    with pytest.raises(ValueError, match="does not contain"):
+        edit(Owner, "script", "return 2", "")
+    with pytest.raises(AttributeError):
+        patch(Owner, "renamed", None)
+
+
+def test_mutants_are_caught_in_real_runs_and_the_reference_passes_in_their_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = execute(["mutants", "--only", QUICK, "--out", str(tmp_path / "mutants")])
+    said = capsys.readouterr().out
+    assert status == 0, said
+    assert "3 of 3 mutants were caught; the reference passed under the same 2 profiles." in said
+    for name, category in (("payload-by-cjson", "CORRUPT"), ("gives-up-at-once", "FAILED"), ("bound-after", "GHOST")):
+        assert any(name in line and "caught" in line and category in line for line in said.splitlines()), said
+
+
+def test_a_mutant_whose_defect_does_not_show_is_tried_again_and_survives_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeroloss.campaigns.mutation.AGAIN_MAX", 1)
+    # It throws one task in 500 away, and this profile has fewer.
+    said: list[Trial] = []
+    mutation = mutate(
+        [replace(MUTANTS["canary"], profile=PROFILES["calm"])],
+        runs=1,
+        jobs=2,
+        seed=1,
+        server="embedded",
+        directory=tmp_path,
+        say=said.append,
+    )
+    assert {trial.verdict for trial in said} == {Verdict.PASS}
+    assert sorted((trial.target, trial.seed) for trial in said) == [("canary", 1), ("canary", 2), ("reference-calm", 1)]
+    assert (mutation.survivors, mutation.doubtful, mutation.exit_code) == (["canary"], [], 1)
+    assert "0 of 1 mutants were caught; not caught: canary" in _shown(mutation)
+
+
+def test_a_catch_means_nothing_where_the_reference_does_not_pass() -> None:
+    caught = _row("canary", caught=True)
+    doubtful = Mutation(controls=[_row("reference-default", caught=True)], mutants=[caught])
+    assert (doubtful.doubtful, doubtful.exit_code) == (["default"], 4)
+    assert "That means nothing under default: the reference did not pass there." in _shown(doubtful)
+    assert Mutation(controls=[_row("reference-default", caught=False)], mutants=[caught]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--only", "nobody"], "There is no mutant 'nobody'; there are plain-brpop, "),
+        (["--only", ","], "--only names no mutant."),
+        (["--runs", "0"], "--runs has to be at least 1, not 0."),
+        (["--jobs", "0"], "--jobs has to be at least 1, not 0."),
+    ],
+)
+def test_a_senseless_option_is_refused_in_one_sentence(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["mutants", *arguments, "--out", str(tmp_path / "mutants")]) == 2
+    assert capsys.readouterr().err.startswith(f"zeroloss: {sentence}")
+
+
+def test_a_mutant_is_chosen_once_however_often_it_is_named() -> None:
+    assert [mutant.name for mutant in choose("canary, canary")] == ["canary"]
+    assert len(choose(None)) == len(MUTANTS)
+
+
+def _row(target: str, *, caught: bool = False, verdict: Verdict | None = None, trials: Sequence[Trial] = ()) -> Row:
+    trial = Trial(
+        target=target,
+        profile="default",
+        seed=1,
+        verdict=verdict or (Verdict.VIOLATION if caught else Verdict.PASS),
+        categories=["LOST"] if caught else [],
+        because="",
+        seconds=1.0,
+        caught=caught,
+    )
+    return Row(target=target, profile="default", expects=["LOST"], defect="", trials=list(trials) or [trial])
+
+
+def _shown(mutation: Mutation) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(mutation_table(mutation))
+    return captured.get()
+
+
+def test_a_run_that_shows_nothing_speaks_neither_for_the_reference_nor_against_it() -> None:
+    caught = _row("canary", caught=True)
+    nothing = _row("reference-default", caught=False, verdict=Verdict.INCONCLUSIVE)
+    passed = _row("reference-default", caught=False)
+    both = [trial for row in (nothing, passed) for trial in row.trials]
+    assert Mutation(controls=[nothing], mutants=[caught]).doubtful == ["default"]
+    assert Mutation(controls=[_row("reference-default", trials=both)], mutants=[caught]).doubtful == []
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_mutant_is_caught_only_by_a_verdict_that_makes_the_exit_status_tell(verdict: Verdict) -> None:
+    against = {Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES}
+    assert caught("newest-first", verdict, [OVERTAKEN], [OVERTAKEN]) == (verdict in against)
+    assert not caught("newest-first", verdict, [UNEXPLAINED], [OVERTAKEN])
+    assert all(one.exit_code for one in against)

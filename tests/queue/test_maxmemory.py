@@ -1,0 +1,97 @@
+"""Memory full, `noeviction`: what adds is refused for certain; what moves and removes goes on, or nothing drains."""
+
+import pytest
+from redis.exceptions import OutOfMemoryError
+from support.queue_fixtures import Queue, memory_full, payloads
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.errors import NotAccepted
+from zeroloss.reference.task import decode
+
+
+@pytest.mark.law("I6")
+def test_an_enqueue_is_refused_for_certain(queue: Queue) -> None:
+    queue.enqueue("a")
+    before = queue.everything()
+    with memory_full(queue), pytest.raises(NotAccepted, match="maxmemory"):
+        queue.enqueuer.enqueue_many([Submission(payload_json="1", idempotency_key="k"), Submission(payload_json="2")])
+    assert queue.everything() == before
+
+
+def test_an_enqueue_is_accepted_again_when_there_is_memory_again(queue: Queue) -> None:
+    with memory_full(queue), pytest.raises(NotAccepted):
+        queue.enqueue("a")
+    queue.enqueue("a")
+    assert payloads(queue.pending()) == ["a"]
+
+
+def test_claiming_and_acking_go_on(queue: Queue) -> None:
+    queue.enqueue("a", "b")
+    consumer = queue.consumer()
+    with memory_full(queue):
+        done = consumer.claim()
+        assert payloads(consumer.settle(done, 1).claimed) == ["b"]
+        consumer.ack(decode(consumer.held()[0]))
+    assert queue.counters()["completed"] == 2
+
+
+def test_beginning_renewing_and_leaving_go_on(queue: Queue) -> None:
+    with memory_full(queue):
+        consumer = queue.consumer("new")
+        assert consumer.renew().lapsed is False
+        assert consumer.leave() is True
+
+
+def test_failing_giving_up_and_releasing_go_on(queue: Queue) -> None:
+    queue.enqueue("fails", "dies", "returns")
+    consumer = queue.consumer()
+    fails, dies, returns = consumer.claim(3)
+    with memory_full(queue):
+        consumer.fail(decode(fails), "no")
+        consumer.dead_letter(decode(dies), "no")
+        consumer.release([returns])
+    assert [payloads(place) for place in (queue.delayed(), queue.dead(), queue.pending())] == [
+        ["fails"],
+        ["dies"],
+        ["returns"],
+    ]
+
+
+@pytest.mark.law("I4")
+def test_recovering_adopting_and_promoting_go_on(queue: Queue) -> None:
+    queue.enqueue("retry", "held", "orphan")
+    consumer, other = queue.consumer("w1"), queue.consumer("w2")
+    consumer.fail(queue.claim(consumer), "no")
+    consumer.claim()
+    other.claim()
+    queue.client.zrem(queue.keys.consumers, "w2")
+    queue.make_due()
+    with memory_full(queue):
+        assert queue.reaper.adopt() == 1
+        assert queue.kill(consumer) == 1
+        assert queue.kill(other) == 1
+        assert queue.reaper.promote() == 1
+    assert sorted(payloads(queue.pending())) == ["held", "orphan", "retry"]
+
+
+def test_requeueing_goes_on(queue: Queue) -> None:
+    task = queue.dead_lettered("a")
+    with memory_full(queue):
+        assert queue.dead_letters.requeue(task.id) == 1
+    assert payloads(queue.pending()) == ["a"]
+
+
+def test_draining_goes_on_even_when_the_server_forgot_the_scripts(queue: Queue) -> None:
+    queue.enqueue("a")
+    consumer = queue.consumer()
+    with memory_full(queue):
+        queue.client.script_flush()
+        consumer.ack(queue.claim(consumer))
+    assert queue.counters()["completed"] == 1
+
+
+def test_a_waiting_claim_is_refused_and_takes_nothing(queue: Queue) -> None:
+    queue.enqueue("a")
+    consumer = queue.consumer()
+    with memory_full(queue), pytest.raises(OutOfMemoryError):
+        consumer.claim_waiting(10)
+    assert payloads(queue.pending()) == ["a"]

@@ -1,0 +1,96 @@
+"""Promote: what is due moves from delayed to the end of the queue, once, whoever does it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.queue_fixtures import Queue, ids, payloads
+from zeroloss.reference.reaper import PROMOTE_BATCH, Sweep
+
+
+def fail_all(queue: Queue, *names: object) -> None:
+    queue.enqueue(*names)
+    consumer = queue.consumer()
+    for _ in names:
+        consumer.fail(queue.claim(consumer), "no")
+
+
+def delay(queue: Queue, count: int) -> list[bytes]:
+    """So many elements in delayed, all due, the first one first."""
+    elements = [b"element %05d" % number for number in range(count)]
+    queue.client.zadd(queue.keys.delayed, {element: score for score, element in enumerate(elements, start=1)})
+    return elements
+
+
+@pytest.mark.law("I1")
+def test_a_due_retry_is_pending_and_no_longer_delayed(queue: Queue) -> None:
+    fail_all(queue, "a")
+    queue.make_due()
+    assert queue.reaper.promote() == 1
+    assert payloads(queue.pending()) == ["a"]
+    assert queue.delayed() == []
+
+
+def test_a_retry_waits_until_it_is_due(queue: Queue) -> None:
+    fail_all(queue, "a")
+    assert queue.reaper.promote() == 0
+    assert payloads(queue.delayed()) == ["a"]
+
+
+def test_only_what_is_due_is_moved(queue: Queue) -> None:
+    fail_all(queue, "due", "later")
+    due = next(element for element in queue.delayed() if payloads([element]) == ["due"])
+    queue.client.zadd(queue.keys.delayed, {due: 1})
+    assert queue.reaper.promote() == 1
+    assert payloads(queue.pending()) == ["due"]
+    assert payloads(queue.delayed()) == ["later"]
+
+
+def test_due_retries_go_behind_what_waits_already(queue: Queue) -> None:
+    fail_all(queue, "retry")
+    queue.enqueue("waiting")
+    queue.make_due()
+    queue.reaper.promote()
+    assert payloads(queue.pending()) == ["waiting", "retry"]
+
+
+@pytest.mark.law("I7")
+def test_the_task_due_first_is_claimed_first(queue: Queue) -> None:
+    elements = delay(queue, 30)
+    queue.reaper.promote()
+    assert queue.pending() == elements
+
+
+@pytest.mark.law("I7")
+def test_more_than_one_batch_is_promoted_in_order(queue: Queue) -> None:
+    elements = delay(queue, 2 * PROMOTE_BATCH + 3)
+    assert queue.reaper.promote() == len(elements)
+    assert queue.pending() == elements
+
+
+@pytest.mark.law("I6")
+def test_promoting_changes_no_bytes(queue: Queue) -> None:
+    fail_all(queue, {"a": 1})
+    before = queue.delayed()
+    queue.make_due()
+    queue.reaper.promote()
+    assert queue.pending() == before
+
+
+@pytest.mark.law("I1")
+def test_two_reapers_at_the_same_time_promote_each_retry_once(queue: Queue) -> None:
+    elements = delay(queue, 3 * PROMOTE_BATCH)
+    with ThreadPoolExecutor(4) as threads:
+        moved = list(threads.map(lambda _: queue.reaper.promote(), range(4)))
+    assert sum(moved) == len(elements)
+    assert sorted(queue.pending()) == elements
+
+
+def test_a_sweep_promotes_and_recovers(queue: Queue) -> None:
+    fail_all(queue, "retry")
+    (held,) = queue.enqueue("held")
+    queue.consumer("dead").claim()
+    queue.reaper.expire("dead")
+    queue.make_due()
+    assert queue.reaper.sweep() == Sweep(recovered=1, promoted=1)
+    assert ids(queue.pending())[0] == held
+    assert payloads(queue.pending()) == ["held", "retry"]

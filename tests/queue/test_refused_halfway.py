@@ -1,0 +1,139 @@
+"""Redis undoes nothing of a script that it stops: whichever command it refuses, every promised task is still somewhere.
+
+It stops one where a key is of another type, or where an ACL does not allow a command.
+https://redis.io/docs/latest/develop/programmability/eval-intro/
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from types import ModuleType
+
+import pytest
+import redis
+from support.queue_fixtures import Queue, ids
+from zeroloss.reference import consumer, dead_letters, enqueuer, reaper
+from zeroloss.reference.connection import Script
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.enqueuer import Accepted, Submission
+from zeroloss.reference.errors import NotAccepted
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import decode
+
+Step = Callable[[Queue], object]
+
+
+def commands(*modules: ModuleType) -> list[str]:
+    """Those that the modules' scripts call."""
+    scripts = [one.source for module in modules for one in vars(module).values() if isinstance(one, Script)]
+    return sorted({command for source in scripts for command in re.findall(r"redis\.call\('(\w+)'", source)})
+
+
+CALLED = commands(consumer, dead_letters, enqueuer, reaper)
+
+
+def own(queue: Queue) -> Consumer:
+    """The consumer that holds the tasks, as its worker has it."""
+    return Consumer(queue.own_client, queue.config, "w1")
+
+
+def give_up(queue: Queue) -> None:
+    one = own(queue)
+    one.dead_letter(decode(one.held()[0]), "no")
+
+
+def retry(queue: Queue) -> None:
+    one = own(queue)
+    one.fail(decode(one.held()[0]), "no")
+
+
+def recover(queue: Queue, **settings: int) -> None:
+    Reaper(queue.own_client, replace(queue.config, **settings)).recover("w2")
+
+
+# name -> the step, and where it puts tasks
+STEPS: dict[str, tuple[Step, str]] = {
+    "claim": (lambda queue: own(queue).claim(2), "processing"),
+    "retry": (retry, "delayed"),
+    "dead letter": (give_up, "dead_letter"),
+    "release": (lambda queue: own(queue).release(own(queue).held()), "pending"),
+    "recover": (recover, "pending"),
+    "recover for the last time": (lambda queue: recover(queue, max_recoveries=0), "dead_letter"),
+    "promote": (lambda queue: queue.reaper.promote(), "pending"),
+    "requeue": (lambda queue: queue.dead_letters.requeue_all(), "pending"),
+}
+
+
+def places(queue: Queue) -> list[list[bytes]]:
+    return [queue.pending(), queue.held("w1"), queue.held("w2"), queue.delayed(), queue.dead()]
+
+
+def begin(queue: Queue) -> set[str]:
+    """Tasks in every place: w1 lives, the lease of w2 has ended, and the delayed one is due. Their ids."""
+    queue.client.flushdb()
+    queue.dead_lettered("given up")
+    queue.enqueue("failed", *range(6))
+    living, dead = queue.consumer("w1"), queue.consumer("w2")
+    living.fail(queue.claim(living), "no")
+    queue.make_due()
+    living.claim(2)
+    dead.claim(2)
+    queue.reaper.expire("w2")
+    assert all(places(queue))
+    return set(ids(list(chain(*places(queue)))))
+
+
+@contextmanager
+def refused(queue: Queue, command: str) -> Iterator[Queue]:
+    """The same queue, used by a user who may do everything else."""
+    rules = ["reset", "on", "nopass", "~*", "&*", "+@all", f"-{command.lower()}"]
+    queue.client.execute_command("ACL", "SETUSER", "limited", *rules)
+    limited = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@", 1))
+    try:
+        yield limited
+    finally:
+        limited.own_client.close()
+        queue.client.acl_deluser("limited")
+
+
+@pytest.mark.law("I2")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_loses_nothing_whichever_of_its_commands_is_refused(queue: Queue, name: str) -> None:
+    step, _ = STEPS[name]
+    stopped = []
+    for command in CALLED:
+        promised = begin(queue)
+        with refused(queue, command) as limited:
+            try:
+                step(limited)
+            except redis.ResponseError:
+                stopped.append(command)
+        assert promised <= set(ids(list(chain(*places(queue))))), f"{command} was refused"
+    assert len(stopped) >= 2, "hardly anything was refused"
+
+
+@pytest.mark.law("I1")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_changes_nothing_where_the_key_that_it_adds_to_is_of_another_type(queue: Queue, name: str) -> None:
+    step, target = STEPS[name]
+    begin(queue)
+    key = queue.keys.processing("w1") if target == "processing" else getattr(queue.keys, target)
+    queue.client.rename(key, "kept")
+    queue.client.set(key, "somebody else's")
+    prepared = queue.everything()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        step(queue)
+    assert queue.everything() == prepared
+
+
+@pytest.mark.law("I6")
+@pytest.mark.parametrize("command", commands(enqueuer))
+def test_where_nothing_was_accepted_nothing_is_in_the_queue_and_no_key_is_taken(queue: Queue, command: str) -> None:
+    asked = [Submission(payload_json="1", idempotency_key="k"), Submission(payload_json="2")]
+    with refused(queue, command) as limited, pytest.raises(NotAccepted, match="refused"):
+        limited.enqueuer.enqueue_many(asked)
+    assert queue.pending() == []
+    (keyed, _) = queue.enqueuer.enqueue_many(asked)
+    assert keyed == Accepted(ids(queue.pending())[0], replayed=False)

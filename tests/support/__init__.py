@@ -1,0 +1,1 @@
+"""What the tests share. No file here is a test."""

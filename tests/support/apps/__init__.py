@@ -1,0 +1,1 @@
+"""Applications, workers and targets that tests run in processes of their own."""

@@ -1,0 +1,53 @@
+"""Programs that tests run in processes of their own."""
+
+import importlib.metadata
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from support.places import ROOT
+
+
+def tool(name: str, *arguments: str | Path) -> None:
+    """A checker of this environment says nothing against these files."""
+    command = [str(Path(sys.executable).parent / name), *map(str, arguments)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def run_pytest(
+    folder: Path, text: str, *arguments: str, name: str = "test_mine.py"
+) -> subprocess.CompletedProcess[str]:
+    """In somebody's project."""
+    (folder / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    if not importlib.metadata.entry_points(group="pytest11", name="zeroloss"):
+        command += ["-p", "zeroloss.pytest_plugin"]  # as where this is not installed but lies on the Python path
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """The command of the harness, in a folder."""
+    # Not measured: where a signal comes while coverage's own code runs, the exception of its handler is lost.
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "zeroloss", *arguments],
+        cwd=cwd,
+        env={**unmeasured, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

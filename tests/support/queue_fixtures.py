@@ -1,0 +1,174 @@
+"""One queue on a real server, and everything of it that a test wants to see."""
+
+import dataclasses
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, settings
+from redis.exceptions import OutOfMemoryError
+from zeroloss.reference.config import Config
+from zeroloss.reference.connection import connect
+from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.dead_letters import DeadLetters
+from zeroloss.reference.enqueuer import Enqueuer, Submission
+from zeroloss.reference.keys import Keys
+from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.task import Task, decode
+
+NIGHTLY_TIMEOUT_S = 4 * 3600
+
+_slow_is_fine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=_slow_is_fine)
+settings.register_profile("ci", settings.get_profile("dev"), max_examples=50, derandomize=True, database=None)
+# Whether a mutant is noticed is all that counts, not by how little.
+settings.register_profile(
+    "mutation", settings.get_profile("ci"), max_examples=10, phases=[Phase.explicit, Phase.generate]
+)
+settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2_000, print_blob=True)
+
+
+def load_hypothesis_profile() -> None:
+    """`HYPOTHESIS_PROFILE` where it is set; else `ci` where `CI` is, and `dev` on a laptop."""
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+load_hypothesis_profile()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two thousand examples take longer than any test may that is not `nightly`."""
+    if settings.get_current_profile_name() == "nightly":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT_S), append=False)
+
+
+class Queue:
+    """The actors of one queue, and a view of its keys. Lists are shown in the order in which they will be taken.
+
+    A lease lasts a minute unless told: no test waits for one to end, `expire` ends it now.
+    """
+
+    def __init__(self, client: redis.Redis, url: str, **settings: Any) -> None:
+        defaults = {"redis_url": url, "lease_ms": 60_000, "renew_ms": 20_000, "backoff_ms": 60_000}
+        self.client = client
+        self.config = Config(**{**defaults, **settings})
+        self.keys = Keys(self.config.namespace)
+        self.own_client = connect(self.config)  # the queue's own kind of client: no hidden retries
+        self.enqueuer = Enqueuer(self.own_client, self.config)
+        self.reaper = Reaper(self.own_client, self.config)
+        self.dead_letters = DeadLetters(self.own_client, self.config)
+
+    def configured(self, **changes: Any) -> "Queue":
+        """The same queue, seen with other settings."""
+        return Queue(self.client, self.config.redis_url, **{**dataclasses.asdict(self.config), **changes})
+
+    def consumer(self, name: str = "w1") -> Consumer:
+        """A consumer with a living lease."""
+        consumer = Consumer(self.own_client, self.config, name)
+        consumer.renew()
+        return consumer
+
+    def enqueue(self, *payloads: Any) -> list[str]:
+        """The ids, in the order of the payloads."""
+        return [self.enqueuer.enqueue_payload(payload).task_id for payload in payloads]
+
+    def enqueue_text(self, payload_json: str) -> str:
+        return self.enqueuer.enqueue(Submission(payload_json=payload_json)).task_id
+
+    def claim(self, consumer: Consumer) -> Task:
+        (element,) = consumer.claim()
+        return decode(element)
+
+    def kill(self, consumer: Consumer) -> int:
+        """What its silence leads to: the lease ends, and a reaper takes what it held. How many tasks."""
+        self.reaper.expire(consumer.name)
+        return self.reaper.recover(consumer.name)
+
+    def dead_lettered(self, payload: Any = None, error: str = "ValueError: no") -> Task:
+        """A task in the dead-letter list, as its last holder knew it."""
+        self.enqueue(payload)
+        consumer = self.consumer("undertaker")
+        task = self.claim(consumer)
+        consumer.dead_letter(task, error)
+        consumer.leave()
+        return task
+
+    def make_due(self) -> None:
+        """All backoffs are over: the scores go back in time, in their order."""
+        for score, element in enumerate(self.delayed(), start=1):
+            self.client.zadd(self.keys.delayed, {element: score}, xx=True)
+
+    def pending(self) -> list[bytes]:
+        return list(reversed(self.client.lrange(self.keys.pending, 0, -1)))
+
+    def held(self, name: str = "w1") -> list[bytes]:
+        return list(reversed(self.client.lrange(self.keys.processing(name), 0, -1)))
+
+    def delayed(self) -> list[bytes]:
+        return self.client.zrange(self.keys.delayed, 0, -1)
+
+    def dead(self) -> list[bytes]:
+        """Newest first."""
+        return self.client.lrange(self.keys.dead_letter, 0, -1)
+
+    def counters(self) -> dict[str, int]:
+        return {name.decode(): int(value) for name, value in self.client.hgetall(self.keys.counters).items()}
+
+    def lease_left_ms(self, name: str = "w1") -> float | None:
+        """By the server's clock; negative: it has ended; None: no entry."""
+        end_ms = self.client.zscore(self.keys.consumers, name)
+        seconds, microseconds = self.client.time()
+        return None if end_ms is None else end_ms - seconds * 1000 - microseconds / 1000
+
+    def everything(self) -> dict[str, Any]:
+        """All keys with what they hold, to see that nothing was changed."""
+        readers = {
+            b"list": lambda key: self.client.lrange(key, 0, -1),
+            b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
+            b"hash": self.client.hgetall,
+            b"string": self.client.get,
+        }
+        keys = sorted(self.client.scan_iter(match="*", count=1000))
+        return {key.decode(): readers[self.client.type(key)](key) for key in keys}
+
+
+def ids(elements: list[bytes]) -> list[str]:
+    return [json.loads(element)["id"] for element in elements]
+
+
+def payloads(elements: list[bytes]) -> list[Any]:
+    return [json.loads(element)["payload"] for element in elements]
+
+
+@pytest.fixture
+def queue(server: Any, client: redis.Redis) -> Iterator[Queue]:
+    """An empty queue on each kind of server."""
+    made = Queue(client, server.url)
+    yield made
+    made.own_client.close()
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port of the loopback interface at which nobody listens: it is bound, so that nobody will."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@contextmanager
+def memory_full(queue: Queue) -> Iterator[None]:
+    queue.client.config_set("maxmemory-policy", "noeviction")
+    queue.client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(OutOfMemoryError):
+            queue.client.set("any", "thing")
+        yield
+    finally:
+        queue.client.config_set("maxmemory", "0")

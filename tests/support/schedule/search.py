@@ -1,0 +1,155 @@
+"""Schedules: one by its choices, the nearest first, or all of them."""
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import pytest
+
+from .cast import Theatre
+from .scenario import Scenario
+from .stage import STEPS_MAX, Stage
+
+Choices = dict[int, int]
+"""At which point (they are counted from 0) which of the possibilities is taken. Everywhere else it is the first:
+whoever had the last turn goes on, and when it waits, the next one does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """What came of one schedule."""
+
+    story: list[str]
+    violations: list[str]
+    broke: list[str]
+    steps: int
+    widths: list[int]
+    """How many possibilities there were at each point."""
+    executed: list[tuple[str, str]]
+
+
+def options(stage: Stage, *, everybody: bool) -> list[Callable[[], None]]:
+    """What can come next: a thread goes on, or something goes wrong.
+
+    `everybody`: to any thread, and once only; else to the first, as often as is chosen.
+    """
+    able = stage.able()
+    if everybody:
+        able = stage.alone(able)
+    found: list[Callable[[], None]] = [lambda each=each: stage.step(*each) for each in able]  # type: ignore[misc]
+    if everybody and stage.faults:
+        return found
+    struck: set[Hashable] = set()
+    for process, actor in able if everybody else able[:1]:
+        for what in stage.faults_of(process, actor):
+            whom = {"lost": actor, "unsent": actor, "clock ahead": None, "clock back": None}.get(what, process)
+            if (what, whom) not in struck:
+                struck.add((what, whom))
+                found.append(lambda p=process, a=actor, w=what: stage.fault(w, p, a))  # type: ignore[misc]
+    return found
+
+
+def play(theatre: Theatre, scenario: Scenario, choices: Choices) -> Played:
+    """One schedule until a law is broken, or to its end, which has to come."""
+    widths: list[int] = []
+
+    def choose(_stage: Stage, possible: int) -> int:
+        widths.append(possible)
+        return choices.get(len(widths) - 1, 0) % possible
+
+    return _perform(theatre, scenario, choose, widths, everybody=False)
+
+
+def _perform(
+    theatre: Theatre,
+    scenario: Scenario,
+    choose: Callable[[Stage, int], int | None],
+    widths: list[int],
+    *,
+    everybody: bool,
+) -> Played:
+    """`choose`: None ends it here."""
+    with pytest.MonkeyPatch.context() as patch:
+        stage = Stage(theatre, scenario, patch)
+        judge = stage.judge
+        try:
+            while not judge.violations and not stage.over:
+                possible = options(stage, everybody=everybody)
+                if possible:
+                    taken = choose(stage, len(possible))
+                    if taken is None:
+                        break
+                    possible[taken]()
+                elif not stage.pass_by():
+                    judge.violations.append("I2: it does not come to its end.")
+                if stage.steps > STEPS_MAX:
+                    judge.violations.append("I2: it comes to no end.")
+            if not judge.violations:
+                stage.judge_the_end()
+            alone = scenario.workers == scenario.producers == 1
+            if alone and not stage.faults and not any(wish.behaviour for wish in scenario.wishes):
+                judge.in_order()
+        finally:
+            stage.close()
+        return Played(
+            story=_shortened(stage.story),
+            violations=judge.violations,
+            broke=stage.broke,
+            steps=stage.steps,
+            widths=widths,
+            executed=judge.executed,
+        )
+
+
+def _shortened(story: list[str]) -> list[str]:
+    """What is said again and again is said once."""
+    counted = [(said, len(list(same))) for said, same in groupby(story)]
+    return [said if times == 1 else f"{said} ({times} times)" for said, times in counted]
+
+
+def every(theatre: Theatre, scenario: Scenario) -> Iterator[Played]:
+    """Every order of the commands of all, with at most one fault in each, which may strike anybody at any command.
+
+    A schedule that comes into a state in which another has been ends there: it can only go on as that one did, or does.
+    """
+    seen: set[Hashable] = set()
+    prefixes: list[list[int]] = [[]]
+    while prefixes:
+        prefix = prefixes.pop()
+        taken: list[int] = []
+
+        def choose(stage: Stage, possible: int, prefix: list[int] = prefix, taken: list[int] = taken) -> int | None:
+            if len(taken) < len(prefix):
+                taken.append(prefix[len(taken)])
+                return taken[-1]
+            state = stage.state()
+            if state in seen:
+                return None
+            seen.add(state)
+            prefixes.extend([*taken, other] for other in range(1, possible))
+            taken.append(0)
+            return 0
+
+        yield _perform(theatre, scenario, choose, taken, everybody=True)
+
+
+def nearest_first(theatre: Theatre, scenario: Scenario, changes_max: int) -> Iterator[tuple[Choices, Played]]:
+    """The schedule without any choice, then all with one, then all with two: the first that is found is short."""
+    ring: list[Choices] = [{}]
+    for changes in range(changes_max + 1):
+        outer: list[Choices] = []
+        for choices in ring:
+            played = play(theatre, scenario, choices)
+            yield choices, played
+            if changes < changes_max:
+                first = max(choices, default=-1) + 1
+                points = enumerate(played.widths[first:], first)
+                outer += [{**choices, at: taken} for at, width in points for taken in range(1, width)]
+        ring = outer
+
+
+def story(played: Played, choices: Choices, scenario: Scenario) -> str:
+    """To be read, and to be played again."""
+    lines = [f"{number:3d}. {said}" for number, said in enumerate(played.story, 1)]
+    again = f'PYTHONPATH=.:tests python -m support.schedule replay "{scenario!r}" "{choices!r}"'
+    return "\n".join([*played.violations[:3], *played.broke[:1], *lines, f"replay: {again}"])

@@ -1,0 +1,754 @@
+"""The claimer, in this process, against a real server; only the errors of the network are made up."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import redis
+from support.queue_fixtures import Queue, ids, memory_full
+from support.waiting import Result, wait_until
+from zeroloss.reference import claimer as claimers
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.consumer import Consumer, Renewal, Settlement
+from zeroloss.reference.delivery import Delivery
+from zeroloss.reference.enqueuer import Submission
+from zeroloss.reference.errors import LeaseLost
+from zeroloss.reference.task import Task, decode, revise
+
+LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
+
+
+class Observed(Consumer):
+    """Notes its steps. The first one named as `cut` is lost on the way to the server, or its reply on the way back."""
+
+    def __init__(self, queue: Queue, *, cut: str = "", executed: bool = False) -> None:
+        super().__init__(queue.own_client, queue.config, "w1")
+        self.cut, self.executed = cut, executed
+        self.steps: Counter[str] = Counter()
+        self.arrived = 0
+        self.lost: list[bytes] = []  # what was claimed and not told
+        self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
+        self.left: list[int] = []  # how many it still held
+
+    def _step(self, name: str, step: Callable[[], Result]) -> Result:
+        self.steps[name] += 1
+        if self.cut != name:
+            return step()
+        self.cut = ""
+        if self.executed:
+            done = step()
+            self.lost = done.claimed if isinstance(done, Settlement) else []
+        raise redis.ConnectionError(f"the {name} was cut off")
+
+    def held(self) -> list[bytes]:
+        return self._step("look", super().held)
+
+    def claim_waiting(self, timeout_ms: int) -> bytes | None:
+        element = self._step("wait", partial(super().claim_waiting, timeout_ms))
+        self.arrived += element is not None
+        return element
+
+    def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
+        settlement = self._step("settle", partial(super().settle, done, limit))
+        self.settled.append((len(done), limit))
+        return settlement
+
+    def fail(self, task: Task, error: str, traceback: str = "") -> bool:
+        return self._step("fail", partial(super().fail, task, error, traceback))
+
+    def dead_letter(self, task: Task, reason: str) -> None:
+        self._step("give up", partial(super().dead_letter, task, reason))
+
+    def release(self, elements: Sequence[bytes]) -> int:
+        return self._step("release", partial(super().release, elements))
+
+    def leave(self) -> bool:
+        self.left.append(len(super().held()))
+        return super().leave()
+
+
+def begun(claimer: Claimer) -> Delivery:
+    delivery = claimer.ready.get(timeout=10)
+    assert delivery is not None
+    delivery.started = 0.0  # long ago: it is a slow task
+    return delivery
+
+
+def claimer_of(queue: Queue, consumer: Consumer | None = None) -> Claimer:
+    return Claimer(consumer or Consumer(queue.own_client, queue.config, "w1"), queue.config, {"default": print})
+
+
+def started(queue: Queue, consumer: Consumer | None = None) -> Claimer:
+    claimer = claimer_of(queue, consumer)
+    claimer.start()
+    return claimer
+
+
+@pytest.fixture(autouse=True)
+def end_claimers() -> Iterator[None]:
+    """One that its failed test left running would take the tasks of the tests after it."""
+    yield
+    for thread in threading.enumerate():
+        if isinstance(thread, Claimer):
+            thread._consumer = None  # type: ignore[assignment]
+            thread.join(10)
+
+
+def killed_at_last(queue: Queue) -> int:
+    """A claimer that lives may renew its lease once more between its end and the recovery."""
+    return wait_until(lambda: queue.kill(queue.consumer()))
+
+
+def finish(claimer: Claimer, delivery: Delivery) -> None:
+    delivery.seconds = 0.001
+    claimer.inbox.put(delivery)
+
+
+@LOST
+def test_the_tasks_of_a_release_that_was_cut_off_are_given_back_once(queue: Queue, executed: bool) -> None:
+    """One thread, which is quick at first and then slow, so that what was claimed ahead has to be given back."""
+    queue = queue.configured(threads=1, ahead=3, ahead_ms=20)
+    consumer = Observed(queue, cut="release", executed=executed)
+    enqueued = [*queue.enqueue(0), *queue.enqueue(*range(1, 5))]
+    claimer = started(queue, consumer)
+    first = begun(claimer)
+    finish(claimer, first)  # now it is known to be quick: three are claimed ahead
+    slow = begun(claimer)
+    wait_until(lambda: not consumer.cut and ids(queue.pending()) == enqueued[2:], message="they are kept in hand")
+    assert ids(queue.held()) == [slow.task.id]
+    finish(claimer, slow)
+    end(claimer, queue)
+
+
+@LOST
+def test_a_failure_that_could_not_be_told_is_told_once(queue: Queue, executed: bool) -> None:
+    queue.enqueue("a")
+    claimer = started(queue, Observed(queue, cut="fail", executed=executed))
+    delivery = begun(claimer)
+    delivery.error = "ValueError: no"
+    finish(claimer, delivery)
+    wait_until(lambda: not queue.held(), message="it is still held")
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 1, "failed": 1, "retried": 1}
+
+
+def test_a_task_claimed_with_a_lost_reply_is_the_next_work_long_before_the_renewal(
+    queue: Queue,
+) -> None:
+    """The renewal would find it too, 20 s later, as the list is longer than what is in hand."""
+    enqueued = queue.enqueue("a", "b")
+    consumer = Observed(queue, cut="settle", executed=True)
+    claimer = started(queue, consumer)
+    first = begun(claimer)
+    assert ids(consumer.lost)[0] == first.task.id == enqueued[0]
+    finish(claimer, first)
+    second = begun(claimer)
+    assert second.task.id == enqueued[1]
+    finish(claimer, second)
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 2, "completed": 2}
+
+
+def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_need_not_read_its_list(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=4, ahead_ms=60_000)
+    queue.enqueue(*range(10))
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    finish(claimer, begun(claimer))  # now it is known to be quick
+    wait_until(lambda: len(queue.held()) == 5, message="it does not claim ahead, by halves")
+    assert (consumer.steps["look"], consumer.steps["wait"]) == (1, 0)
+    claimer.stop()
+    finish(claimer, begun(claimer))
+    end(claimer, queue)
+
+
+def test_acks_of_large_tasks_carry_about_a_mebibyte_each(queue: Queue) -> None:
+    queue = queue.configured(threads=5)
+    queue.enqueue(*["x" * 500_000] * 5)
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    deliveries = [begun(claimer) for _ in range(5)]
+    for delivery in deliveries:
+        delivery.seconds = 0.001
+    claimer._finished += deliveries  # all at once, as after a pause
+    claimer.inbox.put(None)
+    wait_until(lambda: queue.held() == [], message="they are not acked")
+    claimer.stop()
+    end(claimer, queue)
+    assert max(done for done, _ in consumer.settled) == 2
+
+
+def test_each_error_in_a_row_doubles_the_pause_up_to_its_maximum_and_chance_takes_up_to_half_of_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    for chance in (0.5, 1.0):
+        claimer = claimer_of(queue)
+        monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, chance)))
+        pauses_s = []
+        for _ in range(20):
+            claimer._back_off(redis.ConnectionError("the connection is gone"))
+            pauses_s.append(claimer._retry_at - 100.0)
+        assert pauses_s == pytest.approx([chance * min(1.5, 0.1 * 2**number) for number in range(20)])
+
+
+def _between(chance: float, low: float, high: float) -> float:
+    assert (low, high) == (0.5, 1.0)
+    return chance
+
+
+@pytest.mark.parametrize(
+    ("max_retries", "outcome"),
+    [(1, "will be retried"), (0, "goes to the dead-letter list")],
+    ids=["retried", "given up"],
+)
+def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_any_more(
+    queue: Queue, caplog: pytest.LogCaptureFixture, max_retries: int, outcome: str
+) -> None:
+    """Else the worker could not end before its next renewal, 20 s later, has found it out."""
+    queue = queue.configured(max_retries=max_retries)
+    (task_id,) = queue.enqueue("a")
+    claimer = started(queue)
+    delivery = begun(claimer)
+    delivery.error = "ValueError: no"
+    finish(claimer, delivery)
+    wait_until(lambda: not queue.held(), message="it is still held")
+    end(claimer, queue)
+    assert [len(queue.delayed()), len(queue.dead())] == [max_retries, 1 - max_retries]
+    assert f"Task {task_id} of type default, attempt 1, {outcome}: ValueError: no" in caplog.messages
+
+
+def test_the_id_and_the_type_of_a_task_neither_forge_nor_flood_the_log(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The producer accepts no such names; others may push."""
+    forged = "\n2026-01-01 INFO forged" * 10_000
+    queue = queue.configured(threads=5, renew_ms=50, max_retries=0)
+    for task_type in ("default", "default", "default", forged):
+        queue.client.lpush(queue.keys.pending, json.dumps({"id": forged, "type": task_type}))
+    claimer = started(queue)
+    failing, lost, late = begun(claimer), begun(claimer), begun(claimer)
+    failing.error = "no"
+    finish(claimer, failing)
+    wait_until(lambda: len(queue.dead()) == 2, message="they are not given up")
+    killed_at_last(queue)
+    wait_until(lambda: lost not in claimer._hand, message="the list is not read")
+    finish(claimer, lost)
+    for _ in range(2):
+        finish(claimer, begun(claimer))
+    finish(claimer, late)
+    end(claimer, queue)
+    assert len([line for line in caplog.messages if "forged" in line]) >= 3
+    assert [line for line in caplog.messages if not line.isprintable() or len(line) > 2_500] == []
+    unheard = queue.dead_letters.page()[1]
+    assert unheard.error.startswith(r"No handler is registered for type '\n2026-01-01 INFO forged")
+    assert str(LeaseLost("w1", forged)).isprintable()
+
+
+def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_asked_to_end(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    queue.enqueue("slow")
+    claimer = started(queue)
+    slow = begun(claimer)
+    queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
+    wait_until(lambda: claimer._alone, message="it is not in hand")
+    claimer.stop()
+    wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
+    assert claimer.ready.empty()
+    assert queue.lease_left_ms() > 0, "what runs may be recovered"
+    finish(claimer, slow)
+    end(claimer, queue)
+
+
+def wait_in_blmove(queue: Queue) -> None:
+    wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 1, message="nobody waits")
+
+
+def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = queue.configured(threads=5)
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    wait_in_blmove(queue)
+    queue.enqueuer.enqueue_many([Submission(payload_json="null")] * 5)
+    deliveries = [begun(claimer) for _ in range(5)]
+    assert consumer.arrived == 1
+    assert caplog.messages == []
+    for delivery in deliveries:
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_a_wait_that_was_cut_off_is_said_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    claimer = started(queue, Observed(queue, cut="wait"))
+    wait_until(lambda: "Redis failed (the wait was cut off)" in caplog.text)
+    wait_in_blmove(queue)
+    end(claimer, queue)
+
+
+def test_a_task_that_arrives_while_the_list_is_read_is_the_next_work_before_the_renewal(
+    queue: Queue,
+) -> None:
+    """The list may have been read with it: then it is in hand already, so it is read again."""
+    claimer = started(queue)
+    wait_in_blmove(queue)
+    claimer._unsure = True
+    claimer.inbox.put(None)
+    wait_until(lambda: claimer._distrusted, message="the list is not read")
+    (task_id,) = queue.enqueue("a")
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def one_more_turn(claimer: Claimer) -> None:
+    """It is over when the claimer has looked into its inbox once more."""
+    for _ in range(2):
+        claimer.inbox.put(None)
+        wait_until(claimer.inbox.empty)
+
+
+def test_after_a_step_that_succeeds_the_pauses_begin_anew(
+    queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, 1.0)))
+    consumer = Observed(queue, cut="settle")
+    claimer = started(queue, consumer)
+    wait_in_blmove(queue)
+    consumer.cut = "settle"
+    queue.enqueue("a")
+    finish(claimer, begun(claimer))
+    end(claimer, queue)
+    assert caplog.messages == ["Redis failed (the settle was cut off); the next attempt is in 0.10 s."] * 2
+
+
+def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others_have_their_turn(queue: Queue) -> None:
+    queue = queue.configured(threads=3, isolate_after=1)
+    queue.enqueue("quick", "slow")
+    claimer = started(queue)
+    quick, slow = begun(claimer), begun(claimer)
+    queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
+    wait_until(lambda: claimer._alone, message="it is not in hand")
+    (other,) = queue.enqueue("other")
+    finish(claimer, quick)
+    wait_until(lambda: ids(queue.held()) == [slow.task.id, "suspect"], message="the first is not acked")
+    assert claimer.ready.empty()
+    finish(claimer, slow)
+    suspect = begun(claimer)
+    assert suspect.task.id == "suspect"
+    one_more_turn(claimer)
+    assert claimer.ready.empty()
+    assert ids(queue.pending()) == [other]
+    finish(claimer, suspect)
+    last = begun(claimer)
+    assert last.task.id == other
+    finish(claimer, last)
+    end(claimer, queue)
+
+
+def begun_suspect(claimer: Claimer, queue: Queue) -> Delivery:
+    """It runs alone."""
+    (task_id,) = queue.enqueue("suspect")
+    (element,) = queue.pending()
+    queue.client.lset(queue.keys.pending, 0, revise(element, recovered_count=1))
+    claimer.start()
+    delivery = begun(claimer)
+    assert (delivery.task.id, claimer._alone) == (task_id, delivery)
+    return delivery
+
+
+def test_a_suspect_still_runs_alone_when_the_list_was_read_again(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    consumer = Observed(queue)
+    claimer = claimer_of(queue, consumer)
+    suspect = begun_suspect(claimer, queue)
+    looks = consumer.steps["look"]
+    claimer._unsure = True
+    claimer.inbox.put(None)
+    wait_until(lambda: consumer.steps["look"] > looks, message="the list is not read")
+    (other,) = queue.enqueue("other")
+    one_more_turn(claimer)
+    assert claimer.ready.empty()
+    finish(claimer, suspect)
+    last = begun(claimer)
+    assert last.task.id == other
+    finish(claimer, last)
+    end(claimer, queue)
+
+
+def test_a_suspect_that_was_recovered_while_it_ran_no_longer_keeps_the_others_out(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1, renew_ms=50)
+    claimer = claimer_of(queue)
+    suspect = begun_suspect(claimer, queue)
+    assert killed_at_last(queue) == 1
+    again = begun(claimer)
+    assert (again.task.id, again.task.recovered_count) == (suspect.task.id, 2)
+    finish(claimer, again)
+    end(claimer, queue)
+
+
+def test_a_surplus_task_is_still_given_back_when_a_suspect_comes_in(queue: Queue) -> None:
+    queue = queue.configured(isolate_after=1)
+    queue.enqueue("surplus")
+    (element,) = queue.pending()
+    claimer = claimer_of(queue)
+    claimer._surplus = [surplus] = [Delivery(decode(element))]
+    claimer._admit([revise(element, id="suspect", recovered_count=1)])
+    assert claimer._surplus == [surplus]
+
+
+def test_a_task_whose_recoveries_were_forgiven_is_no_suspect(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    queue.enqueue("a", "b")
+    for element in queue.pending():
+        queue.client.lrem(queue.keys.pending, 1, element)
+        queue.client.lpush(queue.keys.pending, revise(element, recovered_count=1, recoveries_forgiven=1))
+    claimer = started(queue)
+    for delivery in [begun(claimer), begun(claimer)]:
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_a_task_that_a_thread_would_not_begin_is_begun_once_the_list_was_read(queue: Queue) -> None:
+    (task_id,) = queue.enqueue("a")
+    claimer = started(queue)
+    claimer.inbox.put(begun(claimer))  # it did not run: by this process's clock the lease had ended
+    again = begun(claimer)
+    assert again.task.id == task_id
+    finish(claimer, again)
+    end(claimer, queue)
+
+
+def test_a_task_in_the_list_and_in_nobodys_hand_is_found_at_the_next_renewal(queue: Queue) -> None:
+    queue = queue.configured(renew_ms=50)
+    claimer = started(queue)
+    wait_in_blmove(queue)
+    queue.enqueue("a")
+    first = begun(claimer)
+    queue.client.lpush(queue.keys.processing("w1"), revise(first.element, id="stray"))
+    stray = begun(claimer)
+    assert stray.task.id == "stray"
+    finish(claimer, first)
+    finish(claimer, stray)
+    end(claimer, queue)
+
+
+def test_a_task_that_comes_while_the_worker_is_leaving_is_given_back(queue: Queue) -> None:
+    """As by a wait that the server ended after it had been given up for lost."""
+    claimer = started(queue)
+    wait_in_blmove(queue)
+    (task_id,) = queue.configured(namespace="elsewhere").enqueue("a")
+    queue.client.lmove("elsewhere:pending", queue.keys.processing("w1"))
+    end(claimer, queue)
+    assert ids(queue.pending()) == [task_id]
+
+
+def test_a_task_that_nobody_here_can_run_is_given_up_and_the_next_is_begun(queue: Queue) -> None:
+    queue.client.lpush(queue.keys.pending, b"\xff no task", b'{"id":"a","type":"unheard","payload":1}')
+    (task_id,) = queue.enqueue("b")
+    claimer = started(queue)
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    unheard, broken = queue.dead_letters.page()
+    assert (broken.element, broken.task) == (b"\xff no task", None)
+    assert (unheard.id, unheard.error) == ("a", "No handler is registered for type 'unheard'.")
+    finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_a_task_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_begun(queue: Queue) -> None:
+    queue = queue.configured(threads=2, renew_ms=50)  # two: so that nobody waits for a third, and is handed one of them
+    enqueued = queue.enqueue("a", "b")
+    claimer = started(queue)
+    running = begun(claimer)
+    wait_until(lambda: len(queue.held()) == 2)
+    assert killed_at_last(queue) == 2
+    wait_until(lambda: running not in claimer._hand, message="the list is not read")
+    dropped = claimer.ready.get(timeout=10)
+    assert (dropped.task.id, dropped.dropped) == (enqueued[1], True)
+    claimer.inbox.put(dropped)  # not begun, as a handler thread does
+    finish(claimer, running)  # its result counts no more
+    for task_id in enqueued:
+        again = begun(claimer)
+        assert (again.task.id, again.task.attempt, again.dropped) == (task_id, 2, False)
+        finish(claimer, again)
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 2, "recovered": 2, "completed": 2}
+
+
+def test_for_a_thread_that_still_runs_what_was_recovered_nothing_is_claimed(queue: Queue) -> None:
+    queue = queue.configured(threads=1, renew_ms=50)
+    queue.enqueue("a")
+    claimer = started(queue)
+    stale = begun(claimer)
+    assert killed_at_last(queue) == 1
+    wait_until(lambda: stale not in claimer._hand, message="the list is not read")
+    (other,) = queue.enqueue("b")
+    for _ in range(3):
+        one_more_turn(claimer)
+    assert (queue.held(), claimer._waiting, ids(queue.pending())) == ([], False, [stale.task.id, other])
+    finish(claimer, stale)
+    for task_id in (stale.task.id, other):
+        delivery = begun(claimer)
+        assert delivery.task.id == task_id
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def begun_just_now(claimer: Claimer) -> Delivery:
+    delivery = begun(claimer)
+    delivery.started = time.monotonic() + 3_600  # it does not become slow by itself
+    return delivery
+
+
+def test_a_task_behind_a_run_that_counts_no_more_is_given_back_too(queue: Queue) -> None:
+    """Of two threads one runs on what was recovered, and the other a slow task."""
+    queue = queue.configured(threads=2, ahead=3, ahead_ms=20, renew_ms=50)
+    queue.enqueue("quick")
+    claimer = started(queue)
+    finish(claimer, begun(claimer))  # it is known to be quick: three are claimed ahead
+    enqueued = queue.enqueue("a", "b")
+    stale, finished = begun_just_now(claimer), begun_just_now(claimer)
+    assert killed_at_last(queue) == 2
+    wait_until(lambda: not claimer._hand, message="the list is not read")
+    enqueued += queue.enqueue("c", "d")
+    finish(claimer, finished)
+    slow = begun_just_now(claimer)
+    wait_until(lambda: ids(queue.held()) == enqueued, message="nothing is claimed ahead")
+    stale.started = slow.started = 0.0
+    wait_until(lambda: ids(queue.held()) == enqueued[:1], message="it is kept in hand")
+    assert ids(queue.pending()) == enqueued[1:]
+    finish(claimer, stale)
+    finish(claimer, slow)
+    end(claimer, queue)
+
+
+def test_of_two_threads_one_that_runs_what_was_recovered_leaves_room_for_one_task(queue: Queue) -> None:
+    queue = queue.configured(threads=2, ahead=0, renew_ms=50)
+    enqueued = queue.enqueue("a", "b")
+    claimer = started(queue)
+    stale, other = begun_just_now(claimer), begun_just_now(claimer)
+    assert killed_at_last(queue) == 2
+    wait_until(lambda: not claimer._hand, message="the list is not read")
+    finish(claimer, other)
+    again = begun_just_now(claimer)
+    for _ in range(3):
+        one_more_turn(claimer)
+    assert (ids(queue.held()), ids(queue.pending())) == (enqueued[:1], enqueued[1:])
+    finish(claimer, stale)
+    for delivery in (again, begun(claimer)):
+        finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def slow_with_one_behind_it(queue: Queue, claimer: Claimer) -> tuple[Delivery, list[str]]:
+    """Of the one thread: a slow task, and the ids of it and of one that was claimed ahead and waits."""
+    queue.enqueue("quick")
+    finish(claimer, begun(claimer))
+    outcomes = queue.enqueuer.enqueue_many([Submission(payload_json=text) for text in ('"slow"', '"behind"')])
+    slow = begun_just_now(claimer)
+    wait_until(lambda: len(queue.held()) == 2, message="nothing is claimed ahead")
+    return slow, [outcome.task_id for outcome in outcomes]
+
+
+def runs_both_again_and_is_free(queue: Queue, claimer: Claimer, enqueued: list[str]) -> None:
+    for task_id in enqueued:
+        delivery = begun(claimer)
+        assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
+        finish(claimer, delivery)
+    wait_in_blmove(queue)  # as it does only with a thread that is free
+    end(claimer, queue)
+
+
+def test_a_task_recovered_before_it_was_given_back_takes_nobodys_place(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=1, ahead_ms=20, renew_ms=50)
+    consumer = Observed(queue, cut="release")
+    claimer = started(queue, consumer)
+    slow, enqueued = slow_with_one_behind_it(queue, claimer)
+    back_off = claimer._back_off
+
+    def killed_meanwhile(error: redis.RedisError) -> None:
+        assert queue.kill(consumer) == 2
+        back_off(error)
+
+    claimer._back_off = killed_meanwhile  # type: ignore[method-assign]
+    slow.started = 0.0
+    wait_until(lambda: consumer.steps["release"], message="it is kept in hand")
+    wait_until(lambda: slow not in claimer._hand, message="the list is not read")
+    finish(claimer, slow)
+    runs_both_again_and_is_free(queue, claimer, enqueued)
+
+
+def test_a_task_recovered_while_it_waited_behind_a_slow_one_takes_nobodys_place(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=1, ahead_ms=20, renew_ms=50)
+    claimer = started(queue)
+    slow, enqueued = slow_with_one_behind_it(queue, claimer)
+    assert killed_at_last(queue) == 2
+    wait_until(lambda: not claimer._hand, message="the list is not read")
+    slow.started = 0.0
+    wait_until(claimer.ready.empty, message="what waits behind it is not withdrawn")
+    finish(claimer, slow)
+    runs_both_again_and_is_free(queue, claimer, enqueued)
+
+
+def test_an_error_while_what_has_arrived_is_given_up_ends_no_claimer(queue: Queue) -> None:
+    claimer = started(queue, Observed(queue, cut="give up"))
+    wait_in_blmove(queue)
+    queue.client.lpush(queue.keys.pending, b'{"id":"a","type":"unheard","payload":1}')
+    wait_until(queue.dead, message="it is not given up")
+    (task_id,) = queue.enqueue("b")
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    finish(claimer, delivery)
+    end(claimer, queue)
+
+
+def test_with_memory_full_what_is_there_is_claimed_though_nobody_can_wait_for_it(queue: Queue) -> None:
+    """BLMOVE is refused then, and what would end the wait cannot come."""
+    task = queue.dead_lettered("a")
+    claimer = started(queue)
+    wait_in_blmove(queue)
+    with memory_full(queue):
+        wait_until(lambda: not queue.client.info("clients")["blocked_clients"], message="it still waits")
+        assert queue.dead_letters.requeue(task.id) == 1
+        delivery = begun(claimer)
+        assert delivery.task.id == task.id
+        finish(claimer, delivery)
+        end(claimer, queue)
+
+
+def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would wait for ever, and renew its lease."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    queue = queue.configured(renew_ms=50)
+    consumer = Observed(queue)
+    monkeypatch.setattr(consumer, "claim_waiting", lambda _: (_ for _ in ()).throw(MemoryError))
+    claimer = started(queue, consumer)
+    wait_until(lambda: not claimer.is_alive(), message="it lives")
+    assert not claimer.left
+
+
+def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue: Queue) -> None:
+    class Slow(Consumer):
+        def fail(self, task: Task, error: str, traceback: str = "") -> bool:
+            steps.append("fail")
+            claimer._renew_at = 0.0  # it took that long
+            return super().fail(task, error, traceback)
+
+        def renew(self) -> Renewal:
+            steps.append("renew")
+            return super().renew()
+
+    steps: list[str] = []
+    queue = queue.configured(threads=5)
+    queue.enqueue(*range(5))
+    claimer = started(queue, Slow(queue.own_client, queue.config, "w1"))
+    for delivery in [begun(claimer) for _ in range(5)]:
+        delivery.error = "ValueError: no"
+        finish(claimer, delivery)
+    wait_until(lambda: len(queue.delayed()) == 5, message="they are not told")
+    assert "fail fail" not in " ".join(steps)
+    end(claimer, queue)
+
+
+def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue) -> None:
+    queue.enqueue("a")
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    delivery = begun(claimer)
+    claimer.stop()
+    wait_until(lambda: not claimer._waiting)
+    one_more_turn(claimer)
+    assert consumer.left == []
+    finish(claimer, delivery)
+    end(claimer, queue)
+    assert consumer.left == [0]
+
+
+def test_an_acked_task_makes_room_for_a_claim_in_the_same_step(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=0)
+    queue.enqueue("a", "b", "c")
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    for _ in range(3):
+        finish(claimer, begun(claimer))
+    end(claimer, queue)
+    assert consumer.settled[:3] == [(0, 1), (1, 1), (1, 1)]
+
+
+def test_a_claimer_whose_thread_is_busy_does_not_wait_and_looks_again_when_it_is_free(queue: Queue) -> None:
+    queue = queue.configured(threads=1, ahead=3)
+    queue.enqueue("a", "b")
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    finish(claimer, begun(claimer))  # it is known to be quick: what comes next is claimed ahead, so there is too little
+    second = begun(claimer)
+    wait_until(lambda: claimer._dry)
+    one_more_turn(claimer)
+    assert not claimer._waiting, "it would claim a task for nobody"
+    queue.enqueue("c")
+    finish(claimer, second)
+    finish(claimer, begun(claimer))
+    end(claimer, queue)
+    assert consumer.arrived == 0
+
+
+def test_by_its_own_clock_a_lease_lasts_from_before_its_renewal_was_sent(queue: Queue) -> None:
+    claimer = claimer_of(queue)
+    before_s = time.monotonic()
+    claimer._renew()
+    after_s = time.monotonic()
+    lease_s = queue.config.lease_ms / 1000
+    assert before_s + lease_s <= claimer.lease_until <= after_s + lease_s
+
+
+def test_a_wait_that_would_outlast_the_lease_is_not_begun_before_a_renewal(queue: Queue) -> None:
+    block_s = queue.config.block_ms / 1000
+    for left_s, renews in ((block_s * 0.9, True), (block_s * 1.5, False)):
+        claimer = claimer_of(queue)
+        claimer.lease_until = ends_s = time.monotonic() + left_s
+        claimer._wait_for_more()
+        assert (claimer.lease_until > ends_s) == renews
+
+
+def test_a_claimer_with_something_to_do_does_not_sleep(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    def patience_s(**state: object) -> float:
+        claimer = claimer_of(queue)
+        quiet = {"_unsure": False, "_waiting": True, "_renew_at": 107.0}
+        vars(claimer).update(quiet | state)
+        return claimer._patience_s()
+
+    assert patience_s() == 7.0
+    assert patience_s(_renew_at=99.0) == 0.0
+    assert patience_s(_retry_at=103.0, _unsure=True) == 3.0
+    for reason in ("_unsure", "_finished", "_failed", "_surplus"):
+        assert patience_s(**{reason: [object()]}) == 0.0
+    for dry in (True, False):
+        assert patience_s(_waiting=False, _dry=dry) == 0.0
+
+
+def test_with_work_that_waits_a_claimer_looks_before_it_hoards(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    claimer = claimer_of(queue)
+    claimer._unsure, claimer._waiting = False, True
+    claimer.ready.put(None)
+    hoarding_s = claimer._pace.hoarding_s
+    for renew_at, patience_s in ((107.0, hoarding_s), (100.0 + hoarding_s / 2, hoarding_s / 2), (99.0, 0.0)):
+        claimer._renew_at = renew_at
+        assert claimer._patience_s() == pytest.approx(patience_s)
+
+
+def end(claimer: Claimer, queue: Queue) -> None:
+    claimer.stop()
+    run_out: Callable[[], bool] = lambda: not claimer.is_alive()  # noqa: E731
+    wait_until(run_out, message="it does not end")
+    assert queue.client.zcard(queue.keys.consumers) == 0

@@ -1,0 +1,338 @@
+"""Presence: a killed worker's connections are gone long before its lease ends, and a living one's come back."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from redis.client import PubSub
+from support.queue_fixtures import Queue, payloads
+from support.slow_link import SlowLink
+from support.waiting import wait_until
+from support.worker_process import Pool, Watched
+from zeroloss.reference.presence import UNMARKED_S, Presence
+from zeroloss.reference.reaper import Reaper
+from zeroloss.system.servers import Server
+
+ABSENCE_S = 0.1
+
+
+@pytest.fixture
+def queue(queue: Queue) -> Iterator[Queue]:
+    """Leases of a minute: whoever is recovered here was not recovered because of his lease."""
+    made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100)
+    yield made
+    made.own_client.close()
+
+
+def run_id(queue: Queue) -> str:
+    return str(queue.client.info("server")["run_id"])
+
+
+def subscribers(queue: Queue) -> int:
+    return int(queue.client.pubsub_numsub(queue.keys.presence_channel("w1"))[0][1])
+
+
+def subscribe(queue: Queue, subscription: PubSub) -> None:
+    subscription.subscribe(queue.keys.presence_channel("w1"))
+    wait_until(lambda: subscribers(queue))
+
+
+def look_for_long(reaper: Reaper) -> int:
+    """Sweep again and again, for several times the absence that counts and once after. How many tasks were recovered.
+
+    At the last sweep all that the first one missed has been absent for long, even if the machine stood still meanwhile.
+    """
+    recovered, until = reaper.sweep().recovered, time.monotonic() + 5 * ABSENCE_S
+    while time.monotonic() < until:
+        recovered += reaper.sweep().recovered
+    return recovered + reaper.sweep().recovered
+
+
+def test_a_consumer_whose_connections_are_gone_is_recovered_long_before_its_lease_ends(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))  # it was here, and nobody is subscribed any more
+    assert look_for_long(queue.reaper) == 1
+    assert payloads(queue.pending()) == ["a"]
+    assert queue.lease_left_ms("w1") <= 0
+
+
+def test_nobody_is_recovered_at_the_first_look(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    assert queue.configured(absence_ms=60_000).reaper.sweep().recovered == 0
+    assert queue.reaper.sweep().recovered == 0
+    assert queue.lease_left_ms("w1") > 0
+
+
+def test_nobody_is_recovered_before_the_absence_that_counts_however_often_it_is_looked(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    patient = queue.configured(absence_ms=60_000).reaper
+    assert [patient.sweep().recovered for _ in range(5)] == [0] * 5
+
+
+def test_a_consumer_that_comes_back_begins_anew_when_it_goes_again(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    queue.reaper.sweep()
+    with queue.client.pubsub() as subscription:
+        subscribe(queue, subscription)
+        assert look_for_long(queue.reaper) == 0
+    wait_until(lambda: not subscribers(queue))
+    assert queue.reaper.sweep().recovered == 0
+    assert look_for_long(queue.reaper) == 1
+
+
+def test_a_consumer_that_was_never_seen_is_left_to_its_lease(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    assert look_for_long(queue.reaper) == 0
+
+
+def test_a_consumer_that_was_seen_on_the_server_before_its_restart_is_left_to_its_lease(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", "0" * 40)
+    assert look_for_long(queue.reaper) == 0
+
+
+def test_an_absence_of_0_ms_leaves_all_to_their_leases(queue: Queue) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    assert look_for_long(queue.configured(absence_ms=0).reaper) == 0
+
+
+def test_a_consumer_is_marked_only_while_it_is_registered_and_subscribed(queue: Queue) -> None:
+    presence = Presence(queue.own_client, queue.config, "w1")
+    assert presence._mark() == 0
+    queue.consumer("w1")
+    assert presence._mark() == 0
+    with queue.client.pubsub() as subscription:
+        subscribe(queue, subscription)
+        assert presence._mark() == 1
+    assert queue.client.hget(queue.keys.presence, "w1") == run_id(queue).encode()
+
+
+def test_a_consumer_that_left_and_whose_tombstone_is_forgotten_leaves_no_mark(queue: Queue) -> None:
+    consumers = [queue.consumer("leaver"), queue.consumer("dead")]
+    for consumer in consumers:
+        queue.client.hset(queue.keys.presence, consumer.name, run_id(queue))
+    consumers[0].leave()
+    queue.client.zadd(queue.keys.consumers, {"dead": 1})
+    queue.reaper.adopt()
+    assert not queue.client.exists(queue.keys.presence)
+
+
+class MortalPresence(Presence):
+    """A presence lives as long as its process, and this one goes on: it would knock at the server in later tests."""
+
+    class Over(Exception):
+        pass
+
+    over = False
+
+    def run(self) -> None:
+        with suppress(self.Over):
+            super().run()
+
+    def _stay(self, connection: Any) -> None:
+        if self.over:
+            raise self.Over
+        super()._stay(connection)
+
+
+@contextmanager
+def presence_of(queue: Queue) -> Iterator[None]:
+    """That of w1, in this process."""
+    presence = MortalPresence(queue.own_client, queue.config, "w1")
+
+    def ended() -> bool:
+        queue.client.client_kill_filter(_type="pubsub")
+        presence.join(timeout=0.05)
+        return not presence.is_alive()
+
+    presence.start()
+    try:
+        yield
+    finally:
+        presence.over = True
+        wait_until(ended, message="it does not end")
+
+
+def test_a_presence_that_is_cut_off_comes_back(queue: Queue) -> None:
+    with presence_of(queue):
+        for _ in range(3):
+            wait_until(lambda: subscribers(queue) == 1)
+            queue.client.client_kill_filter(_type="pubsub")
+
+
+def test_a_presence_follows_the_workers_other_connections_to_the_server_that_is_primary_now(
+    queue: Queue, open_own_server: Callable[..., Server]
+) -> None:
+    other = open_own_server(appendfsync=None)
+    with SlowLink(urlsplit(queue.config.redis_url).port or 0) as link:
+        mine = queue.configured(redis_url=link.url)
+        Presence(mine.own_client, mine.config, "w1").start()
+        wait_until(lambda: subscribers(queue), message="it is not subscribed")
+        link.lead_to(urlsplit(other.url).port or 0)
+        with pytest.raises(redis.RedisError):  # as on a server that is a replica now
+            mine.own_client.eval("return redis.error_reply('READONLY no')", 0)
+        with redis.Redis.from_url(other.url) as there:
+            channel = queue.keys.presence_channel("w1")
+            wait_until(lambda: there.pubsub_numsub(channel)[0][1], message="its subscription stayed where it was")
+        wait_until(lambda: not subscribers(queue), message="it is still subscribed there too")
+
+
+def test_a_worker_that_registers_late_is_marked_soon_after(queue: Queue) -> None:
+    rarely = queue.configured(renew_ms=20_000)
+    with presence_of(rarely):
+        wait_until(lambda: subscribers(queue) == 1)
+        assert not queue.client.exists(queue.keys.presence)
+        queue.consumer("w1")
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+
+
+def test_a_presence_that_is_marked_is_tried_at_each_renewal(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_s: list[float] = []
+    can_read = redis.Connection.can_read
+
+    def watched(connection: redis.Connection, timeout: float = 0) -> bool:
+        waits_s.append(timeout)
+        return can_read(connection, timeout)
+
+    monkeypatch.setattr(redis.Connection, "can_read", watched)
+    with presence_of(queue):
+        wait_until(lambda: waits_s.count(UNMARKED_S) > 2)
+        queue.consumer("w1")
+        wait_until(lambda: waits_s.count(queue.config.renew_ms / 1000) > 2)
+        commands = {entry["cmd"] for entry in queue.client.client_list(_type="pubsub")}
+    assert commands == {"ping"}
+    assert set(waits_s) == {0, UNMARKED_S, queue.config.renew_ms / 1000}
+
+
+def test_a_presence_does_not_keep_its_process_alive(queue: Queue) -> None:
+    assert Presence(queue.own_client, queue.config, "w1").daemon
+
+
+@pytest.fixture
+def limited(queue: Queue) -> Iterator[Queue]:
+    """The same queue, for a user of Redis who may not ask who is subscribed, nor subscribe."""
+    user = {"keys": ["*"], "channels": ["*"], "enabled": True, "nopass": True}
+    queue.client.acl_setuser("limited", **user, commands=["+@all", "-@pubsub"])
+    made = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@"))
+    yield made
+    made.own_client.close()
+    queue.client.acl_deluser("limited")
+
+
+def allow_all(queue: Queue) -> None:
+    queue.client.acl_setuser("limited", enabled=True, commands=["+@all"])
+
+
+def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.enqueue("a", "b")
+    queue.consumer("w1").claim()
+    queue.consumer("w2").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    queue.reaper.expire("w2")
+    assert look_for_long(limited.reaper) == 1
+    assert payloads(queue.pending()) == ["b"]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "Redis refuses to say who has vanished; until it does leases alone count"
+    ]
+
+
+def test_a_refusal_to_say_who_has_vanished_ends_with_its_cause(queue: Queue, limited: Queue) -> None:
+    # As a replica's does (READONLY) that is made a primary, or one of a server that is busy with a script (BUSY).
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))
+    assert look_for_long(limited.reaper) == 0
+    allow_all(queue)
+    assert look_for_long(limited.reaper) == 1
+
+
+def test_a_worker_that_was_refused_its_subscription_asks_again_and_says_it_once(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.consumer("w1")
+    with presence_of(limited):
+        wait_until(lambda: caplog.records)
+        allow_all(queue)
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+        assert subscribers(queue) == 1
+    (record,) = caplog.records
+    assert re.fullmatch(
+        "Redis refuses to see that this worker lives; until it does the lease counts: .*permission.*", record.message
+    )
+
+
+def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_lease_ends(
+    start_pool: Callable[..., Pool], watched: Watched, queue: Queue
+) -> None:
+    a_minute = {"ZEROLOSS_LEASE_MS": "60000", "ZEROLOSS_RENEW_MS": "2500"}
+    watched.submit("gate", "t1")
+    start_pool("--threads", "1", **a_minute)
+    watched.wait_for("t1:1")
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+    start_pool("--threads", "1", **a_minute)
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 2)
+    (victim,) = set(watched.pids())
+    killed_s = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], timeout_s=40)
+    assert time.monotonic() < killed_s + 57.5 - 2.5, "its lease may have ended"
+    watched.open_gate()
+
+
+def test_a_paused_worker_is_left_to_its_lease(start_pool: Callable[..., Pool], watched: Watched, queue: Queue) -> None:
+    watched.submit("gate", "t1")
+    start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000")
+    watched.wait_for("t1:1")
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+    (pid,) = set(watched.pids())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert look_for_long(queue.reaper) == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 1)
+
+
+def test_a_worker_whose_every_connection_is_cut_in_the_middle_of_a_task_keeps_it(
+    start_pool: Callable[..., Pool], watched: Watched, queue: Queue
+) -> None:
+    watched.submit("gate", "t1")
+    named = f"{queue.config.redis_url}?client_name=worker"
+    start_pool("--threads", "1", ZEROLOSS_LEASE_MS="60000", REDIS_URL=named)
+    watched.wait_for("t1:1")
+    wait_until(lambda: queue.client.hlen(queue.keys.presence) == 1)
+    patient = queue.configured(absence_ms=2_000).reaper
+    (consumer,) = queue.client.hkeys(queue.keys.presence)
+    for _ in range(5):
+        clients = [client for client in queue.client.client_list() if client["name"] == "worker"]
+        assert "subscribe" in {client["cmd"] for client in clients}
+        for client in clients:
+            if client["cmd"] != "exists":  # the handler's own
+                queue.client.client_kill_filter(_id=client["id"])
+        patient.sweep()
+        wait_until(lambda: queue.client.pubsub_numsub(queue.keys.presence_channel(consumer.decode()))[0][1] == 1)
+        assert patient.sweep().recovered == 0
+    watched.open_gate()
+    wait_until(lambda: watched.completed() == 1)
+    assert watched.ran() == ["t1:1"]

@@ -1,0 +1,204 @@
+"""Our threads: no name that `threading.Thread` has itself, none dies unnoticed, and what they tell and when."""
+
+import gc
+import importlib
+import math
+import pkgutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import redis
+import zeroloss
+from support.places import ROOT
+from support.queue_fixtures import Queue
+from support.waiting import wait_until
+from zeroloss.reference.claimer import Claimer
+from zeroloss.reference.delivery import Delivery
+from zeroloss.reference.reaper import Reaper, Sweep
+from zeroloss.reference.task import Task, decode
+from zeroloss.reference.worker import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
+
+
+def thread_classes() -> list[type[threading.Thread]]:
+    skipped = ("__main__", "sitecustomize", "_worker", "_app")
+    for module in pkgutil.walk_packages(zeroloss.__path__, "zeroloss."):
+        if not module.name.endswith(skipped) and not module.name.startswith("zeroloss.loadtests"):
+            importlib.import_module(module.name)
+    return [one for one in threading.Thread.__subclasses__() if one.__module__.split(".")[0] == "zeroloss"]
+
+
+@pytest.mark.parametrize("one", thread_classes(), ids=lambda one: one.__name__)
+def test_no_name_of_ours_is_one_of_the_library_s_own(one: type[threading.Thread]) -> None:
+    own = {name for name in vars(one) if not name.startswith("__")} - {"run"}
+    assert not own & {*dir(threading.Thread), *vars(threading.Thread())}
+
+
+BROKEN = """
+import os
+import sys
+from zeroloss.reference import worker
+from zeroloss.reference.config import Config
+getattr(worker, sys.argv[1]).run = lambda self: None
+worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.getppid())
+"""
+
+
+@pytest.mark.parametrize("broken", ["Claimer", "HandlerThread", "Maintenance", "Presence"])
+def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue: Queue) -> None:
+    command = [sys.executable, "-c", BROKEN, broken, queue.config.redis_url]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == BUG_STATUS
+    assert "left to recovery" in ended.stderr
+
+
+def handled(
+    queue: Queue, handler: Callable[[Task], object], *, dropped: bool = False, lease_until: float = math.inf
+) -> list[Delivery]:
+    """What a handler thread gives back of all that is pending."""
+    claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
+    claimer.lease_until = lease_until
+    thread = HandlerThread(0, claimer, {"default": handler})
+    thread.start()
+    for element in queue.pending():
+        delivery = Delivery(decode(element))
+        delivery.dropped = dropped
+        claimer.ready.put(delivery)
+    claimer.ready.put(None)
+    thread.join(timeout=10)
+    events = [claimer.inbox.get_nowait() for _ in range(claimer.inbox.qsize())]
+    return [event for event in events if isinstance(event, Delivery)]
+
+
+def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Queue) -> None:
+    """By these seconds the claimer knows how much to claim ahead."""
+
+    def handler(task: Task) -> None:
+        began.append(time.monotonic())
+        if task.payload == "bad":
+            raise ValueError("no")
+
+    began: list[float] = []
+    queue.enqueue("good", "bad")
+    sent = time.monotonic()
+    good, bad = handled(queue, handler)
+    told = time.monotonic()
+    assert (good.error, bad.error) == (None, "ValueError: no")
+    for delivery, began_at in zip((good, bad), began, strict=True):
+        assert delivery.started is not None
+        assert delivery.seconds is not None
+        assert sent <= delivery.started <= began_at
+        assert began_at <= delivery.started + delivery.seconds <= told
+
+
+class Speechless(Exception):
+    def __init__(self, told: Callable[[], object]) -> None:
+        self.told = told
+
+    def __str__(self) -> str:
+        return self.told()  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("told", [lambda: 1 / 0, lambda: None, sys.exit], ids=["raises", "is no text", "exits"])
+def test_an_exception_that_cannot_say_what_it_is_fails_its_task_by_its_name_and_the_thread_goes_on(
+    queue: Queue, told: Callable[[], object]
+) -> None:
+    def handler(task: Task) -> None:
+        if task.payload == "bad":
+            raise Speechless(told)
+
+    queue.enqueue("bad", "good")
+    assert [delivery.error for delivery in handled(queue, handler)] == ["Speechless", None]
+
+
+async def send(_task: Task) -> None: ...
+
+
+async def send_all(_task: Task) -> AsyncIterator[int]:
+    yield 1
+
+
+class Promise:
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+def test_a_handler_that_returns_what_nobody_runs_has_failed_and_python_has_nothing_to_warn_of(
+    queue: Queue, recwarn: pytest.WarningsRecorder
+) -> None:
+    results = [send, send_all, lambda _task: Promise(), lambda _task: (n for n in ()), lambda _task: iter([1])]
+
+    def handler(task: Task) -> object:
+        return results[task.payload](task)
+
+    queue.enqueue(*range(len(results)))
+    errors = [delivery.error for delivery in handled(queue, handler)]
+    gc.collect()
+    kinds = [(error or "").partition(",")[0] for error in errors]
+    names = ("coroutine", "async_generator", "Promise", "generator")
+    assert kinds == [*(f"The handler returned an object of type {name}" for name in names), ""]
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
+
+@pytest.mark.parametrize(("dropped", "lease_until"), [(True, math.inf), (False, 0.0)], ids=["recovered", "lease over"])
+def test_a_handler_thread_gives_back_what_others_may_run_by_now_and_does_not_begin_it(
+    queue: Queue, dropped: bool, lease_until: float
+) -> None:
+    begun: list[Task] = []
+    queue.enqueue("a")
+    (delivery,) = handled(queue, begun.append, dropped=dropped, lease_until=lease_until)
+    assert (begun, delivery.started, delivery.seconds) == ([], None, None)
+
+
+class CountingReaper(Reaper):
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(queue.own_client, queue.config)
+        self.adoptions = self.sweeps = 0
+
+    def adopting(self) -> Iterator[int]:
+        self.adoptions += 1
+        return super().adopting()
+
+    def sweep(self) -> Sweep:
+        self.sweeps += 1
+        return super().sweep()
+
+
+@pytest.mark.parametrize(("orphan_sweep_ms", "each"), [(60_000, False), (1, True)], ids=["a minute", "a millisecond"])
+def test_orphans_are_looked_for_at_once_and_then_as_often_as_configured(
+    queue: Queue, orphan_sweep_ms: int, each: bool
+) -> None:
+    queue = queue.configured(sweep_ms=10, orphan_sweep_ms=orphan_sweep_ms)
+    reaper = CountingReaper(queue)
+    maintenance = Maintenance(reaper, queue.config)
+    maintenance.start()
+    wait_until(lambda: reaper.sweeps >= 5)
+    maintenance.stop()
+    maintenance.join(timeout=10)
+    assert not maintenance.is_alive()
+    assert reaper.adoptions == (reaper.sweeps if each else 1)
+
+
+def test_between_two_sweeps_only_so_much_of_a_slow_sweep_is_done_and_the_rest_after_the_next(queue: Queue) -> None:
+    class Endless(CountingReaper):
+        steps = 0
+
+        def adopting(self) -> Iterator[int]:
+            while True:
+                self.steps += 1
+                if not self.sweeps % 3:  # the server may be away in the middle
+                    raise redis.ConnectionError("gone")
+                yield 0
+
+    reaper = Endless(queue)
+    maintenance = Maintenance(reaper, queue.configured(sweep_ms=10, orphan_sweep_ms=60_000).config)
+    maintenance.start()
+    wait_until(lambda: reaper.sweeps >= 8)
+    maintenance.stop()
+    maintenance.join(timeout=10)
+    assert not maintenance.is_alive()
+    lost = reaper.sweeps // 3
+    assert reaper.steps == (reaper.sweeps - lost) * ADOPT_STEPS + lost
