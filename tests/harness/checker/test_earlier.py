@@ -1,0 +1,37 @@
+"""Histories of zeroloss 0.1, whose faults do not say what they do."""
+
+import pytest
+from msgspec.structs import replace
+from zeroloss.checker.earlier import traits_of
+from zeroloss.faults import FAULTS
+from zeroloss.history import Traits
+
+OLD = (
+    "none slow slow-idle worker-sigkill worker-sigterm worker-sigint worker-sigstop worker-sigkill-quiet "
+    "worker-sigkill-parent worker-sigkill-child worker-sigterm-then-sigkill worker-kill-storm worker-kill-in-recovery "
+    "worker-memory asleep-sigkill server-sigkill server-sigstop client-kill server-sigterm server-maxmemory "
+    "server-evicts server-torn-aof server-disk-full server-slow-fsync client-pause script-flush producer-sigkill "
+    "client-gives-up client-retries clock-jump handler-raises handler-hangs handler-exits handler-outlives-lease "
+    "net-partition net-latency net-throttle net-reply-reset net-reply-loss net-reset primary-sigkill primary-cut-off "
+    "net-disconnect"
+).split()
+
+
+def judged_by(traits: Traits) -> tuple[object, ...]:
+    """What a verdict depends on."""
+    # Whether the plan holds other tasks matters to a baseline only, and how a server ended not where it was replaced.
+    of_baseline = traits.baseline and traits.arranges
+    aim = traits.aims_at if traits.aims_at in ("worker", "network", "handler") else None
+    end = "no" if traits.fails_over else traits.ends_server
+    return aim, traits.baseline, of_baseline, end, traits.ends_late, traits.fails_over, traits.loses_replies
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_fault_of_an_old_history_is_judged_as_what_its_class_says_today(name: str) -> None:
+    today = FAULTS[name]().traits()
+    assert judged_by(traits_of(name, everywhere=today.everywhere)) == judged_by(today)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_name_that_nobody_knows_says_nothing(everywhere: bool) -> None:
+    assert traits_of("unheard-of", everywhere=everywhere) == replace(Traits(), everywhere=everywhere)
