@@ -154,7 +154,9 @@ def _words(options: dict[str, Any]) -> list[str]:
     words = []
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
-        if value is True:
+        if name == "plugin" and not isinstance(value, str | Path):
+            words += [word for file in value for word in (option, str(file))]
+        elif value is True:
             words.append(option)
         elif isinstance(value, str) or not isinstance(value, Sequence):
             words += [] if value is None or value is False else [option, str(value)]

@@ -12,6 +12,7 @@ this file is imported inside the environment of the queue under test.
 """
 
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,8 @@ SHIPPED = {
     "arq": "zeroloss.targets.arq:Arq",
 }
 """Name on the command line -> where its class is."""
+ENTRY_POINTS = "zeroloss.targets"
+"""The group by which what is installed adds to these, as NAME = package.module:Class."""
 
 
 class Refused(Exception):
@@ -134,15 +137,25 @@ def title(target: type[Target]) -> str:
     return target.name or target.__name__
 
 
+def named_targets() -> dict[str, str]:
+    """Name -> where its class is: those that are shipped, and those of what is installed, which replace none."""
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)} | SHIPPED
+
+
+def located(spec: str) -> str:
+    """A name as `package.module:Class`, which other interpreters know as well; anything else as it is."""
+    return SHIPPED.get(spec) or (spec if ":" in spec else named_targets().get(spec, spec))
+
+
 def load_target(spec: str) -> type[Target]:
-    """The class that `spec` names: a shipped target, `package.module:Class` or `path/to/file.py:Class`.
+    """The class that `spec` names: a shipped or installed target, `package.module:Class` or `path/to/file.py:Class`.
 
     Raises:
         TargetError: there is no such module, file or class, or it is not a Target.
     """
-    where, _, class_name = SHIPPED.get(spec, spec).rpartition(":")
+    where, _, class_name = located(spec).rpartition(":")
     if not where or not class_name:
-        known = ", ".join(SHIPPED)
+        known = ", ".join(named_targets())
         raise TargetError(f"{spec!r} is no target: say one of {known}, package.module:Class or path/to/file.py:Class.")
     module = _load_file(spec, Path(where)) if where.endswith(".py") else _import(spec, where)
     found = getattr(module, class_name, None)

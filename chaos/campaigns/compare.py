@@ -126,12 +126,15 @@ class Request:
     kills: int
     seed: int
     server: str
+    plugins: Sequence[str] = ()
+    """The words of the options that load plug-ins."""
 
     def command(self, spec: str, fault: str) -> list[str]:
         """What runs one cell, after `zeroloss`."""
         return [
             *("run", "--target", spec, "--seed", str(self.seed), "--redis", self.server, "--tasks", str(self.tasks)),
             *("--faults", fault_words(fault, self.targets[spec].recover_within, self.kills)),
+            *self.plugins,
         ]
 
 

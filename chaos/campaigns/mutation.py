@@ -14,7 +14,7 @@ from threading import Event
 import msgspec
 
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
-from ..mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
+from ..mutants.mutant import MUTANTS, OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
 from ..mutants.profiles import PROFILES, Profile
 from ..mutants.target import CONTROL, spec_of
 from .subharness import replay_plan
@@ -200,6 +200,8 @@ def _attempt(
     """One run, in a harness of its own, as `zeroloss replay` would repeat it."""
     place = directory / f"{target}-seed{seed}"
     plan = profile.plan(seed=seed, target=spec_of(target), server=server)
+    if target in MUTANTS.origins:
+        plan = msgspec.structs.replace(plan, plugins=[*plan.plugins, MUTANTS.origins[target]])
     begun_s = time.monotonic()
     result, last_words = replay_plan(plan, place, stopping=stopping, deadline_s=TRIAL_DEADLINE_S)
     seconds = time.monotonic() - begun_s

@@ -46,9 +46,18 @@ class PartFailed(Exception):
 
 
 def prove(
-    effort: Effort, *, target: str, server: str, seed: int, directory: Path, say: Callable[[str], None]
+    effort: Effort,
+    *,
+    target: str,
+    server: str,
+    seed: int,
+    directory: Path,
+    say: Callable[[str], None],
+    plugins: Sequence[str] = (),
 ) -> Certificate:
     """Run the parts one after the other, and write certificate.json and certificate.html.
+
+    `plugins`: the words of the options that load them.
 
     Raises:
         PartFailed: a part left no result.
@@ -56,6 +65,7 @@ def prove(
     commands: list[str] = []
 
     def part(name: str, result: str, *words: str) -> bytes:
+        words = (*words, *plugins)
         command = ["zeroloss", *words]
         commands.append(shlex.join(command))
         say(f"{shlex.join(command)}   (its output: {directory / name}.log)")

@@ -21,6 +21,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     Never 1 but for a VIOLATION, which is Python's own status of an exception that nobody caught.
     """
     from ..history import HistoryError
+    from ..plugins import PluginError
     from ..target import TargetError
 
     for word in sys.argv[1:] if arguments is None else arguments:
@@ -31,7 +32,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
         say_error(" ".join(str(error).split()))
-    except (UsageError, TargetError) as error:
+    except (UsageError, TargetError, PluginError) as error:
         say_error(str(error))
     except BrokenPipeError:
         raise

@@ -3,12 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from ..history.masking import masked
@@ -38,8 +38,17 @@ app = App(
 )
 
 
+Plugins = Annotated[tuple[Path, ...], Parameter(negative="")]
+"""`--plugin FILE`, any number of times."""
+
+
 class UsageError(Exception):
     """One sentence for the user; exit status 2."""
+
+
+def plugin_words(files: Iterable[Path]) -> list[str]:
+    """The options by which another `zeroloss` loads the same."""
+    return [word for file in files for word in ("--plugin", str(file))]
 
 
 def choose_server(redis: str | None) -> str:

@@ -3,7 +3,18 @@
 from pathlib import Path
 from typing import Literal
 
-from .common import EXIT_INTERRUPTED, UsageError, app, choose_server, new_directory, say, say_error, say_failure
+from .common import (
+    EXIT_INTERRUPTED,
+    Plugins,
+    UsageError,
+    app,
+    choose_server,
+    new_directory,
+    plugin_words,
+    say,
+    say_error,
+    say_failure,
+)
 
 
 @app.command
@@ -15,6 +26,7 @@ def compare(
     kills: int = 10,
     seed: int = 1,
     redis: Literal["auto", "embedded", "sentinel", "container"] = "embedded",
+    plugin: Plugins = (),
     write: Path | None = None,
     out: Path | None = None,
 ) -> int:
@@ -29,12 +41,14 @@ def compare(
         kills: How often worker-sigkill and worker-sigterm strike in a run.
         seed: Of every run.
         redis: embedded, sentinel, container, or auto: a container where an engine answers.
+        plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         write: Another file for the Markdown.
         out: The directory, which may hold a comparison that was broken off; else a new one in zeroloss-runs.
     """
     from ..campaigns import comparison_report as report
     from ..campaigns.compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
     from ..plan.requests import PlanError, parse_faults
+    from ..plugins import load_files
     from ..system.interruption import Interrupted, interruptible
     from ..target import SHIPPED
 
@@ -42,6 +56,7 @@ def compare(
         if number < 1:
             raise UsageError(f"--{name} has to be at least 1, not {number}.")
     wanted = _words(targets) or [name for name in SHIPPED if name != "reference-in-order"]
+    load_files(plugin)
     named = _words(faults) or FAULTS.split(",")
     try:
         for fault in named:
@@ -49,7 +64,13 @@ def compare(
     except PlanError as error:
         raise UsageError(str(error)) from None
     request = Request(
-        targets=load_targets(wanted), faults=named, tasks=tasks, kills=kills, seed=seed, server=choose_server(redis)
+        targets=load_targets(wanted),
+        faults=named,
+        tasks=tasks,
+        kills=kills,
+        seed=seed,
+        server=choose_server(redis),
+        plugins=plugin_words(plugin),
     )
     resumed = out is not None and (out / COMPARISON_NAME).is_file()
     directory = out if out is not None and resumed else new_directory(out, "compare")

@@ -1,24 +1,42 @@
 """What there is to choose from: `faults`, `situations`, `targets`."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from .common import app
+from .common import Plugins, app
+
+if TYPE_CHECKING:
+    from ..faults import Fault
 
 
 @app.command
-def faults() -> int:
-    """List the faults: how often each is planned unless told, its options, and the invariants that it threatens."""
-    from ..faults import FAULTS
+def faults(*, plugin: Plugins = ()) -> int:
+    """List the faults: how often each is planned unless told, its options, what it does, and what it threatens.
 
-    for name, fault in FAULTS.items():
+    Args:
+        plugin: A Python file that registers faults with @fault; any number of times.
+    """
+    from ..faults import FAULTS, load_faults
+    from ..plugins import load_files
+
+    load_files(plugin)
+    for fault in load_faults():
         options = "".join(f":{field.name}={field.default}" for field in dataclasses.fields(fault))
-        print(f"{name}:count={fault.count}{options}")
+        print(f"{fault.name}:count={fault.count}{options}")
         print(f"    {fault.summary()}")
-        print(f"    Threatens {', '.join(fault.threatens) or 'nothing'}.")
+        print(f"    {_effect_of(fault)} Threatens {', '.join(fault.threatens) or 'nothing'}.")
+        if origin := FAULTS.origins.get(fault.name):
+            print(f"    From {origin}.")
     return 0
+
+
+def _effect_of(fault: "type[Fault]") -> str:
+    """What it aims at, and what becomes of the server."""
+    end = {"killed": ", which is killed", "stopped": ", which is stopped in order"}.get(fault.ends_server, "")
+    return f"Aims at {fault.aims_at}{end}{', and a replica takes its place' if fault.fails_over else ''}."
 
 
 @app.command
@@ -37,11 +55,11 @@ def situations() -> int:
 
 @app.command
 def targets() -> int:
-    """List the targets that are shipped."""
-    from ..target import SHIPPED, load_target
+    """List the targets that are shipped, or installed with an entry point in zeroloss.targets."""
+    from ..target import load_target, named_targets
 
     table = Table("target", "workers", "recovers within", "what it is", box=None)
-    for name in SHIPPED:
+    for name in named_targets():
         target = load_target(name)
         summary = (target.__doc__ or "").strip().partition("\n")[0]
         table.add_row(name, str(target.workers), f"{target.recover_within:g} s", summary)

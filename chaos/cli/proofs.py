@@ -9,10 +9,12 @@ from rich.console import Console
 from .common import (
     EXIT_HARNESS_ERROR,
     EXIT_INTERRUPTED,
+    Plugins,
     UsageError,
     app,
     choose_server,
     new_directory,
+    plugin_words,
     refuse_links_out,
     say,
     say_error,
@@ -29,6 +31,7 @@ def mutants(
     jobs: int = 2,
     seed: int = 1,
     redis: Literal["embedded", "container"] = "embedded",
+    plugin: Plugins = (),
     out: Path | None = None,
 ) -> int:
     """Run queues that are broken in one named way each, and see that every one of them is caught.
@@ -41,11 +44,14 @@ def mutants(
         jobs: How many at a time.
         seed: Of the first run of each.
         redis: embedded or container.
+        plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..campaigns.mutation import MUTANTS_NAME, MutationError, choose, mutate
     from ..campaigns.mutation_report import mutation_table, trial_line
+    from ..plugins import load_files
 
+    load_files(plugin)
     try:
         chosen = choose(only)
         directory = new_directory(out, "mutants")
@@ -75,6 +81,7 @@ def enumerate_(
     pairs: bool = False,
     redis: str | None = None,
     resume: Path | None = None,
+    plugin: Plugins = (),
     out: Path | None = None,
 ) -> int:
     """Kill a worker at every command that it sends: before it is executed, before its reply is seen, and after.
@@ -86,9 +93,11 @@ def enumerate_(
         pairs: Then kill the worker that recovers, too, at each of its own points.
         redis: embedded, container, or the URL of an empty database, which is flushed again and again.
         resume: The directory of an enumeration that was broken off; what it has done is not done again.
+        plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..enumerate.command import enumerate_target
+    from ..plugins import load_files
     from ..system.interruption import Interrupted
     from ..target import load_target
 
@@ -96,6 +105,7 @@ def enumerate_(
         raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
     if resume is not None and not (resume / "cases.jsonl").is_file():
         raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
+    load_files(plugin)
     load_target(target)
     directory = resume or new_directory(out, f"enumerate-{Path(target).stem}")
     try:
@@ -124,6 +134,7 @@ def prove(
     thorough: bool = False,
     redis: Literal["embedded", "container"] = "embedded",
     seed: int = 1,
+    plugin: Plugins = (),
     out: Path | None = None,
 ) -> int:
     """Enumerate, run, try the mutants, and write a certificate, if the evidence carries one.
@@ -136,20 +147,31 @@ def prove(
         thorough: Pairs of crashes, twenty runs, each mutant three times.
         redis: embedded or container.
         seed: Of the first run.
+        plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..campaigns.prove import EFFORTS, PartFailed, prove
     from ..checker.verdicts import Verdict
+    from ..plugins import load_files
     from ..system.interruption import Interrupted
     from ..target import load_target
 
     if quick and thorough:
         raise UsageError("--quick and --thorough exclude each other.")
+    load_files(plugin)
     load_target(target)
     directory = new_directory(out, f"prove-{Path(target).stem}")
     effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
     try:
-        certificate = prove(effort, target=target, server=redis, seed=seed, directory=directory, say=say)
+        certificate = prove(
+            effort,
+            target=target,
+            server=redis,
+            seed=seed,
+            plugins=plugin_words(plugin),
+            directory=directory,
+            say=say,
+        )
     except Interrupted:
         say_error(f"Interrupted; what there was so far is in {directory}.")
         return EXIT_INTERRUPTED

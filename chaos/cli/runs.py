@@ -13,10 +13,12 @@ from rich.console import Console
 from .common import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
+    Plugins,
     UsageError,
     app,
     choose_server,
     new_directory,
+    plugin_words,
     refuse_links_out,
     say_error,
     say_failure,
@@ -43,6 +45,7 @@ def run(
     demand: str | None = None,
     load: Path | None = None,
     run_time: str | None = None,
+    plugin: Plugins = (),
     out: Path | None = None,
 ) -> int:
     """Run a target under faults, and judge what became of every task.
@@ -64,17 +67,20 @@ def run(
         demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
         load: A profile for Locust, which then sends the tasks: a file, or the name of a shipped one, such as chaos.
         run_time: How long the load lasts, as 90s or 5m; else as the profile says.
+        plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..plan.mix import draw_mix
     from ..plan.plan import make_plan
     from ..plan.requests import MIX, PlanError, parse_faults
+    from ..plugins import load_files
     from ..run.load import plan_load
     from ..system.environment import DURABILITY_VARIABLE
     from ..target import load_target
 
     if seed is not None and seed < 0:
         raise UsageError(f"--seed has to be at least 0, not {seed}.")
+    load_files(plugin)
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     server = choose_server(redis)
@@ -93,6 +99,7 @@ def run(
             durability=durability or os.environ.get(DURABILITY_VARIABLE) or None,
             demand=[word.strip() for word in (demand or "").split(",") if word.strip()],
             load=plan_load(load, run_time) if load else None,
+            plugins=[str(file) for file in plugin],
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
@@ -101,13 +108,13 @@ def run(
     command = ["zeroloss", "run", "--target", target, "--seed", str(plan.seed), "--redis", plan.server]
     command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]
     command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-    command += ["--require-durability"] if require_durability else []
+    command += [*(["--require-durability"] if require_durability else []), *plugin_words(plugin)]
     return _carry_out(plan, found, command, out)
 
 
 @app.command
 def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> int:
-    """Repeat the run of a plan.json.
+    """Repeat the run of a plan.json, with the plug-ins that it names.
 
     Args:
         plan: The file.

@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .profiles import Profile
+from ..plugins import Registry, load_inherited
+from .profiles import PROFILES, Profile
 
 FAMILIES = ("claiming", "recovering", "failing", "producing")
 """The files that hold them; each registers its own."""
@@ -29,11 +30,17 @@ class Mutant:
     apply: Callable[[], None]
 
 
-MUTANTS: dict[str, Mutant] = {}
+MUTANTS: Registry[Mutant] = Registry("mutant", "zeroloss.mutants")
+"""Name -> mutant: those of the families that were imported, and of the plug-ins that were loaded."""
 
 
 def mutant(*, expects: str | tuple[str, ...], breaks: str, profile: Profile) -> Callable[[Callable[[], None]], Mutant]:
-    """Register a function that puts a defect in. Its name, with hyphens, names the mutant; its docstring the defect."""
+    """Register a function that puts a defect in. Its name, with hyphens, names the mutant; its docstring the defect.
+
+    `profile`: one of `PROFILES`, as the reference has to pass under it first. Raises ValueError: it is another.
+    """
+    if PROFILES.get(profile.name) is not profile:
+        raise ValueError(f"the profile {profile.name!r} is none of {', '.join(PROFILES)}")
 
     def register(apply: Callable[[], None]) -> Mutant:
         made = Mutant(
@@ -44,14 +51,18 @@ def mutant(*, expects: str | tuple[str, ...], breaks: str, profile: Profile) -> 
             profile=profile,
             apply=apply,
         )
-        MUTANTS[made.name] = made
+        MUTANTS.add(made.name, made, apply.__module__)
         return made
 
     return register
 
 
 def load_mutants() -> dict[str, Mutant]:
-    """All of them, by name."""
+    """All of them, by name: those of plug-ins, too, that are installed or were loaded by whoever started this process.
+
+    Raises PluginError.
+    """
     for family in FAMILIES:
         importlib.import_module(f"{__package__}.{family}")
-    return MUTANTS
+    load_inherited()
+    return MUTANTS.with_entry_points()

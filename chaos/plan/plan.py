@@ -14,6 +14,7 @@ from ..faults import FAULTS
 from ..faults.behaviours import BEHAVIOURS, DOOMED
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
+from ..plugins import PluginError, load_named
 from .fitting import check_load, check_server
 from .requests import FaultRequest, PlanError, build_fault
 
@@ -71,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How safe a task has to be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
     load: PlannedLoad | None = None
     """What sends the tasks; None: they are the plan's."""
+    plugins: list[str] = []
+    """Where faults and targets come from that are not shipped: files, or NAME==VERSION of what is installed."""
     demand: list[str] = []
     """What the run has to meet to mean something: names of `situations`, or FAULT@STATE."""
 
@@ -131,6 +134,7 @@ def make_plan(
     durability: str | None = None,
     demand: Sequence[str] = (),
     load: PlannedLoad | None = None,
+    plugins: Sequence[str] = (),
 ) -> Plan:
     """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError.
 
@@ -162,6 +166,7 @@ def make_plan(
         require_durability=require_durability,
         durability=durability,
         load=load,
+        plugins=sorted({*plugins, *(FAULTS.origins[fault.name] for fault in built if fault.name in FAULTS.origins)}),
         demand=_known_demands(demand),
     )
 
@@ -231,7 +236,7 @@ def repeat_command(directory: Path) -> list[str]:
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan, and check that its faults are known. Raises PlanError."""
+    """Read a plan, load the plug-ins that it names, and check that its faults are known. Raises PlanError."""
     try:
         plan = msgspec.json.decode(path.read_bytes(), type=Plan)
     except OSError as error:
@@ -240,6 +245,10 @@ def load_plan(path: Path) -> Plan:
         raise PlanError(f"{path} is no plan: {error}.") from None
     if plan.version != VERSION:
         raise PlanError(f"{path} is a plan of version {plan.version}; this zeroloss reads version {VERSION}.")
+    try:
+        load_named(plan.plugins)
+    except PluginError as error:
+        raise PlanError(f"{path} names a plug-in. {error}") from None
     for planned in plan.faults:
         build_fault(planned.fault, planned.options)
     for task in plan.tasks:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..agent import DIRECTORY_OF_RUN_VARIABLE, NAMESPACE_VARIABLE
 from ..history import EVENTS_DIRECTORY
 from ..ledger import DIRECTORY_VARIABLE
-from ..target import SHIPPED, Target
+from ..target import Target, located
 
 NAMESPACE = "zeroloss"
 DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
@@ -27,7 +27,7 @@ class Environment:
         self._directory = directory
         self._target = target
         self._durability = {} if durability is None else {DURABILITY_VARIABLE: durability}
-        where = SHIPPED.get(spec, spec).rpartition(":")[0]
+        where = located(spec).rpartition(":")[0]
         self._shipped = where.startswith(f"{_PACKAGE}.targets.")
         self._beside_target = [str(Path(where).resolve().parent)] if where.endswith(".py") else []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..history import Recorder
-from ..target import Found, TargetError
+from ..target import Found, TargetError, located
 from .processes import CannotStart, Managed
 from .warden import TOKEN_VARIABLE, warden
 
@@ -37,7 +37,7 @@ class Submitter:
         with log_path.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
-                    [python, "-m", "zeroloss.agent", spec],
+                    [python, "-m", "zeroloss.agent", located(spec)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

@@ -14,7 +14,7 @@ OLD = (
     "client-gives-up client-retries clock-jump handler-raises handler-hangs handler-exits handler-outlives-lease "
     "net-partition net-latency net-throttle net-reply-reset net-reply-loss net-reset primary-sigkill primary-cut-off "
     "net-disconnect"
-).split()
+)
 
 
 def judged_by(traits: Traits) -> tuple[object, ...]:
@@ -26,7 +26,7 @@ def judged_by(traits: Traits) -> tuple[object, ...]:
     return aim, traits.baseline, of_baseline, end, traits.ends_late, traits.fails_over, traits.loses_replies
 
 
-@pytest.mark.parametrize("name", OLD)
+@pytest.mark.parametrize("name", OLD.split())
 def test_a_fault_of_an_old_history_is_judged_as_what_its_class_says_today(name: str) -> None:
     today = FAULTS[name]().traits()
     assert judged_by(traits_of(name, everywhere=today.everywhere)) == judged_by(today)
