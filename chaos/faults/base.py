@@ -186,16 +186,20 @@ def catch_worker(stage: Stage, patience_s: float) -> Caught:
     """
     give_up_s = time.monotonic() + patience_s
     while time.monotonic() < give_up_s:
-        worker = busy_worker(stage, patience_s)
-        worker.stop_session_members()
-        stage.ledger.poll()
-        tasks = stage.ledger.open_in_session(worker.sid)
-        if tasks:
-            # Read while it stands still: a dead process can't be asked what it had been.
-            return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)
-        worker.continue_session_members()
+        caught = stop_and_look(stage, busy_worker(stage, patience_s))
+        if caught.tasks:
+            return caught
+        caught.worker.continue_session_members()
         stage.wait(POLL_S)
     raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+
+
+def stop_and_look(stage: Stage, worker: Managed) -> Caught:
+    """SIGSTOPs a worker, and reads what it is inside of while it stands still: a dead one can't be asked."""
+    worker.stop_session_members()
+    stage.ledger.poll()
+    tasks = stage.ledger.open_in_session(worker.sid)
+    return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)
 
 
 def kill_caught(caught: Caught) -> None:
@@ -207,10 +211,15 @@ def kill_caught(caught: Caught) -> None:
 
 def wait_for(stage: Stage, condition: Callable[[], int], patience_s: float, missed: str) -> int:
     """Waits until `condition()` is true or not 0, and returns that. Raises Missed, with this text: not in time."""
+    if given := waited_for(stage, condition, patience_s):
+        return given
+    raise Missed(missed)
+
+
+def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) -> int:
+    """Waits until `condition()` is true or not 0, or the time is over, and returns what it was last."""
     give_up_s = time.monotonic() + patience_s
-    while not (given := condition()):
-        if time.monotonic() > give_up_s:
-            raise Missed(missed)
+    while not (given := condition()) and time.monotonic() <= give_up_s:
         stage.wait(POLL_S)
     return given
 

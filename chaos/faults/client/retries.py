@@ -1,6 +1,5 @@
 """Clients that send their task twice."""
 
-import time
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from ...history import Aim
-from ..base import POLL_S, Effect, Fault, Missed, Stage, how_many
+from ..base import Effect, Fault, Missed, Stage, how_many, waited_for
 from ..registry import fault
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ class ClientRetries(Fault):
         return [replace(task, behaviour=behaviours.get(task.id, task.behaviour)) for task in tasks]
 
     def inject(self, stage: Stage) -> Effect:
-        give_up_s = time.monotonic() + self.patience_s
-        while not stage.workload_over() and time.monotonic() < give_up_s:
-            stage.wait(POLL_S)
+        waited_for(stage, stage.workload_over, self.patience_s)
         repeated = stage.repeated()
         if not repeated:
             raise Missed("No submission was promised a second time.")

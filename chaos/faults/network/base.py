@@ -2,15 +2,35 @@
 
 import time
 from collections.abc import Collection
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
+from ...history import Aim
 from ...system.network import Network
 from ...system.proxy import Link
-from ..base import Effect, Missed, Stage, busy_worker
+from ..base import Effect, Fault, Missed, Stage, busy_worker
 
 LOOK_EVERY_S = 0.1
 
 Workers = Literal["one", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WayFault(Fault):
+    """Something is done to the way between workers and server, which leads through the proxy for it."""
+
+    aims_at: ClassVar[Aim] = "network"
+    through_proxy: ClassVar[bool] = True
+
+    workers: Workers = "all"
+    """`all`, or `one` that is inside a task."""
+    patience_s: float = 10.0
+    """How long to wait until a worker is inside a task, and then for what is to be met on its way."""
+
+    def heal(self, stage: Stage) -> None:
+        """Every way is as it was. What was held back goes on."""
+        if stage.network:
+            stage.network.set_links(range(len(stage.network.listeners)), Link())
 
 
 class Victims:
@@ -55,9 +75,9 @@ class Victims:
         return Effect(evidence=evidence, pids=tuple(sorted(self._pids)), tasks=tuple(sorted(self._tasks)))
 
 
-def slow_down(stage: Stage, workers: Workers, link: Link, for_s: float, patience_s: float) -> Effect:
-    """Gives them this link for so long. Raises Missed: nothing came by."""
-    victims = Victims(stage, workers, patience_s)
+def slow_down(stage: Stage, fault: WayFault, link: Link, for_s: float) -> Effect:
+    """Gives its workers this link for so long. Raises Missed: nothing came by."""
+    victims = Victims(stage, fault.workers, fault.patience_s)
     before = victims.network.tallies(victims.slots)
     victims.network.set_links(victims.slots, link)
     victims.watch(for_s)
@@ -70,9 +90,3 @@ def slow_down(stage: Stage, workers: Workers, link: Link, for_s: float, patience
         f"{pieces:,} pieces, came {(sent.late_s + answered.late_s) / pieces * 1000:,.0f} ms late on average, within "
         f"{for_s:g} s."
     )
-
-
-def mend(stage: Stage) -> None:
-    """Every way is as it was. What was held back goes on."""
-    if stage.network:
-        stage.network.set_links(range(len(stage.network.listeners)), Link())

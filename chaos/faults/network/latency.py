@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...history import Aim
 from ...system.proxy import Link
-from ..base import Effect, Fault, Stage
+from ..base import Effect, Stage
 from ..registry import fault
-from .base import Workers, mend, slow_down
+from .base import WayFault, slow_down
 
 
 @fault
 @dataclass(frozen=True, kw_only=True)
-class NetLatency(Fault):
+class NetLatency(WayFault):
     """All that passes between workers and server comes late, now more, now less (I3, I4).
 
     Whoever renews a lease just in time, renews it too late.
@@ -20,23 +19,14 @@ class NetLatency(Fault):
 
     name: ClassVar[str] = "net-latency"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
-    aims_at: ClassVar[Aim] = "network"
-    through_proxy: ClassVar[bool] = True
 
-    workers: Workers = "all"
-    """`all`, or `one` that is inside a task."""
     delay_ms: int = 100
     """In each direction."""
     jitter_ms: int = 100
     """Up to so much more for each piece, drawn from the plan's seed."""
     for_s: float = 5.0
     """How long it lasts."""
-    patience_s: float = 10.0
-    """How long to wait until a worker is inside a task."""
 
     def inject(self, stage: Stage) -> Effect:
         link = Link(delay_ms=self.delay_ms, jitter_ms=self.jitter_ms, seed=stage.random.getrandbits(32))
-        return slow_down(stage, self.workers, link, self.for_s, self.patience_s)
-
-    def heal(self, stage: Stage) -> None:
-        mend(stage)
+        return slow_down(stage, self, link, self.for_s)

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ...history import Aim
 from ...system.proxy import Link
-from ..base import Effect, Fault, Missed, Stage
+from ..base import Effect, Missed, Stage
 from ..registry import fault
-from .base import Victims, Workers, mend
+from .base import Victims, WayFault, Workers
 
 
 @fault
 @dataclass(frozen=True, kw_only=True)
-class NetPartition(Fault):
+class NetPartition(WayFault):
     """Cuts a worker off from the server, past its lease, and lets it come back: a zombie that is awake (I2, I3, I4).
 
     Its connections stay open and are silent. What was sent into the silence arrives when it ends, long after others
@@ -21,18 +20,13 @@ class NetPartition(Fault):
 
     name: ClassVar[str] = "net-partition"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
-    aims_at: ClassVar[Aim] = "network"
     count: ClassVar[int] = 2
-    through_proxy: ClassVar[bool] = True
 
     workers: Workers = "one"
-    """`one`, which is inside a task, or `all`."""
     way: Literal["both", "to-server", "to-worker"] = "both"
     """Which direction is cut. To the worker alone: commands are executed, and their replies do not come."""
     for_s: float = 0.0
     """How long; 0: longer than the target takes to recover a task, by half and a second."""
-    patience_s: float = 10.0
-    """How long to wait until a worker is inside a task."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)
@@ -49,6 +43,3 @@ class NetPartition(Fault):
             f"{victims.names} cut off for {for_s:.3g} s: the proxy held back {sent.held_bytes:,} bytes to the server "
             f"and {answered.held_bytes:,} from it."
         )
-
-    def heal(self, stage: Stage) -> None:
-        mend(stage)

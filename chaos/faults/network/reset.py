@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...history import Aim
-from ..base import Effect, Fault, Stage, wait_for
+from ..base import Effect, Stage, wait_for
 from ..registry import fault
-from .base import Victims, Workers
+from .base import Victims, WayFault, Workers
 
 
 @fault
 @dataclass(frozen=True, kw_only=True)
-class NetReset(Fault):
+class NetReset(WayFault):
     """Resets all connections of a worker that is inside a task, whatever is under way on them (I1, I2).
 
     Nobody can say whether the last commands were executed; the worker lives on and connects again.
@@ -19,14 +18,9 @@ class NetReset(Fault):
 
     name: ClassVar[str] = "net-reset"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
-    aims_at: ClassVar[Aim] = "network"
     count: ClassVar[int] = 5
-    through_proxy: ClassVar[bool] = True
 
     workers: Workers = "one"
-    """`one`, which is inside a task, or `all`."""
-    patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task, and then for its connections."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)

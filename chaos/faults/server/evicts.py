@@ -1,12 +1,12 @@
 """The server makes room by throwing keys away."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from ..base import Effect, InFlight, Missed, Stage, server_client
+from ..base import Effect, Stage
 from ..registry import fault
 from .base import ServerFault
-from .maxmemory import Memory
+from .memory import starve
 
 
 @fault
@@ -26,16 +26,14 @@ class ServerEvicts(ServerFault):
     """Which keys go first: allkeys-random, allkeys-lru or allkeys-lfu."""
 
     def inject(self, stage: Stage) -> Effect:
-        in_flight = InFlight(stage)
-        with server_client(stage) as client, Memory(client) as memory:
-            before = int(client.info("stats")["evicted_keys"])
-            held = memory.set(policy=self.policy, share=0.5)
-            stage.wait(self.for_s)
-            evicted = int(client.info("stats")["evicted_keys"]) - before
-        if not evicted:
-            raise Missed(f"The server evicted nothing within {self.for_s:g} s.")
+        starved = starve(stage, policy=self.policy, for_s=self.for_s, did="evicted", counted=_evicted)
         return Effect(
-            evidence=f"With maxmemory at half of the {held} bytes that it held, and {self.policy}, the server evicted "
-            f"{evicted} keys (evicted_keys).",
-            tasks=in_flight.tasks(),
+            evidence=f"With maxmemory at half of the {starved.held} bytes that it held, and {self.policy}, the server "
+            f"evicted {starved.count} keys (evicted_keys).",
+            tasks=starved.tasks,
         )
+
+
+def _evicted(client: Any) -> int:
+    """How many keys it has thrown away so far."""
+    return int(client.info("stats")["evicted_keys"])

@@ -4,8 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...system.processes import Managed
-from ..base import Caught, Effect, Missed, Stage, catch_worker, kill_caught
+from ..base import Caught, Effect, Missed, Stage, catch_worker, kill_caught, stop_and_look
 from ..registry import fault
 from .base import WorkerFault
 
@@ -53,7 +52,7 @@ class WorkerKillInRecovery(WorkerFault):
             stage.ledger.poll()
             for worker in stage.workers.living():
                 if first.tasks.keys() & stage.ledger.open_in_session(worker.sid).keys():
-                    caught = _stop(stage, worker)
+                    caught = stop_and_look(stage, worker)
                     if first.tasks.keys() & caught.tasks.keys():
                         return caught
                     worker.continue_session_members()
@@ -61,10 +60,3 @@ class WorkerKillInRecovery(WorkerFault):
                 return None
             stage.wait(LOOK_S)
         return None
-
-
-def _stop(stage: Stage, worker: Managed) -> Caught:
-    worker.stop_session_members()
-    stage.ledger.poll()
-    tasks = stage.ledger.open_in_session(worker.sid)
-    return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from ..base import Effect, Missed, Stage
+from ..base import Effect, Missed, Stage, stop_and_look
 from ..registry import fault
 from .base import WorkerFault
 
@@ -39,10 +39,9 @@ class WorkerKillStorm(WorkerFault):
                 # One that is inside a task if there is any; else it dies as it starts, which is worth as much.
                 busy = [worker for worker in living if stage.ledger.open_in_session(worker.sid)]
                 worker = stage.random.choice(busy or living)
-                worker.stop_session_members()
-                stage.ledger.poll()
-                tasks.update(stage.ledger.open_in_session(worker.sid))
-                pids.update(worker.members())
+                caught = stop_and_look(stage, worker)
+                tasks.update(caught.tasks)
+                pids.update(caught.pids)
                 killed += worker.kill_session() == -SIGKILL
             stage.workers.start_missing()
             stage.wait(self.every_s)

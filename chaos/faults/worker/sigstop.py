@@ -1,10 +1,9 @@
 """SIGSTOP of a worker in the middle of a task, and SIGCONT when others have taken its tasks over."""
 
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import POLL_S, Effect, InMix, Missed, Stage, busy_worker
+from ..base import Effect, InMix, Stage, catch_worker
 from ..registry import fault
 from .base import WorkerFault
 
@@ -28,22 +27,13 @@ class WorkerSigstop(WorkerFault):
     """How long to wait for a worker that is inside a task."""
 
     def inject(self, stage: Stage) -> Effect:
-        give_up_s = time.monotonic() + self.patience_s
-        while time.monotonic() < give_up_s:
-            worker = busy_worker(stage, self.patience_s)
-            pids = tuple(worker.stop_session_members())
-            stage.ledger.poll()
-            tasks = stage.ledger.open_in_session(worker.sid)
-            if tasks:
-                # On record now, while it stands still, so that only what began before is explained by it.
-                return Effect(
-                    evidence=f"Worker {worker.sid} stands still inside {len(tasks)} tasks, for {self.for_s:g} s.",
-                    pids=pids,
-                    tasks=tuple(tasks),
-                )
-            worker.continue_session_members()
-            stage.wait(POLL_S)
-        raise Missed(f"No worker was stopped inside a task within {self.patience_s:g} s.")
+        caught = catch_worker(stage, self.patience_s)
+        # On record now, while it stands still, so that only what began before is explained by it.
+        return Effect(
+            evidence=f"Worker {caught.worker.sid} stands still inside {len(caught.tasks)} tasks, for {self.for_s:g} s.",
+            pids=caught.pids,
+            tasks=tuple(caught.tasks),
+        )
 
     def heal(self, stage: Stage) -> None:
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
 
-from ..base import Effect, Missed, Stage, busy_worker, many
+from ..base import Effect, Missed, Stage, busy_worker, many, stop_and_look
 from ..registry import fault
 from .base import WorkerFault
 
@@ -33,15 +33,13 @@ class WorkerSigtermSigkill(WorkerFault):
             worker = busy_worker(stage, self.patience_s)
             worker.terminate()
             stage.wait(self.after_s)
-            worker.stop_session_members()
-            stage.ledger.poll()
-            tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
-            if worker.kill_session() == -SIGKILL and tasks:
+            caught = stop_and_look(stage, worker)
+            if worker.kill_session() == -SIGKILL and caught.tasks:
                 return Effect(
-                    evidence=f"Worker {worker.sid} was still inside {many(len(tasks))} {self.after_s:g} s after "
+                    evidence=f"Worker {worker.sid} was still inside {many(len(caught.tasks))} {self.after_s:g} s after "
                     "SIGTERM, and exited with status -9.",
-                    pids=pids,
-                    tasks=tuple(tasks),
+                    pids=caught.pids,
+                    tasks=tuple(caught.tasks),
                 )
             stage.workers.start_missing()
         raise Missed(f"No worker was still inside a task {self.after_s:g} s after SIGTERM.")
