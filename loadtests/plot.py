@@ -1,8 +1,10 @@
-"""Latency against rate, as one SVG file: no library, readable on a light and on a dark page."""
+"""Latency against rate, as one SVG file that is readable on a light and on a dark page."""
 
 import math
 from collections.abc import Sequence
 from typing import Protocol
+
+from .svg import document, dot, line, text
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 76, 150, 40, 52
@@ -44,32 +46,26 @@ def plot(steps: Sequence[Measured], best: float | None, slo_p95_ms: float) -> st
         share = math.log10(max(ms, low) / low) / math.log10(high / low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"><style>{STYLE}</style>']
     title = "Latency against rate" + ("" if best is None else f": {best:,.0f} requests/s hold")
-    parts.append(f'<text class="t" x="{LEFT}" y="22">{title}</text>')
+    parts = [text(LEFT, 22, title, kind="t")]
     for ms in _round_latencies(low, high):
-        parts.append(_line("", LEFT, y(ms), WIDTH - RIGHT, y(ms)) + _text(LEFT - 8, y(ms) + 4, f"{ms:,g} ms", "end"))
+        parts.append(line(LEFT, y(ms), WIDTH - RIGHT, y(ms)) + text(LEFT - 8, y(ms) + 4, f"{ms:,g} ms", "end"))
     for rate in _round_rates(most):
-        parts.append(_text(x(rate), HEIGHT - BOTTOM + 18, f"{rate:,.0f}", "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "requests per second, as measured", "middle"))
-    parts.append(_line("slo", LEFT, y(slo_p95_ms), WIDTH - RIGHT, y(slo_p95_ms)))
-    parts.append(_text(LEFT + 6, y(slo_p95_ms) - 5, f"p95 allowed: {slo_p95_ms:,.0f} ms", "start"))
+        parts.append(text(x(rate), HEIGHT - BOTTOM + 18, f"{rate:,.0f}", "middle"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "requests per second, as measured", "middle"))
+    parts.append(line(LEFT, y(slo_p95_ms), WIDTH - RIGHT, y(slo_p95_ms), "slo"))
+    parts.append(text(LEFT + 6, y(slo_p95_ms) - 5, f"p95 allowed: {slo_p95_ms:,.0f} ms", "start"))
     if best is not None:
-        parts.append(_line("best", x(best), TOP, x(best), HEIGHT - BOTTOM))
+        parts.append(line(x(best), TOP, x(best), HEIGHT - BOTTOM, "best"))
     label_y = math.inf
     for name, label, colour in sorted(SERIES, key=lambda series: getattr(shown[-1], series[0]) if shown else 0):
         points = [(x(step.rate), y(getattr(step, name)), step) for step in shown]
         parts.append(f'<polyline stroke="{colour}" points="{" ".join(f"{px:.1f},{py:.1f}" for px, py, _ in points)}"/>')
-        parts += [
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.2" stroke="{colour}" fill="{colour if step.held else "white"}"/>'
-            for px, py, step in points
-        ]
+        parts += [dot(px, py, 3.2, colour, step.held) for px, py, step in points]
         if points:
             label_y = min(points[-1][1], label_y - LABEL_GAP)
-            parts.append(
-                f'<text x="{points[-1][0] + 8:.1f}" y="{label_y + 4:.1f}" style="fill:{colour}">{label}</text>'
-            )
-    return "\n".join([*parts, "</svg>\n"])
+            parts.append(text(points[-1][0] + 8, label_y + 4, label, colour=colour))
+    return document(WIDTH, HEIGHT, STYLE, parts)
 
 
 def _round_latencies(low: float, high: float) -> list[float]:
@@ -81,11 +77,3 @@ def _round_rates(most: float) -> list[float]:
     step = 10 ** math.floor(math.log10(most))
     step = next(step * part for part in (0.1, 0.2, 0.5, 1) if most / (step * part) <= 8)
     return [step * number for number in range(int(most / step) + 1)]
-
-
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'

@@ -27,7 +27,7 @@ from .config import Config
 from .connection import refuse_old_server
 from .gauges import Gauges, Reading
 from .problems import redis_unavailable
-from .readiness import connect_probe
+from .readiness import Health, connect_probe
 
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
@@ -38,7 +38,7 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     app.add_route("/", _Page())
     app.add_route("/stats", _Stats(gauges))
     app.add_route("/metrics", _Metrics(gauges))
-    app.add_route("/healthz", _Health())
+    app.add_route("/healthz", Health())
     return app
 
 
@@ -94,14 +94,6 @@ class _Metrics:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = CONTENT_TYPE_LATEST
         resp.data = generate_latest(self._registry)
-
-    on_head = on_get
-
-
-class _Health:
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        resp.content_type = "application/json"
-        resp.data = b'{"status": "ok"}'
 
     on_head = on_get
 

@@ -27,7 +27,7 @@ from .errors import TaskTooLarge
 from .keys import Keys
 from .openapi import describe
 from .problems import Problem, malformed, problem_of
-from .readiness import connect_probe, require_ready
+from .readiness import Health, connect_probe, require_ready
 from .submissions import (
     ENVELOPE_BYTES,
     decode_utf8,
@@ -56,7 +56,7 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     enqueuer = Enqueuer(client, config)
     app.add_route("/task", _Task(enqueuer, config))
     app.add_route("/tasks", _Tasks(enqueuer, config))
-    app.add_route("/healthz", _Health())
+    app.add_route("/healthz", Health())
     app.add_route("/readyz", _Ready(connect_probe(config), config))
     app.add_route("/openapi.json", _Description(config))
     return app
@@ -148,13 +148,6 @@ class _Tasks:
                 problem = outcome if isinstance(outcome, Problem) else problem_of(outcome)
                 results.append({"status": "refused", "problem": problem.document()})
         return results
-
-
-class _Health:
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        _answer(resp, falcon.HTTP_200, {"status": "ok"})
-
-    on_head = on_get
 
 
 class _Ready:

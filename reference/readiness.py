@@ -1,5 +1,6 @@
-"""Whether Redis can be trusted with a queue right now, asked by a client that gives up quickly."""
+"""Whether the process answers; whether Redis can be trusted with a queue, asked by a client that gives up quickly."""
 
+import falcon
 import redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -15,6 +16,17 @@ PROBE_TIMEOUT_S = 1.0
 # Does nothing, and is refused where `_ENQUEUE` would be before it begins: by a read-only replica, with a full memory,
 # without replicas enough, without the right to scripts or keys. Like that one it says neither no-writes nor allow-oom.
 _MAY_WRITE = Script("#!lua\nreturn 1\n")
+
+
+class Health:
+    """`/healthz`: it speaks for the process alone."""
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = "application/json"
+        resp.set_header("Cache-Control", "no-store")
+        resp.data = b'{"status": "ok"}'
+
+    on_head = on_get
 
 
 def connect_probe(config: Config) -> redis.Redis:

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
 
+from ..svg import document, dot, line, text
 from .rows import Row, number
 
 WIDTH, LINE, LEFT, RIGHT, TOP, BOTTOM = 760, 26, 190, 90, 44, 34
-OURS_COLOUR, OTHERS_COLOUR, GRID_COLOUR = "#c0392b", "#34495e", "#d5d8dc"
+OURS_COLOUR, OTHERS_COLOUR = "#c0392b", "#34495e"
+STYLE = (
+    "svg{background:white}text{font:13px sans-serif}.t{font-size:15px}.scale{fill:#666}"
+    ".grid{stroke:#d5d8dc}.ours{stroke:#c0392b;stroke-width:2}.other{stroke:#34495e;stroke-width:2}"
+)
 
 
 def dots(title: str, rows: Sequence[Row], ours: str) -> str:
@@ -21,24 +25,20 @@ def dots(title: str, rows: Sequence[Row], ours: str) -> str:
     def x(value: float) -> float:
         return LEFT + (math.log10(value) - first) / (last - first) * (WIDTH - LEFT - RIGHT)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        f'<text x="{LEFT}" y="20" font-size="15">{escape(title)}, {escape(rows[0].unit)}</text>',
-    ]
+    parts = [text(LEFT, 20, f"{title}, {rows[0].unit}", kind="t")]
     for exponent in range(first, last + 1):
         at, label = x(10.0**exponent), number(10.0**exponent)
-        parts.append(f'<path d="M{at:.1f} {TOP - 8}V{height - BOTTOM + 4}" stroke="{GRID_COLOUR}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{height - 12}" text-anchor="middle" fill="#666">{label}</text>')
+        parts.append(line(at, TOP - 8, at, height - BOTTOM + 4, "grid"))
+        parts.append(text(at, height - 12, label, "middle", "scale"))
     for position, row in enumerate(rows):
         y = TOP + LINE * position + LINE / 2
-        colour = OURS_COLOUR if row.label.startswith(ours) else OTHERS_COLOUR
+        is_ours = row.label.startswith(ours)
+        colour = OURS_COLOUR if is_ours else OTHERS_COLOUR
         low, middle, high = x(min(row.values)), x(row.median), x(max(row.values))
         parts += [
-            f'<text x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(row.label)}</text>',
-            f'<path d="M{low:.1f} {y:.1f}H{high:.1f}" stroke="{colour}" stroke-width="2"/>',
-            f'<circle cx="{middle:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>',
-            f'<text x="{high + 10:.1f}" y="{y + 4:.1f}" fill="{colour}">{number(row.median)}</text>',
+            text(LEFT - 12, y + 4, row.label, "end"),
+            line(low, y, high, y, "ours" if is_ours else "other"),
+            dot(middle, y, 5, colour),
+            text(high + 10, y + 4, number(row.median), colour=colour),
         ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return document(WIDTH, height, STYLE, parts)

@@ -54,3 +54,13 @@ def test_the_changelog_has_dated_versions_known_sections_and_one_line_for_each_c
     for line in lines[lines.index(headings[0]) :]:
         kept = re.fullmatch(r"## .+|### (Added|Changed|Deprecated|Removed|Fixed|Security)|- .+\.", line)
         assert kept, f"Neither a heading nor a whole change in one line: {line}"
+
+
+def test_each_decision_has_a_status_and_a_date_and_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    for path in sorted(folder.glob("0*.md")):
+        title, _, status = path.read_text().splitlines()[:3]
+        said = re.fullmatch(r"Status: (.+)\. Date: (\d{4}-\d\d-\d\d)\.", status)
+        assert said, path.name
+        assert f"| [{path.name[:4]}]({path.name}) | {title.removeprefix('# ')} | {said[1]} | {said[2]} |" in index

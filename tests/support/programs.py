@@ -5,9 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.places import ROOT
+from support.waiting import wait_until
 
 
 def tool(name: str, *arguments: str | Path) -> None:
@@ -51,3 +54,15 @@ def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
+
+
+@contextmanager
+def over_unix_socket(server: str | Path, folder: Path) -> Iterator[Path]:
+    """A Redis server that listens on a socket in the folder, and nowhere else."""
+    path = folder / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", "", "--logfile", "server.log"]
+    process = subprocess.Popen([server, *options])
+    wait_until(path.exists)
+    yield path
+    process.terminate()
+    process.wait(10)

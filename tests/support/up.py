@@ -14,13 +14,7 @@ import psutil
 
 from support.places import ROOT
 from support.waiting import living, wait_until
-
-IN_OTHER_WORDS = """
-import sys
-{before}
-from zeroloss.reference.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
+from support.worker_process import IN_OTHER_WORDS
 
 
 class Up:

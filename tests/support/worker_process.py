@@ -55,6 +55,11 @@ class Pool:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def stop(self, number: int) -> None:
+        """Signal it, and wait until it has heard that."""
+        self.signal(number)
+        wait_until(lambda: self.said(STOPPING))
+
     def wait(self, timeout_s: float = 20) -> int:
         return self.process.wait(timeout_s)
 

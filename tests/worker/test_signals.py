@@ -76,8 +76,7 @@ def test_the_same_signal_again_within_a_moment_is_the_same_stop(
     watched.submit("take a while", "t1")
     pool = start_forking()
     read(notes / "begun-t1")
-    pool.signal(signal.SIGTERM)
-    wait_until(lambda: pool.said(STOPPING))
+    pool.stop(signal.SIGTERM)
     pool.signal(signal.SIGTERM)
     assert pool.wait() == 0
     assert (notes / "ended-t1").exists()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 from support.places import ROOT
+from support.programs import over_unix_socket
 from support.queue_fixtures import Queue
 from support.up import Up
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
@@ -123,24 +124,8 @@ def test_up_at_a_named_server_starts_none_of_its_own(
 @pytest.fixture
 def unix_socket(embedded: EmbeddedServer, tmp_path: Path) -> Iterator[Path]:
     """The socket of a server that listens nowhere else."""
-    path = tmp_path / "redis.sock"
-    options = [
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--dir",
-        str(tmp_path),
-        "--save",
-        "",
-        "--logfile",
-        "server.log",
-    ]
-    process = subprocess.Popen([str(embedded.binary), *options])
-    wait_until(path.exists)
-    yield path
-    process.terminate()
-    process.wait(10)
+    with over_unix_socket(embedded.binary, tmp_path) as path:
+        yield path
 
 
 def test_producer_worker_monitor_and_up_reach_a_server_by_its_socket(up: Callable[..., Up], unix_socket: Path) -> None:

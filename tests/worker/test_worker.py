@@ -151,8 +151,7 @@ def test_sigterm_lets_the_running_task_finish_and_gives_back_the_rest_in_order(
     watched.wait_for("running:1")
     for number in range(3):
         watched.submit("note", f"t{number}")
-    pool.signal(signal.SIGTERM)
-    wait_until(lambda: pool.said(STOPPING))
+    pool.stop(signal.SIGTERM)
     watched.open_gate()
     assert pool.wait() == 0
     assert watched.passed() == ["running"]
@@ -208,8 +207,7 @@ def test_a_second_signal_of_another_kind_ends_it_at_once_and_the_task_is_recover
     pool = start_pool()
     watched.wait_for("t1:1")
     child = pool.one_child()
-    pool.signal(signal.SIGTERM)
-    wait_until(lambda: pool.said(STOPPING))
+    pool.stop(signal.SIGTERM)
     pool.signal(signal.SIGINT)
     assert pool.wait() == 128 + signal.SIGINT
     assert not child.is_running()

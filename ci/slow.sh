@@ -1,0 +1,38 @@
+#!/bin/sh
+# What takes too long for every change: `tox run -e slow`. Each step that ends well is noted under build/slow, by commit, and
+# is left out when the command is given again: an interrupted night goes on where it was. `sh ci/slow.sh STEP...` runs these.
+set -eu
+cd "$(dirname "$0")/.."
+
+commit=$(git rev-parse HEAD)
+[ -z "$(git status --porcelain)" ] || commit=$commit-changed
+out=build/slow/$commit
+mkdir -p "$out"
+
+steps="model stories coverage enumerate prove mutants"
+if [ "$#" -eq 0 ]; then
+    # shellcheck disable=SC2086  # they are words
+    set -- $steps
+fi
+for step; do
+    if [ -e "$out/$step.done" ]; then
+        echo "slow: $step ended well before"
+        continue
+    fi
+    echo "slow: $step"
+    case $step in
+        model) PYTHONPATH=.:tests python -m support.model.search --nightly ;;
+        stories) HYPOTHESIS_PROFILE=nightly python -m pytest -q -n 2 --dist loadfile tests/model tests/schedule tests/queue ;;
+        coverage) python -m pytest -q -n 4 --dist loadfile --cov=zeroloss.reference --cov-report=term --cov-fail-under=95 ;;
+        enumerate)
+            how="--out $out/enumerate"
+            [ ! -e "$out/enumerate/cases.jsonl" ] || how="--resume $out/enumerate"
+            # shellcheck disable=SC2086
+            zeroloss enumerate --target reference $how
+            ;;
+        prove) rm -rf "$out/prove" && zeroloss prove --out "$out/prove" ;;
+        mutants) rm -rf "$out/mutants" && zeroloss mutants --out "$out/mutants" ;;
+        *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
+    esac
+    touch "$out/$step.done"
+done
