@@ -6,39 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.places import ROOT
 from zeroloss.history import Fault, Process, Run, load
 from zeroloss.report.result import read
 from zeroloss.target import SHIPPED
 
-FAULT = '''
-"""A fault of somebody else's."""
-
-from dataclasses import dataclass
-from signal import SIGKILL
-from typing import ClassVar
-
-from zeroloss.faults import Effect, Fault, Stage, fault
-from zeroloss.faults.base import restart_server
-
-
-@fault
-@dataclass(frozen=True, kw_only=True)
-class Unplugged(Fault):
-    """Somebody pulls the plug of the server, and puts it back (I1)."""
-
-    name: ClassVar[str] = "unplugged"
-    threatens: ClassVar[tuple[str, ...]] = ("I1",)
-    aims_at = "server"
-    everywhere = True
-    ends_server = "killed"
-    needs_own_server = True
-
-    down_s: float = 0.3
-    """How long it stays away."""
-
-    def inject(self, stage: Stage) -> Effect:
-        return restart_server(stage, stage.server.kill, -SIGKILL, self.down_s)
-'''
+FAULT = (ROOT / "docs" / "faults.md").read_text().partition("```python\n")[2].partition("```")[0]
+"""The one that the documentation shows: it kills the server."""
 MUTANT = '''
 from itertools import count
 
@@ -87,24 +61,26 @@ def refused(ended: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_fault_in_one_file_is_listed_planned_injected_excused_and_judged_without_that_file(tmp_path: Path) -> None:
-    plugin = tmp_path / "unplugged.py"
+    plugin = tmp_path / "power_cut.py"
     plugin.write_text(FAULT)
-    listed = command("faults", "--plugin", "unplugged.py", at=tmp_path).stdout
-    assert "unplugged:count=1:down_s=0.3\n    Somebody pulls the plug of the server, and puts it back (I1).\n" in listed
-    assert "Aims at server, which is killed. Threatens I1.\n    From unplugged.py.\n" in listed
-    words = ("--plugin", "unplugged.py", "--faults", "unplugged:count=1", "--out", "run")
+    listed = command("faults", "--plugin", "power_cut.py", at=tmp_path).stdout
+    assert (
+        "power-cut:count=1:down_s=5.0\n    SIGKILLs the server and starts it again after a while (I1, I2).\n" in listed
+    )
+    assert "Aims at server, which is killed. Threatens I1, I2.\n    From power_cut.py.\n" in listed
+    words = ("--plugin", "power_cut.py", "--faults", "power-cut:down_s=0.3", "--out", "run")
     ended = command("run", *SMALL, *words, at=tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
     directory = tmp_path / "run"
-    assert '"plugins": ["unplugged.py"]' in (directory / "plan.json").read_text()
+    assert '"plugins": ["power_cut.py"]' in (directory / "plan.json").read_text()
     result, events = read(directory), load(directory)
     (struck,) = result.faults
-    assert (struck.name, struck.state, struck.aims_at) == ("unplugged", "effective", "server")
+    assert (struck.name, struck.state, struck.aims_at) == ("power-cut", "effective", "server")
     assert result.verdict == "EXCUSED"
-    assert {excuse.fault.name for excuse in result.excuses} == {"unplugged"}
-    assert "unplugged" in (directory / "report.html").read_text()
-    assert "unplugged" in (directory / "junit.xml").read_text()
+    assert {excuse.fault.name for excuse in result.excuses} == {"power-cut"}
+    assert "power-cut" in (directory / "report.html").read_text()
+    assert "power-cut" in (directory / "junit.xml").read_text()
     begun = next(event for event in events if isinstance(event, Fault))
     said = next(event for event in events if isinstance(event, Run)).plan["faults"][0]["traits"]
     assert begun.traits is not None
@@ -118,8 +94,8 @@ def test_a_fault_in_one_file_is_listed_planned_injected_excused_and_judged_witho
 
 
 def test_an_end_of_the_server_that_is_not_on_record_is_judged_by_what_the_fault_says_of_itself(tmp_path: Path) -> None:
-    (tmp_path / "unplugged.py").write_text(FAULT)
-    words = ("--plugin", "unplugged.py", "--faults", "unplugged", "--out", "run")
+    (tmp_path / "power_cut.py").write_text(FAULT)
+    words = ("--plugin", "power_cut.py", "--faults", "power-cut:down_s=0.3", "--out", "run")
     assert command("run", *SMALL, *words, at=tmp_path).returncode == 0
     history = tmp_path / "run" / "history.jsonl"
     ends = [event for event in load(history.parent) if isinstance(event, Process) and event.role == "server"]
@@ -137,9 +113,9 @@ def test_an_end_of_the_server_that_is_not_on_record_is_judged_by_what_the_fault_
 def test_a_fault_of_an_entry_point_is_there_without_being_asked_for_and_the_plan_names_its_distribution(
     tmp_path: Path,
 ) -> None:
-    path = installed(tmp_path / "site", "[zeroloss.faults]", "unplugged = acme_faults", acme_faults=FAULT)
+    path = installed(tmp_path / "site", "[zeroloss.faults]", "power-cut = acme_faults", acme_faults=FAULT)
     assert "    From acme==1.5.\n" in command("faults", at=tmp_path, path=path).stdout
-    words = ("--faults", "unplugged", "--out", "run")
+    words = ("--faults", "power-cut:down_s=0.3", "--out", "run")
     ended = command("run", *SMALL, *words, at=tmp_path, path=path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert '"plugins": ["acme==1.5"]' in (tmp_path / "run" / "plan.json").read_text()
@@ -156,8 +132,8 @@ def test_a_fault_of_an_entry_point_is_there_without_being_asked_for_and_the_plan
         ("1 / 0", "can't be loaded: ZeroDivisionError: division by zero."),
         ("import sys; sys.exit(3)", "can't be loaded: SystemExit: 3."),
         ("from zeroloss.faults import FAULTS", "registers no fault and no mutant"),
-        (FAULT.replace('"unplugged"', '"worker-sigkill"'), "there is a fault named 'worker-sigkill' already."),
-        (FAULT.replace("    aims_at", "    _"), "the fault Unplugged has to define aims_at."),
+        (FAULT.replace('"power-cut"', '"worker-sigkill"'), "there is a fault named 'worker-sigkill' already."),
+        (FAULT.replace("    aims_at", "    _"), "the fault PowerCut has to define aims_at."),
     ],
     ids=["raises", "exits", "registers nothing", "takes a name", "says too little"],
 )
