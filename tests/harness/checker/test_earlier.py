@@ -1,10 +1,14 @@
 """Histories of zeroloss 0.1, whose faults do not say what they do."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
+from support.histories import Story
 from zeroloss.checker.earlier import traits_of
+from zeroloss.checker.judge import judge
 from zeroloss.faults import FAULTS
-from zeroloss.history import Traits
+from zeroloss.history import Fault, Traits
 
 OLD = (
     "none slow slow-idle worker-sigkill worker-sigterm worker-sigint worker-sigstop worker-sigkill-quiet "
@@ -35,3 +39,22 @@ def test_a_fault_of_an_old_history_is_judged_as_what_its_class_says_today(name: 
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_a_name_that_nobody_knows_says_nothing(everywhere: bool) -> None:
     assert traits_of("unheard-of", everywhere=everywhere) == replace(Traits(), everywhere=everywhere)
+
+
+def seen(name: str, *, of_today: bool) -> dict[str, Any]:
+    """What is said of a run in which this fault hit a worker inside a task, and the server kept nothing."""
+    planned = {"number": 1, "fault": name, "everywhere": FAULTS[name].everywhere}
+    kept = {"appendonly": False, "save": ""}
+    story = Story().begin(durability=kept, plan={"misbehaving": 0, "faults": [planned]}).submit("gone").submit("a")
+    story.started("a", "a1").kill(1, pids=(100,), tasks=("a",), name=name).ran("a", pid=200).ran("a", pid=200)
+    events = story.deadline().end().events
+    if not of_today:
+        events = [replace(event, traits=None) if isinstance(event, Fault) else event for event in events]
+    result = judge(events)
+    members = ("verdict", "fates", "kills", "duplicates", "excuses", "situations", "matrix", "overtaken")
+    return {member: getattr(result, member) for member in members}
+
+
+@pytest.mark.parametrize("name", OLD.split())
+def test_a_history_whose_faults_say_nothing_of_themselves_is_judged_as_one_whose_faults_do(name: str) -> None:
+    assert seen(name, of_today=False) == seen(name, of_today=True)

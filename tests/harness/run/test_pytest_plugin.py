@@ -112,6 +112,7 @@ def test_a_test_that_uses_the_fixture_bears_the_marker_and_can_be_left_out(tmp_p
     [
         ('zeroloss.run(MyQueue, faults="earthquake")', "There is no fault 'earthquake'"),
         ('zeroloss.run("nope")', "'nope' is no target"),
+        ('zeroloss.run(MyQueue, plugin=["a.py", "b.py"])', "--plugin a.py: there is no such Python file."),
         (
             "zeroloss.run(type('Inner', (MyQueue,), {'__qualname__': 'f.Inner'}))",
             "Other processes can't import f.Inner",
