@@ -13,10 +13,6 @@ from .common import app as zeroloss
 
 COMMANDS = ("run", "prove", "enumerate")
 PROJECT_FILE = Path("pyproject.toml")
-SWITCH = "ZEROLOSS_DEFAULTS"
-"""`off` in the environment: the file is not read. So it is in commands that a campaign runs, which names all that counts."""
-WINS = {"durability": "ZEROLOSS_DURABILITY"}
-"""Options that the environment sets, too: it wins over the file."""
 NOT_A_DEFAULT = ("out", "resume")
 """They name one run."""
 
@@ -26,7 +22,9 @@ def apply_defaults(app: App, commands: tuple[str, ...], arguments: ArgumentColle
 
     Raises UsageError: a name is no option, or the file can't be read.
     """
-    if len(commands) != 1 or commands[0] not in COMMANDS or os.environ.get(SWITCH) == "off":
+    from ..system.environment import DEFAULTS_VARIABLE, DURABILITY_VARIABLE
+
+    if len(commands) != 1 or commands[0] not in COMMANDS or os.environ.get(DEFAULTS_VARIABLE) == "off":
         return
     (command,) = commands
     options = {name: _options_of(name) for name in COMMANDS}
@@ -38,9 +36,8 @@ def apply_defaults(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     _refuse_unknown(everywhere, "[tool.zeroloss]", "these commands", set().union(*options.values()))
     chosen = {key: value for key, value in everywhere.items() if _spelt(key) in options[command]}
     chosen = {_spelt(key): value for key, value in (chosen | own.get(command, {})).items()}
-    for option, variable in WINS.items():
-        if os.environ.get(variable):
-            chosen.pop(option, None)
+    if os.environ.get(DURABILITY_VARIABLE):  # the environment wins over the file
+        chosen.pop("durability", None)
     # Below its command: flat, it would drop what has the name of a command, such as `faults`.
     Dict({command: chosen}, source=str(PROJECT_FILE))(app, commands, arguments)
 
@@ -72,7 +69,7 @@ def _refuse_unknown(table: dict[str, Any], place: str, of: str, options: set[str
     for key in table:
         if _spelt(key) not in options:
             known = ", ".join(sorted(name for name in options if not name.startswith("no-")))
-            raise UsageError(f"{place} in {PROJECT_FILE}: {key} is no option of {of} with a default; there are {known}.")
+            raise UsageError(f"{place} in {PROJECT_FILE}: {key} is no option of {of} with a default, as {known} are.")
 
 
 def _spelt(key: str) -> str:
