@@ -5,7 +5,7 @@ from pathlib import Path
 from ..checker.verdicts import Result, Verdict
 from ..plan.plan import Plan, load_plan
 
-KEPT = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})
+KEPT = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
 """The verdicts against a queue."""
 
 

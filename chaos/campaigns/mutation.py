@@ -14,13 +14,13 @@ from threading import Event
 import msgspec
 
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
-from ..mutants.mutant import OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
+from ..mutants.mutant import LEAK, OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
 from ..mutants.profiles import PROFILES, Profile
 from ..mutants.target import CONTROL, spec_of
 from .subharness import replay_plan
 
 MUTANTS_NAME = "mutants.json"
-AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})
+AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
 """The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
 TRIAL_DEADLINE_S = 300.0
 _CONTROL_NAME = CONTROL.replace("_", "-")
@@ -174,6 +174,8 @@ def categories(result: Result) -> list[str]:
         shown.append(UNEXPLAINED)
     if result.overtaken:
         shown.append(OVERTAKEN)
+    if result.leaks:
+        shown.append(LEAK)
     return shown
 
 

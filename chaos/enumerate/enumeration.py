@@ -39,7 +39,7 @@ ATTEMPTS = 6
 """A point that is not reached is tried so often in all."""
 DATABASES = 16
 """As many as a server has unless it is told otherwise; each slot has one for itself."""
-BROKEN = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})
+BROKEN = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
 STEP_TITLES = {COLLEAGUE: "a colleague killed in the middle of a task", STOP: "an orderly stop by SIGTERM"}
 
 Item = TypeVar("Item")

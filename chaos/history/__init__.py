@@ -16,6 +16,7 @@ from .events import (
     Place,
     Poke,
     Process,
+    Resources,
     Run,
     Submit,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Poke",
     "Process",
     "Recorder",
+    "Resources",
     "Run",
     "Submit",
     "load",

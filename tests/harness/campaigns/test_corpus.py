@@ -19,7 +19,8 @@ def test_a_plan_that_failed_is_kept_and_replayed_before_the_next_run(
     assert execute([*words, "--seed", "1", "--out", str(tmp_path / "first")]) == 1
     assert [path.name for path in corpus.iterdir()] == ["Forgets-seed1-8-1.json"]
     assert "Its plan is kept in" in " ".join(capsys.readouterr().out.split())
-    assert execute([*words, "--seed", "2", "--tasks", "2", "--out", str(tmp_path / "second")]) == 1
+    words[words.index("--tasks") + 1] = "2"
+    assert execute([*words, "--seed", "2", "--out", str(tmp_path / "second")]) == 1
     assert (tmp_path / "second-Forgets-seed1-8-1" / "result.json").exists()
     assert len(list(corpus.iterdir())) == 1  # two tasks are too few for it to lose one
 
