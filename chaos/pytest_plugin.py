@@ -122,13 +122,13 @@ class Survival:
     def assert_at_least_once(self) -> None:
         """Fails the test unless the verdict is PASS, or EXCUSED by the server's durability.
 
-        DUPLICATES lost nothing, and passes if the run would have shown a loss.
+        DUPLICATES and LEAK lost nothing, and pass if the run would have shown a loss.
         """
         from .checker.verdicts import Verdict
         from .report.summary import PASSING
 
-        duplicates_only = self.result.verdict is Verdict.DUPLICATES and not self.result.doubts
-        if not (self.result.verdict in PASSING or duplicates_only):
+        other_promise = self.result.verdict in (Verdict.DUPLICATES, Verdict.LEAK) and not self.result.doubts
+        if not (self.result.verdict in PASSING or other_promise):
             self._fail()
 
     def assert_no_unexplained_duplicates(self) -> None:
@@ -139,6 +139,11 @@ class Survival:
         unexplained = [one for one in self.result.duplicates if not one.explained]
         if unexplained or self.result.doubts:
             self._fail(*(f"{one.task} completed {one.executions} times: {one.explanation}" for one in unexplained[:10]))
+
+    def assert_no_leak(self) -> None:
+        """Fails the test if what a worker or the server holds grew with the disturbances, or the run shows nothing."""
+        if self.result.leaks or self.result.doubts:
+            self._fail(*map(str, self.result.leaks))
 
     def _fail(self, *lines: str) -> None:
         from .history import load

@@ -31,7 +31,12 @@ for step; do
             zeroloss enumerate --target reference $how
             ;;
         prove) rm -rf "$out/prove" && zeroloss prove --out "$out/prove" ;;
-        mutants) rm -rf "$out/mutants" && zeroloss mutants --out "$out/mutants" ;;
+        mutants)
+            how="--out $out/mutants"
+            [ ! -e "$out/mutants/trials.jsonl" ] || how="--resume $out/mutants"
+            # shellcheck disable=SC2086
+            zeroloss mutants $how
+            ;;
         *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
     esac
     touch "$out/$step.done"

@@ -7,11 +7,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..checker.verdicts import Result, Verdict
+from ..checker.verdicts import Fate, Result, Verdict
 from ..enumerate.table import Report
+from .circumstances import Circumstances
 from .mutation import Mutation, Row
 
 CONFIDENCE = 0.95
+RARE = (300, 10_000)
+"""Defects that hit one task in so many: how probably they were missed is said."""
+RUNS_FOR_ONE_PERCENT = 299
+NOT_JUDGED = frozenset({Fate.ABSENT, Fate.PHANTOM, Fate.GHOST, Fate.UNDECIDED})
 
 NOT_COVERED = [
     "A power failure: a killed process leaves what it had written to the kernel.",
@@ -27,6 +32,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     issued: bool
     refused: list[str]
     target: str
+    circumstances: Circumstances | None
     servers: list[str]
     """Of the seeded runs and of the enumeration: what they were, and how safe their writes."""
     proxy: str
@@ -37,6 +43,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     seeds: list[int | None]
     loss_probability_below: float | None
+    tasks_judged: int
+    missed: list[str]
+    """How probably a rare defect would have been missed, a sentence each."""
     mutants: int
     mutants_caught: int
     weakest_mutant: str
@@ -47,23 +56,35 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def certify(
-    report: Report, results: Sequence[Result], mutation: Mutation, commands: Sequence[str], *, mutants_known: int
+    report: Report,
+    results: Sequence[Result],
+    mutation: Mutation,
+    commands: Sequence[str],
+    *,
+    mutants_known: int,
+    circumstances: Circumstances | None = None,
+    stopped: str = "",
 ) -> Certificate:
     """Weigh the evidence.
 
     Args:
         report: of `zeroloss enumerate`.
-        results: of the seeded runs, at least one.
+        results: of the seeded runs.
         mutation: of `zeroloss mutants`.
         commands: what repeats each part.
+        circumstances: when, of what, where, and with how much effort.
+        stopped: the part with the first conclusive failure, after which nothing more was run; empty: none.
         mutants_known: how many there are; what was not run of them is not covered, and said to be.
     """
     caught = [row for row in mutation.mutants if row.caught]
     weakest = min(mutation.mutants, key=_share_caught, default=None)
-    below = loss_probability_below(len(results))
-    refused = _refusals(report, results, mutation)
+    below = loss_probability_below(len(results)) if results else 1.0
+    refused = _refusals(report, results, mutation, stopped)
+    judged = tasks_judged(results)
     statements = [
-        f"All {report.planned} crash points that the enumeration found were reached, and none lost a task.",
+        f"All {report.planned - report.unreachable} crash points that the enumeration found were reached, and none "
+        "lost a task."
+        + (f" {report.unreachable} more depend on timing and did not come." if report.unreachable else ""),
         f"No loss in {len(results)} independent seeded runs: under this workload and these faults the probability that "
         f"a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
         f"{len(caught)} of {len(mutation.mutants)} mutants were caught"
@@ -73,8 +94,9 @@ def certify(
         issued=not refused,
         refused=refused,
         target=report.target,
+        circumstances=circumstances,
         servers=[
-            f"Seeded runs: {results[0].server}. {results[0].durability}",
+            *(f"Seeded runs: {one.server}. {one.durability}" for one in results[:1]),
             f"Enumeration: {report.server}. {report.durability}",
         ],
         proxy=report.proxy,
@@ -84,12 +106,14 @@ def certify(
         runs=len(results),
         seeds=[result.seed for result in results],
         loss_probability_below=below,
+        tasks_judged=judged,
+        missed=[*_missed(judged), _runs_for_one_percent(len(results))],
         mutants=len(mutation.mutants),
         mutants_caught=len(caught),
         weakest_mutant=weakest.target if weakest else "",
         duplicates=sum(len(result.duplicates) for result in results),
         not_covered=[*_mutants_not_run(mutation, mutants_known), *NOT_COVERED],
-        versions=results[0].versions,
+        versions=results[0].versions if results else report.versions,
         commands=list(commands),
     )
 
@@ -97,6 +121,28 @@ def certify(
 def loss_probability_below(runs: int) -> float:
     """The upper bound on the probability of an event that did not occur in `runs` trials: 1 - 0.05^(1/n)."""
     return float(1 - (1 - CONFIDENCE) ** (1 / runs))
+
+
+def tasks_judged(results: Sequence[Result]) -> int:
+    """How many promised tasks the runs followed to their end."""
+    return sum(fate not in NOT_JUDGED for result in results for fate in result.fates.values())
+
+
+def missed_with(one_in: int, tasks: int) -> float:
+    """The probability that a defect which hits one task in so many hits none of these: (1 - 1/N)^n."""
+    return float((1 - 1 / one_in) ** tasks)
+
+
+def _missed(tasks: int) -> list[str]:
+    return [
+        f"The runs judged {tasks:,} tasks: a defect that hits one task in {one_in:,}, independently, would have been "
+        f"missed with probability {missed_with(one_in, tasks):.1%}."
+        for one_in in RARE
+    ]
+
+
+def _runs_for_one_percent(runs: int) -> str:
+    return f"A bound of 1% per run needs {RUNS_FOR_ONE_PERCENT} runs without a loss; there were {runs}."
 
 
 def _mutants_not_run(mutation: Mutation, known: int) -> list[str]:
@@ -108,7 +154,7 @@ def _share_caught(row: Row) -> float:
     return row.caught / len(row.trials)
 
 
-def _refusals(report: Report, results: Sequence[Result], mutation: Mutation) -> list[str]:
+def _refusals(report: Report, results: Sequence[Result], mutation: Mutation, stopped: str) -> list[str]:
     refused = []
     if report.verdict is not Verdict.PASS:
         reached = f"{report.reached} of {report.planned} points were reached"
@@ -118,6 +164,8 @@ def _refusals(report: Report, results: Sequence[Result], mutation: Mutation) -> 
         for result in results
         if result.verdict is not Verdict.PASS
     ]
+    if stopped:
+        return [*refused, f"Nothing more was run after {stopped}, whose failure is conclusive."]
     if mutation.survivors:
         refused.append(f"Mutants survived: {', '.join(mutation.survivors)}.")
     if not mutation.mutants:

@@ -5,6 +5,7 @@ that it expects (see `mutants/mutant.py`). That means something only if
 the reference passes, without that category, under the same profile.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,13 +15,15 @@ from threading import Event
 import msgspec
 
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
-from ..mutants.mutant import MUTANTS, OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
+from ..mutants.mutant import LEAK, MUTANTS, OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
 from ..mutants.profiles import PROFILES, Profile
 from ..mutants.target import CONTROL, spec_of
 from .subharness import replay_plan
 
 MUTANTS_NAME = "mutants.json"
-AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES})
+TRIALS_NAME = "trials.jsonl"
+"""The runs so far, a line each, so that a campaign that was broken off can be resumed."""
+AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
 """The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
 TRIAL_DEADLINE_S = 300.0
 _CONTROL_NAME = CONTROL.replace("_", "-")
@@ -133,11 +136,12 @@ def mutate(
     controls = [_control(profile, mutants) for profile in profiles]
     planned = [*controls, *((mutant.name, mutant.profile, mutant.expects, mutant.defect) for mutant in mutants)]
     stopping = Event()
+    known = _read_trials(directory / TRIALS_NAME)
 
     def attempt(target: str, profile: Profile, expects: Collection[str], one_seed: int) -> Trial:
         return _attempt(target, profile, expects, one_seed, server, directory, stopping)
 
-    trials: dict[str, list[Trial]] = {target: [] for target, *_ in planned}
+    trials = {target: known.get(target, []) for target, *_ in planned}
     rounds = [range(seed, seed + runs), *([seed + runs + number] for number in range(AGAIN_MAX))]
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -147,10 +151,13 @@ def mutate(
                     for target, profile, expects, _ in planned
                     if not _decided(target, trials[target])
                     for one_seed in seeds
+                    if one_seed not in {trial.seed for trial in trials[target]}
                 ]
                 for future in as_completed(futures):
                     trial = future.result()
                     trials[trial.target].append(trial)
+                    with (directory / TRIALS_NAME).open("ab") as file:
+                        file.write(msgspec.json.encode(trial) + b"\n")
                     say(trial)
         except BaseException:
             stopping.set()
@@ -165,6 +172,18 @@ def mutate(
     return mutation
 
 
+def _read_trials(path: Path) -> dict[str, list[Trial]]:
+    """By target. A last line that was cut off is removed, so that the next one is whole."""
+    found: dict[str, list[Trial]] = {}
+    if path.exists():
+        whole = b"".join(line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+        path.write_bytes(whole)
+        for line in whole.splitlines():
+            trial = msgspec.json.decode(line, type=Trial)
+            found.setdefault(trial.target, []).append(trial)
+    return found
+
+
 def categories(result: Result) -> list[str]:
     """What a result shows: the fates that are defects, duplicates that no fault explains, disorder in a baseline."""
     shown: list[str] = [
@@ -174,6 +193,8 @@ def categories(result: Result) -> list[str]:
         shown.append(UNEXPLAINED)
     if result.overtaken:
         shown.append(OVERTAKEN)
+    if result.leaks:
+        shown.append(LEAK)
     return shown
 
 
@@ -199,6 +220,7 @@ def _attempt(
 ) -> Trial:
     """One run, in a harness of its own, as `zeroloss replay` would repeat it."""
     place = directory / f"{target}-seed{seed}"
+    shutil.rmtree(place, ignore_errors=True)  # of a campaign that was broken off in the middle of it
     plan = profile.plan(seed=seed, target=spec_of(target), server=server)
     if target in MUTANTS.origins:
         plan = msgspec.structs.replace(plan, plugins=[*plan.plugins, MUTANTS.origins[target]])

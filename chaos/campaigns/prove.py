@@ -3,9 +3,12 @@
 Each part is a harness process of its own, the command that a user would type: what it found can be looked at by itself.
 """
 
+import itertools
+import random
 import shlex
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,7 +19,8 @@ from ..enumerate.table import Report
 from ..mutants.mutant import load_mutants
 from ..system.interruption import interruptible
 from .certificate import Certificate, certify
-from .mutation import Mutation
+from .circumstances import circumstances_of
+from .mutation import AGAINST, Mutation
 from .subharness import run_harness
 
 QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"
@@ -32,13 +36,21 @@ class Effort:
     pairs: bool
     mutants: str | None
     mutant_runs: int
+    sample: int | None = None
+    """So many of the mutants, drawn by the seed; None: all that are named."""
+    hours: float | None = None
+    """No run is begun after so long; None: no limit."""
 
 
 EFFORTS = {
     "quick": Effort(runs=2, tasks=400, kills=10, pairs=False, mutants=QUICK_MUTANTS, mutant_runs=1),
-    "default": Effort(runs=5, tasks=2_000, kills=50, pairs=False, mutants=None, mutant_runs=1),
+    "default": Effort(runs=5, tasks=2_000, kills=50, pairs=False, mutants=None, mutant_runs=1, sample=10),
     "thorough": Effort(runs=20, tasks=2_000, kills=50, pairs=True, mutants=None, mutant_runs=3),
 }
+
+
+UNLIMITED = 1_000_000
+"""Runs, where only the hours bound them."""
 
 
 class PartFailed(Exception):
@@ -76,19 +88,59 @@ def prove(
         part("enumeration", "enumeration.json", "enumerate", "--target", target, "--redis", server, *pairs), type=Report
     )
     say(f"{report.verdict}: {report.reached} of {report.planned} crash points were reached.")
-    results = []
-    for one_seed in range(seed, seed + effort.runs):
+    results: list[Result] = []
+    begun_s = time.monotonic()
+    stopped = "the enumeration" if report.verdict in AGAINST else ""
+    for one_seed in itertools.count(seed):
+        enough = len(results) >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
+        if stopped or (results and enough):
+            break
         words = ["run", "--target", target, "--seed", str(one_seed), "--redis", server]
         words += ["--tasks", str(effort.tasks), "--kills", str(effort.kills)]
         results.append(msgspec.json.decode(part(f"run-{one_seed}", "result.json", *words), type=Result))
         say(f"{results[-1].verdict}: {results[-1].because}")
-    only = ["--only", effort.mutants] if effort.mutants else []
+        stopped = f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else ""
+    mutation = Mutation(controls=[], mutants=[]) if stopped else _mutants(effort, seed, server, part, say)
+    certificate = certify(
+        report,
+        results,
+        mutation,
+        commands,
+        mutants_known=len(load_mutants()),
+        circumstances=circumstances_of(target, effort_name(effort)),
+        stopped=stopped,
+    )
+    write(certificate, directory)
+    return certificate
+
+
+def effort_name(effort: Effort) -> str:
+    """Its name, and what was changed of it: `default, 300 runs at most, 8 h at most`."""
+    for name, known in EFFORTS.items():
+        if replace(effort, runs=known.runs, hours=known.hours) == known:
+            changed = [f"{effort.runs} runs at most"] if effort.runs not in (known.runs, UNLIMITED) else []
+            changed += [f"{effort.hours:g} h at most"] if effort.hours else []
+            return ", ".join([name, *changed])
+    return "its own"
+
+
+def drawn(effort: Effort, seed: int) -> str | None:
+    """The names of the mutants to be run, separated by commas; None: all."""
+    if effort.mutants or effort.sample is None:
+        return effort.mutants
+    names = list(load_mutants())
+    return ",".join(sorted(random.Random(f"mutants:{seed}").sample(names, min(effort.sample, len(names)))))
+
+
+def _mutants(
+    effort: Effort, seed: int, server: str, part: Callable[..., bytes], say: Callable[[str], None]
+) -> Mutation:
+    names = drawn(effort, seed)
+    only = ["--only", names] if names else []
     words = ["mutants", "--redis", server, "--runs", str(effort.mutant_runs), "--seed", str(seed), *only]
     mutation = msgspec.json.decode(part("mutants", "mutants.json", *words), type=Mutation)
     say(f"{len(mutation.mutants) - len(mutation.survivors)} of {len(mutation.mutants)} mutants were caught.")
-    certificate = certify(report, results, mutation, commands, mutants_known=len(load_mutants()))
-    _write(certificate, directory)
-    return certificate
+    return mutation
 
 
 def _run_part(words: Sequence[str], log: Path, result: Path) -> bytes:
@@ -100,7 +152,8 @@ def _run_part(words: Sequence[str], log: Path, result: Path) -> bytes:
         raise PartFailed(f"`zeroloss {words[0]}` left no result; its last words: {process.log_tail()[-500:]}") from None
 
 
-def _write(certificate: Certificate, directory: Path) -> None:
+def write(certificate: Certificate, directory: Path) -> None:
+    """Write certificate.json and certificate.html."""
     (directory / "certificate.json").write_bytes(msgspec.json.format(msgspec.json.encode(certificate)) + b"\n")
     environment = Environment(loader=PackageLoader("zeroloss", "campaigns"), autoescape=True)
     page = environment.get_template("certificate.html.j2").render(c=certificate)

@@ -1,5 +1,6 @@
 """A harness run by a harness: a `zeroloss` command in a process of its own, of which nothing is left at the end."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import msgspec
 from ..checker.verdicts import Result
 from ..plan.plan import PLAN_NAME, Plan
 from ..report.result import read
+from ..system.environment import DEFAULTS_VARIABLE
 from ..system.processes import Managed, spawn
 
 POLL_S = 0.1
@@ -27,7 +29,8 @@ def run_harness(
     """
     stopping = stopping or Event()
     give_up_s = time.monotonic() + deadline_s
-    process = spawn([sys.executable, "-m", "zeroloss", *words], role="harness", log_path=log_path)
+    env = {**os.environ, DEFAULTS_VARIABLE: "off"}  # the words name all that counts
+    process = spawn([sys.executable, "-m", "zeroloss", *words], role="harness", log_path=log_path, env=env)
     try:
         while process.poll() is None and not stopping.is_set() and time.monotonic() < give_up_s:
             stopping.wait(POLL_S)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Run, Submit, Traits
+from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Resources, Run, Submit, Traits
 from .earlier import traits_of
 from .stated import doomed_tasks, planned_faults
 
@@ -133,6 +133,7 @@ class Evidence:
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
+    resources: list[Resources] = field(default_factory=list)
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
     submission_error: str | None = None
     """What the first submission raised that raised anything, a refusal included."""
@@ -183,6 +184,8 @@ def gather(events: Iterable[Event]) -> Evidence:
             evidence.pokes.setdefault(event.phase, event.t)
         elif isinstance(event, Harness):
             evidence.late.append(event)
+        elif isinstance(event, Resources):
+            evidence.resources.append(event)
         elif isinstance(event, Load):
             evidence.load.append(event)
         else:

@@ -25,6 +25,7 @@ from .findings import (
 )
 from .gaps import gaps_of
 from .lateness import late_of
+from .resources import leaks_of, usage_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
 from .verdicts import (
@@ -33,6 +34,7 @@ from .verdicts import (
     Excuse,
     Fate,
     Kills,
+    Leak,
     LoadResult,
     MatrixRow,
     Property,
@@ -82,18 +84,19 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     breaches = breaches_of(evidence, duplicates, disorder, late_comers)
     too_many = too_many_of(evidence, duplicates)
     load = load_of(evidence)
+    leaks = leaks_of(evidence)
     starved = _starved(evidence, fates.values())
     if evidence.void:
         verdict = Verdict.HARNESS_ERROR
     elif gaps:
         verdict = Verdict.INCONCLUSIVE
     else:
-        verdict = _verdict(fates.values(), doubts, breaches, starved, late, too_many, load)
+        verdict = _verdict(fates.values(), doubts, breaches, starved, late, too_many, leaks, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void or because(verdict, fates, doubts, kills, breaches, late, too_many, load),
+        because=evidence.void or because(verdict, fates, doubts, kills, breaches, late, too_many, load, leaks),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone),
@@ -120,6 +123,8 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         situations=situations,
         matrix=matrix,
         exits=exits_of(evidence),
+        leaks=leaks,
+        usage=usage_of(evidence),
         load=load,
         fates=fates,
     )
@@ -186,6 +191,7 @@ def _verdict(
     starved: Collection[Fate],
     late: list[Redelivery],
     too_many: list[str],
+    leaks: list[Leak],
     load: LoadResult | None,
 ) -> Verdict:
     met = frozenset(fates)
@@ -195,6 +201,8 @@ def _verdict(
         return Verdict.LIVENESS
     if too_many:
         return Verdict.DUPLICATES
+    if leaks:
+        return Verdict.LEAK
     if load and load.broken:
         return Verdict.SLO
     if doubts:

@@ -44,6 +44,7 @@ class Verdict(StrEnum):
     HARNESS_ERROR = "HARNESS_ERROR"
     LIVENESS = "LIVENESS"
     DUPLICATES = "DUPLICATES"  # tasks ran again for no reason, more than the target states
+    LEAK = "LEAK"  # what a worker or the server holds grew with the number of disturbances
     SLO = "SLO"  # nothing is wrong with the tasks, and the load broke a threshold that its profile sets
     INCONCLUSIVE = "INCONCLUSIVE"
     EXCUSED = "EXCUSED"
@@ -59,6 +60,7 @@ _EXIT_CODES = {
     Verdict.HARNESS_ERROR: 70,
     Verdict.LIVENESS: 3,
     Verdict.DUPLICATES: 3,
+    Verdict.LEAK: 3,
     Verdict.SLO: 3,
     Verdict.INCONCLUSIVE: 4,
     Verdict.EXCUSED: 0,
@@ -205,6 +207,31 @@ class Property(msgspec.Struct, frozen=True):
     violations: list[str]
 
 
+class Leak(msgspec.Struct, frozen=True):
+    """What grew: from `before`, the most before the first disturbances, to `after`, the least after the last one."""
+
+    holder: str
+    resource: str
+    before: int
+    after: int
+    disturbances: int
+
+    def __str__(self) -> str:
+        return (
+            f"the {self.resource} of {self.holder} grew from {self.before:,} to {self.after:,} over "
+            f"{self.disturbances} disturbances"
+        )
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What was held at the first sample, at most, and at the last."""
+
+    resource: str
+    first: int
+    most: int
+    last: int
+
+
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     """What Locust sent, and which of its thresholds it kept to, a sentence each. Latency is of requests, in ms."""
 
@@ -263,6 +290,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     situations: list[Situation]
     matrix: list[MatrixRow]
     exits: list[Exit]
+    leaks: list[Leak] = []
+    usage: list[Usage] = []
     load: LoadResult | None = None
     """None: the tasks were the plan's."""
     fates: dict[str, Fate]

@@ -13,6 +13,7 @@ from .verdicts import (
     Excuse,
     Fate,
     Kills,
+    Leak,
     Leftover,
     LoadResult,
     Redelivery,
@@ -47,6 +48,7 @@ def because(
     late: Collection[Redelivery] = (),
     too_many: Collection[str] = (),
     load: LoadResult | None = None,
+    leaks: Collection[Leak] = (),
 ) -> str:
     """The verdict in one sentence, the worst first.
 
@@ -70,6 +72,8 @@ def because(
     if verdict is Verdict.DUPLICATES:
         times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"
         return _sentence(f"{times}, which is more than the target states")
+    if verdict is Verdict.LEAK:
+        return _sentence("Resources leak: " + "; ".join(map(str, list(leaks)[:3])))
     if verdict is Verdict.INCONCLUSIVE:
         return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
     if verdict is Verdict.SLO and load:

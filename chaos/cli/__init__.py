@@ -11,8 +11,11 @@ from cyclopts import CycloptsError
 from ..history.masking import hide, masked
 from . import comparisons, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
 from .common import EXIT_BROKEN_PIPE, EXIT_HARNESS_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, app, say_error, told
+from .defaults import apply_defaults
 
 __all__ = ["execute", "main"]
+
+app.config = (apply_defaults,)
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:

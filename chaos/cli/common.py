@@ -30,7 +30,7 @@ def _version() -> str:
 app = App(
     name="zeroloss",
     help="Kill a task queue's workers in the middle of their tasks, and say honestly what was lost.\n\n"
-    "Exit status: 0 PASS or EXCUSED, 1 VIOLATION, 2 bad usage, 3 LIVENESS, DUPLICATES or SLO, 4 INCONCLUSIVE, "
+    "Exit status: 0 PASS or EXCUSED, 1 VIOLATION, 2 bad usage, 3 LIVENESS, DUPLICATES, LEAK or SLO, 4 INCONCLUSIVE, "
     "70 harness error, 130 interrupted.",
     help_format="plaintext",
     version=_version,

@@ -32,6 +32,7 @@ def mutants(
     seed: int = 1,
     redis: Literal["embedded", "container"] = "embedded",
     plugin: Plugins = (),
+    resume: Path | None = None,
     out: Path | None = None,
 ) -> int:
     """Run queues that are broken in one named way each, and see that every one of them is caught.
@@ -45,28 +46,37 @@ def mutants(
         seed: Of the first run of each.
         redis: embedded or container.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
+        resume: The directory of a campaign that was broken off; what it has done is not done again. Give the same
+            --only, --runs and --seed.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..campaigns.mutation import MUTANTS_NAME, MutationError, choose, mutate
+    from ..campaigns.mutation import MUTANTS_NAME, TRIALS_NAME, MutationError, choose, mutate
     from ..campaigns.mutation_report import mutation_table, trial_line
     from ..plugins import load_files
+    from ..system.interruption import Interrupted, interruptible
 
     load_files(plugin)
+    if resume is not None and not (resume / TRIALS_NAME).is_file():
+        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no {TRIALS_NAME}.")
     try:
         chosen = choose(only)
-        directory = new_directory(out, "mutants")
+        directory = resume or new_directory(out, "mutants")
         say(f"Directory: {directory}")
-        mutation = mutate(
-            chosen,
-            runs=runs,
-            jobs=jobs,
-            seed=seed,
-            server=redis,
-            directory=directory.resolve(),
-            say=lambda trial: say(trial_line(trial)),
-        )
+        with interruptible():
+            mutation = mutate(
+                chosen,
+                runs=runs,
+                jobs=jobs,
+                seed=seed,
+                server=redis,
+                directory=directory.resolve(),
+                say=lambda trial: say(trial_line(trial)),
+            )
     except MutationError as error:
         raise UsageError(str(error)) from None
+    except Interrupted:
+        say_error(f"Interrupted; `zeroloss mutants --resume {directory}` with the same options goes on with it.")
+        return EXIT_INTERRUPTED
     Console().print(mutation_table(mutation))
     say(f"  {directory / MUTANTS_NAME}")
     return mutation.exit_code
@@ -132,6 +142,8 @@ def prove(
     target: str = "reference",
     quick: bool = False,
     thorough: bool = False,
+    runs: int | None = None,
+    hours: float | None = None,
     redis: Literal["embedded", "container"] = "embedded",
     seed: int = 1,
     plugin: Plugins = (),
@@ -144,13 +156,17 @@ def prove(
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
         quick: Two short runs, a few mutants.
-        thorough: Pairs of crashes, twenty runs, each mutant three times.
+        thorough: Pairs of crashes, twenty runs, every mutant three times.
+        runs: How many seeded runs; a bound of 1 % on the probability of a loss per run needs 299.
+        hours: Begin no run later than that; without --runs as many as fit in.
         redis: embedded or container.
         seed: Of the first run.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
-    from ..campaigns.prove import EFFORTS, PartFailed, prove
+    from dataclasses import replace
+
+    from ..campaigns.prove import EFFORTS, UNLIMITED, PartFailed, prove
     from ..checker.verdicts import Verdict
     from ..plugins import load_files
     from ..system.interruption import Interrupted
@@ -159,9 +175,14 @@ def prove(
     if quick and thorough:
         raise UsageError("--quick and --thorough exclude each other.")
     load_files(plugin)
+    if runs is not None and runs < 1:
+        raise UsageError(f"--runs has to be at least 1, not {runs}.")
+    if hours is not None and not hours > 0:
+        raise UsageError(f"--hours has to be more than 0, not {hours:g}.")
     load_target(target)
     directory = new_directory(out, f"prove-{Path(target).stem}")
     effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
+    effort = replace(effort, runs=runs or (UNLIMITED if hours else effort.runs), hours=hours)
     try:
         certificate = prove(
             effort,
@@ -179,6 +200,8 @@ def prove(
         say_error(f"{' '.join(str(error).split())} What there was so far is in {directory}.")
         return EXIT_HARNESS_ERROR
     for line in certificate.statements or certificate.refused:
+        say(f"  {line}")
+    for line in certificate.missed if certificate.issued else []:
         say(f"  {line}")
     say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")
     return 0 if certificate.issued else Verdict.INCONCLUSIVE.exit_code

@@ -20,6 +20,7 @@ from .common import (
     new_directory,
     plugin_words,
     refuse_links_out,
+    say,
     say_error,
     say_failure,
     say_result,
@@ -46,6 +47,7 @@ def run(
     load: Path | None = None,
     run_time: str | None = None,
     plugin: Plugins = (),
+    corpus: Path | None = None,
     out: Path | None = None,
 ) -> int:
     """Run a target under faults, and judge what became of every task.
@@ -68,6 +70,8 @@ def run(
         load: A profile for Locust, which then sends the tasks: a file, or the name of a shipped one, such as chaos.
         run_time: How long the load lasts, as 90s or 5m; else as the profile says.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
+        corpus: A directory: the plans that it holds of this target are replayed first, and the plan of a run that goes
+            wrong is kept there. The exit status is that of the worst run.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..plan.mix import draw_mix
@@ -109,7 +113,9 @@ def run(
     command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]
     command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     command += [*(["--require-durability"] if require_durability else []), *plugin_words(plugin)]
-    return _carry_out(plan, found, command, out)
+    if corpus is None:
+        return _carry_out(plan, found, command, out)
+    return _with_corpus(corpus, plan, found, command, out)
 
 
 @app.command
@@ -157,6 +163,35 @@ def check(directory: Path) -> int:
     result = judge(events, _unreadable(directory / PLAN_NAME))
     say_result(Console(), result, write_reports(directory, result, events))
     return result.exit_code
+
+
+def _with_corpus(corpus: Path, plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:
+    """Replay what the corpus holds of the target, then carry out the plan, and keep it if it goes wrong."""
+    from ..campaigns.corpus import keep, kept_plans, worst
+    from ..plan.plan import load_plan
+    from ..plan.requests import PlanError
+    from ..report.result import read
+
+    if corpus.exists() and not corpus.is_dir():
+        raise UsageError(f"--corpus {corpus} is not a directory.")
+    statuses = []
+    try:
+        kept = [(path, with_server(load_plan(path), None)) for path in kept_plans(corpus, plan.target)]
+    except PlanError as error:
+        raise UsageError(f"--corpus: {error}") from None
+    directory = new_directory(out, f"{Path(plan.target).stem}-seed{plan.seed}")
+    for path, old in kept:
+        say(f"Replaying {path}, which went wrong once.")
+        place = directory.with_name(f"{directory.name}-{path.stem}")
+        statuses.append(_carry_out(old, target, ["zeroloss", "replay", str(path)], place))
+        if statuses[-1] in (EXIT_USAGE, EXIT_INTERRUPTED):
+            return statuses[-1]
+    statuses.append(_carry_out(plan, target, command, directory))
+    if statuses[-1] in (EXIT_USAGE, EXIT_INTERRUPTED):
+        return statuses[-1]
+    if path_kept := keep(corpus, plan, read(directory)):
+        say(f"Its plan is kept in {path_kept}.")
+    return worst(statuses)
 
 
 def _unreadable(plan: Path) -> list[str]:

@@ -64,7 +64,8 @@ def enumerate_target(
     console.print(table_of(report))
     for line in summary_of(report):
         say(line)
-    say(f"The table is in {directory / 'enumeration.json'}, the history of each case below {directory / 'cases'}.")
+    say(f"The page is {directory / 'report.html'}, the table {directory / 'enumeration.json'}.")
+    say(f"The history of each case is below {directory / 'cases'}.")
     return report
 
 

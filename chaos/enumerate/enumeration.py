@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,17 +27,19 @@ from ..target import Target, TargetError, title
 from .case import CaseRun, Stopped
 from .pairs import first_crash, plan_pairs, worth_a_pair
 from .plan import Crash, count_points, matches, plan_crashes
+from .reports import write_reports
 from .scenario import COLLEAGUE, OPTIONAL_STEPS, STOP, Case, Outcome, Prepared
 from .slot import Slot
-from .table import Report, Row, RowFile, row_of, verdict_of, write_report
+from .table import Report, Row, RowFile, row_of, unreachable_of, verdict_of
 
 RECORDINGS = 3
 POINTS_NAME = "points.json"
 PAIRS_NAME = "pairs.json"
-ATTEMPTS = 3
+ATTEMPTS = 6
 """A point that is not reached is tried so often in all."""
 DATABASES = 16
 """As many as a server has unless it is told otherwise; each slot has one for itself."""
+BROKEN = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
 STEP_TITLES = {COLLEAGUE: "a colleague killed in the middle of a task", STOP: "an orderly stop by SIGTERM"}
 
 Item = TypeVar("Item")
@@ -55,6 +57,14 @@ class Request:
     jobs: int
     pattern: str | None
     pairs: bool
+
+
+class FailedUnharmed(Exception):
+    """The target broke a promise with nothing killed: no crash would show more. Its case is `row`."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.because)
+        self.row = row
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -91,6 +101,10 @@ class Enumeration:
             others = pool.submit(lambda: [self._open_slot(stack, number) for number in range(1, self._request.jobs)])
             try:
                 recorded = self._record(first, pool, others.result)
+            except FailedUnharmed as failure:
+                self._found.append(failure.row)
+                self._say("It fails with nothing killed, so that it is killed nowhere.")
+            else:
                 self._steps = tuple(recorded.steps)
                 self._found += recorded.left_out
                 for row in recorded.left_out:
@@ -142,7 +156,7 @@ class Enumeration:
             if outcome.result.verdict is Verdict.PASS:
                 steps.append(step)
             else:
-                left_out.append(_left_out(step, outcome))
+                left_out.append(_unharmed(STEP_TITLES[step], outcome, f"recording-{step}"))
         self._slots.put(slot)
         wait_for_others()
         numbers = range(1, RECORDINGS + 1)
@@ -155,6 +169,9 @@ class Enumeration:
         return recorded
 
     def _demand_a_pass(self, outcome: Outcome, name: str) -> None:
+        """Raises FailedUnharmed: a promise was broken. TargetError: the recording shows nothing."""
+        if outcome.result.verdict in BROKEN:
+            raise FailedUnharmed(_unharmed("the workload with nothing killed", outcome, name))
         if outcome.result.verdict is not Verdict.PASS:
             raise TargetError(
                 f"The target does not get through the fixed workload (tasks that succeed, one that raises once, one "
@@ -202,9 +219,11 @@ class Enumeration:
     def _run_crashes(self, slot: Slot, crashes: tuple[Crash, ...], prefix: str = "") -> Row:
         name = prefix + "--".join(_file_name(crash) for crash in crashes)
         attempts = 0
+        short: dict[Crash, int] = {}
         while attempts < ATTEMPTS:
             attempts += 1
             outcome = self._run_case(slot, Case(crashes, self._steps), name)
+            short = _fell_short(crashes, outcome, short)
             # Nothing that it found is thrown away by trying again.
             if outcome.reached or outcome.result.verdict is not Verdict.INCONCLUSIVE:
                 break
@@ -216,6 +235,7 @@ class Enumeration:
             redelivery_ms=outcome.redelivery_ms,
             directory=f"cases/{name}",
             recovery=Counter(point.name for point in outcome.seen[-1]),
+            unreached="" if outcome.reached else _why(short, attempts),
         )
 
     def _run_case(self, slot: Slot, case: Case, name: str) -> Outcome:
@@ -259,6 +279,7 @@ class Enumeration:
             recover_within_s=self._request.target.recover_within,
             planned=len(self._planned),
             reached=len({tuple(row.crashes) for row in crashed if row.reached}),
+            unreachable=len(unreachable_of(self._found)),
             seconds=seconds,
             versions=versions,
             proxy=cost.sentence,
@@ -266,24 +287,43 @@ class Enumeration:
             notes=[
                 f"{row.step} fails already with nothing killed at a point, and was left out."
                 for row in self._found
-                if row.step
+                if row.step in STEP_TITLES.values()
             ],
             rows=self._found,
         )
-        write_report(self._request.directory, report)
+        write_reports(self._request.directory, report)
         return report
 
 
-def _left_out(step: str, outcome: Outcome) -> Row:
+def _unharmed(step: str, outcome: Outcome, name: str) -> Row:
+    """The row of what failed with nothing killed at a point."""
     return row_of(
         [],
         outcome.result,
-        step=STEP_TITLES[step],
+        step=step,
         reached=True,
         attempts=1,
         redelivery_ms=None,
-        directory=f"cases/recording-{step}",
+        directory=f"cases/{name}",
         recovery={},
+    )
+
+
+def _fell_short(crashes: Sequence[Crash], outcome: Outcome, before: Mapping[Crash, int]) -> dict[Crash, int]:
+    """The crashes whose commands the workers did not send so often: crash -> how often at most, in all attempts."""
+    found: dict[Crash, int] = {}
+    for crash, seen in zip(crashes, outcome.seen, strict=False):
+        times = max(count_points(seen).get((crash.role, crash.name), 0), before.get(crash, 0))
+        if times < crash.occurrence:
+            found[crash] = times
+    return found
+
+
+def _why(short: Mapping[Crash, int], attempts: int) -> str:
+    """Why a point was not reached, in a sentence; empty where its command was sent often enough."""
+    return " ".join(
+        f"In {attempts} attempts the worker sent {crash.role}/{crash.name} at most {times} times before it was idle."
+        for crash, times in short.items()
     )
 
 

@@ -2,17 +2,20 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from rich.console import RenderableType
 from rich.table import Table
 
-from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Result, Verdict, merge
+from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict, merge
 
 ROWS_NAME = "cases.jsonl"
 REPORT_NAME = "enumeration.json"
+UNREACHABLE_SHARE_MAX = 0.1
+"""Of the planned points; beyond it the enumeration is INCONCLUSIVE."""
+_LOSSES = frozenset({Fate.LOST.value, Fate.FAILED.value})
 VERDICT_COLOURS = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow"}
 
 
@@ -35,6 +38,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Which commands the worker that recovered sent, and how many of each."""
     directory: str
     """Where its history is, below the run's directory."""
+    unreached: str = ""
+    """Why the worker was not killed, in a sentence, where it never came so far."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     recover_within_s: float
     planned: int
     reached: int
+    unreachable: int = 0
+    """Of the planned ones, those that depend on timing and did not come: counted apart."""
     seconds: float
     versions: dict[str, str]
     scripts: dict[str, str]
@@ -68,6 +75,7 @@ def row_of(
     redelivery_ms: float | None,
     directory: str,
     recovery: Mapping[str, int],
+    unreached: str = "",
 ) -> Row:
     """The row of a judged case."""
     fates: dict[str, list[str]] = {}
@@ -87,6 +95,7 @@ def row_of(
         redelivery_ms=redelivery_ms,
         recovery=dict(recovery),
         directory=directory,
+        unreached=unreached,
     )
 
 
@@ -108,15 +117,50 @@ class RowFile:
             file.write(msgspec.json.encode(row) + b"\n")
 
 
-def verdict_of(rows: Iterable[Row]) -> Verdict:
-    """The worst. A point that was not reached makes the whole INCONCLUSIVE, as its own case is."""
-    return merge(row.verdict for row in rows)
+def verdict_of(rows: Sequence[Row]) -> Verdict:
+    """The worst. A point that was not reached makes the whole INCONCLUSIVE, unless it is one of `unreachable_of`."""
+    apart = set(map(id, unreachable_of(rows)))
+    return merge(row.verdict for row in rows if id(row) not in apart)
 
 
-def write_report(directory: Path, report: Report) -> Path:
-    path = directory / REPORT_NAME
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    return path
+def unreachable_of(rows: Sequence[Row]) -> list[Row]:
+    """The points to which no attempt came, at commands that were struck elsewhere: how often they come is timing.
+
+    Empty where they are more than a tenth: then it is the enumeration that does not reach the queue.
+    """
+    struck = {_command(row) for row in rows if row.crashes and row.reached}
+    found = [
+        row
+        for row in rows
+        if row.crashes
+        and not row.reached
+        and row.unreached
+        and row.verdict is Verdict.INCONCLUSIVE
+        and _command(row) in struck
+    ]
+    return found if len(found) <= UNREACHABLE_SHARE_MAX * sum(bool(row.crashes) for row in rows) else []
+
+
+def _command(row: Row) -> str:
+    """The role and name of the last crash, without its occurrence and phase."""
+    return row.crashes[-1].partition("#")[0]
+
+
+def headline(report: Report) -> str:
+    """What was found, in a sentence."""
+    crashed = [row for row in report.rows if row.crashes]
+    lost = sum(not _LOSSES.isdisjoint(row.fates) for row in crashed)
+    other = Counter(
+        ", ".join(sorted(row.fates)) or row.verdict.value
+        for row in crashed
+        if row.reached and row.verdict is not Verdict.PASS and _LOSSES.isdisjoint(row.fates)
+    )
+    parts = [f"{lost} of {report.reached} points lost a task"] if report.planned else []
+    parts += [f"{count} showed {shown}" for shown, count in other.items()]
+    parts += [f"{row.because.rstrip('.')} during {row.step}" for row in report.rows if row.step]
+    if missed := report.planned - report.reached - report.unreachable:
+        parts.append(f"{missed} of {report.planned} were not reached")
+    return "; ".join(parts) + "."
 
 
 def table_of(report: Report) -> RenderableType:
@@ -125,14 +169,14 @@ def table_of(report: Report) -> RenderableType:
     columns = [*(["after a kill at"] if pairs else []), "point", "phase", "verdict", "duplicates", "redelivery"]
     table = Table(*columns, box=None, pad_edge=False)
     for row in report.rows:
-        *before, last = [_with_names(text, report.scripts) for text in row.crashes] or [f"({row.step}) "]
+        *before, last = [with_names(text, report.scripts) for text in row.crashes] or [f"({row.step}) "]
         point, _, phase = last.rpartition(" ")
         verdict = ", ".join(f"{len(tasks)} {fate}" for fate, tasks in row.fates.items()) or row.verdict.value
         colour = VERDICT_COLOURS.get(row.verdict, "red")
         cells = [
             point,
             phase,
-            f"[{colour}]{verdict if row.reached else 'not reached'}[/{colour}]",
+            f"[{colour}]{verdict if row.reached or row.fates else 'not reached'}[/{colour}]",
             str(row.duplicates) if row.duplicates else "-",
             "-" if row.redelivery_ms is None else f"{row.redelivery_ms:,.0f} ms",
         ]
@@ -140,7 +184,7 @@ def table_of(report: Report) -> RenderableType:
     return table
 
 
-def _with_names(text: str, scripts: Mapping[str, str]) -> str:
+def with_names(text: str, scripts: Mapping[str, str]) -> str:
     """Scripts by what their authors call them."""
     return re.sub(r"(?<=EVALSHA:)([0-9a-f]+)", lambda found: scripts.get(found[1], found[1]), text)
 
@@ -151,7 +195,8 @@ def summary_of(report: Report) -> list[str]:
     times_ms = sorted(row.redelivery_ms for row in rows if row.redelivery_ms is not None)
     verdicts = Counter(row.verdict.value for row in report.rows)
     lines = [
-        f"{report.verdict}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()),
+        f"{report.verdict}: {headline(report)}",
+        "Cases: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) + ".",
         f"{report.reached} of {report.planned} planned crashes were reached, in {report.seconds:.0f} s.",
         f"{sum(row.duplicates for row in rows)} duplicates, {sum(row.unexplained for row in rows)} unexplained.",
     ]
@@ -161,4 +206,7 @@ def summary_of(report: Report) -> list[str]:
             f"Time to redelivery: median {median_ms:,.0f} ms, most {times_ms[-1]:,.0f} ms; "
             f"promised within {report.recover_within_s:g} s."
         )
+    if apart := unreachable_of(report.rows):
+        lines.append(f"{len(apart)} of them depend on timing, did not come, and are counted apart:")
+        lines += [f"  {' then '.join(row.crashes)}: {row.unreached}" for row in apart]
     return [*lines, *([report.proxy] if report.proxy else []), *report.notes]

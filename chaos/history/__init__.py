@@ -16,6 +16,7 @@ from .events import (
     Place,
     Poke,
     Process,
+    Resources,
     Run,
     Submit,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Poke",
     "Process",
     "Recorder",
+    "Resources",
     "Run",
     "ServerEnd",
     "Submit",

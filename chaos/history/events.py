@@ -127,6 +127,21 @@ class Harness(_Event, tag="harness", kw_only=True, frozen=True):
     late_ms: int
 
 
+class Resources(_Event, tag="resources", kw_only=True, frozen=True):
+    """What the server, or one worker's whole session, holds at `t`. Members that could not be read are None."""
+
+    kind: ClassVar[str] = "resources"
+    phase: Literal["server", "worker"]
+    clients: int | None = None
+    keys: int | None = None
+    keys_expiring: int | None = None
+    """Of the keys, those with a time to live."""
+    sid: int | None = None
+    memory_bytes: int | None = None
+    descriptors: int | None = None
+    threads: int | None = None
+
+
 class Load(_Event, tag="load", kw_only=True, frozen=True):
     """What Locust says of its traffic: one second of it, or, at its end, which of its thresholds it kept to."""
 
@@ -143,4 +158,4 @@ class Load(_Event, tag="load", kw_only=True, frozen=True):
     """A sentence for each threshold."""
 
 
-Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness | Load
+Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness | Resources | Load

@@ -11,6 +11,8 @@ FAMILIES = ("claiming", "recovering", "failing", "producing")
 """The files that hold them; each registers its own."""
 UNEXPLAINED = "UNEXPLAINED"
 """The category of a duplicate that no fault explains."""
+LEAK = "LEAK"
+"""The category of what a worker or the server holds, if it grows with the disturbances."""
 OVERTAKEN = "OVERTAKEN"
 """The category of a task that, without any fault, came long after later ones. All others are the names of fates."""
 

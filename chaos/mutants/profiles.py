@@ -159,6 +159,13 @@ BAD_LINE = Profile(
 )
 CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=3", tasks=80, workers=3, odd_clocks=True)
 FULL = Profile(name="full", faults="none", tasks=200, settings={"ZEROLOSS_MAX_PENDING": "20"})
+RECONNECTS = Profile(
+    # One cut each: a storm of them would use up the descriptors of a process that leaks.
+    name="reconnects",
+    faults="client-kill:count=8:for_s=0.1:every_s=0.2",
+    tasks=200,
+    stretch=1.5,
+)
 DEFAULT = Profile(name="default", faults="worker-sigkill", tasks=2_000, workers=3, appendfsync="always")
 
 PROFILES = {
@@ -181,6 +188,7 @@ PROFILES = {
         BAD_LINE,
         CLOCKS,
         FULL,
+        RECONNECTS,
         DEFAULT,
     )
 }

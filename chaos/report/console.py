@@ -16,6 +16,7 @@ _STYLES = {
     Verdict.HARNESS_ERROR: "bold white on red",
     Verdict.LIVENESS: "bold black on yellow",
     Verdict.DUPLICATES: "bold black on yellow",
+    Verdict.LEAK: "bold black on yellow",
     Verdict.SLO: "bold black on yellow",
     Verdict.INCONCLUSIVE: "bold white on magenta",
     Verdict.EXCUSED: "bold black on cyan",

@@ -31,22 +31,13 @@ def write(run_directory: Path, result: Result, events: Iterable[Event]) -> Path:
 
 def render(result: Result, events: Sequence[Event]) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["seconds"] = seconds
-    environment.filters["short"] = lambda text: text if len(text) <= TEXT_CHARACTERS_MAX else f"{text[:300]}…"
     packed, left_out = pack(events, result)
     redelivery_ms = [one.ms for one in result.redeliveries if one.ms is not None]
-    return environment.get_template("report.html.j2").render(
+    return render_template(
+        _HERE / "report.html.j2",
         result=result,
         data=packed,
         left_out=left_out,
-        css=_asset("report.css"),
         scripts=[_asset("traffic.js"), _asset("timeline.js"), _asset("report.js")],
         figures=_figures(result),
         offenders=_offenders(result),
@@ -74,6 +65,20 @@ def render(result: Result, events: Sequence[Event]) -> str:
             if chart
         ],
     )
+
+
+def render_template(template: Path, **members: Any) -> str:
+    """A page of the reports' look, of which every text is escaped; `css` is what it puts into its <style>."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["seconds"] = seconds
+    environment.filters["short"] = lambda text: text if len(text) <= TEXT_CHARACTERS_MAX else f"{text[:300]}…"
+    return environment.get_template(template.name).render(css=_asset("report.css"), **members)
 
 
 def _figures(result: Result) -> list[tuple[str, str, str]]:

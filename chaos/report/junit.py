@@ -1,6 +1,7 @@
 """`junit.xml`: one case for the verdict, one per law that a history can show broken, one per fault."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
@@ -17,21 +18,37 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def write(run_directory: Path, result: Result) -> Path:
     """Some case fails exactly when the exit status is not 0. A verdict of EXCUSED is no pass: its case is skipped."""
-    suite = TestSuite(_text(f"zeroloss {result.target}"))
-    for name, member in (("seed", str(result.seed)), ("server", result.server), ("durability", result.durability)):
+    properties = {"seed": str(result.seed), "server": result.server, "durability": result.durability}
+    cases = [_verdict_case(result), *map(_law_case, result.properties), *map(_fault_case, result.faults)]
+    return write_suite(run_directory, f"zeroloss {result.target}", properties, cases)
+
+
+def write_suite(directory: Path, title: str, properties: Mapping[str, str], cases: Iterable[TestCase]) -> Path:
+    """Write junit.xml of one suite."""
+    suite = TestSuite(_text(title))
+    for name, member in properties.items():
         suite.add_property(name, _text(member))
-    suite.add_testcase(_verdict_case(result))
-    for law in result.properties:
-        suite.add_testcase(_law_case(law))
-    for fault in result.faults:
-        suite.add_testcase(_fault_case(fault))
+    for case in cases:
+        suite.add_testcase(case)
     suite.update_statistics()  # type: ignore[no-untyped-call]
     document = JUnitXml("zeroloss")
     document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
-    path = run_directory / NAME
+    path = directory / NAME
     document.write(str(path), pretty=True)
     return path
+
+
+def make_case(
+    name: str, classname: str, *, failed: str = "", skipped: str = "", sentences: Sequence[str] = (), seconds: float = 0
+) -> TestCase:
+    """Make a case. `failed` and `skipped` name the kind of failure or skip, of which the first sentence is shown."""
+    case = TestCase(_text(name), classname=classname, time=seconds)
+    if failed:
+        _fail(case, sentences[0], failed, list(sentences))
+    elif skipped:
+        case.result = [Skipped(_text(sentences[0]), skipped)]
+    return case
 
 
 def _verdict_case(result: Result) -> TestCase:

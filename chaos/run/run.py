@@ -32,6 +32,7 @@ from .load import Load, locust_command
 from .nemesis import Nemesis
 from .preamble import record_begin
 from .progress import Progress
+from .resources import Sampler
 from .starvation import Watch
 from .workload import Workload
 
@@ -160,6 +161,7 @@ class _Run:
         self._stack.callback(self._stop_threads)
         self._stack.enter_context(self._progress)
         self._stack.enter_context(Watch(self._recorder))
+        self._stack.enter_context(Sampler(self._recorder, server.url, self._workers.living))
         if not self._disturb():
             return
         self._workers.start_missing()

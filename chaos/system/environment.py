@@ -14,6 +14,8 @@ from ..target import Target, located
 NAMESPACE = "zeroloss"
 DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
 """How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
+DEFAULTS_VARIABLE = "ZEROLOSS_DEFAULTS"
+"""`off`: no defaults are read from pyproject.toml, as in the commands that a campaign runs."""
 _HERE = Path(__file__).resolve().parents[1]
 _PACKAGE = "zeroloss"  # whatever its folder is called
 _FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")

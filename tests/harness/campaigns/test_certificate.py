@@ -1,13 +1,20 @@
 """When a certificate is issued, what it says, and when it is refused."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import msgspec
 import pytest
 from support.histories import Story
-from zeroloss.campaigns.certificate import certify, loss_probability_below
+from zeroloss.campaigns.certificate import certify, loss_probability_below, missed_with
+from zeroloss.campaigns.circumstances import circumstances_of
 from zeroloss.campaigns.mutation import Mutation, Row, Trial
+from zeroloss.campaigns.prove import EFFORTS, drawn, effort_name, write
 from zeroloss.checker.judge import judge
-from zeroloss.checker.verdicts import Result, Verdict
+from zeroloss.checker.verdicts import Fate, Result, Verdict
+from zeroloss.cli import execute
 from zeroloss.enumerate.table import Report
+from zeroloss.mutants.mutant import load_mutants
 
 
 def report(**changes: object) -> Report:
@@ -116,3 +123,67 @@ def test_a_certificate_says_what_the_proxy_of_the_enumeration_cost() -> None:
     sentence = "Workers reached the server through the proxy: a PING takes 0.1 ms there."
     issued = certify(report(proxy=sentence), [passed()], mutation(row("a", True)), [], mutants_known=1)
     assert issued.proxy == sentence
+
+
+def test_a_certificate_says_how_probably_a_rare_defect_was_missed() -> None:
+    assert missed_with(300, 1_865) == pytest.approx(0.002, abs=0.0002)
+    assert missed_with(10_000, 3_000) == pytest.approx(0.74, abs=0.01)
+    many = msgspec.structs.replace(passed(), fates={**{f"t{n}": Fate.DONE for n in range(300)}, "no": Fate.ABSENT})
+    issued = certify(report(), [many] * 10, mutation(row("a", True)), [], mutants_known=1)
+    assert issued.tasks_judged == 3_000
+    assert "one task in 10,000, independently, would have been missed with probability 74.1%." in issued.missed[1]
+    assert issued.missed[2] == "A bound of 1% per run needs 299 runs without a loss; there were 10."
+
+
+def test_a_conclusive_failure_ends_the_proof_without_runs_or_mutants() -> None:
+    failed = report(verdict=Verdict.VIOLATION)
+    refused = certify(failed, [], mutation(), [], mutants_known=30, stopped="the enumeration")
+    assert not refused.issued
+    assert refused.refused[0].startswith("The enumeration is VIOLATION")
+    assert refused.refused[-1] == "Nothing more was run after the enumeration, whose failure is conclusive."
+    assert "No mutant" not in " ".join(refused.refused)
+
+
+def test_points_that_depend_on_timing_are_counted_apart_in_a_certificate() -> None:
+    issued = certify(report(reached=136, unreachable=2), [passed()], mutation(row("a", True)), [], mutants_known=1)
+    assert issued.issued
+    assert "All 136 crash points" in issued.statements[0]
+    assert "2 more depend on timing" in issued.statements[0]
+
+
+@pytest.mark.parametrize("profile", ["quick", "default"])
+def test_a_certificate_names_its_circumstances_and_a_quick_one_looks_like_what_it_is(
+    profile: str, tmp_path: Path
+) -> None:
+    made = circumstances_of("brpop", profile)
+    issued = certify(report(), [passed()], mutation(row("a", True)), [], mutants_known=1, circumstances=made)
+    write(issued, tmp_path)
+    page = (tmp_path / "certificate.html").read_text()
+    assert made.date.endswith("UTC")
+    assert "brpop.py, sha256 " in made.source
+    for text in (made.date, made.source, made.machine, f"profile {profile}"):
+        assert text in page
+    assert ("QUICK CHECK" in page) == (profile == "quick")
+
+
+def test_a_proof_draws_its_mutants_by_the_seed() -> None:
+    names = str(drawn(EFFORTS["default"], 1)).split(",")
+    assert len(set(names)) == 10
+    assert set(names) <= set(load_mutants())
+    assert names == str(drawn(EFFORTS["default"], 1)).split(",")
+    assert names != str(drawn(EFFORTS["default"], 2)).split(",")
+    assert drawn(EFFORTS["thorough"], 1) is None
+
+
+def test_the_profile_of_a_proof_says_what_was_changed() -> None:
+    assert effort_name(EFFORTS["quick"]) == "quick"
+    changed = replace(EFFORTS["default"], runs=299, hours=8)
+    assert effort_name(changed) == "default, 299 runs at most, 8 h at most"
+
+
+@pytest.mark.parametrize(("words", "says"), [(["--runs", "0"], "--runs has to be"), (["--hours", "0"], "--hours has")])
+def test_a_bound_that_makes_no_sense_is_refused(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["prove", *words]) == 2
+    assert says in capsys.readouterr().err

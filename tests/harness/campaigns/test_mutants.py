@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 from zeroloss.campaigns.mutation import Mutation, Row, Trial, caught, choose, mutate
@@ -14,7 +15,7 @@ from zeroloss.campaigns.mutation_report import mutation_table
 from zeroloss.checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Verdict
 from zeroloss.cli import execute
 from zeroloss.invariants import INVARIANTS
-from zeroloss.mutants.mutant import OVERTAKEN, UNEXPLAINED, load_mutants
+from zeroloss.mutants.mutant import LEAK, OVERTAKEN, UNEXPLAINED, load_mutants
 from zeroloss.mutants.patching import edit, patch
 from zeroloss.mutants.profiles import PROFILES, Profile
 from zeroloss.mutants.target import spec_of
@@ -43,7 +44,7 @@ for name, mutant in load_mutants().items():
 
 def test_there_are_at_least_twenty_and_each_says_what_it_breaks_and_how_it_is_caught() -> None:
     assert len(MUTANTS) >= 20
-    names = {fate.value for fate in VIOLATIONS | LIVENESS_DEFECTS} | {UNEXPLAINED, OVERTAKEN}
+    names = {fate.value for fate in VIOLATIONS | LIVENESS_DEFECTS} | {UNEXPLAINED, OVERTAKEN, LEAK}
     for mutant in MUTANTS.values():
         assert mutant.defect.endswith("."), mutant.name
         assert mutant.expects, mutant.name
@@ -189,7 +190,30 @@ def test_a_run_that_shows_nothing_speaks_neither_for_the_reference_nor_against_i
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_mutant_is_caught_only_by_a_verdict_that_makes_the_exit_status_tell(verdict: Verdict) -> None:
-    against = {Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES}
+    against = {Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK}
     assert caught("newest-first", verdict, [OVERTAKEN], [OVERTAKEN]) == (verdict in against)
     assert not caught("newest-first", verdict, [UNEXPLAINED], [OVERTAKEN])
     assert all(one.exit_code for one in against)
+
+
+def test_a_campaign_that_was_broken_off_is_resumed_without_repeating_its_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = [_trial("reference-kills"), _trial("plain-brpop", caught=True)]
+    lines = b"".join(msgspec.json.encode(trial) + b"\n" for trial in done)
+    (tmp_path / "trials.jsonl").write_bytes(lines + b'{"target":"pl')
+    assert execute(["mutants", "--only", "plain-brpop", "--resume", str(tmp_path)]) == 0
+    assert "1 of 1 mutants were caught" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []  # nothing was run
+    assert (tmp_path / "trials.jsonl").read_bytes() == lines
+
+
+def test_nothing_can_be_resumed_where_no_campaign_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["mutants", "--resume", str(tmp_path)]) == 2
+    assert "it holds no trials.jsonl" in capsys.readouterr().err
+
+
+def _trial(target: str, *, caught: bool = False) -> Trial:
+    verdict = Verdict.VIOLATION if caught else Verdict.PASS
+    given = {"categories": ["LOST"] if caught else [], "because": "", "seconds": 1.0}
+    return Trial(target=target, profile="kills", seed=1, verdict=verdict, caught=caught, **given)

@@ -131,3 +131,14 @@ class RaisesAfterAWhile(Unrecorded):
         if int(task.id.rpartition("-")[2]) > 4:
             raise LookupError("no such queue: mail")
         super().enqueue(task)
+
+
+class Forgets(Target):
+    """Loses a task in three, with no worker killed."""
+
+    worker = (sys.executable, str(Path(__file__).with_name("forgetful_worker.py")))
+    workers = 1
+    recover_within = 0.2
+
+    def enqueue(self, task: Task) -> None:
+        redis.Redis.from_url(self.redis_url).lpush("pending", json.dumps(task.payload))

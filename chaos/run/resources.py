@@ -1,0 +1,74 @@
+"""Samples what the server and each worker's session hold, once a second, for the whole run."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import psutil
+import redis
+
+from ..history import Recorder
+from ..system.processes import Managed
+
+EVERY_S = 1.0
+TIMEOUT_S = 1.0
+
+
+class Sampler:
+    """Runs inside a `with`; its last sample is taken when that ends. `workers` gives those that live."""
+
+    def __init__(self, recorder: Recorder, server_url: str, workers: Callable[[], Sequence[Managed]]) -> None:
+        self._recorder, self._workers = recorder, workers
+        self._client = redis.Redis.from_url(
+            server_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, client_name="zeroloss-sampler"
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sample_on, name="sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._client.close()
+
+    def _sample_on(self) -> None:
+        self._sample()
+        while not self._stopping.wait(EVERY_S):
+            self._sample()
+        self._sample()
+
+    def _sample(self) -> None:
+        for worker in self._workers():
+            held = _held_by(worker.members())
+            if held:
+                self._recorder.record("resources", "worker", sid=worker.sid, **held)
+        try:
+            clients: Any = self._client.info("clients")
+            keyspace: Any = self._client.info("keyspace")
+        except (redis.RedisError, OSError):
+            return  # it is down or stalled, which is some fault's doing
+        databases = [one for one in keyspace.values() if isinstance(one, dict)]
+        self._recorder.record(
+            "resources",
+            "server",
+            clients=clients["connected_clients"],
+            keys=sum(one["keys"] for one in databases),
+            keys_expiring=sum(one["expires"] for one in databases),
+        )
+
+
+def _held_by(pids: Sequence[int]) -> dict[str, int]:
+    """Of all processes of a session together; empty: one of them ended meanwhile, so that the sum would mislead."""
+    held = {"memory_bytes": 0, "descriptors": 0, "threads": 0}
+    try:
+        for pid in pids:
+            process = psutil.Process(pid)
+            held["memory_bytes"] += process.memory_info().rss
+            held["descriptors"] += process.num_fds()
+            held["threads"] += process.num_threads()
+    except (psutil.Error, OSError):
+        return {}
+    return held if pids else {}

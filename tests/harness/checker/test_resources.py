@@ -1,0 +1,75 @@
+"""When a resource that grows with the disturbances is a leak, and what is none."""
+
+import pytest
+from support.histories import Story
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Leak, Result, Usage, Verdict
+
+
+def judged(*stretches: list[int], member: str = "descriptors", name: str = "client-kill") -> Result:
+    """A run of which each list was sampled between one disturbance and the next."""
+    phase, holder = ("server", {}) if member in ("clients", "keys") else ("worker", {"sid": 100})
+    faults = [{"number": n, "fault": name} for n in range(1, len(stretches))]
+    story = Story().begin(plan={"tasks": 1, "faults": faults}).submit("t").ran("t")
+    for number, samples in enumerate(stretches):
+        if number:
+            story.kill(number, name=name)
+        for value in samples:
+            story.add("resources", phase, **holder, **{member: value})
+    return judge(story.add("run", "healed").add("run", "drained").end().events)
+
+
+@pytest.mark.parametrize("member", ["descriptors", "threads", "clients"])
+def test_five_connections_that_leak_at_each_reconnect_are_a_leak(member: str) -> None:
+    result = judged([20], [25], [30], [35], [40], member=member)
+    assert (result.verdict, result.exit_code) == (Verdict.LEAK, 3)
+    holder = "server" if member == "clients" else "worker 100"
+    assert result.leaks == [Leak(holder, member, 20, 40, 4)]
+    assert f"the {member} of {holder} grew from 20 to 40 over 4 disturbances" in result.because
+
+
+def test_memory_leaks_by_megabytes_only() -> None:
+    mib = 2**20
+    assert judged(*([n * 20 * mib] for n in range(1, 6)), member="memory_bytes").verdict is Verdict.LEAK
+    assert judged(*([n * 10 * mib] for n in range(1, 6)), member="memory_bytes").verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    "stretches",
+    [
+        [[20], [25], [30], [35]],  # three disturbances only
+        [[20], [22], [24], [26], [29]],  # nine in all
+        [[20], [40], [40], [40], [40]],  # a warm-up
+        [[20], [90, 20], [90, 20], [90, 20], [90, 20]],  # peaks while it reconnects
+        [[40, 20], [25], [30], [35], [40]],  # no more than it began with
+        [[20], [25], [30], [35], [40, 20]],  # given back
+        [[20], [21], [22], [23], [24], [25], [26], [27], [28], [29], [30], [31], *[[31]] * 12],  # less than one each
+        [[20], [40], [60], [60], [61], [61]],  # the second half hardly grows
+    ],
+)
+def test_what_does_not_grow_with_the_disturbances_is_no_leak(stretches: list[list[int]]) -> None:
+    result = judged(*stretches)
+    assert (result.verdict, result.leaks) == (Verdict.PASS, [])
+
+
+def test_a_baseline_has_no_disturbance_with_which_anything_could_grow() -> None:
+    assert judged([20], [25], [30], [35], [40], name="none").leaks == []
+
+
+def test_a_new_worker_is_not_compared_with_the_one_that_it_replaces() -> None:
+    story = Story().begin(plan={"tasks": 1, "faults": []}).submit("t").ran("t")
+    for number in range(1, 6):
+        story.add("resources", "worker", sid=number, descriptors=10 * number).kill(number, name="worker-sigkill")
+    assert judge(story.end().events).leaks == []
+
+
+def test_the_result_tells_what_was_held_before_at_most_and_after() -> None:
+    usage = judged([7], [9], [8], member="keys").usage
+    assert usage == [Usage("keys", 7, 9, 8)]
+    assert judged([7], [9], [8]).usage == [Usage("descriptors of a worker", 7, 9, 8)]
+
+
+def test_a_sample_without_the_member_is_passed_over() -> None:
+    story = Story().begin().add("resources", "worker", sid=1).add("resources", "worker", sid=1, threads=3)
+    result = judge(story.end().events)
+    assert (result.leaks, result.usage) == ([], [Usage("threads of a worker", 3, 3, 3)])
