@@ -3,11 +3,12 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from .events import Event, HistoryError
+from .events import FORMAT, Event, HistoryError, Run
 
 EVENTS_DIRECTORY = "events"
 MERGED_NAME = "history.jsonl"
@@ -85,13 +86,36 @@ def _lines(path: Path) -> tuple[list[tuple[Event, bytes]], int]:
     for number, line in enumerate(whole, start=1):
         try:
             lines.append((_decoder.decode(line), line))
+        except RecursionError:
+            raise HistoryError(f"{path}, line {number} is not an event: it is nested too deeply.") from None
         except msgspec.MsgspecError as error:
+            _refuse_newer(path, [*(line for _, line in lines), *whole[number - 1 :]])
             raise HistoryError(f"{path}, line {number} is not an event: {error}.") from None
         except UnicodeDecodeError:
             raise HistoryError(f"{path}, line {number} is not an event: it is not UTF-8.") from None
+    _refuse_newer(path, (line for event, line in lines if isinstance(event, Run)))
     # What follows the last newline was never finished. It is dropped even if it happens to parse: one rule,
     # no guessing.
     return lines, int(bool(last))
+
+
+class _Versioned(msgspec.Struct):
+    """A line of which only the version counts: the other members may be unknown."""
+
+    format: int = 1
+
+
+_version_decoder = msgspec.json.Decoder(_Versioned)
+
+
+def _refuse_newer(path: Path, lines: Iterable[bytes]) -> None:
+    for line in lines:
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            version = _version_decoder.decode(line).format
+            if version > FORMAT:
+                raise HistoryError(
+                    f"{path} has version {version} of the format, and this zeroloss knows {FORMAT}: use a newer one."
+                )
 
 
 def _time(event: Event) -> int:

@@ -17,7 +17,19 @@ import pytest
 import zeroloss.checker
 
 FOLDER = Path(zeroloss.checker.__file__).parent
-MODULES = ("stated", "evidence", "gaps", "findings", "excuses", "explanations", "lateness", "situations", "judge")
+MODULES = (
+    "stated",
+    "evidence",
+    "gaps",
+    "findings",
+    "excuses",
+    "explanations",
+    "retries",
+    "lateness",
+    "promises",
+    "situations",
+    "judge",
+)
 """Each imports those before it only, so that they are built anew in this order."""
 
 
@@ -30,7 +42,7 @@ def _copy_of(name: str) -> ModuleType:
     return module
 
 
-SUITES = [_copy_of(name) for name in ("judge", "excuses", "explanations", "gaps", "lateness", "situations")]
+SUITES = [_copy_of(name) for name in ("judge", "excuses", "explanations", "gaps", "lateness", "promises", "situations")]
 """Copies of the tests, which are changed here."""
 NAMES = ("judge", "gather", "crashes_of")
 """What these import of the modules, and have to get from those that lack a rule."""
