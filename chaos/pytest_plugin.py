@@ -122,14 +122,25 @@ class Survival:
     def assert_at_least_once(self) -> None:
         """Fails the test unless the verdict is PASS, or EXCUSED by the server's durability.
 
-        DUPLICATES and LEAK lost nothing, and pass if the run would have shown a loss.
+        Neither duplicates, leaks, order, idempotency keys, attempts nor backoff are part of it: a run that breaks only
+        what the target states of those lost nothing, and passes if it would have shown a loss.
         """
-        from .checker.verdicts import Verdict
+        from .checker.promises import only_promises_broken
         from .report.summary import PASSING
 
-        other_promise = self.result.verdict in (Verdict.DUPLICATES, Verdict.LEAK) and not self.result.doubts
-        if not (self.result.verdict in PASSING or other_promise):
+        if not (self.result.verdict in PASSING or only_promises_broken(self.result)):
             self._fail()
+
+    def assert_promise(self, name: str) -> None:
+        """Fails the test if the run broke this promise, or shows nothing: `order`, `idempotent`, `max_attempts` ...
+
+        Raises ValueError if there is no such promise, or if the target does not state it.
+        """
+        stated = {one.name: one for one in self.result.promises if one.stated}
+        if name not in stated:
+            raise ValueError(f"The target does not state {name!r}; it states {', '.join(stated) or 'nothing'}.")
+        if stated[name].broken or self.result.doubts:
+            self._fail(*stated[name].broken)
 
     def assert_no_unexplained_duplicates(self) -> None:
         """Fails the test if a task was completed more often than faults explain, or if the run shows nothing.

@@ -88,6 +88,14 @@ class Target:
     None: they are only reported."""
     idempotent: bool = False
     """Whether a task that a client submits twice is one task, as with an idempotency key."""
+    max_attempts: int | None = None
+    """How often a task's body may raise before the task is given up: neither more often nor fewer. None: not stated."""
+    backoff: Sequence[tuple[float, float]] | None = None
+    """Seconds, from and to, that the queue waits after a task has raised for the first time, the second and so on; the
+    last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
+    attempts_grow: bool = False
+    """Whether no two executions of a task have the same `attempt`, as `effect` is told, and a later claim has a higher
+    one: what a fencing token needs."""
     env: Mapping[str, str] = {}
     """Added to the environment of the worker, the producer and the agent."""
     producer: Sequence[str] | None = None

@@ -19,6 +19,10 @@ class Execution:
     attempt: int | None = None
     """As the queue numbers it; None: it does not say."""
 
+    @property
+    def raised(self) -> bool:
+        return self.end is not None and not self.completed
+
     def in_flight(self, t: int) -> bool:
         return self.begin <= t and (self.end is None or self.end > t)
 
@@ -134,6 +138,8 @@ class Evidence:
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
     resources: list[Resources] = field(default_factory=list)
+    lines: dict[str, set[int]] = field(default_factory=dict)
+    """File with one writer -> the numbers of its lines that are there."""
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
     submission_error: str | None = None
     """What the first submission raised that raised anything, a refusal included."""
@@ -168,6 +174,8 @@ def gather(events: Iterable[Event]) -> Evidence:
         evidence.first_t, evidence.last_t = ordered[0].t, ordered[-1].t
     executions: dict[tuple[str, str], Execution] = {}
     for event in ordered:
+        if event.file is not None and event.seq is not None:
+            evidence.lines.setdefault(event.file, set()).add(event.seq)
         # By hand rather than by a table: this runs a million times for a large history.
         if isinstance(event, Effect):
             _effect(evidence, executions, event)

@@ -13,8 +13,8 @@ a fault that met the task's worker, or the server that all workers talk to. So o
 Whatever may be innocent is explained: where a target states that it has no unexplained duplicates, the rest is its own.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .evidence import Evidence, Execution, FaultRecord, Task
@@ -40,6 +40,15 @@ def too_many_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str
     stated = option(evidence.begin, "unexplained_duplicates")
     unexplained = [duplicate.task for duplicate in duplicates if not duplicate.explained]
     return unexplained if isinstance(stated, int) and len(unexplained) > stated else []
+
+
+def explains(evidence: Evidence) -> Callable[[str, Task, Execution, Execution], bool]:
+    """Whether something other than its own failure explains why a task was run again: (name, task, earlier, later)."""
+    causes = _Causes.of(evidence)
+    causes = replace(causes, faults=[fault for fault in causes.faults if not fault.misbehaved])
+    return lambda name, task, earlier, later: bool(
+        causes._fault(name, task, earlier, later) or causes._other(earlier, later)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ from collections.abc import Iterator, Mapping
 from .evidence import Evidence
 from .stated import option
 from .verdicts import Fate
+from .wording import plural
+
+NUMBERED = 2
+"""The first version of the format in which the harness numbers its lines."""
 
 UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
 """What a task may seem to have come to if its body ran and was not recorded."""
@@ -16,7 +20,26 @@ UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
 
 def gaps_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
     """What is missing, a sentence each, with the likely cause."""
-    return [*_missing_from_the_plan(evidence), *_missing_submissions(evidence), *_missing_bodies(evidence, fates)]
+    return [
+        *_missing_lines(evidence),
+        *_missing_from_the_plan(evidence),
+        *_missing_submissions(evidence),
+        *_missing_bodies(evidence, fates),
+    ]
+
+
+def _missing_lines(evidence: Evidence) -> Iterator[str]:
+    for file, numbers in sorted(evidence.lines.items()):
+        last = max(numbers)
+        # Counted first: a number that somebody wrote may be of any size.
+        missing = last - len(numbers)
+        if missing > 0:
+            first = next(number for number in range(1, last) if number not in numbers)
+            are = "is" if missing == 1 else "are"
+            yield f"{plural(missing, 'line')} of {file}.jsonl {are} missing, the first of them number {first:,}."
+    # The harness's own part of a history of this format is numbered from its beginning to its end.
+    if evidence.begin and evidence.begin.format >= NUMBERED and evidence.begin.file is None:
+        yield "The history names a format whose lines are numbered, and they are not."
 
 
 def _missing_from_the_plan(evidence: Evidence) -> Iterator[str]:

@@ -25,6 +25,7 @@ from .findings import (
 )
 from .gaps import gaps_of
 from .lateness import late_of
+from .promises import clauses_of, note_of, promises_of
 from .resources import leaks_of, usage_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
@@ -37,6 +38,7 @@ from .verdicts import (
     Leak,
     LoadResult,
     MatrixRow,
+    Promise,
     Property,
     Redelivery,
     Result,
@@ -83,6 +85,11 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     late_comers = overtaken if promises_fifo(evidence) else []
     breaches = breaches_of(evidence, duplicates, disorder, late_comers)
     too_many = too_many_of(evidence, duplicates)
+    promises = promises_of(
+        evidence, fates, duplicates=duplicates, too_many=too_many, out_of_order=disorder + late_comers, late=late
+    )
+    breaches += _new(promises, Verdict.VIOLATION)
+    late_retries = _new(promises, Verdict.LIVENESS)
     load = load_of(evidence)
     leaks = leaks_of(evidence)
     starved = _starved(evidence, fates.values())
@@ -91,15 +98,17 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     elif gaps:
         verdict = Verdict.INCONCLUSIVE
     else:
-        verdict = _verdict(fates.values(), doubts, breaches, starved, late, too_many, leaks, load)
+        verdict = _verdict(fates.values(), doubts, breaches, starved, late or late_retries, too_many, leaks, load)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void or because(verdict, fates, doubts, kills, breaches, late, too_many, load, leaks),
+        because=evidence.void
+        or because(verdict, fates, doubts, kills, breaches + late_retries, late, too_many, load, leaks),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
-        + notes_on_excuses(verdict, fates, gone),
+        + notes_on_excuses(verdict, fates, gone)
+        + [note_of(promises)],
         seed=begin.seed if begin else None,
         target=(begin.target if begin else None) or "unknown",
         server=describe(begin.server if begin else None),
@@ -115,6 +124,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         late=late,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
         properties=_properties(evidence, census, fates, late) + _order(evidence, disorder, late_comers),
+        promises=promises,
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
         leftovers=leftovers,
@@ -128,6 +138,12 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         load=load,
         fates=fates,
     )
+
+
+def _new(promises: list[Promise], verdict: Verdict) -> list[str]:
+    """What no fate and no rule of a baseline says already."""
+    judged_elsewhere = ("recover_within", "order", "unexplained_duplicates")
+    return clauses_of([one for one in promises if one.name not in judged_elsewhere], verdict)
 
 
 def _excused(evidence: Evidence, excuses: Mapping[str, Excuse]) -> Collection[str]:
@@ -189,7 +205,7 @@ def _verdict(
     doubts: list[str],
     breaches: list[str],
     starved: Collection[Fate],
-    late: list[Redelivery],
+    late: Sequence[object],
     too_many: list[str],
     leaks: list[Leak],
     load: LoadResult | None,

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .evidence import Evidence, Execution
+from .retries import retries_of
+from .stated import backoff_of
 from .verdicts import Redelivery
 
 SECOND = 1_000_000_000
@@ -42,6 +44,25 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
             if any(workers.idle(span, since_t=fault.from_t) for span in free):
                 late.append(Redelivery(name, fault.number, (min(begins) - died_t) / 1e6))
     return late
+
+
+def late_retries_of(evidence: Evidence) -> list[str]:
+    """The tasks that were tried again long after the target states, though a worker was idle (I5)."""
+    waits = backoff_of(evidence.begin)
+    if not waits:
+        return []
+    workers = _Workers.of(evidence)
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    allowed = round((within_s + MARGIN_S) * SECOND)
+    blocked = sorted((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
+    late: dict[str, None] = {}
+    for retry in retries_of(evidence):
+        wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
+        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed
+        free = _free((due_t, max(due_t, retry.again.begin)), blocked)
+        if any(workers.idle(span, since_t=retry.failed.begin) for span in free):
+            late[retry.task] = None
+    return list(late)
 
 
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:

@@ -33,6 +33,18 @@ def option(begin: Run | None, name: str) -> Any:
     return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
 
 
+def backoff_of(begin: Run | None) -> list[tuple[float, float]]:
+    """The seconds, from and to, that the target waits before each retry; empty: it does not state them."""
+    listed = option(begin, "backoff")
+    if not isinstance(listed, list | tuple):
+        return []
+    return [
+        (float(wait[0]), float(wait[1]))
+        for wait in listed
+        if isinstance(wait, list | tuple) and len(wait) == 2 and all(isinstance(one, int | float) for one in wait)
+    ]
+
+
 def doomed_tasks(begin: Run) -> frozenset[str] | None:
     """The tasks of a plan that says which ones no queue can complete."""
     listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None

@@ -232,6 +232,18 @@ class Usage(msgspec.Struct, frozen=True):
     last: int
 
 
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target may state beside at-least-once: whether it does, and a clause for each way it was broken."""
+
+    name: str
+    """As the member of a target."""
+    stated: str | None
+    """A sentence; None: the target does not state it, and it is not judged."""
+    verdict: Verdict
+    """What a run is given in which it was broken."""
+    broken: list[str] = []
+
+
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
     """What Locust sent, and which of its thresholds it kept to, a sentence each. Latency is of requests, in ms."""
 
@@ -280,6 +292,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end_ms: Summary | None
     """From the first attempt to submit a task to the first end of its execution."""
     properties: list[Property]
+    promises: list[Promise] = []
+    """What the target states beside at-least-once, and what it could and does not."""
     faults: list[FaultResult]
     duplicates: list[Duplicate]
     leftovers: list[Leftover]

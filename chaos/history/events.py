@@ -6,6 +6,9 @@ import msgspec
 
 from .traits import Traits
 
+FORMAT = 2
+"""The version of the history's format, which its `run` `begin` names; without a name it is 1. 2: lines are numbered."""
+
 CensusAfter = Literal["deadline", "poke", "restart", "end"]
 Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "unknown"]
 
@@ -21,6 +24,9 @@ class _Event(
 
     t: int
     pid: int
+    file: str | None = None
+    """Of a file with one writer, its name: `seq` is the number of the line in it, from 1. None: not numbered."""
+    seq: int | None = None
 
 
 class Run(_Event, tag="run", kw_only=True, frozen=True):
@@ -28,6 +34,8 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
 
     kind: ClassVar[str] = "run"
     phase: Literal["begin", "healed", "drained", "deadline", "void", "end"]
+    format: int = 1
+    """The version of the history's format."""
     seed: int | None = None
     target: str | None = None
     command: Any = None

@@ -3,14 +3,17 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from .events import Event, HistoryError
+from .events import FORMAT, Event, Fault, HistoryError, Run
 
 EVENTS_DIRECTORY = "events"
 MERGED_NAME = "history.jsonl"
+FAULT_EVENTS_MAX = 20_000
+"""Some rules look at each task beside each fault; a long run has a few thousand."""
 
 _decoder = msgspec.json.Decoder(Event)
 
@@ -57,6 +60,9 @@ def load(run_directory: Path | str) -> History:
     """The merged history of a run. Raises HistoryError when there is none or when it can't be read."""
     path = Path(run_directory) / MERGED_NAME
     lines, torn = _lines(path)
+    faults = sum(isinstance(event, Fault) for event, _ in lines)
+    if faults > FAULT_EVENTS_MAX:
+        raise HistoryError(f"{path} has {faults:,} events of faults, and at most {FAULT_EVENTS_MAX:,} are judged.")
     history = History(sorted((event for event, _ in lines), key=_time))
     history.torn = torn
     return history
@@ -85,13 +91,36 @@ def _lines(path: Path) -> tuple[list[tuple[Event, bytes]], int]:
     for number, line in enumerate(whole, start=1):
         try:
             lines.append((_decoder.decode(line), line))
+        except RecursionError:
+            raise HistoryError(f"{path}, line {number} is not an event: it is nested too deeply.") from None
         except msgspec.MsgspecError as error:
+            _refuse_newer(path, [*(line for _, line in lines), *whole[number - 1 :]])
             raise HistoryError(f"{path}, line {number} is not an event: {error}.") from None
         except UnicodeDecodeError:
             raise HistoryError(f"{path}, line {number} is not an event: it is not UTF-8.") from None
+    _refuse_newer(path, (line for event, line in lines if isinstance(event, Run)))
     # What follows the last newline was never finished. It is dropped even if it happens to parse: one rule,
     # no guessing.
     return lines, int(bool(last))
+
+
+class _Versioned(msgspec.Struct):
+    """A line of which only the version counts: the other members may be unknown."""
+
+    format: int = 1
+
+
+_version_decoder = msgspec.json.Decoder(_Versioned)
+
+
+def _refuse_newer(path: Path, lines: Iterable[bytes]) -> None:
+    for line in lines:
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            version = _version_decoder.decode(line).format
+            if version > FORMAT:
+                raise HistoryError(
+                    f"{path} has version {version} of the format, and this zeroloss knows {FORMAT}: use a newer one."
+                )
 
 
 def _time(event: Event) -> int:

@@ -1,5 +1,6 @@
 """Writes the events of a process: one file each, one `O_APPEND` write per event."""
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ class Recorder:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._pid = os.getpid()
+        self._numbers = itertools.count(1)
         self.path = directory / f"{role}-{self._pid}.jsonl"
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
@@ -45,6 +47,8 @@ class Recorder:
             )
         except msgspec.ValidationError as error:
             raise HistoryError(f"A {kind} {phase} event breaks the contract: {error}.") from None
+        # Numbered only now, so that a refused event leaves no gap.
+        event = msgspec.structs.replace(event, file=self.path.stem, seq=next(self._numbers))
         line = _encoder.encode(event) + b"\n"
         # One write: O_APPEND makes it atomic against other threads, and a kill tears at most the last line.
         written = os.write(self._fd, line)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..history import Recorder
+from ..history.events import FORMAT
 from ..history.masking import masked
 from ..plan.plan import Plan
 from ..system.servers import Server
@@ -35,6 +36,7 @@ def record_begin(
     recorder.record(
         "run",
         "begin",
+        format=FORMAT,
         seed=plan.seed,
         target=title(target),
         command=[masked(word) for word in command],
@@ -46,6 +48,9 @@ def record_begin(
             "fifo": target.fifo,
             "unexplained_duplicates": target.unexplained_duplicates,
             "idempotent": target.idempotent,
+            "max_attempts": target.max_attempts,
+            "backoff": target.backoff,
+            "attempts_grow": target.attempts_grow,
         },
         versions={
             "zeroloss": own_version(),

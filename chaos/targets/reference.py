@@ -51,6 +51,9 @@ class Reference(Target):
     fifo = True
     unexplained_duplicates = 0
     idempotent = True
+    max_attempts = 4
+    backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
+    attempts_grow = True
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
         "ZEROLOSS_RENEW_MS": "500",

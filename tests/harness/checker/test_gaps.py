@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from support.histories import Story
 from zeroloss.checker.judge import judge
@@ -100,3 +101,36 @@ def test_a_queue_that_holds_everything_and_runs_nothing_is_LIVENESS() -> None:
 def test_tasks_that_must_be_given_up_need_no_body() -> None:
     story = Story().begin(plan={"doomed": ["a"]}).submit("a").drained().end(a=("dead_letter", "as planned"))
     assert judge(story.events).verdict is Verdict.PASS
+
+
+def numbered(format: int = 2) -> list[Event]:
+    """The harness numbers what it writes, in a file for each process; workers do not."""
+    events = []
+    for event in a_run().events:
+        if event.kind == "effect":
+            events.append(event)
+            continue
+        number = 1 + sum(one.file is not None for one in events)
+        begins = {"format": format} if event.kind == "run" and event.phase == "begin" else {}
+        events.append(msgspec.structs.replace(event, file="harness-1", seq=number, **begins))
+    return events
+
+
+def test_a_history_in_which_every_number_occurs_is_complete() -> None:
+    assert judge(numbered()).verdict is Verdict.PASS
+
+
+def test_a_line_that_was_removed_is_missed_by_its_number() -> None:
+    events = [event for event in numbered() if event.seq not in (3, 5)]
+    assert_inconclusive(judge(events), "2 lines of harness-1.jsonl are missing, the first of them number 3.")
+
+
+def test_a_number_of_any_size_is_counted_at_once() -> None:
+    events = numbered()
+    events[-1] = msgspec.structs.replace(events[-1], seq=2**62)
+    assert judge(events).verdict is Verdict.INCONCLUSIVE
+
+
+def test_numbers_that_were_removed_from_a_numbered_history_are_missed() -> None:
+    events = [msgspec.structs.replace(event, file=None, seq=None) for event in numbered()]
+    assert_inconclusive(judge(events), "names a format whose lines are numbered")

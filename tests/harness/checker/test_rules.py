@@ -24,7 +24,9 @@ MODULES = (
     "findings",
     "excuses",
     "explanations",
+    "retries",
     "lateness",
+    "promises",
     "resources",
     "situations",
     "judge",
@@ -42,7 +44,8 @@ def _copy_of(name: str) -> ModuleType:
 
 
 SUITES = [
-    _copy_of(name) for name in ("judge", "excuses", "explanations", "gaps", "lateness", "resources", "situations")
+    _copy_of(name)
+    for name in ("judge", "excuses", "explanations", "gaps", "lateness", "promises", "resources", "situations")
 ]
 """Copies of the tests, which are changed here."""
 NAMES = ("judge", "gather", "crashes_of")

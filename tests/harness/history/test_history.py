@@ -159,3 +159,35 @@ def test_members_of_effects_survive_a_round_trip(tmp_path: Path) -> None:
     (event,) = read(tmp_path)
     assert isinstance(event, Effect)
     assert (event.attempt, event.error) == (2, "\u2028<b>é\\ud800")
+
+
+def test_the_lines_of_a_recorder_are_numbered_and_a_refused_event_leaves_no_gap(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, "harness")
+    recorder.record("submit", "invoke", task="a")
+    with pytest.raises(HistoryError):
+        recorder.record("submit", "nonsense", task="a")
+    recorder.record("submit", "ok", task="a")
+    assert [(event.file, event.seq) for event in read(tmp_path)] == [(recorder.path.stem, 1), (recorder.path.stem, 2)]
+
+
+@pytest.mark.parametrize("unknown", [{}, {"novelty": 1}])
+def test_a_history_of_a_newer_format_is_refused_in_one_sentence(tmp_path: Path, unknown: dict[str, int]) -> None:
+    begin = {"t": 1, "pid": 1, "kind": "run", "phase": "begin", "format": 99, **unknown}
+    (tmp_path / "history.jsonl").write_text(json.dumps(begin) + "\n")
+    with pytest.raises(HistoryError, match="version 99 of the format, and this zeroloss knows 2: use a newer one"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_line_that_is_nested_too_deeply_is_refused_in_one_sentence(tmp_path: Path, opening: str) -> None:
+    line = '{"t":1,"pid":1,"kind":"run","phase":"begin","plan":' + opening * 50_000
+    (tmp_path / "history.jsonl").write_text(line + "\n")
+    with pytest.raises(HistoryError, match=r"line 1 is not an event: it is nested too deeply\.$"):
+        load(tmp_path)
+
+
+def test_a_history_with_more_faults_than_can_be_judged_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    fault = {"t": 1, "pid": 1, "kind": "fault", "phase": "begin", "fault": "worker-sigkill", "number": 1}
+    (tmp_path / "history.jsonl").write_text((json.dumps(fault) + "\n") * 100_000)
+    with pytest.raises(HistoryError, match="has 100,000 events of faults, and at most 20,000 are judged"):
+        load(tmp_path)
