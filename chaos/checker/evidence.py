@@ -210,8 +210,9 @@ def _submit(evidence: Evidence, event: Submit) -> None:
     task.answered_t = task.answered_t or (None if event.phase == "invoke" else event.t)
     if event.phase == "invoke":
         task.invoked += 1
-        if event.digest is not None and event.digest not in task.digests_submitted:
-            task.digests_submitted += (event.digest,)
+        for digest in (event.digest, event.raw_digest):
+            if digest is not None and digest not in task.digests_submitted:
+                task.digests_submitted += (digest,)
     evidence.submission_error = evidence.submission_error or event.error
     if event.phase == "ok":
         task.ok += 1

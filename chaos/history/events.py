@@ -52,6 +52,8 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     phase: Literal["invoke", "ok", "fail", "info"]
     task: str
     digest: str | None = None
+    raw_digest: str | None = None
+    """Of the payload's very bytes, where the target was handed JSON text."""
     error: str | None = None
 
 

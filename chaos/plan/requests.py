@@ -64,6 +64,14 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
     return [_request(name, options, kills) for name, options in requests]
 
 
+def parse_work_ms(text: str) -> tuple[int, int]:
+    """Read `MIN:MAX`, in ms. Raises PlanError: it is not that."""
+    least, _, most = text.partition(":")
+    if not (least.isdecimal() and most.isdecimal() and text.isascii() and int(least) <= int(most)):
+        raise PlanError(f"--work-ms has to be MIN:MAX in milliseconds, as 0:50, not {text!r}.")
+    return int(least), int(most)
+
+
 def checked_kills(kills: int) -> int:
     """The same number. Raises PlanError: it is none that makes sense."""
     if kills < 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..history import Recorder
-from ..target import Found, TargetError
+from ..target import Found, TargetError, Task
 from .processes import CannotStart, Managed
 from .warden import TOKEN_VARIABLE, warden
 
@@ -113,11 +113,11 @@ class Submitter:
                 raise TargetError(f"The target is not ready after {READY_DEADLINE_S:g} s.{last}")
             time.sleep(READY_POLL_S)
 
-    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None:
-        """Hand over one task; the agent submits it when one of its threads is free."""
+    def enqueue(self, *tasks: Task) -> None:
+        """Hand over a task, or several that are submitted in one call, when one of the agent's threads is free."""
         with self._lock:
-            self.handed += 1
-        self._say({"do": "enqueue", "task": task, "payload": payload})
+            self.handed += len(tasks)
+        self._say({"do": "enqueue", "tasks": [[task.id, task.text, task.type] for task in tasks]})
 
     def census(self) -> list[Found] | None:
         """The target's own; None: it has none. Raises TargetError: it failed."""

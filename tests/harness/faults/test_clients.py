@@ -57,7 +57,7 @@ def plan(faults: str, tasks: int = 40, recover_within_s: float = 2.0) -> Plan:
 
 
 def planned(count: int = 40) -> list[PlannedTask]:
-    return [PlannedTask(f"t{number}", number / 100, 10, 0) for number in range(count)]
+    return [PlannedTask(f"t{number}", number / 100, 10) for number in range(count)]
 
 
 def test_the_producer_is_killed_while_something_is_under_way_and_listens_again(

@@ -39,7 +39,7 @@ with effect("hangs"):
 
 
 def planned(count: int = 40) -> list[PlannedTask]:
-    return [PlannedTask(f"t{number}", number / 100, 10, 0) for number in range(count)]
+    return [PlannedTask(f"t{number}", number / 100, 10) for number in range(count)]
 
 
 def test_there_are_four_ways_for_a_handler_to_misbehave() -> None:
