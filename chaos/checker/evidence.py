@@ -87,6 +87,8 @@ class FaultRecord:
     """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
     end_t: int | None = None
     """When it was healed."""
+    met: tuple[int, ...] | None = None
+    """Of a fault that met all workers: those that had completed a task since the one before; None: nobody says."""
     everywhere: bool = False
     """It met the server, or what all workers need: none of them was out of its reach."""
 
@@ -244,6 +246,7 @@ def _fault(evidence: Evidence, event: Fault) -> None:
         fault.evidence = event.evidence or ""
         fault.pids = frozenset(event.pids)
         fault.claimed = frozenset(event.tasks)
+        fault.met = None if event.met is None else tuple(event.met)
     elif event.phase == "missed":
         fault.missed = True
         fault.evidence = event.reason or event.evidence or ""

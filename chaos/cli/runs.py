@@ -81,14 +81,17 @@ def run(
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     server = choose_server(redis)
+    workers_wanted = found.workers if workers is None else workers
     try:
-        drawn = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync) if faults == MIX else None
+        mixed = faults == MIX
+        told = {"kills": kills, "server": server, "appendfsync": appendfsync, "workers": workers_wanted}
+        drawn = draw_mix(seed, **told) if mixed else None
         plan = make_plan(
             seed=seed,
             target=target,
             server=server,
             appendfsync=appendfsync,
-            workers=found.workers if workers is None else workers,
+            workers=workers_wanted,
             tasks=tasks,
             faults=drawn or parse_faults(faults, kills),
             stated=found,

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
+SETTLE_S = 1.0
+"""For so long a worker that has just started is left alone: it would be killed before the queue had come back."""
+HELD_BACK_S = 1.0
+"""For so long are workers held back at most, so that tasks wait: less than most leases."""
+WAITING = 20
+"""So many waiting tasks are enough."""
 ACK_UNDER_WAY_NS = 100_000_000
 
 
@@ -75,6 +81,8 @@ class Stage:
     """Way to misbehave -> the tasks of the plan that do so."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
+    nothing_left: Callable[[], bool] = lambda: False
+    """Whether everything was submitted, and all that was promised is done or has to be given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,18 +134,18 @@ class Caught:
     tasks: dict[str, int]
 
 
-def catch_worker(stage: Stage, patience_s: float) -> Caught:
+def catch_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Caught:
     """SIGSTOPs a worker that is inside a task's body, seen by a look at the ledger while it stands still.
 
-    Raises Missed: none within the time.
+    `untouched`: only one that is in no task that a fault has met before. Raises Missed: none within the time.
     """
     give_up_s = time.monotonic() + patience_s
     while time.monotonic() < give_up_s:
-        worker = busy_worker(stage, patience_s)
+        worker = busy_worker(stage, patience_s, untouched=untouched)
         worker.stop_session_members()
         stage.ledger.poll()
         tasks = stage.ledger.open_in_session(worker.sid)
-        if tasks:
+        if tasks and not (untouched and tasks.keys() & stage.struck()):
             # Read while it stands still: a dead process can't be asked what it had been.
             return Caught(worker=worker, pids=tuple(worker.members()), tasks=tasks)
         worker.continue_session_members()
@@ -167,14 +175,22 @@ def many(count: int) -> str:
     return f"{count} tasks" if count > 1 else "a task"
 
 
-def busy_worker(stage: Stage, patience_s: float) -> Managed:
-    """A worker that is inside a task's body, as the ledger shows; any of them. Raises Missed: none within the time."""
-    give_up_s = time.monotonic() + patience_s
-    while time.monotonic() < give_up_s:
+def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Managed:
+    """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
+
+    For `SETTLE_S`: then one that has just begun its first will do. `untouched`: as in `catch_worker`. Raises Missed:
+    none within the time, or nothing is left to do.
+    """
+    begun_s = time.monotonic()
+    while time.monotonic() < begun_s + patience_s:
         stage.ledger.poll()
-        busy = [worker for worker in stage.workers.living() if stage.ledger.open_in_session(worker.sid)]
-        if busy:
-            return stage.random.choice(busy)
+        inside = {worker: stage.ledger.open_in_session(worker.sid).keys() for worker in stage.workers.living()}
+        busy = [worker for worker, tasks in inside.items() if tasks and not (untouched and tasks & stage.struck())]
+        settled = [worker for worker in busy if stage.ledger.completed_since(worker.sid)]
+        if settled or (busy and time.monotonic() > begun_s + SETTLE_S):
+            return stage.random.choice(settled or busy)
+        if not any(inside.values()) and stage.nothing_left():
+            raise Missed("No worker was inside a task, and nothing was left to do.")
         stage.wait(POLL_S)
     raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
 
@@ -200,17 +216,42 @@ def restart_server(stage: Stage, end: Callable[[], int], status_wanted: int, dow
     Raises Missed: it exited with another status, or is the same as before.
     """
     before, in_flight = stage.server.run_id(), InFlight(stage)
-    status = end()
+    with held_back(stage) as waiting:
+        status = end()
     stage.wait(down_s)
     stage.server.start()
     after = stage.server.run_id()
     if status != status_wanted or after == before:
         raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
     return Effect(
-        evidence=f"The server exited with status {status}, was away for {down_s:g} s, and its run_id changed from "
-        f"{before[:8]} to {after[:8]}.",
+        evidence=f"The server exited with status {status} while {waiting} promised tasks waited, was away for "
+        f"{down_s:g} s, and its run_id changed from {before[:8]} to {after[:8]}.",
         tasks=in_flight.tasks(),
     )
+
+
+@contextmanager
+def held_back(stage: Stage) -> Iterator[int]:
+    """Stops all workers until promised tasks wait, so that a server has something to lose; how many do.
+
+    They go on at the end of the `with`, and after `HELD_BACK_S` it begins with as many as there are.
+    """
+    stopped = stage.workers.living()
+    try:
+        for worker in stopped:
+            worker.stop_session_members()
+        give_up_s = time.monotonic() + min(HELD_BACK_S, stage.recover_within_s / 3)
+        while (waiting := _waiting(stage)) < WAITING and time.monotonic() < give_up_s and not stage.nothing_left():
+            stage.wait(POLL_S)
+        yield waiting
+    finally:
+        for worker in stopped:
+            worker.continue_session_members()
+
+
+def _waiting(stage: Stage) -> int:
+    stage.ledger.poll()
+    return len(stage.promised() - stage.ledger.begun)
 
 
 @contextmanager

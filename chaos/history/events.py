@@ -94,6 +94,8 @@ class Fault(_Event, tag="fault", kw_only=True, frozen=True):
     tasks: list[str] = []
     """Ids that were in flight when it hit."""
     reason: str | None = None
+    met: list[int] | None = None
+    """Of a fault that met all workers: the numbers of those that had completed a task since the one before."""
 
 
 class Poke(_Event, tag="poke", kw_only=True, frozen=True):

@@ -10,6 +10,8 @@ from .plan import PlannedFault
 from .requests import FaultRequest, checked_kills
 
 DRAWN = 3
+STAYS_DEAD_OF = 3
+"""Of so many workers one is not started again."""
 WORKERS = ("worker-sigstop", "worker-sigterm")
 SERVERS = ("client-kill", "client-pause")
 """Done to the server, though it loses nothing: only to one that the harness has started, alone."""
@@ -17,11 +19,12 @@ CRASHES = ("server-sigkill",)
 """Only where the server keeps what it acknowledged: else that is all that a run would show."""
 
 
-def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> list[FaultRequest]:
+def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str, workers: int) -> list[FaultRequest]:
     """What every queue has to bear: so many kills (50 unless told), and one each of a few others.
 
-    Faults that need something of the queue, such as scripts to be forgotten, are not among them: where it is missing
-    they take no effect, and a run without a defect would be INCONCLUSIVE.
+    Of three workers one stays dead, where there are enough kills. Faults that need something of the queue, such as
+    scripts to be forgotten, are not among them: where it is missing they take no effect, and a run without a defect
+    would be INCONCLUSIVE.
     """
     others = [*WORKERS]
     if not server.startswith((*URL_SCHEMES, SentinelServer.kind)):
@@ -29,7 +32,10 @@ def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> 
         others += CRASHES if appendfsync == "always" else ()
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
     count = WorkerSigkill.count if kills is None else checked_kills(kills)
-    return [FaultRequest(WorkerSigkill.name, count, {}), *(FaultRequest(name, 1, {}) for name in sorted(drawn))]
+    for_good = min(workers // STAYS_DEAD_OF, count - 1)
+    kills_planned = [FaultRequest(WorkerSigkill.name, count - for_good, {})]
+    kills_planned += [FaultRequest(WorkerSigkill.name, for_good, {"stays_dead": True})] if for_good else []
+    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn))]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

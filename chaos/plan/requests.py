@@ -88,7 +88,7 @@ def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultReq
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             raise PlanError(f"--faults {name}: count has to be a whole number of at least 1, not {text!r}.")
         count = int(text)
-    elif kills is not None and name.startswith("worker-"):
+    elif kills is not None and name.startswith("worker-") and not fault.last:
         count = kills
     types = typing.get_type_hints(fault)
     for key, value in options.items():

@@ -22,7 +22,7 @@ BACKLOG_SHARE = 0.25
 """This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
 SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
-LARGE_BYTES_TOTAL = 12_000_000
+LARGE_BYTES_TOTAL = 4_000_000
 """All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
@@ -139,11 +139,11 @@ def _in_batches(draw: Random, tasks: list[PlannedTask], burst: range, batch_max:
 def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) -> list[PlannedTask]:
     """Mostly small; some at the limit, some on each side of 64 KiB, some in between, as far as the total allows."""
     limit, count = target.payload_bytes_max, len(tasks)
-    wanted = [limit] * min(2, count // 50)
-    wanted += [EDGE_BYTES + draw.choice((-1, 0, 1, -300, 300)) for _ in range(min(16, count // 20))]
+    wanted = [limit] * min(1, count // 50)
+    wanted += [EDGE_BYTES + draw.choice((-1, 0, 1, -300, 300)) for _ in range(min(10, count // 20))]
     wanted += [
         round(math.exp(draw.uniform(math.log(SMALL_BYTES_MAX), math.log(max(limit, SMALL_BYTES_MAX)))))
-        for _ in range(count // 100)
+        for _ in range(count // 200)
     ]
     large = []
     for size in wanted:

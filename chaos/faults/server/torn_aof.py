@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..base import Effect, Fault, InFlight, Missed, Stage
+from ..base import Effect, Fault, InFlight, Missed, Stage, held_back
 
 TAIL = b"*3\r\n$5\r\nLPUSH\r\n$4\r\ntorn\r\n$1000\r\nhalf of"
 """A write that was begun and not acknowledged, cut off: to cut into what is there would take what was promised."""
@@ -31,7 +31,8 @@ class ServerTornAof(Fault):
         if log_path is None or stage.server.data_dir is None:
             raise Missed("The files of this server are out of reach.")
         in_flight = InFlight(stage)
-        status = stage.server.kill()
+        with held_back(stage) as waiting:
+            status = stage.server.kill()
         stage.wait(self.down_s)
         aof = newest_aof(stage.server.data_dir)
         if aof is None:
@@ -47,8 +48,9 @@ class ServerTornAof(Fault):
         if line is None:
             raise Missed("The server does not say that it cut off a torn end.")
         return Effect(
-            evidence=f"The server exited with status {status}; {len(TAIL)} bytes of a torn command were put after the "
-            f"{whole} of its append-only file, and its log says: {_without_stamp(line)}",
+            evidence=f"The server exited with status {status} while {waiting} promised tasks waited; {len(TAIL)} "
+            f"bytes of a torn command were put after the {whole} of its append-only file, and its log says: "
+            f"{_without_stamp(line)}",
             tasks=in_flight.tasks(),
         )
 

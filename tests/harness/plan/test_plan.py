@@ -78,6 +78,8 @@ def test_an_option_goes_with_its_fault_and_kills_counts_the_worker_faults_that_s
         FaultRequest("server-sigkill", 4, {"down_s": 2.0}),
     ]
     assert parse_faults("worker-sigkill:count=5", kills=9)[0].count == 5
+    assert parse_faults("worker-sigkill-quiet", kills=9)[0].count == 1
+    assert parse_faults("worker-sigkill:stays_dead=true", None)[0].options == {"stays_dead": True}
 
 
 def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
@@ -94,7 +96,7 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
         ("worker-sigkil", None, "There is no fault 'worker-sigkil'"),
         ("worker-sigkill:count=0", None, "count has to be a whole number of at least 1, not '0'"),
         ("worker-sigkill:count", None, "'count' is no option"),
-        ("worker-sigkill:colour=red", None, "it has no option 'colour', but count, patience_s"),
+        ("worker-sigkill:colour=red", None, "it has no option 'colour', but count, stays_dead, patience_s"),
         ("server-sigkill:down_s=long", None, "down_s can't be 'long'"),
         ("net-partition:workers=two", None, "workers can't be 'two', it has to be one or all"),
         ("net-latency:delay_ms=-50", None, "delay_ms has to be a number of at least 0, not -50"),
@@ -150,16 +152,28 @@ def test_a_plan_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> 
 
 @given(seed=st.integers(0, 2**64))
 def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(seed: int) -> None:
-    mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always")
-    assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always")
-    assert mix[0] == FaultRequest("worker-sigkill", 50, {})
-    assert [(request.count, request.options) for request in mix[1:]] == [(1, {})] * 3
+    mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
+    assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
+    assert mix[0] == FaultRequest("worker-sigkill", 49, {})
+    assert [(request.count, request.options) for request in mix[2:]] == [(1, {})] * 3
     assert len({request.fault for request in mix}) == 4
+
+
+@pytest.mark.parametrize(
+    ("workers", "kills", "dead"), [(1, 9, 0), (2, 9, 0), (3, 9, 1), (6, 9, 2), (9, 2, 1), (3, 1, 0)]
+)
+def test_of_three_workers_one_stays_dead_and_the_plan_says_which_kill_it_is(
+    workers: int, kills: int, dead: int
+) -> None:
+    mix = draw_mix(1, kills=kills, server="embedded", appendfsync="always", workers=workers)
+    planned = plan(faults=mix, workers=workers).faults
+    assert sum(fault.options.get("stays_dead", False) for fault in planned) == dead
+    assert sum(fault.fault == "worker-sigkill" for fault in planned) == kills
 
 
 def mixed(server: str, appendfsync: str) -> set[str]:
     """Everything that any of many seeds draws."""
-    mixes = [draw_mix(seed, kills=2, server=server, appendfsync=appendfsync) for seed in range(100)]
+    mixes = [draw_mix(seed, kills=2, server=server, appendfsync=appendfsync, workers=3) for seed in range(100)]
     return {request.fault for mix in mixes for request in mix}
 
 
