@@ -5,19 +5,23 @@ from .client.gives_up import ClientGivesUp
 from .client.kill import ClientKill
 from .client.pause import ClientPause
 from .client.producer_sigkill import ProducerSigkill
+from .client.producer_sigkill_batch import ProducerSigkillBatch
 from .client.retries import ClientRetries
 from .failover.cut_off import PrimaryCutOff
 from .failover.sigkill import PrimarySigkill
 from .handler.exits import HandlerExits
+from .handler.exits_always import HandlerExitsAlways
 from .handler.hangs import HandlerHangs
 from .handler.outlives_lease import HandlerOutlivesLease
 from .handler.raises import HandlerRaises
+from .handler.raises_always import HandlerRaisesAlways
 from .network.disconnect import NetDisconnect
 from .network.latency import NetLatency
 from .network.partition import NetPartition
 from .network.reply_loss import NetReplyLoss
 from .network.reply_reset import NetReplyReset
 from .network.reset import NetReset
+from .network.silence import NetSilence
 from .network.throttle import NetThrottle
 from .none import NoFault
 from .server.clock_jump import ClockJump
@@ -76,12 +80,15 @@ FAULTS: dict[str, type[Fault]] = {
         ClientPause,
         ScriptFlush,
         ProducerSigkill,
+        ProducerSigkillBatch,
         ClientGivesUp,
         ClientRetries,
         ClockJump,
         HandlerRaises,
+        HandlerRaisesAlways,
         HandlerHangs,
         HandlerExits,
+        HandlerExitsAlways,
         HandlerOutlivesLease,
         NetPartition,
         NetLatency,
@@ -89,6 +96,7 @@ FAULTS: dict[str, type[Fault]] = {
         NetReplyReset,
         NetReplyLoss,
         NetReset,
+        NetSilence,
         PrimarySigkill,
         PrimaryCutOff,
         NetDisconnect,

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
-SETTLE_S = 1.0
-"""For so long a worker that has just started is left alone: it would be killed before the queue had come back."""
+SETTLE_S = 3.0
+"""For so long a fault waits for a worker that is well under way, and no longer."""
+LONG_INSIDE_S = 1.0
+"""Whoever has been inside a task for so long is well under way, too."""
+UNTOUCHED_SHARE = 0.7
+"""This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
 HELD_BACK_S = 1.0
 """For so long are workers held back at most, so that tasks wait: less than most leases."""
 WAITING = 20
@@ -65,6 +69,8 @@ class Stage:
     """The target's own server that takes submissions; None: it has none."""
     under_way: Callable[[], int] = lambda: 0
     """How many submissions are not answered yet."""
+    batch_under_way: Callable[[], int] = lambda: 0
+    """How many tasks the largest call has that a client waits for."""
     promised: Callable[[], frozenset[str]] = frozenset
     """Tasks whose submission was acknowledged."""
     unknown: Callable[[], frozenset[str]] = frozenset
@@ -105,6 +111,8 @@ class Fault(ABC):
     """Whether it meets the server, or what all workers need, so that none of them is out of its reach."""
     in_container: ClassVar[bool] = False
     """Whether the server has to be in a container for it."""
+    needs_batches: ClassVar[bool] = False
+    """Whether the target has to take several tasks in one call for it."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
 
@@ -170,6 +178,11 @@ def wait_for(stage: Stage, condition: Callable[[], int], patience_s: float, miss
     return given
 
 
+def _just_started(stage: Stage, worker: Managed) -> bool:
+    """It has completed nothing yet, and has not been inside a task for long."""
+    return not stage.ledger.completed_since(worker.sid) and stage.ledger.longest_open_s(worker.sid) < LONG_INSIDE_S
+
+
 def many(count: int) -> str:
     """`a task`, `3 tasks`."""
     return f"{count} tasks" if count > 1 else "a task"
@@ -178,17 +191,25 @@ def many(count: int) -> str:
 def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Managed:
     """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
 
-    For `SETTLE_S`: then one that has just begun its first will do. `untouched`: as in `catch_worker`. Raises Missed:
-    none within the time, or nothing is left to do.
+    Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
+    one whose tasks no fault has met before. After `SETTLE_S` any will do, save that `untouched` is heeded as in
+    `catch_worker`. Raises Missed: none within the time, or nothing is left to do.
     """
     begun_s = time.monotonic()
+    fresh = untouched or stage.random.random() < UNTOUCHED_SHARE
     while time.monotonic() < begun_s + patience_s:
         stage.ledger.poll()
         inside = {worker: stage.ledger.open_in_session(worker.sid).keys() for worker in stage.workers.living()}
-        busy = [worker for worker, tasks in inside.items() if tasks and not (untouched and tasks & stage.struck())]
-        settled = [worker for worker in busy if stage.ledger.completed_since(worker.sid)]
-        if settled or (busy and time.monotonic() > begun_s + SETTLE_S):
-            return stage.random.choice(settled or busy)
+        patient = time.monotonic() < begun_s + SETTLE_S
+        busy = [
+            worker
+            for worker, tasks in inside.items()
+            if tasks
+            and not ((untouched or (fresh and patient)) and tasks & stage.struck())
+            and not (patient and _just_started(stage, worker))
+        ]
+        if busy:
+            return stage.random.choice(busy)
         if not any(inside.values()) and stage.nothing_left():
             raise Missed("No worker was inside a task, and nothing was left to do.")
         stage.wait(POLL_S)

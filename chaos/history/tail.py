@@ -106,11 +106,15 @@ class LedgerTail:
         with self._lock:
             return tasks | {task for task, touched_t in self._touched.items() if touched_t >= t}
 
-    def longest_open_s(self) -> float:
-        """How long the task that has been in its body the longest has been there; 0: there is none."""
+    def longest_open_s(self, sid: int | None = None) -> float:
+        """How long the task that has been in its body the longest has been there; 0: there is none.
+
+        `sid`: of the processes of this session.
+        """
         now_t = time.monotonic_ns()
         with self._lock:
-            return max((now_t - one.t for one in self._open.values()), default=0) / 1e9
+            ours = [one.t for one in self._open.values() if sid in (None, one.sid)]
+            return max((now_t - begun_t for begun_t in ours), default=0) / 1e9
 
     def errors(self, kind: str) -> int:
         """How many bodies have ended by an error of this kind, such as `MemoryError`."""

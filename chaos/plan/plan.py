@@ -152,6 +152,9 @@ def make_plan(
     if server.startswith(URL_SCHEMES[1:]) and any(FAULTS[request.fault].through_proxy for request in faults):
         raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
     _check_replication(server, faults)
+    for request in faults:
+        if FAULTS[request.fault].needs_batches and stated.batch_max < 2:
+            raise PlanError(f"--faults {request.fault} needs a target with `enqueue_many` and a `batch_max`.")
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
@@ -189,7 +192,7 @@ def _check_under_load(faults: list[FaultRequest]) -> None:
     for request in faults:
         if FAULTS[request.fault].arrange is not Fault.arrange:
             raise PlanError(f"--faults {request.fault} needs tasks of its own, and under --load Locust sends its own.")
-        if request.fault == "producer-sigkill":
+        if request.fault.startswith("producer-sigkill"):
             raise PlanError(
                 "--faults producer-sigkill moves the producer to another port, where Locust does not follow."
             )
