@@ -128,8 +128,6 @@ class Evidence:
     faults: dict[int, FaultRecord] = field(default_factory=dict)
     censuses: dict[str | None, CensusRecord] = field(default_factory=dict)
     exits: list[Process] = field(default_factory=list)
-    workers_started: dict[int, int] = field(default_factory=dict)
-    """Session of a worker -> when it was started."""
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
@@ -179,8 +177,6 @@ def gather(events: Iterable[Event]) -> Evidence:
         elif isinstance(event, Process):
             if event.phase == "exit":
                 evidence.exits.append(event)
-            elif event.role == "worker" and event.sid is not None:
-                evidence.workers_started[event.sid] = event.t
         elif isinstance(event, Poke):
             evidence.pokes.setdefault(event.phase, event.t)
         elif isinstance(event, Harness):

@@ -105,7 +105,7 @@ class _Workers:
         return struck.end is None and self.last_seen[struck.pid] <= t
 
     def idle(self, span: Span, *, since_t: int) -> bool:
-        """One process that lived on ran nothing for long; or none ran anything, and a worker lived since `since_t`."""
+        """One process that lived on ran nothing for long; or none ran anything, and one from before `since_t` lived."""
         from_t, until_t = span
         for pid, ran in self.executions.items():
             if ran[0].begin <= from_t and self.last_seen[pid] >= until_t and self._rests(ran, span):
@@ -124,8 +124,11 @@ class _Workers:
         return until_t - from_t >= IDLE_S * SECOND
 
     def _worker_lives(self, since_t: int, until_t: int) -> bool:
-        ended = {gone.sid: gone.t for gone in self.evidence.exits}
+        """A worker that had run something by then was there until the end: one that is still starting is not idle."""
+        gone_t = [gone.t for gone in self.evidence.exits]
         return any(
-            started_t <= since_t and ended.get(sid, until_t) >= until_t
-            for sid, started_t in self.evidence.workers_started.items()
+            ran[0].begin <= since_t
+            and self.killed.get(pid, until_t) >= until_t
+            and not any(self.last_seen[pid] <= t < until_t for t in gone_t)
+            for pid, ran in self.executions.items()
         )

@@ -8,11 +8,11 @@ from zeroloss.checker.judge import judge
 from zeroloss.checker.verdicts import Result, Verdict
 
 
-def a_kill(within_s: float | None = 2.0, name: str = "worker-sigkill", **more: Any) -> Story:
+def a_kill(within_s: float | None = 2.0, name: str = "worker-sigkill", survivor: int = 200, **more: Any) -> Story:
     """Worker 100 dies in task `a` at 5 s; 200 has run something before. `a` is promised again by 7 s, 8 with margin."""
     faults = [{"number": 1, "fault": name}, *more.pop("faults", ())]
     story = Story().begin(recover_within=within_s, plan={"misbehaving": 0, "faults": faults})
-    story.submit("before").ran("before", pid=200)
+    story.submit("before").ran("before", pid=survivor)
     story.add("process", "start", role="worker", sid=20, at_ms=100).submit("a")
     story.add("effect", "begin", pid=100, task="a", execution="a1", at_ms=4_000)
     story.add("fault", "begin", fault=name, number=1, at_ms=4_900)
@@ -85,6 +85,10 @@ def test_where_only_a_new_process_runs_it_a_worker_that_lived_all_the_time_has_b
     if ends_ms:
         story.add("process", "exit", role="worker", sid=20, status=0, wanted=True, at_ms=ends_ms)
     assert bool(judged(ran(story, 10_100, 10_200, pid=300)).late) is late
+
+
+def test_a_worker_that_has_run_nothing_yet_may_still_be_starting_and_is_not_idle() -> None:
+    assert_in_time(ran(a_kill(survivor=100), 16_000, 16_100, pid=300))
 
 
 @pytest.mark.parametrize("name", ["server-sigkill", "worker-sigkill", "net-partition"])
