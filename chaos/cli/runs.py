@@ -83,9 +83,10 @@ def run(
     server = choose_server(redis)
     workers_wanted = found.workers if workers is None else workers
     try:
-        mixed = faults == MIX
-        told = {"kills": kills, "server": server, "appendfsync": appendfsync, "workers": workers_wanted}
-        drawn = draw_mix(seed, **told) if mixed else None
+        if faults == MIX:
+            requests = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync, workers=workers_wanted)
+        else:
+            requests = parse_faults(faults, kills)
         plan = make_plan(
             seed=seed,
             target=target,
@@ -93,7 +94,7 @@ def run(
             appendfsync=appendfsync,
             workers=workers_wanted,
             tasks=tasks,
-            faults=drawn or parse_faults(faults, kills),
+            faults=requests,
             stated=found,
             work_ms=parse_work_ms(work_ms) if work_ms else None,
             recover_within_s=found.recover_within,

@@ -145,7 +145,7 @@ def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) ->
         round(math.exp(draw.uniform(math.log(SMALL_BYTES_MAX), math.log(max(limit, SMALL_BYTES_MAX)))))
         for _ in range(count // 200)
     ]
-    large = []
+    large: list[int] = []
     for size in wanted:
         if SMALL_BYTES_MAX < size <= limit and sum(large) + size <= LARGE_BYTES_TOTAL:
             large.append(size)
