@@ -3,15 +3,17 @@
 Commands come in as JSON lines on standard input, answers go out as JSON lines on standard output:
 
     {"do": "ready"}                                 -> {"ready": true}
-    {"do": "enqueue", "task": ID, "payload": {...}} -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null,
-                                                        "error": TEXT | null}
+    {"do": "enqueue", "tasks": [[ID, TEXT, TYPE], ...]}
+                                                    -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null,
+                                                        "error": TEXT | null}, one for each
     {"do": "census"}                                -> {"census": [[ID, PLACE, REASON], ...] | null}
     {"do": "stop"}                                  ends it when the running enqueues are done
 
-A task whose client is to send it twice is enqueued twice; then `again` is the second outcome, and `outcome` the better.
-The end of standard input ends it at once, so that it does not outlive the harness. Each submission is recorded in the
-history before it is tried and when its outcome is known, here and not in the harness: a promise counts from the moment
-this process has it. Standard library only, beside what the target itself imports.
+Several tasks of one command are submitted in one call. A task whose client is to send it twice is enqueued twice; then
+`again` is the second outcome, and `outcome` the better. The end of standard input ends it at once, so that it does not
+outlive the harness. Each submission is recorded in the history before it is tried and when its outcome is known, here
+and not in the harness: a promise counts from the moment this process has it. Standard library only, beside what the
+target itself imports.
 """
 
 import importlib.metadata
@@ -23,7 +25,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,7 +53,7 @@ class Agent:
         self._fd = os.open(
             events / f"agent-{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._enqueue_all, daemon=True) for _ in range(THREADS)]
         for thread in self._threads:
             thread.start()
@@ -60,14 +62,15 @@ class Agent:
         """Do one command; False: it was the last. What the target raises is answered, not raised."""
         verb = command["do"]
         if verb == "enqueue":
-            self._tasks.put(Task(command["task"], command["payload"]))
+            tasks = command["tasks"]
+            self._tasks.put([Task(task, json.loads(text), text=text, type=kind) for task, text, kind in tasks])
         elif verb == "ready":
             self._answer("ready", lambda: bool(self._target.ready()))
         elif verb == "census":
             self._answer("census", self._census)
         else:
             for _ in self._threads:
-                self._tasks.put(None)
+                self._tasks.put([])
             for thread in self._threads:
                 thread.join()
             return False
@@ -87,7 +90,11 @@ class Agent:
         return [list(item) for item in found]
 
     def _enqueue_all(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while tasks := self._tasks.get():
+            if len(tasks) > 1:
+                self._submit_batch(tasks)
+                continue
+            (task,) = tasks
             (outcome, error), again = self._submit(task), None
             behaviour = str(task.payload.get("behaviour", ""))
             if behaviour.startswith(TWICE):
@@ -98,18 +105,22 @@ class Agent:
             self._reply({"task": task.id, "outcome": outcome, "again": again, "error": error})
 
     def _submit(self, task: Task) -> tuple[str, str | None]:
-        self._record("invoke", task.id, digest=digest(task.payload))
-        error = None
-        try:
-            self._target.enqueue(task)
-            outcome = "ok"
-        except Refused as refused:
-            outcome, error = "fail", _text(refused)
-        # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
-        except BaseException as unknown:  # noqa: BLE001
-            outcome, error = "info", _text(unknown)
+        self._invoke(task)
+        outcome, error, _ = _outcome(lambda: self._target.enqueue(task))
         self._record(outcome, task.id, error=error)
         return outcome, error
+
+    def _submit_batch(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._invoke(task)
+        outcome, error, refused = _outcome(lambda: self._target.enqueue_many(tasks))
+        for task in tasks:
+            one = "fail" if task.id in refused else outcome
+            self._record(one, task.id, error=error)
+            self._reply({"task": task.id, "outcome": one, "again": None, "error": error})
+
+    def _invoke(self, task: Task) -> None:
+        self._record("invoke", task.id, digest=digest(task.payload), raw_digest=digest(task.text.encode()))
 
     def _record(self, phase: str, task: str, **members: str | None) -> None:
         event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}
@@ -117,6 +128,17 @@ class Agent:
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         if os.write(self._fd, line) != len(line):
             os._exit(70)  # evidence that is silently incomplete would be worse than a run that stops
+
+
+def _outcome(submit: Callable[[], Collection[str] | None]) -> tuple[str, str | None, Collection[str]]:
+    """What came of it: the outcome, the error's text, and what was refused of several."""
+    try:
+        return "ok", None, submit() or ()
+    except Refused as refused:
+        return "fail", _text(refused), ()
+    # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
+    except BaseException as unknown:  # noqa: BLE001
+        return "info", _text(unknown), ()
 
 
 def _text(error: BaseException) -> str:

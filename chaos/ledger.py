@@ -27,7 +27,12 @@ _files: dict[tuple[int, str], tuple[int, str]] = {}
 
 
 def digest(payload: object) -> str:
-    """SHA-256, in hex, of canonical JSON: sorted keys, no spaces, ASCII. Raises TypeError if it can't be."""
+    """SHA-256, in hex, of canonical JSON: sorted keys, no spaces, ASCII; of bytes: of these themselves.
+
+    Raises TypeError if it can't be.
+    """
+    if isinstance(payload, bytes):
+        return hashlib.sha256(payload).hexdigest()
     canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
@@ -38,8 +43,8 @@ def effect(
     """Record that the body of this task begins, and that it ends or raises (I2, I6).
 
     `attempt` is the number of this delivery, if the queue tells; `payload` is what arrived: its digest is compared
-    with what was submitted. Raises OSError if the evidence can't be written: work that nobody saw would be reported
-    as lost.
+    with what was submitted; its JSON text as bytes is compared byte for byte. Raises OSError if the evidence can't be
+    written: work that nobody saw would be reported as lost.
     """
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if not directory:

@@ -14,8 +14,9 @@ this file is imported inside the environment of the queue under test.
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -56,6 +57,15 @@ class Task:
     payload: dict[str, Any]
     attempt: int = 1
     """2: it was submitted before, and has to be the same task: a queue that knows idempotency keys needs the same."""
+    text: str = ""
+    """The payload as JSON text, spelt as the plan wants it: some in UTF-8, some with escapes. What is to be sent where
+    the queue takes text."""
+    type: str = ""
+    """One of the target's `types`; empty: it states none."""
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            object.__setattr__(self, "text", json.dumps(self.payload))
 
 
 class Found(NamedTuple):
@@ -96,6 +106,19 @@ class Target:
     attempts_grow: bool = False
     """Whether no two executions of a task have the same `attempt`, as `effect` is told, and a later claim has a higher
     one: what a fencing token needs."""
+    payload_bytes_max: int = 131_072
+    """The largest payload that the queue takes, in bytes of JSON text. The workload has some of just this size."""
+    types: Sequence[str] = ()
+    """Names of types of tasks; each task is of one of these. None: the target knows one kind of task only."""
+    batch_max: int = 0
+    """How many tasks `enqueue_many` takes in one call; 0: there is no `enqueue_many`."""
+    behaviours: Collection[str] = ()
+    """How its task body can be told to misbehave, by the payload's member `behaviour`; `zeroloss behaviours` lists
+    them. What is named here is in every run with faults; its retries have to be on."""
+    raw_payloads: bool = False
+    """Whether `enqueue` sends `task.text` and the body hands these very bytes to `effect`: compared byte for byte."""
+    doubles_only: bool = False
+    """Whether its language has no whole numbers beyond 2^53, so that none is in a payload."""
     env: Mapping[str, str] = {}
     """Added to the environment of the worker, the producer and the agent."""
     producer: Sequence[str] | None = None
@@ -124,6 +147,13 @@ class Target:
 
         To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown. The
         console shows the first error at once; if the first 20 tasks all raise the same, the run ends.
+        """
+        raise NotImplementedError
+
+    def enqueue_many(self, tasks: Sequence[Task]) -> Collection[str] | None:
+        """Submit several tasks in one call, at most `batch_max`. Returns the ids of those that were certainly refused.
+
+        That is a promise for all others. Raises as `enqueue` does, for all of them.
         """
         raise NotImplementedError
 

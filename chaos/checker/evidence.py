@@ -93,6 +93,8 @@ class FaultRecord:
     """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
     end_t: int | None = None
     """When it was healed."""
+    met: tuple[int, ...] | None = None
+    """Of a fault that met all workers: those that had completed a task since the one before; None: nobody says."""
 
     @property
     def from_t(self) -> int:
@@ -220,8 +222,9 @@ def _submit(evidence: Evidence, event: Submit) -> None:
     task.answered_t = task.answered_t or (None if event.phase == "invoke" else event.t)
     if event.phase == "invoke":
         task.invoked += 1
-        if event.digest is not None and event.digest not in task.digests_submitted:
-            task.digests_submitted += (event.digest,)
+        for digest in (event.digest, event.raw_digest):
+            if digest is not None and digest not in task.digests_submitted:
+                task.digests_submitted += (digest,)
     evidence.submission_error = evidence.submission_error or event.error
     if event.phase == "ok":
         task.ok += 1
@@ -257,6 +260,7 @@ def _fault(evidence: Evidence, event: Fault) -> None:
         fault.evidence = event.evidence or ""
         fault.pids = frozenset(event.pids)
         fault.claimed = frozenset(event.tasks)
+        fault.met = None if event.met is None else tuple(event.met)
     elif event.phase == "missed":
         fault.missed = True
         fault.evidence = event.reason or event.evidence or ""

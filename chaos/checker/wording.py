@@ -6,6 +6,7 @@ from typing import Any
 
 from ..history import Run
 from .evidence import CensusRecord, Evidence
+from .outages import outages_of
 from .verdicts import (
     LIVENESS_DEFECTS,
     VIOLATIONS,
@@ -164,6 +165,7 @@ def notes_on(
             f"The machine was starved: the harness itself came late {plural(len(evidence.late), 'time')}, by up to "
             f"{longest_s:.1f} s. Times of this run say little about the queue."
         )
+    notes += outages_of(evidence)
     notes += _notes_on_recovery(evidence, redeliveries)
     if evidence.begin and evidence.begin.network:
         notes.append(describe(evidence.begin.network))

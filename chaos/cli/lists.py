@@ -1,4 +1,4 @@
-"""What there is to choose from: `faults`, `situations`, `targets`."""
+"""What there is to choose from: `faults`, `situations`, `behaviours`, `targets`."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -49,6 +49,18 @@ def situations() -> int:
         table.add_row(name, f"{title}.")
     for state, title in STATES.items():
         table.add_row(f"FAULT@{state}", f"The fault struck, and of some task it is true that {title}.")
+    Console().print(table)
+    return 0
+
+
+@app.command
+def behaviours() -> int:
+    """List how tasks can be told to misbehave, by the member `behaviour` of their payload."""
+    from ..faults.behaviours import BEHAVIOURS
+
+    table = Table("behaviour", "what happens", box=None)
+    for name, title in BEHAVIOURS.items():
+        table.add_row(name, f"{title[0].upper()}{title[1:]}.")
     Console().print(table)
     return 0
 

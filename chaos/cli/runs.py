@@ -40,6 +40,7 @@ def run(
     kills: int | None = None,
     tasks: int = TASKS,
     workers: int | None = None,
+    work_ms: str | None = None,
     appendfsync: Literal["always", "everysec", "no", "off"] = "always",
     durability: str | None = None,
     require_durability: Annotated[bool, Parameter(negative="")] = False,
@@ -62,6 +63,8 @@ def run(
         kills: How many of a worker fault that states no count of its own; in the mix, of worker-sigkill.
         tasks: How many to submit.
         workers: How many worker sessions; else as many as the target says.
+        work_ms: How long a task's body takes, MIN:MAX in ms, as 0:50; else 5 to 400, with bursts of 0 and some of
+            seconds.
         appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
         durability: How safe a task has to be before it is promised: memory, fsync or replicas:N; else as
             ZEROLOSS_DURABILITY says. The plan keeps it.
@@ -76,7 +79,7 @@ def run(
     """
     from ..plan.mix import draw_mix
     from ..plan.plan import make_plan
-    from ..plan.requests import MIX, PlanError, parse_faults
+    from ..plan.requests import MIX, PlanError, parse_faults, parse_work_ms
     from ..plugins import load_files
     from ..run.load import plan_load
     from ..system.environment import DURABILITY_VARIABLE
@@ -88,16 +91,22 @@ def run(
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     server = choose_server(redis)
+    workers_wanted = found.workers if workers is None else workers
     try:
-        drawn = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync) if faults == MIX else None
+        if faults == MIX:
+            requests = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync, workers=workers_wanted)
+        else:
+            requests = parse_faults(faults, kills)
         plan = make_plan(
             seed=seed,
             target=target,
             server=server,
             appendfsync=appendfsync,
-            workers=found.workers if workers is None else workers,
+            workers=workers_wanted,
             tasks=tasks,
-            faults=drawn or parse_faults(faults, kills),
+            faults=requests,
+            stated=found,
+            work_ms=parse_work_ms(work_ms) if work_ms else None,
             recover_within_s=found.recover_within,
             require_durability=require_durability,
             durability=durability or os.environ.get(DURABILITY_VARIABLE) or None,
@@ -107,7 +116,7 @@ def run(
         )
     except PlanError as error:
         raise UsageError(str(error)) from None
-    given = {"kills": kills, "workers": workers, "durability": plan.durability, "demand": demand}
+    given = {"kills": kills, "workers": workers, "work-ms": work_ms, "durability": plan.durability, "demand": demand}
     given |= {"load": None if load is None else str(load), "run-time": run_time}
     command = ["zeroloss", "run", "--target", target, "--seed", str(plan.seed), "--redis", plan.server]
     command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]

@@ -142,7 +142,7 @@ class CaseRun:
 
     def _submit(self, task: PlannedTask) -> None:
         """And wait for the answer, so that the order is always the same."""
-        self._slot.submitter.enqueue(task.id, task.payload())
+        self._slot.submitter.enqueue(task.task())
         self._wait(lambda: self._slot.submitter.answered == self._slot.submitter.handed)
 
     def _wait_until_quiet(self, victim: SlotWorker) -> None:

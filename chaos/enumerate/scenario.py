@@ -21,7 +21,7 @@ OPTIONAL_STEPS = (COLLEAGUE, STOP)
 
 
 def _task(number: int, work_ms: int, behaviour: str = "") -> PlannedTask:
-    return PlannedTask(task_id(0, number), 0.0, work_ms, 0, behaviour)
+    return PlannedTask(task_id(0, number), 0.0, work_ms, behaviour=behaviour)
 
 
 FIRST = (_task(1, 20), _task(2, 10, "raise-once"), _task(3, 10, "raise-always"), _task(4, 10))

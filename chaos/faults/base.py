@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
+SETTLE_S = 3.0
+"""For so long a fault waits for a worker that is well under way, and no longer."""
+LONG_INSIDE_S = 1.0
+"""Whoever has been inside a task for so long is well under way, too."""
+UNTOUCHED_SHARE = 0.7
+"""This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
+HELD_BACK_S = 1.0
+"""For so long are workers held back at most, so that tasks wait: less than most leases."""
+WAITING = 20
+"""So many waiting tasks are enough."""
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "always"]
@@ -68,6 +78,8 @@ class Stage:
     """The target's own server that takes submissions; None: it has none."""
     under_way: Callable[[], int] = lambda: 0
     """How many submissions are not answered yet."""
+    batch_under_way: Callable[[], int] = lambda: 0
+    """How many tasks the largest call has that a client waits for."""
     promised: Callable[[], frozenset[str]] = frozenset
     """Tasks whose submission was acknowledged."""
     unknown: Callable[[], frozenset[str]] = frozenset
@@ -84,6 +96,8 @@ class Stage:
     """Way to misbehave -> the tasks of the plan that do so."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
+    nothing_left: Callable[[], bool] = lambda: False
+    """Whether everything was submitted, and all that was promised is done or has to be given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +127,9 @@ class Fault(ABC):
     """Whether a replica takes the primary's place; it needs a primary with replicas under Sentinel."""
     loses_replies: ClassVar[bool] = False
     """Whether the server executes commands whose replies it takes."""
+
+    needs_batches: ClassVar[bool] = False
+    """Whether the target has to take several tasks in one call for it."""
 
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
@@ -179,15 +196,15 @@ class Caught:
     tasks: dict[str, int]
 
 
-def catch_worker(stage: Stage, patience_s: float) -> Caught:
+def catch_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Caught:
     """SIGSTOPs a worker that is inside a task's body, seen by a look at the ledger while it stands still.
 
-    Raises Missed: none within the time.
+    `untouched`: only one that is in no task that a fault has met before. Raises Missed: none within the time.
     """
     give_up_s = time.monotonic() + patience_s
     while time.monotonic() < give_up_s:
-        caught = stop_and_look(stage, busy_worker(stage, patience_s))
-        if caught.tasks:
+        caught = stop_and_look(stage, busy_worker(stage, patience_s, untouched=untouched))
+        if caught.tasks and not (untouched and caught.tasks.keys() & stage.struck()):
             return caught
         caught.worker.continue_session_members()
         stage.wait(POLL_S)
@@ -224,19 +241,40 @@ def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) ->
     return given
 
 
+def _just_started(stage: Stage, worker: Managed) -> bool:
+    """It has completed nothing yet, and has not been inside a task for long."""
+    return not stage.ledger.completed_since(worker.sid) and stage.ledger.longest_open_s(worker.sid) < LONG_INSIDE_S
+
+
 def many(count: int) -> str:
     """`a task`, `3 tasks`."""
     return f"{count} tasks" if count > 1 else "a task"
 
 
-def busy_worker(stage: Stage, patience_s: float) -> Managed:
-    """A worker that is inside a task's body, as the ledger shows; any of them. Raises Missed: none within the time."""
-    give_up_s = time.monotonic() + patience_s
-    while time.monotonic() < give_up_s:
+def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Managed:
+    """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
+
+    Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
+    one whose tasks no fault has met before. After `SETTLE_S` any will do, save that `untouched` is heeded as in
+    `catch_worker`. Raises Missed: none within the time, or nothing is left to do.
+    """
+    begun_s = time.monotonic()
+    fresh = untouched or stage.random.random() < UNTOUCHED_SHARE
+    while time.monotonic() < begun_s + patience_s:
         stage.ledger.poll()
-        busy = [worker for worker in stage.workers.living() if stage.ledger.open_in_session(worker.sid)]
+        inside = {worker: stage.ledger.open_in_session(worker.sid).keys() for worker in stage.workers.living()}
+        patient = time.monotonic() < begun_s + SETTLE_S
+        busy = [
+            worker
+            for worker, tasks in inside.items()
+            if tasks
+            and not ((untouched or (fresh and patient)) and tasks & stage.struck())
+            and not (patient and _just_started(stage, worker))
+        ]
         if busy:
             return stage.random.choice(busy)
+        if not any(inside.values()) and stage.nothing_left():
+            raise Missed("No worker was inside a task, and nothing was left to do.")
         stage.wait(POLL_S)
     raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
 
@@ -262,17 +300,42 @@ def restart_server(stage: Stage, end: Callable[[], int], status_wanted: int, dow
     Raises Missed: it exited with another status, or is the same as before.
     """
     before, in_flight = stage.server.run_id(), InFlight(stage)
-    status = end()
+    with held_back(stage) as waiting:
+        status = end()
     stage.wait(down_s)
     stage.server.start()
     after = stage.server.run_id()
     if status != status_wanted or after == before:
         raise Missed(f"The server exited with status {status}, and its run_id was {before} and then {after}.")
     return Effect(
-        evidence=f"The server exited with status {status}, was away for {down_s:g} s, and its run_id changed from "
-        f"{before[:8]} to {after[:8]}.",
+        evidence=f"The server exited with status {status} while {waiting} promised tasks waited, was away for "
+        f"{down_s:g} s, and its run_id changed from {before[:8]} to {after[:8]}.",
         tasks=in_flight.tasks(),
     )
+
+
+@contextmanager
+def held_back(stage: Stage) -> Iterator[int]:
+    """Stops all workers until promised tasks wait, so that a server has something to lose; how many do.
+
+    They go on at the end of the `with`, and after `HELD_BACK_S` it begins with as many as there are.
+    """
+    stopped = stage.workers.living()
+    try:
+        for worker in stopped:
+            worker.stop_session_members()
+        give_up_s = time.monotonic() + min(HELD_BACK_S, stage.recover_within_s / 3)
+        while (waiting := _waiting(stage)) < WAITING and time.monotonic() < give_up_s and not stage.nothing_left():
+            stage.wait(POLL_S)
+        yield waiting
+    finally:
+        for worker in stopped:
+            worker.continue_session_members()
+
+
+def _waiting(stage: Stage) -> int:
+    stage.ledger.poll()
+    return len(stage.promised() - stage.ledger.begun)
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 BEHAVIOURS = {
     "raise-once": "its body raises at the first attempt",
     "raise-always": "its body raises at every attempt",
+    "raise-system-exit": "its body raises SystemExit at the first attempt",
+    "raise-keyboard-interrupt": "its body raises KeyboardInterrupt at the first attempt",
+    "raise-memory-error": "its body raises MemoryError at the first attempt",
     "hang-once": "its body does not return for as long as it is said to work, at the first attempt",
     "exit-once": "its body ends the process it runs in, at the first attempt",
     "outlive-lease": "its body takes longer than a lease",
@@ -17,5 +20,10 @@ BEHAVIOURS = {
     "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
 }
 """What a task can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
+IN_BODY = frozenset(
+    {"", "raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
+    | {"hang-once", "exit-once", "exit", "outlive-lease", "hungry"}
+)
+"""Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
 """Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""

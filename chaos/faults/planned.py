@@ -1,9 +1,21 @@
 """A task of the plan: what is submitted, when, and how it misbehaves. A fault may arrange these before the run."""
 
 import hashlib
-from typing import Any
+import json
+from typing import Any, Literal
 
 import msgspec
+
+from ..target import Task
+
+Numbers = Literal["doubles", "whole", "text"]
+"""What numbers a payload holds: such as any language knows; whole ones beyond 2^53, too; such as only text keeps."""
+
+ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n'
+FILLER_RAW = "\u00e9\u2603\U0001f4a5"
+"""Characters of two, three and four bytes."""
+ONLY_IN_TEXT = '"fixed":1.10,"huge":1e400,"zero":-0.0,"b":1,"a":2'
+"""What decoding and encoding again changes: digits, a number beyond all doubles, the order of members."""
 
 
 class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -12,17 +24,39 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     id: str
     at_s: float
     work_ms: int
-    filler_bytes: int
+    size_bytes: int = 0
+    """How long the JSON text of its payload is; at least as long as its other members need."""
     behaviour: str = ""
     """How it misbehaves: one of `BEHAVIOURS`; empty: it does not."""
+    type: str = ""
+    """One of the target's types; empty: it has one only."""
+    batch: int = 0
+    """Neighbours with the same number are submitted in one call; 0: it is alone."""
+    raw: bool = False
+    """Whether its text is spelt in UTF-8, and not in ASCII with escapes."""
+    numbers: Numbers = "whole"
 
-    def payload(self) -> dict[str, Any]:
-        """What is submitted. `odd` holds what careless re-encoding changes."""
-        filler = hashlib.sha256(self.id.encode()).hexdigest()
-        return {
-            "id": self.id,
-            "work_ms": self.work_ms,
-            **({"behaviour": self.behaviour} if self.behaviour else {}),
-            "odd": {"whole": 9007199254740993, "fraction": 0.1, "empty": [], "text": '\u00e9\u2603\U0001f4a5 "\\/\n'},
-            "filler": (filler * (self.filler_bytes // len(filler) + 1))[: self.filler_bytes],
-        }
+    def text(self) -> str:
+        """The payload's JSON text. `odd` holds what careless re-encoding changes."""
+        odd: dict[str, Any] = {"fraction": 0.1, "empty": [], "text": ODD_TEXT}
+        if self.numbers != "doubles":
+            odd = {"whole": 2**53 + 1, **odd}
+        members: dict[str, Any] = {"id": self.id, "work_ms": self.work_ms}
+        members |= {"behaviour": self.behaviour} if self.behaviour else {}
+        text = json.dumps({**members, "odd": odd}, ensure_ascii=not self.raw, separators=(",", ":"))
+        if self.numbers == "text":
+            text = f"{text[:-2]},{ONLY_IN_TEXT}}}}}"
+        frame = len(b',"filler":""')
+        return f'{text[:-1]},"filler":"{self._filler(self.size_bytes - len(text.encode()) - frame)}"}}'
+
+    def task(self) -> Task:
+        """What the target is handed."""
+        text = self.text()
+        return Task(self.id, json.loads(text), text=text, type=self.type)
+
+    def _filler(self, size: int) -> str:
+        """Text of so many bytes; none where there is no room."""
+        raw = FILLER_RAW * (max(0, size) // len(FILLER_RAW.encode())) if self.raw else ""
+        left = max(0, size - len(raw.encode()))
+        digits = hashlib.sha256(self.id.encode()).hexdigest()
+        return raw + (digits * (left // len(digits) + 1))[:left]

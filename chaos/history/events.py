@@ -62,6 +62,8 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     phase: Literal["invoke", "ok", "fail", "info"]
     task: str
     digest: str | None = None
+    raw_digest: str | None = None
+    """Of the payload's very bytes, where the target was handed JSON text."""
     error: str | None = None
 
 
@@ -104,6 +106,8 @@ class Fault(_Event, tag="fault", kw_only=True, frozen=True):
     reason: str | None = None
     traits: Traits | None = None
     """At `begin`: what the fault is. Histories of zeroloss 0.1 do not say."""
+    met: list[int] | None = None
+    """Of a fault that met all workers: the numbers of those that had completed a task since the one before."""
 
 
 class Poke(_Event, tag="poke", kw_only=True, frozen=True):

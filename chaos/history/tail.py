@@ -67,6 +67,7 @@ class LedgerTail:
         self._errors: Counter[str] = Counter()
         self._raised: set[str] = set()
         self._begun: dict[str, _Open] = {}  # whatever became of its process
+        self._last_end_t: dict[int, int] = {}  # session -> when one of its bodies came to its end last, ns
         self._lasted_t: dict[str, int] = {}  # task -> the longest that one of its bodies was seen to take, ns
         self.seen = 0
         """Events read so far: while this stands still, no task body begins or ends."""
@@ -94,17 +95,26 @@ class LedgerTail:
             ours = [one for one in self._open.values() if one.sid == sid and _session_of(one.pid) == sid]
             return {execution.task: execution.pid for execution in ours}
 
+    def completed_since(self, sid: int, t: int = 0) -> bool:
+        """Whether a body has come to its end in one of the processes of this session since `t`, ns."""
+        with self._lock:
+            return self._last_end_t.get(sid, -1) >= t
+
     def open_since(self, t: int) -> set[str]:
         """The tasks whose body ran at any moment since `t`: of the monotonic clock, ns."""
         tasks = set(self.open_tasks())
         with self._lock:
             return tasks | {task for task, touched_t in self._touched.items() if touched_t >= t}
 
-    def longest_open_s(self) -> float:
-        """How long the task that has been in its body the longest has been there; 0: there is none."""
+    def longest_open_s(self, sid: int | None = None) -> float:
+        """How long the task that has been in its body the longest has been there; 0: there is none.
+
+        `sid`: of the processes of this session.
+        """
         now_t = time.monotonic_ns()
         with self._lock:
-            return max((now_t - one.t for one in self._open.values()), default=0) / 1e9
+            ours = [one.t for one in self._open.values() if sid in (None, one.sid)]
+            return max((now_t - begun_t for begun_t in ours), default=0) / 1e9
 
     def errors(self, kind: str) -> int:
         """How many bodies have ended by an error of this kind, such as `MemoryError`."""
@@ -166,6 +176,8 @@ class LedgerTail:
             self._note_length(ended, line.t)
         if line.phase == "end":
             self._completed.add(line.task)
+            if ended:
+                self._last_end_t[ended.sid] = line.t
         else:
             self._errors[line.error.partition(":")[0]] += 1
             self._raised.add(line.task)

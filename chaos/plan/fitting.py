@@ -30,6 +30,13 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
             )
 
 
+def check_batches(faults: Iterable[Fault], batch_max: int) -> None:
+    """Raises PlanError: a fault needs several tasks in one call, and the target takes one at a time."""
+    for fault in faults:
+        if fault.needs_batches and batch_max < 2:
+            raise PlanError(f"--faults {fault.name} needs a target with `enqueue_many` and a `batch_max`.")
+
+
 def check_load(faults: Iterable[Fault]) -> None:
     """Raises PlanError: a fault that needs tasks of the plan's, or that Locust would not survive."""
     for fault in faults:

@@ -10,13 +10,16 @@ from .plan import PlannedFault
 from .requests import FaultRequest, checked_kills
 
 DRAWN = 3
+STAYS_DEAD_OF = 3
+"""Of so many workers one is not started again."""
 
 
-def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> list[FaultRequest]:
+def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str, workers: int) -> list[FaultRequest]:
     """What every queue has to bear: so many kills (50 unless told), and one each of a few others.
 
-    Faults that need something of the queue, such as scripts to be forgotten, are not among them: where it is missing
-    they take no effect, and a run without a defect would be INCONCLUSIVE.
+    Of three workers one stays dead, where there are enough kills. Faults that need something of the queue, such as
+    scripts to be forgotten, are not among them: where it is missing they take no effect, and a run without a defect
+    would be INCONCLUSIVE.
     """
     known = load_faults()
     always = [fault for fault in known if fault.in_mix == "always"]
@@ -26,10 +29,13 @@ def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str) -> 
         if fault.in_mix == "drawn" and may_be_drawn(fault, server=server, appendfsync=appendfsync)
     ]
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
-    return [
-        *(FaultRequest(one.name, one.count if kills is None else checked_kills(kills), {}) for one in always),
-        *(FaultRequest(name, 1, {}) for name in sorted(drawn)),
-    ]
+    kills_planned = []
+    for one in always:
+        count = one.count if kills is None else checked_kills(kills)
+        for_good = min(workers // STAYS_DEAD_OF, count - 1)
+        kills_planned.append(FaultRequest(one.name, count - for_good, {}))
+        kills_planned += [FaultRequest(one.name, for_good, {"stays_dead": True})] if for_good else []
+    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn))]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

@@ -1,6 +1,5 @@
 """`Plan`: everything a run will do, made before it starts. The same seed and options give the same bytes."""
 
-import math
 import random
 import re
 from collections.abc import Sequence
@@ -11,20 +10,18 @@ import msgspec
 
 from ..checker.situations import SITUATIONS, STATES
 from ..faults import FAULTS
-from ..faults.behaviours import BEHAVIOURS, DOOMED
+from ..faults.behaviours import BEHAVIOURS, DOOMED, IN_BODY
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
-from .fitting import check_load, check_server
+from ..target import Target
+from .fitting import check_batches, check_load, check_server
 from .requests import FaultRequest, PlanError, build_fault
+from .variety import Wishes, draw_tasks
 
 PLAN_NAME = "plan.json"
-VERSION = 1
+VERSION = 2
 
-TASK_MS_MIN, TASK_MS_MAX = 5, 400
-FILLER_BYTES_MAX = 2_000
-BACKLOG_SHARE = 0.25
-"""This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
 FAULT_EVERY_S = 1.0
 TASK_EVERY_S = 0.01
 RUN_S_MIN = 2.0
@@ -129,16 +126,19 @@ def make_plan(
     workers: int,
     tasks: int,
     faults: list[FaultRequest],
+    stated: type[Target] = Target,
     recover_within_s: float = 2.5,
+    work_ms: tuple[int, int] | None = None,
     require_durability: bool = False,
     durability: str | None = None,
     demand: Sequence[str] = (),
     load: PlannedLoad | None = None,
     plugins: Sequence[str] = (),
 ) -> Plan:
-    """Draw tasks, times and faults from the seed. `recover_within_s`: what the target promises. Raises PlanError.
+    """Draw tasks, times and faults from the seed. Raises PlanError.
 
-    With a load there are no tasks: it sends its own.
+    `stated`: what the target can be told. `recover_within_s`: what it promises. `work_ms`: the shortest and the longest
+    body; None: as drawn. With a load there are no tasks: it sends its own.
     """
     built = [build_fault(request.fault, request.options) for request in faults]
     if load:
@@ -148,13 +148,23 @@ def make_plan(
     if workers < 1:
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
     check_server(server, built)
+    check_batches(built, stated.batch_max)
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
     run_s = load.run_s if load else max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
-    planned = [] if load else _plan_tasks(random.Random(f"tasks:{seed}"), seed, tasks, run_s)
+    wishes = Wishes(
+        count=tasks,
+        run_s=run_s,
+        work_ms=work_ms,
+        misbehave=not any(fault.baseline for fault in built),
+    )
+    ids = [task_id(seed, number) for number in range(1, tasks + 1)]
+    planned = [] if load else draw_tasks(random.Random(f"tasks:{seed}"), ids, wishes, stated)
     for fault in built:
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
+    # What its client or the target does with it, and not its body, is done to a task that is alone.
+    planned = [msgspec.structs.replace(task, batch=task.batch * (task.behaviour in IN_BODY)) for task in planned]
     return Plan(
         seed=seed,
         target=target,
@@ -198,20 +208,6 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
             else round(FAULTS_FROM_S + span_s * (number - 1 + draw.random()) / len(wanted), 3),
         )
         for number, request in enumerate(wanted, start=1)
-    ]
-
-
-def _plan_tasks(draw: random.Random, seed: int, count: int, run_s: float) -> list[PlannedTask]:
-    backlog = math.ceil(count * BACKLOG_SHARE)
-    times_s = [0.0] * backlog + sorted(round(draw.uniform(0.0, run_s), 3) for _ in range(count - backlog))
-    return [
-        PlannedTask(
-            task_id(seed, number),
-            at_s,
-            round(math.exp(draw.uniform(math.log(TASK_MS_MIN), math.log(TASK_MS_MAX)))),
-            int(FILLER_BYTES_MAX * draw.random() ** 3),  # mostly small, seldom large
-        )
-        for number, at_s in enumerate(times_s, start=1)
     ]
 
 

@@ -58,6 +58,14 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
     return [_request(name, options, kills) for name, options in requests]
 
 
+def parse_work_ms(text: str) -> tuple[int, int]:
+    """Read `MIN:MAX`, in ms. Raises PlanError: it is not that."""
+    least, _, most = text.partition(":")
+    if not (least.isdecimal() and most.isdecimal() and text.isascii() and int(least) <= int(most)):
+        raise PlanError(f"--work-ms has to be MIN:MAX in milliseconds, as 0:50, not {text!r}.")
+    return int(least), int(most)
+
+
 def checked_kills(kills: int) -> int:
     """The same number. Raises PlanError: it is none that makes sense."""
     if kills < 1:
@@ -74,7 +82,7 @@ def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultReq
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             raise PlanError(f"--faults {name}: count has to be a whole number of at least 1, not {text!r}.")
         count = int(text)
-    elif kills is not None and fault.aims_at == "worker":
+    elif kills is not None and fault.aims_at == "worker" and not fault.last:
         count = kills
     types = typing.get_type_hints(fault)
     for key, value in options.items():

@@ -1,8 +1,8 @@
 """After the faults: wait until the queue is quiet, poke it before saying STUCK, and count what lies in the broker."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, get_args
+from collections.abc import Callable
+from typing import Literal, Protocol, get_args
 
 import redis
 
@@ -11,7 +11,7 @@ from ..history import CensusAfter, Place, Recorder
 from ..history.tail import LedgerTail
 from ..plan.plan import Plan, task_id
 from ..system.workers import WorkerPool
-from ..target import Found, TargetError
+from ..target import Found, TargetError, Task
 from .scan import scan
 
 POLL_S = 0.05
@@ -30,7 +30,7 @@ class Submissions(Protocol):
     def handed(self) -> int: ...
     @property
     def answered(self) -> int: ...
-    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None: ...
+    def enqueue(self, *tasks: Task) -> None: ...
     def census(self) -> list[Found] | None: ...
 
 
@@ -84,9 +84,9 @@ class Drain:
         self._census("restart")
 
     def _poke_with_a_task(self) -> None:
-        task = PlannedTask(task_id(self._plan.seed, len(self._plan.tasks) + 1), 0.0, POKE_WORK_MS, 0)
+        task = PlannedTask(task_id(self._plan.seed, len(self._plan.tasks) + 1), 0.0, POKE_WORK_MS)
         self._recorder.record("poke", "task", task=task.id)
-        self._submitter.enqueue(task.id, task.payload())
+        self._submitter.enqueue(task.task())
 
     def _unfinished(self) -> set[str]:
         self._ledger.poll()

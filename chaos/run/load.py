@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from zeroloss.loadtests.profile import ProfileError, read_profile
@@ -19,7 +18,7 @@ from ..plan.plan import PlannedLoad
 from ..plan.requests import PlanError
 from ..system.processes import Managed
 from ..system.submitter import Submitter
-from ..target import Found
+from ..target import Found, Task
 
 START_DEADLINE_S = 60.0
 POLL_S = 0.05
@@ -147,9 +146,9 @@ class Load:
     def promised_count(self) -> int:
         return len(self._promised) + self._agent.promised_count
 
-    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None:
+    def enqueue(self, *tasks: Task) -> None:
         """One task more, by the agent: the poke."""
-        self._agent.enqueue(task, payload)
+        self._agent.enqueue(*tasks)
 
     def census(self) -> list[Found] | None:
         """The target's own, by the agent."""

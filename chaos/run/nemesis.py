@@ -16,6 +16,10 @@ from ..plan.requests import build_fault
 from ..system.servers import Server
 from ..system.workers import WorkerPool
 
+POLL_S = 0.05
+COME_BACK_S = 10.0
+"""For so long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
+
 
 class Records(Protocol):
     """What the nemesis needs of a Recorder."""
@@ -59,6 +63,7 @@ class Nemesis(threading.Thread):
         self._struck: frozenset[str] = frozenset()
         self.score = Score(planned=len(plan.faults))
         self.failure: BaseException | None = None
+        self._outage_over_t = 0
         self.begun: list[Fault] = []
         """The faults that were begun."""
 
@@ -80,6 +85,7 @@ class Nemesis(threading.Thread):
                     wait=self._wait,
                     behaving=self._plan.behaving,
                     struck=lambda: self._struck,
+                    nothing_left=self._nothing_left,
                     **self._more,
                 )
                 self._strike(build_fault(planned.fault, planned.options), planned.number, stage)
@@ -90,6 +96,7 @@ class Nemesis(threading.Thread):
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name
+        met = self._await_comeback(stage) if fault.everywhere else None
         self.begun.append(fault)
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         try:
@@ -103,6 +110,7 @@ class Nemesis(threading.Thread):
                 evidence=effect.evidence,
                 pids=_listed(effect.pids),
                 tasks=_listed(effect.tasks),
+                met=met,
             )
         except Missed as missed:
             self.score.missed += 1
@@ -110,6 +118,29 @@ class Nemesis(threading.Thread):
         finally:
             fault.heal(stage)
             self._recorder.record("fault", "end", fault=name, number=number)
+            if fault.everywhere:
+                self._outage_over_t = time.monotonic_ns()
+
+    def _await_comeback(self, stage: Stage) -> list[int]:
+        """Wait until every worker has completed a task since the last fault that met all of them.
+
+        Returns the numbers of those that have: all, unless the time was over or nothing was left to do.
+        """
+        give_up_s = time.monotonic() + COME_BACK_S + stage.recover_within_s
+        while True:
+            self._ledger.poll()
+            back = [one for one in self._workers.living() if self._ledger.completed_since(one.sid, self._outage_over_t)]
+            if len(back) >= self._workers.wanted or time.monotonic() > give_up_s or self._nothing_left():
+                slots = [self._workers.slot_of(worker) for worker in back]
+                return sorted(slot + 1 for slot in slots if slot is not None)
+            self._wait(POLL_S)
+
+    def _nothing_left(self) -> bool:
+        """Whether all that was promised is done, or has begun and has to be given up, and nothing new will come."""
+        over, promised = self._more.get("workload_over"), self._more.get("promised")
+        if over is None or promised is None or not over() or self._ledger.open_tasks():
+            return False
+        return not promised() - self._ledger.completed() - (frozenset(self._plan.doomed) & self._ledger.begun)
 
     def _note(self, fault: Fault, effect: Effect) -> None:
         self.score.effective += 1

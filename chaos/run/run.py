@@ -153,6 +153,7 @@ class _Run:
             directory=self._directory,
             network=self._network,
             under_way=self._under_way,
+            batch_under_way=self._submitter.batch_under_way,
             promised=lambda: self._submissions.promised,
             unknown=lambda: self._submitter.unknown,
             repeated=lambda: self._submissions.repeated,

@@ -2,7 +2,10 @@
 
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
+from ..faults.planned import PlannedTask
 from ..plan.plan import Plan
 from ..system.submitter import Submitter
 
@@ -27,10 +30,19 @@ class Workload(threading.Thread):
     def run(self) -> None:
         begun_s = time.monotonic()
         try:
-            for task in self._plan.tasks:
-                early_s = task.at_s - (time.monotonic() - begun_s)
+            for tasks in together(self._plan.tasks):
+                early_s = tasks[0].at_s - (time.monotonic() - begun_s)
                 if self._stopping.wait(early_s) if early_s > 0 else self._stopping.is_set():
                     return
-                self._submitter.enqueue(task.id, task.payload())
+                self._submitter.enqueue(*(task.task() for task in tasks))
         except BaseException as error:  # noqa: BLE001 - it must reach the run, whatever it is
             self.failure = error
+
+
+def together(tasks: Iterable[PlannedTask]) -> Iterator[list[PlannedTask]]:
+    """What is submitted in one call each: a batch, or a single task."""
+    for batch, members in groupby(tasks, key=lambda task: task.batch):
+        if batch:
+            yield list(members)
+        else:
+            yield from ([task] for task in members)

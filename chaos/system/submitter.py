@@ -7,11 +7,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from ..agent import THREADS
 from ..history import Recorder
-from ..target import Found, TargetError, located
+from ..target import Found, TargetError, Task, located
 from .processes import CannotStart, Managed
 from .warden import TOKEN_VARIABLE, warden
 
@@ -54,6 +56,8 @@ class Submitter:
         self._promised: set[str] = set()
         self.handed = 0
         self.answered = 0
+        self._calls: dict[int, list[str]] = {}  # what was handed over in one call and is not answered, in its order
+        self._call_of: dict[str, int] = {}
         self._unknown: set[str] = set()
         self.repeated = 0
         """How many were sent a second time, and promised then."""
@@ -74,6 +78,11 @@ class Submitter:
         """The ids of the tasks of which nobody heard whether they were accepted."""
         with self._lock:
             return frozenset(self._unknown)
+
+    def batch_under_way(self) -> int:
+        """How many tasks the largest call has that one of the agent's threads is in."""
+        with self._lock:
+            return max((len(call) for call in islice(self._calls.values(), THREADS)), default=0)
 
     @property
     def promised_count(self) -> int:
@@ -113,11 +122,14 @@ class Submitter:
                 raise TargetError(f"The target is not ready after {READY_DEADLINE_S:g} s.{last}")
             time.sleep(READY_POLL_S)
 
-    def enqueue(self, task: str, payload: Mapping[str, Any]) -> None:
-        """Hand over one task; the agent submits it when one of its threads is free."""
+    def enqueue(self, *tasks: Task) -> None:
+        """Hand over a task, or several that are submitted in one call, when one of the agent's threads is free."""
         with self._lock:
-            self.handed += 1
-        self._say({"do": "enqueue", "task": task, "payload": payload})
+            number = self.handed
+            self.handed += len(tasks)
+            self._calls[number] = [task.id for task in tasks]
+            self._call_of.update((task.id, number) for task in tasks)
+        self._say({"do": "enqueue", "tasks": [[task.id, task.text, task.type] for task in tasks]})
 
     def census(self) -> list[Found] | None:
         """The target's own; None: it has none. Raises TargetError: it failed."""
@@ -169,6 +181,7 @@ class Submitter:
                 continue
             with self._lock:
                 self.answered += 1
+                self._calls.pop(self._call_of.pop(answer["task"], -1), None)
                 self.repeated += answer["again"] == "ok"
                 if error := answer["error"]:
                     error = error.replace(answer["task"], "TASK")

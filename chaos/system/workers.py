@@ -22,6 +22,8 @@ class _Slot:
     start_at: float = 0.0
     backoff_s: float = BACKOFF_S
     started_at: float = field(default=0.0)
+    retired: bool = False
+    """Whoever ends here is not started again."""
 
 
 class WorkerPool:
@@ -55,6 +57,21 @@ class WorkerPool:
         with self._lock:
             return [slot.worker for slot in self._slots if slot.worker and slot.worker.poll() is None]
 
+    @property
+    def wanted(self) -> int:
+        """How many are to run: all but those that were retired."""
+        with self._lock:
+            return sum(not slot.retired for slot in self._slots)
+
+    def retire(self, worker: Managed) -> bool:
+        """Never start this one again, nor another in its place, once it ends. False: it is the last of all."""
+        with self._lock:
+            if self.wanted < 2:
+                return False
+            for slot in self._slots:
+                slot.retired = slot.retired or slot.worker is worker
+            return True
+
     def slot_of(self, worker: Managed) -> int | None:
         """The place that it fills; None: none any more."""
         with self._lock:
@@ -67,10 +84,14 @@ class WorkerPool:
         return f"The workers end as soon as they are started; last words: {self.last_words}"
 
     def start_missing(self) -> None:
-        """Start every worker that does not run, now, whatever it did before."""
+        """Start every worker that does not run and is not retired, now, whatever it did before."""
         with self._lock:
             for number, slot in enumerate(self._slots):
-                if not self._closing.is_set() and (slot.worker is None or slot.worker.poll() is not None):
+                if (
+                    not self._closing.is_set()
+                    and not slot.retired
+                    and (slot.worker is None or slot.worker.poll() is not None)
+                ):
                     self._refill(number, slot)
 
     def postpone(self, worker: Managed, seconds: float) -> None:
@@ -122,7 +143,7 @@ class WorkerPool:
                         return
 
     def _look_after(self, number: int, slot: _Slot) -> None:
-        if slot.worker is None or slot.worker.poll() is None:
+        if slot.retired or slot.worker is None or slot.worker.poll() is None:
             return
         now = time.monotonic()
         if slot.start_at == 0.0:

@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -25,8 +25,12 @@ SWEEP_MS = 500
 HTTP_TIMEOUT_S = 15.0
 RETRY_S = 0.1
 HTTP_ACCEPTED = 202
+HTTP_MULTI_STATUS = 207
 HTTP_SERVER_ERROR = 500
 HTTP_SERVICE_UNAVAILABLE = 503
+TYPE = "chaos"
+ENVELOPE_BYTES_MAX = 1_024
+"""What a task's other members, such as the text of its error, take beside its payload."""
 NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
 
 QUEUE = (sys.executable, "-m", "zeroloss.reference")
@@ -54,6 +58,14 @@ class Reference(Target):
     max_attempts = 4
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     attempts_grow = True
+    payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
+    types = (TYPE, f"{TYPE}-é", f"{TYPE}.3")
+    batch_max = Config.max_batch
+    behaviours = frozenset(
+        {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
+        | {"hang-once", "exit-once"}
+    )
+    raw_payloads = True
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
         "ZEROLOSS_RENEW_MS": "500",
@@ -83,8 +95,7 @@ class Reference(Target):
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return
-        task_type = "nobody's" if behaviour == "unknown-type" else "chaos"
-        body = json.dumps({"id": task.id, "type": task_type, "payload": task.payload})
+        body = _submission(task)
         if behaviour == "client-gives-up":
             self._hang_up(body, None)
         if behaviour == "client-retries-unanswered" and task.attempt == 1:
@@ -109,10 +120,25 @@ class Reference(Target):
         # What any attempt left open may be there, whatever the last one says.
         raise Refused(answer) if refused else RuntimeError(answer)
 
+    def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
+        status, answer = self._post("/tasks", f"[{','.join(map(_submission, tasks))}]", None)
+        if status not in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
+            raise Refused(answer) if _refuses(status, answer) else RuntimeError(answer)
+        results = json.loads(answer)["results"]
+        if len(results) != len(tasks):
+            raise RuntimeError(f"{len(tasks)} tasks were sent, and {len(results)} answered: {answer[:200]}")
+        refused = []
+        for task, result in zip(tasks, results, strict=True):
+            if result["status"] == "refused":
+                refused.append(task.id)
+            elif result["task_id"] != task.id:
+                raise RuntimeError(f"Another task was promised: {result}")
+        return refused
+
     def _plant(self, task: Task, behaviour: str) -> None:
         """Put into Redis what no client of the queue could: what is no task, what a dead worker has left."""
         keys, client = Keys(self.namespace), self._redis
-        element = encode(task_id=task.id, task_type="chaos", payload_json=json.dumps(task.payload), created_at=0)
+        element = encode(task_id=task.id, task_type=TYPE, payload_json=task.text, created_at=0)
         if "undecodable" in behaviour:
             element = element[:-1]
         if behaviour == "undecodable":
@@ -148,7 +174,7 @@ class Reference(Target):
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
             self._connections.http = connection
         try:
-            connection.request("POST", path, body, _headers(idempotency_key))
+            connection.request("POST", path, body.encode(), _headers(idempotency_key))
             response = connection.getresponse()
             return response.status, response.read().decode()
         except Exception:
@@ -160,7 +186,7 @@ class Reference(Target):
         """Send a request and close the connection. Raises ConnectionAbortedError: nobody knows what becomes of it."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
         try:
-            connection.request("POST", "/task", body, _headers(idempotency_key))
+            connection.request("POST", "/task", body.encode(), _headers(idempotency_key))
         finally:
             connection.close()
         raise ConnectionAbortedError("The client hung up before the answer came.")
@@ -179,6 +205,12 @@ class ReferenceInOrder(Reference):
     workers = 1
     in_order = True
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
+
+
+def _submission(task: Task) -> str:
+    """As it is posted: the payload's text as it is."""
+    task_type = "nobody's" if task.payload.get("behaviour") == "unknown-type" else task.type or TYPE
+    return f'{{"id":{json.dumps(task.id)},"type":{json.dumps(task_type, ensure_ascii=False)},"payload":{task.text}}}'
 
 
 def _refuses(status: int, answer: str) -> bool:

@@ -5,25 +5,38 @@ import signal
 import time
 
 from zeroloss.reference.handlers import handler
-from zeroloss.reference.task import Task
+from zeroloss.reference.task import Task, raw_members
 
 from ..ledger import effect
+from .reference import Reference
 
 HUNGRY_BYTES = 64 * 2**20
+RAISED: dict[str, type[BaseException]] = {
+    "raise-system-exit": SystemExit,
+    "raise-keyboard-interrupt": KeyboardInterrupt,
+    "raise-memory-error": MemoryError,
+}
 
 
-@handler("chaos")
 def work(task: Task) -> None:
     """Take as long as the plan says, and misbehave as it says."""
     behaviour = task.payload.get("behaviour")
     first = task.attempt == 1
-    with effect(task.id, attempt=task.attempt, payload=task.payload):
+    # Its text as it lies in Redis: compared byte for byte with what was sent.
+    payload = raw_members(task.element.decode())["payload"].encode()
+    with effect(task.id, attempt=task.attempt, payload=payload):
         time.sleep(task.payload["work_ms"] / 1000 if first or behaviour != "hang-once" else 0)
         if behaviour == "exit-once" and first:
             os._exit(1)
         if behaviour == "raise-always" or (behaviour == "raise-once" and first):
             raise RuntimeError("as planned")
+        if behaviour in RAISED and first:
+            raise RAISED[behaviour]("as planned")
         if behaviour == "hungry":
             bytearray(HUNGRY_BYTES)
         if behaviour == "exit":
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+for task_type in Reference.types:
+    handler(task_type)(work)

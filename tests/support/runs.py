@@ -25,6 +25,6 @@ def carry_out(
     """`arranged` has the plan before it is run."""
     found = load_target(target)
     asked = {"seed": 1, "server": "embedded", "appendfsync": "always", "workers": found.workers, **changes}
-    plan = make_plan(target=target, tasks=tasks, faults=parse_faults(faults, None), **asked)
+    plan = make_plan(target=target, stated=found, tasks=tasks, faults=parse_faults(faults, None), **asked)
     progress = Progress(Console(file=io.StringIO()))
     return run(arranged(plan), found, directory=directory / "run", command=["zeroloss", "run"], progress=progress)

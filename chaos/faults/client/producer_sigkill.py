@@ -41,21 +41,24 @@ class ProducerSigkill(Fault):
         while time.monotonic() < give_up_s:
             process = producer.process
             process.stop_session_members()
-            under_way = stage.under_way()
-            if under_way:
+            if under_way := self.under_way(stage):
                 return self._kill(stage, under_way)
             process.continue_session_members()
             stage.wait(POLL_S)
         raise Missed(f"No submission was under way within {self.patience_s:g} s.")
 
-    def _kill(self, stage: Stage, under_way: int) -> Effect:
+    def under_way(self, stage: Stage) -> str:
+        """What is under way in the producer, which stands still, with its verb; empty: nothing."""
+        count = stage.under_way()
+        return f"{count} submissions were" if count > 1 else "a submission was" if count else ""
+
+    def _kill(self, stage: Stage, under_way: str) -> Effect:
         assert stage.producer is not None
         status = stage.producer.kill()
         stage.wait(self.down_s)
         if status != -SIGKILL:
             raise Missed(f"The producer had ended by itself, with status {status}, before it was killed.")
-        many = f"{under_way} submissions were" if under_way > 1 else "a submission was"
-        return Effect(evidence=f"The producer exited with status -9 while {many} under way.")
+        return Effect(evidence=f"The producer exited with status -9 while {under_way} under way.")
 
     def heal(self, stage: Stage) -> None:
         if not stage.producer:

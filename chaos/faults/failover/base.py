@@ -5,7 +5,7 @@ from collections.abc import Callable
 import redis
 
 from ...system.servers import SentinelServer, ServerUnavailable
-from ..base import Effect, InFlight, Missed, Stage, wait_for
+from ..base import Effect, InFlight, Missed, Stage, held_back, wait_for
 
 
 def fail_over(
@@ -23,9 +23,10 @@ def fail_over(
         raise Missed("Only a primary with replicas under Sentinel can fail over.")
     in_flight = InFlight(stage)
     try:
-        offset = server.await_replicated()
-        old, (_, old_epoch), old_run_id = server.primary, server.announced(), server.run_id()
-        struck = strike(server)
+        with held_back(stage) as waiting:
+            offset = server.await_replicated()
+            old, (_, old_epoch), old_run_id = server.primary, server.announced(), server.run_id()
+            struck = strike(server)
         wait_for(stage, server.failed_over, patience_s, f"No replica was promoted within {patience_s:g} s.")
         stage.wait(follow_after_s)
         own_bytes = int(old.replication()["master_repl_offset"]) - offset if old.running else None
@@ -38,8 +39,9 @@ def fail_over(
         raise Missed(f"The server is the same as before: {run_id}.")
     alone = "" if own_bytes is None else f" the old one had gone on to {own_bytes:,} bytes past the last common write;"
     return Effect(
-        evidence=f"{struck}; Sentinel announced another primary, {old_run_id[:8]} before and {run_id[:8]} after, epoch "
-        f"{old_epoch} and {epoch};{alone} {clients} connections were reset to follow.",
+        evidence=f"{struck} while {waiting} promised tasks waited; Sentinel announced another primary, "
+        f"{old_run_id[:8]} before and {run_id[:8]} after, epoch {old_epoch} and {epoch};{alone} {clients} connections "
+        "were reset to follow.",
         tasks=in_flight.tasks(),
     )
 

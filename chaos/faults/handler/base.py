@@ -50,7 +50,9 @@ class HandlerFault(Fault):
             struck = planned & stage.struck()
             seen = (planned - struck) & self.seen(stage)
             # Nor will one that is completed do so yet: it may have been recovered before its first attempt was begun.
-            if planned <= seen | struck | stage.ledger.completed() or time.monotonic() > give_up_s:
+            decided = planned <= seen | struck | stage.ledger.completed()
+            # Those that were never accepted will not run.
+            if decided or stage.nothing_left() or time.monotonic() > give_up_s:
                 break
             stage.wait(POLL_S)
         if not seen:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...history import ServerEnd
-from ..base import Effect, InFlight, Missed, Stage
+from ..base import Effect, InFlight, Missed, Stage, held_back
 from ..registry import fault
 from .base import ServerFault
 
@@ -35,7 +35,8 @@ class ServerTornAof(ServerFault):
         if log_path is None or stage.server.data_dir is None:
             raise Missed("The files of this server are out of reach.")
         in_flight = InFlight(stage)
-        status = stage.server.kill()
+        with held_back(stage) as waiting:
+            status = stage.server.kill()
         stage.wait(self.down_s)
         aof = newest_aof(stage.server.data_dir)
         if aof is None:
@@ -51,8 +52,9 @@ class ServerTornAof(ServerFault):
         if line is None:
             raise Missed("The server does not say that it cut off a torn end.")
         return Effect(
-            evidence=f"The server exited with status {status}; {len(TAIL)} bytes of a torn command were put after the "
-            f"{whole} of its append-only file, and its log says: {_without_stamp(line)}",
+            evidence=f"The server exited with status {status} while {waiting} promised tasks waited; {len(TAIL)} "
+            f"bytes of a torn command were put after the {whole} of its append-only file, and its log says: "
+            f"{_without_stamp(line)}",
             tasks=in_flight.tasks(),
         )
 

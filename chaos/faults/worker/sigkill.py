@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, InMix, Stage, catch_worker, kill_caught, many
+from ..base import Effect, InMix, Missed, Stage, catch_worker, kill_caught, many
 from ..registry import fault
 from .base import WorkerFault
 
@@ -22,15 +22,20 @@ class WorkerSigkill(WorkerFault):
     in_mix: ClassVar[InMix] = "always"
     count: ClassVar[int] = 50
 
+    stays_dead: bool = False
+    """Whether it is not started again in this run, so that the others have to recover its tasks."""
     patience_s: float = 10.0
     """How long to wait for a worker that is inside a task."""
 
     def inject(self, stage: Stage) -> Effect:
         caught = catch_worker(stage, self.patience_s)
+        if self.stays_dead and not stage.workers.retire(caught.worker):
+            caught.worker.continue_session_members()
+            raise Missed(f"Worker {caught.worker.sid} is the last one, and can't stay dead.")
         kill_caught(caught)
         return Effect(
             evidence=f"Worker {caught.worker.sid} was inside {many(len(caught.tasks))} when it was stopped, and exited "
-            "with status -9.",
+            f"with status -9{' for the rest of the run' if self.stays_dead else ''}.",
             pids=caught.pids,
             tasks=tuple(caught.tasks),
         )

@@ -44,7 +44,8 @@ class WorkerSigkillQuiet(WorkerFault):
     def inject(self, stage: Stage) -> Effect:
         wait_for(stage, stage.workload_over, self.patience_s, f"There still was traffic after {self.patience_s:g} s.")
         self._wait_until_begun(stage)
-        caught = catch_worker(stage, self.patience_s)
+        # The same task again and again would be given up as one that kills its workers.
+        caught = catch_worker(stage, self.patience_s, untouched=True)
         kill_caught(caught)
         return Effect(
             evidence="All had been submitted and answered, and the last had begun; "

@@ -32,6 +32,10 @@ class Channel:
         self.closed = False
         self.orphaned = False
         """Whether the worker has hung up, and something that it had sent before is still on its way to the server."""
+        self.silent = False
+        """Whether nothing is delivered any more, in either direction, and neither end is told."""
+        self.deserted = False
+        """Whether the server has hung up on a silent one."""
         self._listener = listener
         self.to_server, self.to_worker = Way(server), Way(worker)
         self._requests, self._replies = RequestParser(), ReplyParser()
@@ -198,6 +202,9 @@ class Channel:
     def _send(self, way: Way, data: bytes) -> None:
         listener, link = self._listener, self._listener.link
         tally = listener.to_server if way is self.to_server else listener.to_worker
+        if self.silent:
+            tally.held_bytes += len(data)
+            return
         if link.clear and not way.stalled and not way.in_transit:
             self._write(way, data)
             return
@@ -223,6 +230,14 @@ class Channel:
         self._write(way, data)
         self._bury()
 
+    def silence(self) -> None:
+        """Deliver nothing any more, for good."""
+        self.silent = True
+        for way in (self.to_server, self.to_worker):
+            way.stalled.clear()
+            way.unsent.clear()
+        self._listener.proxy.watch(self)
+
     def mend(self) -> None:
         """The link has changed: what was held back goes on, if it may."""
         for way in (self.to_server, self.to_worker):
@@ -233,6 +248,14 @@ class Channel:
 
     def _ended(self, way: Way) -> None:
         """One side has hung up. What a worker had sent before that arrives all the same, as it would in a network."""
+        if self.silent:
+            self.orphaned = self.orphaned or way is self.to_worker
+            self.deserted = self.deserted or way is self.to_server
+            if self.orphaned and self.deserted:
+                self.close()
+            else:
+                self._listener.proxy.watch(self)
+            return
         if way is self.to_worker and (self.to_server.stalled or self.to_server.in_transit):
             self.orphaned = True
             self.to_worker.unsent.clear()
@@ -242,6 +265,8 @@ class Channel:
 
     def _bury(self) -> None:
         """An orphan whose last word was said is at its end."""
+        if self.silent:
+            return
         way = self.to_server
         if self.orphaned and not (self.closed or way.stalled or way.in_transit or way.unsent):
             try:
@@ -251,7 +276,7 @@ class Channel:
                 self.close()
 
     def _write(self, way: Way, data: bytes) -> None:
-        if self.closed or (self.orphaned and way is self.to_worker):
+        if self.closed or self.silent or (self.orphaned and way is self.to_worker):
             return
         if not way.unsent:
             try:

@@ -82,6 +82,10 @@ class Listener:
         """Reset every connection that is open; how many. Any thread."""
         return self.proxy.call(self._reset_all)
 
+    def silence(self) -> int:
+        """Deliver nothing more on any connection that is open, without a word to either end; how many. Any thread."""
+        return self.proxy.call(self._silence)
+
     def direct(self, to: Address) -> int:
         """Put another server behind it; how many connections to the one before were reset. Any thread."""
 
@@ -162,8 +166,14 @@ class Listener:
         for channel in list(self.channels):
             channel.mend()
 
+    def _silence(self) -> int:
+        open_now = [channel for channel in self.channels if not (channel.orphaned or channel.silent)]
+        for channel in open_now:
+            channel.silence()
+        return len(open_now)
+
     def _reset_all(self) -> int:
-        open_now = [channel for channel in self.channels if not channel.orphaned]
+        open_now = [channel for channel in self.channels if not (channel.orphaned or channel.silent)]
         for channel in open_now:
             channel.close(reset=True)
         return len(open_now)

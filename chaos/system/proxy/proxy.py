@@ -130,7 +130,8 @@ class Proxy:
             if channel.frozen or channel.orphaned or len(to_server.unsent) > channel.UNSENT_BYTES_MAX
             else selectors.EVENT_READ
         )
-        hears = 0 if len(to_worker.unsent) > channel.UNSENT_BYTES_MAX else selectors.EVENT_READ
+        held_up = channel.deserted or len(to_worker.unsent) > channel.UNSENT_BYTES_MAX
+        hears = 0 if held_up else selectors.EVENT_READ
         self._watch(to_worker.end, listens | (selectors.EVENT_WRITE if to_worker.unsent else 0), channel.worker_ready)
         self._watch(to_server.end, hears | (selectors.EVENT_WRITE if to_server.unsent else 0), channel.server_ready)
 

@@ -84,7 +84,7 @@ def test_the_tasks_that_misbehave_are_as_many_as_the_profile_says() -> None:
     behaviours = [task.behaviour for task in plan.tasks if task.behaviour]
     assert {name: behaviours.count(name) for name in behaviours} == dict(PROFILES["handlers"].behaviours)
     assert len(plan.doomed) == 10
-    assert all("behaviour" in task.payload() for task in plan.tasks if task.behaviour)
+    assert all("behaviour" in task.task().payload for task in plan.tasks if task.behaviour)
 
 
 def test_a_defect_that_has_nothing_to_replace_is_an_error_and_no_healthy_queue() -> None:

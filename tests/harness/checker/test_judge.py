@@ -149,6 +149,13 @@ def test_a_task_that_ran_with_another_payload_is_CORRUPT() -> None:
     assert result.verdict is Verdict.VIOLATION
 
 
+@pytest.mark.parametrize(("executed", "fate"), [("canonical", Fate.DONE), ("raw", Fate.DONE), ("other", Fate.CORRUPT)])
+def test_a_payload_may_be_compared_by_its_value_or_byte_for_byte(executed: str, fate: Fate) -> None:
+    story = a_good_run().add("submit", "invoke", task="a", digest="canonical", raw_digest="raw")
+    result = judged(story.add("submit", "ok", task="a").ran("a", digest=executed).drained().end())
+    assert result.fates["a"] is fate
+
+
 def test_where_nobody_recorded_what_was_submitted_no_payload_is_CORRUPT() -> None:
     assert judged(a_good_run().submit("a").ran("a", digest="2").drained().end()).fates["a"] is Fate.DONE
 

@@ -8,10 +8,13 @@ from random import Random
 
 import pytest
 from support.fault_stage import BUSY, Scene
+from support.runs import carry_out
 from support.waiting import wait_until
+from zeroloss.checker.verdicts import Verdict
 from zeroloss.faults import Missed
 from zeroloss.faults.client.gives_up import ClientGivesUp
 from zeroloss.faults.client.producer_sigkill import ProducerSigkill
+from zeroloss.faults.client.producer_sigkill_batch import ProducerSigkillBatch
 from zeroloss.faults.client.retries import ClientRetries
 from zeroloss.faults.planned import PlannedTask
 from zeroloss.faults.server.clock_jump import CLOCKS, SHIM, ClockJump
@@ -20,6 +23,7 @@ from zeroloss.faults.worker.memory import WorkerMemory
 from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
 from zeroloss.plan.plan import Plan, make_plan
 from zeroloss.plan.requests import PlanError, parse_faults
+from zeroloss.run.workload import together
 from zeroloss.system.processes import Managed, spawn
 from zeroloss.system.producer import Producer
 
@@ -57,7 +61,7 @@ def plan(faults: str, tasks: int = 40, recover_within_s: float = 2.0) -> Plan:
 
 
 def planned(count: int = 40) -> list[PlannedTask]:
-    return [PlannedTask(f"t{number}", number / 100, 10, 0) for number in range(count)]
+    return [PlannedTask(f"t{number}", number / 100, 10) for number in range(count)]
 
 
 def test_the_producer_is_killed_while_something_is_under_way_and_listens_again(
@@ -74,6 +78,37 @@ def test_the_producer_is_killed_while_something_is_under_way_and_listens_again(
         assert producer.ended_by_itself() is None
     finally:
         producer.close()
+
+
+def test_the_producer_is_killed_under_a_batch_and_not_under_single_tasks(
+    scene: Scene, start_producer: Callable[[], Managed]
+) -> None:
+    producer = Producer(start_producer)
+    sizes = iter((0, 1, 50))
+    try:
+        effect = scene.play(ProducerSigkillBatch(down_s=0.0), producer=producer, batch_under_way=lambda: next(sizes))
+        assert effect.evidence == "The producer exited with status -9 while a batch of 50 tasks was under way."
+    finally:
+        producer.close()
+
+
+def test_batches_are_planned_for_a_producer_that_is_killed_under_one() -> None:
+    made = [len(batch) for batch in together(ProducerSigkillBatch(batches=4).arrange(planned(200), Random(1), 2.0))]
+    assert [size for size in made if size > 1] == [25] * 4
+
+
+def test_a_target_without_batches_is_refused_a_fault_of_batches_in_one_sentence() -> None:
+    with pytest.raises(PlanError, match="needs a target with `enqueue_many`"):
+        make_plan(
+            seed=1, target="brpop", server="embedded", appendfsync="always", workers=1, tasks=9,
+            faults=parse_faults("producer-sigkill-batch", None),
+        )  # fmt: skip
+
+
+def test_the_reference_loses_nothing_when_its_producer_is_killed_under_batches(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, "reference", "producer-sigkill-batch:count=1", tasks=400)
+    assert outcome.result.verdict is Verdict.PASS, outcome.result
+    assert all("a batch of" in fault.evidence for fault in outcome.result.faults)
 
 
 def test_where_nothing_is_under_way_the_producer_is_left_alone(

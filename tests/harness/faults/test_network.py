@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from support.fault_stage import BUSY, Scene, Traffic
 from support.runs import carry_out
 from support.waiting import wait_until
@@ -17,6 +19,7 @@ from zeroloss.faults.network.partition import NetPartition
 from zeroloss.faults.network.reply_loss import NetReplyLoss
 from zeroloss.faults.network.reply_reset import NetReplyReset
 from zeroloss.faults.network.reset import NetReset
+from zeroloss.faults.network.silence import NetSilence
 from zeroloss.faults.network.throttle import NetThrottle
 from zeroloss.history import Run, load
 from zeroloss.plan.plan import make_plan
@@ -98,6 +101,29 @@ def test_one_worker_is_cut_off_and_the_other_goes_on_and_afterwards_both_do(
     grows(client, *talkers)
 
 
+def test_a_connection_dies_without_a_word_and_what_is_opened_anew_works(
+    scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
+) -> None:
+    effect = scene.play(NetSilence(for_s=0.5), network=network)
+    assert "1 connections died without a word" in effect.evidence
+    assert "0 bytes to the server" not in effect.evidence.replace("10 bytes", "")
+    grows(client, *talkers)
+
+
+def test_neither_end_of_a_silent_connection_hears_that_the_other_has_hung_up(
+    network: Network, client: redis.Redis
+) -> None:
+    listener = network.listeners[0]
+    with redis.Redis.from_url(listener.url, socket_timeout=0.2, retry=Retry(NoBackoff(), 0)) as worker:
+        worker.client_setname("silent")
+        assert listener.silence() == 1
+        with pytest.raises(redis.TimeoutError):
+            worker.ping()
+    names = [one["name"] for one in client.client_list()]
+    assert "silent" in names
+    assert listener.silence() == 0
+
+
 def test_a_command_whose_reply_the_worker_does_not_hear_is_executed(
     scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
 ) -> None:
@@ -117,7 +143,7 @@ def test_a_partition_lasts_longer_than_the_target_takes_to_recover_unless_told_o
 
 @pytest.mark.parametrize(
     "fault", [NetPartition(for_s=0.1), NetLatency(for_s=0.1), NetThrottle(for_s=0.1), NetReset(patience_s=0.1),
-              NetReplyReset(patience_s=0.1), NetReplyLoss(for_s=0.1)],
+              NetReplyReset(patience_s=0.1), NetReplyLoss(for_s=0.1), NetSilence(for_s=0.1)],
     ids=lambda fault: fault.name,
 )  # fmt: skip
 def test_where_nothing_passes_nothing_was_struck(scene: Scene, network: Network, fault: NetPartition) -> None:
@@ -227,6 +253,7 @@ def test_the_proxy_is_not_put_before_a_server_that_it_cannot_stand_before() -> N
 def test_the_faults_of_the_network_are_the_ones_that_need_the_proxy() -> None:
     assert {name for name, fault in FAULTS.items() if fault.through_proxy} == {
         "net-partition", "net-latency", "net-throttle", "net-reply-reset", "net-reply-loss", "net-reset",
+        "net-silence",
     }  # fmt: skip
 
 
@@ -235,7 +262,7 @@ def test_a_run_puts_the_proxy_before_every_worker_and_says_what_it_costs(tmp_pat
     assert outcome.failure is None
     result = outcome.result
     assert (result.verdict, result.because) == (Verdict.PASS, result.because)
-    assert set(result.fates.values()) <= {Fate.DONE, Fate.DUPLICATE}
+    assert set(result.fates.values()) <= {Fate.DONE, Fate.DUPLICATE, Fate.DEAD}
     assert next(one.count for one in result.situations if one.name == "reply-lost") == 2
     assert any("through the proxy: a PING takes" in note for note in result.notes)
     begin = next(event for event in load(tmp_path / "run") if isinstance(event, Run))

@@ -34,6 +34,13 @@ def test_a_body_that_returns_is_a_begin_and_an_end_of_one_execution(directory: P
     assert (directory / f"worker-{os.getpid()}.jsonl").exists()
 
 
+def test_a_payload_as_bytes_is_kept_by_the_digest_of_these_bytes(directory: Path) -> None:
+    with effect("a", payload=b'{"n": 1.10}'):
+        (begin,) = effects(directory)
+    assert begin.digest == hashlib.sha256(b'{"n": 1.10}').hexdigest()
+    assert digest(b'{"n": 1.10}') != digest(b'{"n": 1.1}')
+
+
 def test_two_executions_of_one_task_have_different_names(directory: Path) -> None:
     for _ in range(2):
         with effect("a"):

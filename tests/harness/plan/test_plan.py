@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zeroloss.plan.mix import draw_mix
-from zeroloss.plan.plan import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN, Plan, encode, load_plan, make_plan
+from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
+from zeroloss.plan.variety import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN
 
 
 def plan(**changes: Any) -> Plan:
@@ -69,7 +70,6 @@ def test_every_task_has_an_id_of_its_own_that_is_no_part_of_another_and_bounded_
     assert len(set(ids)) == tasks
     assert len({len(one) for one in ids}) == 1
     assert all(TASK_MS_MIN <= task.work_ms <= TASK_MS_MAX for task in made)
-    assert all(len(task.payload()["filler"]) == task.filler_bytes for task in made)
 
 
 def test_an_option_goes_with_its_fault_and_kills_counts_the_worker_faults_that_state_no_count() -> None:
@@ -78,6 +78,8 @@ def test_an_option_goes_with_its_fault_and_kills_counts_the_worker_faults_that_s
         FaultRequest("server-sigkill", 4, {"down_s": 2.0}),
     ]
     assert parse_faults("worker-sigkill:count=5", kills=9)[0].count == 5
+    assert parse_faults("worker-sigkill-quiet", kills=9)[0].count == 1
+    assert parse_faults("worker-sigkill:stays_dead=true", None)[0].options == {"stays_dead": True}
 
 
 def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
@@ -94,7 +96,7 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
         ("worker-sigkil", None, "There is no fault 'worker-sigkil'"),
         ("worker-sigkill:count=0", None, "count has to be a whole number of at least 1, not '0'"),
         ("worker-sigkill:count", None, "'count' is no option"),
-        ("worker-sigkill:colour=red", None, "it has no option 'colour', but count, patience_s"),
+        ("worker-sigkill:colour=red", None, "it has no option 'colour', but count, stays_dead, patience_s"),
         ("server-sigkill:down_s=long", None, "down_s can't be 'long'"),
         ("net-partition:workers=two", None, "workers can't be 'two', it has to be one or all"),
         ("net-latency:delay_ms=-50", None, "delay_ms has to be a number of at least 0, not -50"),
@@ -134,7 +136,7 @@ def test_a_run_that_makes_no_sense_is_refused_in_one_sentence(changes: dict[str,
         ("", "is no plan"),
         ("[]", "is no plan"),
         (encode(plan()).decode().replace("worker-sigkill", "earthquake"), "There is no fault 'earthquake'"),
-        (encode(plan()).decode().replace('"version": 1', '"version": 99'), "of version 99"),
+        (encode(plan()).decode().replace('"version": 2', '"version": 99'), "of version 99"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
@@ -150,19 +152,31 @@ def test_a_plan_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> 
 
 @given(seed=st.integers(0, 2**64))
 def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(seed: int) -> None:
-    mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always")
-    assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always")
-    assert mix[0] == FaultRequest("worker-sigkill", 50, {})
-    assert [(request.count, request.options) for request in mix[1:]] == [(1, {})] * 3
+    mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
+    assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
+    assert mix[0] == FaultRequest("worker-sigkill", 49, {})
+    assert [(request.count, request.options) for request in mix[2:]] == [(1, {})] * 3
     assert len({request.fault for request in mix}) == 4
 
 
 WORKERS, SERVERS, CRASHES = {"worker-sigstop", "worker-sigterm"}, {"client-kill", "client-pause"}, {"server-sigkill"}
 
 
+@pytest.mark.parametrize(
+    ("workers", "kills", "dead"), [(1, 9, 0), (2, 9, 0), (3, 9, 1), (6, 9, 2), (9, 2, 1), (3, 1, 0)]
+)
+def test_of_three_workers_one_stays_dead_and_the_plan_says_which_kill_it_is(
+    workers: int, kills: int, dead: int
+) -> None:
+    mix = draw_mix(1, kills=kills, server="embedded", appendfsync="always", workers=workers)
+    planned = plan(faults=mix, workers=workers).faults
+    assert sum(fault.options.get("stays_dead", False) for fault in planned) == dead
+    assert sum(fault.fault == "worker-sigkill" for fault in planned) == kills
+
+
 def mixed(server: str, appendfsync: str) -> set[str]:
     """Everything that any of many seeds draws."""
-    mixes = [draw_mix(seed, kills=2, server=server, appendfsync=appendfsync) for seed in range(100)]
+    mixes = [draw_mix(seed, kills=2, server=server, appendfsync=appendfsync, workers=3) for seed in range(100)]
     return {request.fault for mix in mixes for request in mix}
 
 

@@ -15,7 +15,7 @@ from zeroloss.history import Recorder, Submit, read
 from zeroloss.ledger import digest
 from zeroloss.system.environment import Environment
 from zeroloss.system.submitter import AgentDied, Submitter
-from zeroloss.target import Found, TargetError, load_target
+from zeroloss.target import Found, TargetError, Task, load_target
 
 SCRIPTED = f"{TARGETS}:Scripted"
 
@@ -53,7 +53,7 @@ def agents(tmp_path: Path) -> Iterator[Agents]:
 
 def submit(agent: Submitter, **answers: str) -> None:
     for task, answer in answers.items():
-        agent.enqueue(task, {"answer": answer})
+        agent.enqueue(Task(task, {"answer": answer}))
 
 
 def test_a_return_is_a_promise_refused_a_no_and_any_other_error_unknown(agents: Agents) -> None:
@@ -65,6 +65,16 @@ def test_a_return_is_a_promise_refused_a_no_and_any_other_error_unknown(agents: 
     assert sorted(agents.submissions()) == [
         ("a", "invoke"), ("a", "ok"), ("b", "fail"), ("b", "invoke"), ("c", "info"), ("c", "invoke"),
     ]  # fmt: skip
+
+
+def test_a_batch_is_one_call_and_each_of_its_tasks_has_an_outcome_of_its_own(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    agent.enqueue(*(Task(name, {"answer": answer}) for name, answer in (("a", "accept"), ("b", "refuse"))))
+    agent.enqueue(*(Task(name, {"answer": answer}) for name, answer in (("c", "fail"), ("d", "accept"))))
+    wait_until(lambda: agent.answered == 4)
+    assert (agent.promised, agent.unknown, agent.handed) == ({"a"}, {"c", "d"}, 4)
+    assert dict(agents.submissions()) == {"a": "ok", "b": "fail", "c": "info", "d": "info"}
 
 
 def test_an_enqueue_that_would_end_python_leaves_the_outcome_unknown_and_the_agent_alive(agents: Agents) -> None:
@@ -92,7 +102,7 @@ def test_a_misdeed_of_a_client_by_the_plan_is_no_error_of_its_own(agents: Agents
     agent = agents.start()
     agent.hello()
     for number in range(20):
-        agent.enqueue(f"t{number}", {"answer": "fail", "behaviour": "client-gives-up"})
+        agent.enqueue(Task(f"t{number}", {"answer": "fail", "behaviour": "client-gives-up"}))
     wait_until(lambda: agent.answered == 20)
     assert (agent.first_error, agent.hopeless) == (None, False)
 
@@ -100,9 +110,9 @@ def test_a_misdeed_of_a_client_by_the_plan_is_no_error_of_its_own(agents: Agents
 def test_a_client_that_retries_submits_its_task_twice_and_is_answered_once(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()
-    agent.enqueue("a", {"answer": "accept", "behaviour": "client-retries"})
-    agent.enqueue("b", {"answer": "refuse", "behaviour": "client-retries"})
-    agent.enqueue("c", {"answer": "fail first", "behaviour": "client-retries-unanswered"})
+    agent.enqueue(Task("a", {"answer": "accept", "behaviour": "client-retries"}))
+    agent.enqueue(Task("b", {"answer": "refuse", "behaviour": "client-retries"}))
+    agent.enqueue(Task("c", {"answer": "fail first", "behaviour": "client-retries-unanswered"}))
     wait_until(lambda: agent.answered == 3)
     assert (agent.promised, agent.repeated, agent.unknown) == ({"a", "c"}, 2, frozenset())
     assert [phase for task, phase in agents.submissions() if task == "a"] == ["invoke", "ok", "invoke", "ok"]
@@ -116,6 +126,7 @@ def test_the_history_holds_the_digest_of_the_payload_and_the_error(agents: Agent
     wait_until(lambda: agent.answered == 1)
     invoke, info = (event for event in read(agents.directory / "events") if isinstance(event, Submit))
     assert invoke.digest == digest({"answer": "fail"})
+    assert invoke.raw_digest == digest(b'{"answer": "fail"}')
     assert info.error == "ConnectionError: the reply was lost"
     assert invoke.t < info.t
 
@@ -188,7 +199,7 @@ def test_it_ends_when_its_standard_input_does(tmp_path: Path) -> None:
         env=env,
         text=True,
     )
-    command: dict[str, Any] = {"do": "enqueue", "task": "a", "payload": {"answer": "hang"}}
+    command: dict[str, Any] = {"do": "enqueue", "tasks": [["a", '{"answer": "hang"}', ""]]}
     output, _ = process.communicate(json.dumps(command) + "\n", timeout=20)
     assert process.returncode == 0
     assert "a target may print" not in output  # only answers go there

@@ -4,11 +4,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from support.waiting import wait_until
-from zeroloss.history import Fault, Process, Recorder, read
+from zeroloss.history import Effect, Fault, Process, Recorder, read
 from zeroloss.history.tail import LedgerTail
 from zeroloss.plan.plan import Plan, PlannedFault, make_plan
 from zeroloss.plan.requests import FaultRequest
@@ -64,7 +65,12 @@ class Theatre:
         return pool
 
     def perform(
-        self, workers: WorkerPool, *faults: PlannedFault, server: Server | None = None, seed: int = 1
+        self,
+        workers: WorkerPool,
+        *faults: PlannedFault,
+        server: Server | None = None,
+        seed: int = 1,
+        **more: Any,
     ) -> Nemesis:
         nemesis = Nemesis(
             plan(seed, *faults),
@@ -72,6 +78,7 @@ class Theatre:
             workers=workers,
             ledger=self.ledger,
             recorder=self.recorder,
+            **more,
         )
         nemesis.start()
         nemesis.join(30)
@@ -180,7 +187,7 @@ def test_a_killed_server_comes_back_under_another_run_id_with_its_data(
     server = open_own_server("embedded", appendfsync="always")
     with redis.Redis.from_url(server.url) as client:
         client.set("kept", "yes")
-    theatre.perform(theatre.pool(IDLE), PlannedFault(1, "server-sigkill", {"down_s": 0.1}, 0.0), server=server)
+    theatre.perform(theatre.pool(BUSY), PlannedFault(1, "server-sigkill", {"down_s": 0.1}, 0.0), server=server)
     assert "its run_id changed" in (theatre.faults()[1].evidence or "")
     with redis.Redis.from_url(server.url) as client:
         assert client.get("kept") == b"yes"
@@ -201,3 +208,53 @@ def test_a_stopped_nemesis_ends_at_once_however_far_its_next_fault_is(theatre: T
     nemesis.join(5)
     assert time.monotonic() - begun_s < 1
     assert theatre.faults() == []
+
+
+def clock(number: int) -> PlannedFault:
+    return PlannedFault(number, "clock-jump", {"for_s": 0.0}, 0.0)
+
+
+def test_a_fault_that_meets_all_workers_waits_until_each_has_completed_a_task(theatre: Theatre) -> None:
+    (theatre.directory / "clock").mkdir()
+    theatre.perform(theatre.pool(BUSY, BUSY), clock(1), clock(2), directory=theatre.directory)
+    ends = [event for event in read(theatre.directory / "events") if isinstance(event, Effect) and event.phase == "end"]
+    faults = theatre.faults()
+    first, second = (event.t for event in faults if event.phase == "begin")
+    over = next(event.t for event in faults if event.phase == "end")
+    assert len({event.pid for event in ends if event.t <= first}) == 2
+    assert len({event.pid for event in ends if over <= event.t <= second}) == 2
+
+
+def test_a_fault_strikes_all_the_same_when_a_worker_does_not_come_back_and_says_which_had(
+    theatre: Theatre, open_own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeroloss.run.nemesis.COME_BACK_S", 0.5)
+    server = open_own_server("embedded", appendfsync="always")
+    pool = theatre.pool(BUSY, IDLE)
+    wait_until(lambda: theatre.ledger.poll() or theatre.ledger.completed_count, 30)
+    theatre.perform(pool, PlannedFault(1, "server-sigkill", {"down_s": 0.0}, 0.0), server=server)
+    (effective,) = (event for event in theatre.faults() if event.phase == "effective")
+    assert effective.met == [1]
+
+
+def test_a_killed_worker_that_stays_dead_is_not_started_again_while_others_are(theatre: Theatre) -> None:
+    pool = theatre.pool(BUSY, BUSY)
+    first = theatre.perform(pool, kill(stays_dead=True))
+    assert (first.score.effective, pool.wanted, len(pool.living())) == (1, 1, 1)
+    theatre.perform(pool, kill(2))
+    wait_until(lambda: len(pool.living()) == 1)
+    assert "for the rest of the run" in (theatre.faults()[1].evidence or "")
+
+
+def test_the_last_worker_does_not_stay_dead(theatre: Theatre) -> None:
+    pool = theatre.pool(BUSY)
+    assert theatre.perform(pool, kill(stays_dead=True)).score.missed == 1
+    assert len(pool.living()) == 1
+
+
+def test_a_kill_does_not_wait_for_a_task_when_nothing_is_left_to_do(theatre: Theatre) -> None:
+    begun_s = time.monotonic()
+    more = {"workload_over": lambda: True, "promised": frozenset}
+    theatre.perform(theatre.pool(IDLE), kill(patience_s=20), **more)
+    assert theatre.faults()[1].reason == "No worker was inside a task, and nothing was left to do."
+    assert time.monotonic() - begun_s < 15

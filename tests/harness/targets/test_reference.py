@@ -17,6 +17,7 @@ TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
 NOT_ACCEPTED = (503, "not-accepted")
 UNKNOWN = (503, "outcome-unknown")
 HANGS_UP = (0, "")
+BATCH = [Task(f"zl-1-000000{number}", {"id": f"zl-1-000000{number}", "work_ms": 1}) for number in range(3)]
 
 
 class Retrying(Reference):
@@ -41,7 +42,8 @@ def answers(logs: Path) -> Iterator[list[tuple[int, str]]]:
             if not status:
                 self.close_connection = True
                 return
-            body = json.dumps({"type": f"urn:zeroloss:problem:{kind}", "task_id": TASK.id}).encode()
+            answer = {"type": f"urn:zeroloss:problem:{kind}", "task_id": TASK.id}
+            body = (kind if kind.startswith("{") else json.dumps(answer)).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -111,3 +113,31 @@ def test_a_task_that_is_refused_twice_is_refused(answers: list[tuple[int, str]],
 def test_a_promise_after_an_unknown_outcome_is_a_promise(answers: list[tuple[int, str]], tmp_path: Path) -> None:
     answers += [UNKNOWN, (202, "")]
     Retrying(directory=tmp_path).enqueue(TASK)
+
+
+def results(*statuses: str) -> str:
+    """What the producer says of a batch."""
+    named = zip(BATCH, statuses, strict=False)
+    return json.dumps({"results": [{"status": status, "task_id": task.id} for task, status in named]})
+
+
+def test_a_batch_is_promised_but_for_the_tasks_that_its_answer_refuses(
+    answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers.append((207, results("queued", "refused", "queued")))
+    assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[1].id]
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, HANGS_UP, (202, results("queued", "queued"))])
+def test_an_answer_that_leaves_a_batch_open_is_no_refusal(
+    answer: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers.append(answer)
+    with pytest.raises((RuntimeError, ConnectionError)):
+        Reference(directory=tmp_path).enqueue_many(BATCH)
+
+
+def test_a_batch_of_which_nothing_was_accepted_is_refused(answers: list[tuple[int, str]], tmp_path: Path) -> None:
+    answers.append(NOT_ACCEPTED)
+    with pytest.raises(Refused):
+        Reference(directory=tmp_path).enqueue_many(BATCH)

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -27,6 +28,11 @@ class Scripted(Target):
             sys.exit("enough")
         if answer == "hang":
             time.sleep(3600)
+
+    def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
+        if any(task.payload["answer"] == "fail" for task in tasks):
+            raise ConnectionError("the reply was lost")
+        return [task.id for task in tasks if task.payload["answer"] == "refuse"]
 
     def census(self) -> list[Found]:
         return [Found("a", "pending"), Found("b", "dead_letter", "it was bad")]

@@ -1,0 +1,26 @@
+"""How many outages each worker saw: several faults of the server are one to a worker that did not come back between."""
+
+from collections import Counter
+
+from .evidence import Evidence
+from .stated import option
+
+
+def outages_of(evidence: Evidence) -> list[str]:
+    """A sentence on the faults that met all workers, for the report; empty: there were none, or nobody says."""
+    struck = [
+        fault.met for fault in evidence.faults.values() if fault.effective_t is not None and fault.met is not None
+    ]
+    if not struck:
+        return []
+    workers = option(evidence.begin, "workers")
+    seen = Counter(number for met in struck for number in met)
+    counts = [seen[number] for number in range(1, workers + 1)] if isinstance(workers, int) else list(seen.values())
+    if not counts:
+        return []
+    least, most = min(counts), max(counts)
+    share = f"{least}" if least == most else f"{least} to {most}"
+    return [
+        f"Of {len(struck)} faults that met the server or all workers, each worker saw {share} as an outage of its own: "
+        "it had completed a task since the one before."
+    ]

@@ -1,0 +1,41 @@
+"""Connections that die without a word."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..base import Effect, Missed, Stage
+from ..registry import fault
+from .base import Victims, WayFault, Workers
+
+
+@fault
+@dataclass(frozen=True, kw_only=True)
+class NetSilence(WayFault):
+    """All connections of a worker die silently: nothing is delivered any more, and nobody is told (I2, I3, I4).
+
+    As when a firewall or a NAT forgets them. Neither end sees a reset; the server goes on serving a client that is not
+    there, and may hand it a task. What either end opens anew works.
+    """
+
+    name: ClassVar[str] = "net-silence"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I3", "I4")
+    count: ClassVar[int] = 2
+    loses_replies: ClassVar[bool] = True
+
+    workers: Workers = "one"
+    for_s: float = 0.0
+    """How long its tasks are watched; 0: longer than the target takes to recover a task, by half and a second."""
+
+    def inject(self, stage: Stage) -> Effect:
+        victims = Victims(stage, self.workers, self.patience_s)
+        for_s = self.for_s or 1.5 * stage.recover_within_s + 1.0
+        before = victims.network.tallies(victims.slots)
+        dead = sum(victims.network.listeners[slot].silence() for slot in victims.slots)
+        victims.watch(for_s)
+        sent, answered = (now - then for now, then in zip(victims.network.tallies(victims.slots), before, strict=True))
+        if not (sent.held_bytes or answered.held_bytes):
+            raise Missed(f"Nothing was sent within {for_s:g} s on the {dead} connections that had died.")
+        return victims.effect(
+            f"{victims.names}: {dead} connections died without a word; {sent.held_bytes:,} bytes to the server and "
+            f"{answered.held_bytes:,} from it were never delivered."
+        )

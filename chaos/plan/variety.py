@@ -1,0 +1,175 @@
+"""What the tasks of a plan are like, drawn from its seed: sizes, spellings, types, batches, bodies and misdeeds.
+
+A queue has limits inside: 64 KiB, 100, 500 or 1,000 elements at a time, a lease. What lies on one side of each only
+shows nothing of the other.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from msgspec.structs import replace
+
+from ..faults.planned import PlannedTask
+from ..target import Target
+
+TASK_MS_MIN, TASK_MS_MAX = 5, 400
+LONG_MS_MIN, LONG_MS_MAX = 1_000, 3_000
+SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
+HANG_MS = 5_000
+BACKLOG_SHARE = 0.25
+"""This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
+SMALL_BYTES_MAX = 2_000
+EDGE_BYTES = 65_536
+LARGE_BYTES_TOTAL = 4_000_000
+"""All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
+VARIED_FROM = 100
+"""With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
+BURST_SIZES = (999, 1_000, 1_001)
+FAILING_TOGETHER = 0.55
+"""This part of a burst raises once: the queue has them all to try again at the same moment."""
+GIVEN_UP_TOGETHER = 0.11
+"""This part of a burst is given up at the same moment."""
+SELDOM = {
+    "raise-system-exit": 400,
+    "raise-keyboard-interrupt": 400,
+    "raise-memory-error": 400,
+    "exit-once": 700,
+    "hang-once": 1_000,
+}
+"""Of so many tasks one misbehaves so, where the target can be told to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What is asked of the workload. `work_ms`: the shortest and the longest body; None: as drawn, with bursts."""
+
+    count: int
+    run_s: float
+    work_ms: tuple[int, int] | None = None
+    misbehave: bool = True
+    """Whether tasks may fail: not in a baseline."""
+
+
+def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Target]) -> list[PlannedTask]:
+    """The tasks in the order of their times, as far as the target states that it can take them."""
+    count = wishes.count
+    tasks = _by_time(draw, ids, wishes)
+    varied = count >= VARIED_FROM
+    burst = range(0)
+    if varied:
+        size = min(draw.choice(BURST_SIZES), count // 2 + 1)
+        first = draw.randrange(math.ceil(count * BACKLOG_SHARE), count - size + 1)
+        burst = range(first, first + size)
+        tasks = _together(tasks, burst)
+        if not wishes.work_ms:
+            tasks = _with_long_bodies(draw, tasks, burst)
+        tasks = _in_batches(draw, tasks, burst, target.batch_max)
+    tasks = _with_sizes(draw, tasks, target)
+    if varied and wishes.misbehave:
+        tasks = _with_misdeeds(draw, tasks, burst, frozenset(target.behaviours))
+    numbers = "text" if target.raw_payloads else "doubles" if target.doubles_only else "whole"
+    return [
+        replace(
+            task,
+            type=draw.choice(target.types) if target.types else "",
+            raw=draw.random() < 0.5,
+            numbers=numbers,
+        )
+        for task in tasks
+    ]
+
+
+def _by_time(draw: Random, ids: Sequence[str], wishes: Wishes) -> list[PlannedTask]:
+    backlog = math.ceil(wishes.count * BACKLOG_SHARE)
+    trickle = sorted(round(draw.uniform(0.0, wishes.run_s), 3) for _ in range(wishes.count - backlog))
+    least, most = wishes.work_ms or (TASK_MS_MIN, TASK_MS_MAX)
+    return [
+        # Evenly over the orders of magnitude; a body may take no time at all.
+        PlannedTask(name, at_s, round(math.exp(draw.uniform(math.log(least + 1), math.log(most + 1))) - 1))
+        for name, at_s in zip(ids, [0.0] * backlog + trickle, strict=True)
+    ]
+
+
+def _together(tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
+    """All of a burst at the moment of its first, and those after it as before."""
+    at_s = tasks[burst.start].at_s
+    later = tasks[burst.stop :]
+    return [*tasks[: burst.start], *(replace(tasks[number], at_s=at_s) for number in burst), *later]
+
+
+def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
+    """Bodies of no time in the first half of a burst, of little in the second: claimed fast, then held for a while."""
+    half = burst.start + len(burst) // 2
+    elsewhere = [number for number in range(len(tasks)) if number not in burst]
+    long = set(draw.sample(elsewhere, len(tasks) // 60))
+    made = []
+    for number, task in enumerate(tasks):
+        work_ms = task.work_ms
+        if number in burst:
+            work_ms = 0 if number < half else draw.randint(SLOWER_MS_MIN, SLOWER_MS_MAX)
+        elif number in long:
+            work_ms = draw.randint(LONG_MS_MIN, LONG_MS_MAX)
+        made.append(replace(task, work_ms=work_ms))
+    return made
+
+
+def _in_batches(draw: Random, tasks: list[PlannedTask], burst: range, batch_max: int) -> list[PlannedTask]:
+    """The burst in as few calls as it takes, and a few small groups elsewhere."""
+    if batch_max < 2:
+        return tasks
+    made = list(tasks)
+    number = 0
+    for start in range(burst.start, burst.stop, batch_max):
+        number += 1
+        for place in range(start, min(start + batch_max, burst.stop)):
+            made[place] = replace(made[place], batch=number)
+    for _ in range(len(tasks) // 100):
+        first = draw.randrange(len(tasks))
+        group = range(first, min(first + draw.randint(2, min(20, batch_max)), len(tasks)))
+        if any(made[place].batch for place in group):
+            continue
+        number += 1
+        for place in group:
+            made[place] = replace(made[place], batch=number, at_s=made[first].at_s)
+    return made
+
+
+def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) -> list[PlannedTask]:
+    """Mostly small; some at the limit, some on each side of 64 KiB, some in between, as far as the total allows."""
+    limit, count = target.payload_bytes_max, len(tasks)
+    wanted = [limit] * min(1, count // 50)
+    wanted += [EDGE_BYTES + draw.choice((-1, 0, 1, -300, 300)) for _ in range(min(10, count // 20))]
+    wanted += [
+        round(math.exp(draw.uniform(math.log(SMALL_BYTES_MAX), math.log(max(limit, SMALL_BYTES_MAX)))))
+        for _ in range(count // 200)
+    ]
+    large: list[int] = []
+    for size in wanted:
+        if SMALL_BYTES_MAX < size <= limit and sum(large) + size <= LARGE_BYTES_TOTAL:
+            large.append(size)
+    sizes = dict(zip(draw.sample(range(count), len(large)), large, strict=True))
+    return [
+        replace(task, size_bytes=sizes.get(number) or min(limit, int(SMALL_BYTES_MAX * draw.random() ** 3)))
+        for number, task in enumerate(tasks)
+    ]
+
+
+def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, told: frozenset[str]) -> list[PlannedTask]:
+    made = list(tasks)
+    places = list(burst)
+    draw.shuffle(places)
+    for behaviour, share in (("raise-once", FAILING_TOGETHER), ("raise-always", GIVEN_UP_TOGETHER)):
+        if behaviour in told:
+            chosen, places = places[: round(share * len(burst))], places[round(share * len(burst)) :]
+            for place in chosen:
+                made[place] = replace(made[place], behaviour=behaviour)
+    elsewhere = [place for place in range(len(tasks)) if place not in burst]
+    draw.shuffle(elsewhere)
+    for behaviour, one_in in SELDOM.items():
+        for _ in range(len(tasks) // one_in if behaviour in told else 0):
+            place = elsewhere.pop()
+            work_ms = HANG_MS if behaviour == "hang-once" else made[place].work_ms
+            made[place] = replace(made[place], behaviour=behaviour, work_ms=work_ms)
+    return made

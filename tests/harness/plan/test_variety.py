@@ -1,0 +1,156 @@
+"""What the tasks of a plan are like: the limits inside a queue are met from both sides, as far as the target can."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zeroloss.faults.planned import PlannedTask
+from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
+from zeroloss.plan.requests import FaultRequest, PlanError, parse_work_ms
+from zeroloss.plan.variety import EDGE_BYTES, LARGE_BYTES_TOTAL, SMALL_BYTES_MAX
+from zeroloss.run.workload import together
+from zeroloss.target import Target
+from zeroloss.targets.reference import Reference
+
+WHOLE = 2**53 + 1
+
+
+class Doubles(Target):
+    doubles_only = True
+
+
+class Small(Target):
+    payload_bytes_max = 300
+
+
+def plan(stated: type[Target] = Reference, **changes: Any) -> Plan:
+    asked: dict[str, Any] = {
+        "seed": 1,
+        "target": "reference",
+        "server": "embedded",
+        "appendfsync": "always",
+        "workers": 3,
+        "tasks": 2_000,
+        "faults": [FaultRequest("worker-sigkill", 10, {})],
+    }
+    return make_plan(stated=stated, **{**asked, **changes})
+
+
+@given(
+    size=st.integers(0, 5_000),
+    raw=st.booleans(),
+    numbers=st.sampled_from(("doubles", "whole", "text")),
+    behaviour=st.sampled_from(("", "raise-once")),
+)
+def test_the_text_of_a_payload_has_the_planned_size_to_the_byte(
+    size: int, raw: bool, numbers: Any, behaviour: str
+) -> None:
+    def text(size: int) -> bytes:
+        return PlannedTask("zl-1", 0.0, 5, size, behaviour, raw=raw, numbers=numbers).text().encode()
+
+    assert len(text(size)) == max(size, len(text(0)))
+    assert json.loads(text(size))["id"] == "zl-1"
+    assert text(size).isascii() == (not raw)
+
+
+def test_a_payload_as_text_holds_what_decoding_and_encoding_again_changes() -> None:
+    text = PlannedTask("zl-1", 0.0, 5, numbers="text").text()
+    assert all(part in text for part in (str(WHOLE), "1.10", "1e400", '"b":1,"a":2'))
+    assert json.dumps(json.loads(text)) != text
+
+
+def test_a_target_that_has_doubles_only_gets_no_whole_number_beyond_them() -> None:
+    assert all(str(WHOLE) not in task.text() for task in plan(Doubles, tasks=50).tasks)
+    assert all(str(WHOLE) in task.text() and "1e400" not in task.text() for task in plan(Target, tasks=50).tasks)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_payloads_lie_on_both_sides_of_64_kib_and_at_the_limit_and_are_bounded_in_total(seed: int) -> None:
+    sizes = [task.size_bytes for task in plan(seed=seed).tasks]
+    assert max(sizes) == Reference.payload_bytes_max
+    near = [size for size in sizes if abs(size - EDGE_BYTES) <= 300]
+    assert min(near) < EDGE_BYTES < max(near)
+    assert sum(size for size in sizes if size > SMALL_BYTES_MAX) <= LARGE_BYTES_TOTAL
+
+
+def test_no_payload_is_larger_than_the_target_takes() -> None:
+    assert max(len(task.text()) for task in plan(Small).tasks if task.size_bytes > 200) <= 300
+
+
+def test_half_of_the_payloads_are_raw_utf_8() -> None:
+    raw = sum(task.raw for task in plan().tasks)
+    assert 800 < raw < 1_200
+
+
+def test_each_type_of_a_target_is_met_and_a_target_without_types_is_given_none() -> None:
+    assert {task.type for task in plan().tasks} == set(Reference.types)
+    assert {task.type for task in plan(Target).tasks} == {""}
+
+
+def test_batches_lie_on_both_sides_of_1_000_among_the_seeds_and_the_rest_is_single_or_in_small_groups() -> None:
+    largest = set()
+    for seed in range(20):
+        sizes = sorted(len(batch) for batch in together(plan(seed=seed).tasks))
+        largest.add(sizes[-1])
+        assert sizes[0] == 1
+        assert 2 <= sizes[-2] <= 20
+    assert largest == {999, 1_000, 1_001}
+
+
+def test_what_is_submitted_in_one_call_is_due_at_one_moment() -> None:
+    assert all(len({task.at_s for task in batch}) == 1 for batch in together(plan().tasks))
+
+
+def test_a_target_without_batches_gets_its_burst_one_by_one_at_the_same_moment() -> None:
+    made = plan(Target).tasks
+    assert {task.batch for task in made} == {0}
+    assert 999 <= Counter(task.at_s for task in made if task.at_s).most_common(1)[0][1] <= 1_002
+
+
+def test_bodies_of_no_time_come_in_a_burst_and_some_bodies_take_seconds() -> None:
+    made = plan(Target).tasks
+    assert 499 <= sum(task.work_ms == 0 for task in made) <= 501
+    assert sum(task.work_ms >= 1_000 for task in made) > 20
+
+
+def test_more_than_500_tasks_are_tried_again_and_more_than_100_given_up_at_the_same_moment() -> None:
+    behaviours = Counter(task.behaviour for task in max(together(plan().tasks), key=len))
+    assert behaviours["raise-once"] > 500
+    assert 100 < behaviours["raise-always"] < 200
+
+
+def test_tasks_misbehave_in_each_way_that_the_target_states_and_in_no_other() -> None:
+    assert plan().behaving.keys() == set(Reference.behaviours)
+    assert plan(Target).misbehaving == 0
+
+
+def test_no_task_misbehaves_in_a_baseline() -> None:
+    assert plan(faults=[FaultRequest("none", 1, {})]).misbehaving == 0
+
+
+def test_a_task_whose_client_misbehaves_is_in_no_batch() -> None:
+    made = plan(faults=[FaultRequest("client-retries", 1, {})])
+    assert all(not task.batch for task in made.tasks if task.behaviour.startswith("client-"))
+    assert any(task.batch for task in made.tasks)
+
+
+@given(least=st.integers(0, 50), more=st.integers(0, 100))
+def test_all_bodies_last_as_long_as_asked(least: int, more: int) -> None:
+    made = plan(Target, tasks=300, work_ms=(least, least + more)).tasks
+    assert all(least <= task.work_ms <= least + more for task in made)
+
+
+@pytest.mark.parametrize("text", ["5", "5:", ":5", "7:5", "-1:5", "a:b", "1:2:3", "0.5:2"])
+def test_a_length_of_bodies_that_makes_no_sense_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(PlanError, match=r"--work-ms has to be MIN:MAX"):
+        parse_work_ms(text)
+
+
+def test_a_plan_with_variety_is_read_back_the_same(tmp_path: Any) -> None:
+    written = plan()
+    written.write(tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == written
+    assert encode(written) == encode(plan())
