@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
-SETTLE_S = 3.0
+SETTLE_S = 2.0
 """For so long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
 """Whoever has been inside a task for so long is well under way, too."""

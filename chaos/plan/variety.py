@@ -16,6 +16,7 @@ from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
 LONG_MS_MIN, LONG_MS_MAX = 1_000, 3_000
+LONG_ONE_IN = 100
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
 BACKLOG_SHARE = 0.25
@@ -103,7 +104,7 @@ def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> l
     """Bodies of no time in the first half of a burst, of little in the second: claimed fast, then held for a while."""
     half = burst.start + len(burst) // 2
     elsewhere = [number for number in range(len(tasks)) if number not in burst]
-    long = set(draw.sample(elsewhere, len(tasks) // 60))
+    long = set(draw.sample(elsewhere, len(tasks) // LONG_ONE_IN))
     made = []
     for number, task in enumerate(tasks):
         work_ms = task.work_ms

@@ -18,7 +18,7 @@ def main() -> None:
         if popped is None:
             continue
         task = json.loads(popped[1])
-        with effect(task["id"], payload=task):
+        with effect(task["id"], payload=popped[1]):
             time.sleep(task["work_ms"] / 1000)
 
 

@@ -1,6 +1,5 @@
 """What `brpop` and `shared-list` have in common: their client pushes a task's JSON onto one list."""
 
-import json
 from functools import cached_property
 
 import redis
@@ -13,10 +12,11 @@ class PushedJson(Target):
 
     workers = 6
     recover_within = 0.5
+    raw_payloads = True
 
     @cached_property
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url)
 
     def enqueue(self, task: Task) -> None:
-        self.client.lpush(f"{self.namespace}:pending", json.dumps(task.payload))
+        self.client.lpush(f"{self.namespace}:pending", task.text)

@@ -11,3 +11,4 @@ class SharedList(PushedJson):
 
     name: ClassVar[str] = "shared-list"
     worker = (sys.executable, "-m", "zeroloss.targets.shared_list_worker")
+    behaviours = frozenset({"raise-once"})

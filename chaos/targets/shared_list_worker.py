@@ -21,7 +21,7 @@ def main() -> None:
             continue
         task = json.loads(element)
         try:
-            with effect(task["id"], payload=task):
+            with effect(task["id"], payload=element):
                 time.sleep(task["work_ms"] / 1000)
                 if task.get("behaviour") == "raise-once" and task["id"] not in raised:
                     raised.add(task["id"])

@@ -172,6 +172,7 @@ def test_of_three_workers_one_stays_dead_and_the_plan_says_which_kill_it_is(
     planned = plan(faults=mix, workers=workers).faults
     assert sum(fault.options.get("stays_dead", False) for fault in planned) == dead
     assert sum(fault.fault == "worker-sigkill" for fault in planned) == kills
+    assert all(fault.number > len(planned) / 2 for fault in planned if fault.options.get("stays_dead"))
 
 
 def mixed(server: str, appendfsync: str) -> set[str]:

@@ -113,7 +113,7 @@ def test_a_target_without_batches_gets_its_burst_one_by_one_at_the_same_moment()
 def test_bodies_of_no_time_come_in_a_burst_and_some_bodies_take_seconds() -> None:
     made = plan(Target).tasks
     assert 499 <= sum(task.work_ms == 0 for task in made) <= 501
-    assert sum(task.work_ms >= 1_000 for task in made) > 20
+    assert sum(task.work_ms >= 1_000 for task in made) >= 20
 
 
 def test_more_than_500_tasks_are_tried_again_and_more_than_100_given_up_at_the_same_moment() -> None:
