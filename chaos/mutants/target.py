@@ -35,8 +35,11 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
     python = [sys.executable, "-m", *module]
     if profile.name == "default":
         settings, within_s = Reference.env, Reference.recover_within
+        attempts, backoff = Reference.max_attempts, Reference.backoff
     else:
         settings, within_s = {**SHORT, **profile.settings}, RECOVER_WITHIN_S
+        attempts = 1 + int(settings["ZEROLOSS_MAX_RETRIES"])
+        backoff = _backoff(int(settings["ZEROLOSS_BACKOFF_MS"]), int(settings["ZEROLOSS_BACKOFF_MAX_MS"]), attempts)
     if profile.odd_clocks:
         inherited = os.environ.get("PYTHONPATH", "")
         settings = {**settings, "PYTHONPATH": os.pathsep.join(filter(None, [str(_CLOCK), inherited]))}
@@ -47,7 +50,15 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         "producer": (*python, *Reference.producer[3:]),
         "workers": profile.workers,
         "recover_within": within_s,
+        "max_attempts": attempts,
+        "backoff": backoff,
         "attempts": profile.attempts,
         "env": settings,
     }
     return type(title, (Reference,), members)
+
+
+def _backoff(first_ms: int, most_ms: int, attempts: int) -> Sequence[tuple[float, float]]:
+    """What the reference waits after each failure, s: it doubles, and chance takes up to half of it."""
+    longest_s = [min(most_ms, first_ms * 2**failures) / 1000 for failures in range(attempts - 1)]
+    return [(longest / 2, longest) for longest in longest_s]
