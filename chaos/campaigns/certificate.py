@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..checker.verdicts import Fate, Result, Verdict
-from ..enumerate.table import Report
+from ..enumerate.table import Report, headline
 from .circumstances import Circumstances
 from .mutation import Mutation, Row
 
@@ -16,6 +16,8 @@ CONFIDENCE = 0.95
 RARE = (300, 10_000)
 """Defects that hit one task in so many: how probably they were missed is said."""
 RUNS_FOR_ONE_PERCENT = 299
+INCONCLUSIVE_SHARE_MAX = 0.05
+"""Of the seeded runs: so many may show nothing and are not counted; a night has some on any machine."""
 NOT_JUDGED = frozenset({Fate.ABSENT, Fate.PHANTOM, Fate.GHOST, Fate.UNDECIDED})
 
 NOT_COVERED = [
@@ -41,6 +43,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     crash_points: int
     crash_points_reached: int
     runs: int
+    """Those that showed something."""
+    inconclusive_runs: int
     seeds: list[int | None]
     loss_probability_below: float | None
     tasks_judged: int
@@ -76,17 +80,18 @@ def certify(
         stopped: the part with the first conclusive failure, after which nothing more was run; empty: none.
         mutants_known: how many there are; what was not run of them is not covered, and said to be.
     """
+    conclusive = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     caught = [row for row in mutation.mutants if row.caught]
     weakest = min(mutation.mutants, key=_share_caught, default=None)
-    below = loss_probability_below(len(results)) if results else 1.0
+    below = loss_probability_below(len(conclusive)) if conclusive else 1.0
     refused = _refusals(report, results, mutation, stopped)
-    judged = tasks_judged(results)
+    judged = tasks_judged(conclusive)
     statements = [
         f"All {report.planned - report.unreachable} crash points that the enumeration found were reached, and none "
         "lost a task."
         + (f" {report.unreachable} more depend on timing and did not come." if report.unreachable else ""),
-        f"No loss in {len(results)} independent seeded runs: under this workload and these faults the probability that "
-        f"a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
+        f"No loss in {len(conclusive)} independent seeded runs: under this workload and these faults the probability "
+        f"that a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
         f"{len(caught)} of {len(mutation.mutants)} mutants were caught"
         + (f", the weakest ({weakest.target}) in {weakest.caught} of {len(weakest.trials)} runs." if weakest else "."),
     ]
@@ -103,11 +108,12 @@ def certify(
         statements=statements if not refused else [],
         crash_points=report.planned,
         crash_points_reached=report.reached,
-        runs=len(results),
+        runs=len(conclusive),
+        inconclusive_runs=len(results) - len(conclusive),
         seeds=[result.seed for result in results],
         loss_probability_below=below,
         tasks_judged=judged,
-        missed=[*_missed(judged), _runs_for_one_percent(len(results))],
+        missed=[*_missed(judged), _runs_for_one_percent(len(conclusive))] if conclusive else [],
         mutants=len(mutation.mutants),
         mutants_caught=len(caught),
         weakest_mutant=weakest.target if weakest else "",
@@ -157,12 +163,13 @@ def _share_caught(row: Row) -> float:
 def _refusals(report: Report, results: Sequence[Result], mutation: Mutation, stopped: str) -> list[str]:
     refused = []
     if report.verdict is not Verdict.PASS:
-        reached = f"{report.reached} of {report.planned} points were reached"
-        refused.append(f"The enumeration is {report.verdict}: {reached}.")
+        refused.append(f"The enumeration is {report.verdict}: {headline(report)}")
+    inconclusive = sum(result.verdict is Verdict.INCONCLUSIVE for result in results)
+    bearable = {Verdict.INCONCLUSIVE} if inconclusive <= INCONCLUSIVE_SHARE_MAX * len(results) else set()
     refused += [
         f"The run with seed {result.seed} is {result.verdict}: {result.because}"
         for result in results
-        if result.verdict is not Verdict.PASS
+        if result.verdict not in {Verdict.PASS, *bearable}
     ]
     if stopped:
         return [*refused, f"Nothing more was run after {stopped}, whose failure is conclusive."]

@@ -25,14 +25,14 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def quick(self) -> bool:
-        return self.profile == "quick"
+        return self.profile.startswith("quick")
 
 
 def circumstances_of(target: str, profile: str) -> Circumstances:
     """Raises TargetError: there is no such target."""
     path = Path(inspect.getfile(load_target(target)))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    commit = _commit(path.parent)
+    commit = _commit(path)
     return Circumstances(
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         source=f"{path.name}, sha256 {digest}" + (f", commit {commit}" if commit else ", no commit"),
@@ -41,10 +41,18 @@ def circumstances_of(target: str, profile: str) -> Circumstances:
     )
 
 
-def _commit(directory: Path) -> str:
-    """With `-dirty` where it has changes; empty: git knows none, or is not there."""
-    command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+def _commit(path: Path) -> str:
+    """With `-dirty` where it has changes; empty: git does not track the file, or is not there."""
+    # A work tree may hold what is no part of its commit, such as an environment with its packages.
+    if not _git(path.parent, "ls-files", path.name):
+        return ""
+    return _git(path.parent, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+
+
+def _git(directory: Path, *words: str) -> str:
+    command = ["git", "-C", str(directory), *words]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=GIT_DEADLINE_S).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_DEADLINE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
+    return done.stdout.strip()

@@ -128,8 +128,14 @@ def drawn(effort: Effort, seed: int) -> str | None:
     """The names of the mutants to be run, separated by commas; None: all."""
     if effort.mutants or effort.sample is None:
         return effort.mutants
-    names = list(load_mutants())
-    return ",".join(sorted(random.Random(f"mutants:{seed}").sample(names, min(effort.sample, len(names)))))
+    draw = random.Random(f"mutants:{seed}")
+    piles: dict[str, list[str]] = {}
+    known = list(load_mutants().values())
+    for mutant in draw.sample(known, len(known)):
+        piles.setdefault(mutant.profile.name, []).append(mutant.name)
+    # One of each profile before a second of any, as each profile finds defects of its own kind.
+    in_turn = [name for names in itertools.zip_longest(*piles.values()) for name in names if name]
+    return ",".join(sorted(in_turn[: effort.sample]))
 
 
 def _mutants(

@@ -1,8 +1,10 @@
 """Resources that grow with the number of disturbances: connections, descriptors, threads or memory that leak.
 
 A series is what one worker's session, or the server, held over the run, cut into the stretches between the disturbances
-that took effect. A leak is said only if the least of the last stretch is above the most of the first by the threshold,
-and if the second half of the stretches still grows: neither a peak while workers reconnect nor a warm-up is a leak.
+that took effect. That of a worker begins with its first task: until then it grows because it starts. A leak is said
+only if the least of the last stretch is above the most of the first by the threshold, if the second half of the
+stretches still grows, and if it grew in several of them: neither a peak while workers reconnect, nor a warm-up, nor a
+pool that was enlarged once is a leak.
 """
 
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ TOTAL_MIN = {"clients": 10, "descriptors": 10, "threads": 10, "memory_bytes": 64
 """So much more at the end, in all, makes it a leak."""
 PER_DISTURBANCE = {"clients": 1.0, "descriptors": 1.0, "threads": 1.0, "memory_bytes": 4 * 2**20}
 """And so much more for each disturbance, over the whole run and over its second half."""
+RISES_MIN = 3
+"""In so many stretches it holds at least that much more, at its least, than in any before."""
 SERVER_MEMBERS = ("clients", "keys", "keys_expiring")
 WORKER_MEMBERS = ("descriptors", "threads", "memory_bytes")
 
@@ -42,8 +46,21 @@ def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:
     by_sid: dict[int | None, list[Resources]] = {}
     for one in evidence.resources:
         by_sid.setdefault(one.sid, []).append(one)
+    began = _first_tasks(evidence)
     for sid, samples in by_sid.items():
-        yield ("server" if sid is None else f"worker {sid}"), samples
+        if sid is None:
+            yield "server", samples
+        elif began_t := min((began[pid] for one in samples for pid in one.pids if pid in began), default=None):
+            yield f"worker {sid}", [one for one in samples if one.t >= began_t]
+
+
+def _first_tasks(evidence: Evidence) -> dict[int, int]:
+    """Process -> when it began its first task."""
+    began: dict[int, int] = {}
+    for task in evidence.tasks.values():
+        for execution in task.executions:
+            began[execution.pid] = min(execution.begin, began.get(execution.pid, execution.begin))
+    return began
 
 
 def _leaks(evidence: Evidence, holder: str, samples: list[Resources]) -> Iterator[Leak]:
@@ -58,8 +75,14 @@ def _leaks(evidence: Evidence, holder: str, samples: list[Resources]) -> Iterato
         before, later, after = max(stretches[first]), max(stretches[half]), min(stretches[last])
         each = PER_DISTURBANCE[member]
         grown = after - before >= max(total_min, each * disturbances)
-        if grown and last > half and after - later >= each * (last - half):
+        still = last > half and after - later >= each * (last - half)
+        if grown and still and _rises([min(stretches[number]) for number in numbers], each) >= RISES_MIN:
             yield Leak(holder, member, before, after, disturbances)
+
+
+def _rises(levels: list[int], each: float) -> int:
+    """How often a level exceeds all before it by so much."""
+    return sum(level - max(levels[:number]) >= each for number, level in enumerate(levels) if number)
 
 
 def _stretches(samples: list[Resources], member: str, struck: list[int]) -> dict[int, list[int]]:

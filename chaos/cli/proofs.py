@@ -203,7 +203,8 @@ def prove(
         say(f"  {line}")
     for line in certificate.missed if certificate.issued else []:
         say(f"  {line}")
-    say(f"{'CERTIFICATE' if certificate.issued else 'NO CERTIFICATE'}: {directory / 'certificate.html'}")
+    kind = "QUICK CHECK" if quick else "CERTIFICATE"
+    say(f"{kind if certificate.issued else f'NO {kind}'}: {directory / 'certificate.html'}")
     return 0 if certificate.issued else Verdict.INCONCLUSIVE.exit_code
 
 

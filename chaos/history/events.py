@@ -149,6 +149,8 @@ class Resources(_Event, tag="resources", kw_only=True, frozen=True):
     keys_expiring: int | None = None
     """Of the keys, those with a time to live."""
     sid: int | None = None
+    pids: list[int] = []
+    """The processes of the session."""
     memory_bytes: int | None = None
     descriptors: int | None = None
     threads: int | None = None

@@ -42,9 +42,10 @@ class Sampler:
 
     def _sample(self) -> None:
         for worker in self._workers():
-            held = _held_by(worker.members())
+            pids = list(worker.members())
+            held = _held_by(pids)
             if held:
-                self._recorder.record("resources", "worker", sid=worker.sid, **held)
+                self._recorder.record("resources", "worker", sid=worker.sid, pids=pids, **held)
         try:
             clients: Any = self._client.info("clients")
             keyspace: Any = self._client.info("keyspace")

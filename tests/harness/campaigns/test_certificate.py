@@ -1,5 +1,7 @@
 """When a certificate is issued, what it says, and when it is refused."""
 
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +83,7 @@ def test_a_certificate_makes_exactly_three_statements_with_their_numbers() -> No
 @pytest.mark.parametrize(
     ("evidence", "reason"),
     [
-        ((report(verdict=Verdict.INCONCLUSIVE, reached=137), [passed()], mutation(row("a", True))), "137 of 138"),
+        ((report(verdict=Verdict.INCONCLUSIVE, reached=137), [passed()], mutation(row("a", True))), "not reached"),
         (
             (
                 report(),
@@ -141,6 +143,7 @@ def test_a_conclusive_failure_ends_the_proof_without_runs_or_mutants() -> None:
     assert not refused.issued
     assert refused.refused[0].startswith("The enumeration is VIOLATION")
     assert refused.refused[-1] == "Nothing more was run after the enumeration, whose failure is conclusive."
+    assert refused.missed == []
     assert "No mutant" not in " ".join(refused.refused)
 
 
@@ -151,7 +154,7 @@ def test_points_that_depend_on_timing_are_counted_apart_in_a_certificate() -> No
     assert "2 more depend on timing" in issued.statements[0]
 
 
-@pytest.mark.parametrize("profile", ["quick", "default"])
+@pytest.mark.parametrize("profile", ["quick", "quick, 3 runs at most", "default"])
 def test_a_certificate_names_its_circumstances_and_a_quick_one_looks_like_what_it_is(
     profile: str, tmp_path: Path
 ) -> None:
@@ -163,13 +166,33 @@ def test_a_certificate_names_its_circumstances_and_a_quick_one_looks_like_what_i
     assert "brpop.py, sha256 " in made.source
     for text in (made.date, made.source, made.machine, f"profile {profile}"):
         assert text in page
-    assert ("QUICK CHECK" in page) == (profile == "quick")
+    assert ("QUICK CHECK" in page) == (profile != "default")
+
+
+def test_a_target_that_git_does_not_track_is_named_by_its_digest_alone(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("from zeroloss import Target\n\nclass Own(Target):\n    worker = ('true',)\n")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-qm", "Begin", "--allow-empty"], check=True)
+    assert circumstances_of(f"{tmp_path}/own.py:Own", "default").source.endswith(", no commit")
+    subprocess.run([*git, "add", "own.py"], check=True)
+    subprocess.run([*git, "commit", "-qm", "Add it"], check=True)
+    assert re.search(r", commit [0-9a-f]{12}$", circumstances_of(f"{tmp_path}/own.py:Own", "default").source)
+
+
+def test_few_inconclusive_runs_of_many_are_not_counted_and_refuse_nothing() -> None:
+    vague = msgspec.structs.replace(passed(), verdict=Verdict.INCONCLUSIVE)
+    issued = certify(report(), [*[passed()] * 39, vague], mutation(row("a", True)), [], mutants_known=1)
+    assert (issued.issued, issued.runs, issued.inconclusive_runs) == (True, 39, 1)
+    assert "No loss in 39 independent" in issued.statements[1]
+    assert not certify(report(), [passed(), vague], mutation(row("a", True)), [], mutants_known=1).issued
 
 
 def test_a_proof_draws_its_mutants_by_the_seed() -> None:
     names = str(drawn(EFFORTS["default"], 1)).split(",")
     assert len(set(names)) == 10
     assert set(names) <= set(load_mutants())
+    assert len({load_mutants()[name].profile.name for name in names}) == 10
     assert names == str(drawn(EFFORTS["default"], 1)).split(",")
     assert names != str(drawn(EFFORTS["default"], 2)).split(",")
     assert drawn(EFFORTS["thorough"], 1) is None

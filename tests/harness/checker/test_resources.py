@@ -8,7 +8,7 @@ from zeroloss.checker.verdicts import Leak, Result, Usage, Verdict
 
 def judged(*stretches: list[int], member: str = "descriptors", name: str = "client-kill") -> Result:
     """A run of which each list was sampled between one disturbance and the next."""
-    phase, holder = ("server", {}) if member in ("clients", "keys") else ("worker", {"sid": 100})
+    phase, holder = ("server", {}) if member in ("clients", "keys") else ("worker", {"sid": 100, "pids": [99, 100]})
     faults = [{"number": n, "fault": name} for n in range(1, len(stretches))]
     story = Story().begin(plan={"tasks": 1, "faults": faults}).submit("t").ran("t")
     for number, samples in enumerate(stretches):
@@ -45,11 +45,23 @@ def test_memory_leaks_by_megabytes_only() -> None:
         [[20], [25], [30], [35], [40, 20]],  # given back
         [[20], [21], [22], [23], [24], [25], [26], [27], [28], [29], [30], [31], *[[31]] * 12],  # less than one each
         [[20], [40], [60], [60], [61], [61]],  # the second half hardly grows
+        [[20], [20], [20], [40], [40]],  # a pool that was enlarged once
     ],
 )
 def test_what_does_not_grow_with_the_disturbances_is_no_leak(stretches: list[list[int]]) -> None:
     result = judged(*stretches)
     assert (result.verdict, result.leaks) == (Verdict.PASS, [])
+
+
+@pytest.mark.parametrize("first_task_after", [5, None])
+def test_what_a_worker_takes_while_it_starts_is_no_leak(first_task_after: int | None) -> None:
+    story = Story().begin(plan={"tasks": 2, "faults": []}).submit("t").ran("t", pid=7).submit("u")
+    for number, descriptors in enumerate([3, 8, 13, 18, 23, 28, 33, 33]):
+        story.add("resources", "worker", sid=99, pids=[99, 100], descriptors=descriptors)
+        story.kill(number, name="worker-sigkill", pids=(55,))
+        if number == first_task_after:
+            story.ran("u", pid=100)
+    assert judge(story.end().events).leaks == []
 
 
 def test_a_baseline_has_no_disturbance_with_which_anything_could_grow() -> None:
@@ -59,7 +71,9 @@ def test_a_baseline_has_no_disturbance_with_which_anything_could_grow() -> None:
 def test_a_new_worker_is_not_compared_with_the_one_that_it_replaces() -> None:
     story = Story().begin(plan={"tasks": 1, "faults": []}).submit("t").ran("t")
     for number in range(1, 6):
-        story.add("resources", "worker", sid=number, descriptors=10 * number).kill(number, name="worker-sigkill")
+        story.add("resources", "worker", sid=number, pids=[100], descriptors=10 * number).kill(
+            number, name="worker-sigkill"
+        )
     assert judge(story.end().events).leaks == []
 
 
