@@ -125,7 +125,7 @@ class Survival:
         Neither duplicates, leaks, order, idempotency keys, attempts nor backoff are part of it: a run that breaks only
         what the target states of those lost nothing, and passes if it would have shown a loss.
         """
-        from .checker.promises import only_promises_broken
+        from .checker.promises.beside import only_promises_broken
         from .report.summary import PASSING
 
         if not (self.result.verdict in PASSING or only_promises_broken(self.result)):

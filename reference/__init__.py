@@ -9,13 +9,13 @@ import importlib
 
 TYPE_CHECKING = False  # as typing's, whose import would delay the first signal handler
 if TYPE_CHECKING:
-    from .config import Config
-    from .consumer import Consumer
-    from .enqueuer import Accepted, Enqueuer, Submission
-    from .errors import LeaseLost, QueueError
-    from .handlers import handler
-    from .reaper import Reaper
-    from .task import Task
+    from .queue.config import Config
+    from .queue.consumer import Consumer
+    from .queue.enqueuer import Accepted, Enqueuer, Submission
+    from .queue.errors import LeaseLost, QueueError
+    from .queue.reaper import Reaper
+    from .queue.task import Task
+    from .worker.handlers import handler
 
 __all__ = [
     "Accepted",
@@ -33,16 +33,16 @@ __all__ = [
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Accepted": "enqueuer",
-    "Config": "config",
-    "Consumer": "consumer",
-    "Enqueuer": "enqueuer",
-    "LeaseLost": "errors",
-    "QueueError": "errors",
-    "Reaper": "reaper",
-    "Submission": "enqueuer",
-    "Task": "task",
-    "handler": "handlers",
+    "Accepted": "queue.enqueuer",
+    "Config": "queue.config",
+    "Consumer": "queue.consumer",
+    "Enqueuer": "queue.enqueuer",
+    "LeaseLost": "queue.errors",
+    "QueueError": "queue.errors",
+    "Reaper": "queue.reaper",
+    "Submission": "queue.enqueuer",
+    "Task": "queue.task",
+    "handler": "worker.handlers",
 }
 
 

@@ -26,13 +26,13 @@ from typing import Any
 import redis
 
 from . import __version__
-from .config import Config, load_config, unknown_variables
-from .connection import connect, refuse_old_server
-from .dead_letters import DeadLetters
-from .errors import QueueError
-from .redis_url import shown_url
-from .supervisor import AT_WORK, Supervisor, worker_command
-from .texts import printable
+from .queue.config import Config, load_config, unknown_variables
+from .queue.connection import connect, refuse_old_server
+from .queue.dead_letters import DeadLetters
+from .queue.errors import QueueError
+from .queue.redis_url import shown_url
+from .queue.texts import printable
+from .worker.supervisor import AT_WORK, Supervisor, worker_command
 
 PRODUCER_PORT = 8085
 MONITOR_PORT = 8082
@@ -136,14 +136,14 @@ def _with_worker_options(config: Config, options: argparse.Namespace) -> Config:
 
 
 def _producer(config: Config, options: argparse.Namespace) -> int:
-    from .producer import serve
+    from .http.producer import serve
 
     serve(config, options.host, options.port)
     return 0
 
 
 def _monitor(config: Config, options: argparse.Namespace) -> int:
-    from .monitor import serve
+    from .monitor.app import serve
 
     serve(config, options.host, options.port)
     return 0
@@ -161,8 +161,8 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
 
 
 def _worker_process(config: Config, options: argparse.Namespace) -> int:
-    from .handlers import load_handlers
-    from .worker import run_worker
+    from .worker.handlers import load_handlers
+    from .worker.process import run_worker
 
     def tell_parent(text: bytes) -> None:
         with suppress(BrokenPipeError):  # the parent may be gone

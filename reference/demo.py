@@ -3,8 +3,8 @@
 import logging
 import time
 
-from .handlers import handler
-from .task import Task
+from .queue.task import Task
+from .worker.handlers import handler
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import threading
 
 TYPE_CHECKING = False  # see `__init__.py`
 if TYPE_CHECKING:
-    from .connection import Pool
+    from .queue.connection import Pool
 
 forked = False  # whether this process was forked from the one that `guard_forks` was called in
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import redis
 
-from .config import SERVER_VARIABLES, Config
-from .connection import connect, refuse_old_server
-from .errors import QueueError
-from .redis_url import shown_url
+from .queue.config import SERVER_VARIABLES, Config
+from .queue.connection import connect, refuse_old_server
+from .queue.errors import QueueError
+from .queue.redis_url import shown_url
 from .signals import STOP_SIGNALS
-from .supervisor import child_environment, reap_orphans
+from .worker.supervisor import child_environment, reap_orphans
 
 START_S = 15.0
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over

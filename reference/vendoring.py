@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
-from .errors import QueueError
+from .queue.errors import QueueError
 
 RECORD_NAME = "VENDORED.json"
 LICENCE_NAME = "LICENSE"

@@ -22,7 +22,7 @@ from zeroloss.system.warden import TOKEN_VARIABLE, warden
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # a line that was not flushed would reach its reader all the same
 
-pytest_plugins = ["support.fault_stage", "support.queue_fixtures", "support.worker_process"]
+pytest_plugins = ["support.fault_stage", "support.queue_fixtures", "support.processes.worker_process"]
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..history import Event
 from ..invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
-from .baseline import breaches_of, disorder_of, promises_fifo, promises_order
 from .evidence import CensusRecord, Evidence, Task, gather
 from .excuses import excuses_of
 from .explanations import duplicates_of, too_many_of
@@ -24,9 +23,10 @@ from .findings import (
     starved_ms,
 )
 from .gaps import gaps_of
-from .lateness import late_of
-from .promises import clauses_of, note_of, promises_of
-from .resources import leaks_of, usage_of
+from .promises.baseline import breaches_of, disorder_of, promises_fifo, promises_order
+from .promises.beside import clauses_of, note_of, promises_of
+from .promises.lateness import late_of
+from .promises.resources import leaks_of, usage_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
 from .verdicts import (

@@ -3,11 +3,11 @@
 import socket
 from typing import Any
 
-from zeroloss.reference import connection, consumer
-from zeroloss.reference.claimer import Claimer
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.delivery import Delivery
-from zeroloss.reference.worker import HandlerThread
+from zeroloss.reference.queue import connection, consumer
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.process import HandlerThread
 
 from .mutant import LEAK, OVERTAKEN, UNEXPLAINED, mutant
 from .patching import edit, patch

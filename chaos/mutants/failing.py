@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import redis
-from zeroloss.reference import consumer, reaper
-from zeroloss.reference.config import Config
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.reaper import Reaper
-from zeroloss.reference.task import Task, new_task_id, revise
+from zeroloss.reference.queue import consumer, reaper
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.queue.task import Task, new_task_id, revise
 
 from .mutant import mutant
 from .patching import edit, patch

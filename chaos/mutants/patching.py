@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from zeroloss.reference.connection import Script
+from zeroloss.reference.queue.connection import Script
 
 
 def patch(owner: Any, name: str, replacement: Any) -> Any:

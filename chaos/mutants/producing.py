@@ -6,10 +6,10 @@ from itertools import count
 from typing import Any
 
 import redis
-from zeroloss.reference import enqueuer
-from zeroloss.reference.enqueuer import Accepted, Enqueuer, Submission
-from zeroloss.reference.errors import NotAccepted, OutcomeUnknown, QueueFull
-from zeroloss.reference.task import new_task_id
+from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown, QueueFull
+from zeroloss.reference.queue.task import new_task_id
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import patch

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-from zeroloss.reference import reaper
-from zeroloss.reference.claimer import Claimer
-from zeroloss.reference.connection import NOW, Script
-from zeroloss.reference.reaper import Reaper, Sweep
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue import reaper
+from zeroloss.reference.queue.connection import NOW, Script
+from zeroloss.reference.queue.reaper import Reaper, Sweep
+from zeroloss.reference.queue.task import decode
+from zeroloss.reference.worker.claimer import Claimer
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import edit, patch

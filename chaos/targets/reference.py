@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import redis
-from zeroloss.reference.config import Config
-from zeroloss.reference.connection import connect
-from zeroloss.reference.errors import Undecodable
-from zeroloss.reference.keys import Keys
-from zeroloss.reference.task import decode, encode
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.errors import Undecodable
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.task import decode, encode
 
 from ..run.scan import ids_in
 from ..target import Found, Refused, Target, Task

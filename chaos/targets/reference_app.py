@@ -4,8 +4,8 @@ import os
 import signal
 import time
 
-from zeroloss.reference.handlers import handler
-from zeroloss.reference.task import Task, raw_members
+from zeroloss.reference.queue.task import Task, raw_members
+from zeroloss.reference.worker.handlers import handler
 
 from ..ledger import effect
 from .reference import Reference

@@ -3,8 +3,8 @@ handler thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
 
-from zeroloss.reference import consumer, enqueuer, presence, reaper
-from zeroloss.reference.connection import Script
+from zeroloss.reference.queue import consumer, enqueuer, presence, reaper
+from zeroloss.reference.queue.connection import Script
 
 from .reference import Reference
 

@@ -72,7 +72,7 @@ def main() -> int:
 def _section(section: str, context: Context) -> list[Row]:
     began = time.monotonic()
     _say(f"\n{section}: {context.rounds} round{'s' if context.rounds > 1 else ''}")
-    measure = importlib.import_module(f".{SECTIONS[section]}", __package__).measure
+    measure = importlib.import_module(f".sections.{SECTIONS[section]}", __package__).measure
     try:
         rows: list[Row] = measure(context)
     except BenchError as error:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ..svg import document, dot, line, text
+from ..plot import document, dot, line, text
 from .rows import Row, number
 
 WIDTH, LINE, LEFT, RIGHT, TOP, BOTTOM = 760, 26, 190, 90, 44, 34

@@ -1,5 +1,6 @@
 """A queue under measurement, this project's own or another's: how it is fed, worked, and seen from the outside."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from .context import Context
 from .errors import BenchError
 
 APPS = Path(__file__).parent / "apps"
+PLACES = (APPS, APPS / "peers")
 FEED_DEADLINE_S = 120.0
 NPM_DEADLINE_S = 300.0
 
@@ -51,7 +53,7 @@ class Queue:
             self._folder = Path(sys.prefix)
         self._environment = {
             "REDIS_URL": context.server.url,
-            "PYTHONPATH": str(APPS),
+            "PYTHONPATH": os.pathsep.join(map(str, PLACES)),
             "NODE_PATH": str(self._folder / "node_modules"),
         }
 
@@ -82,8 +84,8 @@ class Queue:
         own = self._folder / "bin" / program
         command = [str(own) if own.exists() else program]
         for word in arguments:
-            script = APPS / word
-            command.append(str(script) if script.is_file() else word.format(redis=self._context.server.url))
+            scripts = [str(place / word) for place in PLACES if (place / word).is_file()]
+            command.append(scripts[0] if scripts else word.format(redis=self._context.server.url))
         return command
 
 

@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from support.browsing import browser as _  # noqa: F401 - the fixture `browser`
-from support.over_http import assert_problem, exchange, served
+from support.processes.over_http import assert_problem, exchange, served
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
-from zeroloss.reference.gauges import ConsumerReading, Reading
-from zeroloss.reference.monitor import create_app, metrics
-from zeroloss.reference.readiness import connect_probe
+from zeroloss.reference.http.readiness import connect_probe
+from zeroloss.reference.monitor.app import create_app, metrics
+from zeroloss.reference.monitor.gauges import ConsumerReading, Reading
 from zeroloss.system.servers import Server
 
 

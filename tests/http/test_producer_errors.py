@@ -10,10 +10,10 @@ from typing import Any
 import falcon.testing
 import pytest
 import redis
-from support.over_http import app_of, assert_problem, post
+from support.processes.over_http import app_of, assert_problem, post
+from support.processes.relay import Relay
 from support.queue_fixtures import Queue
-from support.relay import Relay
-from zeroloss.reference.submissions import NESTING_MAX
+from zeroloss.reference.http.submissions import NESTING_MAX
 from zeroloss.system.servers import Server
 
 TASK = b'{"payload": 1}'

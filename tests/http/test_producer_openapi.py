@@ -8,10 +8,10 @@ import pytest
 import redis
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from support.over_http import app_of, served
+from support.processes.over_http import app_of, served
 from support.queue_fixtures import Queue
-from zeroloss.reference.config import Config
-from zeroloss.reference.openapi import describe
+from zeroloss.reference.http.openapi import describe
+from zeroloss.reference.queue.config import Config
 from zeroloss.system.servers import Server
 
 # A batch with a bad item is answered 207: the item is refused, the others are not.

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
-from zeroloss.reference import submissions
-from zeroloss.reference.enqueuer import Submission
-from zeroloss.reference.problems import Problem
-from zeroloss.reference.submissions import NAME_CHARS_MAX, NESTING_MAX, read_submission, split_array
+from zeroloss.reference.http import submissions
+from zeroloss.reference.http.problems import Problem
+from zeroloss.reference.http.submissions import NAME_CHARS_MAX, NESTING_MAX, read_submission, split_array
+from zeroloss.reference.queue.enqueuer import Submission
 
 NAMES = ['"id"', '"type"', '"payload"']
 ODD_NAMES = [*NAMES, '"payloda"', '"i\\u0064"', "id", "7"]

@@ -15,10 +15,10 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from support.over_http import Served, assert_problem_document, exchange, request_of, served
+from support.processes.over_http import Served, assert_problem_document, exchange, request_of, served
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
-from zeroloss.reference.serving import DROPPED_BYTES_MAX
+from zeroloss.reference.http.serving import DROPPED_BYTES_MAX
 from zeroloss.system.servers import Server
 
 TASK = b'{"payload": 1}'

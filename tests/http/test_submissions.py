@@ -7,8 +7,8 @@ from typing import Any
 import falcon
 import falcon.testing
 import pytest
-from zeroloss.reference.problems import Problem
-from zeroloss.reference.submissions import (
+from zeroloss.reference.http.problems import Problem
+from zeroloss.reference.http.submissions import (
     NAME_CHARS_MAX,
     NESTING_MAX,
     read_body,

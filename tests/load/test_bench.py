@@ -21,14 +21,14 @@ from zeroloss.loadtests.bench import limit, table
 from zeroloss.loadtests.bench.__main__ import parser
 from zeroloss.loadtests.bench.backlog import PENDING
 from zeroloss.loadtests.bench.context import Context
-from zeroloss.loadtests.bench.drain import rate
 from zeroloss.loadtests.bench.errors import BenchError
 from zeroloss.loadtests.bench.peers import OURS, PEERS
 from zeroloss.loadtests.bench.plot import dots
 from zeroloss.loadtests.bench.processes import Processes
 from zeroloss.loadtests.bench.queues import APPS, Peer, Queue
-from zeroloss.loadtests.bench.relay import Relay
 from zeroloss.loadtests.bench.rows import AtLeast, AtMost, Row, number, ratio
+from zeroloss.loadtests.bench.sections.drain import rate
+from zeroloss.loadtests.bench.sections.relay import Relay
 from zeroloss.loadtests.bench.server import Server
 
 

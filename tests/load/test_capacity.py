@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from support.load_system import run
+from support.processes.load_system import run
 from zeroloss.loadtests.capacity import Step, search
 from zeroloss.loadtests.plot import plot
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.load_system import LOCUST, ROOT, SHORT, effects, put_load, rows, run
-from support.load_system import own_system as _  # noqa: F401 - the fixture `system`
-from support.programs import free_port
+from support.processes.load_system import LOCUST, ROOT, SHORT, effects, put_load, rows, run
+from support.processes.load_system import own_system as _  # noqa: F401 - the fixture `system`
+from support.processes.programs import free_port
 from support.waiting import wait_until
 from zeroloss.loadtests.system import System
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.load_system import ROOT
-from support.programs import free_port
+from support.processes.load_system import ROOT
+from support.processes.programs import free_port
 from support.waiting import living, wait_until
 from zeroloss.loadtests import system
 from zeroloss.loadtests.system import running_system

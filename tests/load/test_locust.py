@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from support.load_system import EFFECT, LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
-from support.load_system import own_system as _  # noqa: F401 - the fixture `system`
+from support.processes.load_system import EFFECT, LOCUST, PROFILES, ROOT, SHORT, put_load, rows, run
+from support.processes.load_system import own_system as _  # noqa: F401 - the fixture `system`
 from zeroloss.ledger import effect
 from zeroloss.loadtests.system import System
 

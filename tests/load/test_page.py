@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 import pytest
 from playwright.sync_api import Browser, Page
 from support.browsing import browser as _browser  # noqa: F401 - the fixture `browser`
-from support.load_system import ROOT
-from support.load_system import own_system as _  # noqa: F401 - the fixture `system`
+from support.processes.load_system import ROOT
+from support.processes.load_system import own_system as _  # noqa: F401 - the fixture `system`
 from support.waiting import wait_until
 from zeroloss.loadtests.system import System
 

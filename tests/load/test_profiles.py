@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from support.load_system import PROFILES, effects, rows, run
-from support.load_system import own_system as _  # noqa: F401 - the fixture `system`
+from support.processes.load_system import PROFILES, effects, rows, run
+from support.processes.load_system import own_system as _  # noqa: F401 - the fixture `system`
 from zeroloss.loadtests.system import System
 
 LENIENT = ("--slo-min-rate", "0.1", "--slo-min-refused", "0", "--slo-failure-ratio", "0.5", "--slo-drain-s", "60")

@@ -23,11 +23,11 @@ from support.model import model
 from support.model.model import State
 from support.model.story import KEYS, OLD_MS, Story, end, end_in_the_model, entry_of
 from zeroloss.invariants import Answer, Transition
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.enqueuer import Accepted, Submission
-from zeroloss.reference.errors import IdempotencyConflict, QueueFull
-from zeroloss.reference.reaper import Sweep
-from zeroloss.reference.task import new_task_id
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.errors import IdempotencyConflict, QueueFull
+from zeroloss.reference.queue.reaper import Sweep
+from zeroloss.reference.queue.task import new_task_id
 
 PAYLOADS = ["1.10", "[]", '{"twice":1,"twice":2}', "12345678901234567890123", '"\\ud800 \\u0000"', '{ "a" : 1E5 }']
 WISH = st.tuples(st.sampled_from(PAYLOADS), st.sampled_from([None, None, None, *KEYS]))

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.queue_fixtures import Queue, ids, payloads
 from zeroloss.invariants import order
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.task import decode
 
 CONSUMERS = 3
 ENDLESS = {"max_retries": 1_000, "max_recoveries": 1_000, "max_pending": 1_000}

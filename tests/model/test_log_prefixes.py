@@ -14,11 +14,11 @@ import redis
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
 from zeroloss.invariants import INVARIANTS
-from zeroloss.reference.claimer import Claimer
-from zeroloss.reference.enqueuer import Submission
-from zeroloss.reference.reaper import Reaper
-from zeroloss.reference.task import decode
-from zeroloss.reference.worker import HandlerThread, Maintenance
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.queue.task import decode
+from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.process import HandlerThread, Maintenance
 
 CONSUMERS = ("w1", "w2", "w3")
 NEVER_MS = 3_600_000

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from support.places import ROOT
-from support.programs import tool
+from support.processes.programs import tool
 from zeroloss.checker.verdicts import Verdict
 from zeroloss.report.result import read
 from zeroloss.target import load_target

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from support.queue_fixtures import Queue, payloads
 from support.waiting import wait_until
-from zeroloss.reference import reaper
-from zeroloss.reference.reaper import Reaper, Sweep
-from zeroloss.reference.worker import ADOPT_STEPS, Maintenance
+from zeroloss.reference.queue import reaper
+from zeroloss.reference.queue.reaper import Reaper, Sweep
+from zeroloss.reference.worker.process import ADOPT_STEPS, Maintenance
 
 OLD_MS = 2 * 3_600_000  # older than the default tombstone
 

@@ -4,10 +4,10 @@ from itertools import chain
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from support.processes.relay import Relay
 from support.queue_fixtures import Queue, ids, payloads
-from support.relay import Relay
 from zeroloss.invariants import order
-from zeroloss.reference.consumer import Consumer
+from zeroloss.reference.queue.consumer import Consumer
 
 
 @pytest.mark.law("I7")

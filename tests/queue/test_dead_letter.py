@@ -5,10 +5,10 @@ import hashlib
 import pytest
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.queue_fixtures import Queue, ids, payloads
-from zeroloss.reference.dead_letters import PAGE, NotRequeueable
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.task import decode, raw_members
-from zeroloss.reference.texts import TRACEBACK_CHARS_MAX
+from zeroloss.reference.queue.dead_letters import PAGE, NotRequeueable
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import decode, raw_members
+from zeroloss.reference.queue.texts import TRACEBACK_CHARS_MAX
 
 BROKEN = b"\xff\x00 no task"
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import redis
-from support.over_http import app_of, assert_problem, post
+from support.processes.over_http import app_of, assert_problem, post
+from support.processes.relay import Relay
 from support.queue_fixtures import Queue
-from support.relay import Relay
 from support.waiting import wait_until
-from zeroloss.reference.config import Config, load_config
-from zeroloss.reference.durability import Durability
-from zeroloss.reference.enqueuer import Submission
-from zeroloss.reference.errors import ConfigError, NotConfirmed, OutcomeUnknown
+from zeroloss.reference.queue.config import Config, load_config
+from zeroloss.reference.queue.durability import Durability
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.errors import ConfigError, NotConfirmed, OutcomeUnknown
 from zeroloss.system.servers import Server
 
 SHORT_MS = 300

@@ -10,13 +10,13 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
+from support.processes.relay import Relay
 from support.queue_fixtures import Queue, ids, payloads
-from support.relay import Relay
 from support.waiting import wait_until
-from zeroloss.reference.connection import NeverSent, connect
-from zeroloss.reference.enqueuer import Accepted, Enqueuer, Submission
-from zeroloss.reference.errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
-from zeroloss.reference.task import decode, raw_members
+from zeroloss.reference.queue.connection import NeverSent, connect
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.errors import IdempotencyConflict, NotAccepted, OutcomeUnknown, QueueFull, TaskTooLarge
+from zeroloss.reference.queue.task import decode, raw_members
 
 
 def submission(payload: object = None, **members: str) -> Submission:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.queue_fixtures import Queue, ids, payloads
 from zeroloss.invariants import bounded_attempts
-from zeroloss.reference.config import Config
-from zeroloss.reference.consumer import backoff_ms
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.task import Task, decode, raw_members
-from zeroloss.reference.texts import MAX_ERROR_CHARS
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.consumer import backoff_ms
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import Task, decode, raw_members
+from zeroloss.reference.queue.texts import MAX_ERROR_CHARS
 
 
 def fail_again(queue: Queue, error: str = "ValueError: no") -> Task:

@@ -6,8 +6,8 @@ import time
 import pytest
 from support.queue_fixtures import Queue, payloads
 from zeroloss.invariants import bounded_recovery
-from zeroloss.reference.consumer import Consumer, Renewal
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.consumer import Consumer, Renewal
+from zeroloss.reference.queue.task import decode
 
 DEADLINE_S = 10.0
 

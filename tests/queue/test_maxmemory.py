@@ -3,9 +3,9 @@
 import pytest
 from redis.exceptions import OutOfMemoryError
 from support.queue_fixtures import Queue, memory_full, payloads
-from zeroloss.reference.enqueuer import Submission
-from zeroloss.reference.errors import NotAccepted
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.errors import NotAccepted
+from zeroloss.reference.queue.task import decode
 
 
 @pytest.mark.law("I6")

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.queue_fixtures import Queue, ids, payloads
-from zeroloss.reference.reaper import PROMOTE_BATCH, Sweep
+from zeroloss.reference.queue.reaper import PROMOTE_BATCH, Sweep
 
 
 def fail_all(queue: Queue, *names: object) -> None:

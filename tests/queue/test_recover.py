@@ -12,10 +12,10 @@ from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.queue_fixtures import Queue, ids, payloads
 from support.waiting import wait_until
 from zeroloss.invariants import bounded_attempts, conservation
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.reaper import Sweep
-from zeroloss.reference.task import decode, raw_members
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.reaper import Sweep
+from zeroloss.reference.queue.task import decode, raw_members
 
 
 def die_holding(queue: Queue, name: str, limit: int = 1) -> list[bytes]:
@@ -221,11 +221,11 @@ def test_a_task_handed_to_a_tombstone_is_found_by_the_next_sweep(queue: Queue) -
 
 PAUSED_WORKER = """
 import sys
-from zeroloss.reference.config import Config
-from zeroloss.reference.connection import connect
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import decode
 config = Config(redis_url=sys.argv[1])
 consumer = Consumer(connect(config), config, "paused")
 consumer.renew()

@@ -14,13 +14,13 @@ from types import ModuleType
 import pytest
 import redis
 from support.queue_fixtures import Queue, ids
-from zeroloss.reference import consumer, dead_letters, enqueuer, reaper
-from zeroloss.reference.connection import Script
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.enqueuer import Accepted, Submission
-from zeroloss.reference.errors import NotAccepted
-from zeroloss.reference.reaper import Reaper
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue import consumer, dead_letters, enqueuer, reaper
+from zeroloss.reference.queue.connection import Script
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.errors import NotAccepted
+from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.queue.task import decode
 
 Step = Callable[[Queue], object]
 

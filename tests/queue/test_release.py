@@ -2,7 +2,7 @@
 
 import pytest
 from support.queue_fixtures import Queue, payloads
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.task import decode
 
 
 @pytest.mark.law("I1")

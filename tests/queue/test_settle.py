@@ -4,12 +4,12 @@ import json
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from support.processes.relay import Relay
 from support.queue_fixtures import Queue, payloads
-from support.relay import Relay
 from zeroloss.invariants import Transition, ownership
-from zeroloss.reference.enqueuer import Submission
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import decode
 
 
 @pytest.mark.law("I1")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.waiting import plain_id
-from zeroloss.reference.errors import Undecodable
-from zeroloss.reference.task import _IdClock, decode, encode, new_task_id, new_task_ids, raw_members, revise
+from zeroloss.reference.queue.errors import Undecodable
+from zeroloss.reference.queue.task import _IdClock, decode, encode, new_task_id, new_task_ids, raw_members, revise
 
 # Texts that a JSON library would write differently, lose or refuse; all are valid JSON.
 JSON_VALUES = st.recursive(
@@ -217,7 +217,7 @@ def test_generated_ids_are_unique_across_threads() -> None:
 
 
 def test_generated_ids_are_unique_across_processes_and_sort_by_time() -> None:
-    program = "from zeroloss.reference.task import new_task_id\nfor _ in range(500): print(new_task_id())"
+    program = "from zeroloss.reference.queue.task import new_task_id\nfor _ in range(500): print(new_task_id())"
     before = new_task_id()
     processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     made = [line for process in processes for line in process.communicate(timeout=30)[0].split()]

@@ -12,14 +12,14 @@ import pytest
 import redis
 from hypothesis import HealthCheck, Phase, settings
 from redis.exceptions import OutOfMemoryError
-from zeroloss.reference.config import Config
-from zeroloss.reference.connection import connect
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.dead_letters import DeadLetters
-from zeroloss.reference.enqueuer import Enqueuer, Submission
-from zeroloss.reference.keys import Keys
-from zeroloss.reference.reaper import Reaper
-from zeroloss.reference.task import Task, decode
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.dead_letters import DeadLetters
+from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.queue.task import Task, decode
 
 NIGHTLY_TIMEOUT_S = 4 * 3600
 

@@ -18,13 +18,13 @@ AT_A_TIME = 2
 OF_WORKERS = ("worker/test_worker", "worker/test_supervisor", "worker/test_presence")
 OF_SERVERS = ("http/test_serving", "http/test_monitor")
 # module -> the tests that start processes in which it runs
-TESTS = {"up": ("worker/test_up",), **dict.fromkeys(("serving", "producer", "monitor", "problems"), OF_SERVERS)}
+TESTS = {"up": ("worker/test_up",), **dict.fromkeys(("serving", "producer", "app", "problems"), OF_SERVERS)}
 
 
 def survivors(modules: list[str]) -> list[str]:
     """The names of the mutants, by mutmut's records; of all modules where none is named."""
     found = []
-    for path in sorted(MUTANTS.glob("zeroloss/reference/*.meta")):
+    for path in sorted(MUTANTS.rglob("zeroloss/reference/**/*.meta")):
         if not modules or path.name.removesuffix(".py.meta") in modules:
             statuses = json.loads(path.read_text())["exit_code_by_key"]
             found += [name for name, status in statuses.items() if status in (SURVIVED, NO_TEST)]
@@ -33,7 +33,7 @@ def survivors(modules: list[str]) -> list[str]:
 
 def survives(mutant: str) -> bool:
     """Run the tests with all processes that they start as this mutant."""
-    module = mutant.split(".")[2]  # zeroloss.reference.MODULE
+    module = mutant.rpartition(".")[0].rpartition(".")[2]  # zeroloss.reference.PACKAGE.MODULE.FUNCTION
     tests = [f"tests/{name}.py" for name in TESTS.get(module, OF_WORKERS)]
     # In a process without a file to open redis-py's first connection fails in another way where mutmut is imported.
     chosen = ["-k", "not container and not test_the_page and not cannot_be_started"]

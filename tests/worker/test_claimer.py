@@ -12,13 +12,13 @@ import pytest
 import redis
 from support.queue_fixtures import Queue, ids, memory_full
 from support.waiting import Result, wait_until
-from zeroloss.reference import claimer as claimers
-from zeroloss.reference.claimer import Claimer
-from zeroloss.reference.consumer import Consumer, Renewal, Settlement
-from zeroloss.reference.delivery import Delivery
-from zeroloss.reference.enqueuer import Submission
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.task import Task, decode, revise
+from zeroloss.reference.queue.consumer import Consumer, Renewal, Settlement
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import Task, decode, revise
+from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.process import claimer as claimers
 
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
 

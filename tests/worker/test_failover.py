@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
-from support.slow_link import SlowLink
+from support.processes.slow_link import SlowLink
+from support.processes.worker_process import Pool
 from support.waiting import wait_until
-from support.worker_process import Pool
 from zeroloss.system.servers import Server
 
 SOON_S = 5.0  # it takes two at the most; whoever keeps to the old session never comes back

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zeroloss.reference.errors import ConfigError
-from zeroloss.reference.handlers import handler, load_handlers, registry
-from zeroloss.reference.task import Task
+from zeroloss.reference.queue.errors import ConfigError
+from zeroloss.reference.queue.task import Task
+from zeroloss.reference.worker.handlers import handler, load_handlers, registry
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroloss.reference import pace
-from zeroloss.reference.config import Config
-from zeroloss.reference.pace import Pace
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.worker.pace import Pace
+from zeroloss.reference.worker.process import pace
 
 NOW_S = 1_000.0
 

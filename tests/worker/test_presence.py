@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from redis.client import PubSub
+from support.processes.slow_link import SlowLink
+from support.processes.worker_process import Pool, Watched
 from support.queue_fixtures import Queue, payloads
-from support.slow_link import SlowLink
 from support.waiting import wait_until
-from support.worker_process import Pool, Watched
-from zeroloss.reference.presence import UNMARKED_S, Presence
-from zeroloss.reference.reaper import Reaper
+from zeroloss.reference.queue.presence import UNMARKED_S, Presence
+from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.system.servers import Server
 
 ABSENCE_S = 0.1

@@ -17,11 +17,11 @@ import psutil
 import pytest
 import redis
 from support.places import ROOT, TESTS
+from support.processes.up import Up
+from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched
 from support.queue_fixtures import Queue, ids
-from support.up import Up
 from support.waiting import living, wait_until
-from support.worker_process import SLOW_APP, STOPPING, Pool, Watched
-from zeroloss.reference.connection import connect
+from zeroloss.reference.queue.connection import connect
 
 StartPool = Callable[..., Pool]
 BOTH = [signal.SIGTERM, signal.SIGINT]

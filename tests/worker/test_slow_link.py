@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from support.processes.slow_link import SlowLink
+from support.processes.worker_process import Pool, Watched
 from support.queue_fixtures import Queue
-from support.slow_link import SlowLink
 from support.waiting import wait_until
-from support.worker_process import Pool, Watched
 
 TASKS, TASK_BYTES, LINK_BYTES_PER_S = 24, 1_000_000, 3_000_000
 LINK_S = TASKS * TASK_BYTES / LINK_BYTES_PER_S

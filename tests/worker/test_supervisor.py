@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from support.places import ROOT, TESTS
+from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched
 from support.queue_fixtures import Queue, ids
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
-from support.worker_process import SLOW_APP, STOPPING, Pool, Watched
 from zeroloss.reference import __version__
-from zeroloss.reference import supervisor as supervisors
-from zeroloss.reference.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
+from zeroloss.reference.worker.process import supervisor as supervisors
+from zeroloss.reference.worker.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
 
 StartPool = Callable[..., Pool]
 QUICK = "from zeroloss.reference import supervisor; supervisor.RESTART_MAX_S = 0.02"

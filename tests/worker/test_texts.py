@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zeroloss.reference.texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX, printable, reason_of, traceback_of
+from zeroloss.reference.queue.texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX, printable, reason_of, traceback_of
 
 
 def caught(action: Callable[[], object]) -> BaseException:

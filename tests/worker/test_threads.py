@@ -16,11 +16,11 @@ import zeroloss
 from support.places import ROOT
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
-from zeroloss.reference.claimer import Claimer
-from zeroloss.reference.delivery import Delivery
-from zeroloss.reference.reaper import Reaper, Sweep
-from zeroloss.reference.task import Task, decode
-from zeroloss.reference.worker import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
+from zeroloss.reference.queue.reaper import Reaper, Sweep
+from zeroloss.reference.queue.task import Task, decode
+from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.process import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
 
 
 def thread_classes() -> list[type[threading.Thread]]:
@@ -40,8 +40,8 @@ def test_no_name_of_ours_is_one_of_the_library_s_own(one: type[threading.Thread]
 BROKEN = """
 import os
 import sys
-from zeroloss.reference import worker
-from zeroloss.reference.config import Config
+from zeroloss.reference.worker.process import process as worker
+from zeroloss.reference.queue.config import Config
 getattr(worker, sys.argv[1]).run = lambda self: None
 worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.getppid())
 """

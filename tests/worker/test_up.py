@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import redis
 from support.places import ROOT
-from support.programs import over_unix_socket
+from support.processes.programs import over_unix_socket
+from support.processes.up import Up
 from support.queue_fixtures import Queue
-from support.up import Up
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
 from zeroloss.system.servers import Server
 from zeroloss.system.servers.embedded import EmbeddedServer
@@ -25,7 +25,7 @@ PARTS = ["server", "producer", "monitor", "worker"]
 SOON = "from zeroloss.reference import up; up.START_S = up.BEYOND_GRACE_S = 0.5"
 SLOW_APP = """
 import time
-from zeroloss.reference.handlers import handler
+from zeroloss.reference.worker.handlers import handler
 
 @handler("slow")
 def slow(task):

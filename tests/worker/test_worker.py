@@ -4,9 +4,9 @@ import signal
 from collections.abc import Callable
 
 import pytest
+from support.processes.worker_process import STOPPING, Pool, Watched
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
-from support.worker_process import STOPPING, Pool, Watched
 
 StartPool = Callable[..., Pool]
 

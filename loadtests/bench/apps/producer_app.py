@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import waitress
-from zeroloss.reference import producer
-from zeroloss.reference.config import load_config
-from zeroloss.reference.enqueuer import Accepted, Enqueuer, Submission
-from zeroloss.reference.task import new_task_ids
+from zeroloss.reference.http import producer
+from zeroloss.reference.queue.config import load_config
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.task import new_task_ids
 
 STOCK_THREADS = 8  # with which waitress gave 2,300 requests/s where granian gave 5,600
 

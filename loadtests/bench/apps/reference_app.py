@@ -4,7 +4,7 @@ import os
 
 from mark import begun
 from zeroloss.reference import Config, Enqueuer, Task, handler
-from zeroloss.reference.connection import connect
+from zeroloss.reference.queue.connection import connect
 
 config = Config(redis_url=os.environ["REDIS_URL"])
 enqueuer = Enqueuer(connect(config), config)

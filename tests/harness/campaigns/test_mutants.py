@@ -20,7 +20,7 @@ from zeroloss.mutants.patching import edit, patch
 from zeroloss.mutants.profiles import PROFILES, Profile
 from zeroloss.mutants.target import spec_of
 from zeroloss.plan.plan import encode
-from zeroloss.reference.connection import Script
+from zeroloss.reference.queue.connection import Script
 from zeroloss.target import load_target
 
 MUTANTS = load_mutants()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.places import ROOT
-from support.programs import zeroloss
+from support.processes.programs import zeroloss
 from support.waiting import wait_until
 from zeroloss.cli import execute
 from zeroloss.cli.common import say_failure

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from support.places import ROOT
-from support.programs import run_pytest, tool
+from support.processes.programs import run_pytest, tool
 from zeroloss.cli import execute
 from zeroloss.starter.write import TARGET, TEST, WORKFLOW, explore
 

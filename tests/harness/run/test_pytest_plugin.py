@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.places import ROOT
-from support.programs import run_pytest
+from support.processes.programs import run_pytest
 
 QUEUE = """
 from zeroloss.targets.brpop import Brpop

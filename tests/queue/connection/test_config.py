@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.places import ROOT
-from zeroloss.reference.config import Config, load_config, unknown_variables
-from zeroloss.reference.connection import connect
-from zeroloss.reference.errors import ConfigError
+from zeroloss.reference.queue.config import Config, load_config, unknown_variables
+from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.errors import ConfigError
 
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, "int")]
 MAY_BE_ZERO = {"absence_ms", "ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from support.processes.slow_link import SlowLink
 from support.queue_fixtures import Queue
-from support.slow_link import SlowLink
 from support.waiting import wait_until
-from zeroloss.reference import connection as connection_module
-from zeroloss.reference.config import Config
-from zeroloss.reference.connection import Script, borrowed, connect
-from zeroloss.reference.errors import ConfigError
-from zeroloss.reference.readiness import connect_probe
+from zeroloss.reference.http.readiness import connect_probe
+from zeroloss.reference.queue import connection as connection_module
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import Script, borrowed, connect
+from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.system.servers import Server
 
 

@@ -1,10 +1,10 @@
 """The server's URL: never shown with its password, and never with an option that would undo what `connect` sets."""
 
 import pytest
-from zeroloss.reference.config import Config
-from zeroloss.reference.connection import connect
-from zeroloss.reference.errors import ConfigError
-from zeroloss.reference.redis_url import shown_url
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.errors import ConfigError
+from zeroloss.reference.queue.redis_url import shown_url
 
 HIDDEN = [
     ("redis://:secret@host:1/0", "redis://host:1/0"),

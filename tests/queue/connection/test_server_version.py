@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import redis
 from support.places import ROOT
-from support.programs import over_unix_socket
+from support.processes.programs import over_unix_socket
+from support.processes.worker_process import Pool, Watched
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
-from support.worker_process import Pool, Watched
-from zeroloss.reference.config import Config
-from zeroloss.reference.connection import refuse_old_server
-from zeroloss.reference.errors import ConfigError
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import refuse_old_server
+from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.system.servers import Server
 
 REDIS_6 = sys.version_info < (3, 13)  # for later Pythons there is no wheel that holds one

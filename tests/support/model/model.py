@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from zeroloss.reference.task import Task, raw_members
+from zeroloss.reference.queue.task import Task, raw_members
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any
 
 import redis
 from zeroloss.invariants import INVARIANTS, Answer, Transition
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.errors import LeaseLost
-from zeroloss.reference.task import decode
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import decode
 
 from support.model import model
 from support.model.model import Entry, Lease, State

@@ -12,15 +12,15 @@ from typing import Any
 import falcon.testing
 import pytest
 import redis
-from zeroloss.reference.claimer import Claimer
-from zeroloss.reference.config import Config
-from zeroloss.reference.consumer import Consumer
-from zeroloss.reference.enqueuer import Enqueuer, Submission
-from zeroloss.reference.keys import Keys
-from zeroloss.reference.producer import create_app
-from zeroloss.reference.reaper import Reaper
-from zeroloss.reference.task import Task, encode, raw_members
-from zeroloss.reference.worker import HandlerThread, Maintenance
+from zeroloss.reference.http.producer import create_app
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.queue.task import Task, encode, raw_members
+from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.process import HandlerThread, Maintenance
 
 from .census import UNREADABLE, Observer
 from .client import Client, Waiting, stepping_client

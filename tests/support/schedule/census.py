@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import redis
-from zeroloss.reference.errors import Undecodable
-from zeroloss.reference.keys import Keys
-from zeroloss.reference.task import decode, raw_members
+from zeroloss.reference.queue.errors import Undecodable
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.task import decode, raw_members
 
 UNREADABLE = "the undecodable one"
 

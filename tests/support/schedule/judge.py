@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 
 from zeroloss.invariants import INVARIANTS
-from zeroloss.reference.config import Config
+from zeroloss.reference.queue.config import Config
 
 from .census import NOTHING, UNREADABLE, Census, moves, read
 from .scenario import RECOVERED_WITHIN_MS

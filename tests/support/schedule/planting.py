@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 from zeroloss.mutants.mutant import FAMILIES, Mutant
-from zeroloss.reference.connection import Script
+from zeroloss.reference.queue.connection import Script
 
 from .cast import Theatre
 from .client import stepping_client

@@ -17,14 +17,14 @@ from typing import Any
 import greenlet
 import pytest
 import redis
-from zeroloss.reference.connection import Script
+from zeroloss.reference.queue.connection import Script
 
 CLOCK_KEY = "the-clock"
 SERVER_TIME = "redis.call('TIME')"
-CLOCKED_MODULES = ("claimer", "enqueuer", "pace", "reaper", "worker")
-QUEUED_MODULES = ("claimer", "waiter")
+CLOCKED_MODULES = ("worker.claimer", "queue.enqueuer", "worker.pace", "queue.reaper", "worker.process")
+QUEUED_MODULES = ("worker.claimer", "worker.waiter")
 START_MS = 1_700_000_000_000
-JITTERED_MODULES = ("claimer", "consumer", "worker")
+JITTERED_MODULES = ("worker.claimer", "queue.consumer", "worker.process")
 
 
 heard: list[str] = []

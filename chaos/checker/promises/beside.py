@@ -1,0 +1,127 @@
+"""What a target may state beside at-least-once, and what a history shows against it.
+
+A promise that is not stated is not judged: at-least-once allows duplicates, any order and any number of retries.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ..evidence import Evidence
+from ..stated import backoff_of, option
+from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, Redelivery, Result, Verdict
+from ..wording import plural
+from .lateness import late_retries_of
+from .retries import early_of, endless_of, same_attempt_of, too_few_of
+
+
+def promises_of(
+    evidence: Evidence,
+    fates: Mapping[str, Fate],
+    *,
+    duplicates: Iterable[Duplicate],
+    too_many: Collection[str],
+    out_of_order: Collection[str],
+    late: Iterable[Redelivery],
+) -> list[Promise]:
+    """Every promise, stated or not, in the order of a target's members."""
+    begin = evidence.begin
+    within_s = begin.recover_within if begin else None
+    bound = option(begin, "unexplained_duplicates")
+    attempts = option(begin, "max_attempts")
+    waits = ", ".join(f"{from_s:g} to {to_s:g} s" for from_s, to_s in backoff_of(begin))
+    ordered = any(option(begin, name) is True for name in ("in_order", "fifo"))
+    idempotent = option(begin, "idempotent") is True
+    grows = option(begin, "attempts_grow") is True
+    return [
+        Promise(
+            name="recover_within",
+            stated=None if within_s is None else f"A dead worker's task can be claimed again within {within_s:g} s.",
+            verdict=Verdict.LIVENESS,
+            broken=_clause([one.task for one in late], "recovered later than promised after a worker had died"),
+        ),
+        Promise(
+            name="order",
+            stated="Tasks begin in the order in which they were accepted." if ordered else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(out_of_order, "begun out of the order in which they were accepted (I7)"),
+        ),
+        Promise(
+            name="unexplained_duplicates",
+            stated=f"At most {bound} tasks are completed more often than faults explain."
+            if isinstance(bound, int)
+            else None,
+            verdict=Verdict.DUPLICATES,
+            broken=_clause(too_many, "completed more often than any fault explains"),
+        ),
+        Promise(
+            name="idempotent",
+            stated="A task that is submitted twice under one key is one task." if idempotent else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(_twice(evidence, duplicates), "submitted again under its key and executed again")
+            * idempotent,
+        ),
+        Promise(
+            name="max_attempts",
+            stated=f"A task is given up once it has raised {attempts} times." if isinstance(attempts, int) else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(endless_of(evidence), "tried again after the last attempt (I5)")
+            + _clause(too_few_of(evidence, fates), f"given up before {attempts} attempts (I5)"),
+        ),
+        Promise(
+            name="backoff",
+            stated=f"Before a retry the queue waits {waits}." if waits else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(early_of(evidence), "tried again sooner than the backoff (I5)"),
+        ),
+        Promise(
+            name="backoff (late)",
+            stated="A retry that is due begins once a worker is idle." if waits else None,
+            verdict=Verdict.LIVENESS,
+            broken=_clause(
+                late_retries_of(evidence), "tried again long after the backoff, while a worker was idle (I5)"
+            ),
+        ),
+        Promise(
+            name="attempts_grow",
+            stated="Each execution of a task has a higher attempt than those claimed before it." if grows else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(same_attempt_of(evidence), "executed under an attempt that does not grow (I3)"),
+        ),
+    ]
+
+
+def clauses_of(promises: Iterable[Promise], verdict: Verdict) -> list[str]:
+    """What was broken and makes this verdict."""
+    return [clause for promise in promises if promise.verdict is verdict for clause in promise.broken]
+
+
+def only_promises_broken(result: Result) -> bool:
+    """Whether at-least-once was kept, and shown, in a run whose verdict is due to what the target states beside it."""
+    beside = {one.verdict for one in result.promises if one.broken and one.name != "recover_within"}
+    kept = not set(result.fates.values()) & (VIOLATIONS | LIVENESS_DEFECTS) and not result.late
+    return kept and not result.doubts and result.verdict in beside | {Verdict.LEAK}
+
+
+def note_of(promises: Iterable[Promise]) -> str:
+    """One sentence for the report: which promises were judged and which were not stated."""
+    promises = list(promises)
+    stated = [one.name for one in promises if one.stated]
+    silent = [one.name for one in promises if not one.stated]
+    said = f"The target states {', '.join(stated)}" if stated else "The target states nothing beside at-least-once"
+    return f"{said}; not stated, and not judged: {', '.join(silent)}." if silent else f"{said}."
+
+
+def _twice(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
+    """The tasks that ran again for no reason but that they had been submitted again."""
+    return [one.task for one in duplicates if not one.explained and _again(evidence, one.task)]
+
+
+def _again(evidence: Evidence, name: str) -> bool:
+    task = evidence.tasks[name]
+    return task.invoked - task.fail > 1
+
+
+def _clause(names: Collection[str], what: str) -> list[str]:
+    if not names:
+        return []
+    few = ", ".join(list(names)[:3])
+    return [f"{plural(len(names), 'task')} {'was' if len(names) == 1 else 'were'} {what}: {few}"]

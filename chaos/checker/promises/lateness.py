@@ -1,0 +1,153 @@
+"""Which tasks of dead workers ran again later than the target promises, though nothing kept its workers busy (I4).
+
+A target promises a dead worker's task again within `recover_within`. That is when it can be claimed: when it runs is
+later where all workers are busy. So a redelivery counts as late only if, past that time and a margin, a worker was seen
+to be idle. Nothing is held against the queue while a fault is under way, nor for as long after it as the target may
+take: the task may have been in the hands of the next victim. The same holds while the machine is starved.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..evidence import Evidence, Execution
+from ..stated import backoff_of
+from ..verdicts import Redelivery
+from .retries import retries_of
+
+SECOND = 1_000_000_000
+MARGIN_S = 1.0
+"""A redelivery, and what a busy machine adds to it, may take so much longer."""
+IDLE_S = 1.0
+"""A worker that runs nothing for so long is idle, and not merely between two tasks."""
+
+Span = tuple[int, int]
+
+
+def late_of(evidence: Evidence) -> list[Redelivery]:
+    """The tasks that ran again too late, with the ms from the death of their worker to their next execution."""
+    within_s = evidence.begin.recover_within if evidence.begin else None
+    if within_s is None:
+        return []
+    workers = _Workers.of(evidence)
+    allowed = round((within_s + MARGIN_S) * SECOND)
+    blocked = sorted((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
+    late = []
+    for fault in evidence.faults.values():
+        for name, struck in fault.struck.items():
+            died_t = fault.effective_t or 0
+            # From the fault's begin on, as a quick recovery may precede the moment its effect was on record.
+            since_t = max(struck.begin + 1, fault.from_t)
+            begins = [one.begin for one in evidence.tasks[name].executions if one.begin >= since_t]
+            if not begins or not fault.hits_workers or not workers.died(struck, died_t):
+                continue
+            free = _free((died_t, min(begins)), blocked)
+            if any(workers.idle(span, since_t=fault.from_t) for span in free):
+                late.append(Redelivery(name, fault.number, (min(begins) - died_t) / 1e6))
+    return late
+
+
+def late_retries_of(evidence: Evidence) -> list[str]:
+    """The tasks that were tried again long after the target states, though a worker was idle (I5)."""
+    waits = backoff_of(evidence.begin)
+    if not waits:
+        return []
+    workers = _Workers.of(evidence)
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    allowed = round((within_s + MARGIN_S) * SECOND)
+    blocked = sorted((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
+    late: dict[str, None] = {}
+    for retry in retries_of(evidence):
+        wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
+        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed
+        free = _free((due_t, max(due_t, retry.again.begin)), blocked)
+        if any(workers.idle(span, since_t=retry.failed.begin) for span in free):
+            late[retry.task] = None
+    return list(late)
+
+
+def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
+    """What may put off a recovery: faults, seen to take effect or not, deaths that no fault explains, starvation."""
+    for fault in evidence.faults.values():
+        if fault.begin_t is not None and not fault.traits.baseline and not fault.misbehaved:
+            yield fault.begin_t, fault.over_t or evidence.last_t
+    for task in evidence.tasks.values():
+        for one in task.executions:
+            if one.end is None and one.pid not in workers.killed:
+                later = [other.begin for other in task.executions if other.begin > one.begin]
+                yield one.begin, min(later, default=evidence.last_t)
+    for late in evidence.late:
+        yield late.t - late.late_ms * 1_000_000, late.t
+
+
+def _free(span: Span, blocked: Iterable[Span]) -> Iterator[Span]:
+    """The parts of a span, long enough to be idle in, that no other covers; the others in order of their beginnings."""
+    from_t, until_t = span
+    for begin_t, over_t in blocked:
+        if min(begin_t, until_t) - from_t >= IDLE_S * SECOND:
+            yield from_t, min(begin_t, until_t)
+        from_t = max(from_t, over_t)
+    if until_t - from_t >= IDLE_S * SECOND:
+        yield from_t, until_t
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    """The processes that run tasks, as the ledger shows them."""
+
+    evidence: Evidence
+    executions: dict[int, list[Execution]]
+    """Process -> what it ran, in order."""
+    last_seen: dict[int, int]
+    killed: dict[int, int]
+    """Process -> when a fault was seen to have ended it."""
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Workers":
+        executions: dict[int, list[Execution]] = {}
+        for task in evidence.tasks.values():
+            for one in task.executions:
+                executions.setdefault(one.pid, []).append(one)
+        last_seen = {pid: max(max(one.begin, one.end or 0) for one in ran) for pid, ran in executions.items()}
+        killed = {
+            pid: fault.effective_t
+            for fault in evidence.faults.values()
+            if fault.hits_workers and fault.effective_t is not None
+            for pid in fault.pids
+            if last_seen.get(pid, 0) <= fault.effective_t
+        }
+        for ran in executions.values():
+            ran.sort(key=lambda one: one.begin)
+        return cls(evidence, executions, last_seen, killed)
+
+    def died(self, struck: Execution, t: int) -> bool:
+        """The process of this execution was not heard of again."""
+        return struck.end is None and self.last_seen[struck.pid] <= t
+
+    def idle(self, span: Span, *, since_t: int) -> bool:
+        """One process that lived on ran nothing for long; or none ran anything, and one from before `since_t` lived."""
+        from_t, until_t = span
+        for pid, ran in self.executions.items():
+            if ran[0].begin <= from_t and self.last_seen[pid] >= until_t and self._rests(ran, span):
+                return True
+        everything = sorted((one for ran in self.executions.values() for one in ran), key=lambda one: one.begin)
+        return self._worker_lives(since_t, until_t) and self._rests(everything, span)
+
+    def _rests(self, ran: list[Execution], span: Span) -> bool:
+        """Nothing of this was in flight for long."""
+        from_t, until_t = span
+        for one in ran:
+            if one.begin - from_t >= IDLE_S * SECOND:
+                break
+            ended_t = one.end if one.end is not None else self.killed.get(one.pid, until_t)
+            from_t = max(from_t, ended_t)
+        return until_t - from_t >= IDLE_S * SECOND
+
+    def _worker_lives(self, since_t: int, until_t: int) -> bool:
+        """A worker that had run something by then was there until the end: one that is still starting is not idle."""
+        gone_t = [gone.t for gone in self.evidence.exits]
+        return any(
+            ran[0].begin <= since_t
+            and self.killed.get(pid, until_t) >= until_t
+            and not any(self.last_seen[pid] <= t < until_t for t in gone_t)
+            for pid, ran in self.executions.items()
+        )

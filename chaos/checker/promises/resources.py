@@ -1,0 +1,95 @@
+"""Resources that grow with the number of disturbances: connections, descriptors, threads or memory that leak.
+
+A series is what one worker's session, or the server, held over the run, cut into the stretches between the disturbances
+that took effect. That of a worker begins with its first task: until then it grows because it starts. A leak is said
+only if the least of the last stretch is above the most of the first by the threshold, if the second half of the
+stretches still grows, and if it grew in several of them: neither a peak while workers reconnect, nor a warm-up, nor a
+pool that was enlarged once is a leak.
+"""
+
+from collections.abc import Iterator
+
+from ...history import Resources
+from ..evidence import Evidence
+from ..verdicts import Leak, Usage
+
+DISTURBANCES_MIN = 4
+TOTAL_MIN = {"clients": 10, "descriptors": 10, "threads": 10, "memory_bytes": 64 * 2**20}
+"""So much more at the end, in all, makes it a leak."""
+PER_DISTURBANCE = {"clients": 1.0, "descriptors": 1.0, "threads": 1.0, "memory_bytes": 4 * 2**20}
+"""And so much more for each disturbance, over the whole run and over its second half."""
+RISES_MIN = 3
+"""In so many stretches it holds at least that much more, at its least, than in any before."""
+SERVER_MEMBERS = ("clients", "keys", "keys_expiring")
+WORKER_MEMBERS = ("descriptors", "threads", "memory_bytes")
+
+
+def leaks_of(evidence: Evidence) -> list[Leak]:
+    """What grew with the disturbances, beyond the thresholds."""
+    return [leak for holder, samples in _holders(evidence) for leak in _leaks(evidence, holder, samples)]
+
+
+def usage_of(evidence: Evidence) -> list[Usage]:
+    """What the server, and all workers together, held at first and at last: for the report, no verdict."""
+    found = []
+    for phase, members in (("server", SERVER_MEMBERS), ("worker", WORKER_MEMBERS)):
+        samples = [one for one in evidence.resources if one.phase == phase]
+        for member in members:
+            values = [value for one in samples if (value := getattr(one, member)) is not None]
+            if values:
+                each = "" if phase == "server" else " of a worker"
+                found.append(Usage(f"{member}{each}", values[0], max(values), values[-1]))
+    return found
+
+
+def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:
+    by_sid: dict[int | None, list[Resources]] = {}
+    for one in evidence.resources:
+        by_sid.setdefault(one.sid, []).append(one)
+    began = _first_tasks(evidence)
+    for sid, samples in by_sid.items():
+        if sid is None:
+            yield "server", samples
+        elif began_t := min((began[pid] for one in samples for pid in one.pids if pid in began), default=None):
+            yield f"worker {sid}", [one for one in samples if one.t >= began_t]
+
+
+def _first_tasks(evidence: Evidence) -> dict[int, int]:
+    """Process -> when it began its first task."""
+    began: dict[int, int] = {}
+    for task in evidence.tasks.values():
+        for execution in task.executions:
+            began[execution.pid] = min(execution.begin, began.get(execution.pid, execution.begin))
+    return began
+
+
+def _leaks(evidence: Evidence, holder: str, samples: list[Resources]) -> Iterator[Leak]:
+    struck = sorted(one.effective_t for one in evidence.faults.values() if one.effective_t and one.name != "none")
+    for member, total_min in TOTAL_MIN.items():
+        stretches = _stretches(samples, member, struck)
+        numbers = sorted(stretches)
+        disturbances = numbers[-1] - numbers[0] if numbers else 0
+        if disturbances < DISTURBANCES_MIN:
+            continue
+        first, half, last = numbers[0], numbers[len(numbers) // 2], numbers[-1]
+        before, later, after = max(stretches[first]), max(stretches[half]), min(stretches[last])
+        each = PER_DISTURBANCE[member]
+        grown = after - before >= max(total_min, each * disturbances)
+        still = last > half and after - later >= each * (last - half)
+        if grown and still and _rises([min(stretches[number]) for number in numbers], each) >= RISES_MIN:
+            yield Leak(holder, member, before, after, disturbances)
+
+
+def _rises(levels: list[int], each: float) -> int:
+    """How often a level exceeds all before it by so much."""
+    return sum(level - max(levels[:number]) >= each for number, level in enumerate(levels) if number)
+
+
+def _stretches(samples: list[Resources], member: str, struck: list[int]) -> dict[int, list[int]]:
+    """How many disturbances there had been -> what was held then."""
+    found: dict[int, list[int]] = {}
+    for one in samples:
+        value = getattr(one, member)
+        if value is not None:
+            found.setdefault(sum(t <= one.t for t in struck), []).append(value)
+    return found

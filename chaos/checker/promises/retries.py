@@ -1,0 +1,142 @@
+"""Whether failed tasks were tried again as the target states: how often, how soon, under which number (I5).
+
+A task that ran again because its worker died, or because the server lost the news of its failure, was recovered and not
+retried. Whatever may be that is left out, so that these rules hold under every fault.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..evidence import Evidence, Execution, Task
+from ..explanations import explains
+from ..stated import backoff_of, option
+from ..verdicts import Fate
+
+SECOND = 1_000_000_000
+EARLY_SHARE = 0.05
+EARLY_S = 0.01
+"""By this share, and this much, two clocks may differ on how long a wait was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A task that raised and was tried again."""
+
+    task: str
+    number_min: int
+    """Of this task's retries, counted without those failures that the queue may not have heard of."""
+    number_max: int
+    failed: Execution
+    again: Execution
+
+
+def retries_of(evidence: Evidence) -> Iterator[Retry]:
+    """All executions that nothing but the failure of the one before explains."""
+    explained = explains(evidence)
+    for name, task in evidence.tasks.items():
+        if not _is_one(evidence, task) or not any(one.raised for one in task.executions):
+            continue
+        heard = raised = 0
+        for failed, again in pairwise(sorted(task.executions, key=lambda one: one.begin)):
+            if not failed.raised:
+                continue
+            raised += 1
+            if again.begin < (failed.end or 0) or explained(name, task, failed, again):
+                continue
+            heard += 1
+            yield Retry(name, heard, raised, failed, again)
+
+
+def endless_of(evidence: Evidence) -> list[str]:
+    """The tasks that were tried again after the last failure that the target states."""
+    stated = option(evidence.begin, "max_attempts")
+    if not isinstance(stated, int):
+        return []
+    return _names(retry.task for retry in retries_of(evidence) if retry.number_min >= stated)
+
+
+def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
+    """The tasks that were given up after fewer failures than the target states, with every execution on record."""
+    stated = option(evidence.begin, "max_attempts")
+    if not isinstance(stated, int):
+        return []
+    return [
+        name
+        for name, task in evidence.tasks.items()
+        if fates[name] in (Fate.DEAD, Fate.FAILED)
+        and task.executions
+        and all(one.raised for one in task.executions)
+        and len(task.executions) < stated
+    ]
+
+
+def early_of(evidence: Evidence) -> list[str]:
+    """The tasks that were tried again sooner than the target states."""
+    waits = backoff_of(evidence.begin)
+    if not waits:
+        return []
+    return _names(
+        retry.task
+        for retry in retries_of(evidence)
+        if retry.again.begin - (retry.failed.end or 0) < _shortest(waits, retry)
+        and not _clock_in_doubt(evidence, retry)
+    )
+
+
+def same_attempt_of(evidence: Evidence) -> list[str]:
+    """The tasks of which two executions had the same `attempt`, or a later worker a lower one."""
+    if option(evidence.begin, "attempts_grow") is not True:
+        return []
+    explained = explains(evidence)
+    seen_t: dict[int, int] = {}
+    for task in evidence.tasks.values():
+        for one in task.executions:
+            seen_t[one.pid] = min(seen_t.get(one.pid, one.begin), one.begin)
+    met = {pid for fault in evidence.faults.values() for pid in fault.pids}
+    found = []
+    for name, task in evidence.tasks.items():
+        if not _is_one(evidence, task) or len(task.executions) < 2:
+            continue
+        for earlier, later in pairwise(sorted(task.executions, key=lambda one: one.begin)):
+            if earlier.attempt is None or later.attempt is None or later.attempt > earlier.attempt:
+                continue
+            # A worker that was there before may have claimed it before, and been held up.
+            newcomer = seen_t[later.pid] > earlier.begin and later.pid not in met
+            same = later.attempt == earlier.attempt
+            if (same or newcomer) and not _lost_by_the_server(evidence, earlier, later):
+                if not same and explained(name, task, earlier, later):
+                    continue
+                found.append(name)
+                break
+    return found
+
+
+def _is_one(evidence: Evidence, task: Task) -> bool:
+    """Whether all its executions are of one task: several submissions may be several to a queue."""
+    return task.invoked - task.fail <= 1 or option(evidence.begin, "idempotent") is True
+
+
+def _shortest(waits: list[tuple[float, float]], retry: Retry) -> float:
+    from_s = waits[min(retry.number_min, len(waits)) - 1][0]
+    return (from_s * (1 - EARLY_SHARE) - EARLY_S) * SECOND
+
+
+def _clock_in_doubt(evidence: Evidence, retry: Retry) -> bool:
+    """A fault of the server, or of clocks, was under way while the task waited."""
+    return any(
+        fault.everywhere and fault.from_t <= retry.again.begin and fault.over_t >= (retry.failed.end or 0)
+        for fault in evidence.faults.values()
+    )
+
+
+def _lost_by_the_server(evidence: Evidence, earlier: Execution, later: Execution) -> bool:
+    """A server that went down in between may have forgotten the higher number, as far as its durability allows."""
+    return any(
+        fault.everywhere and fault.from_t <= later.begin and fault.over_t >= earlier.begin - SECOND
+        for fault in evidence.faults.values()
+    )
+
+
+def _names(names: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(names))

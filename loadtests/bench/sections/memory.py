@@ -1,0 +1,41 @@
+"""What one waiting task takes of the server's memory, as the queue's own client puts it there."""
+
+from ..context import Context
+from ..errors import BenchError
+from ..peers import ONE_WORKER_EACH, OURS
+from ..queues import Queue, equipped
+from ..rows import Row, number, ratio
+
+PAYLOADS = (10, 100, 1_000)  # bytes of the text in it
+COMPARED = 100
+COUNT, QUICK_COUNT = 3_000, 500
+
+
+def measure(context: Context) -> list[Row]:
+    """Once and not in rounds: the same tasks take the same memory each time."""
+    ours = Queue(OURS, context)
+    taken = {size: _bytes(ours, size, context) for size in PAYLOADS}
+    rows = [
+        Row(label=f"a pending task of {ours.name}, payload of {size:,} bytes", unit="bytes", values=(number_of_bytes,))
+        for size, number_of_bytes in taken.items()
+    ]
+    for queue in equipped(ONE_WORKER_EACH, context):
+        try:
+            theirs = _bytes(queue, COMPARED, context)
+        except BenchError as error:
+            context.say(f"  {queue.name} is left out: {error}")
+            continue
+        context.say(f"  {queue.name}: {number(theirs)} bytes")
+        label = f"a pending task, payload of {COMPARED} bytes: {queue.name} against zeroloss"
+        rows.append(ratio(label, [theirs], [taken[COMPARED]], note=f"{number(theirs)} bytes"))
+    return rows
+
+
+def _bytes(queue: Queue, payload_bytes: int, context: Context) -> float:
+    """Between one task and many more, so that what a queue keeps only once is not counted."""
+    client = context.empty_server()
+    queue.feed(1, payload_bytes=payload_bytes)
+    before = client.info("memory")["used_memory"]
+    count = QUICK_COUNT if context.quick else COUNT
+    queue.feed(count, payload_bytes=payload_bytes)
+    return float(client.info("memory")["used_memory"] - before) / count

@@ -1,0 +1,125 @@
+"""How fast tasks are accepted over HTTP: one a request, and a thousand a request, and what of it is HTTP's own cost.
+
+The servers are measured in turn, 16 keep-alive connections each; the client is `http_client`, in this process.
+"""
+
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ..context import Context
+from ..errors import BenchError
+from ..processes import ROOT, cpu_seconds
+from ..rows import AtLeast, Row, number, ratio
+from .http_client import listens, load, post
+
+APPS = ROOT / "loadtests" / "bench" / "apps"
+GRANIAN = ("granian==2.8.7", "falcon==4.4.0", "redis==8.1.0", "waitress==3.0.2")
+FASTAPI = ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "redis==8.1.0")
+WARM_S, LOAD_S, QUICK_LOAD_S = 0.3, 2.0, 0.7
+BATCH = 1_000
+TASK = b'{"type": "default", "payload": {"n": 12345}}'
+ONE = post("/task", "application/json", TASK)
+LINES = post("/tasks", "application/x-ndjson", b"\n".join([TASK] * BATCH))
+ARRAY = post("/tasks", "application/json", b"[" + b",".join([TASK] * BATCH) + b"]")
+
+WAITRESS, WAITRESS_ALONE, WAITRESS_STOCK = "waitress", "waitress, no Redis", "waitress.serve(threads=8)"
+GRANIAN_, GRANIAN_ALONE, FASTAPI_ = "granian", "granian, no Redis", "FastAPI, uvicorn, redis.asyncio"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A rate by the clock, and by the processor time of the server's own process."""
+
+    rate: float
+    rate_by_cpu: float
+
+
+def measure(context: Context) -> list[Row]:
+    """Requests/s of single tasks, tasks/s of batches, and the ratios that have targets."""
+    servers = _servers(context)
+    single = context.interleaved(
+        {name: partial(_taken, context, server, ONE, 1) for name, server in servers.items()},
+        lambda taken: f"{number(taken.rate)} requests/s",
+    )
+    bodies = {"NDJSON": LINES, "JSON array": ARRAY}
+    batches = context.interleaved(
+        {
+            f"{name}: {kind}": partial(_taken, context, servers[name], body, BATCH)
+            for name in (WAITRESS, GRANIAN_, FASTAPI_)
+            if name in servers
+            for kind, body in bodies.items()
+            if name != FASTAPI_ or kind == "NDJSON"
+        },
+        lambda taken: f"{number(taken.rate)} tasks/s",
+    )
+    return [*_single_rows(single), *_batch_rows(batches)]
+
+
+def _single_rows(single: dict[str, list[Taken]]) -> list[Row]:
+    rates = {name: [taken.rate for taken in values] for name, values in single.items()}
+    rows = [Row(label=f"POST /task: {name}", unit="requests/s", values=tuple(values)) for name, values in rates.items()]
+    for label, over, under, target in (
+        ("waitress over itself without Redis", WAITRESS, WAITRESS_ALONE, AtLeast(0.6)),
+        ("granian over waitress.serve(threads=8)", GRANIAN_, WAITRESS_STOCK, AtLeast(2.17)),
+        ("waitress over waitress.serve(threads=8)", WAITRESS, WAITRESS_STOCK, None),
+        ("granian over FastAPI", GRANIAN_, FASTAPI_, None),
+    ):
+        if over in rates and under in rates:
+            rows.append(ratio(f"POST /task: {label}", rates[over], rates[under], target))
+    return rows
+
+
+def _batch_rows(batches: dict[str, list[Taken]]) -> list[Row]:
+    rows = []
+    for name, values in batches.items():
+        label = f"POST /tasks of {BATCH:,}: {name}"
+        target = AtLeast(100_000) if name == f"{WAITRESS}: NDJSON" else None
+        rows.append(Row(label=label, unit="tasks/s", values=tuple(taken.rate for taken in values), target=target))
+        by_cpu = tuple(taken.rate_by_cpu for taken in values)
+        rows.append(Row(label=f"{label}, a second of one core", unit="tasks", values=by_cpu))
+    return rows
+
+
+Server = Callable[[int], tuple[list[str], dict[str, str]]]
+"""From its port: the command, and its variables."""
+
+
+def _servers(context: Context) -> dict[str, Server]:
+    """Those whose environments can be made here."""
+    ours = {"REDIS_URL": context.server.url, "ZEROLOSS_MAX_PENDING": "1000000000", "PYTHONPATH": f"{ROOT}:{APPS}"}
+    app = str(APPS / "producer_app.py")
+    servers: dict[str, Server] = {
+        WAITRESS: lambda port: ([sys.executable, "-m", "zeroloss.reference", "producer", "--port", str(port)], ours),
+        WAITRESS_ALONE: lambda port: ([sys.executable, app, "alone", str(port)], ours),
+        WAITRESS_STOCK: lambda port: ([sys.executable, app, "stock", str(port)], ours),
+    }
+    try:
+        granian = str(context.environment(GRANIAN) / "bin" / "granian")
+        options = ["--interface", "wsgi", "--workers", "1", "--blocking-threads", "1", "--factory", "--no-ws"]
+        command = [granian, *options, "--host", "127.0.0.1", "--port"]
+        app = "zeroloss.reference.http.producer:from_environment"
+        servers[GRANIAN_] = lambda port: ([*command, str(port), app], ours)
+        servers[GRANIAN_ALONE] = lambda port: ([*command, str(port), "producer_app:without_redis"], ours)
+        uvicorn = str(context.environment(FASTAPI) / "bin" / "uvicorn")
+        quiet = ["--no-access-log", "--log-level", "warning"]
+        servers[FASTAPI_] = lambda port: ([uvicorn, "fastapi_app:app", *quiet, "--port", str(port)], ours)
+    except BenchError as error:
+        context.say(f"  a server is left out: {error}")
+    return servers
+
+
+def _taken(context: Context, server: Server, request: bytes, tasks: int) -> Taken:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context.empty_server()
+    with context.processes.running(*server(port)) as process:
+        context.wait_until(lambda: listens(port), process)
+        load(port, request, WARM_S)
+        before = cpu_seconds(process.pid)
+        answered = load(port, request, QUICK_LOAD_S if context.quick else LOAD_S)
+        used_s = cpu_seconds(process.pid) - before
+        return Taken(answered.rate * tasks, answered.requests * tasks / used_s)

@@ -1,0 +1,140 @@
+"""How long a task waits that was in the hands of a worker when that was killed, all settings as shipped.
+
+And the counter-example: a worker that lives, and only lost its connections or was not heard for a moment, keeps its
+task. It is of no use to be fast in taking the tasks of the dead if the living are robbed.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from subprocess import Popen
+
+import redis
+from zeroloss.reference import Config, Enqueuer
+
+from ..context import Context
+from ..queues import APPS
+from ..rows import AtMost, Row, number
+from .relay import Relay
+
+HOLD_S, ROBBERY_HOLD_S = 60.0, 5.0
+DEADLINE_S = 30.0
+BLACK_HOLE_S = 1.5
+LONE = "a lone worker is killed; until its task begins elsewhere"
+CHILD = "a child of a pool is killed; until its task begins again"
+KILLED = "robbed: a living worker, all its connections killed"
+SWALLOWED = f"robbed: a living worker that is not heard for {BLACK_HOLE_S:g} s"
+
+
+class _Events:
+    """What the handlers said."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.touch()
+        self._path = path
+        self.env = {"BENCH_MARKS": str(path)}
+
+    def all(self, event: str) -> list[tuple[int, int]]:
+        """(pid, ns) of each such event."""
+        lines = [line.split() for line in self._path.read_text().splitlines()]
+        return [(int(pid), int(ns)) for name, pid, ns in lines if name == event]
+
+
+def measure(context: Context) -> list[Row]:
+    times = {LONE: partial(_lone, context), CHILD: partial(_child, context)}
+    found = context.interleaved(times, lambda seconds: f"{number(seconds)} s")
+    rows = [Row(label=label, unit="s", values=tuple(found[label]), target=AtMost(2)) for label in found]
+    acts = {KILLED: partial(_robbed, context, _kill_connections), SWALLOWED: partial(_robbed, context, _swallow)}
+    for label, robbed in context.interleaved(acts, lambda robbed: "yes" if robbed else "no").items():
+        row = Row(label=label, unit=f"of {len(robbed)} times", values=(float(sum(robbed)),), target=AtMost(0))
+        rows.append(row)
+    return rows
+
+
+def _lone(context: Context) -> float:
+    """Seconds. The whole worker dies, its parent too; another, of another parent, is there."""
+    client, events = context.empty_server(), _Events(context.folder / "redelivery")
+    with ExitStack() as stack:
+        workers = [_start(stack, context, events) for _ in range(2)]
+        _wait_for_consumers(context, client, workers[0])
+        pid = _begun(context, events, workers[0], HOLD_S)
+        holder, other = sorted(workers, key=lambda worker: worker.pid != os.getsid(pid))
+        killed_ns = time.monotonic_ns()
+        context.processes.kill(holder)
+        return _seconds_until_again(context, events, other, killed_ns)
+
+
+def _child(context: Context) -> float:
+    """Seconds. Of a pool of two processes the one that runs the task dies."""
+    client, events = context.empty_server(), _Events(context.folder / "redelivery")
+    with ExitStack() as stack:
+        worker = _start(stack, context, events, "--processes", "2")
+        _wait_for_consumers(context, client, worker)
+        pid = _begun(context, events, worker, HOLD_S)
+        killed_ns = time.monotonic_ns()
+        os.kill(pid, signal.SIGKILL)
+        return _seconds_until_again(context, events, worker, killed_ns)
+
+
+def _robbed(context: Context, act: Callable[[redis.Redis, Relay], None]) -> bool:
+    """Whether the task of a living worker was begun a second time, while another worker was there to take it."""
+    client, events = context.empty_server(), _Events(context.folder / "redelivery")
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay(context.server.port))
+        worker = _start(stack, context, events, "--redis", f"redis://127.0.0.1:{relay.port}/0")
+        _begun(context, events, worker, ROBBERY_HOLD_S)
+        other = _start(stack, context, events)
+        _wait_for_consumers(context, client, other)
+        act(client, relay)
+        context.wait_until(lambda: bool(events.all("end")), worker, DEADLINE_S)
+        return len(events.all("begin")) > 1
+
+
+def _kill_connections(client: redis.Redis, relay: Relay) -> None:
+    for address in relay.addresses():
+        client.client_kill_filter(addr=address)
+
+
+def _swallow(_client: redis.Redis, relay: Relay) -> None:
+    relay.swallow()
+    time.sleep(BLACK_HOLE_S)
+    relay.release()
+
+
+def _start(stack: ExitStack, context: Context, events: _Events, *options: str) -> Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "zeroloss.reference",
+        "worker",
+        "--app",
+        "redelivery_app",
+        "--redis",
+        context.server.url,
+    ]
+    env = {"PYTHONPATH": str(APPS)} | events.env
+    return stack.enter_context(context.processes.running([*command, *options], env))
+
+
+def _wait_for_consumers(context: Context, client: redis.Redis, worker: Popen[bytes]) -> None:
+    """Both of them."""
+    context.wait_until(lambda: client.zcard("tasks:consumers") == 2, worker)
+
+
+def _begun(context: Context, events: _Events, worker: Popen[bytes], hold_s: float) -> int:
+    """Have a task begin; the process that runs it."""
+    config = Config(redis_url=context.server.url)
+    Enqueuer(redis.Redis.from_url(context.server.url), config).enqueue_payload(hold_s, task_type="hold")
+    context.wait_until(lambda: bool(events.all("begin")), worker)
+    return events.all("begin")[0][0]
+
+
+def _seconds_until_again(context: Context, events: _Events, worker: Popen[bytes], since_ns: int) -> float:
+    context.wait_until(lambda: len(events.all("begin")) > 1, worker, DEADLINE_S)
+    return (events.all("begin")[1][1] - since_ns) / 1e9

@@ -1,0 +1,1 @@
+"""The producer over HTTP. It imports the queue."""

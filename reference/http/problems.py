@@ -1,0 +1,161 @@
+"""Every error of the HTTP parts, as an RFC 9457 problem document.
+
+`type` tells the kinds apart for a program, `detail` tells a person what is wrong and what to do. Above all it says
+whether something may have been accepted: `not-accepted` is a definite no, `outcome-unknown` is not.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+from redis.exceptions import RedisError
+
+from ..queue.errors import (
+    IdempotencyConflict,
+    NotAccepted,
+    OutcomeUnknown,
+    QueueError,
+    QueueFull,
+    TaskTooLarge,
+)
+
+MEDIA_TYPE = "application/problem+json"
+DETAIL_CHARS_MAX = 500
+
+# When to come back. A queue that is full takes longer to drain than Redis takes to restart.
+FULL_RETRY_AFTER_S = 5
+REDIS_RETRY_AFTER_S = 2
+
+# kind -> status and title. The kind is the last word of `type`.
+_KINDS: Mapping[str, tuple[int, str]] = {
+    "malformed": (400, "The request is malformed"),
+    "too-large": (413, "Too large"),
+    "unsupported-media-type": (415, "Unsupported media type"),
+    "idempotency-conflict": (422, "The idempotency key belongs to another task"),
+    "queue-full": (429, "The queue is full"),
+    "not-accepted": (503, "Nothing was accepted"),
+    "outcome-unknown": (503, "The outcome is unknown"),
+    "redis-unavailable": (503, "Redis is unavailable"),
+    "redis-evicts": (503, "Redis may evict the queue"),
+    "redis-refuses": (503, "Redis refuses new tasks"),
+    "durability-out-of-reach": (503, "The durability asked for cannot be reached"),
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Problem(falcon.HTTPError):
+    """An error with everything its document says. `kind` is one of this module's, or None for `about:blank`."""
+
+    def __init__(
+        self,
+        kind: str | None,
+        detail: str,
+        *,
+        status: int = 500,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        title = HTTPStatus(status).phrase
+        if kind is not None:
+            status, title = _KINDS[kind]
+        super().__init__(status, title=title, description=detail[:DETAIL_CHARS_MAX], headers=dict(headers or {}))
+        self.kind = kind
+
+    def document(self) -> dict[str, Any]:
+        """The members of the RFC: type, title, status, detail."""
+        return {
+            "type": "about:blank" if self.kind is None else f"urn:zeroloss:problem:{self.kind}",
+            "title": self.title,
+            "status": self.status_code,
+            "detail": self.description,
+        }
+
+
+def malformed(detail: str) -> Problem:
+    return Problem("malformed", detail)
+
+
+def redis_unavailable(error: RedisError) -> Problem:
+    """For a request that only reads."""
+    detail = f"Redis does not answer: {_clause(error)}."
+    return Problem("redis-unavailable", detail, headers=_after(REDIS_RETRY_AFTER_S))
+
+
+def problem_of(error: QueueError) -> Problem:
+    """The document for an error of the queue; what it does not know is a 500."""
+    match error:
+        case TaskTooLarge():
+            return Problem("too-large", f"{_clause(error)}. Send less, or send a reference to where the data lies.")
+        case IdempotencyConflict():
+            return Problem("idempotency-conflict", f"{_clause(error)}. Use a new key for a new task.")
+        case QueueFull():
+            return Problem("queue-full", f"{_clause(error)}. Send it again later.", headers=_after(FULL_RETRY_AFTER_S))
+        case NotAccepted():
+            detail = f"{_clause(error)}. Sending it again is safe."
+            return Problem("not-accepted", detail, headers=_after(REDIS_RETRY_AFTER_S))
+        case OutcomeUnknown():
+            detail = (
+                f"{_clause(error)}. Repeat the request with the same Idempotency-Key, which never queues a task twice; "
+                "without such a key the repeated task may run twice."
+            )
+            return Problem("outcome-unknown", detail, headers=_after(REDIS_RETRY_AFTER_S))
+        case _:
+            _log.error("An error without a problem document of its own", exc_info=error)
+            return _unexpected()
+
+
+def install(app: falcon.App[Any, Any]) -> None:
+    """Make `app` answer every error, foreseen or not, with a problem document."""
+    app.add_error_handler(Exception, _on_exception)
+    app.add_error_handler(falcon.HTTPError, _on_http_error)
+    app.add_error_handler(QueueError, _on_queue_error)
+
+
+def _on_queue_error(_req: falcon.Request, resp: falcon.Response, error: QueueError, _params: Any) -> None:
+    _answer(resp, problem_of(error))
+
+
+def _on_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: Any) -> None:
+    if isinstance(error, Problem):
+        _answer(resp, error)
+        return
+    path, detail = req.path[:100], error.description
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        detail = f"Nothing is at {path}."
+    elif error.status_code == 405:
+        detail = f"{path} does not take {req.method[:20]}; it takes {headers.get('Allow', 'nothing')}."
+    _answer(resp, Problem(None, detail or f"{error.title}.", status=error.status_code, headers=headers))
+
+
+def _on_exception(req: falcon.Request, resp: falcon.Response, error: Exception, _params: Any) -> None:
+    _log.error("%s %s failed", req.method, req.path, exc_info=error)
+    _answer(resp, _unexpected())
+
+
+def _unexpected() -> Problem:
+    return Problem(
+        None,
+        "Something unexpected went wrong and was logged. If a task was sent, it may have been accepted.",
+        status=500,
+    )
+
+
+def _answer(resp: falcon.Response, problem: Problem) -> None:
+    resp.status = problem.status
+    resp.content_type = MEDIA_TYPE
+    resp.data = json.dumps(problem.document()).encode()
+    resp.set_header("Cache-Control", "no-store")
+    resp.set_headers(problem.headers or {})
+
+
+def _clause(error: Exception) -> str:
+    """The error's text, bounded, without a full stop, so that a sentence can be made of it."""
+    return str(error)[: DETAIL_CHARS_MAX // 2].rstrip(". \n") or type(error).__name__
+
+
+def _after(seconds: int) -> dict[str, str]:
+    return {"Retry-After": str(seconds)}

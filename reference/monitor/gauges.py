@@ -1,0 +1,180 @@
+"""What the monitor shows, read from Redis in two round trips."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from ..queue.config import Config
+from ..queue.errors import Undecodable
+from ..queue.keys import Keys
+from ..queue.task import decode
+
+COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
+REASON_CHARS_MAX = 200
+
+_whole_number = re.compile(rb"-?[0-9]{1,19}")  # what Redis itself counts on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerReading:
+    """A live consumer: its lease has not ended. None: it could not be read."""
+
+    name: str
+    holding: int | None  # tasks in its processing list
+    lease_left_ms: int | None
+    heartbeat_age_ms: int | None  # since it last renewed, if it works with the same lease_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The queue at one moment, by Redis's clock. Two round trips, so a task on the move may show twice.
+
+    What could not be read is None, and `unreadable` says why.
+    """
+
+    time_ms: int
+    pending: int | None
+    processing: int | None  # in the lists of live and dead consumers
+    awaiting_recovery: int | None  # of these, held by consumers whose lease has ended
+    delayed: int | None
+    dead_letter: int | None
+    counters: dict[str, int | None]  # each of COUNTERS, since the queue began
+    consumers: list[ConsumerReading] | None
+    oldest_pending_age_ms: int | None  # by its producer's clock. None, too: nothing is pending, or no task
+    unreadable: dict[str, str] = field(default_factory=dict)  # a member of this class -> a sentence
+
+
+class Gauges:
+    """Reads the queue without changing it."""
+
+    def __init__(self, client: redis.Redis, config: Config) -> None:
+        self._client, self._config, self._keys = client, config, Keys(config.namespace)
+
+    def read(self) -> Reading:
+        """Read all. What Redis refuses, such as a key of another type, harms the members that are read from it.
+
+        Raises:
+            redis.RedisError: Redis does not answer, or refuses to tell the time.
+        """
+        keys = self._keys
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.time()
+            pipeline.llen(keys.pending)
+            pipeline.lindex(keys.pending, -1)
+            pipeline.zcard(keys.delayed)
+            pipeline.llen(keys.dead_letter)
+            pipeline.hgetall(keys.counters)
+            pipeline.zrange(keys.consumers, 0, -1, withscores=True)
+            clock, pending, oldest, delayed, dead_letter, counters, leases = pipeline.execute(raise_on_error=False)
+        if isinstance(clock, redis.ResponseError):
+            raise clock
+        now_ms = clock[0] * 1000 + clock[1] // 1000
+        sieve = _Sieve()
+        leases = sieve.take(leases, keys.consumers, "consumers", "processing", "awaiting_recovery")
+        held = None if leases is None else self._read_held(leases, now_ms, sieve)
+        consumers, processing, awaiting_recovery = held or (None, None, None)
+        return Reading(
+            time_ms=now_ms,
+            pending=sieve.take(pending, keys.pending, "pending"),
+            processing=processing,
+            awaiting_recovery=awaiting_recovery,
+            delayed=sieve.take(delayed, keys.delayed, "delayed"),
+            dead_letter=sieve.take(dead_letter, keys.dead_letter, "dead_letter"),
+            counters=_counts(sieve.take(counters, keys.counters, "counters"), keys.counters, sieve),
+            consumers=consumers,
+            oldest_pending_age_ms=_age_ms(sieve.take(oldest, keys.pending, "oldest_pending_age_ms"), now_ms),
+            unreadable=sieve.unreadable,
+        )
+
+    def _read_held(
+        self, leases: Sequence[tuple[bytes, float]], now_ms: int, sieve: "_Sieve"
+    ) -> tuple[list[ConsumerReading], int | None, int | None]:
+        """The live consumers; how many tasks all hold; how many those whose lease has ended."""
+        consumers: list[ConsumerReading] = []
+        live: list[int | None] = []
+        ended: list[int | None] = []  # of tombstones: kept long after, so that a late claim is found
+        for (name, lease_ends_ms), length in zip(leases, self._count_holdings(leases), strict=True):
+            is_live = lease_ends_ms > now_ms
+            harmed = ("processing",) if is_live else ("processing", "awaiting_recovery")
+            holding = sieve.take(length, _shown(self._processing(name)), *harmed)
+            (live if is_live else ended).append(holding)
+            if is_live:
+                consumers.append(self._live(name, holding, lease_ends_ms, now_ms, sieve))
+        consumers.sort(key=lambda consumer: consumer.name)
+        return consumers, _sum(live + ended), _sum(ended)
+
+    def _count_holdings(self, leases: Sequence[tuple[bytes, float]]) -> list[Any]:
+        if not leases:
+            return []
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name, _ in leases:
+                pipeline.llen(self._processing(name))
+            lengths: list[Any] = pipeline.execute(raise_on_error=False)
+        return lengths
+
+    def _processing(self, consumer: bytes) -> bytes:
+        return self._keys.processing("").encode() + consumer
+
+    def _live(
+        self, name: bytes, holding: int | None, lease_ends_ms: float, now_ms: int, sieve: "_Sieve"
+    ) -> ConsumerReading:
+        lease_left_ms = heartbeat_age_ms = None
+        if math.isinf(lease_ends_ms):
+            score = f"the score {lease_ends_ms} for {_shown(name)}, which is not a time"
+            sieve.unreadable["consumers"] = f"{self._keys.consumers} has {score}."
+        else:
+            lease_left_ms = int(lease_ends_ms) - now_ms
+            heartbeat_age_ms = max(0, self._config.lease_ms - lease_left_ms)
+        return ConsumerReading(
+            name=_shown(name), holding=holding, lease_left_ms=lease_left_ms, heartbeat_age_ms=heartbeat_age_ms
+        )
+
+
+class _Sieve:
+    """Keeps the refusals of Redis out of a reading, and says in which of its members a number is missing."""
+
+    def __init__(self) -> None:
+        self.unreadable: dict[str, str] = {}
+
+    def take(self, answer: Any, key: str, *members: str) -> Any:
+        """The answer; None where it is a refusal."""
+        if not isinstance(answer, redis.ResponseError):
+            return answer
+        for member in members:
+            self.unreadable[member] = f"{key} cannot be read: {str(answer)[:REASON_CHARS_MAX].rstrip('. ')}."
+        return None
+
+
+def _counts(counters: dict[bytes, bytes] | None, key: str, sieve: _Sieve) -> dict[str, int | None]:
+    if counters is None:
+        return dict.fromkeys(COUNTERS)
+    counts: dict[str, int | None] = {}
+    for name in COUNTERS:
+        text = counters.get(name.encode(), b"0")
+        counts[name] = int(text) if _whole_number.fullmatch(text) else None
+        if counts[name] is None:
+            sieve.unreadable["counters"] = f"{key} has {_shown(text[:40])!r} for {name}, which is not a whole number."
+    return counts
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _shown(text: bytes) -> str:
+    return text.decode(errors="backslashreplace")
+
+
+def _age_ms(element: bytes | None, now_ms: int) -> int | None:
+    if element is None:
+        return None
+    try:
+        created_at = decode(element).created_at
+    except Undecodable:  # it ends in dead_letter, and its age is of no interest
+        return None
+    return max(0, now_ms - created_at) if created_at else None

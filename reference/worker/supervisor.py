@@ -1,0 +1,206 @@
+"""The parent of a pool of worker processes: restarts a dead child at once and has its tasks recovered right then.
+
+It saw the child die, so it need not wait for the lease to end.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Container, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import redis
+
+from ..queue.config import Config
+from ..queue.connection import connect
+from ..queue.reaper import Reaper
+from ..signals import STOP_SIGNALS
+
+logger = logging.getLogger(__name__)
+
+UNIT = __package__.rpartition(".")[0]  # as it is called here, or in a copy
+
+USAGE_STATUS = 2
+NEVER_STARTED_STATUS = 69  # EX_UNAVAILABLE: every process died at its start, STARTS_MAX times in a row
+STARTS_MAX = 10
+AT_WORK = b"w"  # what a process writes to its pipe when it begins a task
+LOOK_S = 0.05
+CALM_S = 5.0  # a child that lived this long did not fail at its start
+RESTART_MAX_S = 5.0
+LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
+AGAIN_S = 2.0  # one stop may be signalled twice within moments; the same signal after that is a demand to end at once
+
+
+def _pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    return reading, writing
+
+
+@dataclass
+class _Child:
+    number: int
+    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes: it has begun; it is at work
+    had_begun: bool = False  # the last one that died
+    name: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    quick_deaths: int = 0
+    failed_starts: int = 0  # in a row
+    restart_at: float = 0.0
+    to_recover: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """Runs `processes` worker processes until a signal. `run()` gives the exit status."""
+
+    def __init__(self, config: Config, command: Sequence[str], processes: int) -> None:
+        self._config, self._command = config, list(command)
+        self._reaper = Reaper(connect(config, connections=2), config)
+        self._children = [_Child(number) for number in range(processes)]
+        self._stop_signal: int | None = None
+        self._stopped_at = 0.0
+        self._at_once: int | None = None  # the signal that ended the grace
+
+    def run(self) -> int:
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+        while self._stop_signal is None:
+            for child in self._children:
+                # A handler may end its process with any status: the usage was wrong only if no handler can have run.
+                if self._tend(child) == USAGE_STATUS and not child.had_begun:
+                    self._stop()
+                    return USAGE_STATUS
+            if self._never_starts():
+                self._stop()
+                return NEVER_STARTED_STATUS
+            reap_orphans({child.process.pid for child in self._children if child.process})
+            time.sleep(LOOK_S)
+        return self._stop()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        """Note a stop, or the demand to end at once: another signal, or the same one again after `AGAIN_S`."""
+        now = time.monotonic()
+        if self._stop_signal is None:
+            self._stop_signal, self._stopped_at = number, now  # no Event: see `Worker._on_signal`
+        elif number != self._stop_signal or now - self._stopped_at >= AGAIN_S:
+            self._at_once = number
+
+    def _never_starts(self) -> bool:
+        """Each process has died at its start so often that the next one will too."""
+        return min(child.failed_starts for child in self._children) >= STARTS_MAX
+
+    def _tend(self, child: _Child) -> int | None:
+        """Start it, restart it, or recover what it held. Its exit status, when it has just died."""
+        status = child.process.poll() if child.process else None
+        if child.process is not None and status is not None:
+            logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
+            child.process = None
+            self._judge(child, status)
+            child.to_recover.append(child.name)
+            self._postpone(child)
+        if child.process is None and status != USAGE_STATUS and time.monotonic() >= child.restart_at:
+            self._start(child)
+        self._recover(child)
+        return status
+
+    def _judge(self, child: _Child, status: int) -> None:
+        """Count a process that died at its start: it loaded no handlers, or ended soon and had not begun a task.
+
+        A task that kills its worker does not count, however soon it does so: it is given up in the end.
+        """
+        written = b""
+        with suppress(BlockingIOError):
+            written = os.read(child.pipe[0], 65_536)
+        child.had_begun = bool(written)
+        ended_soon = time.monotonic() - child.started_at < CALM_S and AT_WORK not in written
+        child.failed_starts = child.failed_starts + 1 if ended_soon or not child.had_begun else 0
+        if self._never_starts():
+            logger.critical(
+                "This pool ends: its processes died at their start %d times in a row, the last with status %d.",
+                STARTS_MAX,
+                status,
+            )
+
+    def _postpone(self, child: _Child) -> None:
+        lived_s = time.monotonic() - child.started_at
+        child.quick_deaths = child.quick_deaths + 1 if lived_s < CALM_S else 0
+        # The first restarts are immediate; a child that always dies at once is not restarted in a tight loop.
+        pause_s = 0.0 if child.quick_deaths < 3 else min(RESTART_MAX_S, 0.1 * 2 ** min(child.quick_deaths, 10))
+        child.restart_at = time.monotonic() + pause_s
+
+    def _start(self, child: _Child) -> None:
+        child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
+        child.started_at = time.monotonic()
+        _, begun = child.pipe
+        told = ["--consumer", child.name, "--parent", str(os.getpid()), "--begun", str(begun)]
+        if child.number == 0 and not child.had_begun:
+            told += ["--pool", str(len(self._children))]
+        try:
+            # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
+            child.process = subprocess.Popen(
+                [*self._command, *told], process_group=0, pass_fds=[begun], env=child_environment(self._config)
+            )
+        except OSError as error:  # there are too many processes or open files, or no memory: that may pass
+            logger.warning("Worker process %s could not be started: %s; trying again.", child.name, error)
+            self._postpone(child)
+
+    def _recover(self, child: _Child) -> None:
+        try:
+            while child.to_recover:
+                self._reaper.expire(child.to_recover[0])
+                moved = self._reaper.recover(child.to_recover[0])
+                if moved:
+                    logger.warning("Recovered %d tasks of %s.", moved, child.to_recover[0])
+                child.to_recover.pop(0)
+        except redis.RedisError as error:
+            logger.warning("Recovery at once failed (%s); the sweeps of the others will do it.", error)
+            child.to_recover.clear()
+
+    def _stop(self) -> int:
+        """Ask the children to stop; kill what outlives the grace, or all where that is demanded."""
+        until = time.monotonic() + self._config.grace_ms / 1000 + LINGER_S
+        processes = [child.process for child in self._children if child.process]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        while any(process.poll() is None for process in processes):
+            if self._at_once or time.monotonic() > until:
+                for process in processes:
+                    process.kill()
+            time.sleep(LOOK_S)
+        for child in self._children:
+            if child.process and child.process.returncode:
+                child.to_recover.append(child.name)
+                self._recover(child)
+        if self._at_once and any(process.returncode == -signal.SIGKILL for process in processes):
+            return 128 + self._at_once
+        # One that died of the signal itself had not come so far as to handle it, nor to claim anything.
+        return max((abs(p.returncode) for p in processes if -p.returncode not in STOP_SIGNALS), default=0)
+
+
+def reap_orphans(own: Container[int]) -> None:
+    """Reap the dead among the processes that this one inherited, as PID 1 does; not its `own`, which it polls."""
+    if not hasattr(os, "waitid"):  # as on macOS, which makes nobody but PID 1 inherit processes
+        return
+    with suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in own:
+            os.waitpid(dead.si_pid, 0)
+
+
+def child_environment(config: Config) -> dict[str, str]:
+    """Ours, and the server: its URL may hold a password, and a command line can be read by everybody.
+
+    By the variable that wins over all others; `REDIS_URL` may be something else to the application.
+    """
+    return {**os.environ, "ZEROLOSS_REDIS_URL": config.redis_url}
+
+
+def worker_command(arguments: Sequence[str]) -> list[str]:
+    """The command of a child, whatever name this package was copied under."""
+    return [sys.executable, "-m", UNIT, "worker-process", *arguments]

@@ -1,0 +1,1 @@
+"""Processes, links and whole systems that tests run."""

@@ -1,0 +1,134 @@
+"""The HTTP parts as their users meet them: the app in this process, or a real server process on a port of its own."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+from zeroloss.reference.http import producer
+
+from support.places import ROOT
+from support.queue_fixtures import Queue
+
+SERVED = {"producer": "http.producer", "monitor": "monitor.app"}
+RUN = """
+import resource
+if {descriptors}:
+    resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
+from zeroloss.reference.queue.config import load_config
+from zeroloss.reference.{module} import serve
+serve(load_config(), "{host}", {port})
+"""
+
+
+def app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
+    """The producer of this queue, without a server."""
+    configured = queue.configured(**settings)
+    return falcon.testing.TestClient(producer.create_app(configured.own_client, configured.config))
+
+
+def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
+    """As JSON, unless `Content_Type` says otherwise."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return http.simulate_post(path, body=body, headers={"Content-Type": "application/json", **named})
+
+
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen[str]
+    url: str
+    errors: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def said(self) -> str:
+        """On standard error."""
+        return self.errors.read_text()
+
+
+@contextmanager
+def served(
+    part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0, descriptors: int = 0, **settings: Any
+) -> Iterator[Served]:
+    """The `producer` or the `monitor` in a process, known to listen. `descriptors`: as by `ulimit -n`."""
+    environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
+    with tempfile.NamedTemporaryFile("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN.format(module=SERVED[part], host=host, port=port, descriptors=descriptors)],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        assert process.stdout is not None
+        said = Path(errors.name)
+        try:
+            line = process.stdout.readline()
+            listening = re.fullmatch(rf"{part} listening on (http://(127\.0\.0\.1|\[::1\]):\d+)\n", line)
+            assert listening, f"The {part} does not listen: {line!r}\n{said.read_text()}"
+            yield Served(process, listening[1], said)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def request_of(path: str, body: bytes, *headers: str, media_type: str = "application/json") -> bytes:
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        f"Content-Type: {media_type}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def exchange(port: int, request: bytes, timeout_s: float = 20) -> tuple[int, dict[str, str], bytes]:
+    """Send the bytes as they are and read the one answer to its end: status, headers, body."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        connection.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += _more(connection, answer)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        while len(body) < int(headers["content-length"]):
+            body += _more(connection, body)
+    return int(status_line.split()[1]), headers, body
+
+
+def _more(connection: socket.socket, so_far: bytes) -> bytes:
+    chunk = connection.recv(65_536)
+    if not chunk:
+        raise AssertionError(f"The connection ended after {so_far!r}")
+    return chunk
+
+
+def assert_problem(answer: falcon.testing.Result, status: int, *words: str, kind: str | None = None) -> None:
+    """An RFC 9457 document with this status, whose detail has these words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert_problem_document(answer.json, status, *words, kind=kind)
+
+
+def assert_problem_document(document: dict[str, Any], status: int, *words: str, kind: str | None = None) -> None:
+    assert set(document) == {"type", "title", "status", "detail"}
+    assert document["status"] == status
+    assert document["title"]
+    assert document["type"] == ("about:blank" if kind is None else f"urn:zeroloss:problem:{kind}")
+    for word in words:
+        assert word in document["detail"]
+    assert "Traceback" not in document["detail"]
