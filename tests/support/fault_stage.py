@@ -62,7 +62,7 @@ class Scene:
     def stage(self, server: Server | None = None, **members: Any) -> Stage:
         return Stage(
             server=server,  # type: ignore[arg-type]
-            workers=self.pool,  # type: ignore[arg-type]
+            workers=self.pool or WorkerPool(0, _none, self.ledger.abandon),
             ledger=self.ledger,
             random=random.Random(1),
             wait=time.sleep,
@@ -84,6 +84,10 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     yield made
     if made.pool:
         made.pool.close()
+
+
+def _none(slot: int) -> Managed:
+    raise AssertionError(f"no worker was asked for in slot {slot}")
 
 
 class Traffic:

@@ -10,6 +10,14 @@ class MyQueue(Target):
     workers = 3
     recover_within = 2  # seconds after which the queue promises a dead worker's task again
 
+    # Promises beside at-least-once: each is judged in every run once it is stated. As set here, none is.
+    fifo = False  # True: tasks begin in the order in which they were accepted
+    idempotent = False  # True: a task that is submitted twice is one task
+    unexplained_duplicates = None  # 0: no task is completed more often than faults explain
+    max_attempts = None  # 4: a task is given up once its body has raised four times, not earlier
+    backoff = None  # ((0.5, 1.0), (1.0, 2.0)): seconds, from and to, before the first retry and before all further ones
+    attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` is told
+
     def enqueue(self, task: Task) -> None:
         """To return is a promise; raise zeroloss.target.Refused for a definite no."""
         from mailqueue.client import enqueue

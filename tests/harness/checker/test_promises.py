@@ -178,7 +178,7 @@ def test_two_submissions_to_a_queue_without_keys_may_be_two_tasks() -> None:
     assert not any(one.broken for one in done(story).promises)
 
 
-def test_what_a_target_does_not_state_is_not_judged_and_is_named() -> None:
+def test_a_promise_that_is_not_stated_is_not_judged_and_is_named() -> None:
     story = a_run(stated={})
     for at_ms in (1_000, 1_010, 1_100, 1_200, 20_000):
         raised(story, 1, at_ms=at_ms)

@@ -48,13 +48,13 @@ def test_memory_leaks_by_megabytes_only() -> None:
         [[20], [20], [20], [40], [40]],  # a pool that was enlarged once
     ],
 )
-def test_what_does_not_grow_with_the_disturbances_is_no_leak(stretches: list[list[int]]) -> None:
+def test_a_figure_that_does_not_grow_with_the_disturbances_is_no_leak(stretches: list[list[int]]) -> None:
     result = judged(*stretches)
     assert (result.verdict, result.leaks) == (Verdict.PASS, [])
 
 
 @pytest.mark.parametrize("first_task_after", [5, None])
-def test_what_a_worker_takes_while_it_starts_is_no_leak(first_task_after: int | None) -> None:
+def test_the_threads_and_files_of_a_start_are_no_leak(first_task_after: int | None) -> None:
     story = Story().begin(plan={"tasks": 2, "faults": []}).submit("t").ran("t", pid=7).submit("u")
     for number, descriptors in enumerate([3, 8, 13, 18, 23, 28, 33, 33]):
         story.add("resources", "worker", sid=99, pids=[99, 100], descriptors=descriptors)

@@ -106,7 +106,7 @@ def test_a_target_without_batches_is_refused_a_fault_of_batches_in_one_sentence(
 
 
 def test_the_reference_loses_nothing_when_its_producer_is_killed_under_batches(tmp_path: Path) -> None:
-    outcome = carry_out(tmp_path, "reference", "producer-sigkill-batch:count=1", tasks=400)
+    outcome = carry_out(tmp_path, "reference", "producer-sigkill-batch:count=1", tasks=1_000)
     assert outcome.result.verdict is Verdict.PASS, outcome.result
     assert all("a batch of" in fault.evidence for fault in outcome.result.faults)
 

@@ -100,7 +100,7 @@ def test_batches_lie_on_both_sides_of_1_000_among_the_seeds_and_the_rest_is_sing
     assert largest == {999, 1_000, 1_001}
 
 
-def test_what_is_submitted_in_one_call_is_due_at_one_moment() -> None:
+def test_a_batch_is_due_at_one_moment() -> None:
     assert all(len({task.at_s for task in batch}) == 1 for batch in together(plan().tasks))
 
 
