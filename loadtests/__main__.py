@@ -1,7 +1,8 @@
 """A profile against a system of its own: `python -m zeroloss.loadtests smoke [options of Locust]`.
 
 It starts the system on an embedded server, runs Locust headless, stops the system, and ends with Locust's status.
-Ctrl-C and SIGTERM end it early, and what it started with it.
+Ctrl-C and SIGTERM end it early, and what it started with it. `python -m zeroloss.loadtests smoke --print > smoke.conf`
+starts nothing: it writes the profile so that `locust --config smoke.conf` finds its locustfiles from any folder.
 """
 
 import sys
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     name, *more = arguments
     try:
         profile = read_profile(name)
+        if more == ["--print"]:
+            print(profile.text(), end="")
+            return 0
         with running_system(profile.system) as system:
             command = [sys.executable, "-m", "locust", *profile.options(), "--headless"]
             command += ["--host", system.url, "--ledger", str(system.ledger), *more]

@@ -24,6 +24,12 @@ class Profile:
     system: Mapping[str, str]
     locustfiles: Sequence[Path]
 
+    def text(self) -> str:
+        """The profile for a plain `locust --config`, from any folder: its locustfiles by their whole paths."""
+        files = f"locustfile = {','.join(map(str, self.locustfiles))}"
+        lines = [line for line in self.path.read_text().splitlines() if not re.match(r"locustfile\s*=", line)]
+        return "\n".join([*lines, files, ""])
+
     def options(self) -> list[str]:
         """What tells Locust to use it, whatever the current folder is."""
         return ["--config", str(self.path), "--locustfile", ",".join(map(str, self.locustfiles))]

@@ -1,5 +1,6 @@
 """The profiles, each as its user runs it, and the command that starts a system for one."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def test_a_full_queue_answers_429_and_only_a_load_that_expects_it_takes_that_for
     )
     assert ended.status == 0, ended.said
     assert any(row["Name"].endswith(" 429") for row in rows(tmp_path / "load"))
+
+
+def test_a_printed_profile_is_read_by_a_plain_locust_from_any_folder(tmp_path: Path) -> None:
+    printed = subprocess.run([*LOADTESTS, "spike", "--print"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (tmp_path / "spike.conf").write_text(printed.stdout)
+    command = [sys.executable, "-m", "locust", "--config", "spike.conf", "--list"]
+    listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert listed.returncode == 0, listed.stderr
+    assert "SingleTasks" in listed.stdout + listed.stderr
 
 
 def test_a_profile_that_is_no_text_is_named_in_a_sentence(tmp_path: Path) -> None:
