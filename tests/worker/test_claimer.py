@@ -16,9 +16,9 @@ from zeroloss.reference.queue.consumer import Consumer, Renewal, Settlement
 from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task, decode, revise
+from zeroloss.reference.worker import claimer as claimers
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.delivery import Delivery
-from zeroloss.reference.worker.process import claimer as claimers
 
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
 

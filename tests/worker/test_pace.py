@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zeroloss.reference.queue.config import Config
+from zeroloss.reference.worker import pace
 from zeroloss.reference.worker.pace import Pace
-from zeroloss.reference.worker.process import pace
 
 NOW_S = 1_000.0
 

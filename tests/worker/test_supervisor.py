@@ -15,11 +15,11 @@ from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched
 from support.queue_fixtures import Queue, ids
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
 from zeroloss.reference import __version__
-from zeroloss.reference.worker.process import supervisor as supervisors
+from zeroloss.reference.worker import supervisor as supervisors
 from zeroloss.reference.worker.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
 
 StartPool = Callable[..., Pool]
-QUICK = "from zeroloss.reference import supervisor; supervisor.RESTART_MAX_S = 0.02"
+QUICK = "from zeroloss.reference.worker import supervisor; supervisor.RESTART_MAX_S = 0.02"
 UNLUCKY_APP = """
 import os
 from support.apps import worker_app

@@ -40,7 +40,7 @@ def test_no_name_of_ours_is_one_of_the_library_s_own(one: type[threading.Thread]
 BROKEN = """
 import os
 import sys
-from zeroloss.reference.worker.process import process as worker
+from zeroloss.reference.worker import process as worker
 from zeroloss.reference.queue.config import Config
 getattr(worker, sys.argv[1]).run = lambda self: None
 worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.getppid())
