@@ -94,10 +94,15 @@ def _by_time(draw: Random, ids: Sequence[str], wishes: Wishes) -> list[PlannedTa
 
 
 def _together(tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
-    """All of a burst at the moment of its first, and those after it as before."""
-    at_s = tasks[burst.start].at_s
-    later = tasks[burst.stop :]
-    return [*tasks[: burst.start], *(replace(tasks[number], at_s=at_s) for number in burst), *later]
+    """All of a burst at one moment, and the others spread over all the time, so that faults find tasks in any part."""
+    times_s = [task.at_s for task in tasks if task.at_s]
+    others = [number for number, task in enumerate(tasks) if task.at_s and number not in burst]
+    spread_s = {number: times_s[place * len(times_s) // len(others)] for place, number in enumerate(others)}
+    burst_s = next((at_s for number, at_s in spread_s.items() if number >= burst.stop), tasks[-1].at_s)
+    return [
+        replace(task, at_s=burst_s if number in burst else spread_s.get(number, task.at_s))
+        for number, task in enumerate(tasks)
+    ]
 
 
 def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
