@@ -33,6 +33,7 @@ def __getattr__(name: str) -> type[Reference]:
 
 def _target(title: str, module: Sequence[str], profile: Profile) -> type[Reference]:
     python = [sys.executable, "-m", *module]
+    backoff: Sequence[tuple[float, float]]
     if profile.name == "default":
         settings, within_s = Reference.env, Reference.recover_within
         attempts, backoff = Reference.max_attempts, Reference.backoff
