@@ -116,7 +116,7 @@ def test_up_at_a_named_server_starts_none_of_its_own(
     assert re.search(rf"^server    {url}  \(Valkey [\d.]+; yours\)$", system.said(), re.MULTILINE)
     assert sorted(system.parts()) == sorted(PARTS[1:])
     system.post(payload=1)
-    wait_until(lambda: system.completed() == 1)
+    wait_until(lambda: system.completed() == 1, 30)
     with redis.Redis.from_url(url) as client:
         assert client.hget("others:counters", "completed") == b"1"
 
@@ -132,7 +132,7 @@ def test_producer_worker_monitor_and_up_reach_a_server_by_its_socket(up: Callabl
     system = up("--redis", f"unix://{unix_socket}?db=1").started()
     assert re.search(rf"^server    unix://{unix_socket}  \(Valkey [\d.]+; yours\)$", system.said(), re.MULTILINE)
     system.post(payload=1)
-    wait_until(lambda: system.completed() == 1)
+    wait_until(lambda: system.completed() == 1, 30)
     with redis.Redis.from_url(f"unix://{unix_socket}?db=1") as client:
         assert client.hget("tasks:counters", "completed") == b"1"
 
@@ -184,7 +184,7 @@ def test_up_runs_the_handlers_of_the_named_app(up: Callable[..., Up], embedded: 
     system = up("--redis", embedded.url, "--app", "an_app", PYTHONPATH=str(tmp_path)).started()
     assert "worker    5 threads, handlers of an_app\n" in system.said()
     system.post(type="mine", payload=1)
-    wait_until(lambda: system.completed() == 1)
+    wait_until(lambda: system.completed() == 1, 30)
 
 
 @pytest.mark.parametrize("part", PARTS)
