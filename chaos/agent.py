@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,7 +99,7 @@ class Agent:
             (outcome, error), again = self._submit(task), None
             behaviour = str(task.payload.get("behaviour", ""))
             if behaviour.startswith(TWICE):
-                again, _ = self._submit(Task(task.id, task.payload, attempt=2))
+                again, _ = self._submit(replace(task, attempt=2))
                 outcome = min(outcome, again, key=OUTCOMES.index)
             # What a client is to do by the plan tells nobody anything.
             error = None if behaviour.startswith(BY_THE_PLAN) else error

@@ -119,6 +119,16 @@ def test_a_client_that_retries_submits_its_task_twice_and_is_answered_once(agent
     assert [phase for task, phase in agents.submissions() if task == "c"] == ["invoke", "info", "invoke", "ok"]
 
 
+def test_a_client_that_retries_sends_the_very_same_text(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    text = '{"answer":"accept","behaviour":"client-retries","spelt":"\u00e9"}'
+    agent.enqueue(Task("a", json.loads(text), text=text))
+    wait_until(lambda: agent.answered == 1)
+    events = [event for event in read(agents.directory / "events") if isinstance(event, Submit)]
+    assert [event.raw_digest for event in events if event.phase == "invoke"] == [digest(text.encode())] * 2
+
+
 def test_the_history_holds_the_digest_of_the_payload_and_the_error(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()
