@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from ..checker.verdicts import Result, Verdict
+from ..checker.verdicts import AGAINST, Result, Verdict
 from ..plan.plan import Plan, load_plan
-
-KEPT = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
-"""The verdicts against a queue."""
 
 
 def kept_plans(directory: Path, target: str) -> list[Path]:
@@ -20,7 +17,7 @@ def kept_plans(directory: Path, target: str) -> list[Path]:
 def keep(directory: Path, plan: Plan, result: Result) -> Path | None:
     """Keep the plan of a run that went wrong; None: it did not, or the corpus has this plan already."""
     path = directory / f"{result.target}-seed{plan.seed}-{len(plan.tasks)}-{len(plan.faults)}.json"
-    if result.verdict not in KEPT or path.exists():
+    if result.verdict not in AGAINST or path.exists():
         return None
     directory.mkdir(parents=True, exist_ok=True)
     plan.write(path)

@@ -14,7 +14,7 @@ from threading import Event
 
 import msgspec
 
-from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
+from ..checker.verdicts import AGAINST, LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdict
 from ..mutants.mutant import LEAK, MUTANTS, OVERTAKEN, UNEXPLAINED, Mutant, load_mutants
 from ..mutants.profiles import PROFILES, Profile
 from ..mutants.target import CONTROL, spec_of
@@ -23,8 +23,6 @@ from .subharness import replay_plan
 MUTANTS_NAME = "mutants.json"
 TRIALS_NAME = "trials.jsonl"
 """The runs so far, a line each, so that a campaign that was broken off can be resumed."""
-AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
-"""The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
 TRIAL_DEADLINE_S = 300.0
 _CONTROL_NAME = CONTROL.replace("_", "-")
 AGAIN_MAX = 3

@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 from jinja2 import Environment, PackageLoader
 
-from ..checker.verdicts import Result
+from ..checker.verdicts import AGAINST, Result
 from ..enumerate.table import Report
 from ..mutants.mutant import load_mutants
 from ..system.interruption import interruptible
 from .certificate import Certificate, certify
 from .circumstances import circumstances_of
-from .mutation import AGAINST, Mutation
+from .mutation import Mutation
 from .subharness import run_harness
 
 QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"

@@ -155,6 +155,14 @@ class Evidence:
         """The last census that was completed."""
         return max((c for c in self.censuses.values() if c.done), key=lambda c: c.last_t, default=None)
 
+    def first_tasks(self) -> dict[int, int]:
+        """Process -> when it began its first task."""
+        began: dict[int, int] = {}
+        for task in self.tasks.values():
+            for one in task.executions:
+                began[one.pid] = min(one.begin, began.get(one.pid, one.begin))
+        return began
+
     @property
     def undisturbed(self) -> bool:
         """A baseline: the plan says that no task misbehaves or is there for a fault, and none that does anything."""

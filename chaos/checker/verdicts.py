@@ -55,6 +55,10 @@ class Verdict(StrEnum):
         return _EXIT_CODES[self]
 
 
+AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
+"""The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
+
+
 _EXIT_CODES = {
     Verdict.VIOLATION: 1,
     Verdict.HARNESS_ERROR: 70,

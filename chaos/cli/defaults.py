@@ -27,8 +27,10 @@ def apply_defaults(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     if len(commands) != 1 or commands[0] not in COMMANDS or os.environ.get(DEFAULTS_VARIABLE) == "off":
         return
     (command,) = commands
-    options = {name: _options_of(name) for name in COMMANDS}
     shared = _table(_read(), "tool", "zeroloss")
+    if not shared:
+        return
+    options = {name: _options_of(name) for name in COMMANDS}
     own = {name: _table(shared, name) for name in COMMANDS if name in shared}
     for name, table in own.items():
         _refuse_unknown(table, f"[tool.zeroloss.{name}]", f"`zeroloss {name}`", options[name])

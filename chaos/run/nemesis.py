@@ -63,6 +63,7 @@ class Nemesis(threading.Thread):
         self._struck: frozenset[str] = frozenset()
         self.score = Score(planned=len(plan.faults))
         self.failure: BaseException | None = None
+        self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
         self.begun: list[Fault] = []
         """The faults that were begun."""
@@ -140,7 +141,7 @@ class Nemesis(threading.Thread):
         over, promised = self._more.get("workload_over"), self._more.get("promised")
         if over is None or promised is None or not over() or self._ledger.open_tasks():
             return False
-        return not promised() - self._ledger.completed() - (frozenset(self._plan.doomed) & self._ledger.begun)
+        return not promised() - self._ledger.completed() - (self._doomed & self._ledger.begun)
 
     def _note(self, fault: Fault, effect: Effect) -> None:
         self.score.effective += 1

@@ -1,44 +1,35 @@
 """Samples what the server and each worker's session hold, once a second, for the whole run."""
 
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import redis
 
 from ..history import Recorder
 from ..system.processes import Managed
+from .beside import Beside
 
 EVERY_S = 1.0
 TIMEOUT_S = 1.0
 
 
-class Sampler:
+class Sampler(Beside):
     """Runs inside a `with`; its last sample is taken when that ends. `workers` gives those that live."""
 
     def __init__(self, recorder: Recorder, server_url: str, workers: Callable[[], Sequence[Managed]]) -> None:
+        super().__init__("sampler")
         self._recorder, self._workers = recorder, workers
         self._client = redis.Redis.from_url(
             server_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, client_name="zeroloss-sampler"
         )
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._sample_on, name="sampler", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-        self._client.close()
-
-    def _sample_on(self) -> None:
-        self._sample()
-        while not self._stopping.wait(EVERY_S):
+    def run(self) -> None:
+        with self._client:
             self._sample()
-        self._sample()
+            while not self.stopping.wait(EVERY_S):
+                self._sample()
+            self._sample()
 
     def _sample(self) -> None:
         for worker in self._workers():

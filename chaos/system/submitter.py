@@ -100,6 +100,7 @@ class Submitter:
         with self._lock:
             self._promised = set(promised)
             self._unknown = set()
+            self._calls, self._call_of = {}, {}
             self.handed = self.answered = self.repeated = 0
 
     def hello(self) -> dict[str, str]:

@@ -77,6 +77,14 @@ class Scene:
         finally:
             fault.heal(stage)
 
+    def play_in_traffic(self, fault: Fault, server: Server, traffic: "Traffic") -> Effect:
+        """Inject it once the server has answered these clients, and wait until it does so again."""
+        wait_until(lambda: traffic.acknowledged)
+        effect = self.play(fault, server)
+        acknowledged = traffic.acknowledged
+        wait_until(lambda: traffic.acknowledged > acknowledged)
+        return effect
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:

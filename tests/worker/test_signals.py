@@ -18,7 +18,7 @@ import pytest
 import redis
 from support.places import ROOT, TESTS
 from support.processes.up import Up
-from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched
+from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched, at_the_gate
 from support.queue_fixtures import Queue, ids
 from support.waiting import living, wait_until
 from zeroloss.reference.queue.connection import connect
@@ -85,9 +85,7 @@ def test_the_same_signal_again_within_a_moment_is_the_same_stop(
 def test_the_same_signal_again_and_again_ends_the_pool_before_its_grace_is_over(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool("--grace", "600")
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched, "--grace", "600")
     wait_until(lambda: pool.signal(signal.SIGTERM) or pool.process.poll(), 30)
     assert pool.wait() == 128 + signal.SIGTERM
     assert ids(queue.pending()) == ["t1"], "its parent has it recovered"

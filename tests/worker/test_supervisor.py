@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from support.places import ROOT, TESTS
-from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched
+from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched, at_the_gate
 from support.queue_fixtures import Queue, ids
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
 from zeroloss.reference import __version__
@@ -35,9 +35,9 @@ def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_
     start_pool: StartPool, watched: Watched
 ) -> None:
     """Nor for its absence to be noticed, which would do as well, a little later."""
-    watched.submit("gate", "t1")
-    pool = start_pool(ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000", ZEROLOSS_ABSENCE_MS="0")
-    watched.wait_for("t1:1")
+    pool = at_the_gate(
+        start_pool, watched, ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000", ZEROLOSS_ABSENCE_MS="0"
+    )
     pool.one_child().send_signal(signal.SIGKILL)
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
     watched.open_gate()
@@ -114,9 +114,7 @@ def test_a_pool_whose_every_process_was_killed_is_recovered_by_another_after_the
 def test_a_child_whose_parent_was_killed_stops_by_itself_and_loses_nothing(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool()
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched)
     child = pool.one_child()
     pool.process.kill()
     pool.wait()
@@ -300,9 +298,7 @@ def test_a_pool_of_no_processes_is_refused() -> None:
 
 
 def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool("--processes", "2")
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched, "--processes", "2")
     holders = list(queue.client.scan_iter("tasks:processing:*"))
     assert len(holders) == 1
     assert ids(queue.held(holders[0].decode().removeprefix("tasks:processing:"))) == ["t1"]
@@ -314,9 +310,7 @@ def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Q
 def test_a_child_that_does_not_end_within_the_grace_is_killed_and_what_it_held_is_recovered(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool("--grace", "0.2")
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched, "--grace", "0.2")
     pool.one_child().suspend()
     pool.signal(signal.SIGTERM)
     assert pool.wait() == signal.SIGKILL
@@ -332,9 +326,7 @@ def test_a_child_that_dies_of_the_signal_itself_had_begun_nothing_and_is_no_fail
 def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
     start_pool: StartPool, watched: Watched
 ) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool()
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched)
     os.killpg(pool.process.pid, signal.SIGINT)  # as a terminal does: to the whole group in the foreground
     wait_until(lambda: pool.said(STOPPING))
     watched.open_gate()

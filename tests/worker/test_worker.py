@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from support.processes.worker_process import STOPPING, Pool, Watched
+from support.processes.worker_process import STOPPING, Pool, Watched, at_the_gate
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
 
@@ -203,9 +203,7 @@ def test_sigint_is_as_good_as_sigterm(start_pool: StartPool, watched: Watched) -
 def test_a_second_signal_of_another_kind_ends_it_at_once_and_the_task_is_recovered(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool()
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched)
     child = pool.one_child()
     pool.stop(signal.SIGTERM)
     pool.signal(signal.SIGINT)
@@ -217,9 +215,7 @@ def test_a_second_signal_of_another_kind_ends_it_at_once_and_the_task_is_recover
 def test_a_grace_that_ends_before_the_handlers_do_leaves_them_to_recovery(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    watched.submit("gate", "t1")
-    pool = start_pool("--grace", "0.2")
-    watched.wait_for("t1:1")
+    pool = at_the_gate(start_pool, watched, "--grace", "0.2")
     pool.signal(signal.SIGTERM)
     assert pool.wait() == 1
     assert pool.said("The grace of 200 ms ended; left to recovery: ['t1']")

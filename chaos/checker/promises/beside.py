@@ -10,7 +10,7 @@ from ..stated import backoff_of, option
 from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, Redelivery, Result, Verdict
 from ..wording import plural
 from .lateness import late_retries_of
-from .retries import early_of, endless_of, same_attempt_of, too_few_of
+from .retries import early_of, endless_of, retries_of, same_attempt_of, too_few_of
 
 
 def promises_of(
@@ -31,6 +31,7 @@ def promises_of(
     ordered = any(option(begin, name) is True for name in ("in_order", "fifo"))
     idempotent = option(begin, "idempotent") is True
     grows = option(begin, "attempts_grow") is True
+    retries = list(retries_of(evidence))
     return [
         Promise(
             name="recover_within",
@@ -63,21 +64,21 @@ def promises_of(
             name="max_attempts",
             stated=f"A task is given up once it has raised {attempts} times." if isinstance(attempts, int) else None,
             verdict=Verdict.VIOLATION,
-            broken=_clause(endless_of(evidence), "tried again after the last attempt (I5)")
+            broken=_clause(endless_of(evidence, retries), "tried again after the last attempt (I5)")
             + _clause(too_few_of(evidence, fates), f"given up before {attempts} attempts (I5)"),
         ),
         Promise(
             name="backoff",
             stated=f"Before a retry the queue waits {waits}." if waits else None,
             verdict=Verdict.VIOLATION,
-            broken=_clause(early_of(evidence), "tried again sooner than the backoff (I5)"),
+            broken=_clause(early_of(evidence, retries), "tried again sooner than the backoff (I5)"),
         ),
         Promise(
             name="backoff (late)",
             stated="A retry that is due begins once a worker is idle." if waits else None,
             verdict=Verdict.LIVENESS,
             broken=_clause(
-                late_retries_of(evidence), "tried again long after the backoff, while a worker was idle (I5)"
+                late_retries_of(evidence, retries), "tried again long after the backoff, while a worker was idle (I5)"
             ),
         ),
         Promise(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..evidence import Evidence, Execution
 from ..stated import backoff_of
 from ..verdicts import Redelivery
-from .retries import retries_of
+from .retries import Retry
 
 SECOND = 1_000_000_000
 MARGIN_S = 1.0
@@ -46,7 +46,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
     return late
 
 
-def late_retries_of(evidence: Evidence) -> list[str]:
+def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again long after the target states, though a worker was idle (I5)."""
     waits = backoff_of(evidence.begin)
     if not waits:
@@ -56,7 +56,7 @@ def late_retries_of(evidence: Evidence) -> list[str]:
     allowed = round((within_s + MARGIN_S) * SECOND)
     blocked = sorted((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
     late: dict[str, None] = {}
-    for retry in retries_of(evidence):
+    for retry in retries:
         wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
         due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed
         free = _free((due_t, max(due_t, retry.again.begin)), blocked)

@@ -46,7 +46,7 @@ def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:
     by_sid: dict[int | None, list[Resources]] = {}
     for one in evidence.resources:
         by_sid.setdefault(one.sid, []).append(one)
-    began = _first_tasks(evidence)
+    began = evidence.first_tasks()
     for sid, samples in by_sid.items():
         if sid is None:
             yield "server", samples
@@ -54,17 +54,8 @@ def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:
             yield f"worker {sid}", [one for one in samples if one.t >= began_t]
 
 
-def _first_tasks(evidence: Evidence) -> dict[int, int]:
-    """Process -> when it began its first task."""
-    began: dict[int, int] = {}
-    for task in evidence.tasks.values():
-        for execution in task.executions:
-            began[execution.pid] = min(execution.begin, began.get(execution.pid, execution.begin))
-    return began
-
-
 def _leaks(evidence: Evidence, holder: str, samples: list[Resources]) -> Iterator[Leak]:
-    struck = sorted(one.effective_t for one in evidence.faults.values() if one.effective_t and one.name != "none")
+    struck = sorted(one.effective_t for one in evidence.faults.values() if one.effective_t and not one.traits.baseline)
     for member, total_min in TOTAL_MIN.items():
         stretches = _stretches(samples, member, struck)
         numbers = sorted(stretches)

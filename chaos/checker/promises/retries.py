@@ -4,7 +4,7 @@ A task that ran again because its worker died, or because the server lost the ne
 retried. Whatever may be that is left out, so that these rules hold under every fault.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -48,12 +48,12 @@ def retries_of(evidence: Evidence) -> Iterator[Retry]:
             yield Retry(name, heard, raised, failed, again)
 
 
-def endless_of(evidence: Evidence) -> list[str]:
+def endless_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again after the last failure that the target states."""
     stated = option(evidence.begin, "max_attempts")
     if not isinstance(stated, int):
         return []
-    return _names(retry.task for retry in retries_of(evidence) if retry.number_min >= stated)
+    return _names(retry.task for retry in retries if retry.number_min >= stated)
 
 
 def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
@@ -71,14 +71,14 @@ def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
     ]
 
 
-def early_of(evidence: Evidence) -> list[str]:
+def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again sooner than the target states."""
     waits = backoff_of(evidence.begin)
     if not waits:
         return []
     return _names(
         retry.task
-        for retry in retries_of(evidence)
+        for retry in retries
         if retry.again.begin - (retry.failed.end or 0) < _shortest(waits, retry)
         and not _clock_in_doubt(evidence, retry)
     )
@@ -89,10 +89,7 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
     if option(evidence.begin, "attempts_grow") is not True:
         return []
     explained = explains(evidence)
-    seen_t: dict[int, int] = {}
-    for task in evidence.tasks.values():
-        for one in task.executions:
-            seen_t[one.pid] = min(seen_t.get(one.pid, one.begin), one.begin)
+    seen_t = evidence.first_tasks()
     met = {pid for fault in evidence.faults.values() for pid in fault.pids}
     found = []
     for name, task in evidence.tasks.items():
@@ -138,5 +135,5 @@ def _lost_by_the_server(evidence: Evidence, earlier: Execution, later: Execution
     )
 
 
-def _names(names: Iterator[str]) -> list[str]:
+def _names(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))

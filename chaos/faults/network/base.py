@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ...history import Aim
 from ...system.network import Network
-from ...system.proxy import Link
+from ...system.proxy import Link, Tally
 from ..base import Effect, Fault, Missed, Stage, busy_worker
 
 LOOK_EVERY_S = 0.1
@@ -70,6 +70,15 @@ class Victims:
             self._stage.wait(min(LOOK_EVERY_S, left_s))
             self.look()
 
+    def tallies(self) -> tuple[Tally, Tally]:
+        """What has passed on their ways so far: to the server, and from it."""
+        return self.network.tallies(self.slots)
+
+    def passed_since(self, before: tuple[Tally, Tally]) -> tuple[Tally, Tally]:
+        """What has passed since then."""
+        sent, answered = (now - then for now, then in zip(self.tallies(), before, strict=True))
+        return sent, answered
+
     def effect(self, evidence: str) -> Effect:
         """With all that were met."""
         return Effect(evidence=evidence, pids=tuple(sorted(self._pids)), tasks=tuple(sorted(self._tasks)))
@@ -78,10 +87,10 @@ class Victims:
 def slow_down(stage: Stage, fault: WayFault, link: Link, for_s: float) -> Effect:
     """Gives its workers this link for so long. Raises Missed: nothing came by."""
     victims = Victims(stage, fault.workers, fault.patience_s)
-    before = victims.network.tallies(victims.slots)
+    before = victims.tallies()
     victims.network.set_links(victims.slots, link)
     victims.watch(for_s)
-    sent, answered = (now - then for now, then in zip(victims.network.tallies(victims.slots), before, strict=True))
+    sent, answered = victims.passed_since(before)
     if not (sent.late_bytes and answered.late_bytes):
         raise Missed(f"Nothing came by within {for_s:g} s that could be late.")
     pieces = sent.late_pieces + answered.late_pieces

@@ -31,12 +31,12 @@ class NetPartition(WayFault):
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)
         for_s = self.for_s or 1.5 * stage.recover_within_s + 1.0
-        before = victims.network.tallies(victims.slots)
+        before = victims.tallies()
         link = Link(to_server_lost=self.way != "to-worker", to_worker_lost=self.way != "to-server")
         victims.network.set_links(victims.slots, link)
         # On record when it ends: whatever they begin meanwhile is its doing too.
         victims.watch(for_s)
-        sent, answered = (now - then for now, then in zip(victims.network.tallies(victims.slots), before, strict=True))
+        sent, answered = victims.passed_since(before)
         if not (sent.held_bytes or answered.held_bytes):
             raise Missed(f"Nothing was sent within {for_s:g} s that could be held back.")
         return victims.effect(

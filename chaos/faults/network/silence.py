@@ -29,10 +29,10 @@ class NetSilence(WayFault):
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)
         for_s = self.for_s or 1.5 * stage.recover_within_s + 1.0
-        before = victims.network.tallies(victims.slots)
+        before = victims.tallies()
         dead = sum(victims.network.listeners[slot].silence() for slot in victims.slots)
         victims.watch(for_s)
-        sent, answered = (now - then for now, then in zip(victims.network.tallies(victims.slots), before, strict=True))
+        sent, answered = victims.passed_since(before)
         if not (sent.held_bytes or answered.held_bytes):
             raise Missed(f"Nothing was sent within {for_s:g} s on the {dead} connections that had died.")
         return victims.effect(

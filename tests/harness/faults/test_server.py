@@ -57,10 +57,7 @@ def test_a_server_that_keeps_nothing_comes_back_empty(scene: Scene, open_own_ser
 def test_a_frozen_server_is_the_same_afterwards(scene: Scene, open_own_server: OpenServer) -> None:
     server = open_own_server(appendfsync=None)
     with Traffic(server, push) as traffic:
-        wait_until(lambda: traffic.acknowledged)
-        effect = scene.play(ServerSigstop(for_s=0.3), server)
-        before = traffic.acknowledged
-        wait_until(lambda: traffic.acknowledged > before)
+        effect = scene.play_in_traffic(ServerSigstop(for_s=0.3), server, traffic)
     assert effect.evidence.endswith("answered nobody for 0.3 s, and is the same afterwards.")
 
 
@@ -143,10 +140,7 @@ def test_nothing_to_evict_is_missed(scene: Scene, open_own_server: OpenServer) -
 def test_a_torn_end_is_cut_off_and_what_was_acknowledged_is_there(scene: Scene, open_own_server: OpenServer) -> None:
     server = open_own_server(appendfsync="always")
     with Traffic(server, push) as traffic:
-        wait_until(lambda: traffic.acknowledged)
-        effect = scene.play(ServerTornAof(down_s=0.05), server)
-        acknowledged = traffic.acknowledged
-        wait_until(lambda: traffic.acknowledged > acknowledged)
+        effect = scene.play_in_traffic(ServerTornAof(down_s=0.05), server, traffic)
     assert "Truncating the AOF" in effect.evidence
     assert length(server) >= traffic.acknowledged
     assert server.data_dir is not None
@@ -169,10 +163,7 @@ def test_an_fsync_that_takes_seconds_makes_the_server_put_its_writes_off_and_ans
 ) -> None:
     server = open_own_server(appendfsync="everysec")
     with Traffic(server, push) as traffic:
-        wait_until(lambda: traffic.acknowledged)
-        effect = scene.play(ServerSlowFsync(for_s=4.0), server)
-        acknowledged = traffic.acknowledged
-        wait_until(lambda: traffic.acknowledged > acknowledged)
+        effect = scene.play_in_traffic(ServerSlowFsync(for_s=4.0), server, traffic)
     assert "aof_delayed_fsync, writes put off for 2 s, rose by" in effect.evidence
     assert not traffic.failed
     with redis.Redis.from_url(server.url) as client:
@@ -205,10 +196,7 @@ def test_a_server_that_can_write_no_more_dies_and_comes_back_with_what_it_had_wr
 ) -> None:
     server = open_own_server(appendfsync=appendfsync)
     with Traffic(server, push) as traffic:
-        wait_until(lambda: traffic.acknowledged)
-        effect = scene.play(ServerDiskFull(room_bytes=500), server)
-        acknowledged = traffic.acknowledged
-        wait_until(lambda: traffic.acknowledged > acknowledged)
+        effect = scene.play_in_traffic(ServerDiskFull(room_bytes=500), server, traffic)
     assert "died of a write" in effect.evidence
     assert length(server) >= traffic.acknowledged
 

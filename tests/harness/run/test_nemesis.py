@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from support.fault_stage import BUSY
 from support.waiting import wait_until
 from zeroloss.history import Effect, Fault, Process, Recorder, read
 from zeroloss.history.tail import LedgerTail
@@ -20,15 +21,6 @@ from zeroloss.system.servers import Server
 from zeroloss.system.workers import WorkerPool
 from zeroloss.target import Target
 
-BUSY = """
-import os, time
-from zeroloss.ledger import effect
-number = 0
-while True:
-    number += 1
-    with effect(f"task-{os.getpid()}-{number}"):
-        time.sleep(0.05)
-"""
 IDLE = "import time; time.sleep(3600)"
 FINISHED = """
 import time

@@ -126,3 +126,11 @@ def start_pool(queue: Queue, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
         print(pool.log.read_text()[-5_000:])  # pytest shows it where the test has failed
     # Until the server has seen the last of them, it may hand the next test's task to a killed worker's BLMOVE.
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0)
+
+
+def at_the_gate(start_pool: Callable[..., Pool], watched: Watched, *arguments: str, **environ: Any) -> Pool:
+    """A pool that is inside the task `t1`, which ends when the gate is opened."""
+    watched.submit("gate", "t1")
+    pool = start_pool(*arguments, **environ)
+    watched.wait_for("t1:1")
+    return pool
