@@ -166,6 +166,7 @@ def test_every_option_and_profile_of_the_documentation_exists_and_every_profile_
     text = (ROOT / "docs" / "load.md").read_text()
     helps = (
         LOCUST[:5],
+        (sys.executable, "-m", "zeroloss.loadtests"),
         (sys.executable, "-m", "zeroloss.loadtests.capacity"),
         (sys.executable, "-m", "zeroloss", "run"),
     )

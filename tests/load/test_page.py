@@ -32,10 +32,17 @@ def locust(system: System, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[by
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: "Starting web interface" in (tmp_path / "log").read_text(), 30)
+        wait_until(lambda: listens(int(port)), 30)
         yield process, f"http://127.0.0.1:{port}/", tmp_path / "log"
     finally:
         process.kill()
         process.wait(10)
+
+
+def listens(port: int) -> bool:
+    """It says that it starts before it does."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def open_options(page: Page, url: str) -> None:

@@ -1,16 +1,17 @@
 """Resources that grow with the number of disturbances: connections, descriptors, threads or memory that leak.
 
 A series is what one worker's session, or the server, held over the run, cut into the stretches between the disturbances
-that took effect. That of a worker begins with its first task: until then it grows because it starts. A leak is said
-only if the least of the last stretch is above the most of the first by the threshold, if the second half of the
-stretches still grows, and if it grew in several of them: neither a peak while workers reconnect, nor a warm-up, nor a
-pool that was enlarged once is a leak.
+that took effect. That of a worker begins with its first task, and that of the server when as many workers as were
+planned have begun one: until then they grow because workers start. A leak is said only if the least of the last stretch
+is above the most of the first by the threshold, if the second half of the stretches still grows, and if it grew in
+several of them: neither a peak while workers reconnect, nor a warm-up, nor a pool that was enlarged once is a leak.
 """
 
 from collections.abc import Iterator
 
 from ...history import Resources
 from ..evidence import Evidence
+from ..stated import option
 from ..verdicts import Leak, Usage
 
 DISTURBANCES_MIN = 4
@@ -46,12 +47,19 @@ def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:
     by_sid: dict[int | None, list[Resources]] = {}
     for one in evidence.resources:
         by_sid.setdefault(one.sid, []).append(one)
-    began = evidence.first_tasks()
+    first_tasks = evidence.first_tasks()
+    began: dict[int, int] = {}  # worker's session -> when it began its first task
     for sid, samples in by_sid.items():
-        if sid is None:
-            yield "server", samples
-        elif began_t := min((began[pid] for one in samples for pid in one.pids if pid in began), default=None):
-            yield f"worker {sid}", [one for one in samples if one.t >= began_t]
+        begun = [first_tasks[pid] for one in samples for pid in one.pids if pid in first_tasks]
+        if sid is not None and begun:
+            began[sid] = min(begun)
+            yield f"worker {sid}", [one for one in samples if one.t >= began[sid]]
+    workers = option(evidence.begin, "workers")
+    if not isinstance(workers, int):
+        yield "server", by_sid.get(None, [])
+    elif len(began) >= workers:
+        all_there_t = sorted(began.values())[workers - 1]
+        yield "server", [one for one in by_sid.get(None, []) if one.t >= all_there_t]
 
 
 def _leaks(evidence: Evidence, holder: str, samples: list[Resources]) -> Iterator[Leak]:

@@ -53,6 +53,19 @@ def test_a_figure_that_does_not_grow_with_the_disturbances_is_no_leak(stretches:
     assert (result.verdict, result.leaks) == (Verdict.PASS, [])
 
 
+@pytest.mark.parametrize(("workers", "leaks"), [(1, 1), (2, 0)])
+def test_the_connections_of_workers_that_start_are_no_leak(workers: int, leaks: int) -> None:
+    """Of two workers one has begun no task yet, and may still be starting."""
+    faults = [{"number": n, "fault": "client-kill"} for n in range(1, 5)]
+    story = Story().begin(plan={"tasks": 1, "workers": workers, "faults": faults}).submit("t").ran("t", pid=7)
+    story.add("resources", "worker", sid=7, pids=[7], threads=1)
+    for number, clients in enumerate([2, 7, 12, 17, 22]):
+        if number:
+            story.kill(number, name="client-kill")
+        story.add("resources", "server", clients=clients)
+    assert len(judge(story.add("run", "healed").add("run", "drained").end().events).leaks) == leaks
+
+
 @pytest.mark.parametrize("first_task_after", [5, None])
 def test_the_threads_and_files_of_a_start_are_no_leak(first_task_after: int | None) -> None:
     story = Story().begin(plan={"tasks": 2, "faults": []}).submit("t").ran("t", pid=7).submit("u")

@@ -35,6 +35,21 @@ def forgets_every_other() -> None:
     number, original = count(), patch(Enqueuer, "enqueue", enqueue)
 '''
 SMALL = ("--target", "brpop", "--redis", "embedded", "--appendfsync", "off", "--tasks", "150", "--seed", "3")
+SMALL += ("--work-ms", "100:200")
+    "--target",
+    "brpop",
+    "--redis",
+    "embedded",
+    "--appendfsync",
+    "off",
+    "--tasks",
+    "150",
+    "--seed",
+    "3",
+    "--work-ms",
+    "100:200",
+)
+"""Bodies so long that tasks always wait: a server that dies then has something to lose."""
 
 
 def command(*words: str, at: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
