@@ -36,19 +36,6 @@ def forgets_every_other() -> None:
 '''
 SMALL = ("--target", "brpop", "--redis", "embedded", "--appendfsync", "off", "--tasks", "150", "--seed", "3")
 SMALL += ("--work-ms", "100:200")
-    "--target",
-    "brpop",
-    "--redis",
-    "embedded",
-    "--appendfsync",
-    "off",
-    "--tasks",
-    "150",
-    "--seed",
-    "3",
-    "--work-ms",
-    "100:200",
-)
 """Bodies so long that tasks always wait: a server that dies then has something to lose."""
 
 
