@@ -38,6 +38,8 @@ from .workload import Workload
 
 POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0
+FIRST_TASK_S = 15.0
+"""For so long trickle and faults wait until a first task has begun: where none does, the run shows that too."""
 LOGS_DIRECTORY = "logs"
 
 
@@ -253,19 +255,31 @@ class _Run:
     def _disturb(self) -> bool:
         """Workload and faults, side by side, until both are through. False: no submission can come to anything."""
         planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
+        lasts_s = self._plan.load.run_s if self._plan.load else max(planned_s)
         complaints = Complaints(self._submitter, self._nemesis, self._progress.say)
         self._workload.start()
-        ends_s = time.monotonic() + (self._plan.load.run_s if self._plan.load else max(planned_s))
+        give_up_s = time.monotonic() + FIRST_TASK_S
+        while not (self._load or self._ledger.seen or time.monotonic() > give_up_s):
+            if not self._look(complaints, lasts_s):
+                return False
+        ends_s = time.monotonic() + lasts_s
+        self._workload.go_on()
         self._nemesis.start()
         while self._workload.is_alive() or self._nemesis.is_alive():
-            self._ledger.poll()
-            if not self._startup_s and self._ledger.seen:
-                self._startup_s = time.monotonic() - self._started_s
-            self._tick("run", ends_s - time.monotonic())
-            if complaints.are_hopeless():
+            if not self._look(complaints, ends_s - time.monotonic()):
                 return False
-            time.sleep(POLL_S)
         self._tick("run", 0.0)
+        return True
+
+    def _look(self, complaints: Complaints, left_s: float) -> bool:
+        """What has happened since the last time. False: no submission can come to anything."""
+        self._ledger.poll()
+        if not self._startup_s and self._ledger.seen:
+            self._startup_s = time.monotonic() - self._started_s
+        self._tick("run", left_s)
+        if complaints.are_hopeless():
+            return False
+        time.sleep(POLL_S)
         return True
 
     def _tick(self, phase: str, left_s: float) -> None:

@@ -1,13 +1,17 @@
 """A reply that breaks off in its middle."""
 
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...history import Aim
 from ...system.proxy import ANY_ROLE, Listener, Phase, Point, Strike, StrikeKind
-from ..base import Effect, Fault, Missed, Stage, wait_for
+from ..base import Effect, Fault, Missed, Stage, waited_for
 from ..registry import fault
 from .base import Victims
+
+EACH_S = 1.0
+"""For so long one command is waited for: some are sent once in a worker's life."""
 
 
 @fault
@@ -31,10 +35,16 @@ class NetReplyReset(Fault):
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, "one", self.patience_s)
         listener = victims.network.listeners[next(iter(victims.slots))]
-        seen = len(listener.cut)
-        name = victims.network.proxy.call(lambda: _arm_next(listener, stage))
-        unanswered = f"{victims.names} got no answer to {name} within {self.patience_s:g} s."
-        wait_for(stage, lambda: len(listener.cut) != seen, self.patience_s, unanswered)
+        seen, give_up_s, tried = len(listener.cut), time.monotonic() + self.patience_s, set[str]()
+        while True:
+            name = victims.network.proxy.call(lambda: _arm_next(listener, stage, tried))
+            tried.add(name)
+            waited_for(stage, lambda: len(listener.cut) != seen, min(EACH_S, self.patience_s))
+            listener.disarm()
+            if len(listener.cut) != seen:
+                break
+            if time.monotonic() > give_up_s or stage.nothing_left():
+                raise Missed(f"{victims.names} got no answer to {name} within {self.patience_s:g} s.")
         victims.look()
         relayed, size = listener.cut[seen]
         return victims.effect(
@@ -46,11 +56,15 @@ class NetReplyReset(Fault):
             listener.disarm()
 
 
-def _arm_next(listener: Listener, stage: Stage) -> str:
-    """Strike at the next command of one kind: the more often it was sent, the likelier. In the proxy's thread."""
+def _arm_next(listener: Listener, stage: Stage, tried: set[str]) -> str:
+    """Strike at the next command of one kind: the more often it was sent, the likelier. In the proxy's thread.
+
+    Of those that were waited for in vain, none, while there are others.
+    """
     counts = {name: count for (role, name), count in sorted(listener.counts().items()) if role == ANY_ROLE}
     if not counts:
         raise Missed("The worker has sent no command yet.")
+    counts = {name: count for name, count in counts.items() if name not in tried} or counts
     (name,) = stage.random.choices(list(counts), list(counts.values()))
     point = Point(ANY_ROLE, name, counts[name] + 1)
     listener.arm(Strike(point=point, kind=StrikeKind.CUT, phase=Phase.EXECUTED))

@@ -183,6 +183,17 @@ def test_a_reply_is_cut_in_its_middle_and_the_worker_speaks_again(
     grows(client, *talkers)
 
 
+def test_a_command_that_comes_no_more_is_given_up_for_another(
+    scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
+) -> None:
+    for listener in network.listeners:
+        network.proxy.call(lambda listener=listener: listener._counts.update({("*", "NEVER"): 10**12}))
+    effect = scene.play(NetReplyReset(), network=network)
+    assert "was reset after" in effect.evidence
+    assert "NEVER" not in effect.evidence
+    grows(client, *talkers)
+
+
 def test_a_share_of_the_replies_is_cut_and_the_worker_speaks_again(
     scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
 ) -> None:
