@@ -169,8 +169,8 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
             os.write(options.begun, text)
 
     os.set_inheritable(options.begun, False)
-    handlers = load_handlers(options.app)
     config = _with_worker_options(config, options)
+    handlers = load_handlers(options.app, config)
     tell_parent(b"\n")  # from here on status 2 is no usage error
     if options.pool:
         server, names = shown_url(config.redis_url), printable(", ".join(sorted(handlers)), NAMES_CHARS_MAX)

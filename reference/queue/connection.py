@@ -101,6 +101,23 @@ def _refuse_options(url: str) -> None:
             )
 
 
+def refuse_client(client: redis.Redis) -> None:
+    """Refuse a client that would repeat a command after a lost reply, or that decodes what it reads.
+
+    Raises:
+        ConfigError: naming what is wrong with it.
+    """
+    pool: Any = client.connection_pool
+    connection = pool.connection_class(**pool.connection_kwargs)  # which is not connected
+    wrong = None
+    if pool.connection_kwargs.get("decode_responses"):
+        wrong = "decodes its replies (decode_responses=True), and a task is bytes"
+    elif connection.retry.get_retries():
+        wrong = "repeats commands after a lost reply, as redis-py does by default, which would enqueue twice"
+    if wrong:
+        raise ConfigError(f"This Redis client {wrong}: make the queue with Queue.connect(url) instead.")
+
+
 def refuse_old_server(config: Config) -> None:
     """Refuse a server that cannot run the queue's scripts, if it says so.
 

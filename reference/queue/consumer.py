@@ -217,22 +217,26 @@ class Consumer:
         if self.settle([task.element], 0).lost:
             raise LeaseLost(self.name, task.id)
 
-    def fail(self, task: Task, error: str, traceback: str = "") -> bool:
+    def fail(
+        self, task: Task, error: str, traceback: str = "", config: Config | None = None, after_ms: int | None = None
+    ) -> bool:
         """Its handler raised: to delayed, with backoff, or to dead_letter after `max_retries` (I5). True: a retry.
 
-        Of a long traceback the end is kept.
+        Of a long traceback the end is kept. `config`: what holds for this type of task; else the consumer's own.
+        `after_ms`: the delay, in place of the backoff.
 
         Raises:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
+        config = config or self._config
         failures = task.retry_count + 1
-        if failures - task.retries_forgiven > self._config.max_retries:
+        if failures - task.retries_forgiven > config.max_retries:
             changed = last_words(task.element, error, traceback, retry_count=failures)
             self._bury(task.element, changed, task.id, failures=1)
             return False
         keys = [self._processing, self._keys.delayed, self._keys.pending, self._keys.counters]
         changed = revise(task.element, retry_count=failures)
-        delay_ms = backoff_ms(self._config, failures - task.retries_forgiven)
+        delay_ms = backoff_ms(config, failures - task.retries_forgiven) if after_ms is None else after_ms
         if not _RETRY(self._client, keys, [task.element, changed, delay_ms]):
             raise LeaseLost(self.name, task.id)
         return True

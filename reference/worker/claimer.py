@@ -18,7 +18,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable
 from functools import partial
 from textwrap import indent
 
@@ -29,7 +29,6 @@ from ..queue.consumer import Consumer, transfers
 from ..queue.errors import LeaseLost, Undecodable
 from ..queue.task import Task, decode
 from .delivery import Delivery
-from .handlers import Handler
 from .pace import Pace
 from .waiter import Arrival, Waiter
 
@@ -41,13 +40,13 @@ RECONNECT_MAX_S = 1.5  # whoever is primary next is found within two seconds
 class Claimer(threading.Thread):
     """Claims for a process's handler threads and acks for them. `run()` ends after `stop()`, when all is settled."""
 
-    def __init__(self, consumer: Consumer, config: Config, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, consumer: Consumer, config: Config, task_types: Container[str]) -> None:
         super().__init__(name="claimer", daemon=True)
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.inbox: queue.SimpleQueue[Delivery | Arrival | None] = queue.SimpleQueue()
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
         self.left = False  # it has left the registry with nothing in hand
-        self._consumer, self._config, self._handlers = consumer, config, handlers
+        self._consumer, self._config, self._task_types = consumer, config, task_types
         self._hand: set[Delivery] = set()
         self._adrift: set[Delivery] = set()  # in hand no more, as others recovered it; a handler thread is in it yet
         self._finished: list[Delivery] = []  # to be acked
@@ -216,7 +215,7 @@ class Claimer(threading.Thread):
     def _fail(self, delivery: Delivery) -> None:
         task, error = delivery.task, delivery.error or ""
         try:
-            retried = self._consumer.fail(task, error, delivery.traceback)
+            retried = self._consumer.fail(task, error, delivery.traceback, delivery.config, delivery.after_ms)
             outcome = "will be retried" if retried else "goes to the dead-letter list"
             # Indented, so that none of its lines can be taken for another entry of the log.
             where = indent(f"\n{delivery.traceback}", "    ") if delivery.traceback else ""
@@ -267,7 +266,7 @@ class Claimer(threading.Thread):
                 logger.error("An element that cannot be decoded goes to the dead-letter list: %s.", error)
                 self._give_up(partial(self._consumer.dead_letter_undecodable, element))
                 continue
-            if delivery.task.type not in self._handlers:
+            if delivery.task.type not in self._task_types:
                 reason = f"No handler is registered for type '{delivery.task.shown_type}'."
                 logger.error("Task %s goes to the dead-letter list: %s", delivery.task.shown_id, reason)
                 self._give_up(partial(self._consumer.dead_letter, delivery.task, reason))

@@ -1,20 +1,19 @@
 """One worker process: a claimer, its handler threads, maintenance, signals. Its parent is in `supervisor.py`.
 
-A handler that hangs cannot be stopped: a thread cannot be killed. So the process fails the hung task, gives back what
-it has not begun, lets the other handlers finish, and exits with `HUNG_STATUS` for its parent to restart it.
+A plain function that hangs cannot be stopped: a thread cannot be killed. So the process fails the hung task, gives back
+what it has not begun, lets the other handlers finish, and exits with `HUNG_STATUS` for its parent to restart it.
 """
 
 import logging
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
 import redis
 
@@ -22,14 +21,15 @@ from .. import signals
 from ..queue.config import Config
 from ..queue.connection import connect
 from ..queue.consumer import Consumer
-from ..queue.errors import LazyResult
+from ..queue.errors import LazyResult, RanTooLong
 from ..queue.presence import Presence
 from ..queue.reaper import Reaper
 from ..queue.texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 from ..signals import STOP_SIGNALS, guard_forks
 from .claimer import Claimer
 from .delivery import Delivery
-from .handlers import Handler, refuse_lazy
+from .event_loop import EventLoop
+from .handlers import Handler, Reject, Retry
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
 GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
 ADOPT_STEPS = 100  # of the slow sweep between two sweeps: 100,000 keys, some tens of milliseconds
+CANCEL_S = 2.0  # an async handler that has not ended so long after it was cancelled hangs, too
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
@@ -49,10 +50,11 @@ class HandlerThread(threading.Thread):
         claimer: Claimer,
         handlers: Mapping[str, Handler],
         at_work: Callable[[], None] | None = None,
+        loop: EventLoop | None = None,
     ) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.current: Delivery | None = None
-        self._claimer, self._handlers, self._at_work = claimer, handlers, at_work
+        self._claimer, self._handlers, self._at_work, self._loop = claimer, handlers, at_work, loop
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
@@ -67,33 +69,37 @@ class HandlerThread(threading.Thread):
                     self._at_work = None
                 delivery.error = self._outcome(delivery)
                 if signals.forked:
-                    _end_fork(delivery)
+                    who, outcome = delivery.task.shown_id, delivery.error or "it returned"
+                    logger.warning("A process that the handler of task %s forked left the handler: %s", who, outcome)
+                    signals.end_fork(failed=delivery.error is not None)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
-        """Run the handler; why it failed. Where, is left in the delivery."""
+        """Run the handler; why it failed. Where, and what is to become of the task, is left in the delivery."""
+        handler = self._handlers[delivery.task.type]
+        delivery.config = handler.config
         try:
-            result = self._handlers[delivery.task.type](delivery.task)
-            if result is not None:
-                refuse_lazy(result)
+            handler.run(delivery.task, self._loop)
         except LazyResult as error:
             return printable(str(error), MAX_ERROR_CHARS)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
-            delivery.traceback = traceback_of(error)
+            delivery.traceback = traceback_of(_below(error))
+            if isinstance(error, Retry):
+                delivery.after_ms = error.after_ms
+            elif isinstance(error, Reject):
+                delivery.config = replace(handler.config or Config(), max_retries=0)
             return reason_of(error)
         return None
 
 
-def _end_fork(delivery: Delivery) -> NoReturn:
-    """End a process that the handler forked and that left the handler: the task and the queue are its parent's."""
-    outcome = delivery.error or "it returned"
-    logger.warning("A process that the handler of task %s forked left the handler: %s", delivery.task.shown_id, outcome)
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(0 if delivery.error is None else 1)
+def _below(error: BaseException) -> BaseException:
+    """The error with the traceback from the last of our own frames on, before the application's."""
+    frames = error.__traceback__
+    while frames and frames.tb_next and frames.tb_next.tb_frame.f_globals.get("__package__") == __package__:
+        frames = frames.tb_next
+    return error.with_traceback(frames)
 
 
 class Maintenance(threading.Thread):
@@ -142,8 +148,12 @@ class Worker:
         self._claimer = Claimer(self._consumer, config, handlers)
         self._pool: Any = client.connection_pool
         self._maintenance = Maintenance(Reaper(client, config), config)
-        self._threads = [HandlerThread(number, self._claimer, handlers, at_work) for number in range(config.threads)]
-        self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name))
+        loops = [EventLoop()] if any(handler.is_async for handler in handlers.values()) else []
+        self._handlers = handlers
+        self._threads = [
+            HandlerThread(number, self._claimer, handlers, at_work, *loops) for number in range(config.threads)
+        ]
+        self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name), *loops)
         self._signalled = False
         self._parent = parent
 
@@ -188,20 +198,23 @@ class Worker:
         return False
 
     def _hung(self) -> list[Delivery]:
-        began_before = time.monotonic() - self._config.task_timeout_ms / 1000
+        now = time.monotonic()
         running = [thread.current for thread in self._threads]
-        return [d for d in running if d is not None and d.started is not None and d.started < began_before]
+        return [d for d in running if d and d.started is not None and now > d.started + self._patience_s(d)]
+
+    def _limit_ms(self, delivery: Delivery) -> int:
+        return (self._handlers[delivery.task.type].config or self._config).task_timeout_ms
+
+    def _patience_s(self, delivery: Delivery) -> float:
+        return self._limit_ms(delivery) / 1000 + CANCEL_S * self._handlers[delivery.task.type].is_async
 
     def _abandon(self, hung: list[Delivery]) -> int:
         """Fail what hangs, give back what was not begun, let the others finish, and ask to be restarted."""
         for delivery in hung:
-            logger.error(
-                "Task %s hangs: it ran past %d ms. This process ends.",
-                delivery.task.shown_id,
-                self._config.task_timeout_ms,
-            )
-            delivery.error = f"It ran past its time limit of {self._config.task_timeout_ms} ms."
-            delivery.seconds = self._config.task_timeout_ms / 1000
+            limit_ms = self._limit_ms(delivery)
+            logger.error("Task %s hangs: it ran past %d ms. This process ends.", delivery.task.shown_id, limit_ms)
+            delivery.error = str(RanTooLong(limit_ms))
+            delivery.seconds = limit_ms / 1000
             self._claimer.inbox.put(delivery)
         self._finish()
         return HUNG_STATUS
