@@ -14,6 +14,7 @@ from .dead_letters import DeadLetters
 from .enqueuer import Accepted, Enqueuer, Submission
 from .errors import IdempotencyConflict, InvalidTask, TaskTooLarge
 from .gauges import Gauges, Reading
+from .keys import Keys
 from .texts import NAME_CHARS_MAX
 
 NESTING_MAX = (
@@ -42,7 +43,7 @@ class Queue:
     def __init__(self, client: redis.Redis, config: Config) -> None:
         refuse_client(client)
         self.dead_letters = DeadLetters(client, config)
-        self._client = client
+        self._client, self._paused = client, Keys(config.namespace).paused
         self._enqueuer = Enqueuer(client, config)
         self._gauges = Gauges(client, config)
 
@@ -92,6 +93,22 @@ class Queue:
             OutcomeUnknown: either all that could be accepted were enqueued, or none.
         """
         return self._enqueuer.enqueue_many([_submission(task) for task in tasks])
+
+    def pause(self) -> None:
+        """Let all workers claim nothing more, from their next renewal on; what runs is finished.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        self._client.set(self._paused, "1")
+
+    def resume(self) -> bool:
+        """Let them claim again, from their next renewal on. Whether claiming was paused.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        return bool(self._client.delete(self._paused))
 
     def stats(self) -> Reading:
         """Count what is pending, held, delayed and dead, and who works, in two round trips.

@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import redis
 
 from .. import signals
 from ..queue.config import Config
-from ..queue.connection import connect
+from ..queue.connection import CONNECT_TIMEOUT_S, connect
 from ..queue.consumer import Consumer
 from ..queue.errors import LazyResult, RanTooLong
 from ..queue.presence import Presence
@@ -30,6 +32,7 @@ from .claimer import Claimer
 from .delivery import Delivery
 from .event_loop import EventLoop
 from .handlers import Handler, Reject, Retry
+from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
 ADOPT_STEPS = 100  # of the slow sweep between two sweeps: 100,000 keys, some tens of milliseconds
 CANCEL_S = 2.0  # an async handler that has not ended so long after it was cancelled hangs, too
+WELL_S = 1.0  # between two words to the parent
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
@@ -54,6 +58,7 @@ class HandlerThread(threading.Thread):
     ) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.current: Delivery | None = None
+        self.begun = 0  # how many tasks, ever
         self._claimer, self._handlers, self._at_work, self._loop = claimer, handlers, at_work, loop
 
     def run(self) -> None:
@@ -64,6 +69,7 @@ class HandlerThread(threading.Thread):
             if not delivery.dropped and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
+                self.begun += 1
                 if self._at_work:
                     self._at_work()
                     self._at_work = None
@@ -140,7 +146,7 @@ class Worker:
         name: str,
         handlers: Mapping[str, Handler],
         parent: int,
-        at_work: Callable[[], None] | None = None,
+        tell: Callable[[bytes], None],
     ) -> None:
         client = connect(config)
         self._config = config
@@ -151,11 +157,14 @@ class Worker:
         loops = [EventLoop()] if any(handler.is_async for handler in handlers.values()) else []
         self._handlers = handlers
         self._threads = [
-            HandlerThread(number, self._claimer, handlers, at_work, *loops) for number in range(config.threads)
+            HandlerThread(number, self._claimer, handlers, partial(tell, AT_WORK), *loops)
+            for number in range(config.threads)
         ]
         self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name), *loops)
         self._signalled = False
-        self._parent = parent
+        self._parent, self._tell = parent, tell
+        self._told_at = self._could_since = time.monotonic()
+        self._worn = False  # it claims no more, and another process takes its place
 
     def run(self) -> int:
         for number in STOP_SIGNALS:
@@ -164,6 +173,8 @@ class Worker:
         for thread in self._all_threads:
             thread.start()
         while not self._signalled:
+            if self._claimer.left:
+                return RECYCLED_STATUS
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
             if broken:
                 logger.critical("Broke: %s; the tasks in hand are left to recovery.", ", ".join(broken))
@@ -174,6 +185,8 @@ class Worker:
             if os.getppid() != self._parent:
                 logger.warning("The parent is gone.")
                 break
+            self._say_if_well()
+            self._retire_if_worn()
             time.sleep(LOOK_S)
         return 0 if self._finish() else GRACE_STATUS
 
@@ -181,20 +194,44 @@ class Worker:
         # Once or twice, as everybody may be signalled and the parent passes it on; only the parent ends it at once.
         self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
 
+    def _say_if_well(self) -> None:
+        """Tell the parent, unless it claims nothing though it could. That Redis fails is no reason to be replaced."""
+        now = time.monotonic()
+        if not self._claimer.could_claim():
+            self._could_since = now
+        patience_s = self._config.socket_timeout_ms / 1000 + CONNECT_TIMEOUT_S + WELL_S  # of one claim
+        if now - self._told_at >= WELL_S and now - max(self._could_since, self._claimer.tried_at) < patience_s:
+            self._told_at = now
+            self._tell(WELL)
+
+    def _retire_if_worn(self) -> None:
+        """Let what runs finish, however long it takes, and give the rest back: no task is failed by it."""
+        tasks, limit = sum(thread.begun for thread in self._threads), self._config.max_tasks
+        memory_max = self._config.max_memory_bytes
+        if not self._worn and (0 < limit <= tasks or 0 < memory_max < _resident_bytes()):
+            self._worn = True
+            logger.info("Worker %s has run %d tasks and makes room for another.", self._consumer.name, tasks)
+            self._claimer.stop()
+
     def _finish(self) -> bool:
         """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""
         self._claimer.stop()
         self._maintenance.stop()
         logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
-        until = time.monotonic() + self._config.grace_ms / 1000
-        while self._claimer.is_alive() and time.monotonic() < until:
+        now = busy_at = time.monotonic()
+        until = now + self._config.grace_ms / 1000
+        # Where Redis is away and nothing runs, there is nothing to wait for. A wait for a task may still be under way.
+        patience_s = self._config.block_ms / 1000 + 1.0
+        while self._claimer.is_alive() and now < min(until, max(busy_at, self._claimer.heard_at) + patience_s):
             self._claimer.join(LOOK_S)
+            now = time.monotonic()
+            if any(thread.current for thread in self._threads):
+                busy_at = now
         if self._claimer.left:
             return True
         running = [thread.current.task.shown_id for thread in self._threads if thread.current]
-        logger.error(
-            "The grace of %d ms ended; left to recovery: %s", self._config.grace_ms, running or "what Redis holds"
-        )
+        why = f"The grace of {self._config.grace_ms} ms ended" if now >= until else "Redis does not answer"
+        logger.error("%s; left to recovery: %s", why, running or "what Redis holds")
         return False
 
     def _hung(self) -> list[Delivery]:
@@ -220,18 +257,27 @@ class Worker:
         return HUNG_STATUS
 
 
+def _resident_bytes() -> int:
+    """The memory that this process holds; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def run_worker(
     config: Config,
     name: str,
     handlers: Mapping[str, Handler],
     parent: int,
-    at_work: Callable[[], None] | None = None,
+    tell: Callable[[bytes], None],
 ) -> None:
     """Run a worker in this process and end the process with its status, whatever its threads still do.
 
     `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
-    `at_work` is called by each handler thread when it begins its first task.
+    `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
     """
-    status = Worker(config, name, handlers, parent, at_work).run()
+    status = Worker(config, name, handlers, parent, tell).run()
     logging.shutdown()
     os._exit(status)
