@@ -37,6 +37,8 @@ class Task:
     ok_t: int | None = None
     """When it was promised first."""
     fail: int = 0
+    error: str | None = None
+    """What the first attempt to submit it raised that raised anything, a refusal included."""
     answered_t: int | None = None
     """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
@@ -143,8 +145,6 @@ class Evidence:
     lines: dict[str, set[int]] = field(default_factory=dict)
     """File with one writer -> the numbers of its lines that are there."""
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
-    submission_error: str | None = None
-    """What the first submission raised that raised anything, a refusal included."""
     void: str | None = None
     """Why nothing can be said of the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
@@ -233,7 +233,7 @@ def _submit(evidence: Evidence, event: Submit) -> None:
         for digest in (event.digest, event.raw_digest):
             if digest is not None and digest not in task.digests_submitted:
                 task.digests_submitted += (digest,)
-    evidence.submission_error = evidence.submission_error or event.error
+    task.error = task.error or event.error
     if event.phase == "ok":
         task.ok += 1
         task.ok_t = event.t if task.ok_t is None else task.ok_t

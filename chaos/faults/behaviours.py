@@ -27,3 +27,5 @@ IN_BODY = frozenset(
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
 """Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
+ABANDONED = frozenset({"client-gives-up"})
+"""Those whose client hears nothing, by the plan: that they were not promised is no failure."""
