@@ -16,6 +16,7 @@ and not in the harness: a promise counts from the moment this process has it. St
 target itself imports.
 """
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -41,6 +42,8 @@ BY_THE_PLAN = "client-"
 OUTCOMES = ("ok", "info", "fail")
 """What is known of a task after several attempts: the first of these that any has had."""
 ERROR_CHARACTERS_MAX = 500
+FULL, UNWRITTEN = errno.ENOSPC, 70
+"""Exit statuses: an event could not be written, as the file system is full; or for another reason."""
 NAMESPACE_VARIABLE = "ZEROLOSS_NAMESPACE"
 DIRECTORY_OF_RUN_VARIABLE = "ZEROLOSS_RUN"
 
@@ -127,8 +130,13 @@ class Agent:
         event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}
         event.update((name, member) for name, member in members.items() if member is not None)
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-        if os.write(self._fd, line) != len(line):
-            os._exit(70)  # evidence that is silently incomplete would be worse than a run that stops
+        # Evidence that is silently incomplete would be worse than a run that stops.
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            os._exit(FULL if error.errno == errno.ENOSPC else UNWRITTEN)
+        if written != len(line):
+            os._exit(UNWRITTEN)
 
 
 def _outcome(submit: Callable[[], Collection[str] | None]) -> tuple[str, str | None, Collection[str]]:

@@ -158,6 +158,7 @@ def check(directory: Path) -> int:
     from ..history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
     from ..plan.plan import PLAN_NAME
     from ..report import write_reports
+    from ..system.room import naming_a_full_file_system
 
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
@@ -170,7 +171,9 @@ def check(directory: Path) -> int:
     except HistoryError as error:
         raise UsageError(str(error)) from None
     result = judge(events, _unreadable(directory / PLAN_NAME))
-    say_result(Console(), result, write_reports(directory, result, events))
+    with naming_a_full_file_system(directory):
+        reports = write_reports(directory, result, events)
+    say_result(Console(), result, reports)
     return result.exit_code
 
 
