@@ -27,6 +27,19 @@ class Execution:
         return self.begin <= t and (self.end is None or self.end > t)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one of several requests under one idempotency key."""
+
+    digest: str
+    """Of its payload's value."""
+    raw_digest: str | None
+    ok: bool
+    conflict: bool
+    promised: str | None
+    """The id that the queue has promised."""
+
+
 @dataclass(slots=True)
 class Task:
     """Everything recorded about one task; `invoked_t` is None if nobody submitted it. Times are ns."""
@@ -44,6 +57,8 @@ class Task:
     digests_submitted: tuple[str, ...] = ()
     digests_executed: tuple[str, ...] = ()
     executions: list[Execution] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    """Where several requests shared its idempotency key."""
 
     @property
     def submitted(self) -> bool:
@@ -233,7 +248,10 @@ def _submit(evidence: Evidence, event: Submit) -> None:
         for digest in (event.digest, event.raw_digest):
             if digest is not None and digest not in task.digests_submitted:
                 task.digests_submitted += (digest,)
-    task.error = task.error or event.error
+    elif event.digest is not None:
+        ok = event.phase == "ok"
+        task.answers.append(Answer(event.digest, event.raw_digest, ok, event.conflict, event.promised))
+    task.error = task.error or (None if event.conflict else event.error)
     if event.phase == "ok":
         task.ok += 1
         task.ok_t = event.t if task.ok_t is None else task.ok_t

@@ -23,6 +23,7 @@ from .findings import (
     starved_ms,
 )
 from .gaps import gaps_of
+from .promises.answers import answers_of
 from .promises.baseline import breaches_of, disorder_of, promises_fifo, promises_order
 from .promises.beside import clauses_of, note_of, promises_of
 from .promises.lateness import late_of
@@ -89,7 +90,13 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     breaches = breaches_of(evidence, duplicates, disorder, late_comers)
     too_many = too_many_of(evidence, duplicates)
     promises = promises_of(
-        evidence, fates, duplicates=duplicates, too_many=too_many, out_of_order=disorder + late_comers, late=late
+        evidence,
+        fates,
+        duplicates=duplicates,
+        too_many=too_many,
+        out_of_order=disorder + late_comers,
+        late=late,
+        answers=answers_of(evidence, excuses.keys()),
     )
     breaches += _new(promises, Verdict.VIOLATION)
     late_retries = _new(promises, Verdict.LIVENESS)

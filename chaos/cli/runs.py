@@ -94,7 +94,15 @@ def run(
     workers_wanted = found.workers if workers is None else workers
     try:
         if faults == MIX:
-            requests = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync, workers=workers_wanted)
+            requests = draw_mix(
+                seed,
+                kills=kills,
+                server=server,
+                appendfsync=appendfsync,
+                workers=workers_wanted,
+                target=found,
+                load=load is not None,
+            )
         else:
             requests = parse_faults(faults, kills)
         plan = make_plan(

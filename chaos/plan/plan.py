@@ -15,7 +15,7 @@ from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
 from ..target import Target
-from .fitting import check_batches, check_load, check_server
+from .fitting import check_load, check_server, check_target
 from .requests import FaultRequest, PlanError, build_fault
 from .variety import Wishes, draw_tasks
 
@@ -149,7 +149,7 @@ def make_plan(
     if workers < 1:
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
     check_server(server, built)
-    check_batches(built, stated.batch_max)
+    check_target(stated, built)
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)

@@ -24,11 +24,13 @@ MODULES = (
     "findings",
     "excuses",
     "explanations",
+    "promises.answers",
     "promises.retries",
     "promises.lateness",
     "promises.beside",
     "promises.resources",
     "situations",
+    "submissions",
     "judge",
 )
 """Each imports those before it only, so that they are built anew in this order."""
@@ -45,7 +47,18 @@ def _copy_of(name: str) -> ModuleType:
 
 SUITES = [
     _copy_of(name)
-    for name in ("judge", "excuses", "explanations", "gaps", "lateness", "promises", "resources", "situations")
+    for name in (
+        "judge",
+        "answers",
+        "excuses",
+        "explanations",
+        "gaps",
+        "lateness",
+        "promises",
+        "resources",
+        "situations",
+        "submissions",
+    )
 ]
 """Copies of the tests, which are changed here."""
 NAMES = ("judge", "gather", "crashes_of")

@@ -130,6 +130,33 @@ def test_a_client_that_retries_sends_the_very_same_text(agents: Agents) -> None:
     assert [event.raw_digest for event in events if event.phase == "invoke"] == [digest(text.encode())] * 2
 
 
+@pytest.mark.parametrize("way", ["client-reuses-key", "client-reuses-key-at-once"])
+def test_a_client_that_uses_its_key_again_records_what_each_request_was_answered(agents: Agents, way: str) -> None:
+    agent = agents.start()
+    agent.hello()
+    text = f'{{"answer":"know the key","behaviour":"{way}","spelt":"\u00e9"}}'
+    changed = text[:-1] + ',"changed":true}'
+    agent.enqueue(Task("a", json.loads(text), text=text))
+    wait_until(lambda: agent.answered == 1)
+    assert (agent.promised, agent.first_error) == ({"a"}, None)
+    events = [event for event in read(agents.directory / "events") if isinstance(event, Submit)]
+    answers = sorted((one.phase, one.digest, one.promised, one.conflict) for one in events if one.phase != "invoke")
+    assert answers == [
+        *[("fail", digest(json.loads(changed)), None, True)] * 2,
+        *[("ok", digest(json.loads(text)), "a", False)] * 3,
+    ]
+    sent = [one.raw_digest for one in events if one.phase == "invoke"]
+    assert sorted(map(str, sent)) == sorted([digest(text.encode())] * 3 + [digest(changed.encode())] * 2)
+
+
+def test_a_key_whose_first_request_was_not_promised_is_not_used_again_late(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    agent.enqueue(Task("a", {"answer": "refuse", "behaviour": "client-reuses-key"}))
+    wait_until(lambda: agent.answered == 1)
+    assert agents.submissions() == [("a", "invoke"), ("a", "fail")]
+
+
 def test_a_full_file_system_is_named_when_the_agent_can_record_nothing(agents: Agents, tmp_path: Path) -> None:
     wrapper = tmp_path / "python-on-a-full-disk"
     patched = (
