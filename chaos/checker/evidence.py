@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Resources, Run, Submit, Traits
 from .earlier import traits_of
+from .spans import NEVER, Span, Spans
 from .stated import doomed_tasks, planned_faults
 
 
@@ -321,18 +322,18 @@ def _note_when_the_poke_was_submitted(evidence: Evidence) -> None:
 
 
 def _find_what_was_struck(evidence: Evidence) -> None:
-    by_pid: dict[int, list[tuple[str, Execution]]] = {}
+    ran: dict[int, list[tuple[Span, tuple[str, Execution]]]] = {}
     for name, task in evidence.tasks.items():
         for execution in task.executions:
-            by_pid.setdefault(execution.pid, []).append((name, execution))
+            until_t = NEVER if execution.end is None else execution.end - 1
+            ran.setdefault(execution.pid, []).append(((execution.begin, until_t), (name, execution)))
+    by_pid = {pid: Spans(spans) for pid, spans in ran.items()}
     for fault in evidence.faults.values():
         t = fault.effective_t
         if t is None:
             continue
-        for pid in sorted(fault.pids):
-            for name, execution in by_pid.get(pid, ()):
-                if execution.in_flight(t):
-                    fault.struck[name] = execution
+        for pid in sorted(fault.pids & by_pid.keys()):
+            fault.struck.update(reversed([*by_pid[pid].during((t, t))]))
         # What the nemesis claims counts where the ledger agrees that it was in flight at some moment of the fault: a
         # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
         # killed never ends, and would seem to be in flight for ever.

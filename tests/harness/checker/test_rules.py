@@ -19,6 +19,7 @@ import zeroloss.checker
 FOLDER = Path(zeroloss.checker.__file__).parent
 MODULES = (
     "stated",
+    "spans",
     "evidence",
     "gaps",
     "findings",
@@ -57,11 +58,12 @@ SUITES = [
         "promises",
         "resources",
         "situations",
+        "spans",
         "submissions",
     )
 ]
 """Copies of the tests, which are changed here."""
-NAMES = ("judge", "gather", "crashes_of")
+NAMES = ("judge", "gather", "crashes_of", "Covered", "Spans")
 """What these import of the modules, and have to get from those that lack a rule."""
 
 HARMLESS = {
