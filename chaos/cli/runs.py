@@ -137,7 +137,9 @@ def run(
 
 @app.command
 def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> int:
-    """Repeat the run of a plan.json, with the plug-ins that it names.
+    """Repeat the run of a plan.json. The target and the plug-ins that it names are imported and run.
+
+    Replay the plans of others as carefully as you would run their code.
 
     Args:
         plan: The file.
