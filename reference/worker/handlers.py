@@ -54,6 +54,7 @@ class Handler:
     settings: dict[str, Any] = field(default_factory=dict)  # members of `Config` that are this type's own
     config: Config | None = None  # the worker's, with these; None: the worker's own hold
     around: Around | None = None
+    plain: bool = False  # to call the function with the task is all there is to it
 
     def under(self, config: Config) -> "Handler":
         """The same within a worker of this configuration.
@@ -62,7 +63,9 @@ class Handler:
             ConfigError: the type's own settings make no sense.
         """
         backoff_max_ms = max(config.backoff_max_ms, self.settings.get("backoff_ms", 0))
-        return replace(self, config=replace(config, backoff_max_ms=backoff_max_ms, **self.settings), around=_around)
+        config = replace(config, backoff_max_ms=backoff_max_ms, **self.settings)
+        plain = not (self.is_async or self.payload_type or _around)
+        return replace(self, config=config, around=_around, plain=plain)
 
     def run(self, task: Task, loop: EventLoop | None = None) -> None:
         """Run a task to its end, an async function on the loop; with the middleware around it.
@@ -73,24 +76,23 @@ class Handler:
             BaseException: whatever the function or the middleware raised.
         """
         if self.around is None:
-            self._call(task, loop)
+            refuse_lazy(self.function(task) if self.plain else self._call(task, loop))
             return
         calls = []
 
         def call() -> None:
             calls.append(task)
-            self._call(task, loop)
+            refuse_lazy(self._call(task, loop))
 
         refuse_lazy(self.around(task, call))
         if not calls:
             raise QueueError("The function registered with @around did not call the handler.")
 
-    def _call(self, task: Task, loop: EventLoop | None) -> None:
+    def _call(self, task: Task, loop: EventLoop | None) -> Any:
         result = self.function(task) if self.payload_type is None else self.function(task, self._payload(task))
         if self.is_async and loop and self.config:
-            result = loop.run_coroutine(result, self.config.task_timeout_ms)
-        if result is not None:
-            refuse_lazy(result)
+            return loop.run_coroutine(result, self.config.task_timeout_ms)
+        return result
 
     def _payload(self, task: Task) -> Any:
         try:
@@ -236,7 +238,7 @@ def refuse_lazy(result: object) -> None:
         LazyResult: it is an awaitable, a generator or an async generator. A coroutine is closed, so that Python does
             not warn of it for each task.
     """
-    if not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
+    if result is None or not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
         return
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         with suppress(BaseException):  # it may have been begun, and not want to end
