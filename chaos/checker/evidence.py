@@ -40,7 +40,8 @@ class Task:
     answered_t: int | None = None
     """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
-    digests_executed: tuple[str, ...] = ()
+    digests_seen: tuple[str, ...] = ()
+    """As its body, or the census, had its payload."""
     executions: list[Execution] = field(default_factory=list)
 
     @property
@@ -58,10 +59,10 @@ class Task:
 
     @property
     def corrupt_digests(self) -> tuple[str, ...]:
-        """Digests that were executed and not submitted; none if nobody recorded what was submitted."""
-        if not self.digests_submitted or self.digests_executed == self.digests_submitted:
+        """Digests that were seen and not submitted; none if nobody recorded what was submitted."""
+        if not self.digests_submitted or self.digests_seen == self.digests_submitted:
             return ()
-        return tuple(digest for digest in self.digests_executed if digest not in self.digests_submitted)
+        return tuple(digest for digest in self.digests_seen if digest not in self.digests_submitted)
 
     @property
     def completed(self) -> list[Execution]:
@@ -251,8 +252,8 @@ def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], ev
     if event.phase != "begin":
         execution.end = event.t
         execution.completed = event.phase == "end"
-    if event.digest is not None and event.digest not in task.digests_executed:
-        task.digests_executed += (event.digest,)
+    if event.digest is not None and event.digest not in task.digests_seen:
+        task.digests_seen += (event.digest,)
 
 
 def _fault(evidence: Evidence, event: Fault) -> None:
@@ -283,6 +284,9 @@ def _census(evidence: Evidence, event: Census) -> None:
         census.done = True
     elif event.task is not None:
         census.found.setdefault(event.task, {})[event.place or "unknown"] = event.reason
+        task = evidence.tasks.get(event.task)
+        if task is not None and event.digest is not None:
+            task.digests_seen += (event.digest,)
 
 
 def _task(evidence: Evidence, name: str) -> Task:
