@@ -71,7 +71,7 @@ def prove(
 ) -> Certificate:
     """Run the parts one after the other, and write certificate.json and certificate.html.
 
-    `plugins`: the words of the options that load them.
+    `plugins`: the words of the options that load them, for the runs and the mutants.
 
     Raises:
         PartFailed: a part left no result.
@@ -79,7 +79,7 @@ def prove(
     commands: list[str] = []
 
     def part(name: str, result: str, *words: str) -> bytes:
-        words = (*words, *plugins)
+        words = words if name == "enumeration" else (*words, *plugins)
         command = ["zeroloss", *words]
         commands.append(shlex.join(command))
         say(f"{shlex.join(command)}   (its output: {directory / name}.log)")

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 
 from cyclopts import CycloptsError
@@ -54,14 +54,14 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     return EXIT_USAGE
 
 
-def main() -> None:
+def main(command: Callable[[], int] = execute) -> None:
     """The console script. Whatever was started is ended before it exits."""
     from ..system.interruption import Interrupted
     from ..system.warden import warden
 
     try:
         with closing(warden()):
-            status = execute()
+            status = command()
     except (KeyboardInterrupt, Interrupted):
         status = EXIT_INTERRUPTED
     except BrokenPipeError:

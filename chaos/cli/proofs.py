@@ -114,7 +114,6 @@ def enumerate_(
     pairs: bool = False,
     redis: str | None = None,
     resume: Path | None = None,
-    plugin: Plugins = (),
     out: Path | None = None,
 ) -> int:
     """Kill a worker at every command that it sends: before it is executed, before its reply is seen, and after.
@@ -126,11 +125,9 @@ def enumerate_(
         pairs: Then kill the worker that recovers, too, at each of its own points.
         redis: embedded, container, or the URL of an empty database, which is flushed again and again.
         resume: The directory of an enumeration that was broken off; what it has done is not done again.
-        plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..enumerate.command import enumerate_target
-    from ..plugins import load_files
     from ..system.interruption import Interrupted
     from ..target import load_target
 
@@ -138,7 +135,6 @@ def enumerate_(
         raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
     if resume is not None and not (resume / "cases.jsonl").is_file():
         raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
-    load_files(plugin)
     load_target(target)
     directory = resume or new_directory(out, f"enumerate-{Path(target).stem}")
     try:

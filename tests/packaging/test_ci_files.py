@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEPENDABOT = ROOT / ".github" / "dependabot.yml"
 STARTER = ROOT / "chaos" / "starter" / "workflow.yml.j2"
 COMPONENT = ROOT / "ci" / "gitlab" / "templates" / "zeroloss.yml"
-SCRIPT = ROOT / "ci" / "zeroloss-ci"
+SCRIPT = ROOT / "chaos" / "cli" / "ci.py"
 SETTINGS = {"TARGET", "FAULTS", "PROFILE", "BACKEND", "SEED", "OUT"}
 SMALL = {"faults": "worker-sigkill", "profile": "quick", "backend": "embedded", "seed": "1"}
 
@@ -125,19 +126,31 @@ def test_the_reusable_workflow_hands_every_input_on_to_the_action() -> None:
 
 
 def test_every_setting_of_the_script_is_set_by_each_pipeline() -> None:
-    assert set(re.findall(r"\bZEROLOSS_([A-Z]+)", SCRIPT.read_text())) == SETTINGS
+    text = SCRIPT.read_text()
+    assert set(re.findall(r"^ZEROLOSS_([A-Z]+)", text, re.MULTILINE)) == SETTINGS
+    assert set(re.findall(r"_setting\(\"([A-Z]+)\"", text)) == SETTINGS
     (step,) = [step for step in yaml.safe_load(ACTION.read_text())["runs"]["steps"] if step.get("run") == "zeroloss-ci"]
     assert set(step["env"]) == {f"ZEROLOSS_{name}" for name in SETTINGS}
     variables = set(component({"inputs.target": "reference"})["zeroloss"]["variables"])
     assert variables - {"ZEROLOSS_REQUIREMENT", "ZEROLOSS_INSTALL"} == {f"ZEROLOSS_{name}" for name in SETTINGS}
 
 
-def test_the_script_is_plain_posix_shell_and_refuses_a_profile_that_there_is_not() -> None:
-    subprocess.run(["dash", "-n", str(SCRIPT)], check=True)
+def test_the_script_refuses_a_profile_that_there_is_not_in_one_sentence() -> None:
     environment = {**os.environ, "ZEROLOSS_PROFILE": "heroic"}
-    ended = subprocess.run(["sh", str(SCRIPT)], env=environment, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "zeroloss.cli.ci"]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr == ("zeroloss-ci: ZEROLOSS_PROFILE has to be quick, default or thorough, not 'heroic'.\n")
+
+
+def test_the_script_shows_no_summary_of_a_run_that_was_there_before(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    environment = {**os.environ, "ZEROLOSS_OUT": str(tmp_path), "ZEROLOSS_PROFILE": "quick", "GITHUB_ACTIONS": "true"}
+    words = [sys.executable, "-m", "zeroloss.cli.ci"]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "exists and is not an empty directory" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_the_action_s_commands_fail_the_job_and_name_the_lost_task_on_its_page_and_in_an_annotation(

@@ -162,6 +162,25 @@ def test_a_plug_in_that_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("verb", ["faults", "mutants", "prove", "compare"])
+def test_each_command_that_takes_a_plug_in_refuses_one_that_makes_no_sense_before_it_begins(
+    tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "odd.py").write_text("1 / 0")
+    assert "odd.py can't be loaded" in refused(command(verb, "--plugin", "odd.py", at=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.py"]
+
+
+def test_a_comparison_has_a_column_for_a_fault_of_a_plug_in(tmp_path: Path) -> None:
+    (tmp_path / "power_cut.py").write_text(FAULT)
+    words = ("--targets", "brpop", "--plugin", "power_cut.py", "--faults", "power-cut", "--tasks", "60", "--out", "c")
+    ended = command("compare", *words, at=tmp_path)
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr
+    assert "power-cut" in (tmp_path / "c" / "comparison.md").read_text()
+    (cell,) = (tmp_path / "c").glob("cells/*/run/result.json")
+    assert '"power-cut"' in cell.read_text()
+
+
 def test_an_entry_point_that_can_t_be_loaded_is_named_with_its_distribution(tmp_path: Path) -> None:
     path = installed(tmp_path / "site", "[zeroloss.faults]", "gone = acme_gone")
     sentence = refused(command("faults", at=tmp_path, path=path))

@@ -1,0 +1,67 @@
+"""`zeroloss-ci`: runs zeroloss in a pipeline of any kind. Its settings are variables:
+
+ZEROLOSS_TARGET    what is tested: path/to/file.py:Class, package.module:Class, a shipped name (reference)
+ZEROLOSS_PROFILE   quick: 200 tasks, 5 kills; default: 2,000 and 50; thorough: 10,000 and 200 (default)
+ZEROLOSS_FAULTS    what is broken, as `zeroloss faults` lists it (mix)
+ZEROLOSS_BACKEND   auto, embedded, container, or the URL of an empty database (auto)
+ZEROLOSS_SEED      repeats a run; empty: drawn
+ZEROLOSS_OUT       the run's directory, new or empty (zeroloss-report)
+
+The directory holds result.json, junit.xml, history.jsonl, report.html and summary.md afterwards. On GitHub the summary
+goes to the page of the job too, and what went wrong becomes an annotation. Exit status: as of `zeroloss run`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from . import execute
+from . import main as ended
+from .common import EXIT_USAGE
+
+PROFILES = {"quick": (200, 5), "default": (2_000, 50), "thorough": (10_000, 200)}
+"""Name -> how many tasks, how many kills."""
+
+
+def main() -> None:
+    """The console script."""
+    ended(_run)
+
+
+def _run() -> int:
+    from ..history import load
+    from ..report.result import NAME, read
+    from ..report.summary import annotation, markdown
+
+    profile = _setting("PROFILE", "default")
+    if profile not in PROFILES:
+        known = "quick, default or thorough"
+        print(f"zeroloss-ci: ZEROLOSS_PROFILE has to be {known}, not {profile!r}.", file=sys.stderr)
+        return EXIT_USAGE
+    tasks, kills = PROFILES[profile]
+    out = Path(_setting("OUT", "zeroloss-report"))
+    words = ["--target", _setting("TARGET", "reference"), "--faults", _setting("FAULTS", "mix")]
+    words += ["--tasks", str(tasks), "--kills", str(kills), "--redis", _setting("BACKEND", "auto"), "--out", str(out)]
+    if seed := _setting("SEED", ""):
+        words += ["--seed", seed]
+    judged_before = (out / NAME).exists()
+    status = execute(["run", *words])
+    if judged_before or not (out / NAME).is_file():
+        return status
+    result, events = read(out), load(out)
+    page = markdown(result, events, out) + "\n"
+    (out / "summary.md").write_text(page)
+    if job_page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(job_page).open("a") as file:
+            file.write(page)
+    if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, events, out)):
+        print(line)
+    return status
+
+
+def _setting(name: str, default: str) -> str:
+    return os.environ.get(f"ZEROLOSS_{name}") or default
+
+
+if __name__ == "__main__":
+    main()
