@@ -10,7 +10,7 @@ from threading import Event
 import msgspec
 
 from ..checker.verdicts import Verdict
-from ..mutants.mutant import MUTANTS, Mutant
+from ..mutants.mutant import Mutant
 from ..mutants.target import AS_SHIPPED, spec_of
 from .circumstances import machine, now
 from .mutation import MutationError
@@ -132,8 +132,6 @@ def _carry_out(name: str, spec: str, step: str, server: str, directory: Path, st
     shutil.rmtree(place, ignore_errors=True)  # of a campaign that was broken off in the middle of it
     place.mkdir()
     words = [*step.split(), "--target", spec, "--redis", server, "--out", str(place / "run")]
-    if name in MUTANTS.origins and MUTANTS.origins[name].endswith(".py"):
-        words += ["--plugin", MUTANTS.origins[name]]
     begun_s = time.monotonic()
     process = run_harness(words, log_path=place / "harness.log", stopping=stopping, deadline_s=STEP_DEADLINE_S)
     try:
