@@ -95,9 +95,6 @@ class Load:
                 raise TimeoutError(f"Locust has sent nothing within {START_DEADLINE_S:g} s; {self._last_words()}")
             time.sleep(POLL_S)
 
-    def go_on(self) -> None:
-        """It sends whether workers work or not."""
-
     def is_alive(self) -> bool:
         """Whether it sends, or waits for what it was promised."""
         return self._process is not None and self._process.poll() is None

@@ -1,5 +1,6 @@
 """Injects the planned faults, one after the other, and records whether they took effect."""
 
+import math
 import random
 import threading
 import time
@@ -19,6 +20,9 @@ from ..system.workers import WorkerPool
 POLL_S = 0.05
 COME_BACK_S = 10.0
 """For so long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
+
+AHEAD_SHARE = 0.25
+"""While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them."""
 
 
 class Records(Protocol):
@@ -65,6 +69,7 @@ class Nemesis(threading.Thread):
         self.failure: BaseException | None = None
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
+        self._taken_up, self._taken_up_s = 0, math.inf
         self.begun: list[Fault] = []
         """The faults that were begun."""
 
@@ -72,11 +77,20 @@ class Nemesis(threading.Thread):
         """Inject no more, and end. What is under way is healed first."""
         self._stopping.set()
 
+    def horizon_s(self) -> float:
+        """Up to which second of the plan tasks may come: until the next fault; 0: the run has not begun."""
+        if self._taken_up_s == math.inf:
+            return 0.0
+        if self._taken_up == len(self._plan.faults):
+            return math.inf
+        return self._plan.faults[self._taken_up].at_s + AHEAD_SHARE * (time.monotonic() - self._taken_up_s)
+
     def run(self) -> None:
-        begun_s = time.monotonic()
+        begun_s = self._taken_up_s = time.monotonic()
         try:
             for planned in self._plan.faults:
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
+                self._taken_up, self._taken_up_s = self._taken_up + 1, time.monotonic()
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
                 stage = Stage(
                     server=self._server,

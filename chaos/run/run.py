@@ -142,7 +142,7 @@ class _Run:
         self._workers.start()
         self._startup_s, self._started_s = 0.0, time.monotonic()
         self._load = self._prepare_load()
-        self._workload = self._load or Workload(self._plan, self._submitter)
+        self._workload = self._load or Workload(self._plan, self._submitter, lambda: self._nemesis.horizon_s())
         self._submissions = self._load or self._submitter
         self._nemesis = Nemesis(
             self._plan,
@@ -263,7 +263,6 @@ class _Run:
             if not self._look(complaints, lasts_s):
                 return False
         ends_s = time.monotonic() + lasts_s
-        self._workload.go_on()
         self._nemesis.start()
         while self._workload.is_alive() or self._nemesis.is_alive():
             if not self._look(complaints, ends_s - time.monotonic()):

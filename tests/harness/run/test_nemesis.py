@@ -250,3 +250,23 @@ def test_a_kill_does_not_wait_for_a_task_when_nothing_is_left_to_do(theatre: The
     theatre.perform(theatre.pool(IDLE), kill(patience_s=20), **more)
     assert theatre.faults()[1].reason == "No worker was inside a task, and nothing was left to do."
     assert time.monotonic() - begun_s < 15
+
+
+def test_tasks_come_up_to_the_next_fault_and_while_one_is_late_by_a_share_of_that_time(theatre: Theatre) -> None:
+    faults = [PlannedFault(number, "worker-sigkill", {"patience_s": 0.3}, 100.0 * (number - 1)) for number in (1, 2)]
+    nemesis = Nemesis(
+        plan(1, *faults),
+        server=None,  # type: ignore[arg-type]
+        workers=theatre.pool(IDLE),
+        ledger=theatre.ledger,
+        recorder=theatre.recorder,
+    )
+    assert nemesis.horizon_s() == 0.0
+    nemesis.start()
+    try:
+        first = wait_until(lambda: nemesis.horizon_s() > 100.0 and nemesis.horizon_s())
+        assert 100.0 < first < 102.0
+        assert nemesis.horizon_s() > first
+    finally:
+        nemesis.stop()
+        nemesis.join(30)

@@ -1,5 +1,7 @@
 """The workload: what is due at once, and the trickle that waits for the workers."""
 
+import math
+import time
 from typing import Any
 
 from support.waiting import wait_until
@@ -17,22 +19,27 @@ class Sent:
         self.tasks += [task.id for task in tasks]
 
 
-def test_the_trickle_waits_until_workers_work_so_that_a_slow_start_does_not_heap_the_run_up() -> None:
+def test_the_trickle_waits_for_the_rest_of_the_run_and_goes_on_at_its_own_pace() -> None:
     plan = make_plan(
         seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
     )  # fmt: skip
-    backlog = [task.id for task in plan.tasks if not task.at_s]
-    sent = Sent()
-    workload = Workload(plan, sent)  # type: ignore[arg-type]
+    upon = sorted(task.at_s for task in plan.tasks)
+    backlog, half = upon.count(0.0), upon[25]
+    sent, horizon_s = Sent(), 0.0
+    workload = Workload(plan, sent, lambda: horizon_s)  # type: ignore[arg-type]
     workload.start()
     try:
-        wait_until(lambda: len(sent.tasks) >= len(backlog))
-        workload.join(0.3)
-        assert workload.is_alive()
-        assert sent.tasks == backlog
-        workload.go_on()
-        wait_until(lambda: len(sent.tasks) > len(backlog), 30)
+        wait_until(lambda: len(sent.tasks) >= backlog)
+        for horizon_s in (0.0, half):
+            due = sum(at_s <= horizon_s for at_s in upon)
+            wait_until(lambda due=due: len(sent.tasks) >= due, 30)
+            workload.join(0.5)
+            assert workload.is_alive()
+            assert len(sent.tasks) == due
+        begun_s, horizon_s = time.monotonic(), math.inf
+        workload.join(30)
+        assert time.monotonic() - begun_s >= 0.9 * (upon[-1] - half - 0.1)
     finally:
         workload.close()
     assert workload.failure is None
-    assert not workload.is_alive()
+    assert sent.tasks == [task.id for task in plan.tasks]
