@@ -58,7 +58,7 @@ def test_a_verdict_that_does_not_blame_the_queue_catches_no_mutant(verdict: Verd
     assert observed("a", a_run=verdict).caught_by([A_RUN]) is False
 
 
-def test_what_was_not_tried_is_not_counted() -> None:
+def test_mutants_that_were_not_tried_are_not_counted() -> None:
     made = recall_of(
         observed("a", a_run=Verdict.VIOLATION),
         observed("b", a_run=Verdict.PASS, quick_run=Verdict.PASS),
@@ -154,7 +154,7 @@ def test_a_recall_that_makes_no_sense_is_refused_in_one_sentence(
     assert capsys.readouterr().err.strip() == f"zeroloss: {sentence}"
 
 
-def test_what_is_shipped_names_every_mutant_beside_those_of_the_protocol() -> None:
+def test_the_shipped_recall_names_every_mutant_beside_those_of_the_protocol() -> None:
     recall = shipped_recall()
     assert recall is not None
     assert recall.commands == commands(1)

@@ -170,7 +170,7 @@ def test_a_dead_letter_with_another_payload_than_was_submitted_is_CORRUPT(lies: 
     assert judged(story.add("census", "found", task="a", **told).end()).fates["a"] is fate
 
 
-def test_what_lies_in_the_broker_and_was_never_submitted_is_no_task_of_the_run() -> None:
+def test_a_task_in_the_broker_that_was_never_submitted_is_none_of_the_run() -> None:
     story = a_good_run().drained()
     found = {"place": "pending", "after": "end", "digest": "other"}
     assert judged(story.add("census", "found", task="a_stranger", **found).end()).fates == {"good": Fate.DONE}
