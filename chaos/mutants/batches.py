@@ -11,12 +11,12 @@ from zeroloss.reference.queue.reaper import Reaper
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import edit, patch
-from .profiles import DEFAULT
+from .profiles import BURST, DEFAULT
 
 PART = 100
 
 
-@mutant(expects="LOST", breaks="I2", profile=DEFAULT)
+@mutant(expects="LOST", breaks="I2", profile=BURST)
 def recovery_of_a_hundred() -> None:
     """A recovery takes the newest hundred of a dead worker's tasks and deletes the list."""
 

@@ -46,7 +46,11 @@ def deaf_after_four_losses() -> None:
     original = patch(Claimer, "_back_off", back_off)
 
 
-@mutant(expects=LEAK, breaks="I4", profile=RECONNECTS)
+@mutant(
+    breaks="I4",
+    profile=RECONNECTS,
+    blind_spot="Replies to the producer are lost too seldom for it to have no connection left.",
+)
 def connection_not_returned() -> None:
     """After a lost reply the producer does not give its connection back, until it has none left."""
 

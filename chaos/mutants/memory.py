@@ -8,7 +8,7 @@ from zeroloss.reference.worker.claimer import Claimer
 
 from .mutant import LEAK, mutant
 from .patching import patch
-from .profiles import DEFAULT
+from .profiles import DEFAULT, RECONNECTS
 
 
 @mutant(
@@ -27,7 +27,7 @@ def every_task_kept() -> None:
     original = patch(Claimer, "_take_back", take_back)
 
 
-@mutant(expects=LEAK, breaks="I4", profile=DEFAULT)
+@mutant(expects=LEAK, breaks="I4", profile=RECONNECTS)
 def a_thread_for_each_failure() -> None:
     """Each failure of a handler starts a thread that never ends."""
 

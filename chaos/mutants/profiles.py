@@ -197,6 +197,16 @@ RECONNECTS = Profile(
     faults="client-kill:count=16:for_s=0.1:every_s=0.2",
     tasks=200,
     stretch=1.5,
+    behaviours={"raise-once": 100},
+)
+BURST = Profile(
+    name="burst",
+    faults="worker-sigkill:count=3",
+    tasks=1_000,
+    work_ms=(5, 15),
+    at_once=True,
+    # Each worker holds hundreds of tasks.
+    settings={"ZEROLOSS_AHEAD_MS": "1000"},
 )
 DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
 """What `zeroloss run` does if it is told nothing."""
@@ -224,6 +234,7 @@ PROFILES = {
         CLOCKS,
         FULL,
         RECONNECTS,
+        BURST,
         DEFAULT,
     )
 }
