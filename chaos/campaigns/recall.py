@@ -27,10 +27,12 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, Verdict]
 
     def caught_by(self, steps: Sequence[str]) -> bool | None:
-        """Whether one of these steps ends in a verdict against it; None: not all were tried."""
-        if any(self.verdicts.get(step) in AGAINST for step in steps):
-            return True
-        return False if all(step in self.verdicts for step in steps) else None
+        """Whether one of these steps ended in a verdict against it; None: none was tried.
+
+        A step that was not tried yet counts as one that misses it, else what is found early would count for more.
+        """
+        tried = [self.verdicts[step] for step in steps if step in self.verdicts]
+        return any(verdict in AGAINST for verdict in tried) if tried else None
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -128,7 +130,8 @@ def _told(one: Observed, steps: Sequence[str]) -> str:
     caught = next((verdict for verdict in verdicts if verdict in AGAINST), None)
     if caught:
         return str(caught)
-    if one.caught_by(steps) is None:
+    if not verdicts:
         return ""
-    others = [str(verdict) for verdict in dict.fromkeys(verdicts) if verdict is not Verdict.PASS]
-    return f"no ({', '.join(others)})" if others else "no"
+    notes = [str(verdict) for verdict in dict.fromkeys(verdicts) if verdict is not Verdict.PASS]
+    notes += [f"{len(verdicts)} of {len(steps)} steps"] * (len(verdicts) < len(steps))
+    return f"no ({', '.join(notes)})" if notes else "no"

@@ -104,7 +104,7 @@ def measure(
     for command in asked:
         steps = commands(seed)[command]
         for step in steps:
-            open_ = {one.mutant for one in recall().mutants if one.caught_by(steps) is None} | {REFERENCE}
+            open_ = {one.mutant for one in recall().mutants if not one.caught_by(steps)} | {REFERENCE}
             work = [
                 partial(_carry_out, name, spec, step, server, directory, stopping)
                 for name, spec in {REFERENCE: REFERENCE, **names}.items()
