@@ -11,7 +11,7 @@ from zeroloss.reference.queue.reaper import Reaper
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import edit, patch
-from .profiles import BURST, DEFAULT
+from .profiles import BURST, DEFAULT, DUE_TOGETHER
 
 PART = 100
 
@@ -35,7 +35,7 @@ def recovery_of_a_hundred() -> None:
     original = patch(Reaper, "recover", recover)
 
 
-@mutant(expects="LOST", breaks="I2", profile=DEFAULT)
+@mutant(expects="LOST", breaks="I2", profile=DUE_TOGETHER)
 def promotion_of_five_hundred() -> None:
     """A promotion moves five hundred of the due retries and removes all."""
     edit(

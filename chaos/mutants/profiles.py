@@ -208,6 +208,17 @@ BURST = Profile(
     # Each worker holds hundreds of tasks.
     settings={"ZEROLOSS_AHEAD_MS": "1000"},
 )
+DUE_TOGETHER = Profile(
+    name="due-together",
+    # All have failed when it begins, and are due when it ends.
+    faults="client-pause:count=1:for_s=6",
+    tasks=1_200,
+    work_ms=(0, 2),
+    stretch=0.3,
+    at_once=True,
+    behaviours={"raise-once": -1},
+    settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
+)
 DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
 """What `zeroloss run` does if it is told nothing."""
 
@@ -235,6 +246,7 @@ PROFILES = {
         FULL,
         RECONNECTS,
         BURST,
+        DUE_TOGETHER,
         DEFAULT,
     )
 }
