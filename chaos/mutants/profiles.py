@@ -201,9 +201,10 @@ RECONNECTS = Profile(
 )
 BURST = Profile(
     name="burst",
-    faults="worker-sigkill:count=3",
-    tasks=1_000,
-    work_ms=(5, 15),
+    faults="worker-sigkill:count=2",
+    tasks=1_500,
+    work_ms=(10, 20),
+    stretch=0.1,
     at_once=True,
     # Each worker holds hundreds of tasks.
     settings={"ZEROLOSS_AHEAD_MS": "1000"},
