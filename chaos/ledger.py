@@ -42,9 +42,9 @@ def effect(
 ) -> contextlib.AbstractContextManager[None]:
     """Record that the body of this task begins, and that it ends or raises (I2, I6).
 
-    `attempt` is the number of this delivery, if the queue tells; `payload` is what arrived: its digest is compared
-    with what was submitted; its JSON text as bytes is compared byte for byte. Raises OSError if the evidence can't be
-    written: work that nobody saw would be reported as lost.
+    `attempt` is the number of this delivery, or its fencing token, if the queue tells; `payload` is what arrived: its
+    digest is compared with what was submitted; its JSON text as bytes is compared byte for byte. Raises OSError if the
+    evidence can't be written: work that nobody saw would be reported as lost.
     """
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if not directory:

@@ -93,8 +93,9 @@ class Target:
     in_order: bool = False
     """Whether a single worker runs one task at a time, first in first out; the baseline with one worker checks it."""
     fifo: bool = False
-    """Whether tasks begin in the order in which they were accepted, as far as several workers can keep it: in a run
-    without faults none begins later than `recover_within` and a second after a later one was completed."""
+    """Whether tasks begin in the order in which they were accepted, as far as several workers can keep it: none begins
+    later than `recover_within` and a second after a later one was completed. In a run with faults, none of those that
+    `effect` is told to be at `attempt=1`."""
     unexplained_duplicates: int | None = None
     """At most so many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
     None: they are only reported."""
@@ -107,7 +108,7 @@ class Target:
     last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
     attempts_grow: bool = False
     """Whether no two executions of a task have the same `attempt`, as `effect` is told, and a later claim has a higher
-    one: what a fencing token needs."""
+    one. A queue with fencing tokens tells `effect` the token as `attempt`: it need not go up by one."""
     payload_bytes_max: int = 131_072
     """The largest payload that the queue takes, in bytes of JSON text. The workload has some of just this size."""
     types: Sequence[str] = ()

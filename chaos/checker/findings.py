@@ -5,7 +5,7 @@ import statistics
 from bisect import bisect_left
 from itertools import pairwise
 
-from .evidence import CensusRecord, Evidence, FaultRecord
+from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
 from .verdicts import Duplicate, Exit, Fate, FaultResult, Kills, Leftover, LoadResult, Redelivery
 
 OVERTAKEN_S = 1.0
@@ -39,13 +39,11 @@ def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
 
 
 def overtaken_of(evidence: Evidence) -> list[str]:
-    """In a baseline, the tasks that began long after one that was accepted later had been completed (I7).
+    """The tasks that began long after one that was accepted later had been completed (I7).
 
     Long: a second more than the queue takes to recover. What is merely in the hands of a worker that is slow, or was
-    given back because the machine was, comes within that.
+    given back because the machine was, comes within that. In a run with faults, see `_may_be_late`.
     """
-    if not evidence.undisturbed:
-        return []
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     slack = int((within_s + OVERTAKEN_S) * 1e9)
     by_submission = sorted(
@@ -56,15 +54,31 @@ def overtaken_of(evidence: Evidence) -> list[str]:
     # From the newest to the oldest, so that the first end of all newer ones is known.
     newer: list[tuple[int, float]] = []  # (submitted, first end among those submitted then or later), newest first
     for invoked_t, name, task in by_submission:
-        begun_t = min((execution.begin for execution in task.executions), default=None)
-        if begun_t is not None and task.ok_t is not None:
+        first = min(task.executions, key=lambda execution: execution.begin, default=None)
+        if first is not None and task.ok_t is not None:
             place = bisect_left(newer, -task.ok_t, key=lambda one: -one[0])
-            if place and newer[place - 1][1] < begun_t - slack:
+            passed_t = newer[place - 1][1] if place else math.inf
+            if passed_t < first.begin - slack and (evidence.undisturbed or not _may_be_late(evidence, task, first)):
                 overtaken.append(name)
         ended_t = task.completed_t
         first_t = newer[-1][1] if newer else math.inf
         newer.append((invoked_t, min(first_t, math.inf if ended_t is None else ended_t)))
     return overtaken[::-1]
+
+
+def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
+    """Whether something disturbed this task before it began, so that others may have passed it.
+
+    What the queue numbers as attempt 1 was held by nobody who died. It may have been on a way that was cut or slow all
+    the same, or have come twice, or the machine stood still.
+    """
+    if first.attempt != 1 or task.invoked > 1:
+        return True
+    since_t = task.ok_t or 0
+    ways = (fault for fault in evidence.faults.values() if fault.traits.aims_at == "network" or fault.traits.fails_over)
+    return any(fault.from_t < first.begin and fault.over_t > since_t for fault in ways) or any(
+        since_t < one.t and one.t - one.late_ms * 1_000_000 < first.begin for one in evidence.late
+    )
 
 
 def end_to_end_ms(evidence: Evidence) -> list[float]:

@@ -1,6 +1,7 @@
 """What a run in which nothing was disturbed has to show: no duplicates and, where the target says so, order (I7).
 
-At-least-once allows duplicates, but for a reason. Here there is none.
+At-least-once allows duplicates, but for a reason. Here there is none. That tasks are not overtaken for long holds in
+any run.
 """
 
 import heapq
@@ -16,11 +17,9 @@ from ..wording import plural
 def breaches_of(
     evidence: Evidence, duplicates: list[Duplicate], disorder: list[str], overtaken: list[str]
 ) -> list[str]:
-    """What a baseline run shows and must not, in clauses; none in any other run. `overtaken`: against a promise."""
-    if not evidence.undisturbed:
-        return []
+    """What a baseline run shows and must not, in clauses; in others the last only. `overtaken`: against a promise."""
     breaches = []
-    if duplicates:
+    if duplicates and evidence.undisturbed:
         breaches.append(f"{plural(len(duplicates), 'task')} completed more than once though nothing was disturbed")
     if disorder:
         breaches.append(f"{plural(len(disorder), 'task')} ran out of order though one worker ran one at a time (I7)")
@@ -35,8 +34,8 @@ def promises_order(evidence: Evidence) -> bool:
 
 
 def promises_fifo(evidence: Evidence) -> bool:
-    """Whether the target says that tasks begin in their order, nothing disturbed it, and the machine let it run."""
-    return evidence.undisturbed and option(evidence.begin, "fifo") is True and not evidence.late
+    """Whether the target says that tasks begin in their order, and, in a baseline, the machine let it run."""
+    return option(evidence.begin, "fifo") is True and not (evidence.undisturbed and evidence.late)
 
 
 def disorder_of(evidence: Evidence) -> list[str]:

@@ -303,11 +303,48 @@ def test_a_task_that_begins_long_after_later_ones_is_a_violation_where_the_targe
     [
         an_overtaking(),
         an_overtaking(fifo=False),
-        an_overtaking(fifo=True, misbehaving=1),
         an_overtaking(fifo=True).late(),
     ],
 )
-def test_it_is_only_noted_where_no_order_is_stated_or_something_was_disturbed(story: Story) -> None:
+def test_it_is_only_noted_where_no_order_is_stated_or_the_machine_was_starved(story: Story) -> None:
     result = judged(story)
     assert result.verdict is Verdict.PASS
+    assert result.overtaken == ["old"]
     assert "I7" not in [law.number for law in result.properties]
+
+
+def an_overtaking_under_faults(attempt: int | None = 1, twice: bool = False) -> Story:
+    story = Story().begin(plan={"misbehaving": 1, "fifo": True}, recover_within=2.0).submit("old")
+    story = (story.submit("old") if twice else story).submit("new")
+    story = ran(story, 100, 110, pid=200, task="new")
+    story.add("effect", "begin", pid=300, at_ms=3_200, task="old", execution="x", attempt=attempt)
+    return story.add("effect", "end", pid=300, at_ms=3_300, task="old", execution="x")
+
+
+def test_a_first_attempt_that_later_tasks_passed_is_a_violation_under_faults_too() -> None:
+    result = judged(an_overtaking_under_faults())
+    assert result.verdict is Verdict.VIOLATION
+    assert result.because == "1 task began long after later ones had been completed (I7)."
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        an_overtaking_under_faults(attempt=2),
+        an_overtaking_under_faults(attempt=None),
+        an_overtaking_under_faults(twice=True),
+        fault(an_overtaking_under_faults(), "net-reset", 3_000, 3_100),
+        fault(an_overtaking_under_faults(), "primary-sigkill", 3_000, 3_100),
+        an_overtaking_under_faults().add("harness", "late", at_ms=3_150, late_ms=300),
+    ],
+    ids=["recovered", "not numbered", "sent twice", "on a slow way", "on a replica", "on a starved machine"],
+)
+def test_what_may_have_delayed_a_task_under_faults_lets_later_ones_pass_it(story: Story) -> None:
+    result = judged(story)
+    assert (result.verdict, result.overtaken) == (Verdict.PASS, [])
+
+
+@pytest.mark.parametrize("at_ms", [(10, 20), (3_300, 3_400)], ids=["before", "after"])
+def test_a_fault_of_the_way_before_or_after_delays_nothing(at_ms: tuple[int, int]) -> None:
+    story = fault(an_overtaking_under_faults(), "net-reset", *at_ms)
+    assert judged(story).verdict is Verdict.VIOLATION
