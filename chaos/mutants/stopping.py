@@ -38,7 +38,7 @@ def leaves_with_tasks_in_hand() -> None:
 @mutant(
     breaks="I7",
     profile=DEFAULT,
-    blind_spot="Order is judged in undisturbed runs only, and nothing is given back in these.",
+    blind_spot="What is given back is passed for less time than the order allows.",
 )
 def given_back_to_the_end() -> None:
     """What a worker gives back goes to the end of the queue."""
