@@ -176,7 +176,8 @@ SLOW_DISK = Profile(
     stretch=4.0,
     appendfsync="everysec",
     durability="fsync",
-    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "1000"},
+    # Half a second before the crash the server has written all.
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
 )
 BAD_LINE = Profile(
     name="bad-line",
