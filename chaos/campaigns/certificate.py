@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..checker.verdicts import Fate, Result, Verdict
+from ..checker.verdicts import AGAINST, Fate, Result, Verdict, merge
 from ..enumerate.table import Report, headline
 from .chance import CONFIDENCE, loss_probability_below, missed_with
 from .circumstances import Circumstances
@@ -33,6 +33,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """certificate.json. `issued` is False, and `refused` says why, where the evidence does not carry the statements."""
 
     issued: bool
+    exit_code: int
+    """0: issued; that of the worst verdict against the queue, where there was one; else 4."""
     refused: list[str]
     target: str
     circumstances: Circumstances | None
@@ -92,6 +94,7 @@ def certify(
     weakest = min(mutation.mutants, key=_share_caught, default=None)
     below = loss_probability_below(len(conclusive)) if conclusive else 1.0
     refused = _refusals(report, results, mutation, stopped)
+    worst = merge([report.verdict, *(result.verdict for result in results)])
     judged = tasks_judged(conclusive)
     statements = [
         f"All {report.planned - report.unreachable} crash points that the enumeration found were reached, and none "
@@ -104,6 +107,7 @@ def certify(
     ]
     return Certificate(
         issued=not refused,
+        exit_code=(worst if worst in AGAINST else Verdict.INCONCLUSIVE).exit_code if refused else 0,
         refused=refused,
         target=report.target,
         circumstances=circumstances,

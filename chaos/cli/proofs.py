@@ -170,7 +170,7 @@ def prove(
 ) -> int:
     """Enumerate, run, try the mutants, and write a certificate, if the evidence carries one.
 
-    Exit status: 0 a certificate was issued, 4 none was.
+    Exit status: 0 a certificate was issued; else that of the worst verdict against the queue, or 4.
 
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
@@ -186,7 +186,6 @@ def prove(
     from dataclasses import replace
 
     from ..campaigns.prove import EFFORTS, UNLIMITED, PartFailed, prove
-    from ..checker.verdicts import Verdict
     from ..plugins import load_files
     from ..system.interruption import Interrupted
     from ..target import load_target
@@ -224,7 +223,7 @@ def prove(
         say(f"  {line}")
     kind = "QUICK CHECK" if quick else "CERTIFICATE"
     say(f"{kind if certificate.issued else f'NO {kind}'}: {directory / 'certificate.html'}")
-    return 0 if certificate.issued else Verdict.INCONCLUSIVE.exit_code
+    return certificate.exit_code
 
 
 @app.command

@@ -149,6 +149,23 @@ def test_a_conclusive_failure_ends_the_proof_without_runs_or_mutants() -> None:
     assert "No mutant" not in " ".join(refused.refused)
 
 
+@pytest.mark.parametrize(
+    ("enumerated", "run", "exit_code"),
+    [
+        (Verdict.PASS, Verdict.PASS, 0),
+        (Verdict.VIOLATION, Verdict.PASS, 1),
+        (Verdict.PASS, Verdict.LIVENESS, 3),
+        (Verdict.PASS, Verdict.INCONCLUSIVE, 4),
+    ],
+)
+def test_a_proof_ends_with_the_status_of_the_worst_verdict_against_the_queue(
+    enumerated: Verdict, run: Verdict, exit_code: int
+) -> None:
+    run_result = msgspec.structs.replace(passed(), verdict=run)
+    made = certify(report(verdict=enumerated), [run_result], mutation(row("a", True)), [], mutants_known=1)
+    assert (made.issued, made.exit_code) == (exit_code == 0, exit_code)
+
+
 def test_points_that_depend_on_timing_are_counted_apart_in_a_certificate() -> None:
     issued = certify(report(reached=136, unreachable=2), [passed()], mutation(row("a", True)), [], mutants_known=1)
     assert issued.issued
