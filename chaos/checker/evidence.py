@@ -40,8 +40,9 @@ class Task:
     answered_t: int | None = None
     """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
-    digests_seen: tuple[str, ...] = ()
-    """As its body, or the census, had its payload."""
+    digests_executed: tuple[str, ...] = ()
+    digests_found: tuple[str, ...] = ()
+    """Of its payload as it lay in the broker."""
     executions: list[Execution] = field(default_factory=list)
 
     @property
@@ -59,10 +60,11 @@ class Task:
 
     @property
     def corrupt_digests(self) -> tuple[str, ...]:
-        """Digests that were seen and not submitted; none if nobody recorded what was submitted."""
-        if not self.digests_submitted or self.digests_seen == self.digests_submitted:
+        """Digests that were executed or found and not submitted; none if nobody recorded what was submitted."""
+        seen = self.digests_executed + self.digests_found
+        if not self.digests_submitted or seen == self.digests_submitted:
             return ()
-        return tuple(digest for digest in self.digests_seen if digest not in self.digests_submitted)
+        return tuple(digest for digest in seen if digest not in self.digests_submitted)
 
     @property
     def completed(self) -> list[Execution]:
@@ -252,8 +254,8 @@ def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], ev
     if event.phase != "begin":
         execution.end = event.t
         execution.completed = event.phase == "end"
-    if event.digest is not None and event.digest not in task.digests_seen:
-        task.digests_seen += (event.digest,)
+    if event.digest is not None and event.digest not in task.digests_executed:
+        task.digests_executed += (event.digest,)
 
 
 def _fault(evidence: Evidence, event: Fault) -> None:
@@ -286,7 +288,7 @@ def _census(evidence: Evidence, event: Census) -> None:
         census.found.setdefault(event.task, {})[event.place or "unknown"] = event.reason
         task = evidence.tasks.get(event.task)
         if task is not None and event.digest is not None:
-            task.digests_seen += (event.digest,)
+            task.digests_found += (event.digest,)
 
 
 def _task(evidence: Evidence, name: str) -> Task:

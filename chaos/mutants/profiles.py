@@ -122,7 +122,12 @@ POISON = Profile(
 )
 QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
-SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
+SIGTERM = Profile(
+    name="sigterm",
+    faults="worker-sigterm:count=4",
+    tasks=200,
+    settings={"ZEROLOSS_AHEAD_MS": "1000", "ZEROLOSS_ORPHAN_SWEEP_MS": "60000"},
+)
 ZOMBIE = Profile(
     name="zombie",
     # One only: a second could seem to explain what the first zombie has done.
@@ -173,7 +178,7 @@ SLOW_DISK = Profile(
     faults="server-slow-fsync:count=1:kill=true",
     tasks=400,
     # There have to be tasks until the crash.
-    stretch=4.0,
+    stretch=9.0,
     appendfsync="everysec",
     durability="fsync",
     # Half a second before the crash the server has written all.
