@@ -175,13 +175,12 @@ STALL_BUSY = replace(
 DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
 SLOW_DISK = Profile(
     name="slow-disk",
-    faults="server-slow-fsync:count=1:kill=true",
-    tasks=400,
-    # There have to be tasks until the crash.
-    stretch=9.0,
+    faults="server-slow-fsync:count=1:for_s=1:kill=true",
+    # So few that they do not come in a burst: some have to be promised in the last half second before the crash.
+    tasks=99,
+    stretch=8.0,
     appendfsync="everysec",
     durability="fsync",
-    # Half a second before the crash the server has written all.
     settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
 )
 BAD_LINE = Profile(
