@@ -6,7 +6,7 @@ Commands come in as JSON lines on standard input, answers go out as JSON lines o
     {"do": "enqueue", "tasks": [[ID, TEXT, TYPE], ...]}
                                                     -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null,
                                                         "error": TEXT | null}, one for each
-    {"do": "census"}                                -> {"census": [[ID, PLACE, REASON], ...] | null}
+    {"do": "census"}                                -> {"census": [[ID, PLACE, REASON, DIGEST | null], ...] | null}
     {"do": "stop"}                                  ends it when the running enqueues are done
 
 Several tasks of one command are submitted in one call. A task whose client is to send it twice is enqueued twice; then
@@ -97,7 +97,9 @@ class Agent:
         if census is None:
             return None
         found = [Found(*item) for item in (census.items() if isinstance(census, Mapping) else census)]
-        return [list(item) for item in found]
+        return [
+            [one.task, one.place, one.reason, None if one.payload is None else digest(one.payload)] for one in found
+        ]
 
     def _enqueue_all(self) -> None:
         while tasks := self._tasks.get():

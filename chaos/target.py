@@ -79,6 +79,8 @@ class Found(NamedTuple):
     place: str
     """pending, delayed, processing, dead_letter, failed, or unknown."""
     reason: str | None = None
+    payload: object = None
+    """As it lies there: its JSON text as bytes, which is compared byte for byte, or its value; None: not compared."""
 
 
 class Target:

@@ -57,6 +57,8 @@ class Task:
     """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
     digests_executed: tuple[str, ...] = ()
+    digests_found: tuple[str, ...] = ()
+    """Of its payload as it lay in the broker."""
     executions: list[Execution] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     """Where several requests shared its idempotency key."""
@@ -76,10 +78,11 @@ class Task:
 
     @property
     def corrupt_digests(self) -> tuple[str, ...]:
-        """Digests that were executed and not submitted; none if nobody recorded what was submitted."""
-        if not self.digests_submitted or self.digests_executed == self.digests_submitted:
+        """Digests that were executed or found and not submitted; none if nobody recorded what was submitted."""
+        seen = self.digests_executed + self.digests_found
+        if not self.digests_submitted or seen == self.digests_submitted:
             return ()
-        return tuple(digest for digest in self.digests_executed if digest not in self.digests_submitted)
+        return tuple(digest for digest in seen if digest not in self.digests_submitted)
 
     @property
     def completed(self) -> list[Execution]:
@@ -302,6 +305,9 @@ def _census(evidence: Evidence, event: Census) -> None:
         census.done = True
     elif event.task is not None:
         census.found.setdefault(event.task, {})[event.place or "unknown"] = event.reason
+        task = evidence.tasks.get(event.task)
+        if task is not None and event.digest is not None:
+            task.digests_found += (event.digest,)
 
 
 def _task(evidence: Evidence, name: str) -> Task:

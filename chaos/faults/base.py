@@ -136,6 +136,10 @@ class Fault(ABC):
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
     """Whether `--faults mix` has it: never, once if it is drawn by the seed, once, or as often as `--kills` says."""
+    ends_mix: ClassVar[int] = 0
+    """So often the mix has it, too, when all others are over: what a killed process would take with it shows then."""
+    ends_mix_options: ClassVar[Mapping[str, Any]] = {}
+    """With these options."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
     needs_own_server: ClassVar[bool] = False

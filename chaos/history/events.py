@@ -131,6 +131,8 @@ class Census(_Event, tag="census", kw_only=True, frozen=True):
     task: str | None = None
     place: Place | None = None
     reason: str | None = None
+    digest: str | None = None
+    """Of the payload as it lies there, by its text or by its value."""
     after: CensusAfter | None = None
     source: Literal["target", "scan"] | None = None
     count: int | None = None

@@ -10,7 +10,7 @@ from .fitting import may_be_mixed
 from .plan import PlannedFault
 from .requests import FaultRequest, checked_kills
 
-DRAWN = 3
+DRAWN = 5
 STAYS_DEAD_OF = 3
 """Of so many workers one is not started again."""
 
@@ -25,7 +25,7 @@ def draw_mix(
     target: type[Target] = Target,
     load: bool = False,
 ) -> list[FaultRequest]:
-    """What every queue has to bear: so many kills (50 unless told), and one each of a few others.
+    """What every queue has to bear: so many kills (50 unless told), one each of a few others, and some at the end.
 
     And what is for all targets that state something, as `target` may. `load`: Locust sends the tasks. Of three workers
     one stays dead, where there are enough kills. Faults that need something of the queue, such as scripts to be
@@ -47,7 +47,12 @@ def draw_mix(
         for_good = min(workers // STAYS_DEAD_OF, count - 1)
         kills_planned.append(FaultRequest(one.name, count - for_good, {}))
         kills_planned += [FaultRequest(one.name, for_good, {"stays_dead": True})] if for_good else []
-    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn))]
+    last = [
+        FaultRequest(fault.name, fault.ends_mix, dict(fault.ends_mix_options), at_end=True)
+        for fault in known
+        if fault.ends_mix and fault.name in others
+    ]
+    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn)), *last]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

@@ -194,13 +194,14 @@ def _known_demands(demands: Sequence[str]) -> list[str]:
 
 
 def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float) -> list[PlannedFault]:
-    wanted = [request for request in requests for _ in range(request.count)]
+    wanted = [request for request in requests if not request.at_end for _ in range(request.count)]
     draw.shuffle(wanted)
     # With a worker fewer all goes slower: one that stays dead is killed in the last third.
     for_good = [request for request in wanted if request.options.get("stays_dead")]
     wanted = [request for request in wanted if request not in for_good]
     for request in for_good:
         wanted.insert(draw.randint(2 * len(wanted) // 3, len(wanted)), request)
+    wanted += [request for request in requests if request.at_end for _ in range(request.count)]
     wanted.sort(key=lambda request: FAULTS[request.fault].last)
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
     # One in each equal share of the time, anywhere in it: spread over the run, and not in step with anything.

@@ -134,7 +134,7 @@ class Submitter:
         self._say({"do": "enqueue", "tasks": [[task.id, task.text, task.type] for task in tasks]})
 
     def census(self) -> list[Found] | None:
-        """The target's own; None: it has none. Raises TargetError: it failed."""
+        """The target's own, with the digests of payloads; None: it has none. Raises TargetError: it failed."""
         found: Sequence[Sequence[Any]] | None = self._ask({"do": "census"}, "census", CENSUS_DEADLINE_S)
         return None if found is None else [Found(*item) for item in found]
 

@@ -15,7 +15,7 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.errors import Undecodable
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.task import decode, encode
+from zeroloss.reference.queue.task import decode, encode, raw_members
 
 from ..run.scan import ids_in
 from ..target import Conflict, Found, Refused, Target, Task
@@ -242,4 +242,5 @@ def _found(place: str, elements: Any) -> Iterator[Found]:
             for task_id in ids_in(element):
                 yield Found(task_id.decode(), place, "It cannot be decoded.")
             continue
-        yield Found(task.id, place, task.error)
+        payload = raw_members(element.decode()).get("payload", "").encode()
+        yield Found(task.id, place, task.error, payload)

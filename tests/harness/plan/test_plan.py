@@ -160,8 +160,17 @@ def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(see
     mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
     assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
     assert mix[0] == FaultRequest("worker-sigkill", 49, {})
-    assert [(request.count, request.options) for request in mix[2:]] == [(1, {})] * 3
-    assert len({request.fault for request in mix}) == 4
+    assert [(request.count, request.options) for request in mix[2:-1]] == [(1, {})] * 5
+    assert len({request.fault for request in mix}) == 6
+
+
+@given(seed=st.integers(0, 2**64))
+def test_the_mix_ends_with_cuts_of_all_connections_and_no_process_is_ended_after_the_first(seed: int) -> None:
+    mix = draw_mix(seed, kills=9, server="embedded", appendfsync="always", workers=3)
+    planned = plan(faults=mix).faults
+    assert [fault.fault for fault in planned[-6:]] == ["client-kill"] * 6
+    assert all(fault.options == {"for_s": 0.1, "every_s": 0.2} for fault in planned[-6:])
+    assert [fault.options for fault in planned[:-6] if fault.fault == "client-kill"] == [{}]
 
 
 class Keyed(Target):
@@ -190,7 +199,8 @@ def test_of_three_workers_one_stays_dead_and_the_plan_says_which_kill_it_is(
     planned = plan(faults=mix, workers=workers).faults
     assert sum(fault.options.get("stays_dead", False) for fault in planned) == dead
     assert sum(fault.fault == "worker-sigkill" for fault in planned) == kills
-    assert all(fault.number > len(planned) / 2 for fault in planned if fault.options.get("stays_dead"))
+    before_the_cuts = planned[:-6]
+    assert all(fault.number > len(before_the_cuts) / 2 for fault in planned if fault.options.get("stays_dead"))
 
 
 def mixed(server: str, appendfsync: str) -> set[str]:
