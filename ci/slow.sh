@@ -9,7 +9,7 @@ commit=$(git rev-parse HEAD)
 out=build/slow/$commit
 mkdir -p "$out"
 
-steps="model stories coverage enumerate prove mutants"
+steps="model stories coverage enumerate prove mutants recall"
 if [ "$#" -eq 0 ]; then
     # shellcheck disable=SC2086  # they are words
     set -- $steps
@@ -36,6 +36,12 @@ for step; do
             [ ! -e "$out/mutants/trials.jsonl" ] || how="--resume $out/mutants"
             # shellcheck disable=SC2086
             zeroloss mutants $how
+            ;;
+        recall)
+            how="--out $out/recall"
+            [ ! -e "$out/recall/steps.jsonl" ] || how="--resume $out/recall"
+            # shellcheck disable=SC2086
+            zeroloss mutants --recall "run,prove --quick,prove" $how
             ;;
         *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
     esac

@@ -9,10 +9,11 @@ import msgspec
 
 from ..checker.verdicts import AGAINST, Fate, Result, Verdict, merge
 from ..enumerate.table import Report, headline
+from .chance import CONFIDENCE, loss_probability_below, missed_with
 from .circumstances import Circumstances
 from .mutation import Mutation, Row
+from .recall import Recall, recall_rows, recall_sentences
 
-CONFIDENCE = 0.95
 RARE = (300, 10_000)
 """Defects that hit one task in so many: how probably they were missed is said."""
 RUNS_FOR_ONE_PERCENT = 299
@@ -55,6 +56,10 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     mutants: int
     mutants_caught: int
     weakest_mutant: str
+    recall: list[str]
+    """What share of the mutants each command catches with its own settings, as this version was measured."""
+    recall_by_kind: dict[str, dict[str, str]]
+    """Kind of defect -> command -> how many of how many."""
     duplicates: int
     not_covered: list[str]
     versions: dict[str, str]
@@ -70,6 +75,7 @@ def certify(
     mutants_known: int,
     circumstances: Circumstances | None = None,
     stopped: str = "",
+    recall: Recall | None = None,
 ) -> Certificate:
     """Weigh the evidence.
 
@@ -81,6 +87,7 @@ def certify(
         circumstances: when, of what, where, and with how much effort.
         stopped: the part with the first conclusive failure, after which nothing more was run; empty: none.
         mutants_known: how many there are; what was not run of them is not covered, and said to be.
+        recall: what this version was measured to catch; None: it was not.
     """
     conclusive = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     caught = [row for row in mutation.mutants if row.caught]
@@ -121,6 +128,10 @@ def certify(
         mutants=len(mutation.mutants),
         mutants_caught=len(caught),
         weakest_mutant=weakest.target if weakest else "",
+        recall=list(recall_sentences(recall)) if recall else [],
+        recall_by_kind={kind: {name: str(one) for name, one in shares.items()} for kind, shares in recall_rows(recall)}
+        if recall
+        else {},
         duplicates=sum(len(result.duplicates) for result in results),
         not_covered=[*_mutants_not_run(mutation, mutants_known), *NOT_COVERED],
         versions=results[0].versions if results else report.versions,
@@ -128,19 +139,9 @@ def certify(
     )
 
 
-def loss_probability_below(runs: int) -> float:
-    """The upper bound on the probability of an event that did not occur in `runs` trials: 1 - 0.05^(1/n)."""
-    return float(1 - (1 - CONFIDENCE) ** (1 / runs))
-
-
 def tasks_judged(results: Sequence[Result]) -> int:
     """How many promised tasks the runs followed to their end."""
     return sum(fate not in NOT_JUDGED for result in results for fate in result.fates.values())
-
-
-def missed_with(one_in: int, tasks: int) -> float:
-    """The probability that a defect which hits one task in so many hits none of these: (1 - 1/N)^n."""
-    return float((1 - 1 / one_in) ** tasks)
 
 
 def _missed(tasks: int) -> list[str]:

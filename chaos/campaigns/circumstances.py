@@ -34,11 +34,20 @@ def circumstances_of(target: str, profile: str) -> Circumstances:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     commit = _commit(path)
     return Circumstances(
-        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        date=now(),
         source=f"{path.name}, sha256 {digest}" + (f", commit {commit}" if commit else ", no commit"),
-        machine=f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} processors",
+        machine=machine(),
         profile=profile,
     )
+
+
+def now() -> str:
+    """UTC."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+
+
+def machine() -> str:
+    return f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} processors"
 
 
 def _commit(path: Path) -> str:

@@ -8,7 +8,7 @@ the reference passes, without that category, under the same profile.
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -19,6 +19,7 @@ from ..mutants.mutant import LEAK, MUTANTS, OVERTAKEN, UNEXPLAINED, Mutant, load
 from ..mutants.profiles import PROFILES, Profile
 from ..mutants.target import CONTROL, spec_of
 from .subharness import replay_plan
+from .trials import read_all, run_all
 
 MUTANTS_NAME = "mutants.json"
 TRIALS_NAME = "trials.jsonl"
@@ -41,7 +42,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     verdict: Verdict
     categories: list[str]
-    """What its result shows: fates that are defects, UNEXPLAINED duplicates, OVERTAKEN tasks."""
+    """What its result shows: fates that are defects, UNEXPLAINED duplicates, OVERTAKEN tasks, broken promises."""
     because: str
     seconds: float
     caught: bool
@@ -97,11 +98,14 @@ class Mutation(msgspec.Struct, frozen=True, kw_only=True):
         return Verdict.INCONCLUSIVE.exit_code if self.doubtful else 0
 
 
-def choose(only: str | None) -> list[Mutant]:
-    """Those that a list of names, separated by commas, names; all without one. Raises MutationError."""
+def choose(only: str | None, *, blind_spots: bool = False) -> list[Mutant]:
+    """Those that a list of names, separated by commas, names; without one all, or all that a run can show.
+
+    Raises MutationError.
+    """
     known = load_mutants()
     if only is None:
-        return list(known.values())
+        return [one for one in known.values() if blind_spots or not one.blind_spot]
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:
         if name not in known:
@@ -134,33 +138,24 @@ def mutate(
     controls = [_control(profile, mutants) for profile in profiles]
     planned = [*controls, *((mutant.name, mutant.profile, mutant.expects, mutant.defect) for mutant in mutants)]
     stopping = Event()
-    known = _read_trials(directory / TRIALS_NAME)
+    known = read_all(directory / TRIALS_NAME, Trial)
 
     def attempt(target: str, profile: Profile, expects: Collection[str], one_seed: int) -> Trial:
         return _attempt(target, profile, expects, one_seed, server, directory, stopping)
 
-    trials = {target: known.get(target, []) for target, *_ in planned}
+    trials = {target: [trial for trial in known if trial.target == target] for target, *_ in planned}
     rounds = [range(seed, seed + runs), *([seed + runs + number] for number in range(AGAIN_MAX))]
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for seeds in rounds:
-                futures = [
-                    pool.submit(attempt, target, profile, expects, one_seed)
-                    for target, profile, expects, _ in planned
-                    if not _decided(target, trials[target])
-                    for one_seed in seeds
-                    if one_seed not in {trial.seed for trial in trials[target]}
-                ]
-                for future in as_completed(futures):
-                    trial = future.result()
-                    trials[trial.target].append(trial)
-                    with (directory / TRIALS_NAME).open("ab") as file:
-                        file.write(msgspec.json.encode(trial) + b"\n")
-                    say(trial)
-        except BaseException:
-            stopping.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    for seeds in rounds:
+        work = [
+            partial(attempt, target, profile, expects, one_seed)
+            for target, profile, expects, _ in planned
+            if not _decided(target, trials[target])
+            for one_seed in seeds
+            if one_seed not in {trial.seed for trial in trials[target]}
+        ]
+        for trial in run_all(work, jobs=jobs, path=directory / TRIALS_NAME, stopping=stopping):
+            trials[trial.target].append(trial)
+            say(trial)
     rows = [
         Row(target=target, profile=profile.name, expects=list(expects), defect=defect, trials=trials[target])
         for target, profile, expects, defect in planned
@@ -170,20 +165,8 @@ def mutate(
     return mutation
 
 
-def _read_trials(path: Path) -> dict[str, list[Trial]]:
-    """By target. A last line that was cut off is removed, so that the next one is whole."""
-    found: dict[str, list[Trial]] = {}
-    if path.exists():
-        whole = b"".join(line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
-        path.write_bytes(whole)
-        for line in whole.splitlines():
-            trial = msgspec.json.decode(line, type=Trial)
-            found.setdefault(trial.target, []).append(trial)
-    return found
-
-
 def categories(result: Result) -> list[str]:
-    """What a result shows: the fates that are defects, duplicates that no fault explains, disorder in a baseline."""
+    """What a result shows: defects as fates, duplicates that no fault explains, disorder, leaks, broken promises."""
     shown: list[str] = [
         fate.value for fate in Fate if fate in VIOLATIONS | LIVENESS_DEFECTS and result.counts.get(fate)
     ]
@@ -193,7 +176,8 @@ def categories(result: Result) -> list[str]:
         shown.append(OVERTAKEN)
     if result.leaks:
         shown.append(LEAK)
-    return shown
+    shown += [promise.name.partition(" ")[0].upper() for promise in result.promises if promise.broken]
+    return list(dict.fromkeys(shown))
 
 
 def _decided(target: str, trials: Sequence[Trial]) -> bool:

@@ -5,6 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .mutation import Mutation, Row, Trial
+from .recall import Recall, recall_rows, recall_sentences
+from .recall_runs import Step
 
 
 def trial_line(trial: Trial) -> str:
@@ -34,6 +36,25 @@ def mutation_table(mutation: Mutation) -> RenderableType:
         mark = Text("FAILED", "bold red") if row.profile in mutation.doubtful else Text("passed", "green")
         table.add_row(row.target, mark, of, _shown(row), _seconds(row))
     return Group(table, Text(_sentence(mutation), "bold"))
+
+
+def step_line(step: Step) -> str:
+    """One step of the recall, in a line."""
+    return f"{step.target}, {step.step} ({step.seconds:.0f} s): {step.verdict}"
+
+
+def recall_table(recall: Recall) -> RenderableType:
+    """A row for each kind of mutants, a column for each command, and what that says."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("kind", no_wrap=True)
+    for command in recall.commands:
+        table.add_column(f"caught by {command}")
+    for kind, shares in recall_rows(recall):
+        table.add_row(kind, *(str(share) if share.of else "" for share in shares.values()))
+    said = list(recall_sentences(recall))
+    if recall.false_alarms:
+        said.append(f"That means nothing: the reference itself was blamed by {', '.join(recall.false_alarms)}.")
+    return Group(table, *(Text(sentence, "bold") for sentence in said))
 
 
 def _shown(row: Row) -> str:

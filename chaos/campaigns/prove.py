@@ -21,6 +21,7 @@ from ..system.interruption import interruptible
 from .certificate import Certificate, certify
 from .circumstances import circumstances_of
 from .mutation import Mutation
+from .recall import shipped_recall
 from .subharness import run_harness
 
 QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"
@@ -49,6 +50,7 @@ EFFORTS = {
 }
 
 
+ENUMERATE = "enumerate"
 UNLIMITED = 1_000_000
 """Runs, where only the hours bound them."""
 
@@ -85,7 +87,7 @@ def prove(
 
     pairs = ["--pairs"] if effort.pairs else []
     report = msgspec.json.decode(
-        part("enumeration", "enumeration.json", "enumerate", "--target", target, "--redis", server, *pairs), type=Report
+        part("enumeration", "enumeration.json", ENUMERATE, "--target", target, "--redis", server, *pairs), type=Report
     )
     say(f"{report.verdict}: {report.reached} of {report.planned} crash points were reached.")
     results: list[Result] = []
@@ -95,8 +97,7 @@ def prove(
         enough = len(results) >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
         if stopped or (results and enough):
             break
-        words = ["run", "--target", target, "--seed", str(one_seed), "--redis", server]
-        words += ["--tasks", str(effort.tasks), "--kills", str(effort.kills)]
+        words = [*run_step(effort, one_seed).split(), "--target", target, "--redis", server]
         results.append(msgspec.json.decode(part(f"run-{one_seed}", "result.json", *words), type=Result))
         say(f"{results[-1].verdict}: {results[-1].because}")
         stopped = f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else ""
@@ -109,9 +110,15 @@ def prove(
         mutants_known=len(load_mutants()),
         circumstances=circumstances_of(target, effort_name(effort)),
         stopped=stopped,
+        recall=shipped_recall(),
     )
     write(certificate, directory)
     return certificate
+
+
+def run_step(effort: Effort, seed: int) -> str:
+    """One of its seeded runs, as it is typed, without the target and the server."""
+    return f"run --seed {seed} --tasks {effort.tasks} --kills {effort.kills}"
 
 
 def effort_name(effort: Effort) -> str:
@@ -130,7 +137,7 @@ def drawn(effort: Effort, seed: int) -> str | None:
         return effort.mutants
     draw = random.Random(f"mutants:{seed}")
     piles: dict[str, list[str]] = {}
-    known = list(load_mutants().values())
+    known = [mutant for mutant in load_mutants().values() if not mutant.blind_spot]
     for mutant in draw.sample(known, len(known)):
         piles.setdefault(mutant.profile.name, []).append(mutant.name)
     # One of each profile before a second of any, as each profile finds defects of its own kind.

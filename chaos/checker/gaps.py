@@ -79,9 +79,12 @@ def _missing_bodies(evidence: Evidence, fates: Mapping[str, Fate]) -> Iterator[s
         if task.promised and fates[name] in UNSEEN and name not in (evidence.doomed or ())
     ]
     if gone:
+        found = evidence.census.found if evidence.census else {}
+        reasons = [reason for name in gone for reason in found.get(name, {}).values() if reason]
         yield (
             f"No task body was recorded, and {len(gone):,} promised tasks left the broker: does your task call "
             "`effect`, and is ZEROLOSS_LEDGER set in that process?"
+            + "".join(f" The broker's first reason for giving one up: {reason}" for reason in reasons[:1])
         )
 
 

@@ -32,6 +32,7 @@ def mutants(
     seed: int = 1,
     redis: Literal["embedded", "container"] = "embedded",
     plugin: Plugins = (),
+    recall: str | None = None,
     resume: Path | None = None,
     out: Path | None = None,
 ) -> int:
@@ -46,23 +47,43 @@ def mutants(
         seed: Of the first run of each.
         redis: embedded or container.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
+        recall: Commands, separated by commas, of run, prove --quick and prove: run the mutants as these would, and
+            count how many each catches. Exit status 0, however few.
         resume: The directory of a campaign that was broken off; what it has done is not done again. Give the same
             --only, --runs and --seed.
         out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..campaigns.mutation import MUTANTS_NAME, TRIALS_NAME, MutationError, choose, mutate
-    from ..campaigns.mutation_report import mutation_table, trial_line
+    from ..campaigns.mutation_report import mutation_table, recall_table, step_line, trial_line
+    from ..campaigns.recall import PAGE_NAME, RECALL_NAME, recall_page, shipped_sentences
+    from ..campaigns.recall_runs import STEPS_NAME, chosen_commands, measure
     from ..plugins import load_files
     from ..system.interruption import Interrupted, interruptible
 
     load_files(plugin)
-    if resume is not None and not (resume / TRIALS_NAME).is_file():
-        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no {TRIALS_NAME}.")
+    lines = TRIALS_NAME if recall is None else STEPS_NAME
+    if resume is not None and not (resume / lines).is_file():
+        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no {lines}.")
     try:
-        chosen = choose(only)
+        chosen = choose(only, blind_spots=recall is not None)
+        asked = None if recall is None else chosen_commands(recall)
         directory = resume or new_directory(out, "mutants")
         say(f"Directory: {directory}")
         with interruptible():
+            if asked is not None:
+                measured = measure(
+                    chosen,
+                    asked=asked,
+                    jobs=jobs,
+                    seed=seed,
+                    server=redis,
+                    directory=directory.resolve(),
+                    say=lambda step: say(step_line(step)),
+                )
+                (directory / PAGE_NAME).write_text(recall_page(measured))
+                Console().print(recall_table(measured))
+                say(f"  {directory / RECALL_NAME}")
+                return 0
             mutation = mutate(
                 chosen,
                 runs=runs,
@@ -78,6 +99,8 @@ def mutants(
         say_error(f"Interrupted; `zeroloss mutants --resume {directory}` with the same options goes on with it.")
         return EXIT_INTERRUPTED
     Console().print(mutation_table(mutation))
+    for sentence in shipped_sentences():
+        say(sentence)
     say(f"  {directory / MUTANTS_NAME}")
     return mutation.exit_code
 

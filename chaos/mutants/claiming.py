@@ -1,17 +1,16 @@
 """Mutants that claim, ack or give back wrongly."""
 
-import socket
 from typing import Any
 
-from zeroloss.reference.queue import connection, consumer
+from zeroloss.reference.queue import consumer
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.delivery import Delivery
 from zeroloss.reference.worker.process import HandlerThread
 
-from .mutant import LEAK, OVERTAKEN, UNEXPLAINED, mutant
+from .mutant import OVERTAKEN, UNEXPLAINED, mutant
 from .patching import edit, patch
-from .profiles import BACKLOG, HANDLERS, KILLS, RECONNECTS, SIGTERM, STALL_BUSY, ZOMBIE
+from .profiles import BACKLOG, HANDLERS, KILLS, SIGTERM, STALL_BUSY, ZOMBIE
 
 
 def _trust_nothing_but_the_hand(claimer: Any) -> None:
@@ -105,19 +104,3 @@ def drain_drops() -> None:
         original(self)
 
     original = patch(Claimer, "_give_back", give_back)
-
-
-@mutant(expects=LEAK, breaks="I4", profile=RECONNECTS)
-def five_connections_leaked() -> None:
-    """Each connection that is made anew leaves five others open."""
-    kept: list[socket.socket] = []
-
-    def leaking(gate: Any, connection_class: type[Any]) -> type[Any]:
-        class Leaking(original(gate, connection_class)):  # type: ignore[misc]
-            def _connect(self) -> Any:
-                kept.extend(socket.create_connection((self.host, self.port)) for _ in range(5))
-                return super()._connect()
-
-        return Leaking
-
-    original = patch(connection, "_through", leaking)

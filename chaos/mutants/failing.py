@@ -2,30 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import redis
 from zeroloss.reference.queue import consumer, reaper
-from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.reference.queue.task import Task, new_task_id, revise
 
 from .mutant import mutant
-from .patching import edit, patch
+from .patching import configure, edit, patch
 from .profiles import BAD_LINE, HANDLERS, POISON
 
 NO_BOUND = 1_000_000_000
-
-
-def _configure(actor: type[Any], **changes: Any) -> None:
-    """Have an actor see other settings than everybody else."""
-
-    def begin(self: Any, client: redis.Redis, config: Config, *names: str) -> None:
-        original(self, client, replace(config, **changes), *names)
-
-    original = patch(actor, "__init__", begin)
 
 
 @mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
@@ -52,19 +41,19 @@ def dead_letter_without_the_push() -> None:
 @mutant(expects="STUCK", breaks="I5", profile=HANDLERS)
 def retries_uncounted() -> None:
     """A task whose handler always raises is retried for ever."""
-    _configure(Consumer, max_retries=NO_BOUND)
+    configure(Consumer, max_retries=NO_BOUND)
 
 
 @mutant(expects="FAILED", breaks="I5", profile=HANDLERS)
 def gives_up_at_once() -> None:
     """A task is given up at the first failure of its handler."""
-    _configure(Consumer, max_retries=0)
+    configure(Consumer, max_retries=0)
 
 
 @mutant(expects="STUCK", breaks="I5", profile=POISON)
 def recoveries_uncounted() -> None:
     """A task that kills its worker is recovered for ever."""
-    _configure(Reaper, max_recoveries=NO_BOUND)
+    configure(Reaper, max_recoveries=NO_BOUND)
 
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)

@@ -7,14 +7,23 @@ from dataclasses import dataclass
 from ..plugins import Registry, load_inherited
 from .profiles import PROFILES, Profile
 
-FAMILIES = ("claiming", "recovering", "failing", "producing")
+PROTOCOL = ("claiming", "recovering", "failing", "producing")
+"""The files with those that an order of the protocol's steps shows: each is found by a schedule, too."""
+FAMILIES = (
+    *PROTOCOL,
+    *("answers", "attempts", "batches", "connections", "dead_letters", "durations"),
+    *("handlers", "idempotency", "memory", "payloads", "stopping"),
+)
 """The files that hold them; each registers its own."""
 UNEXPLAINED = "UNEXPLAINED"
 """The category of a duplicate that no fault explains."""
 LEAK = "LEAK"
 """The category of what a worker or the server holds, if it grows with the disturbances."""
 OVERTAKEN = "OVERTAKEN"
-"""The category of a task that, without any fault, came long after later ones. All others are the names of fates."""
+"""The category of a task that, without any fault, came long after later ones.
+
+All others are the names of fates and, in capitals, of the promises that a target may state, such as BACKOFF.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +39,22 @@ class Mutant:
     """The number of the invariant."""
     profile: Profile
     apply: Callable[[], None]
+    blind_spot: str = ""
+    """Why no run shows it: a sentence. It has no categories then, and counts in the recall only."""
+
+    @property
+    def kind(self) -> str:
+        """The file that holds it."""
+        return self.apply.__module__.rpartition(".")[2].replace("_", " ")
 
 
 MUTANTS: Registry[Mutant] = Registry("mutant", "zeroloss.mutants")
 """Name -> mutant: those of the families that were imported, and of the plug-ins that were loaded."""
 
 
-def mutant(*, expects: str | tuple[str, ...], breaks: str, profile: Profile) -> Callable[[Callable[[], None]], Mutant]:
+def mutant(
+    *, expects: str | tuple[str, ...] = (), breaks: str, profile: Profile, blind_spot: str = ""
+) -> Callable[[Callable[[], None]], Mutant]:
     """Register a function that puts a defect in. Its name, with hyphens, names the mutant; its docstring the defect.
 
     `profile`: one of `PROFILES`, as the reference has to pass under it first. Raises ValueError: it is another.
@@ -52,6 +70,7 @@ def mutant(*, expects: str | tuple[str, ...], breaks: str, profile: Profile) -> 
             breaks=breaks,
             profile=profile,
             apply=apply,
+            blind_spot=blind_spot,
         )
         MUTANTS.add(made.name, made, apply.__module__)
         return made

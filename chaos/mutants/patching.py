@@ -1,7 +1,10 @@
 """How a defect is put in: by replacing one name of the reference, or some words of one script."""
 
+from dataclasses import replace
 from typing import Any
 
+import redis
+from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import Script
 
 
@@ -18,3 +21,13 @@ def edit(owner: Any, name: str, old: str, new: str) -> None:
     if old not in script.source:
         raise ValueError(f"{name} does not contain {old!r} any more")
     setattr(owner, name, Script(script.source.replace(old, new)))
+
+
+def configure(actor: type[Any], **changes: Any) -> None:
+    """Have an actor see other settings than the rest of the process: values, or functions of the settings."""
+
+    def begin(self: Any, client: redis.Redis, config: Config, *names: str) -> None:
+        changed = {name: change(config) if callable(change) else change for name, change in changes.items()}
+        original(self, client, replace(config, **changed), *names)
+
+    original = patch(actor, "__init__", begin)

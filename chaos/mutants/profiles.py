@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from ..plan.mix import draw_mix
 from ..plan.plan import Appendfsync, Plan, make_plan
-from ..plan.requests import parse_faults
+from ..plan.requests import MIX, parse_faults
+from ..target import Target
+from ..targets.reference import Reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class Profile:
 
     name: str
     faults: str
-    """As on the command line."""
+    """As on the command line; `mix`, too."""
     tasks: int
     workers: int = 2
     work_ms: tuple[int, int] | None = None
@@ -37,9 +40,17 @@ class Profile:
     odd_clocks: bool = False
     """The clocks of the workers' processes are an hour ahead or behind."""
     appendfsync: Appendfsync = "off"
+    durability: str | None = None
+    """How safe a task has to be before it is promised, as `zeroloss run --durability` says."""
+    varied: bool = False
+    """The tasks are as varied as the reference states that it can take them, as those of `zeroloss run` are."""
 
     def plan(self, *, seed: int, target: str, server: str) -> Plan:
         """The run, drawn from the seed."""
+        if self.faults == MIX:
+            faults = draw_mix(seed, kills=None, server=server, appendfsync=self.appendfsync, workers=self.workers)
+        else:
+            faults = parse_faults(self.faults, None)
         plan = make_plan(
             seed=seed,
             target=target,
@@ -47,7 +58,9 @@ class Profile:
             appendfsync=self.appendfsync,
             workers=self.workers,
             tasks=self.tasks,
-            faults=parse_faults(self.faults, None),
+            faults=faults,
+            durability=self.durability,
+            stated=Reference if self.varied else Target,
         )
         draw = random.Random(f"profile:{self.name}:{seed}")
         behaviours: list[str] = []
@@ -60,12 +73,12 @@ class Profile:
                 task,
                 at_s=0.0 if self.at_once else self.stretch * task.at_s,
                 work_ms=draw.randint(*self.work_ms) if self.work_ms else task.work_ms,
-                behaviour=behaviour,
+                behaviour=behaviour or task.behaviour,
             )
             for task, behaviour in zip(plan.tasks, behaviours, strict=True)
         ]
-        faults = [msgspec.structs.replace(fault, at_s=self.stretch * fault.at_s) for fault in plan.faults]
-        return msgspec.structs.replace(plan, tasks=tasks, faults=faults)
+        later = [msgspec.structs.replace(fault, at_s=self.stretch * fault.at_s) for fault in plan.faults]
+        return msgspec.structs.replace(plan, tasks=tasks, faults=later)
 
 
 LEASE_MS, SWEEP_MS = 1_000, 200
@@ -84,13 +97,21 @@ SHORT = {
 RECOVER_WITHIN_S = (LEASE_MS + SWEEP_MS) / 1000 + 0.5
 
 CALM = Profile(name="calm", faults="none", tasks=120)
+VARIED = Profile(name="varied", faults="none", tasks=400, varied=True)
 BACKLOG = Profile(name="backlog", faults="none", tasks=200, work_ms=(200, 400), at_once=True)
 KILLS = Profile(name="kills", faults="worker-sigkill:count=4", tasks=120)
 HANDLERS = Profile(
     name="handlers",
     faults="none",
     tasks=100,
-    behaviours={"raise-once": 20, "raise-always": 4, "unknown-type": 3, "undecodable": 3},
+    behaviours={
+        "raise-once": 20,
+        "raise-always": 4,
+        "raise-system-exit": 3,
+        "raise-memory-error": 3,
+        "unknown-type": 3,
+        "undecodable": 3,
+    },
 )
 POISON = Profile(
     name="poison",
@@ -101,7 +122,12 @@ POISON = Profile(
 )
 QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
-SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
+SIGTERM = Profile(
+    name="sigterm",
+    faults="worker-sigterm:count=4",
+    tasks=200,
+    settings={"ZEROLOSS_AHEAD_MS": "1000", "ZEROLOSS_ORPHAN_SWEEP_MS": "60000"},
+)
 ZOMBIE = Profile(
     name="zombie",
     # One only: a second could seem to explain what the first zombie has done.
@@ -147,6 +173,16 @@ STALL_BUSY = replace(
     settings={**STALL.settings, "ZEROLOSS_AHEAD_MS": "500"},
 )
 DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
+SLOW_DISK = Profile(
+    name="slow-disk",
+    faults="server-slow-fsync:count=1:for_s=1:kill=true",
+    # So few that they do not come in a burst: some have to be promised in the last half second before the crash.
+    tasks=99,
+    stretch=8.0,
+    appendfsync="everysec",
+    durability="fsync",
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
+)
 BAD_LINE = Profile(
     name="bad-line",
     faults="net-reply-loss:count=3:for_s=4:share=0.3",
@@ -166,13 +202,37 @@ RECONNECTS = Profile(
     faults="client-kill:count=16:for_s=0.1:every_s=0.2",
     tasks=200,
     stretch=1.5,
+    behaviours={"raise-once": 100},
 )
-DEFAULT = Profile(name="default", faults="worker-sigkill", tasks=2_000, workers=3, appendfsync="always")
+BURST = Profile(
+    name="burst",
+    faults="worker-sigkill:count=2",
+    tasks=1_500,
+    work_ms=(10, 20),
+    stretch=0.1,
+    at_once=True,
+    # Each worker holds hundreds of tasks.
+    settings={"ZEROLOSS_AHEAD_MS": "1000"},
+)
+DUE_TOGETHER = Profile(
+    name="due-together",
+    # All have failed when it begins, and are due when it ends.
+    faults="client-pause:count=1:for_s=6",
+    tasks=1_200,
+    work_ms=(0, 2),
+    stretch=0.3,
+    at_once=True,
+    behaviours={"raise-once": -1},
+    settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
+)
+DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
+"""What `zeroloss run` does if it is told nothing."""
 
 PROFILES = {
     profile.name: profile
     for profile in (
         CALM,
+        VARIED,
         BACKLOG,
         KILLS,
         HANDLERS,
@@ -186,10 +246,13 @@ PROFILES = {
         STALL_ASKED_ONCE,
         STALL_BUSY,
         DOWN,
+        SLOW_DISK,
         BAD_LINE,
         CLOCKS,
         FULL,
         RECONNECTS,
+        BURST,
+        DUE_TOGETHER,
         DEFAULT,
     )
 }

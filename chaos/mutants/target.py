@@ -1,5 +1,7 @@
 """The targets: `zeroloss.mutants.target:MUTANT`; `…target:reference_PROFILE` is the reference in its place.
 
+`…target:as_shipped_MUTANT` has the settings of the reference, whatever the mutant's profile sets.
+
 They are made when they are asked for, so that a plan can name them and be replayed.
 """
 
@@ -10,9 +12,10 @@ from pathlib import Path
 
 from ..targets.reference import Reference
 from .mutant import load_mutants
-from .profiles import PROFILES, RECOVER_WITHIN_S, SHORT, Profile
+from .profiles import DEFAULT, PROFILES, RECOVER_WITHIN_S, SHORT, Profile
 
 CONTROL = "reference_"
+AS_SHIPPED = "as_shipped_"
 _CLOCK = Path(__file__).resolve().parent / "clock"
 
 
@@ -25,16 +28,17 @@ def __getattr__(name: str) -> type[Reference]:
     if name.startswith(CONTROL) and name.removeprefix(CONTROL).replace("_", "-") in PROFILES:
         profile = PROFILES[name.removeprefix(CONTROL).replace("_", "-")]
         return _target(name.replace("_", "-"), ["zeroloss.reference"], profile)
-    mutant = load_mutants().get(name.replace("_", "-"))
+    mutant = load_mutants().get(name.removeprefix(AS_SHIPPED).replace("_", "-"))
     if mutant is None:
         raise AttributeError(name)
-    return _target(mutant.name, ["zeroloss.mutants.process", mutant.name], mutant.profile)
+    profile = DEFAULT if name.startswith(AS_SHIPPED) else mutant.profile
+    return _target(mutant.name, ["zeroloss.mutants.process", mutant.name], profile)
 
 
 def _target(title: str, module: Sequence[str], profile: Profile) -> type[Reference]:
     python = [sys.executable, "-m", *module]
     backoff: Sequence[tuple[float, float]]
-    if profile.name == "default":
+    if profile is DEFAULT:
         settings, within_s = Reference.env, Reference.recover_within
         attempts, backoff = Reference.max_attempts, Reference.backoff
     else:

@@ -10,12 +10,12 @@ import msgspec
 
 from ..checker.situations import SITUATIONS, STATES
 from ..faults import FAULTS
-from ..faults.behaviours import BEHAVIOURS, DOOMED, IN_BODY
+from ..faults.behaviours import ABANDONED, BEHAVIOURS, DOOMED, IN_BODY
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
 from ..target import Target
-from .fitting import check_batches, check_load, check_server
+from .fitting import check_load, check_server, check_target
 from .requests import FaultRequest, PlanError, build_fault
 from .variety import Wishes, draw_tasks
 
@@ -109,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 for one in self.faults
             ],
             "doomed": self.doomed,
+            "abandoned": [task.id for task in self.tasks if task.behaviour in ABANDONED],
             "misbehaving": self.misbehaving,
         }
 
@@ -148,7 +149,7 @@ def make_plan(
     if workers < 1:
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
     check_server(server, built)
-    check_batches(built, stated.batch_max)
+    check_target(stated, built)
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)
@@ -193,13 +194,14 @@ def _known_demands(demands: Sequence[str]) -> list[str]:
 
 
 def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float) -> list[PlannedFault]:
-    wanted = [request for request in requests for _ in range(request.count)]
+    wanted = [request for request in requests if not request.at_end for _ in range(request.count)]
     draw.shuffle(wanted)
     # With a worker fewer all goes slower: one that stays dead is killed in the last third.
     for_good = [request for request in wanted if request.options.get("stays_dead")]
     wanted = [request for request in wanted if request not in for_good]
     for request in for_good:
         wanted.insert(draw.randint(2 * len(wanted) // 3, len(wanted)), request)
+    wanted += [request for request in requests if request.at_end for _ in range(request.count)]
     wanted.sort(key=lambda request: FAULTS[request.fault].last)
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
     # One in each equal share of the time, anywhere in it: spread over the run, and not in step with anything.

@@ -24,6 +24,8 @@ class FaultRequest(msgspec.Struct, frozen=True):
     fault: str
     count: int
     options: dict[str, Any]
+    at_end: bool = False
+    """Whether it is planned after all that is not, with nothing in between."""
 
 
 def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:

@@ -162,8 +162,7 @@ class Drain:
                 return set()
         for one in found:
             place = one.place if one.place in get_args(Place) else "unknown"
-            self._recorder.record(
-                "census", "found", task=one.task, place=place, reason=one.reason, after=after, source=source
-            )
+            told = {"place": place, "reason": one.reason, "digest": one.payload, "after": after, "source": source}
+            self._recorder.record("census", "found", task=one.task, **told)
         self._recorder.record("census", "done", source=source, after=after, count=len(found))
         return {one.task for one in found}

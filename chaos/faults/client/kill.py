@@ -1,8 +1,9 @@
 """Redis cuts the connections of all its clients, again and again."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...history import Aim
 from ..base import Effect, Fault, InFlight, InMix, Missed, Stage, server_client
@@ -25,6 +26,9 @@ class ClientKill(Fault):
     in_mix: ClassVar[InMix] = "drawn"
     everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 5
+    ends_mix: ClassVar[int] = 6
+    ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2}
+    """One cut, on average: what leaks, or is given up, at each loss of the server."""
 
     for_s: float = 1.0
     """How long the storm lasts."""

@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.histories import Story
-from zeroloss.campaigns.certificate import certify, loss_probability_below, missed_with
+from zeroloss.campaigns.certificate import Certificate, certify
+from zeroloss.campaigns.chance import loss_probability_below, missed_with
 from zeroloss.campaigns.circumstances import circumstances_of
 from zeroloss.campaigns.mutation import Mutation, Row, Trial
 from zeroloss.campaigns.prove import EFFORTS, drawn, effort_name, write
+from zeroloss.campaigns.recall import Observed, Recall
 from zeroloss.checker.judge import judge
 from zeroloss.checker.verdicts import Fate, Result, Verdict
 from zeroloss.cli import execute
@@ -203,6 +205,27 @@ def test_few_inconclusive_runs_of_many_are_not_counted_and_refuse_nothing() -> N
     assert (issued.issued, issued.runs, issued.inconclusive_runs) == (True, 39, 1)
     assert "No loss in 39 independent" in issued.statements[1]
     assert not certify(report(), [passed(), vague], mutation(row("a", True)), [], mutants_known=1).issued
+
+
+def test_a_certificate_says_what_share_of_the_mutants_each_command_catches_by_kind(tmp_path: Path) -> None:
+    step = "run --seed 1 --tasks 2000 --kills 50"
+    seen = [
+        Observed(mutant=name, kind="sizes", defect="d.", blind_spot="", verdicts={step: verdict})
+        for name, verdict in (("a", Verdict.VIOLATION), ("b", Verdict.PASS))
+    ]
+    measured = Recall(made="today", commands={"run": [step]}, reference={step: Verdict.PASS}, mutants=seen)
+    issued = certify(report(), [passed()], mutation(row("a", True)), [], mutants_known=1, recall=measured)
+    write(issued, tmp_path)
+    page = (tmp_path / "certificate.html").read_text()
+    assert "Of 2 mutants `run` catches 1" in issued.recall[0]
+    assert issued.recall[0] in page
+    assert "<td>sizes</td><td>1 of 2 (9% to 91%)</td>" in page
+    assert "What each command catches" not in _page(certify(report(), [], mutation(), [], mutants_known=1), tmp_path)
+
+
+def _page(certificate: Certificate, directory: Path) -> str:
+    write(certificate, directory)
+    return (directory / "certificate.html").read_text()
 
 
 def test_a_proof_draws_its_mutants_by_the_seed() -> None:

@@ -93,6 +93,12 @@ def test_a_run_without_any_task_body_does_not_accuse_the_queue_of_what_left_it(p
     assert_inconclusive(judge(story.events), "does your task call `effect`, and is ZEROLOSS_LEDGER set")
 
 
+def test_a_run_without_any_task_body_says_why_the_broker_gave_tasks_up() -> None:
+    given_up = {"a": ("failed", ""), "b": ("dead_letter", "It cannot be decoded.")}
+    story = Story().begin(plan={"tasks": 2}).submit("a").submit("b").deadline(**given_up).end(**given_up)
+    assert_inconclusive(judge(story.events), "first reason for giving one up: It cannot be decoded.")
+
+
 def test_a_queue_that_holds_everything_and_runs_nothing_is_LIVENESS() -> None:
     story = Story().begin().submit("a").deadline(a="pending").end(a="pending")
     assert judge(story.events).verdict is Verdict.LIVENESS

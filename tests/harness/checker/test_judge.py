@@ -160,6 +160,22 @@ def test_where_nobody_recorded_what_was_submitted_no_payload_is_CORRUPT() -> Non
     assert judged(a_good_run().submit("a").ran("a", digest="2").drained().end()).fates["a"] is Fate.DONE
 
 
+@pytest.mark.parametrize(
+    ("lies", "fate"), [("canonical", Fate.DEAD), ("raw", Fate.DEAD), (None, Fate.DEAD), ("other", Fate.CORRUPT)]
+)
+def test_a_dead_letter_with_another_payload_than_was_submitted_is_CORRUPT(lies: str | None, fate: Fate) -> None:
+    story = a_good_run().add("submit", "invoke", task="a", digest="canonical", raw_digest="raw")
+    story.add("submit", "ok", task="a").drained()
+    told = {"place": "dead_letter", "reason": "ValueError: no", "after": "end", "digest": lies}
+    assert judged(story.add("census", "found", task="a", **told).end()).fates["a"] is fate
+
+
+def test_a_task_in_the_broker_that_was_never_submitted_is_none_of_the_run() -> None:
+    story = a_good_run().drained()
+    found = {"place": "pending", "after": "end", "digest": "other"}
+    assert judged(story.add("census", "found", task="a_stranger", **found).end()).fates == {"good": Fate.DONE}
+
+
 def test_a_task_dead_lettered_with_a_reason_is_DEAD_and_no_violation() -> None:
     result = judged(a_good_run().submit("a").drained().end(a=("dead_letter", "ValueError: no")))
     assert result.fates["a"] is Fate.DEAD

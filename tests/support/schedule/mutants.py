@@ -1,7 +1,8 @@
 """On which small stage each mutant of the protocol is looked for, and which law is then seen to be broken.
 
-All of `zeroloss.mutants` live below the process level: their defects are in the reference's Python and Lua, and what
-they need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. So none is left out.
+Those of `zeroloss.mutants.mutant.PROTOCOL` live below the process level: their defects are in the reference's Python
+and Lua, and what they need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. The
+others show by sizes, durations, counts and answers, which a schedule of a few tasks has none of.
 A law other than the one that the mutant names is given where that is what a single task's story can show first: a task
 that is stuck for ever in a living worker's list breaks no conservation, it only never comes to its end (I2).
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from zeroloss.mutants.mutant import FAMILIES, Mutant
+from zeroloss.mutants.mutant import PROTOCOL, Mutant
 from zeroloss.reference.queue.connection import Script
 
 from .cast import Theatre
@@ -44,9 +44,9 @@ def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
     numbers = count(1)
     patch.setattr("zeroloss.mutants.failing.new_task_id", lambda: f"new-{next(numbers)}")
     with pytest.MonkeyPatch.context() as short:
-        for family in FAMILIES:
-            module: ModuleType = sys.modules[f"zeroloss.mutants.{family}"]
-            for name, stand_in in (("patch", replace), ("edit", edit)):
+        for name, stand_in in (("patch", replace), ("edit", edit)):
+            for module_name in ("patching", *PROTOCOL):
+                module: ModuleType = sys.modules[f"zeroloss.mutants.{module_name}"]
                 if hasattr(module, name):
                     short.setattr(module, name, stand_in)
         mutant.apply()

@@ -1,0 +1,57 @@
+"""Mutants whose producer answers a client wrongly, or takes a request for another than it is."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from zeroloss.reference.queue.durability import Durability
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown
+from zeroloss.reference.queue.task import new_task_id
+
+from .mutant import mutant
+from .patching import patch
+from .profiles import DOWN, SLOW_DISK, STALL_ASKED_ONCE, VARIED
+
+
+@mutant(expects="GHOST", breaks="I6", profile=STALL_ASKED_ONCE)
+def lost_reply_is_a_refusal() -> None:
+    """Where Redis's reply is lost, the producer answers that nothing was accepted."""
+
+    def push(self: Any, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            return original(self, keys, arguments)
+        except OutcomeUnknown as error:
+            raise NotAccepted(str(error)) from error
+
+    original = patch(Enqueuer, "_push", push)
+
+
+@mutant(expects="LOST", breaks="I2", profile=DOWN)
+def answered_before_the_push() -> None:
+    """A task is promised at once, and pushed by a thread in the background, whose errors nobody reads."""
+    pushing = ThreadPoolExecutor(1)
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        named = submission._replace(task_id=submission.task_id or new_task_id())
+        pushing.submit(original, self, named)
+        return Accepted(str(named.task_id), replayed=False)
+
+    original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(expects=("CORRUPT", "FAILED"), breaks="I6", profile=VARIED)
+def body_in_latin_1() -> None:
+    """A body whose charset is not named is read as Latin-1."""
+    from zeroloss.reference.http import producer  # only here: for other mutants a worker need not load it
+
+    patch(producer, "decode_utf8", lambda body, _what: body.decode("latin-1"))
+
+
+@mutant(expects="LOST", breaks="I2", profile=SLOW_DISK)
+def unread_confirmation() -> None:
+    """Redis is asked whether a task is on disk, and its answer is not read."""
+
+    def confirm(self: Any, connection: Any) -> None:
+        self._shortfall(connection, self.timeout_ms)
+
+    patch(Durability, "confirm", confirm)

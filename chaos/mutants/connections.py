@@ -1,0 +1,70 @@
+"""Mutants that mistake what a lost connection means, or leave something behind at each."""
+
+import socket
+from itertools import count
+from typing import Any
+
+import redis
+from zeroloss.reference.queue import connection, presence
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.errors import OutcomeUnknown
+from zeroloss.reference.worker.claimer import Claimer
+
+from .mutant import LEAK, mutant
+from .patching import patch
+from .profiles import DEFAULT, RECONNECTS
+
+LOSSES = 4
+
+
+@mutant(expects=LEAK, breaks="I4", profile=RECONNECTS)
+def five_connections_leaked() -> None:
+    """Each connection that is made anew leaves five others open."""
+    kept: list[socket.socket] = []
+
+    def leaking(gate: Any, connection_class: type[Any]) -> type[Any]:
+        class Leaking(original(gate, connection_class)):  # type: ignore[misc]
+            def _connect(self) -> Any:
+                kept.extend(socket.create_connection((self.host, self.port)) for _ in range(5))
+                return super()._connect()
+
+        return Leaking
+
+    original = patch(connection, "_through", leaking)
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=RECONNECTS)
+def deaf_after_four_losses() -> None:
+    """A worker claims nothing more after its fourth loss of Redis."""
+    lost = count(1)
+
+    def back_off(self: Any, error: redis.RedisError) -> None:
+        original(self, error)
+        if next(lost) >= LOSSES:
+            self._wants_more = self._can_wait = lambda: False
+
+    original = patch(Claimer, "_back_off", back_off)
+
+
+@mutant(
+    breaks="I4",
+    profile=RECONNECTS,
+    blind_spot="Replies to the producer are lost too seldom for it to have no connection left.",
+)
+def connection_not_returned() -> None:
+    """After a lost reply the producer does not give its connection back, until it has none left."""
+
+    def push(self: Any, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            return original(self, keys, arguments)
+        except OutcomeUnknown:
+            self._client.connection_pool.get_connection()
+            raise
+
+    original = patch(Enqueuer, "_push", push)
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot="The lease alone keeps what the target promises, only later.")
+def absence_unseen() -> None:
+    """A worker never says that it is there, so that only its lease tells that it has died."""
+    patch(presence.Presence, "_mark", lambda _self: 1)

@@ -1,0 +1,69 @@
+"""Mutants that take an idempotency key for less than it is."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+
+from .mutant import UNEXPLAINED, mutant
+from .patching import configure, edit, patch
+from .profiles import DEFAULT
+
+
+@mutant(expects=UNEXPLAINED, breaks="I8", profile=DEFAULT)
+def short_lived_key() -> None:
+    """An idempotency key is forgotten after 5 ms."""
+    configure(Enqueuer, idempotency_ttl_ms=5)
+
+
+@mutant(expects=UNEXPLAINED, breaks="I8", profile=DEFAULT)
+def keys_in_memory() -> None:
+    """Idempotency keys are kept in the producer's memory and noted when Redis has answered."""
+    known: dict[str, Accepted] = {}
+    lock = threading.Lock()
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        key = submission.idempotency_key
+        with lock:
+            if key is not None and key in known:
+                return known[key]._replace(replayed=True)
+        accepted = original(self, submission._replace(idempotency_key=None))
+        if key is not None:
+            with lock:
+                known[key] = accepted
+        return accepted
+
+    original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(breaks="I8", profile=DEFAULT, blind_spot="No client of a run uses a key again for another payload.")
+def conflict_unnoticed() -> None:
+    """A key that was used for another payload is answered as a repetition: the new payload is promised and dropped."""
+    edit(
+        enqueuer,
+        "_ENQUEUE",
+        "string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!'",
+        "'=' .. string.sub(seen, 65)",
+    )
+
+
+@mutant(breaks="I8", profile=DEFAULT, blind_spot="Keys are reported, and no threshold says when they are too many.")
+def key_without_expiry() -> None:
+    """An idempotency key is kept for ever."""
+    edit(
+        enqueuer, "_ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[2])", "redis.call('SET', key, known[key])"
+    )
+
+
+@mutant(breaks="I8", profile=DEFAULT, blind_spot="No client of a run sends a batch again.")
+def keys_ignored_in_batches() -> None:
+    """The idempotency key of a batch is not looked at."""
+
+    def enqueue_many(self: Any, submissions: Sequence[Submission]) -> Any:
+        if len(submissions) > 1:
+            submissions = [submission._replace(idempotency_key=None) for submission in submissions]
+        return original(self, submissions)
+
+    original = patch(Enqueuer, "enqueue_many", enqueue_many)

@@ -1,0 +1,70 @@
+"""Mutants that change what a task holds, or drop it, for its size or its characters."""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.task import encode, new_task_id
+
+from .mutant import mutant
+from .patching import configure, patch
+from .profiles import CALM, DEFAULT, VARIED
+
+LARGE_BYTES = 65_536
+
+
+@mutant(expects=("LOST", "FAILED", "CORRUPT", "STUCK"), breaks="I6", profile=VARIED)
+def cut_by_characters() -> None:
+    """A task is cut at its length in characters, where Redis counts bytes."""
+
+    class InCharacters(bytes):
+        def __len__(self) -> int:
+            return len(self.decode())
+
+    patch(enqueuer, "encode", lambda **members: InCharacters(encode(**members)))
+
+
+@mutant(expects="LOST", breaks="I2", profile=VARIED)
+def large_tasks_dropped() -> None:
+    """A task whose payload has more than 64 KiB is promised and not pushed."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        if len(submission.payload_json) > LARGE_BYTES:
+            return Accepted(submission.task_id or new_task_id(), replayed=False)
+        return original(self, submission)
+
+    original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(expects="CORRUPT", breaks="I6", profile=CALM)
+def payload_encoded_anew() -> None:
+    """The producer decodes a payload and encodes it again, so that 1.10 becomes 1.1."""
+
+    def anew(submission: Submission) -> Submission:
+        return submission._replace(payload_json=json.dumps(json.loads(submission.payload_json)))
+
+    def enqueue_many(self: Any, submissions: Sequence[Submission]) -> Any:
+        return original(self, [anew(submission) for submission in submissions])
+
+    original = patch(Enqueuer, "enqueue_many", enqueue_many)
+
+
+@mutant(expects="FAILED", breaks="I2", profile=VARIED)
+def type_normalised() -> None:
+    """The type of a task is normalised to decomposed Unicode, under which no handler is registered."""
+
+    def normalised(*, task_type: str, **members: Any) -> bytes:
+        return encode(task_type=unicodedata.normalize("NFD", task_type), **members)
+
+    patch(enqueuer, "encode", normalised)
+
+
+@mutant(
+    breaks="I2", profile=DEFAULT, blind_spot="A refusal is a definite answer, and a run does not ask whether it is due."
+)
+def limit_of_64_kib() -> None:
+    """A task above 64 KiB is refused as too large, whatever the limit is set to."""
+    configure(Enqueuer, max_task_bytes=LARGE_BYTES)

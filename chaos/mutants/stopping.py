@@ -1,0 +1,45 @@
+"""Mutants that end in the wrong order."""
+
+from typing import Any
+
+from zeroloss.reference.queue import consumer
+from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.process import Worker
+
+from .mutant import mutant
+from .patching import edit, patch
+from .profiles import DEFAULT, SIGTERM
+
+
+@mutant(
+    breaks="I4",
+    profile=DEFAULT,
+    blind_spot="That a worker finishes what it runs when it is asked to end is no promise yet.",
+)
+def no_grace() -> None:
+    """A worker that is asked to end does so at once, and leaves what it runs to recovery."""
+    patch(Worker, "_finish", lambda _self: False)
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART", "RECOVER_WITHIN"), breaks="I4", profile=SIGTERM)
+def leaves_with_tasks_in_hand() -> None:
+    """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its list any more."""
+    edit(consumer, "_LEAVE", "if redis.call('LLEN', KEYS[2]) == 0 then", "do")
+
+    def turn(self: Any) -> None:
+        if self._stopping:
+            self.left = self._consumer.leave()
+        else:
+            original(self)
+
+    original = patch(Claimer, "turn", turn)
+
+
+@mutant(
+    breaks="I7",
+    profile=DEFAULT,
+    blind_spot="What is given back is passed for less time than the order allows.",
+)
+def given_back_to_the_end() -> None:
+    """What a worker gives back goes to the end of the queue."""
+    edit(consumer, "_RELEASE", "redis.call('RPUSH', KEYS[2], element)", "redis.call('LPUSH', KEYS[2], element)")
