@@ -15,7 +15,7 @@ LONG_AGO = [(0, 100), (10, 20), (40, 50), (300, 310)]
     ("span", "found"),
     [((0, 9), [(0, 100)]), ((20, 40), [(40, 50), (10, 20), (0, 100)]), ((101, 299), []), ((310, 400), [(300, 310)])],
 )
-def test_what_lasted_during_a_span_is_found_the_latest_to_begin_first(span: Any, found: Any) -> None:
+def test_items_that_lasted_during_a_span_are_found_the_latest_to_begin_first(span: Any, found: Any) -> None:
     assert list(Spans((one, one) for one in LONG_AGO).during(span)) == found
 
 
