@@ -345,7 +345,7 @@ def test_a_first_attempt_that_later_tasks_passed_is_a_violation_under_faults_too
     ],
     ids=["recovered", "not numbered", "sent twice", "on a slow way", "on a replica", "on a starved machine"],
 )
-def test_what_may_have_delayed_a_task_under_faults_lets_later_ones_pass_it(story: Story) -> None:
+def test_a_disturbance_that_may_have_delayed_a_task_lets_later_ones_pass_it(story: Story) -> None:
     result = judged(story)
     assert (result.verdict, result.overtaken) == (Verdict.PASS, [])
 
