@@ -17,9 +17,7 @@ from .gauges import Gauges, Reading
 from .keys import Keys
 from .texts import NAME_CHARS_MAX
 
-NESTING_MAX = (
-    200  # of a payload: far below the interpreter's own bound, which workers and requeues meet at other depths
-)
+NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
 
 
 class NewTask(NamedTuple):

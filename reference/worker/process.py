@@ -85,7 +85,8 @@ class HandlerThread(threading.Thread):
     def _outcome(self, delivery: Delivery) -> str | None:
         """Run the handler; why it failed. Where, and what is to become of the task, is left in the delivery."""
         handler = self._handlers[delivery.task.type]
-        delivery.config = handler.config
+        if handler.settings:  # else what its consumer was made with
+            delivery.config = handler.config
         try:
             handler.run(delivery.task, self._loop)
         except LazyResult as error:

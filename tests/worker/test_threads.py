@@ -58,12 +58,13 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
 
 
 def handled(
-    queue: Queue, handler: Callable[[Task], object], *, dropped: bool = False, lease_until: float = math.inf
+    queue: Queue, handler: Callable[[Task], object] | Handler, *, dropped: bool = False, lease_until: float = math.inf
 ) -> list[Delivery]:
     """What a handler thread gives back of all that is pending."""
     claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
     claimer.lease_until = lease_until
-    thread = HandlerThread(0, claimer, {"default": Handler(handler)})
+    made = handler if isinstance(handler, Handler) else Handler(handler)
+    thread = HandlerThread(0, claimer, {"default": made})
     thread.start()
     for element in queue.pending():
         delivery = Delivery(decode(element))
@@ -94,6 +95,13 @@ def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Qu
         assert delivery.seconds is not None
         assert sent <= delivery.started <= began_at
         assert began_at <= delivery.started + delivery.seconds <= told
+
+
+def test_a_delivery_whose_type_has_no_settings_of_its_own_is_left_to_those_of_the_consumer(queue: Queue) -> None:
+    queue.enqueue("a")
+    (plain,) = handled(queue, Handler(print).under(queue.config))
+    (other,) = handled(queue, Handler(print, settings={"max_retries": 1}).under(queue.config))
+    assert (plain.config, other.config) == (None, queue.configured(max_retries=1).config)
 
 
 class Speechless(Exception):
