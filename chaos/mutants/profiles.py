@@ -122,12 +122,7 @@ POISON = Profile(
 )
 QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
-SIGTERM = Profile(
-    name="sigterm",
-    faults="worker-sigterm:count=4",
-    tasks=200,
-    settings={"ZEROLOSS_AHEAD_MS": "1000", "ZEROLOSS_ORPHAN_SWEEP_MS": "60000"},
-)
+SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
 ZOMBIE = Profile(
     name="zombie",
     # One only: a second could seem to explain what the first zombie has done.
@@ -179,9 +174,11 @@ SLOW_DISK = Profile(
     # So few that they do not come in a burst: some have to be promised in the last half second before the crash.
     tasks=99,
     stretch=8.0,
+    # ... and to wait until then.
+    work_ms=(300, 500),
     appendfsync="everysec",
     durability="fsync",
-    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100", "ZEROLOSS_THREADS": "1"},
 )
 BAD_LINE = Profile(
     name="bad-line",
