@@ -14,9 +14,9 @@ __path__ = extend_path(__path__, __name__)
 TYPE_CHECKING = False  # as typing's, whose import would delay the queue's first signal handler
 if TYPE_CHECKING:
     from .ledger import effect
-    from .target import Found, Refused, Target, TargetError, Task
+    from .target import Conflict, Found, Refused, Target, TargetError, Task
 
-__all__ = ["Found", "Refused", "Target", "TargetError", "Task", "effect"]
+__all__ = ["Conflict", "Found", "Refused", "Target", "TargetError", "Task", "effect"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ and not in the harness: a promise counts from the moment this process has it. St
 target itself imports.
 """
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -25,22 +26,30 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from .ledger import DIRECTORY_VARIABLE, digest
-from .target import Found, Refused, Target, TargetError, Task, load_target
+from .target import Conflict, Found, Refused, Target, TargetError, Task, load_target
 
 THREADS = 8
 TWICE = "client-retries"
 """Tasks whose behaviour begins so are enqueued twice."""
+REUSES = "client-reuses-key"
+"""Tasks whose behaviour begins so are enqueued several times, some with another payload, under one idempotency key."""
+AT_ONCE = "client-reuses-key-at-once"
+"""Of these, those whose first submission is one of several at the same moment; else it is answered, and a while ago."""
+LATE_S = 1.0
 BY_THE_PLAN = "client-"
 """Of tasks whose behaviour begins so, the client misbehaves."""
 OUTCOMES = ("ok", "info", "fail")
 """What is known of a task after several attempts: the first of these that any has had."""
 ERROR_CHARACTERS_MAX = 500
+FULL, UNWRITTEN = errno.ENOSPC, 70
+"""Exit statuses: an event could not be written, as the file system is full; or for another reason."""
 NAMESPACE_VARIABLE = "ZEROLOSS_NAMESPACE"
 DIRECTORY_OF_RUN_VARIABLE = "ZEROLOSS_RUN"
 
@@ -98,8 +107,12 @@ class Agent:
                 self._submit_batch(tasks)
                 continue
             (task,) = tasks
-            (outcome, error), again = self._submit(task), None
-            behaviour = str(task.payload.get("behaviour", ""))
+            again = None
+            behaviour = _behaviour(task)
+            if behaviour.startswith(REUSES):
+                outcome, error = self._reuse_key(task), None
+            else:
+                outcome, error = self._submit(task)
             if behaviour.startswith(TWICE):
                 again, _ = self._submit(replace(task, attempt=2))
                 outcome = min(outcome, again, key=OUTCOMES.index)
@@ -107,41 +120,92 @@ class Agent:
             error = None if behaviour.startswith(BY_THE_PLAN) else error
             self._reply({"task": task.id, "outcome": outcome, "again": again, "error": error})
 
+    def _reuse_key(self, task: Task) -> str:
+        """Submit it, and then it and another payload under its key, these all at once; the best outcome.
+
+        The first is answered before the others are sent, `LATE_S` later, or is one of those that are sent at once.
+        """
+        same = replace(task, attempt=2)
+        tasks, outcomes = [same, _changed(same)] * 2, list[str]()
+        if _behaviour(task) == AT_ONCE:
+            tasks.insert(0, task)
+        else:
+            outcomes.append(self._submit(task)[0])
+            if outcomes != ["ok"]:  # nobody knows whether its key is used now
+                return outcomes[0]
+            time.sleep(LATE_S)
+        with ThreadPoolExecutor(len(tasks)) as threads:
+            outcomes += [outcome for outcome, _ in threads.map(self._submit, tasks)]
+        return min(outcomes, key=OUTCOMES.index)
+
     def _submit(self, task: Task) -> tuple[str, str | None]:
         self._invoke(task)
-        outcome, error, _ = _outcome(lambda: self._target.enqueue(task))
-        self._record(outcome, task.id, error=error)
-        return outcome, error
+        outcome = _outcome(lambda: self._target.enqueue(task))
+        answer: dict[str, object] = {}
+        if _behaviour(task).startswith(REUSES):
+            promised = outcome.returned if isinstance(outcome.returned, str) else None
+            answer = {**_digests(task), "promised": promised, "conflict": outcome.conflict or None}
+        self._record(outcome.phase, task.id, error=outcome.error, **answer)
+        return outcome.phase, outcome.error
 
     def _submit_batch(self, tasks: list[Task]) -> None:
         for task in tasks:
             self._invoke(task)
-        outcome, error, refused = _outcome(lambda: self._target.enqueue_many(tasks))
+        outcome = _outcome(lambda: self._target.enqueue_many(tasks))
+        refused = outcome.returned or ()
         for task in tasks:
-            one = "fail" if task.id in refused else outcome
-            self._record(one, task.id, error=error)
-            self._reply({"task": task.id, "outcome": one, "again": None, "error": error})
+            one = "fail" if task.id in refused else outcome.phase
+            self._record(one, task.id, error=outcome.error)
+            self._reply({"task": task.id, "outcome": one, "again": None, "error": outcome.error})
 
     def _invoke(self, task: Task) -> None:
-        self._record("invoke", task.id, digest=digest(task.payload), raw_digest=digest(task.text.encode()))
+        self._record("invoke", task.id, **_digests(task))
 
-    def _record(self, phase: str, task: str, **members: str | None) -> None:
+    def _record(self, phase: str, task: str, **members: object) -> None:
         event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}
         event.update((name, member) for name, member in members.items() if member is not None)
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-        if os.write(self._fd, line) != len(line):
-            os._exit(70)  # evidence that is silently incomplete would be worse than a run that stops
+        # Evidence that is silently incomplete would be worse than a run that stops.
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            os._exit(FULL if error.errno == errno.ENOSPC else UNWRITTEN)
+        if written != len(line):
+            os._exit(UNWRITTEN)
 
 
-def _outcome(submit: Callable[[], Collection[str] | None]) -> tuple[str, str | None, Collection[str]]:
-    """What came of it: the outcome, the error's text, and what was refused of several."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a submission. `returned`: what the target's method has returned."""
+
+    phase: str
+    error: str | None = None
+    conflict: bool = False
+    returned: Any = None
+
+
+def _outcome(submit: Callable[[], Any]) -> _Outcome:
     try:
-        return "ok", None, submit() or ()
+        return _Outcome("ok", returned=submit())
     except Refused as refused:
-        return "fail", _text(refused), ()
+        return _Outcome("fail", _text(refused), conflict=isinstance(refused, Conflict))
     # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
     except BaseException as unknown:  # noqa: BLE001
-        return "info", _text(unknown), ()
+        return _Outcome("info", _text(unknown))
+
+
+def _behaviour(task: Task) -> str:
+    return str(task.payload.get("behaviour", ""))
+
+
+def _digests(task: Task) -> dict[str, str]:
+    return {"digest": digest(task.payload), "raw_digest": digest(task.text.encode())}
+
+
+def _changed(task: Task) -> Task:
+    """It with another payload, spelt as the plan wants it."""
+    text = f'{task.text[:-1]},"changed":true}}'
+    return replace(task, payload=json.loads(text), text=text)
 
 
 def _text(error: BaseException) -> str:

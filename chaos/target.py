@@ -45,6 +45,10 @@ class Refused(Exception):
     """Raised by `enqueue`: a definite no, the task is certainly not in the queue."""
 
 
+class Conflict(Refused):
+    """Raised by `enqueue`: a definite no, as the idempotency key belongs to another request."""
+
+
 class TargetError(Exception):
     """A target can't be loaded or doesn't come up; the text is one sentence for the user."""
 
@@ -100,7 +104,9 @@ class Target:
     """At most so many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
     None: they are only reported."""
     idempotent: bool = False
-    """Whether a task that a client submits twice is one task, as with an idempotency key."""
+    """Whether a task that a client submits twice is one task, as with an idempotency key. Then some tasks of the
+    default mix say `client-reuses-key` as their `behaviour`: they are submitted several times under a key made of their
+    id, also with another payload, and the answers are checked."""
     max_attempts: int | None = None
     """How often a task's body may raise before the task is given up: neither more often nor fewer. None: not stated."""
     backoff: Sequence[tuple[float, float]] | None = None
@@ -145,11 +151,14 @@ class Target:
         self.directory = directory
         """The run's directory; the output of the processes is in `logs`."""
 
-    def enqueue(self, task: Task) -> None:
+    def enqueue(self, task: Task) -> str | None:
         """Submit a task by the queue's real client. Called from several threads.
 
-        To return is a promise. Raises Refused for a definite no; any other error leaves the outcome unknown. The
-        console shows the first error at once; if the first 20 tasks all raise the same, the run ends.
+        To return is a promise; what is returned is the id that the queue has promised, or None if it has none. A target
+        that is `idempotent` raises Conflict where the key belongs to a task with another payload.
+
+        Raises Refused for a definite no; any other error leaves the outcome unknown. The console shows the first error
+        at once; if the first 20 tasks all raise the same, the run ends.
         """
         raise NotImplementedError
 

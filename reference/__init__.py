@@ -1,7 +1,7 @@
 """A reliable task queue for Redis: at least once, and nothing lost on the way.
 
-Copy this folder, under any name: it imports only itself, the standard library and `redis` (the HTTP parts also
-`falcon`, `waitress` and `prometheus_client`). Tasks move atomically from `tasks:pending` to a processing list, are
+Copy this folder, under any name: it imports only itself, the standard library, `redis` and `msgspec` (the HTTP parts
+also `falcon`, `waitress` and `prometheus_client`). Tasks move atomically from `tasks:pending` to a processing list, are
 acked when done, recovered when their worker dies, retried, and dead-lettered with a reason.
 """
 
@@ -9,24 +9,46 @@ import importlib
 
 TYPE_CHECKING = False  # as typing's, whose import would delay the first signal handler
 if TYPE_CHECKING:
+    from .queue.client import NewTask, Queue
     from .queue.config import Config
-    from .queue.consumer import Consumer
-    from .queue.enqueuer import Accepted, Enqueuer, Submission
-    from .queue.errors import LeaseLost, QueueError
-    from .queue.reaper import Reaper
+    from .queue.dead_letters import DeadLetter, NotRequeueable
+    from .queue.enqueuer import Accepted
+    from .queue.errors import (
+        ConfigError,
+        IdempotencyConflict,
+        InvalidTask,
+        NotAccepted,
+        NotConfirmed,
+        OutcomeUnknown,
+        QueueError,
+        QueueFull,
+        TaskTooLarge,
+    )
+    from .queue.gauges import Reading
     from .queue.task import Task
-    from .worker.handlers import handler
+    from .worker.handlers import Reject, Retry, around, handler
 
 __all__ = [
     "Accepted",
     "Config",
-    "Consumer",
-    "Enqueuer",
-    "LeaseLost",
+    "ConfigError",
+    "DeadLetter",
+    "IdempotencyConflict",
+    "InvalidTask",
+    "NewTask",
+    "NotAccepted",
+    "NotConfirmed",
+    "NotRequeueable",
+    "OutcomeUnknown",
+    "Queue",
     "QueueError",
-    "Reaper",
-    "Submission",
+    "QueueFull",
+    "Reading",
+    "Reject",
+    "Retry",
     "Task",
+    "TaskTooLarge",
+    "around",
     "handler",
 ]
 
@@ -35,13 +57,24 @@ __version__ = "0.1.0"
 _MODULES = {
     "Accepted": "queue.enqueuer",
     "Config": "queue.config",
-    "Consumer": "queue.consumer",
-    "Enqueuer": "queue.enqueuer",
-    "LeaseLost": "queue.errors",
+    "ConfigError": "queue.errors",
+    "DeadLetter": "queue.dead_letters",
+    "IdempotencyConflict": "queue.errors",
+    "InvalidTask": "queue.errors",
+    "NewTask": "queue.client",
+    "NotAccepted": "queue.errors",
+    "NotConfirmed": "queue.errors",
+    "NotRequeueable": "queue.dead_letters",
+    "OutcomeUnknown": "queue.errors",
+    "Queue": "queue.client",
     "QueueError": "queue.errors",
-    "Reaper": "queue.reaper",
-    "Submission": "queue.enqueuer",
+    "QueueFull": "queue.errors",
+    "Reading": "queue.gauges",
+    "Reject": "worker.handlers",
+    "Retry": "worker.handlers",
     "Task": "queue.task",
+    "TaskTooLarge": "queue.errors",
+    "around": "worker.handlers",
     "handler": "worker.handlers",
 }
 

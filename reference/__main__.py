@@ -15,6 +15,7 @@ import argparse
 import importlib
 import json
 import logging
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -32,10 +33,11 @@ from .queue.dead_letters import DeadLetters
 from .queue.errors import QueueError
 from .queue.redis_url import shown_url
 from .queue.texts import printable
-from .worker.supervisor import AT_WORK, Supervisor, worker_command
+from .worker.supervisor import Supervisor, worker_command
 
 PRODUCER_PORT = 8085
 MONITOR_PORT = 8082
+HEALTH_PORT = 8086
 NAMES_CHARS_MAX = 1_000  # of all handlers, in the line that says what a pool serves
 
 logger = logging.getLogger(__package__)
@@ -87,12 +89,23 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub = command("worker", _worker, "run handlers in a pool of processes")
     _add_worker_options(sub)
     sub.add_argument("--processes", type=int, default=1, metavar="N")
+    sub.add_argument(
+        "--health-port", type=int, metavar="PORT", help="answer GET /health there; 0 lets the system choose"
+    )
+    sub.add_argument("--health-host", default="127.0.0.1", metavar="HOST")
     sub = command("worker-process", _worker_process)
     _add_worker_options(sub)
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
     sub.add_argument("--begun", type=int, required=True)
     sub.add_argument("--pool", type=int, metavar="N", help="log what a pool of N such processes serves")
+
+    sub = command("health", _health, "ask a worker at its --health-port whether it is at work; 1 if it is not")
+    sub.add_argument("--host", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=HEALTH_PORT, help=f"(default: {HEALTH_PORT})")
+
+    command("pause", _pause, "let no worker claim, from its next renewal on; what runs is finished")
+    command("resume", _resume, "let workers claim again")
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
@@ -117,22 +130,32 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
+# An option of a worker: the member of Config that it sets, in which unit, how it is shown, and what it does.
+_WORKER_OPTIONS = {
+    "--threads": ("threads", 1, "N", "handlers at a time in one process (default: 5)"),
+    "--grace": ("grace_ms", 1_000, "SECONDS", "what a stop allows running handlers (25)"),
+    "--time-limit": ("task_timeout_ms", 1_000, "SECONDS", "a handler beyond it is hung (300)"),
+    "--ahead": ("ahead", 1, "N", "most tasks claimed ahead of the threads (256)"),
+    "--max-tasks": ("max_tasks", 1, "N", "replace a process that has run N tasks (default: never)"),
+    "--max-memory": ("max_memory_bytes", 1_048_576, "MIB", "replace a process that holds more (default: never)"),
+}
+
+
 def _add_worker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app", required=True, metavar="MODULE", help="the module that registers the handlers")
-    parser.add_argument("--threads", type=int, metavar="N", help="handlers at a time in one process (default: 5)")
-    parser.add_argument("--grace", type=float, metavar="SECONDS", help="what a stop allows running handlers (25)")
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="a handler beyond it is hung (300)")
-    parser.add_argument("--ahead", type=int, metavar="N", help="most tasks claimed ahead of the threads (256)")
+
+    def number(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise ValueError
+        return value
+
+    for option, (setting, unit, metavar, text) in _WORKER_OPTIONS.items():
+        parser.add_argument(option, dest=setting, type=number if unit > 1 else int, metavar=metavar, help=text)
 
 
 def _with_worker_options(config: Config, options: argparse.Namespace) -> Config:
-    changes = {
-        "threads": options.threads,
-        "grace_ms": None if options.grace is None else int(options.grace * 1000),
-        "task_timeout_ms": None if options.time_limit is None else int(options.time_limit * 1000),
-        "ahead": options.ahead,
-    }
-    return replace(config, **{name: value for name, value in changes.items() if value is not None})
+    given = {setting: (getattr(options, setting), unit) for setting, unit, _, _ in _WORKER_OPTIONS.values()}
+    return replace(config, **{name: round(value * unit) for name, (value, unit) in given.items() if value is not None})
 
 
 def _producer(config: Config, options: argparse.Namespace) -> int:
@@ -155,9 +178,41 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
     refuse_old_server(config)
     arguments = ["--app", options.app, "--namespace", config.namespace]
-    arguments += ["--threads", str(config.threads), "--ahead", str(config.ahead)]
-    arguments += ["--grace", str(config.grace_ms / 1000), "--time-limit", str(config.task_timeout_ms / 1000)]
-    return Supervisor(config, worker_command(arguments), options.processes).run()
+    for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():
+        value = getattr(config, setting)
+        arguments += [option, str(value / unit if unit > 1 else value)]
+    supervisor = Supervisor(config, worker_command(arguments), options.processes)
+    if options.health_port is not None:
+        from .worker.health import serve_health
+
+        port = serve_health(options.health_host, options.health_port, supervisor.complaints)
+        logger.info("Health at http://%s:%d/health.", options.health_host, port)
+    return supervisor.run()
+
+
+def _health(_config: Config, options: argparse.Namespace) -> int:
+    from .worker.health import ask_health
+
+    complaints = ask_health(options.host, options.port)
+    for sentence in complaints:
+        print(f"{__package__}: {sentence}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+def _pause(config: Config, _options: argparse.Namespace) -> int:
+    from .queue.client import Queue
+
+    Queue(connect(config), config).pause()
+    print(f"paused: within {config.renew_ms / 1000:g} s no worker of {config.namespace} claims, until resumed")
+    return 0
+
+
+def _resume(config: Config, _options: argparse.Namespace) -> int:
+    from .queue.client import Queue
+
+    was_paused = Queue(connect(config), config).resume()
+    print("resumed" if was_paused else f"{config.namespace} was not paused")
+    return 0
 
 
 def _worker_process(config: Config, options: argparse.Namespace) -> int:
@@ -169,14 +224,14 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
             os.write(options.begun, text)
 
     os.set_inheritable(options.begun, False)
-    handlers = load_handlers(options.app)
     config = _with_worker_options(config, options)
+    handlers = load_handlers(options.app, config)
     tell_parent(b"\n")  # from here on status 2 is no usage error
     if options.pool:
         server, names = shown_url(config.redis_url), printable(", ".join(sorted(handlers)), NAMES_CHARS_MAX)
         what = f"Serving: {__package__} {__version__}, {server}, namespace {config.namespace}, handlers {names}"
         logger.info("%s, %d processes x %d threads.", what, options.pool, config.threads)
-    run_worker(config, options.consumer, handlers, options.parent, lambda: tell_parent(AT_WORK))
+    run_worker(config, options.consumer, handlers, options.parent, tell_parent)
     return 0
 
 

@@ -2,10 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
+from contextlib import suppress
 
 TYPE_CHECKING = False  # see `__init__.py`
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from .queue.connection import Pool
 
 forked = False  # whether this process was forked from the one that `guard_forks` was called in
@@ -53,3 +57,11 @@ def guard_forks(pool: "Pool") -> None:
             inherited.close()  # the copy only: no shutdown, which would end the parent's connection
 
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def end_fork(*, failed: bool) -> "NoReturn":
+    """End a process that a handler forked and that left the handler: the task and the queue are its parent's."""
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(1 if failed else 0)

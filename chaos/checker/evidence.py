@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Resources, Run, Submit, Traits
 from .earlier import traits_of
+from .spans import NEVER, Span, Spans
 from .stated import doomed_tasks, planned_faults
 
 
@@ -27,6 +28,19 @@ class Execution:
         return self.begin <= t and (self.end is None or self.end > t)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one of several requests under one idempotency key."""
+
+    digest: str
+    """Of its payload's value."""
+    raw_digest: str | None
+    ok: bool
+    conflict: bool
+    promised: str | None
+    """The id that the queue has promised."""
+
+
 @dataclass(slots=True)
 class Task:
     """Everything recorded about one task; `invoked_t` is None if nobody submitted it. Times are ns."""
@@ -37,6 +51,8 @@ class Task:
     ok_t: int | None = None
     """When it was promised first."""
     fail: int = 0
+    error: str | None = None
+    """What the first attempt to submit it raised that raised anything, a refusal included."""
     answered_t: int | None = None
     """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
@@ -44,6 +60,8 @@ class Task:
     digests_found: tuple[str, ...] = ()
     """Of its payload as it lay in the broker."""
     executions: list[Execution] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    """Where several requests shared its idempotency key."""
 
     @property
     def submitted(self) -> bool:
@@ -146,8 +164,6 @@ class Evidence:
     lines: dict[str, set[int]] = field(default_factory=dict)
     """File with one writer -> the numbers of its lines that are there."""
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
-    submission_error: str | None = None
-    """What the first submission raised that raised anything, a refusal included."""
     void: str | None = None
     """Why nothing can be said of the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
@@ -236,7 +252,10 @@ def _submit(evidence: Evidence, event: Submit) -> None:
         for digest in (event.digest, event.raw_digest):
             if digest is not None and digest not in task.digests_submitted:
                 task.digests_submitted += (digest,)
-    evidence.submission_error = evidence.submission_error or event.error
+    elif event.digest is not None:
+        ok = event.phase == "ok"
+        task.answers.append(Answer(event.digest, event.raw_digest, ok, event.conflict, event.promised))
+    task.error = task.error or (None if event.conflict else event.error)
     if event.phase == "ok":
         task.ok += 1
         task.ok_t = event.t if task.ok_t is None else task.ok_t
@@ -309,18 +328,18 @@ def _note_when_the_poke_was_submitted(evidence: Evidence) -> None:
 
 
 def _find_what_was_struck(evidence: Evidence) -> None:
-    by_pid: dict[int, list[tuple[str, Execution]]] = {}
+    ran: dict[int, list[tuple[Span, tuple[str, Execution]]]] = {}
     for name, task in evidence.tasks.items():
         for execution in task.executions:
-            by_pid.setdefault(execution.pid, []).append((name, execution))
+            until_t = NEVER if execution.end is None else execution.end - 1
+            ran.setdefault(execution.pid, []).append(((execution.begin, until_t), (name, execution)))
+    by_pid = {pid: Spans(spans) for pid, spans in ran.items()}
     for fault in evidence.faults.values():
         t = fault.effective_t
         if t is None:
             continue
-        for pid in sorted(fault.pids):
-            for name, execution in by_pid.get(pid, ()):
-                if execution.in_flight(t):
-                    fault.struck[name] = execution
+        for pid in sorted(fault.pids & by_pid.keys()):
+            fault.struck.update(reversed([*by_pid[pid].during((t, t))]))
         # What the nemesis claims counts where the ledger agrees that it was in flight at some moment of the fault: a
         # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
         # killed never ends, and would seem to be in flight for ever.

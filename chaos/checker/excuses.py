@@ -24,12 +24,14 @@ nothing either: Redis is told to throw keys away, and a queue that promises neve
 https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..history import Run
-from .evidence import Evidence, FaultRecord, Task
+from .evidence import Evidence, FaultRecord
+from .spans import Spans
 from .verdicts import Excuse, FaultRef
 
 SLOW_FSYNC_S = 2
@@ -58,24 +60,18 @@ class Window:
     end: str = "the server ended"
     """What happened at `until_t`."""
 
-    def covers(self, task: Task) -> bool:
-        """The promise may lie inside: it was made at some moment from the first attempt to its answer."""
-        return (
-            task.invoked_t is not None
-            and task.ok_t is not None
-            and task.invoked_t <= self.until_t
-            and task.ok_t >= self.from_t
-        )
-
 
 def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
     """The promised tasks that a crash may have taken: of these, the ones that are gone are EXCUSED."""
-    windows = windows_of(evidence)
+    first_window = windows_of(evidence)
     excuses = {}
     for name, task in evidence.tasks.items():
-        window = next((window for window in windows if window.covers(task)), None)
+        if task.invoked_t is None or task.ok_t is None:
+            continue
+        # The promise was made at some moment from the first attempt to its answer.
+        window = first_window(task.invoked_t, task.ok_t)
         if window:
-            promised_s = ((task.ok_t or 0) - evidence.first_t) / 1e9
+            promised_s = (task.ok_t - evidence.first_t) / 1e9
             ended_s = (window.until_t - evidence.first_t) / 1e9
             excuses[name] = Excuse(
                 task=name,
@@ -85,8 +81,11 @@ def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
     return excuses
 
 
-def windows_of(evidence: Evidence) -> list[Window]:
-    """One for each crash that may take something, in their order: what is gone, the first that could has taken."""
+def windows_of(evidence: Evidence) -> Callable[[int, int], Window | None]:
+    """What finds the window of a time, from and to: of those that have a part of it the first to end.
+
+    There is one for each crash that may take something. What is gone, the first that could has taken.
+    """
     windows = failovers_of(evidence)
     for crash in crashes_of(evidence):
         taken = _taken(evidence.begin, ordered=crash.ordered)
@@ -95,7 +94,9 @@ def windows_of(evidence: Evidence) -> list[Window]:
         seconds, why = taken
         from_t = evidence.first_t if seconds is None else _ending_t(evidence, crash) - seconds * 1_000_000_000
         windows.append(Window(crash.fault, from_t, crash.t, why))
-    return sorted(windows, key=lambda window: window.until_t)
+    # Turned around in time: those that end first are found first.
+    turned = Spans(((-window.until_t, -window.from_t), window) for window in windows)
+    return lambda from_t, until_t: next(turned.during((-until_t, -from_t)), None)
 
 
 def _ending_t(evidence: Evidence, crash: Crash) -> int:
@@ -135,6 +136,7 @@ def failovers_of(evidence: Evidence) -> list[Window]:
 def crashes_of(evidence: Evidence) -> list[Crash]:
     """The ends of the server that a fault brought about, in their order. The one at the end of the run is none."""
     exits = [(gone.t, gone.status) for gone in evidence.exits if gone.role == "server"]
+    exits_t = [t for t, _ in exits]
     faults = sorted(
         ((fault.begin_t, fault) for fault in evidence.faults.values() if fault.begin_t is not None),
         key=lambda one: one[0],
@@ -147,7 +149,8 @@ def crashes_of(evidence: Evidence) -> list[Crash]:
         next_t = faults[position + 1][0] if position + 1 < len(faults) else healed_t
         # A fault that killed the server and was missed after that, took what it took.
         until_t = next_t if fault.effective_t is None else fault.effective_t
-        seen = [Crash(fault, t, ordered=status == 0) for t, status in exits if begin_t <= t <= until_t]
+        within = slice(bisect_left(exits_t, begin_t), bisect_right(exits_t, until_t))
+        seen = [Crash(fault, t, ordered=status == 0) for t, status in exits[within]]
         # Its exit is not on record, as in a container: then the fault itself says how it ended.
         if not seen and fault.effective_t is not None and fault.traits.ends_server != "no":
             seen = [Crash(fault, fault.effective_t, ordered=fault.traits.ends_server == "stopped")]

@@ -13,12 +13,14 @@ a fault that met the task's worker, or the server that all workers talk to. So o
 Whatever may be innocent is explained: where a target states that it has no unexplained duplicates, the rest is its own.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .evidence import Evidence, Execution, FaultRecord, Task
 from .excuses import SLOW_FSYNC_S, Window, windows_of
+from .spans import NEVER, Span, Spans
 from .stated import option
 from .verdicts import Duplicate, FaultRef
 
@@ -45,7 +47,7 @@ def too_many_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str
 def explains(evidence: Evidence) -> Callable[[str, Task, Execution, Execution], bool]:
     """Whether something other than its own failure explains why a task was run again: (name, task, earlier, later)."""
     causes = _Causes.of(evidence)
-    causes = replace(causes, faults=[fault for fault in causes.faults if not fault.misbehaved])
+    causes = replace(causes, misbehaved=[])
     return lambda name, task, earlier, later: bool(
         causes._fault(name, task, earlier, later) or causes._other(earlier, later)
     )
@@ -56,9 +58,15 @@ class _Causes:
     """All that may explain a repetition in one run. Times are ns."""
 
     evidence: Evidence
-    faults: list[FaultRecord]
-    """Those that took effect, the latest first."""
-    windows: list[Window]
+    faults: Spans[FaultRecord]
+    """Those that took effect, from when and until when they may have struck."""
+    misbehaved: list[FaultRecord]
+    """Those of handlers: they strike at any time of the run, and are counted at its end."""
+    first_window: Callable[[int, int], Window | None]
+    ended_by_t: dict[int, int]
+    """Process -> when the last fault that aimed at it was over."""
+    gone_t: list[int]
+    """When workers ended by themselves."""
     last_seen: dict[int, int]
     """Process -> the last time its ledger says anything."""
     cut_off: dict[int, list[Execution]]
@@ -76,14 +84,18 @@ class _Causes:
                 if one.end is None:
                     cut_off.setdefault(one.pid, []).append(one)
         within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+        effective = [fault for fault in evidence.faults.values() if fault.effective_t is not None]
+        ended_by_t: dict[int, int] = {}
+        for fault in effective:
+            for pid in fault.pids if fault.hits_workers else ():
+                ended_by_t[pid] = max(fault.over_t, ended_by_t.get(pid, 0))
         return cls(
             evidence=evidence,
-            faults=sorted(
-                (fault for fault in evidence.faults.values() if fault.effective_t is not None),
-                key=lambda fault: fault.effective_t or 0,
-                reverse=True,
-            ),
-            windows=windows_of(evidence),
+            faults=Spans(((fault.from_t, fault.over_t), fault) for fault in effective if not fault.misbehaved),
+            misbehaved=[fault for fault in effective if fault.misbehaved],
+            first_window=windows_of(evidence),
+            ended_by_t=ended_by_t,
+            gone_t=[gone.t for gone in evidence.exits if gone.role == "worker" and not gone.wanted],
             last_seen=last_seen,
             cut_off=cut_off,
             taken_over_within=round((within_s + ACK_UNDER_WAY_S) * SECOND),
@@ -122,19 +134,22 @@ class _Causes:
 
     def _fault(self, name: str, task: Task, earlier: Execution, later: Execution) -> FaultRecord | None:
         """The last fault that explains why the later execution came about."""
-        for fault in self.faults:
-            if fault.misbehaved:  # a handler's: at any time of the run, and counted at its end
-                if _misbehaving(name, earlier, later, fault):
-                    return fault
-            elif later.begin >= fault.from_t and (
-                _met(fault, name, earlier) or self._taken_over(fault, task, earlier, later)
-            ):
-                return fault
-        for window in self.windows:
-            ended_t = earlier.end or 0
-            if window.from_t - ACK_UNDER_WAY_S * SECOND <= ended_t <= window.until_t <= later.begin:
-                return window.fault
-        return None
+        explaining = [fault for fault in self.misbehaved if _misbehaving(name, earlier, later, fault)]
+        explaining += [
+            fault
+            for fault in self.faults.during(self._in_question(earlier, later))
+            if _met(fault, name, earlier) or self._taken_over(fault, task, earlier, later)
+        ]
+        if explaining:
+            return max(explaining, key=lambda fault: fault.effective_t or 0)
+        ended_t = earlier.end or 0
+        window = self.first_window(ended_t, ended_t + round(ACK_UNDER_WAY_S * SECOND))
+        return window.fault if window and window.until_t <= later.begin else None
+
+    def _in_question(self, earlier: Execution, later: Execution) -> Span:
+        """When a fault must have struck to explain it: not long after the earlier one had ended, whatever the fault."""
+        heard_t = NEVER if earlier.end is None else earlier.end + round((ACK_UNDER_WAY_S + SLOW_FSYNC_S) * SECOND)
+        return earlier.begin - self.taken_over_within, min(later.begin, heard_t)
 
     def _taken_over(self, fault: FaultRecord, task: Task, earlier: Execution, later: Execution) -> bool:
         """One of the two is by a worker that was held up, of what it had claimed before the fault was over.
@@ -164,15 +179,11 @@ class _Causes:
     def _died(self, earlier: Execution, later: Execution) -> bool:
         """Its process ended by itself, inside another task or idle, before the queue had to know that this was done."""
         pid, silent_t = earlier.pid, self.last_seen[earlier.pid]
-        for fault in self.faults:
-            if fault.hits_workers and pid in fault.pids and silent_t <= fault.over_t:
-                return False  # that is what ended it: whether it explains this is known already
+        if silent_t <= self.ended_by_t.get(pid, -1):
+            return False  # that is what ended it: whether it explains this is known already
         if any(one.begin <= later.begin for one in self.cut_off.get(pid, ())):
             return _may_be_unheard_of(earlier, silent_t)
-        return any(
-            gone.role == "worker" and not gone.wanted and silent_t <= gone.t and _may_be_unheard_of(earlier, gone.t)
-            for gone in self.evidence.exits
-        )
+        return any(_may_be_unheard_of(earlier, t) for t in self.gone_t[bisect_left(self.gone_t, silent_t) :][:1])
 
 
 def _met(fault: FaultRecord, name: str, earlier: Execution) -> bool:

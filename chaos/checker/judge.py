@@ -23,12 +23,14 @@ from .findings import (
     starved_ms,
 )
 from .gaps import gaps_of
+from .promises.answers import answers_of
 from .promises.baseline import breaches_of, disorder_of, promises_fifo, promises_order
 from .promises.beside import clauses_of, note_of, promises_of
 from .promises.lateness import late_of
 from .promises.resources import leaks_of, usage_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
+from .submissions import failures_of, few_promises, first_error_of, with_failures
 from .verdicts import (
     LIVENESS_DEFECTS,
     VIOLATIONS,
@@ -80,13 +82,21 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     overtaken = overtaken_of(evidence)
     situations, matrix = situations_of(evidence, census), matrix_of(evidence, census)
     gaps = [*missing, *gaps_of(evidence, fates)]
-    doubts = gaps + _doubts(evidence, kills, fates.values()) + _demanded(evidence, situations, matrix)
+    failures = failures_of(evidence)
+    doubts = gaps + few_promises(failures) + _doubts(evidence, kills, fates.values())
+    doubts += _demanded(evidence, situations, matrix)
     disorder = disorder_of(evidence)
     late_comers = overtaken if promises_fifo(evidence) else []
     breaches = breaches_of(evidence, duplicates, disorder, late_comers)
     too_many = too_many_of(evidence, duplicates)
     promises = promises_of(
-        evidence, fates, duplicates=duplicates, too_many=too_many, out_of_order=disorder + late_comers, late=late
+        evidence,
+        fates,
+        duplicates=duplicates,
+        too_many=too_many,
+        out_of_order=disorder + late_comers,
+        late=late,
+        answers=answers_of(evidence, excuses.keys()),
     )
     breaches += _new(promises, Verdict.VIOLATION)
     late_retries = _new(promises, Verdict.LIVENESS)
@@ -99,12 +109,12 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         verdict = Verdict.INCONCLUSIVE
     else:
         verdict = _verdict(fates.values(), doubts, breaches, starved, late or late_retries, too_many, leaks, load)
+    sentence = because(verdict, fates, doubts, kills, breaches + late_retries, late, too_many, load, leaks)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void
-        or because(verdict, fates, doubts, kills, breaches + late_retries, late, too_many, load, leaks),
+        because=evidence.void or with_failures(sentence, verdict, failures),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone)
@@ -231,7 +241,7 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
         doubts.append("The load did not come to its end, and nobody knows whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
-        doubts.append(without_promise(evidence.submission_error))
+        doubts.append(without_promise(first_error_of(evidence.tasks.values())))
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
     if without_effect:
         named = ", ".join(f"{fault.number} ({fault.name})" for fault in without_effect[:5])

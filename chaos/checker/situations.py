@@ -33,6 +33,8 @@ class _Facts:
     census: CensusRecord | None
     last_seen: Mapping[int, int]
     """Process -> the last time its ledger says anything, ns."""
+    ran_elsewhere: Mapping[int, frozenset[str]]
+    """Process -> the tasks whose body ended in it and began in another one later."""
 
     def fell_silent(self, pid: int, t: int) -> bool:
         return self.last_seen.get(pid, 0) <= t
@@ -46,24 +48,13 @@ class _Facts:
             if killing and one.pid in fault.pids and one.end is None and self.fell_silent(one.pid, t)
         ]
 
-    def killed_before_ack(self, fault: FaultRecord) -> list[str]:
+    def killed_before_ack(self, fault: FaultRecord) -> int:
         """The body had ended in a process that died then, and it ran again elsewhere: the news of its end died too."""
         t = fault.effective_t
         if t is None or not fault.hits_workers:
-            return []
-        return [
-            name
-            for name, task in self.evidence.tasks.items()
-            if len(task.executions) > 1
-            and any(
-                one.completed
-                and (one.end or 0) <= t
-                and one.pid in fault.pids
-                and self.fell_silent(one.pid, t)
-                and any(other.begin > (one.end or 0) and other.pid != one.pid for other in task.executions)
-                for one in task.executions
-            )
-        ]
+            return 0
+        silent = [pid for pid in fault.pids & self.ran_elsewhere.keys() if self.fell_silent(pid, t)]
+        return len(frozenset().union(*(self.ran_elsewhere[pid] for pid in silent)))
 
 
 def _effective(facts: _Facts) -> list[FaultRecord]:
@@ -75,7 +66,7 @@ def _killed_holding(facts: _Facts) -> int:
 
 
 def _killed_before_ack(facts: _Facts) -> int:
-    return sum(len(facts.killed_before_ack(fault)) for fault in _effective(facts))
+    return sum(facts.killed_before_ack(fault) for fault in _effective(facts))
 
 
 def _reply_lost(facts: _Facts) -> int:
@@ -178,7 +169,7 @@ def matrix_of(evidence: Evidence, census: CensusRecord | None) -> list[MatrixRow
         for state in STATES:
             inside[state] += entering[state][position]
         struck = min(len(fault.struck), inside["running"])
-        unacked = len(facts.killed_before_ack(fault))
+        unacked = facts.killed_before_ack(fault)
         row = rows.setdefault(fault.name, Counter())
         row.update(inside)
         row.update({"struck": struck, "running": -struck, "unacked": unacked, "finished": -unacked})
@@ -220,4 +211,11 @@ def _facts(evidence: Evidence, census: CensusRecord | None) -> _Facts:
     for task in evidence.tasks.values():
         for one in task.executions:
             last_seen[one.pid] = max(last_seen.get(one.pid, 0), one.begin, one.end or 0)
-    return _Facts(evidence, census, last_seen)
+    elsewhere: dict[int, set[str]] = {}
+    for name, task in evidence.tasks.items():
+        for one in task.executions if len(task.executions) > 1 else ():
+            if one.completed and any(
+                other.begin > (one.end or 0) and other.pid != one.pid for other in task.executions
+            ):
+                elsewhere.setdefault(one.pid, set()).add(name)
+    return _Facts(evidence, census, last_seen, {pid: frozenset(names) for pid, names in elsewhere.items()})

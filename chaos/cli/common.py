@@ -1,5 +1,6 @@
 """What the commands have in common: the app, exit statuses, where a run goes, and how something is said."""
 
+import errno
 import os
 import sys
 import time
@@ -137,6 +138,7 @@ def say_failure(failure: BaseException, directory: Path) -> int:
 
     from ..run.run import HarnessError
     from ..system.processes import CannotStart
+    from ..system.room import told_full
     from ..system.servers import ServerUnavailable
     from ..system.submitter import AgentDied
     from ..target import TargetError
@@ -144,7 +146,9 @@ def say_failure(failure: BaseException, directory: Path) -> int:
     if isinstance(failure, TargetError | CannotStart | ServerUnavailable):
         say_error(str(failure))
         return EXIT_USAGE
-    if not isinstance(failure, HarnessError | AgentDied):
+    if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+        say_error(told_full(directory))
+    elif not isinstance(failure, HarnessError | AgentDied):
         kept = ""
         with suppress(OSError):  # that it could not write may be what was wrong
             (directory / "error.txt").write_text(masked("".join(traceback.format_exception(failure))))
@@ -158,8 +162,12 @@ def say_failure(failure: BaseException, directory: Path) -> int:
 
 def told(error: OSError) -> str:
     """One sentence: where, and what."""
+    from ..system.room import told_full
+
     reason = _reason(error)
     place = error.filename2 or error.filename  # the second is what a temporary file was to become
+    if error.errno == errno.ENOSPC:
+        return told_full(place or "what was to be written")
     return f"{place}: {reason}." if place else f"The system said: {reason}."
 
 

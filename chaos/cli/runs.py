@@ -94,7 +94,15 @@ def run(
     workers_wanted = found.workers if workers is None else workers
     try:
         if faults == MIX:
-            requests = draw_mix(seed, kills=kills, server=server, appendfsync=appendfsync, workers=workers_wanted)
+            requests = draw_mix(
+                seed,
+                kills=kills,
+                server=server,
+                appendfsync=appendfsync,
+                workers=workers_wanted,
+                target=found,
+                load=load is not None,
+            )
         else:
             requests = parse_faults(faults, kills)
         plan = make_plan(
@@ -129,7 +137,9 @@ def run(
 
 @app.command
 def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> int:
-    """Repeat the run of a plan.json, with the plug-ins that it names.
+    """Repeat the run of a plan.json. The target and the plug-ins that it names are imported and run.
+
+    Replay the plans of others as carefully as you would run their code.
 
     Args:
         plan: The file.
@@ -158,6 +168,7 @@ def check(directory: Path) -> int:
     from ..history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
     from ..plan.plan import PLAN_NAME
     from ..report import write_reports
+    from ..system.room import naming_a_full_file_system
 
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
@@ -170,7 +181,9 @@ def check(directory: Path) -> int:
     except HistoryError as error:
         raise UsageError(str(error)) from None
     result = judge(events, _unreadable(directory / PLAN_NAME))
-    say_result(Console(), result, write_reports(directory, result, events))
+    with naming_a_full_file_system(directory):
+        reports = write_reports(directory, result, events)
+    say_result(Console(), result, reports)
     return result.exit_code
 
 

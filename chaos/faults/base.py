@@ -39,7 +39,7 @@ WAITING = 20
 """So many waiting tasks are enough."""
 ACK_UNDER_WAY_NS = 100_000_000
 
-InMix = Literal["no", "drawn", "always"]
+InMix = Literal["no", "drawn", "once", "always"]
 
 
 def how_many(default: int) -> int:
@@ -130,10 +130,12 @@ class Fault(ABC):
 
     needs_batches: ClassVar[bool] = False
     """Whether the target has to take several tasks in one call for it."""
+    needs_keys: ClassVar[bool] = False
+    """Whether the target has to state that it is `idempotent` for it."""
 
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
-    """Whether `--faults mix` has it: never, once if it is drawn by the seed, or as often as `--kills` says."""
+    """Whether `--faults mix` has it: never, once if it is drawn by the seed, once, or as often as `--kills` says."""
     ends_mix: ClassVar[int] = 0
     """So often the mix has it, too, when all others are over: what a killed process would take with it shows then."""
     ends_mix_options: ClassVar[Mapping[str, Any]] = {}

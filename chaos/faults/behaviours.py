@@ -13,6 +13,8 @@ BEHAVIOURS = {
     "client-gives-up": "its client hangs up before it has an answer",
     "client-retries": "its client sends it again, with the same idempotency key, though it has its answer",
     "client-retries-unanswered": "its client hangs up before it has an answer, and sends it again with the same key",
+    "client-reuses-key": "its client sends it again, and another payload, with its idempotency key, after its answer",
+    "client-reuses-key-at-once": "its client sends it, and another payload, several times at once with one key",
     "exit": "its body ends the process it runs in, at every attempt",
     "unknown-type": "no worker knows its type",
     "undecodable": "it lies in the queue as bytes that are no task",
@@ -27,3 +29,5 @@ IN_BODY = frozenset(
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
 """Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
+ABANDONED = frozenset({"client-gives-up"})
+"""Those whose client hears nothing, by the plan: that they were not promised is no failure."""

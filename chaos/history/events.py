@@ -65,6 +65,11 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     raw_digest: str | None = None
     """Of the payload's very bytes, where the target was handed JSON text."""
     error: str | None = None
+    promised: str | None = None
+    """At ok: the id that the queue has promised."""
+    conflict: bool = False
+    """At fail: the idempotency key belongs to another request. An answer to one of several requests under one key has
+    the `digest` and the `raw_digest` of its request."""
 
 
 class Effect(_Event, tag="effect", kw_only=True, frozen=True):

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from .events import FORMAT, Event, Fault, HistoryError, Run
+from .events import FORMAT, Event, HistoryError, Run
 
 EVENTS_DIRECTORY = "events"
 MERGED_NAME = "history.jsonl"
-FAULT_EVENTS_MAX = 20_000
-"""Some rules look at each task beside each fault; a long run has a few thousand."""
 
 _decoder = msgspec.json.Decoder(Event)
 
@@ -60,9 +58,6 @@ def load(run_directory: Path | str) -> History:
     """The merged history of a run. Raises HistoryError when there is none or when it can't be read."""
     path = Path(run_directory) / MERGED_NAME
     lines, torn = _lines(path)
-    faults = sum(isinstance(event, Fault) for event, _ in lines)
-    if faults > FAULT_EVENTS_MAX:
-        raise HistoryError(f"{path} has {faults:,} events of faults, and at most {FAULT_EVENTS_MAX:,} are judged.")
     history = History(sorted((event for event, _ in lines), key=_time))
     history.torn = torn
     return history

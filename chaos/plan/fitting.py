@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ..faults import Fault, load_faults
 from ..system.servers import URL_SCHEMES, SentinelServer
+from ..target import Target
 from .requests import PlanError
 
 _UNPROXIED = URL_SCHEMES[1:]
@@ -30,11 +31,13 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
             )
 
 
-def check_batches(faults: Iterable[Fault], batch_max: int) -> None:
-    """Raises PlanError: a fault needs several tasks in one call, and the target takes one at a time."""
+def check_target(target: type[Target], faults: Iterable[Fault]) -> None:
+    """Raises PlanError: a fault needs what the target does not state."""
     for fault in faults:
-        if fault.needs_batches and batch_max < 2:
+        if fault.needs_batches and target.batch_max < 2:
             raise PlanError(f"--faults {fault.name} needs a target with `enqueue_many` and a `batch_max`.")
+        if fault.needs_keys and not target.idempotent:
+            raise PlanError(f"--faults {fault.name} needs a target that states that it is `idempotent`.")
 
 
 def check_load(faults: Iterable[Fault]) -> None:
@@ -46,12 +49,15 @@ def check_load(faults: Iterable[Fault]) -> None:
             raise PlanError(f"--faults {fault.name} moves the producer to another port, where Locust does not follow.")
 
 
-def may_be_drawn(fault: type[Fault], *, server: str, appendfsync: str) -> bool:
+def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appendfsync: str, load: bool) -> bool:
     """Whether the mix may have it here.
 
+    Under a load there are no tasks that could be made for it, and no target is asked for what it does not state.
     What disturbs the server is done only to one that the harness has started, alone. What kills it, only where it keeps
     what it acknowledged: else that is all that a run would show.
     """
+    if (load and fault.arranges()) or (fault.needs_keys and not target.idempotent):
+        return False
     if fault.needs_one_server and server.startswith((*URL_SCHEMES, SentinelServer.kind)):
         return False
     return fault.ends_server != "killed" or appendfsync == "always"

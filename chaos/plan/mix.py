@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ..faults import load_faults
-from .fitting import may_be_drawn
+from ..target import Target
+from .fitting import may_be_mixed
 from .plan import PlannedFault
 from .requests import FaultRequest, checked_kills
 
@@ -14,21 +15,32 @@ STAYS_DEAD_OF = 3
 """Of so many workers one is not started again."""
 
 
-def draw_mix(seed: int, *, kills: int | None, server: str, appendfsync: str, workers: int) -> list[FaultRequest]:
+def draw_mix(
+    seed: int,
+    *,
+    kills: int | None,
+    server: str,
+    appendfsync: str,
+    workers: int,
+    target: type[Target] = Target,
+    load: bool = False,
+) -> list[FaultRequest]:
     """What every queue has to bear: so many kills (50 unless told), one each of a few others, and some at the end.
 
-    Of three workers one stays dead, where there are enough kills. Faults that need something of the queue, such as
-    scripts to be forgotten, are not among them: where it is missing they take no effect, and a run without a defect
-    would be INCONCLUSIVE.
+    And what is for all targets that state something, as `target` may. `load`: Locust sends the tasks. Of three workers
+    one stays dead, where there are enough kills. Faults that need something of the queue, such as scripts to be
+    forgotten, are not among them: where it is missing they take no effect, and a run without a defect would be
+    INCONCLUSIVE.
     """
-    known = load_faults()
-    always = [fault for fault in known if fault.in_mix == "always"]
-    others = [
-        fault.name
-        for fault in known
-        if fault.in_mix == "drawn" and may_be_drawn(fault, server=server, appendfsync=appendfsync)
+    known = [
+        fault
+        for fault in load_faults()
+        if may_be_mixed(fault, target, server=server, appendfsync=appendfsync, load=load)
     ]
+    always = [fault for fault in known if fault.in_mix == "always"]
+    others = [fault.name for fault in known if fault.in_mix == "drawn"]
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
+    drawn += [fault.name for fault in known if fault.in_mix == "once"]
     kills_planned = []
     for one in always:
         count = one.count if kills is None else checked_kills(kills)

@@ -10,12 +10,12 @@ import msgspec
 
 from ..checker.situations import SITUATIONS, STATES
 from ..faults import FAULTS
-from ..faults.behaviours import BEHAVIOURS, DOOMED, IN_BODY
+from ..faults.behaviours import ABANDONED, BEHAVIOURS, DOOMED, IN_BODY
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
 from ..target import Target
-from .fitting import check_batches, check_load, check_server
+from .fitting import check_load, check_server, check_target
 from .requests import FaultRequest, PlanError, build_fault
 from .variety import Wishes, draw_tasks
 
@@ -109,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 for one in self.faults
             ],
             "doomed": self.doomed,
+            "abandoned": [task.id for task in self.tasks if task.behaviour in ABANDONED],
             "misbehaving": self.misbehaving,
         }
 
@@ -148,7 +149,7 @@ def make_plan(
     if workers < 1:
         raise PlanError(f"--workers has to be at least 1, not {workers}.")
     check_server(server, built)
-    check_batches(built, stated.batch_max)
+    check_target(stated, built)
     if durability is not None and not _DURABILITY.fullmatch(durability):
         raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
     fault_count = sum(request.count for request in faults)

@@ -22,8 +22,9 @@ from ..system.interruption import Interrupted, interruptible
 from ..system.network import Network
 from ..system.processes import Managed, spawn
 from ..system.producer import Producer
+from ..system.room import check_room, naming_a_full_file_system
 from ..system.servers import Server, open_server
-from ..system.submitter import AgentDied, Submitter
+from ..system.submitter import Submitter
 from ..system.workers import WorkerPool
 from ..target import Target, TargetError
 from .complaints import Complaints
@@ -61,6 +62,13 @@ def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[
 
     Raises HistoryError or OSError where even that is impossible.
     """
+    with naming_a_full_file_system(directory):
+        return _carried_out(plan, target, directory, command, progress)
+
+
+def _carried_out(
+    plan: Plan, target: type[Target], directory: Path, command: Sequence[str], progress: Progress
+) -> Outcome:
     for folder in (EVENTS_DIRECTORY, LOGS_DIRECTORY):
         (directory / folder).mkdir(parents=True)
     plan.write(directory / PLAN_NAME)
@@ -69,7 +77,7 @@ def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[
     failure: BaseException | None = None
     with interruptible():
         try:
-            with ExitStack() as stack:
+            with naming_a_full_file_system(directory), ExitStack() as stack:
                 _Run(plan, target, directory, command, progress, recorder, stack).carry_out()
             recorder.record("run", "end")
         except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller says it; the evidence is judged all the same
@@ -299,11 +307,12 @@ class _Run:
         )
 
     def _check_processes(self) -> None:
+        check_room(self._directory)
         if self._producer and (status := self._producer.ended_by_itself()) is not None:
             tail = self._producer.process.log_tail()
             raise HarnessError(f"The target's producer ended by itself with status {status}; its last words: {tail}")
         if self._submitter.managed.poll() is not None:
-            raise AgentDied(f"The agent ended by itself; its last words: {self._submitter.managed.log_tail()}")
+            raise self._submitter.died()
 
     def _check_threads(self) -> None:
         for name, failure in (

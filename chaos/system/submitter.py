@@ -11,10 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from ..agent import THREADS
+from ..agent import FULL, THREADS
 from ..history import Recorder
 from ..target import Found, TargetError, Task, located
 from .processes import CannotStart, Managed
+from .room import full
 from .warden import TOKEN_VARIABLE, warden
 
 START_DEADLINE_S = 30.0
@@ -155,7 +156,7 @@ class Submitter:
             raise AgentDied(f"The agent did not answer to {name} within {deadline_s:g} s.") from None
         if not answer:
             self._answers.put({})  # for the next one who asks
-            raise self._died()
+            raise self.died()
         if "error" in answer:
             raise TargetError(answer["error"])
         return answer[name]
@@ -167,9 +168,12 @@ class Submitter:
                 pipe.write(json.dumps(command).encode() + b"\n")
                 pipe.flush()
         except (OSError, ValueError):  # it is gone, or being closed
-            raise self._died() from None
+            raise self.died() from None
 
-    def _died(self) -> AgentDied:
+    def died(self) -> AgentDied | OSError:
+        """Why it ended, as far as its exit status and its log say."""
+        if self.managed.poll() == FULL:
+            return full(self.managed.log_path.parent)
         return AgentDied(
             f"The agent, which holds the target, ended in mid-run; its last words: {self.managed.log_tail()}"
         )

@@ -18,7 +18,7 @@ from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import decode, encode, raw_members
 
 from ..run.scan import ids_in
-from ..target import Found, Refused, Target, Task
+from ..target import Conflict, Found, Refused, Target, Task
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
@@ -26,12 +26,16 @@ HTTP_TIMEOUT_S = 15.0
 RETRY_S = 0.1
 HTTP_ACCEPTED = 202
 HTTP_MULTI_STATUS = 207
+HTTP_UNPROCESSABLE = 422
 HTTP_SERVER_ERROR = 500
 HTTP_SERVICE_UNAVAILABLE = 503
 TYPE = "chaos"
 ENVELOPE_BYTES_MAX = 1_024
 """What a task's other members, such as the text of its error, take beside its payload."""
 NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
+CONFLICT = "urn:zeroloss:problem:idempotency-conflict"
+KEYED = ("client-retries", "client-reuses-key")
+"""The behaviours of tasks that are submitted with an idempotency key begin so."""
 
 QUEUE = (sys.executable, "-m", "zeroloss.reference")
 
@@ -71,9 +75,12 @@ class Reference(Target):
         "ZEROLOSS_RENEW_MS": "500",
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
         "ZEROLOSS_BLOCK_MS": "500",
+        # So short that one which is taken for a thousandth of it is over when a key is used again.
+        "ZEROLOSS_IDEMPOTENCY_TTL_MS": "60000",
     }
     settings: ClassVar[str] = (
-        "lease 2 s (default 10), sweep 0.5 s (default 1), renewal 0.5 s (default 2.5), block 0.5 s (default 1)"
+        "lease 2 s (default 10), sweep 0.5 s (default 1), renewal 0.5 s (default 2.5), block 0.5 s (default 1), "
+        "idempotency keys 60 s (default a day)"
     )
     promise: ClassVar[str] = (
         "An accepted task is executed to completion at least once, or is in the dead-letter list with a reason."
@@ -89,12 +96,12 @@ class Reference(Target):
         port = self._port()
         return None if port is None else f"http://127.0.0.1:{port}"
 
-    def enqueue(self, task: Task) -> None:
+    def enqueue(self, task: Task) -> str | None:
         behaviour = task.payload.get("behaviour", "")
-        key = task.id if self.attempts > 1 or behaviour.startswith("client-retries") else None
+        key = task.id if self.attempts > 1 or behaviour.startswith(KEYED) else None
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
-            return
+            return None
         body = _submission(task)
         if behaviour == "client-gives-up":
             self._hang_up(body, None)
@@ -110,9 +117,12 @@ class Reference(Target):
                     continue
                 raise
             if status == HTTP_ACCEPTED:
-                if json.loads(answer)["task_id"] != task.id:
+                promised: str = json.loads(answer)["task_id"]
+                if promised != task.id and not behaviour.startswith("client-reuses-key"):
                     raise RuntimeError(f"Another task was promised: {answer}")
-                return
+                return promised
+            if status == HTTP_UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
+                raise Conflict(answer)
             refused = refused and _refuses(status, answer)
             if status != HTTP_SERVICE_UNAVAILABLE:
                 break

@@ -35,11 +35,7 @@ def connect_probe(config: Config) -> redis.Redis:
     Raises:
         ConfigError: the URL is not one that redis-py reads.
     """
-    client = connect(config, connections=16)
-    client.connection_pool.connection_kwargs.update(
-        socket_timeout=PROBE_TIMEOUT_S, socket_connect_timeout=PROBE_TIMEOUT_S
-    )
-    return client
+    return connect(config, connections=16, timeout_s=PROBE_TIMEOUT_S)
 
 
 def require_ready(client: redis.Redis, durability: Durability, keys: Keys) -> str:

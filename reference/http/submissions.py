@@ -11,6 +11,7 @@ from typing import Any
 
 import falcon
 
+from ..queue.client import NESTING_MAX
 from ..queue.enqueuer import Submission
 from ..queue.task import after_space, raw_members
 from .problems import Problem, malformed
@@ -22,7 +23,6 @@ KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF 
 ENVELOPE_BYTES = 8_192  # what a task has beside its payload: two names of 256 characters, each escaped in 12 bytes
 
 _MEMBERS = ("id", "type", "payload")
-NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
 
 _name = re.compile(NAME_PATTERN)
 # A member as most clients write it: the name, and an id or a type without escapes. No white space before a separator.

@@ -27,7 +27,7 @@ from ..http.problems import redis_unavailable
 from ..http.readiness import Health, connect_probe
 from ..queue.config import Config
 from ..queue.connection import refuse_old_server
-from .gauges import Gauges, Reading
+from ..queue.gauges import Gauges, Reading
 
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:

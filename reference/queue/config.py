@@ -36,6 +36,8 @@ class Config:
     ahead_ms: int = 20  # ... and never more than this much work, measured by how long tasks take
     task_timeout_ms: int = 300_000  # a handler that runs longer is hung: its process is restarted
     grace_ms: int = 25_000  # what a stopping worker allows its running handlers
+    max_tasks: int = 0  # a worker process that has run that many is replaced; 0: never
+    max_memory_bytes: int = 0  # a worker process that holds more is replaced; 0: never
 
     max_retries: int = 3  # a handler may raise this often, and once more
     max_recoveries: int = 10  # a task's worker may vanish this often, and once more
@@ -97,7 +99,16 @@ class Config:
         return self.block_ms + 5_000
 
 
-_MAY_BE_ZERO = {"absence_ms", "ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
+_MAY_BE_ZERO = {
+    "absence_ms",
+    "ahead",
+    "ahead_ms",
+    "max_retries",
+    "max_recoveries",
+    "grace_ms",
+    "max_tasks",
+    "max_memory_bytes",
+}
 
 
 SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")

@@ -52,10 +52,11 @@ class NeverSent(redis.ConnectionError):
     """No connection could be had, so the command certainly did not run."""
 
 
-def connect(config: Config, *, connections: int = 64) -> redis.Redis:
+def connect(config: Config, *, connections: int = 64, timeout_s: float | None = None) -> redis.Redis:
     """A thread-safe client; it connects at the first command.
 
     The socket timeout is longer than the longest blocking claim, else every idle claim would look like a lost reply.
+    `timeout_s`: for a client that only looks, and gives up sooner.
 
     Raises:
         ConfigError: the URL is not one that redis-py reads, or has an option that would undo what is set here.
@@ -69,8 +70,8 @@ def connect(config: Config, *, connections: int = 64) -> redis.Redis:
             url,
             max_connections=connections,
             retry=Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
-            socket_timeout=config.socket_timeout_ms / 1000,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=timeout_s or config.socket_timeout_ms / 1000,
+            socket_connect_timeout=timeout_s or CONNECT_TIMEOUT_S,
             health_check_interval=0,
             protocol=2,  # the maintenance pushes of RESP3 are of no use here
             driver_info=redis.DriverInfo(),  # else each connection reads the version from a file
@@ -101,6 +102,23 @@ def _refuse_options(url: str) -> None:
             )
 
 
+def refuse_client(client: redis.Redis) -> None:
+    """Refuse a client that would repeat a command after a lost reply, or that decodes what it reads.
+
+    Raises:
+        ConfigError: naming what is wrong with it.
+    """
+    pool: Any = client.connection_pool
+    connection = pool.connection_class(**pool.connection_kwargs)  # which is not connected
+    wrong = None
+    if pool.connection_kwargs.get("decode_responses"):
+        wrong = "decodes its replies (decode_responses=True), and a task is bytes"
+    elif connection.retry.get_retries():
+        wrong = "repeats commands after a lost reply, as redis-py does by default, which would enqueue twice"
+    if wrong:
+        raise ConfigError(f"This Redis client {wrong}: make the queue with Queue.connect(url) instead.")
+
+
 def refuse_old_server(config: Config) -> None:
     """Refuse a server that cannot run the queue's scripts, if it says so.
 
@@ -109,8 +127,7 @@ def refuse_old_server(config: Config) -> None:
     Raises:
         ConfigError: naming the server, its version and the one that is needed.
     """
-    client = connect(config, connections=1)
-    client.connection_pool.connection_kwargs.update(socket_timeout=ASK_TIMEOUT_S, socket_connect_timeout=ASK_TIMEOUT_S)
+    client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
     try:
         version = str(client.info("server").get("redis_version", ""))
     except redis.RedisError:

@@ -45,14 +45,14 @@ end
 # longer for a reply than anybody waits, and the same tasks would be fetched again and again.
 MAX_TRANSFER_BYTES = 1_048_576
 
-# KEYS  consumers, processing
+# KEYS  consumers, processing, paused
 # ARGV  consumer, lease_ms
-# Returns {whether the lease had ended or never begun, how many tasks the list holds}
+# Returns {whether the lease had ended or never begun, how many tasks the list holds, whether claiming is paused}
 _RENEW = Script(f"""#!lua flags=allow-oom
 {NOW}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-return {{(lease and tonumber(lease) > now) and 0 or 1, redis.call('LLEN', KEYS[2])}}
+return {{(lease and tonumber(lease) > now) and 0 or 1, redis.call('LLEN', KEYS[2]), redis.call('EXISTS', KEYS[3])}}
 """)
 
 # KEYS  processing, pending, consumers, counters
@@ -154,10 +154,11 @@ return 0
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks in the list now."""
+    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks in the list now. `paused`: claim none."""
 
     lapsed: bool
     holding: int
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,9 @@ class Consumer:
 
     def renew(self) -> Renewal:
         """Begin or extend the lease by `lease_ms` from now, by Redis's clock."""
-        keys = [self._keys.consumers, self._processing]
-        lapsed, holding = _RENEW(self._client, keys, [self.name, self._config.lease_ms])
-        return Renewal(bool(lapsed), holding)
+        keys = [self._keys.consumers, self._processing, self._keys.paused]
+        lapsed, holding, paused = _RENEW(self._client, keys, [self.name, self._config.lease_ms])
+        return Renewal(bool(lapsed), holding, bool(paused))
 
     def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
         """Ack what is done and claim up to `limit` more, of about `MAX_TRANSFER_BYTES`, in one round trip."""
@@ -217,22 +218,26 @@ class Consumer:
         if self.settle([task.element], 0).lost:
             raise LeaseLost(self.name, task.id)
 
-    def fail(self, task: Task, error: str, traceback: str = "") -> bool:
+    def fail(
+        self, task: Task, error: str, traceback: str = "", config: Config | None = None, after_ms: int | None = None
+    ) -> bool:
         """Its handler raised: to delayed, with backoff, or to dead_letter after `max_retries` (I5). True: a retry.
 
-        Of a long traceback the end is kept.
+        Of a long traceback the end is kept. `config`: what holds for this type of task; else the consumer's own.
+        `after_ms`: the delay, in place of the backoff.
 
         Raises:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
+        config = config or self._config
         failures = task.retry_count + 1
-        if failures - task.retries_forgiven > self._config.max_retries:
+        if failures - task.retries_forgiven > config.max_retries:
             changed = last_words(task.element, error, traceback, retry_count=failures)
             self._bury(task.element, changed, task.id, failures=1)
             return False
         keys = [self._processing, self._keys.delayed, self._keys.pending, self._keys.counters]
         changed = revise(task.element, retry_count=failures)
-        delay_ms = backoff_ms(self._config, failures - task.retries_forgiven)
+        delay_ms = backoff_ms(config, failures - task.retries_forgiven) if after_ms is None else after_ms
         if not _RETRY(self._client, keys, [task.element, changed, delay_ms]):
             raise LeaseLost(self.name, task.id)
         return True

@@ -26,7 +26,21 @@ class LazyResult(QueueError):
         self.type_name = type_name
 
 
+class RanTooLong(QueueError):
+    """A handler did not end within its time limit."""
+
+    def __init__(self, limit_ms: int) -> None:
+        super().__init__(f"It ran past its time limit of {limit_ms} ms.")
+        self.limit_ms = limit_ms
+
+
+class InvalidTask(QueueError):
+    """A member of a task makes no sense, or its payload cannot be written as JSON. Nothing was accepted."""
+
+
 class TaskTooLarge(QueueError):
+    """The task has more than `max_task_bytes`. It was not accepted."""
+
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"The task has {size_bytes} bytes; at most {limit_bytes} are accepted.")
         self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
@@ -41,6 +55,8 @@ class IdempotencyConflict(QueueError):
 
 
 class QueueFull(QueueError):
+    """Redis holds `max_pending` tasks. Nothing was accepted."""
+
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(f"The queue holds {length} pending tasks; its bound is {limit}. Nothing was accepted.")
         self.length, self.limit = length, limit

@@ -39,6 +39,11 @@ class Keys:
         """HASH: enqueued, completed, failed, retried, recovered, dead_lettered."""
         return f"{self.namespace}:counters"
 
+    @property
+    def paused(self) -> str:
+        """STRING: there while nobody is to claim."""
+        return f"{self.namespace}:paused"
+
     def processing(self, consumer: str) -> str:
         """LIST: what one consumer holds now; newest on the left, so the oldest is where a release puts back first."""
         return f"{self.namespace}:processing:{consumer}"

@@ -18,7 +18,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable
 from functools import partial
 from textwrap import indent
 
@@ -29,7 +29,6 @@ from ..queue.consumer import Consumer, transfers
 from ..queue.errors import LeaseLost, Undecodable
 from ..queue.task import Task, decode
 from .delivery import Delivery
-from .handlers import Handler
 from .pace import Pace
 from .waiter import Arrival, Waiter
 
@@ -41,13 +40,13 @@ RECONNECT_MAX_S = 1.5  # whoever is primary next is found within two seconds
 class Claimer(threading.Thread):
     """Claims for a process's handler threads and acks for them. `run()` ends after `stop()`, when all is settled."""
 
-    def __init__(self, consumer: Consumer, config: Config, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, consumer: Consumer, config: Config, task_types: Container[str]) -> None:
         super().__init__(name="claimer", daemon=True)
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.inbox: queue.SimpleQueue[Delivery | Arrival | None] = queue.SimpleQueue()
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
         self.left = False  # it has left the registry with nothing in hand
-        self._consumer, self._config, self._handlers = consumer, config, handlers
+        self._consumer, self._config, self._task_types = consumer, config, task_types
         self._hand: set[Delivery] = set()
         self._adrift: set[Delivery] = set()  # in hand no more, as others recovered it; a handler thread is in it yet
         self._finished: list[Delivery] = []  # to be acked
@@ -64,6 +63,14 @@ class Claimer(threading.Thread):
         self._retry_at = 0.0  # no command before that, after an error
         self._errors = 0
         self._stopping = False
+        self._paused = False  # as the last renewal said
+        self.tried_at = time.monotonic()  # monotonic, s: when it last tried to claim, or could not have
+        self.heard_at = 0.0  # monotonic, s: when Redis had last answered all that it was asked
+
+    def could_claim(self) -> bool:
+        """Whether a thread is free that a claim could serve; a look from another thread."""
+        busy = self._idles() or self._alone is not None
+        return not busy and len(self._hand) + len(self._adrift) < self._config.threads
 
     def stop(self) -> None:
         """Claim no more, give back what was not begun, and end when what runs is finished and settled."""
@@ -79,6 +86,7 @@ class Claimer(threading.Thread):
                     continue
                 self.turn()
                 self._errors = 0
+                self.heard_at = time.monotonic()
             except redis.RedisError as error:
                 self._back_off(error)
         self._waiter.requests.put(None)
@@ -87,6 +95,7 @@ class Claimer(threading.Thread):
         """After any error the last step may have happened: wait, then read the own list before anything else."""
         self._unsure = True
         self._errors += 1
+        self.tried_at = time.monotonic()
         pause_s = min(RECONNECT_MAX_S, 0.05 * 2 ** min(self._errors, 10)) * random.uniform(0.5, 1.0)
         self._retry_at = time.monotonic() + pause_s
         logger.warning("Redis failed (%s); the next attempt is in %.2f s.", error, pause_s)
@@ -133,6 +142,7 @@ class Claimer(threading.Thread):
 
     def _take_arrival(self, arrival: Arrival) -> None:
         self._waiting = False
+        self.tried_at = time.monotonic()
         if arrival.error is not None:
             self._dry = False  # a wait may be refused for long, as where memory is full: look before the next
             self._back_off(arrival.error)
@@ -153,7 +163,7 @@ class Claimer(threading.Thread):
             self._reconcile()
         while self._failed and time.monotonic() < self._renew_at:  # many of them may take long
             self._fail(self._failed[-1])
-        if self._surplus or self._stopping or (not self.ready.empty() and self._pace.hoards(self._running())):
+        if self._surplus or self._idles() or (not self.ready.empty() and self._pace.hoards(self._running())):
             self._give_back()
         # By halves: while Redis is asked for one, the handlers run the other.
         limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
@@ -174,6 +184,13 @@ class Claimer(threading.Thread):
         self._renew_at = sent + self._config.renew_ms / 1000
         if renewal.lapsed or renewal.holding != len(self._hand):
             self._unsure = True
+        if renewal.paused != self._paused:
+            self._paused, self._dry = renewal.paused, False
+            logger.warning("Claiming is paused." if renewal.paused else "Claiming goes on.")
+
+    def _idles(self) -> bool:
+        """It is to claim nothing, and to give back what was not begun."""
+        return self._stopping or self._paused
 
     def _room(self) -> int:
         kept = len(self._hand) - len(self._finished)  # what is finished is acked in the same step, before the claim
@@ -184,12 +201,12 @@ class Claimer(threading.Thread):
         return self._hand | self._adrift if self._adrift else self._hand
 
     def _wants_more(self) -> bool:
-        idle = self._dry or self._stopping or self._waiting or self._alone is not None
+        idle = self._dry or self._idles() or self._waiting or self._alone is not None
         return not idle and self._room() > 0
 
     def _can_wait(self) -> bool:
         """Nothing is pending, and a thread is free."""
-        busy = self._stopping or self._waiting or self._alone is not None
+        busy = self._idles() or self._waiting or self._alone is not None
         return self._dry and not busy and len(self._hand) + len(self._adrift) < self._config.threads
 
     def _wait_for_more(self) -> None:
@@ -204,6 +221,7 @@ class Claimer(threading.Thread):
         done = next(transfers([delivery.element for delivery in self._finished]), [])
         settled, left = self._finished[: len(done)], self._finished[len(done) :]
         settlement = self._consumer.settle(done, limit)
+        self.tried_at = time.monotonic()
         self._finished = left
         self._hand.difference_update(settled)
         for element in settlement.lost:
@@ -216,7 +234,7 @@ class Claimer(threading.Thread):
     def _fail(self, delivery: Delivery) -> None:
         task, error = delivery.task, delivery.error or ""
         try:
-            retried = self._consumer.fail(task, error, delivery.traceback)
+            retried = self._consumer.fail(task, error, delivery.traceback, delivery.config, delivery.after_ms)
             outcome = "will be retried" if retried else "goes to the dead-letter list"
             # Indented, so that none of its lines can be taken for another entry of the log.
             where = indent(f"\n{delivery.traceback}", "    ") if delivery.traceback else ""
@@ -230,7 +248,7 @@ class Claimer(threading.Thread):
     def _give_back(self) -> None:
         """Release what was not begun, in its order."""
         self._surplus = self._withdraw() + self._surplus
-        if self._stopping and self._alone is not None and not self._alone.queued:
+        if self._idles() and self._alone is not None and not self._alone.queued:
             self._surplus.append(self._alone)
             self._alone = None
         if not self._surplus:
@@ -267,13 +285,13 @@ class Claimer(threading.Thread):
                 logger.error("An element that cannot be decoded goes to the dead-letter list: %s.", error)
                 self._give_up(partial(self._consumer.dead_letter_undecodable, element))
                 continue
-            if delivery.task.type not in self._handlers:
+            if delivery.task.type not in self._task_types:
                 reason = f"No handler is registered for type '{delivery.task.shown_type}'."
                 logger.error("Task %s goes to the dead-letter list: %s", delivery.task.shown_id, reason)
                 self._give_up(partial(self._consumer.dead_letter, delivery.task, reason))
                 continue
             self._hand.add(delivery)
-            if self._stopping or self._alone is not None:
+            if self._idles() or self._alone is not None:
                 self._surplus.append(delivery)
             elif self._is_suspect(delivery.task):
                 self._alone = delivery  # what waits with it is given back first, so that it takes nothing down

@@ -1,51 +1,215 @@
-"""Handlers, registered by task type with a decorator and found by import path."""
+"""Handlers, registered by task type with a decorator, each with what holds for its tasks, and found by import path."""
 
 import functools
 import importlib
 import inspect
+import math
 import sys
+import typing
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..queue.errors import ConfigError, LazyResult
+import msgspec
+
+from ..queue.config import Config
+from ..queue.errors import ConfigError, LazyResult, QueueError
 from ..queue.task import Task
+from .event_loop import EventLoop
 
-Handler = Callable[[Task], Any]
+AFTER_S_MAX = 366 * 86_400.0
+ASYNC = "an async function"
 
-registry: dict[str, Handler] = {}
+Function = TypeVar("Function", bound=Callable[..., Any])
+Around = Callable[[Task, Callable[[], None]], Any]
 
 
-def handler(task_type: str) -> Callable[[Handler], Handler]:
-    """Register a function as the handler of a task type.
-
-        @handler("email")
-        def send_email(task: Task) -> None:
-            mailer.send(task.payload, idempotency_key=task.id)
-
-    It runs at least once for each task: after a crash between its effect and the ack it runs again, with a higher
-    `task.attempt`, which is the fencing token to hand to whatever it writes to. Returning is success; raising is a
-    failure, and the task comes back later.
+class Retry(Exception):
+    """Raised by a handler: the task failed, and comes back `after` seconds later, as long as it has retries left.
 
     Raises:
-        ConfigError: the type has a handler already, or calling the handler would not run it: it is an async function
-            or a generator function.
+        ValueError: `after` is not a number from 0 to a year.
     """
 
-    def register(function: Handler) -> Handler:
+    def __init__(self, reason: str = "", *, after: float) -> None:
+        if not 0 <= after <= AFTER_S_MAX:  # NaN neither
+            raise ValueError(f"Retry(after=...) takes from 0 to {AFTER_S_MAX:.0f} seconds, not {after!r}.")
+        super().__init__(reason or f"after {after:g} s")
+        self.after_ms = round(after * 1000)
+
+
+class Reject(Exception):
+    """Raised by a handler: the task goes to the dead-letter list at once, since no retry could help."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A function that runs the tasks of one type, and what holds for them."""
+
+    function: Callable[..., Any]
+    is_async: bool = False
+    payload_type: Any = None  # a `msgspec.Struct`; None: it takes the task only
+    settings: dict[str, Any] = field(default_factory=dict)  # members of `Config` that are this type's own
+    config: Config | None = None  # the worker's, with these; None: the worker's own hold
+    around: Around | None = None
+    plain: bool = False  # to call the function with the task is all there is to it
+
+    def under(self, config: Config) -> "Handler":
+        """The same within a worker of this configuration.
+
+        Raises:
+            ConfigError: the type's own settings make no sense.
+        """
+        backoff_max_ms = max(config.backoff_max_ms, self.settings.get("backoff_ms", 0))
+        config = replace(config, backoff_max_ms=backoff_max_ms, **self.settings)
+        plain = not (self.is_async or self.payload_type or _around)
+        return replace(self, config=config, around=_around, plain=plain)
+
+    def run(self, task: Task, loop: EventLoop | None = None) -> None:
+        """Run a task to its end, an async function on the loop; with the middleware around it.
+
+        Raises:
+            LazyResult: the work was not done, but handed back to be awaited or iterated.
+            Reject: the payload is not of the type that the function takes.
+            BaseException: whatever the function or the middleware raised.
+        """
+        if self.around is None:
+            refuse_lazy(self.function(task) if self.plain else self._call(task, loop))
+            return
+        calls = []
+
+        def call() -> None:
+            calls.append(task)
+            refuse_lazy(self._call(task, loop))
+
+        refuse_lazy(self.around(task, call))
+        if not calls:
+            raise QueueError("The function registered with @around did not call the handler.")
+
+    def _call(self, task: Task, loop: EventLoop | None) -> Any:
+        result = self.function(task) if self.payload_type is None else self.function(task, self._payload(task))
+        if self.is_async and loop and self.config:
+            return loop.run_coroutine(result, self.config.task_timeout_ms)
+        return result
+
+    def _payload(self, task: Task) -> Any:
+        try:
+            return msgspec.convert(task.payload, self.payload_type, str_keys=True)
+        except msgspec.ValidationError as error:
+            raise Reject(f"The payload is no {self.payload_type.__name__}: {error}.") from None
+
+
+registry: dict[str, Handler] = {}
+_around: Around | None = None
+
+
+def handler(
+    task_type: str,
+    *,
+    max_retries: int | None = None,
+    timeout: float | None = None,
+    backoff: float | None = None,
+) -> Callable[[Function], Function]:
+    """Register a function as the handler of a task type.
+
+        class Email(msgspec.Struct):
+            to: str
+
+        @handler("email", max_retries=5, timeout=60, backoff=2)
+        def send_email(task: Task, email: Email) -> None:
+            mailer.send(email.to, idempotency_key=task.id)
+
+    It runs at least once for each task: after a crash between its effect and the ack it runs again, with a higher
+    `task.attempt`, which is the fencing token to hand to whatever it writes to. Returning is success. Raising is a
+    failure, and the task comes back later; `Retry` says when, and `Reject` that it should not.
+
+    A second parameter, annotated with a `msgspec.Struct`, gets the payload as that type; a payload that does not fit
+    goes to the dead-letter list with the path of the field. `timeout` and `backoff` (before the first retry) are in
+    seconds; what is left out is the worker's. An async function runs on the event loop of its process, in the place of
+    one handler thread, and is cancelled at its time limit.
+
+    Raises:
+        ConfigError: the type has a handler already, a setting makes no sense, the second parameter is no Struct, or
+            calling the function would not run it, as it is a generator function.
+    """
+    milliseconds = {"task_timeout_ms": _ms("timeout", timeout), "backoff_ms": _ms("backoff", backoff)}
+    settings = {"max_retries": max_retries, **milliseconds}
+
+    def register(function: Function) -> Function:
         kind = _lazy_kind(function)
-        if kind:
+        if kind not in (None, ASYNC):
             raise ConfigError(
                 f"The handler of task type {task_type!r} is {kind}, and calling it would run nothing of it: "
                 "make it a plain function."
             )
         if task_type in registry:
             raise ConfigError(f"Task type {task_type!r} has two handlers.")
-        registry[task_type] = function
+        made = Handler(
+            function,
+            kind == ASYNC,
+            _payload_type(task_type, function),
+            {name: value for name, value in settings.items() if value is not None},
+        )
+        made.under(Config())  # to refuse where it is written what makes no sense
+        registry[task_type] = made
         return function
 
     return register
+
+
+def around(function: Around) -> Around:
+    """Register the function that runs each handler: for tracing, metrics, or what else stands around a task.
+
+        @around
+        def traced(task: Task, call: Callable[[], None]) -> None:
+            with tracer.start_as_current_span(task.type):
+                call()
+
+    It runs in the handler's thread, around async handlers too, which see its context variables. What leaves it counts:
+    `call` raises what the handler raised.
+
+    Raises:
+        ConfigError: there is one already, or calling it would not run it.
+    """
+    global _around
+    kind = _lazy_kind(function)
+    if kind:
+        raise ConfigError(f"The function registered with @around is {kind}: make it a plain function.")
+    if _around is not None:
+        raise ConfigError("Two functions are registered with @around: make it one that calls the other.")
+    _around = function
+    return function
+
+
+def _ms(name: str, seconds: float | None) -> int | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ConfigError(f"{name} has to be a number of seconds above 0, not {seconds!r}.")
+    return max(1, int(seconds * 1000))
+
+
+def _payload_type(task_type: str, function: Any) -> Any:
+    """The Struct that the second parameter is annotated with; None where there is no second one to be given."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # as of what is written in C
+        return None
+    named = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(named) < 2 or named[1].default is not inspect.Parameter.empty:
+        return None
+    annotation = named[1].annotation
+    if isinstance(annotation, str):  # as with `from __future__ import annotations`
+        annotation = inspect.signature(function, eval_str=True).parameters[named[1].name].annotation
+    struct = typing.get_origin(annotation) or annotation
+    if not (inspect.isclass(struct) and issubclass(struct, msgspec.Struct)):
+        raise ConfigError(
+            f"The handler of task type {task_type!r} takes a second parameter, {named[1].name!r}, "
+            "which has to be annotated with a msgspec.Struct."
+        )
+    return annotation
 
 
 def _lazy_kind(function: Any) -> str | None:
@@ -61,7 +225,7 @@ def _lazy_kind(function: Any) -> str | None:
         else:
             function = type(function).__call__
     if inspect.iscoroutinefunction(function):
-        return "an async function"
+        return ASYNC
     if inspect.isasyncgenfunction(function):
         return "an async generator function"
     return "a generator function" if inspect.isgeneratorfunction(function) else None
@@ -74,7 +238,7 @@ def refuse_lazy(result: object) -> None:
         LazyResult: it is an awaitable, a generator or an async generator. A coroutine is closed, so that Python does
             not warn of it for each task.
     """
-    if not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
+    if result is None or not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
         return
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         with suppress(BaseException):  # it may have been begun, and not want to end
@@ -82,11 +246,11 @@ def refuse_lazy(result: object) -> None:
     raise LazyResult(type(result).__name__)
 
 
-def load_handlers(app: str) -> dict[str, Handler]:
+def load_handlers(app: str, config: Config) -> dict[str, Handler]:
     """Import the module that registers the handlers, from the current folder or the Python path.
 
     Raises:
-        ConfigError: it cannot be imported, or registers nothing.
+        ConfigError: it cannot be imported, registers nothing, or its settings do not go with the configuration.
     """
     if not all(part.isidentifier() for part in app.split(".")):
         raise ConfigError(f"--app {app}: that is no import path; it looks like myapp.tasks.")
@@ -103,7 +267,7 @@ def load_handlers(app: str) -> dict[str, Handler]:
         elsewhere = _registered_elsewhere()
         hint = f"; its handlers are those of {elsewhere}, and this is {_unit_of(__name__)}" if elsewhere else ""
         raise ConfigError(f"--app {app}: it registers no handler{hint}.")
-    return registry
+    return {task_type: found.under(config) for task_type, found in registry.items()}
 
 
 def _registered_elsewhere() -> str | None:

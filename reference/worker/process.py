@@ -1,35 +1,38 @@
 """One worker process: a claimer, its handler threads, maintenance, signals. Its parent is in `supervisor.py`.
 
-A handler that hangs cannot be stopped: a thread cannot be killed. So the process fails the hung task, gives back what
-it has not begun, lets the other handlers finish, and exits with `HUNG_STATUS` for its parent to restart it.
+A plain function that hangs cannot be stopped: a thread cannot be killed. So the process fails the hung task, gives back
+what it has not begun, lets the other handlers finish, and exits with `HUNG_STATUS` for its parent to restart it.
 """
 
 import logging
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 import redis
 
 from .. import signals
 from ..queue.config import Config
-from ..queue.connection import connect
+from ..queue.connection import CONNECT_TIMEOUT_S, connect
 from ..queue.consumer import Consumer
-from ..queue.errors import LazyResult
+from ..queue.errors import LazyResult, RanTooLong
 from ..queue.presence import Presence
 from ..queue.reaper import Reaper
 from ..queue.texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 from ..signals import STOP_SIGNALS, guard_forks
 from .claimer import Claimer
 from .delivery import Delivery
-from .handlers import Handler, refuse_lazy
+from .event_loop import EventLoop
+from .handlers import Handler, Reject, Retry
+from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
 GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
 ADOPT_STEPS = 100  # of the slow sweep between two sweeps: 100,000 keys, some tens of milliseconds
+CANCEL_S = 2.0  # an async handler that has not ended so long after it was cancelled hangs, too
+WELL_S = 1.0  # between two words to the parent
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
 
@@ -49,10 +54,12 @@ class HandlerThread(threading.Thread):
         claimer: Claimer,
         handlers: Mapping[str, Handler],
         at_work: Callable[[], None] | None = None,
+        loop: EventLoop | None = None,
     ) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.current: Delivery | None = None
-        self._claimer, self._handlers, self._at_work = claimer, handlers, at_work
+        self.begun = 0  # how many tasks, ever
+        self._claimer, self._handlers, self._at_work, self._loop = claimer, handlers, at_work, loop
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
@@ -62,38 +69,43 @@ class HandlerThread(threading.Thread):
             if not delivery.dropped and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
+                self.begun += 1
                 if self._at_work:
                     self._at_work()
                     self._at_work = None
                 delivery.error = self._outcome(delivery)
                 if signals.forked:
-                    _end_fork(delivery)
+                    who, outcome = delivery.task.shown_id, delivery.error or "it returned"
+                    logger.warning("A process that the handler of task %s forked left the handler: %s", who, outcome)
+                    signals.end_fork(failed=delivery.error is not None)
                 self.current = None
                 delivery.seconds = time.monotonic() - started
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
-        """Run the handler; why it failed. Where, is left in the delivery."""
+        """Run the handler; why it failed. Where, and what is to become of the task, is left in the delivery."""
+        handler = self._handlers[delivery.task.type]
+        delivery.config = handler.config
         try:
-            result = self._handlers[delivery.task.type](delivery.task)
-            if result is not None:
-                refuse_lazy(result)
+            handler.run(delivery.task, self._loop)
         except LazyResult as error:
             return printable(str(error), MAX_ERROR_CHARS)
         except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
-            delivery.traceback = traceback_of(error)
+            delivery.traceback = traceback_of(_below(error))
+            if isinstance(error, Retry):
+                delivery.after_ms = error.after_ms
+            elif isinstance(error, Reject):
+                delivery.config = replace(handler.config or Config(), max_retries=0)
             return reason_of(error)
         return None
 
 
-def _end_fork(delivery: Delivery) -> NoReturn:
-    """End a process that the handler forked and that left the handler: the task and the queue are its parent's."""
-    outcome = delivery.error or "it returned"
-    logger.warning("A process that the handler of task %s forked left the handler: %s", delivery.task.shown_id, outcome)
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(0 if delivery.error is None else 1)
+def _below(error: BaseException) -> BaseException:
+    """The error with the traceback from the last of our own frames on, before the application's."""
+    frames = error.__traceback__
+    while frames and frames.tb_next and frames.tb_next.tb_frame.f_globals.get("__package__") == __package__:
+        frames = frames.tb_next
+    return error.with_traceback(frames)
 
 
 class Maintenance(threading.Thread):
@@ -134,7 +146,7 @@ class Worker:
         name: str,
         handlers: Mapping[str, Handler],
         parent: int,
-        at_work: Callable[[], None] | None = None,
+        tell: Callable[[bytes], None],
     ) -> None:
         client = connect(config)
         self._config = config
@@ -142,10 +154,17 @@ class Worker:
         self._claimer = Claimer(self._consumer, config, handlers)
         self._pool: Any = client.connection_pool
         self._maintenance = Maintenance(Reaper(client, config), config)
-        self._threads = [HandlerThread(number, self._claimer, handlers, at_work) for number in range(config.threads)]
-        self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name))
+        loops = [EventLoop()] if any(handler.is_async for handler in handlers.values()) else []
+        self._handlers = handlers
+        self._threads = [
+            HandlerThread(number, self._claimer, handlers, partial(tell, AT_WORK), *loops)
+            for number in range(config.threads)
+        ]
+        self._all_threads = (self._claimer, self._maintenance, *self._threads, Presence(client, config, name), *loops)
         self._signalled = False
-        self._parent = parent
+        self._parent, self._tell = parent, tell
+        self._told_at = self._could_since = time.monotonic()
+        self._worn = False  # it claims no more, and another process takes its place
 
     def run(self) -> int:
         for number in STOP_SIGNALS:
@@ -154,6 +173,8 @@ class Worker:
         for thread in self._all_threads:
             thread.start()
         while not self._signalled:
+            if self._claimer.left:
+                return RECYCLED_STATUS
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
             if broken:
                 logger.critical("Broke: %s; the tasks in hand are left to recovery.", ", ".join(broken))
@@ -164,6 +185,8 @@ class Worker:
             if os.getppid() != self._parent:
                 logger.warning("The parent is gone.")
                 break
+            self._say_if_well()
+            self._retire_if_worn()
             time.sleep(LOOK_S)
         return 0 if self._finish() else GRACE_STATUS
 
@@ -171,40 +194,76 @@ class Worker:
         # Once or twice, as everybody may be signalled and the parent passes it on; only the parent ends it at once.
         self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
 
+    def _say_if_well(self) -> None:
+        """Tell the parent, unless it claims nothing though it could. That Redis fails is no reason to be replaced."""
+        now = time.monotonic()
+        if not self._claimer.could_claim():
+            self._could_since = now
+        patience_s = self._config.socket_timeout_ms / 1000 + CONNECT_TIMEOUT_S + WELL_S  # of one claim
+        if now - self._told_at >= WELL_S and now - max(self._could_since, self._claimer.tried_at) < patience_s:
+            self._told_at = now
+            self._tell(WELL)
+
+    def _retire_if_worn(self) -> None:
+        """Let what runs finish, however long it takes, and give the rest back: no task is failed by it."""
+        tasks, limit = sum(thread.begun for thread in self._threads), self._config.max_tasks
+        memory_max = self._config.max_memory_bytes
+        if not self._worn and (0 < limit <= tasks or 0 < memory_max < _resident_bytes()):
+            self._worn = True
+            logger.info("Worker %s has run %d tasks and makes room for another.", self._consumer.name, tasks)
+            self._claimer.stop()
+
     def _finish(self) -> bool:
         """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""
         self._claimer.stop()
         self._maintenance.stop()
         logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
-        until = time.monotonic() + self._config.grace_ms / 1000
-        while self._claimer.is_alive() and time.monotonic() < until:
+        now = busy_at = time.monotonic()
+        until = now + self._config.grace_ms / 1000
+        # Where Redis is away and nothing runs, there is nothing to wait for. A wait for a task may still be under way.
+        patience_s = self._config.block_ms / 1000 + 1.0
+        while self._claimer.is_alive() and now < min(until, max(busy_at, self._claimer.heard_at) + patience_s):
             self._claimer.join(LOOK_S)
+            now = time.monotonic()
+            if any(thread.current for thread in self._threads):
+                busy_at = now
         if self._claimer.left:
             return True
         running = [thread.current.task.shown_id for thread in self._threads if thread.current]
-        logger.error(
-            "The grace of %d ms ended; left to recovery: %s", self._config.grace_ms, running or "what Redis holds"
-        )
+        why = f"The grace of {self._config.grace_ms} ms ended" if now >= until else "Redis does not answer"
+        logger.error("%s; left to recovery: %s", why, running or "what Redis holds")
         return False
 
     def _hung(self) -> list[Delivery]:
-        began_before = time.monotonic() - self._config.task_timeout_ms / 1000
+        now = time.monotonic()
         running = [thread.current for thread in self._threads]
-        return [d for d in running if d is not None and d.started is not None and d.started < began_before]
+        return [d for d in running if d and d.started is not None and now > d.started + self._patience_s(d)]
+
+    def _limit_ms(self, delivery: Delivery) -> int:
+        return (self._handlers[delivery.task.type].config or self._config).task_timeout_ms
+
+    def _patience_s(self, delivery: Delivery) -> float:
+        return self._limit_ms(delivery) / 1000 + CANCEL_S * self._handlers[delivery.task.type].is_async
 
     def _abandon(self, hung: list[Delivery]) -> int:
         """Fail what hangs, give back what was not begun, let the others finish, and ask to be restarted."""
         for delivery in hung:
-            logger.error(
-                "Task %s hangs: it ran past %d ms. This process ends.",
-                delivery.task.shown_id,
-                self._config.task_timeout_ms,
-            )
-            delivery.error = f"It ran past its time limit of {self._config.task_timeout_ms} ms."
-            delivery.seconds = self._config.task_timeout_ms / 1000
+            limit_ms = self._limit_ms(delivery)
+            logger.error("Task %s hangs: it ran past %d ms. This process ends.", delivery.task.shown_id, limit_ms)
+            delivery.error = str(RanTooLong(limit_ms))
+            delivery.seconds = limit_ms / 1000
             self._claimer.inbox.put(delivery)
         self._finish()
         return HUNG_STATUS
+
+
+def _resident_bytes() -> int:
+    """The memory that this process holds; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def run_worker(
@@ -212,13 +271,13 @@ def run_worker(
     name: str,
     handlers: Mapping[str, Handler],
     parent: int,
-    at_work: Callable[[], None] | None = None,
+    tell: Callable[[bytes], None],
 ) -> None:
     """Run a worker in this process and end the process with its status, whatever its threads still do.
 
     `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
-    `at_work` is called by each handler thread when it begins its first task.
+    `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
     """
-    status = Worker(config, name, handlers, parent, at_work).run()
+    status = Worker(config, name, handlers, parent, tell).run()
     logging.shutdown()
     os._exit(status)

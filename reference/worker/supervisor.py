@@ -28,8 +28,11 @@ UNIT = __package__.rpartition(".")[0]  # as it is called here, or in a copy
 
 USAGE_STATUS = 2
 NEVER_STARTED_STATUS = 69  # EX_UNAVAILABLE: every process died at its start, STARTS_MAX times in a row
+RECYCLED_STATUS = 76  # it has run its number of tasks, or grown too large, and left in order
 STARTS_MAX = 10
 AT_WORK = b"w"  # what a process writes to its pipe when it begins a task
+WELL = b"h"  # ... and every second in which it claims, or could not
+SILENCE_MAX_S = 10.0  # without that, it is not healthy
 LOOK_S = 0.05
 CALM_S = 5.0  # a child that lived this long did not fail at its start
 RESTART_MAX_S = 5.0
@@ -46,7 +49,9 @@ def _pipe() -> tuple[int, int]:
 @dataclass
 class _Child:
     number: int
-    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes: it has begun; it is at work
+    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes: it has begun; it is at work; it is well
+    told: set[int] = field(default_factory=set)  # the bytes that the last process has written
+    well_at: float = field(default_factory=time.monotonic)
     had_begun: bool = False  # the last one that died
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
@@ -55,6 +60,14 @@ class _Child:
     failed_starts: int = 0  # in a row
     restart_at: float = 0.0
     to_recover: list[str] = field(default_factory=list)
+
+    def hear(self) -> None:
+        """Read what its process has written."""
+        with suppress(BlockingIOError):
+            while written := os.read(self.pipe[0], 65_536):
+                self.told.update(written)
+                if WELL in written:
+                    self.well_at = time.monotonic()
 
 
 class Supervisor:
@@ -73,6 +86,7 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         while self._stop_signal is None:
             for child in self._children:
+                child.hear()
                 # A handler may end its process with any status: the usage was wrong only if no handler can have run.
                 if self._tend(child) == USAGE_STATUS and not child.had_begun:
                     self._stop()
@@ -83,6 +97,16 @@ class Supervisor:
             reap_orphans({child.process.pid for child in self._children if child.process})
             time.sleep(LOOK_S)
         return self._stop()
+
+    def complaints(self) -> list[str]:
+        """A sentence for each process that claims nothing though it could, or does not run; none during a stop."""
+        now = time.monotonic()
+        silent = [child for child in self._children if now - child.well_at > SILENCE_MAX_S]
+        return [
+            f"Worker process {child.name} has not been seen at work for {now - child.well_at:.0f} s."
+            for child in silent
+            if self._stop_signal is None
+        ]
 
     def _on_signal(self, number: int, _frame: object) -> None:
         """Note a stop, or the demand to end at once: another signal, or the same one again after `AGAIN_S`."""
@@ -100,11 +124,14 @@ class Supervisor:
         """Start it, restart it, or recover what it held. Its exit status, when it has just died."""
         status = child.process.poll() if child.process else None
         if child.process is not None and status is not None:
-            logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
             child.process = None
             self._judge(child, status)
+            if status == RECYCLED_STATUS:
+                logger.info("Worker process %s ended as it was to; starting another.", child.name)
+            else:
+                logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
+                self._postpone(child)
             child.to_recover.append(child.name)
-            self._postpone(child)
         if child.process is None and status != USAGE_STATUS and time.monotonic() >= child.restart_at:
             self._start(child)
         self._recover(child)
@@ -115,11 +142,10 @@ class Supervisor:
 
         A task that kills its worker does not count, however soon it does so: it is given up in the end.
         """
-        written = b""
-        with suppress(BlockingIOError):
-            written = os.read(child.pipe[0], 65_536)
-        child.had_begun = bool(written)
-        ended_soon = time.monotonic() - child.started_at < CALM_S and AT_WORK not in written
+        child.hear()
+        child.had_begun = bool(child.told)
+        ended_soon = time.monotonic() - child.started_at < CALM_S and AT_WORK[0] not in child.told
+        child.told.clear()
         child.failed_starts = child.failed_starts + 1 if ended_soon or not child.had_begun else 0
         if self._never_starts():
             logger.critical(
@@ -174,14 +200,23 @@ class Supervisor:
                 for process in processes:
                     process.kill()
             time.sleep(LOOK_S)
-        for child in self._children:
-            if child.process and child.process.returncode:
+        left = [child for child in self._children if child.process and child.process.returncode]
+        if left and self._answers():
+            for child in left:
                 child.to_recover.append(child.name)
                 self._recover(child)
         if self._at_once and any(process.returncode == -signal.SIGKILL for process in processes):
             return 128 + self._at_once
         # One that died of the signal itself had not come so far as to handle it, nor to claim anything.
         return max((abs(p.returncode) for p in processes if -p.returncode not in STOP_SIGNALS), default=0)
+
+    def _answers(self) -> bool:
+        """Whether Redis does, at once: a stop does not wait for it."""
+        try:
+            return bool(connect(self._config, connections=1, timeout_s=1.0).ping())
+        except redis.RedisError as error:
+            logger.warning("Redis does not answer (%s); what is left is recovered by others.", error)
+            return False
 
 
 def reap_orphans(own: Container[int]) -> None:

@@ -20,7 +20,7 @@ from support.queue_fixtures import Queue
 from support.waiting import wait_until
 from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.monitor.app import create_app, metrics
-from zeroloss.reference.monitor.gauges import ConsumerReading, Reading
+from zeroloss.reference.queue.gauges import ConsumerReading, Reading
 from zeroloss.system.servers import Server
 
 

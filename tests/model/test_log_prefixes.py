@@ -18,6 +18,7 @@ from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.reference.queue.task import decode
 from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.handlers import Handler
 from zeroloss.reference.worker.process import HandlerThread, Maintenance
 
 CONSUMERS = ("w1", "w2", "w3")
@@ -134,7 +135,7 @@ def _judge(queue: Queue, before: Mark, after: Mark) -> None:
 def _drain(queue: Queue, before: Mark) -> None:
     """A worker's threads, when the leases of those who held something have ended."""
     executed: set[str] = set()
-    handlers = {"default": lambda task: executed.add(task.id)}
+    handlers = {"default": Handler(lambda task: executed.add(task.id))}
     queue = queue.configured(sweep_ms=10, orphan_sweep_ms=10, threads=1, lease_ms=9_000, renew_ms=3_000, block_ms=50)
     for name in CONSUMERS:
         queue.client.zadd(queue.keys.consumers, {name: 1})

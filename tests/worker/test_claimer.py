@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -58,8 +59,8 @@ class Observed(Consumer):
         self.settled.append((len(done), limit))
         return settlement
 
-    def fail(self, task: Task, error: str, traceback: str = "") -> bool:
-        return self._step("fail", partial(super().fail, task, error, traceback))
+    def fail(self, task: Task, error: str, *rest: Any) -> bool:
+        return self._step("fail", partial(super().fail, task, error, *rest))
 
     def dead_letter(self, task: Task, reason: str) -> None:
         self._step("give up", partial(super().dead_letter, task, reason))
@@ -637,10 +638,10 @@ def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monke
 
 def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue: Queue) -> None:
     class Slow(Consumer):
-        def fail(self, task: Task, error: str, traceback: str = "") -> bool:
+        def fail(self, task: Task, error: str, *rest: Any) -> bool:
             steps.append("fail")
             claimer._renew_at = 0.0  # it took that long
-            return super().fail(task, error, traceback)
+            return super().fail(task, error, *rest)
 
         def renew(self) -> Renewal:
             steps.append("renew")

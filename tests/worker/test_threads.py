@@ -20,6 +20,7 @@ from zeroloss.reference.queue.reaper import Reaper, Sweep
 from zeroloss.reference.queue.task import Task, decode
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.handlers import Handler
 from zeroloss.reference.worker.process import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
 
 
@@ -42,8 +43,9 @@ import os
 import sys
 from zeroloss.reference.worker import process as worker
 from zeroloss.reference.queue.config import Config
+from zeroloss.reference.worker.handlers import Handler
 getattr(worker, sys.argv[1]).run = lambda self: None
-worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": print}, os.getppid())
+worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": Handler(print)}, os.getppid(), print)
 """
 
 
@@ -61,7 +63,7 @@ def handled(
     """What a handler thread gives back of all that is pending."""
     claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
     claimer.lease_until = lease_until
-    thread = HandlerThread(0, claimer, {"default": handler})
+    thread = HandlerThread(0, claimer, {"default": Handler(handler)})
     thread.start()
     for element in queue.pending():
         delivery = Delivery(decode(element))

@@ -21,6 +21,7 @@ def promises_of(
     too_many: Collection[str],
     out_of_order: Collection[str],
     late: Iterable[Redelivery],
+    answers: Mapping[str, Collection[str]],
 ) -> list[Promise]:
     """Every promise, stated or not, in the order of a target's members."""
     begin = evidence.begin
@@ -55,10 +56,13 @@ def promises_of(
         ),
         Promise(
             name="idempotent",
-            stated="A task that is submitted twice under one key is one task." if idempotent else None,
+            stated="A task that is submitted twice under one key is one task, and another one is refused under it."
+            if idempotent
+            else None,
             verdict=Verdict.VIOLATION,
             broken=_clause(_twice(evidence, duplicates), "submitted again under its key and executed again")
-            * idempotent,
+            * idempotent
+            + [clause for what, names in answers.items() for clause in _clause(names, what)],
         ),
         Promise(
             name="max_attempts",

@@ -6,10 +6,12 @@ to be idle. Nothing is held against the queue while a fault is under way, nor fo
 take: the task may have been in the hands of the next victim. The same holds while the machine is starved.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..evidence import Evidence, Execution
+from ..spans import NEVER, Covered, Span, Spans
 from ..stated import backoff_of
 from ..verdicts import Redelivery
 from .retries import Retry
@@ -20,7 +22,7 @@ MARGIN_S = 1.0
 IDLE_S = 1.0
 """A worker that runs nothing for so long is idle, and not merely between two tasks."""
 
-Span = tuple[int, int]
+IDLE = round(IDLE_S * SECOND)
 
 
 def late_of(evidence: Evidence) -> list[Redelivery]:
@@ -29,8 +31,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
     if within_s is None:
         return []
     workers = _Workers.of(evidence)
-    allowed = round((within_s + MARGIN_S) * SECOND)
-    blocked = sorted((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
+    blocked = _blocked(evidence, workers)
     late = []
     for fault in evidence.faults.values():
         for name, struck in fault.struck.items():
@@ -40,7 +41,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
             begins = [one.begin for one in evidence.tasks[name].executions if one.begin >= since_t]
             if not begins or not fault.hits_workers or not workers.died(struck, died_t):
                 continue
-            free = _free((died_t, min(begins)), blocked)
+            free = blocked.gaps((died_t, min(begins)), IDLE)
             if any(workers.idle(span, since_t=fault.from_t) for span in free):
                 late.append(Redelivery(name, fault.number, (min(begins) - died_t) / 1e6))
     return late
@@ -52,17 +53,27 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     if not waits:
         return []
     workers = _Workers.of(evidence)
-    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
-    allowed = round((within_s + MARGIN_S) * SECOND)
-    blocked = sorted((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
+    blocked = _blocked(evidence, workers)
     late: dict[str, None] = {}
     for retry in retries:
         wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
-        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed
-        free = _free((due_t, max(due_t, retry.again.begin)), blocked)
+        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + _allowed(evidence)
+        free = blocked.gaps((due_t, max(due_t, retry.again.begin)), IDLE)
         if any(workers.idle(span, since_t=retry.failed.begin) for span in free):
             late[retry.task] = None
     return list(late)
+
+
+def _allowed(evidence: Evidence) -> int:
+    """So long, ns, may a recovery take."""
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    return round((within_s + MARGIN_S) * SECOND)
+
+
+def _blocked(evidence: Evidence, workers: "_Workers") -> Covered:
+    """When nothing is held against the queue."""
+    allowed = _allowed(evidence)
+    return Covered((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
 
 
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
@@ -79,27 +90,23 @@ def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
         yield late.t - late.late_ms * 1_000_000, late.t
 
 
-def _free(span: Span, blocked: Iterable[Span]) -> Iterator[Span]:
-    """The parts of a span, long enough to be idle in, that no other covers; the others in order of their beginnings."""
-    from_t, until_t = span
-    for begin_t, over_t in blocked:
-        if min(begin_t, until_t) - from_t >= IDLE_S * SECOND:
-            yield from_t, min(begin_t, until_t)
-        from_t = max(from_t, over_t)
-    if until_t - from_t >= IDLE_S * SECOND:
-        yield from_t, until_t
-
-
 @dataclass(frozen=True, slots=True)
 class _Workers:
     """The processes that run tasks, as the ledger shows them."""
 
-    evidence: Evidence
-    executions: dict[int, list[Execution]]
-    """Process -> what it ran, in order."""
     last_seen: dict[int, int]
     killed: dict[int, int]
     """Process -> when a fault was seen to have ended it."""
+    busy: dict[int, Covered]
+    """Process -> when it ran something."""
+    all_busy: Covered
+    """When any of them did."""
+    seen: Spans[int]
+    """The processes, from the first to the last that was seen of each."""
+    lives: Spans[int]
+    """The processes, from the first that was seen of each until it was killed, if it was."""
+    gone_t: list[int]
+    """When processes ended, of whatever kind."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Workers":
@@ -115,9 +122,20 @@ class _Workers:
             for pid in fault.pids
             if last_seen.get(pid, 0) <= fault.effective_t
         }
-        for ran in executions.values():
-            ran.sort(key=lambda one: one.begin)
-        return cls(evidence, executions, last_seen, killed)
+        first_seen = {pid: min(one.begin for one in ran) for pid, ran in executions.items()}
+        spans = {
+            pid: [(one.begin, killed.get(pid, NEVER) if one.end is None else one.end) for one in ran]
+            for pid, ran in executions.items()
+        }
+        return cls(
+            last_seen=last_seen,
+            killed=killed,
+            busy={pid: Covered(ran) for pid, ran in spans.items()},
+            all_busy=Covered(span for ran in spans.values() for span in ran),
+            seen=Spans(((first_seen[pid], last_seen[pid]), pid) for pid in executions),
+            lives=Spans(((first_seen[pid], killed.get(pid, NEVER)), pid) for pid in executions),
+            gone_t=[gone.t for gone in evidence.exits],
+        )
 
     def died(self, struck: Execution, t: int) -> bool:
         """The process of this execution was not heard of again."""
@@ -126,28 +144,19 @@ class _Workers:
     def idle(self, span: Span, *, since_t: int) -> bool:
         """One process that lived on ran nothing for long; or none ran anything, and one from before `since_t` lived."""
         from_t, until_t = span
-        for pid, ran in self.executions.items():
-            if ran[0].begin <= from_t and self.last_seen[pid] >= until_t and self._rests(ran, span):
-                return True
-        everything = sorted((one for ran in self.executions.values() for one in ran), key=lambda one: one.begin)
-        return self._worker_lives(since_t, until_t) and self._rests(everything, span)
-
-    def _rests(self, ran: list[Execution], span: Span) -> bool:
-        """Nothing of this was in flight for long."""
-        from_t, until_t = span
-        for one in ran:
-            if one.begin - from_t >= IDLE_S * SECOND:
-                break
-            ended_t = one.end if one.end is not None else self.killed.get(one.pid, until_t)
-            from_t = max(from_t, ended_t)
-        return until_t - from_t >= IDLE_S * SECOND
+        # What has begun by the one moment, and is not over before the other.
+        if any(_rests(self.busy[pid], span) for pid in self.seen.during((until_t, from_t))):
+            return True
+        return _rests(self.all_busy, span) and self._worker_lives(since_t, until_t)
 
     def _worker_lives(self, since_t: int, until_t: int) -> bool:
         """A worker that had run something by then was there until the end: one that is still starting is not idle."""
-        gone_t = [gone.t for gone in self.evidence.exits]
         return any(
-            ran[0].begin <= since_t
-            and self.killed.get(pid, until_t) >= until_t
-            and not any(self.last_seen[pid] <= t < until_t for t in gone_t)
-            for pid, ran in self.executions.items()
+            bisect_left(self.gone_t, self.last_seen[pid]) >= bisect_left(self.gone_t, until_t)
+            for pid in self.lives.during((until_t, since_t))
         )
+
+
+def _rests(busy: Covered, span: Span) -> bool:
+    """Nothing of this was in flight for long."""
+    return any(busy.gaps(span, IDLE))

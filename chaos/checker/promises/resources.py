@@ -7,6 +7,7 @@ is above the most of the first by the threshold, if the second half of the stret
 several of them: neither a peak while workers reconnect, nor a warm-up, nor a pool that was enlarged once is a leak.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from ...history import Resources
@@ -90,5 +91,5 @@ def _stretches(samples: list[Resources], member: str, struck: list[int]) -> dict
     for one in samples:
         value = getattr(one, member)
         if value is not None:
-            found.setdefault(sum(t <= one.t for t in struck), []).append(value)
+            found.setdefault(bisect_right(struck, one.t), []).append(value)
     return found

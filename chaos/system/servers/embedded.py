@@ -3,6 +3,8 @@
 Not by the wheel's own class: it picks its port in a way that races, and ends its server by `atexit` only.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,12 @@ from typing import ClassVar
 
 from ...history import Recorder
 from ..processes import CannotStart, Managed, spawn
+from ..room import told_full
 from .server import LOOPBACK, STOP_DEADLINE_S, AppendFsync, HeldPort, Server, ServerUnavailable
 
 PORT_ATTEMPTS = 5
+NO_ROOM = (os.strerror(errno.ENOSPC), "Short write while writing to the AOF")
+"""What the log of a server says that ended for want of room. After a fault that limits its files it runs again."""
 
 
 class EmbeddedServer(Server):
@@ -76,6 +81,12 @@ class EmbeddedServer(Server):
             self._process = None
         self._port.close()
         shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def trouble(self) -> str | None:
+        process = self._process
+        if process and process.poll() is not None and any(sign in process.log_tail() for sign in NO_ROOM):
+            return told_full(self.log_path.parent)
+        return None
 
     def describe(self) -> str:
         kept = f"AOF {self._appendfsync}" if self._appendfsync else "no AOF"

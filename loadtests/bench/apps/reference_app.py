@@ -3,8 +3,9 @@
 import os
 
 from mark import begun
-from zeroloss.reference import Config, Enqueuer, Task, handler
+from zeroloss.reference import Config, Task, handler
 from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.enqueuer import Enqueuer
 
 config = Config(redis_url=os.environ["REDIS_URL"])
 enqueuer = Enqueuer(connect(config), config)

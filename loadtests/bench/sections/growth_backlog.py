@@ -9,7 +9,8 @@ import time
 from functools import partial
 
 import redis
-from zeroloss.reference import Config, Reaper
+from zeroloss.reference import Config
+from zeroloss.reference.queue.reaper import Reaper
 
 from ..backlog import PENDING, elements, stage
 from ..context import Context

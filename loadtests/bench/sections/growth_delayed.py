@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from zeroloss.reference import Config, Reaper
+from zeroloss.reference import Config
+from zeroloss.reference.queue.reaper import Reaper
 
 from ..backlog import elements
 from ..context import Context

@@ -15,7 +15,8 @@ from pathlib import Path
 from subprocess import Popen
 
 import redis
-from zeroloss.reference import Config, Enqueuer
+from zeroloss.reference import Config
+from zeroloss.reference.queue.enqueuer import Enqueuer
 
 from ..context import Context
 from ..queues import APPS

@@ -218,6 +218,12 @@ def test_a_process_that_died_inside_another_task_explains_what_it_had_just_done(
     assert_explained(ran(story, 3_000, 3_100, pid=200), "its process died")
 
 
+def test_a_kill_two_seconds_after_a_task_was_done_does_not_explain_that_it_ran_again() -> None:
+    story = ran(submitted(a_run("worker-sigkill"), 1_000), 1_100, 1_200)
+    story = fault(story, "worker-sigkill", 3_200, 3_300, pids=[100])
+    assert_unexplained(ran(story, 3_400, 3_500, pid=200))
+
+
 def test_a_process_that_died_long_after_it_had_done_a_task_does_not_explain_that_it_ran_again() -> None:
     story = ran(submitted(submitted(a_run(), 1_000), 1_000, task="exits"), 1_100, 2_000)
     story.add("effect", "begin", pid=100, task="exits", execution="x1", at_ms=3_100)
@@ -339,7 +345,7 @@ def test_a_first_attempt_that_later_tasks_passed_is_a_violation_under_faults_too
     ],
     ids=["recovered", "not numbered", "sent twice", "on a slow way", "on a replica", "on a starved machine"],
 )
-def test_what_may_have_delayed_a_task_under_faults_lets_later_ones_pass_it(story: Story) -> None:
+def test_a_task_that_something_may_have_delayed_under_faults_may_be_passed_by_later_ones(story: Story) -> None:
     result = judged(story)
     assert (result.verdict, result.overtaken) == (Verdict.PASS, [])
 

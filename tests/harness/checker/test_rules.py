@@ -19,16 +19,19 @@ import zeroloss.checker
 FOLDER = Path(zeroloss.checker.__file__).parent
 MODULES = (
     "stated",
+    "spans",
     "evidence",
     "gaps",
     "findings",
     "excuses",
     "explanations",
+    "promises.answers",
     "promises.retries",
     "promises.lateness",
     "promises.beside",
     "promises.resources",
     "situations",
+    "submissions",
     "judge",
 )
 """Each imports those before it only, so that they are built anew in this order."""
@@ -45,10 +48,22 @@ def _copy_of(name: str) -> ModuleType:
 
 SUITES = [
     _copy_of(name)
-    for name in ("judge", "excuses", "explanations", "gaps", "lateness", "promises", "resources", "situations")
+    for name in (
+        "judge",
+        "answers",
+        "excuses",
+        "explanations",
+        "gaps",
+        "lateness",
+        "promises",
+        "resources",
+        "situations",
+        "spans",
+        "submissions",
+    )
 ]
 """Copies of the tests, which are changed here."""
-NAMES = ("judge", "gather", "crashes_of")
+NAMES = ("judge", "gather", "crashes_of", "Covered", "Spans")
 """What these import of the modules, and have to get from those that lack a rule."""
 
 HARMLESS = {

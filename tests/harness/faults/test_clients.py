@@ -16,6 +16,7 @@ from zeroloss.faults.client.gives_up import ClientGivesUp
 from zeroloss.faults.client.producer_sigkill import ProducerSigkill
 from zeroloss.faults.client.producer_sigkill_batch import ProducerSigkillBatch
 from zeroloss.faults.client.retries import ClientRetries
+from zeroloss.faults.client.reuses_key import ClientReusesKey
 from zeroloss.faults.planned import PlannedTask
 from zeroloss.faults.server.clock_jump import CLOCKS, SHIM, ClockJump
 from zeroloss.faults.slow import Slow, SlowIdle
@@ -180,6 +181,19 @@ def test_that_clients_retried_is_seen_by_the_second_promises(scene: Scene) -> No
     assert effect.evidence == "7 submissions were sent again with the same idempotency key and promised again."
     with pytest.raises(Missed, match="No submission was promised a second time"):
         scene.play(ClientRetries())
+
+
+def test_keys_are_planned_to_be_used_again_at_once_and_after_the_answer() -> None:
+    behaviours = [task.behaviour for task in ClientReusesKey().arrange(planned(200), Random(1), 2.0)]
+    assert [behaviours.count(way) for way in ("client-reuses-key", "client-reuses-key-at-once", "")] == [3, 3, 194]
+
+
+def test_that_keys_were_used_again_is_seen_by_the_promises(scene: Scene) -> None:
+    behaving = {"client-reuses-key": frozenset({"a"}), "client-reuses-key-at-once": frozenset({"b"})}
+    effect = scene.play(ClientReusesKey(), behaving=behaving, promised=lambda: frozenset({"b", "c"}))
+    assert effect.evidence == "Of 2 tasks whose idempotency key was used several times 1 were promised."
+    with pytest.raises(Missed, match="No task whose idempotency key was used several times was promised"):
+        scene.play(ClientReusesKey(), behaving=behaving)
 
 
 def test_a_clock_jumps_and_jumps_back_in_one_worker_only(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

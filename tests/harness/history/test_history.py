@@ -184,10 +184,3 @@ def test_a_line_that_is_nested_too_deeply_is_refused_in_one_sentence(tmp_path: P
     (tmp_path / "history.jsonl").write_text(line + "\n")
     with pytest.raises(HistoryError, match=r"line 1 is not an event: it is nested too deeply\.$"):
         load(tmp_path)
-
-
-def test_a_history_with_more_faults_than_can_be_judged_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    fault = {"t": 1, "pid": 1, "kind": "fault", "phase": "begin", "fault": "worker-sigkill", "number": 1}
-    (tmp_path / "history.jsonl").write_text((json.dumps(fault) + "\n") * 100_000)
-    with pytest.raises(HistoryError, match="has 100,000 events of faults, and at most 20,000 are judged"):
-        load(tmp_path)

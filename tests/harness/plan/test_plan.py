@@ -12,6 +12,7 @@ from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 from zeroloss.plan.variety import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN
+from zeroloss.target import Target
 
 
 def plan(**changes: Any) -> Plan:
@@ -123,6 +124,10 @@ def test_a_fault_that_makes_no_sense_is_refused_in_one_sentence(text: str, kills
             {"server": "redis://127.0.0.1:1/0", "faults": [FaultRequest("server-sigkill", 1, {})]},
             "not zeroloss's to kill",
         ),
+        (
+            {"faults": [FaultRequest("client-reuses-key", 1, {})]},
+            "client-reuses-key needs a target that states that it is `idempotent`",
+        ),
     ],
 )
 def test_a_run_that_makes_no_sense_is_refused_in_one_sentence(changes: dict[str, Any], says: str) -> None:
@@ -166,6 +171,19 @@ def test_the_mix_ends_with_cuts_of_all_connections_and_no_process_is_ended_after
     assert [fault.fault for fault in planned[-6:]] == ["client-kill"] * 6
     assert all(fault.options == {"for_s": 0.1, "every_s": 0.2} for fault in planned[-6:])
     assert [fault.options for fault in planned[:-6] if fault.fault == "client-kill"] == [{}]
+
+
+class Keyed(Target):
+    idempotent = True
+
+
+def test_the_mix_has_keys_used_again_where_the_target_states_that_it_is_idempotent() -> None:
+    asked: dict[str, Any] = {"kills": 2, "server": "embedded", "appendfsync": "always", "workers": 3}
+    mix, keyed = draw_mix(1, **asked), draw_mix(1, **asked, target=Keyed)
+    assert [request for request in keyed if request not in mix] == [FaultRequest("client-reuses-key", 1, {})]
+    assert draw_mix(1, **asked, target=Keyed, load=True) == mix
+    planned = plan(faults=keyed, stated=Keyed, tasks=200)
+    assert {task.batch for task in planned.tasks if task.behaviour.startswith("client-reuses-key")} == {0}
 
 
 WORKERS, SERVERS, CRASHES = {"worker-sigstop", "worker-sigterm"}, {"client-kill", "client-pause"}, {"server-sigkill"}

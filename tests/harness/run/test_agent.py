@@ -1,5 +1,6 @@
 """The agent: the process that holds a user's target, and says what was promised."""
 
+import errno
 import json
 import os
 import subprocess
@@ -27,13 +28,13 @@ class Agents:
         self.recorder = Recorder(directory / "events", "harness")
         self.opened: list[Submitter] = []
 
-    def start(self, spec: str = SCRIPTED) -> Submitter:
+    def start(self, spec: str = SCRIPTED, python: str = sys.executable) -> Submitter:
         target = load_target(SCRIPTED)(
             redis_url="redis://127.0.0.1:1/0", namespace="zeroloss", directory=self.directory
         )
         env = Environment(self.directory, spec, target).of([sys.executable])
         log = self.directory / "agent.log"
-        agent = Submitter(spec, python=sys.executable, env=env, log_path=log, recorder=self.recorder)
+        agent = Submitter(spec, python=python, env=env, log_path=log, recorder=self.recorder)
         self.opened.append(agent)
         return agent
 
@@ -127,6 +128,51 @@ def test_a_client_that_retries_sends_the_very_same_text(agents: Agents) -> None:
     wait_until(lambda: agent.answered == 1)
     events = [event for event in read(agents.directory / "events") if isinstance(event, Submit)]
     assert [event.raw_digest for event in events if event.phase == "invoke"] == [digest(text.encode())] * 2
+
+
+@pytest.mark.parametrize("way", ["client-reuses-key", "client-reuses-key-at-once"])
+def test_a_client_that_uses_its_key_again_records_what_each_request_was_answered(agents: Agents, way: str) -> None:
+    agent = agents.start()
+    agent.hello()
+    text = f'{{"answer":"know the key","behaviour":"{way}","spelt":"\u00e9"}}'
+    changed = text[:-1] + ',"changed":true}'
+    agent.enqueue(Task("a", json.loads(text), text=text))
+    wait_until(lambda: agent.answered == 1)
+    assert (agent.promised, agent.first_error) == ({"a"}, None)
+    events = [event for event in read(agents.directory / "events") if isinstance(event, Submit)]
+    answers = sorted((one.phase, one.digest, one.promised, one.conflict) for one in events if one.phase != "invoke")
+    assert answers == [
+        *[("fail", digest(json.loads(changed)), None, True)] * 2,
+        *[("ok", digest(json.loads(text)), "a", False)] * 3,
+    ]
+    sent = [one.raw_digest for one in events if one.phase == "invoke"]
+    assert sorted(map(str, sent)) == sorted([digest(text.encode())] * 3 + [digest(changed.encode())] * 2)
+
+
+def test_a_key_whose_first_request_was_not_promised_is_not_used_again_late(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    agent.enqueue(Task("a", {"answer": "refuse", "behaviour": "client-reuses-key"}))
+    wait_until(lambda: agent.answered == 1)
+    assert agents.submissions() == [("a", "invoke"), ("a", "fail")]
+
+
+def test_a_full_file_system_is_named_when_the_agent_can_record_nothing(agents: Agents, tmp_path: Path) -> None:
+    wrapper = tmp_path / "python-on-a-full-disk"
+    patched = (
+        "import os, sys, zeroloss.agent as agent; real = os.open; sys.argv = sys.argv[2:]; "
+        "os.open = lambda path, *more: real('/dev/full', os.O_WRONLY) if 'agent-' in str(path) else real(path, *more); "
+        "agent.main()"
+    )
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{patched}" "$@"\n')
+    wrapper.chmod(0o755)
+    agent = agents.start(python=str(wrapper))
+    agent.hello()
+    submit(agent, a="accept")
+    wait_until(lambda: agent.managed.poll() is not None)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        agent.census()
+    assert raised.value.errno == errno.ENOSPC
 
 
 def test_the_history_holds_the_digest_of_the_payload_and_the_error(agents: Agents) -> None:

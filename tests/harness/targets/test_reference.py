@@ -9,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from support.places import APPS
+from support.runs import carry_out
 from support.waiting import wait_until
-from zeroloss.target import Refused, Task
+from zeroloss.checker.verdicts import Verdict
+from zeroloss.target import Conflict, Refused, Task
 from zeroloss.targets.reference import Reference
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
@@ -82,6 +85,27 @@ def test_an_answer_that_says_nothing_was_accepted_is_a_refusal(
     answers.append(answer)
     with pytest.raises(Refused):
         Reference(directory=tmp_path).enqueue(TASK)
+
+
+def test_a_key_that_belongs_to_another_request_is_a_conflict(answers: list[tuple[int, str]], tmp_path: Path) -> None:
+    answers += [(422, "idempotency-conflict"), UNKNOWN, (422, "idempotency-conflict")]
+    with pytest.raises(Conflict):
+        Reference(directory=tmp_path).enqueue(TASK)
+    with pytest.raises(RuntimeError):  # the first attempt, of which nothing is known, may be what took the key
+        Retrying(directory=tmp_path).enqueue(TASK)
+
+
+def test_keys_that_are_used_again_are_answered_by_the_reference_as_stated(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, "reference", "client-reuses-key")
+    assert outcome.failure is None
+    assert outcome.result.verdict is Verdict.PASS, outcome.result.because
+
+
+def test_a_queue_that_forgets_its_keys_is_convicted_by_its_answers(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, f"{APPS / 'forgetful_reference.py'}:Forgetful", "client-reuses-key")
+    assert outcome.failure is None
+    assert outcome.result.verdict is Verdict.VIOLATION, outcome.result.because
+    assert "accepted with two payloads under one idempotency key (I8)" in outcome.result.because
 
 
 @pytest.mark.parametrize("answer", [UNKNOWN, (500, "unexpected"), HANGS_UP])

@@ -12,7 +12,16 @@ from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.errors import ConfigError
 
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, "int")]
-MAY_BE_ZERO = {"absence_ms", "ahead", "ahead_ms", "max_retries", "max_recoveries", "grace_ms"}
+MAY_BE_ZERO = {
+    "absence_ms",
+    "ahead",
+    "ahead_ms",
+    "max_retries",
+    "max_recoveries",
+    "grace_ms",
+    "max_tasks",
+    "max_memory_bytes",
+}
 
 
 def refused(**settings: object) -> str:

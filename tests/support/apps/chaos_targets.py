@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import redis
-from zeroloss.target import Found, Refused, Target, Task
+from zeroloss.target import Conflict, Found, Refused, Target, Task
 
 WORKER = str(Path(__file__).with_name("lazy_worker.py"))
 
@@ -17,9 +17,11 @@ class Scripted(Target):
 
     worker = ("true",)
 
-    def enqueue(self, task: Task) -> None:
+    def enqueue(self, task: Task) -> str | None:
         print("a target may print what it likes")
         answer = task.payload["answer"]
+        if answer == "know the key" and task.payload.get("changed"):
+            raise Conflict("another request")
         if answer == "refuse":
             raise Refused("not today")
         if answer == "fail" or (answer == "fail first" and task.attempt == 1):
@@ -28,6 +30,7 @@ class Scripted(Target):
             sys.exit("enough")
         if answer == "hang":
             time.sleep(3600)
+        return task.id if answer == "know the key" else None
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
         if any(task.payload["answer"] == "fail" for task in tasks):

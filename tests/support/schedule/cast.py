@@ -20,6 +20,7 @@ from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.reference.queue.task import Task, encode, raw_members
 from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.handlers import Handler
 from zeroloss.reference.worker.process import HandlerThread, Maintenance
 
 from .census import UNREADABLE, Observer
@@ -198,7 +199,7 @@ class Cast:
 
     def _handle(self, _client: Any, process: Process) -> None:
         assert process.claimer
-        HandlerThread(1, process.claimer, {"default": self._handler}).run()
+        HandlerThread(1, process.claimer, {"default": Handler(self._handler)}).run()
 
     def _wait(self, _client: Any, process: Process) -> None:
         assert process.claimer

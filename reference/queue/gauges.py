@@ -8,10 +8,10 @@ from typing import Any
 
 import redis
 
-from ..queue.config import Config
-from ..queue.errors import Undecodable
-from ..queue.keys import Keys
-from ..queue.task import decode
+from .config import Config
+from .errors import Undecodable
+from .keys import Keys
+from .task import decode
 
 COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
 REASON_CHARS_MAX = 200

@@ -1,0 +1,168 @@
+"""The way in for producers in Python, and for tools: one queue on one server."""
+
+import json
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import redis
+
+from .config import Config, load_config
+from .connection import connect, refuse_client
+from .dead_letters import DeadLetters
+from .enqueuer import Accepted, Enqueuer, Submission
+from .errors import IdempotencyConflict, InvalidTask, TaskTooLarge
+from .gauges import Gauges, Reading
+from .keys import Keys
+from .texts import NAME_CHARS_MAX
+
+NESTING_MAX = (
+    200  # of a payload: far below the interpreter's own bound, which workers and requeues meet at other depths
+)
+
+
+class NewTask(NamedTuple):
+    """What `Queue.enqueue_many` takes; its members are the arguments of `Queue.enqueue`."""
+
+    type: str
+    payload: Any
+    id: str | None = None
+    idempotency_key: str | None = None
+
+
+class Queue:
+    """Enqueues tasks, counts them, and looks after those that were given up; safe to share between threads.
+
+    A process that is forked from one that used it opens connections of its own.
+
+    Raises:
+        ConfigError: the client repeats commands by itself, or answers with decoded text.
+    """
+
+    def __init__(self, client: redis.Redis, config: Config) -> None:
+        refuse_client(client)
+        self.dead_letters = DeadLetters(client, config)
+        self._client, self._paused = client, Keys(config.namespace).paused
+        self._enqueuer = Enqueuer(client, config)
+        self._gauges = Gauges(client, config)
+
+    @classmethod
+    def connect(cls, url: str | None = None, *, namespace: str | None = None, **settings: Any) -> Self:
+        """Make a queue of a server, which is asked at the first command; `settings` are members of `Config`.
+
+        What is left out comes from the environment, as `load_config` reads it, or is the default.
+
+        Raises:
+            ConfigError: a setting, or an option of the URL, is refused.
+        """
+        config = load_config(redis_url=url, namespace=namespace, **settings)
+        return cls(connect(config), config)
+
+    def close(self) -> None:
+        """Close its connections; the next command opens new ones."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def enqueue(
+        self, task_type: str, payload: Any, *, id: str | None = None, idempotency_key: str | None = None
+    ) -> Accepted:
+        """Enqueue one task. To return is a promise: it runs to its end at least once, or is dead-lettered (I2).
+
+        The payload is anything that msgspec writes as JSON, or JSON itself, as a `msgspec.Raw`.
+
+        Raises:
+            InvalidTask, TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
+            OutcomeUnknown: it may have been; ask again with the same idempotency key.
+            NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
+        """
+        return self._enqueuer.enqueue(_submission(NewTask(task_type, payload, id, idempotency_key)))
+
+    def enqueue_many(self, tasks: Iterable[NewTask]) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
+        """Enqueue many in one atomic step; the outcomes are in the order of the tasks.
+
+        Raises:
+            InvalidTask, QueueFull, NotAccepted: none was enqueued.
+            OutcomeUnknown: either all that could be accepted were enqueued, or none.
+        """
+        return self._enqueuer.enqueue_many([_submission(task) for task in tasks])
+
+    def pause(self) -> None:
+        """Let all workers claim nothing more, from their next renewal on; what runs is finished.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        self._client.set(self._paused, "1")
+
+    def resume(self) -> bool:
+        """Let them claim again, from their next renewal on. Whether claiming was paused.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        return bool(self._client.delete(self._paused))
+
+    def stats(self) -> Reading:
+        """Count what is pending, held, delayed and dead, and who works, in two round trips.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        return self._gauges.read()
+
+
+def _submission(task: NewTask) -> Submission:
+    _check_name("type", task.type)
+    for name, value in (("id", task.id), ("idempotency_key", task.idempotency_key)):
+        if value is not None:
+            _check_name(name, value)
+    return Submission(_json(task.payload), task.type, task.id, task.idempotency_key)
+
+
+def _check_name(name: str, value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_CHARS_MAX or not value.isprintable():
+        raise InvalidTask(f"{name} has to be a text of 1 to {NAME_CHARS_MAX} printable characters.")
+
+
+def _json(payload: Any) -> str:
+    try:
+        if isinstance(payload, msgspec.Raw):
+            text = bytes(payload).decode()
+            value = json.loads(text, parse_constant=_refuse_constant)
+        else:
+            # msgspec's own encoder would write NaN as null.
+            value = msgspec.to_builtins(payload, str_keys=True)
+            text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()  # fails at half a surrogate pair
+    except RecursionError:
+        raise _nested_too_deep() from None
+    except (TypeError, ValueError) as error:
+        raise InvalidTask(f"The payload cannot be written as JSON: {error}.") from None
+    if text.count("[") + text.count("{") > NESTING_MAX:
+        _check_depth([value])
+    return text
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]  # of arrays and objects
+    for _ in range(NESTING_MAX + 1):
+        values = (outer.values() if isinstance(outer, dict) else outer for outer in level)
+        level = [inner for outer in values for inner in outer if isinstance(inner, dict | list)]
+    if level:
+        raise _nested_too_deep()
+
+
+def _nested_too_deep() -> InvalidTask:
+    return InvalidTask(f"The payload is nested deeper than {NESTING_MAX} levels; flatten it.")
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")

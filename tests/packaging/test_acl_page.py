@@ -1,0 +1,146 @@
+"""The rights that docs/acl.md gives to each part are enough on a real server, and none of the commands is too many."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import falcon.testing
+import pytest
+import redis
+from support.places import ROOT
+from support.processes.worker_process import Pool
+from support.queue_fixtures import Queue
+from support.waiting import wait_until
+from zeroloss.reference.http import producer
+from zeroloss.reference.http.readiness import connect_probe
+from zeroloss.reference.monitor import app as monitor
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.connection import connect, refuse_old_server
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.system.servers import Server
+
+PAGE = (ROOT / "docs" / "acl.md").read_text()
+RULES = dict(re.findall(r"^ACL SETUSER (\w+) on >SECRET (.+)$", PAGE, re.MULTILINE))
+ALWAYS_ALLOWED = {"auth", "hello", "config|resetstat"}  # to every user; and by this test
+
+
+class Guarded:
+    """A server on which one user has the rights of the page."""
+
+    def __init__(self, server: Server, user: str, more: str = "") -> None:
+        self.server, self.user = server, user
+        self.granted = re.findall(r"\+(\S+)", f"{RULES[user]} {more}")
+        self.admin = redis.Redis.from_url(server.url)
+        self.admin.execute_command("ACL", "SETUSER", user, "on", ">SECRET", *RULES[user].split(), *more.split())
+        self.queue = Queue(self.admin, server.url)
+        self.url = server.url.replace("redis://", f"redis://{user}:SECRET@")
+        self.config = Config(redis_url=self.url)
+
+    def begin(self) -> None:
+        """Count commands from here on."""
+        self.admin.config_resetstat()
+
+    def used(self) -> set[str]:
+        counted = self.admin.info("commandstats")
+        return {name.removeprefix("cmdstat_") for name in counted} - ALWAYS_ALLOWED
+
+    def refused(self) -> list[str]:
+        return [entry["object"] for entry in self.admin.acl_log()]
+
+
+@pytest.fixture
+def guard(open_own_server: Callable[..., Server]) -> Iterator[Callable[..., Guarded]]:
+    made: list[Guarded] = []
+
+    def guarded(user: str, more: str = "") -> Guarded:
+        made.append(Guarded(open_own_server("embedded", appendfsync="always"), user, more))
+        return made[-1]
+
+    yield guarded
+    for one in made:
+        one.queue.own_client.close()
+        one.admin.close()
+
+
+@pytest.mark.parametrize(
+    ("durability", "more", "status"), [("memory", "", 202), ("fsync", "+waitaof", 202), ("replicas:1", "+wait", 503)]
+)
+def test_a_producer_enqueues_and_is_ready_with_its_rights_and_needs_each(
+    guard: Callable[..., Guarded], durability: str, more: str, status: int
+) -> None:
+    """There is no replica here: that is what the last one says."""
+    assert f"`{more}`" in PAGE or not more
+    guarded = guard("producer", more)
+    guarded.begin()
+    config = Config(redis_url=guarded.url, durability=durability, durability_timeout_ms=100)
+    refuse_old_server(config)
+    http = falcon.testing.TestClient(producer.create_app(connect(config), config))
+    for _ in range(2):
+        answer = http.simulate_post("/task", json={"payload": 1}, headers={"Idempotency-Key": "k"})
+        assert answer.status_code == status, answer.text
+    ready = http.simulate_get("/readyz")
+    assert ready.status_code == (200 if status == 202 else 503), ready.text
+    used = guarded.used()
+    assert guarded.refused() == []
+    assert used == set(guarded.granted), f"used: {' '.join(f'+{name}' for name in sorted(used))}"
+
+
+def test_a_monitor_reads_all_with_its_rights_and_needs_each(guard: Callable[..., Guarded]) -> None:
+    guarded = guard("monitor")
+    guarded.queue.enqueue("a", "b")
+    guarded.queue.claim(guarded.queue.consumer())
+    guarded.begin()
+    refuse_old_server(guarded.config)
+    http = falcon.testing.TestClient(monitor.create_app(connect_probe(guarded.config), guarded.config))
+    stats = http.simulate_get("/stats")
+    assert (stats.status_code, stats.json["unreadable"]) == (200, {}), stats.text
+    assert http.simulate_get("/metrics").status_code == 200
+    used = guarded.used()
+    assert guarded.refused() == []
+    assert used == set(guarded.granted), f"used: {' '.join(f'+{name}' for name in sorted(used))}"
+
+
+def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
+    guard: Callable[..., Guarded], tmp_path: Path
+) -> None:
+    """Run, retry, give up, recover, adopt and leave. What is asked of Redis here would count, so the log tells."""
+    guarded = guard("worker")
+    queue = guarded.queue
+    victim = queue.consumer("victim")
+    queue.enqueue("of the victim", "of an orphan")
+    queue.claim(victim)
+    queue.client.lmove(queue.keys.pending, queue.keys.processing("orphan"), "RIGHT", "LEFT")
+    queue.reaper.expire("victim")
+    queue.enqueue("plain")
+    for task_type in ("sleep", "unknown"):
+        queue.enqueuer.enqueue(Submission(payload_json='"x"', task_type=task_type))
+    queue.client.lpush(queue.keys.pending, b"\xff")
+    queue.enqueuer.enqueue_payload(3, task_type="sleep")
+    guarded.begin()
+    pool = Pool(
+        queue.configured(redis_url=guarded.url),
+        tmp_path / "worker.log",
+        *("--app", "zeroloss.reference.demo", "--threads", "1"),
+        ZEROLOSS_LEASE_MS="3000",
+        ZEROLOSS_RENEW_MS="100",
+        ZEROLOSS_SWEEP_MS="20",
+        ZEROLOSS_BACKOFF_MS="1",
+        ZEROLOSS_MAX_RETRIES="1",
+        ZEROLOSS_ORPHAN_SWEEP_MS="20",
+        ZEROLOSS_TOMBSTONE_MS="6000",
+    )
+    try:
+        for shown in ("'of the victim'", "'of an orphan'", "'plain'", "attempt 2, goes to the dead-letter", "unknown"):
+            wait_until(lambda shown=shown: pool.said(shown), timeout_s=30, message=shown)
+        pool.one_child().kill()
+        queue.enqueue("after")  # by commands that a worker has used by now
+        wait_until(lambda: pool.said("'after'"), timeout_s=30)
+        pool.signal(signal.SIGTERM)
+        assert pool.wait(30) == 0
+    finally:
+        print(pool.log.read_text()[-3000:])
+        pool.end()
+    used = guarded.used()
+    assert guarded.refused() == []
+    assert used == set(guarded.granted), f"used: {' '.join(f'+{name}' for name in sorted(used))}"
