@@ -47,8 +47,16 @@ class Profile:
 
     def plan(self, *, seed: int, target: str, server: str) -> Plan:
         """The run, drawn from the seed."""
+        stated = Reference if self.varied else Target
         if self.faults == MIX:
-            faults = draw_mix(seed, kills=None, server=server, appendfsync=self.appendfsync, workers=self.workers)
+            faults = draw_mix(
+                seed,
+                kills=None,
+                server=server,
+                appendfsync=self.appendfsync,
+                workers=self.workers,
+                target=stated,
+            )
         else:
             faults = parse_faults(self.faults, None)
         plan = make_plan(
@@ -60,7 +68,7 @@ class Profile:
             tasks=self.tasks,
             faults=faults,
             durability=self.durability,
-            stated=Reference if self.varied else Target,
+            stated=stated,
         )
         draw = random.Random(f"profile:{self.name}:{seed}")
         behaviours: list[str] = []
