@@ -122,7 +122,12 @@ def recall_page(recall: Recall) -> str:
         for one in recall.mutants
     ]
     spots = [f"- {one.mutant}: {one.blind_spot}" for one in recall.mutants if one.blind_spot]
-    return "\n".join([*lines, "", f"Measured {recall.made}.", *(["", *spots] if spots else [])]) + "\n"
+    return (
+        "\n".join(
+            [*lines, "", f"Measured {recall.made}.", *(["", "Blind spots, and why:", "", *spots] if spots else [])]
+        )
+        + "\n"
+    )
 
 
 def _told(one: Observed, steps: Sequence[str]) -> str:
