@@ -122,12 +122,8 @@ def recall_page(recall: Recall) -> str:
         for one in recall.mutants
     ]
     spots = [f"- {one.mutant}: {one.blind_spot}" for one in recall.mutants if one.blind_spot]
-    return (
-        "\n".join(
-            [*lines, "", f"Measured {recall.made}.", *(["", "Blind spots, and why:", "", *spots] if spots else [])]
-        )
-        + "\n"
-    )
+    lines += ["", f"Measured {recall.made}.", *(["", "Blind spots, and why:", "", *spots] if spots else [])]
+    return "\n".join(lines) + "\n"
 
 
 def _told(one: Observed, steps: Sequence[str]) -> str:
