@@ -51,7 +51,9 @@ def backoff_one_step_ahead() -> None:
     patch(consumer, "backoff_ms", lambda config, failures: backoff_ms(config, failures + 1))
 
 
-@mutant(expects="RECOVER_WITHIN", breaks="I4", profile=DEFAULT)
+@mutant(
+    breaks="I4", profile=DEFAULT, blind_spot="A dead worker is noticed by its connections, and a paused one goes on."
+)
 def lease_setting_ignored() -> None:
     """A lease lasts as long as by default, whatever it is set to."""
     configure(Consumer, lease_ms=Config().lease_ms)
