@@ -54,6 +54,13 @@ def test_a_mutant_is_caught_by_any_of_a_commands_steps_and_missed_by_those_that_
     assert observed("a", a_run=Verdict.PASS).caught_by(steps) is None
 
 
+def test_a_blind_spot_that_was_not_tried_counts_as_missed() -> None:
+    blind = msgspec.structs.replace(observed("a"), blind_spot="Nobody looks.")
+    assert blind.caught_by([A_RUN]) is False
+    assert recall_of(blind).share("run") == Share(0, 1)
+    assert "| a | It is wrong. | blind spot | blind spot |" in recall_page(recall_of(blind))
+
+
 @pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.EXCUSED, Verdict.PASS, Verdict.HARNESS_ERROR])
 def test_a_verdict_that_does_not_blame_the_queue_catches_no_mutant(verdict: Verdict) -> None:
     assert observed("a", a_run=verdict).caught_by([A_RUN]) is False
