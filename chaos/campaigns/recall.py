@@ -54,7 +54,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True, kw_only=True):
-    """recall.json. `commands`: command -> its steps. `reference`: the same steps on the reference itself."""
+    """recall.json. `commands`: those that were asked for -> their steps. `reference`: these on the reference itself."""
 
     made: str
     """When, and on what machine."""
