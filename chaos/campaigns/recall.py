@@ -29,10 +29,11 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     def caught_by(self, steps: Sequence[str]) -> bool | None:
         """Whether one of these steps ended in a verdict against it; None: none was tried.
 
-        A step that was not tried yet counts as one that misses it, else what is found early would count for more.
+        A step that was not tried yet counts as one that misses it, else what is found early would count for more. So
+        does all that was not tried on a blind spot.
         """
         tried = [self.verdicts[step] for step in steps if step in self.verdicts]
-        return any(verdict in AGAINST for verdict in tried) if tried else None
+        return any(verdict in AGAINST for verdict in tried) if tried or self.blind_spot else None
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True, kw_only=True):
-    """recall.json. `commands`: command -> its steps. `reference`: the same steps on the reference itself."""
+    """recall.json. `commands`: those that were asked for -> their steps. `reference`: these on the reference itself."""
 
     made: str
     """When, and on what machine."""
@@ -122,7 +123,8 @@ def recall_page(recall: Recall) -> str:
         for one in recall.mutants
     ]
     spots = [f"- {one.mutant}: {one.blind_spot}" for one in recall.mutants if one.blind_spot]
-    return "\n".join([*lines, "", f"Measured {recall.made}.", *(["", *spots] if spots else [])]) + "\n"
+    lines += ["", f"Measured {recall.made}.", *(["", "Blind spots, and why:", "", *spots] if spots else [])]
+    return "\n".join(lines) + "\n"
 
 
 def _told(one: Observed, steps: Sequence[str]) -> str:
@@ -131,7 +133,7 @@ def _told(one: Observed, steps: Sequence[str]) -> str:
     if caught:
         return str(caught)
     if not verdicts:
-        return ""
+        return "blind spot" if one.blind_spot else ""
     notes = [str(verdict) for verdict in dict.fromkeys(verdicts) if verdict is not Verdict.PASS]
     notes += [f"{len(verdicts)} of {len(steps)} steps"] * (len(verdicts) < len(steps))
     return f"no ({', '.join(notes)})" if notes else "no"

@@ -96,7 +96,7 @@ def measure(
     def recall() -> Recall:
         return Recall(
             made=f"{now()}, {machine()}",
-            commands=commands(seed),
+            commands={command: commands(seed)[command] for command in asked},
             reference=known[REFERENCE],
             mutants=[_observed(mutant, known[mutant.name]) for mutant in mutants],
         )

@@ -45,13 +45,19 @@ def backoff_in_whole_seconds() -> None:
     patch(consumer, "backoff_ms", lambda config, failures: backoff_ms(config, failures) // 1000 * 1000)
 
 
-@mutant(expects="BACKOFF", breaks="I5", profile=DEFAULT)
+@mutant(
+    breaks="I5",
+    profile=DEFAULT,
+    blind_spot="A retry may come as late as that: by `recover_within` and a second more than the stated wait.",
+)
 def backoff_one_step_ahead() -> None:
     """The wait before a retry is that of the next one, twice as long."""
     patch(consumer, "backoff_ms", lambda config, failures: backoff_ms(config, failures + 1))
 
 
-@mutant(expects="RECOVER_WITHIN", breaks="I4", profile=DEFAULT)
+@mutant(
+    breaks="I4", profile=DEFAULT, blind_spot="A dead worker is noticed by its connections, and a paused one goes on."
+)
 def lease_setting_ignored() -> None:
     """A lease lasts as long as by default, whatever it is set to."""
     configure(Consumer, lease_ms=Config().lease_ms)

@@ -47,8 +47,16 @@ class Profile:
 
     def plan(self, *, seed: int, target: str, server: str) -> Plan:
         """The run, drawn from the seed."""
+        stated = Reference if self.varied else Target
         if self.faults == MIX:
-            faults = draw_mix(seed, kills=None, server=server, appendfsync=self.appendfsync, workers=self.workers)
+            faults = draw_mix(
+                seed,
+                kills=None,
+                server=server,
+                appendfsync=self.appendfsync,
+                workers=self.workers,
+                target=stated,
+            )
         else:
             faults = parse_faults(self.faults, None)
         plan = make_plan(
@@ -60,7 +68,7 @@ class Profile:
             tasks=self.tasks,
             faults=faults,
             durability=self.durability,
-            stated=Reference if self.varied else Target,
+            stated=stated,
         )
         draw = random.Random(f"profile:{self.name}:{seed}")
         behaviours: list[str] = []
@@ -122,12 +130,7 @@ POISON = Profile(
 )
 QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
-SIGTERM = Profile(
-    name="sigterm",
-    faults="worker-sigterm:count=4",
-    tasks=200,
-    settings={"ZEROLOSS_AHEAD_MS": "1000", "ZEROLOSS_ORPHAN_SWEEP_MS": "60000"},
-)
+SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
 ZOMBIE = Profile(
     name="zombie",
     # One only: a second could seem to explain what the first zombie has done.
@@ -179,9 +182,11 @@ SLOW_DISK = Profile(
     # So few that they do not come in a burst: some have to be promised in the last half second before the crash.
     tasks=99,
     stretch=8.0,
+    # ... and to wait until then.
+    work_ms=(300, 500),
     appendfsync="everysec",
     durability="fsync",
-    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100", "ZEROLOSS_THREADS": "1"},
 )
 BAD_LINE = Profile(
     name="bad-line",

@@ -8,7 +8,7 @@ from zeroloss.reference.worker.process import Worker
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT, SIGTERM
+from .profiles import DEFAULT
 
 
 @mutant(
@@ -21,7 +21,7 @@ def no_grace() -> None:
     patch(Worker, "_finish", lambda _self: False)
 
 
-@mutant(expects=("STUCK", "NEEDS_RESTART", "RECOVER_WITHIN"), breaks="I4", profile=SIGTERM)
+@mutant(breaks="I4", profile=DEFAULT, blind_spot="The worker that takes its place finds at once what nothing names.")
 def leaves_with_tasks_in_hand() -> None:
     """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its list any more."""
     edit(consumer, "_LEAVE", "if redis.call('LLEN', KEYS[2]) == 0 then", "do")
