@@ -98,8 +98,8 @@ class Target:
     """Whether a single worker runs one task at a time, first in first out; the baseline with one worker checks it."""
     fifo: bool = False
     """Whether tasks begin in the order in which they were accepted, as far as several workers can keep it: none begins
-    later than `recover_within` and a second after a later one was completed. In a run with faults, none of those that
-    `effect` is told to be at `attempt=1`."""
+    later than `recover_within` and a second after a later one was completed. In a run with faults, fewer than a quarter
+    of all are, of those whose first execution tells `effect` that it is `attempt=1`."""
     unexplained_duplicates: int | None = None
     """At most so many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
     None: they are only reported."""

@@ -160,6 +160,7 @@ class Evidence:
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
     late: list[Harness] = field(default_factory=list)  # when the harness itself came late
+    crowded: list[Harness] = field(default_factory=list)  # when many more threads would run than could
     resources: list[Resources] = field(default_factory=list)
     lines: dict[str, set[int]] = field(default_factory=dict)
     """File with one writer -> the numbers of its lines that are there."""
@@ -220,7 +221,7 @@ def gather(events: Iterable[Event]) -> Evidence:
         elif isinstance(event, Poke):
             evidence.pokes.setdefault(event.phase, event.t)
         elif isinstance(event, Harness):
-            evidence.late.append(event)
+            (evidence.late if event.phase == "late" else evidence.crowded).append(event)
         elif isinstance(event, Resources):
             evidence.resources.append(event)
         elif isinstance(event, Load):

@@ -9,6 +9,8 @@ from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
 from .verdicts import Duplicate, Exit, Fate, FaultResult, Kills, Leftover, LoadResult, Redelivery
 
 OVERTAKEN_S = 1.0
+OVERTAKEN_SHARE = 0.25
+"""In a run with faults so many of the tasks have to be late before that is held against the queue."""
 WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
 """In how many of the waits tasks of a fate did not move: for the queue alone, after a new task, after a restart."""
 
@@ -42,7 +44,9 @@ def overtaken_of(evidence: Evidence) -> list[str]:
     """The tasks that began long after one that was accepted later had been completed (I7).
 
     Long: a second more than the queue takes to recover. What is merely in the hands of a worker that is slow, or was
-    given back because the machine was, comes within that. In a run with faults, see `_may_be_late`.
+    given back because the machine was, comes within that. In a run with faults `_may_be_late` says which count, and
+    some of these are late in any queue: what a worker gives back as its server fails waits behind what is recovered
+    next, again and again. Fewer than a share of all are none.
     """
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     slack = int((within_s + OVERTAKEN_S) * 1e9)
@@ -63,7 +67,8 @@ def overtaken_of(evidence: Evidence) -> list[str]:
         ended_t = task.completed_t
         first_t = newer[-1][1] if newer else math.inf
         newer.append((invoked_t, min(first_t, math.inf if ended_t is None else ended_t)))
-    return overtaken[::-1]
+    few = not evidence.undisturbed and len(overtaken) < OVERTAKEN_SHARE * len(by_submission)
+    return [] if few else overtaken[::-1]
 
 
 def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
@@ -77,7 +82,7 @@ def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
     since_t = task.ok_t or 0
     ways = (fault for fault in evidence.faults.values() if fault.traits.aims_at == "network" or fault.traits.fails_over)
     return any(fault.from_t < first.begin and fault.over_t > since_t for fault in ways) or any(
-        since_t < one.t and one.t - one.late_ms * 1_000_000 < first.begin for one in evidence.late
+        since_t < one.t and one.t - one.late_ms * 1_000_000 < first.begin for one in (*evidence.late, *evidence.crowded)
     )
 
 

@@ -149,6 +149,12 @@ def notes_on(
         )
     if overtaken:
         notes.append(f"{plural(len(overtaken), 'task')} began long after later ones had been completed: not in order.")
+    crowded_s = sum(one.late_ms for one in evidence.crowded) / 1_000
+    if crowded_s:
+        notes.append(
+            f"For {crowded_s:,.0f} s of the run more than five threads for each processor would run: how late anything "
+            "came then is not held against the queue."
+        )
     found = census.found if census else {}
     twice = sum(len(places) > 1 for places in found.values())
     if twice:

@@ -139,10 +139,10 @@ class Census(_Event, tag="census", kw_only=True, frozen=True):
 
 
 class Harness(_Event, tag="harness", kw_only=True, frozen=True):
-    """The harness came late by itself: the machine was starved, from `late_ms` before `t`."""
+    """From `late_ms` before `t` the machine was starved, so that the harness came late by itself, or it was crowded."""
 
     kind: ClassVar[str] = "harness"
-    phase: Literal["late"]
+    phase: Literal["late", "crowded"]
     late_ms: int
 
 

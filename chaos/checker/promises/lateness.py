@@ -3,7 +3,7 @@
 A target promises a dead worker's task again within `recover_within`. That is when it can be claimed: when it runs is
 later where all workers are busy. So a redelivery counts as late only if, past that time and a margin, a worker was seen
 to be idle. Nothing is held against the queue while a fault is under way, nor for as long after it as the target may
-take: the task may have been in the hands of the next victim. The same holds while the machine is starved.
+take: the task may have been in the hands of the next victim. The same holds while the machine is starved or crowded.
 """
 
 from bisect import bisect_left
@@ -86,7 +86,7 @@ def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
             if one.end is None and one.pid not in workers.killed:
                 later = [other.begin for other in task.executions if other.begin > one.begin]
                 yield one.begin, min(later, default=evidence.last_t)
-    for late in evidence.late:
+    for late in (*evidence.late, *evidence.crowded):
         yield late.t - late.late_ms * 1_000_000, late.t
 
 

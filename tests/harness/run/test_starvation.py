@@ -10,7 +10,7 @@ from pathlib import Path
 from support.places import ROOT
 from support.waiting import wait_until
 from zeroloss.history import Harness, Recorder, read
-from zeroloss.run.starvation import LATE_S, Watch
+from zeroloss.run.starvation import CROWDED, LATE_S, Watch
 
 WATCHED = """
 import sys, time
@@ -46,3 +46,19 @@ def test_a_watch_ends_with_its_block(tmp_path: Path) -> None:
         pass
     assert not watch._thread.is_alive()
     recorder.close()
+
+
+def test_a_machine_with_many_more_threads_than_processors_is_on_record_as_crowded(tmp_path: Path) -> None:
+    many = int(CROWDED * len(os.sched_getaffinity(0))) + 4
+    burning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(many)]
+    recorder = Recorder(tmp_path, "harness")
+    try:
+        with Watch(recorder):
+            events = wait_until(lambda: [event for event in read(tmp_path) if isinstance(event, Harness)], 30)
+    finally:
+        for process in burning:
+            process.kill()
+            process.wait()
+        recorder.close()
+    assert events[0].phase == "crowded"
+    assert events[0].late_ms >= 1_000
