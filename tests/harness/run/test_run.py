@@ -1,6 +1,7 @@
 """Whole runs, small: real servers, real workers, real kills."""
 
 import io
+import math
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from zeroloss.history import Census, Poke, Submit, load
 from zeroloss.history import Run as RunEvent
 from zeroloss.plan.plan import load_plan, make_plan
 from zeroloss.plan.requests import parse_faults
+from zeroloss.run import starvation
 from zeroloss.run.progress import Progress
 from zeroloss.run.run import HarnessError, Outcome, run
 from zeroloss.system.sessions import bearing
@@ -101,7 +103,10 @@ def test_a_queue_whose_task_body_records_nothing_is_not_accused_of_losing_it_all
     assert "does your task call `effect`, and is ZEROLOSS_LEDGER set in that process?" in result.because
 
 
-def test_a_queue_that_recovers_much_later_than_it_promises_while_its_workers_idle_is_LIVENESS(tmp_path: Path) -> None:
+def test_a_queue_that_recovers_much_later_than_it_promises_while_its_workers_idle_is_LIVENESS(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starvation, "CROWDED", math.inf)  # tests may crowd the machine, and then nothing is late
     result = carry_out(tmp_path, f"{TARGETS}:Late", "worker-sigkill:count=3", tasks=100).result
     assert (result.verdict, result.exit_code) == (Verdict.LIVENESS, 3), result.because
     assert result.late

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zeroloss.plan.plan import task_id
 from zeroloss.run.scan import ids_in, scan
 from zeroloss.system.servers import Server
+from zeroloss.target import Found
 
 WANTED = task_id(77, 5)
 OTHER = task_id(77, 6)
@@ -43,7 +44,7 @@ def test_a_task_is_found_wherever_it_lies(client: redis.Redis, server: Server, p
 
 def test_only_wanted_tasks_are_found_and_the_key_is_named(client: redis.Redis, server: Server) -> None:
     client.rpush("queue", WANTED, OTHER)
-    assert scan(server.url, {OTHER}) == [(OTHER, "unknown", "in the list queue")]
+    assert scan(server.url, {OTHER}) == [Found(OTHER, "unknown", "in the list queue")]
 
 
 def test_an_empty_database_holds_nothing(client: redis.Redis, server: Server) -> None:
