@@ -109,14 +109,10 @@ def test_the_name_of_a_variable_forges_no_line_of_the_log() -> None:
 
 
 def test_no_variable_that_this_repository_uses_is_taken_for_a_mistake() -> None:
-    # In a copy that is held to these tests the harness is called zeroloss, and the queue, perhaps with mistakes, is in it.
+    # In a copy that is held to these tests the harness is called zeroloss, and the queue in it may have mistakes.
     folders = ("chaos", "zeroloss", "loadtests", "ci", "docs")
-    pages = [
-        path
-        for folder in folders
-        for path in (ROOT / folder).rglob("*")
-        if "reference" not in path.relative_to(ROOT).parts
-    ]
+    found = [path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*")]
+    pages = [ROOT / path for path in found if "reference" not in path.parts]
     texts = [page.read_text(errors="replace") for page in [*pages, ROOT / "README.md"] if page.is_file()]
     names = {name for text in texts for name in re.findall(r"\bZEROLOSS_[A-Z_]*[A-Z]\b", text)}
     assert len(names) > 10
