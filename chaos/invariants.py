@@ -25,9 +25,10 @@ class Transition(NamedTuple):
 
     verb: str
     consumer: str
-    element: bytes
-    held: Collection[bytes]
-    """The elements that lay in this consumer's own processing list just before."""
+    delivery: int
+    """The number under which the consumer says that it holds the task."""
+    held: Collection[int]
+    """The numbers under which this consumer held tasks just before."""
     succeeded: bool
 
 
@@ -80,11 +81,11 @@ def no_loss(
 
 
 def ownership(transitions: Iterable[Transition]) -> list[str]:
-    """I3. Exact bytes: a task that was recovered carries a higher count, and so is another element."""
+    """I3. A delivery is a consumer and its number, which is never given again."""
     return [
-        f"Consumer {consumer} could {verb} a task that it did not hold: {element!r:.200}."
-        for verb, consumer, element, held, succeeded in transitions
-        if succeeded and element not in held
+        f"Consumer {consumer} could {verb} a task that it did not hold: its delivery {delivery}."
+        for verb, consumer, delivery, held, succeeded in transitions
+        if succeeded and delivery not in held
     ]
 
 
@@ -147,7 +148,7 @@ def order(accepted: Sequence[str], executed: Sequence[str]) -> list[str]:
 
 
 def idempotent_enqueue(answers: Iterable[Answer]) -> list[str]:
-    """I8. Answers in the order they were given; the first accepted one of a key fixes its payload and its id."""
+    """I8. Answers in the order they were given; the first accepted one of a key fixes its request and its id."""
     first: dict[str, Answer] = {}
     violations = []
     for answer in answers:
@@ -155,9 +156,9 @@ def idempotent_enqueue(answers: Iterable[Answer]) -> list[str]:
             continue
         known = first.setdefault(answer.key, answer)
         if answer.digest != known.digest:
-            violations.append(f"Key {answer.key} was accepted with two different payloads.")
+            violations.append(f"Key {answer.key} was accepted with two different requests.")
         elif answer.task != known.task:
-            violations.append(f"Key {answer.key} with the same payload gave two tasks: {known.task} and {answer.task}.")
+            violations.append(f"Key {answer.key} with the same request gave two tasks: {known.task} and {answer.task}.")
     return violations
 
 
@@ -172,7 +173,7 @@ INVARIANTS: dict[str, Invariant] = {
             number="I1",
             title="Conservation",
             law="An accepted task is, at every instant Redis can be observed or can stop, in exactly one of pending, "
-            "delayed, one consumer's processing list, dead_letter, or finished. Every transition is one atomic step.",
+            "delayed, one consumer's hands, dead_letter, or finished. Every transition is one atomic step.",
             check=conservation,
         ),
         Invariant(
@@ -184,8 +185,8 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant(
             number="I3",
             title="Ownership",
-            law="Only the holder of a task can finish, fail or release it. A consumer whose task was recovered gets "
-            "LeaseLost, and changes nothing.",
+            law="Only the delivery that is held can be finished, failed or released. A late ack of an earlier one gets "
+            "LeaseLost and changes nothing, even by the same consumer.",
             check=ownership,
         ),
         Invariant(
@@ -210,13 +211,14 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant(
             number="I7",
             title="Order",
-            law="Without faults, one consumer sees tasks in the order they were accepted.",
+            law="Without faults, one consumer sees tasks of one priority in the order they were accepted.",
             check=order,
         ),
         Invariant(
             number="I8",
             title="Idempotent enqueue",
-            law="The same idempotency key and payload yield one task and the same id; with another payload, an error.",
+            law="The same idempotency key and request (type, payload, priority, schedule) yield one task and the same "
+            "id; with another request, an error.",
             check=idempotent_enqueue,
         ),
     )

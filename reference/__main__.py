@@ -28,9 +28,11 @@ import redis
 
 from . import __version__
 from .queue.config import Config, load_config, unknown_variables
-from .queue.connection import connect, refuse_old_server
-from .queue.dead_letters import DeadLetters
+from .queue.connection import connect
+from .queue.dead_letters import LETTER_ID, DeadLetters
 from .queue.errors import QueueError
+from .queue.protocol import refuse_at_start
+from .queue.reaper import Reaper
 from .queue.redis_url import shown_url
 from .queue.texts import printable
 from .worker.supervisor import Supervisor, worker_command
@@ -106,6 +108,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
     command("pause", _pause, "let no worker claim, from its next renewal on; what runs is finished")
     command("resume", _resume, "let workers claim again")
+    command(
+        "adopt", _adopt, "find what a hand, or a partial copy, left under no consumer's name, so that it is recovered"
+    )
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
@@ -115,9 +120,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
     sub = command("dead-letter", _dead_letter, "list, requeue or purge tasks that were given up")
     sub.add_argument("action", choices=["list", "requeue", "purge"])
-    sub.add_argument("ids", nargs="*", metavar="ID")
+    sub.add_argument("ids", nargs="*", metavar="ID", help="of a letter, as `list` shows it, or of a task")
     sub.add_argument("--all", action="store_true", help="every task in the list")
-    sub.add_argument("--start", type=int, default=0, metavar="N", help="list from the Nth newest (default: 0)")
+    sub.add_argument("--before", metavar="ID", help="list those older than this letter (default: the newest)")
     sub.add_argument("--limit", type=int, default=100, metavar="N", help="list at most N (default: 100)")
 
     text = "copy this unit, its licence and a record of both into another tree, or bring an unchanged copy up to date"
@@ -176,7 +181,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
-    refuse_old_server(config)
+    refuse_at_start(config)
     arguments = ["--app", options.app, "--namespace", config.namespace]
     for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():
         value = getattr(config, setting)
@@ -244,29 +249,40 @@ def _up(config: Config, options: argparse.Namespace) -> int:
 def _dead_letter(config: Config, options: argparse.Namespace) -> int:
     letters = DeadLetters(connect(config), config)
     if options.action == "list":
-        for name, least in (("start", 0), ("limit", 1)):
-            if getattr(options, name) < least:
-                raise QueueError(f"--{name} has to be at least {least}, not {getattr(options, name)}.")
-        for letter in letters.page(options.start, options.limit):
-            task = letter.task
-            shown: dict[str, Any] = {"id": letter.id, "error": letter.error}
-            if task is not None:
-                shown |= {"type": task.type, "attempts": task.attempt - 1, "created_at": task.created_at}
-                shown |= {"dead_at": letter.dead_at, "traceback": letter.traceback}
+        if options.limit < 1:
+            raise QueueError(f"--limit has to be at least 1, not {options.limit}.")
+        for letter in letters.page(options.limit, options.before):
+            shown: dict[str, Any] = {"id": letter.id, "dead_at": letter.dead_at, "reason": letter.reason}
+            shown |= {"error": letter.error, "traceback": letter.traceback, "consumer": letter.consumer}
+            if letter.task is not None:
+                task = letter.task
+                shown |= {"task_id": task.id, "type": task.type, "priority": task.priority}
+                shown |= {"attempts": task.attempt - 1, "enqueued_at": task.enqueued_at}
             print(json.dumps(shown))
         return 0
     if options.all == bool(options.ids):
-        raise QueueError(f"dead-letter {options.action} wants either task ids or --all.")
+        raise QueueError(f"dead-letter {options.action} wants either ids or --all.")
     requeue = options.action == "requeue"
     if options.all:
-        count = letters.requeue_all() if requeue else letters.purge_all()
-        print(f"{options.action}: {count}")
+        print(f"{options.action}: {letters.requeue_all() if requeue else letters.purge_all()}")
         return 0
-    missing = [task_id for task_id in options.ids if not (letters.requeue if requeue else letters.purge)(task_id)]
-    for task_id in missing:
-        print(f"{__package__}: there is no dead task {task_id!r}.", file=sys.stderr)
-    print(f"{options.action}: {len(options.ids) - len(missing)}")
-    return 1 if missing else 0
+    act = letters.requeue if requeue else letters.purge
+    counts = {name: act(*_letters_of(letters, name)) for name in options.ids}
+    for name in [name for name, count in counts.items() if not count]:
+        print(f"{__package__}: there is no dead letter, and no dead task, {name!r}.", file=sys.stderr)
+    print(f"{options.action}: {sum(counts.values())}")
+    return 0 if all(counts.values()) else 1
+
+
+def _letters_of(letters: DeadLetters, name: str) -> list[str]:
+    """The ids of the letters that a name stands for."""
+    return [name] if LETTER_ID.fullmatch(name) else [letter.id for letter in letters.find(name)]
+
+
+def _adopt(config: Config, _options: argparse.Namespace) -> int:
+    count = Reaper(connect(config), config).adopt()
+    print(f"adopted: {count}" + (f"; a worker recovers them after {config.lease_ms / 1000:g} s" if count else ""))
+    return 0
 
 
 def _vendor(config: Config, options: argparse.Namespace) -> int:

@@ -16,8 +16,9 @@ from pathlib import Path
 import redis
 
 from .queue.config import SERVER_VARIABLES, Config
-from .queue.connection import connect, refuse_old_server
+from .queue.connection import connect
 from .queue.errors import QueueError
+from .queue.protocol import refuse_at_start
 from .queue.redis_url import shown_url
 from .signals import STOP_SIGNALS
 from .worker.supervisor import child_environment, reap_orphans
@@ -46,7 +47,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             _wait_for_redis(config, came)
             if came:
                 return 0
-            refuse_old_server(config)
+            refuse_at_start(config)
             here = "embedded, append-only file synced at every write" if not named else "yours"
             print(f"server    {shown_url(config.redis_url)}  ({_version(config)}; {here})", flush=True)
             shared, environ = ["--namespace", config.namespace], child_environment(config)

@@ -120,7 +120,7 @@ def enumerate_(
 
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
-        points: Only the crashes whose text matches, as in '*/BLMOVE#1 before'; with * and ?.
+        points: Only the crashes whose text matches, as in '*/BLPOP#1 before'; with * and ?.
         jobs: How many cases at a time, each in a database of its own; one for a server named by its URL.
         pairs: Then kill the worker that recovers, too, at each of its own points.
         redis: embedded, container, or the URL of an empty database, which is flushed again and again.

@@ -18,7 +18,7 @@ BEHAVIOURS = {
     "exit": "its body ends the process it runs in, at every attempt",
     "unknown-type": "no worker knows its type",
     "undecodable": "it lies in the queue as bytes that are no task",
-    "orphan": "it lies where a dead worker has left it, and nothing names that worker any more",
+    "orphan": "it lies where a dead worker has left it",
     "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
 }
 """What a task can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""

@@ -1,16 +1,21 @@
 """Mutants that claim, ack or give back wrongly."""
 
+from dataclasses import replace
 from typing import Any
 
 from zeroloss.reference.queue import consumer
-from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consumer import Consumer, Renewal, Settlement
+from zeroloss.reference.queue.errors import LeaseLost
+from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.claimer import Claimer
-from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.delivery import Delivery, State
 from zeroloss.reference.worker.process import HandlerThread
 
 from .mutant import OVERTAKEN, UNEXPLAINED, mutant
 from .patching import edit, patch
-from .profiles import BACKLOG, HANDLERS, KILLS, SIGTERM, STALL_BUSY, ZOMBIE
+from .profiles import ASLEEP, BACKLOG, DEFAULT, HANDLERS, KILLS, SIGTERM, STALL_BUSY, ZOMBIE
+
+LOOKS_AGAIN = "Whoever waits looks again when its wait ends, and new tasks ring."
 
 
 def _trust_nothing_but_the_hand(claimer: Any) -> None:
@@ -20,15 +25,9 @@ def _trust_nothing_but_the_hand(claimer: Any) -> None:
 @mutant(expects="LOST", breaks="I1", profile=KILLS)
 def plain_brpop() -> None:
     """A task leaves Redis when it is claimed, and is only in its worker's memory from then on."""
-    push = "redis.call('LPUSH', KEYS[1], unpack(claimed, first, math.min(first + 999, #claimed)))"
-    edit(consumer, "_SETTLE", push, "")
-
-    def claim_waiting(self: Any, timeout_ms: int) -> Any:
-        popped = self._client.brpop([self._keys.pending], timeout_ms / 1000)
-        return popped and popped[1]
-
-    patch(Consumer, "claim_waiting", claim_waiting)
-    patch(Claimer, "_reconcile", _trust_nothing_but_the_hand)  # there is no list to compare it with
+    held = "redis.call('HSET', KEYS[5], unpack(fields, from, math.min(from + 999, 2 * count)))"
+    edit(consumer, "_SETTLE", held, "")
+    patch(Claimer, "_reconcile", _trust_nothing_but_the_hand)  # there is no hash to compare it with
 
 
 @mutant(expects=OVERTAKEN, breaks="I7", profile=BACKLOG)
@@ -37,11 +36,10 @@ def newest_first() -> None:
     edit(
         consumer,
         "_SETTLE",
-        "-math.min(#claimed + 32, limit), -#claimed - 1",
-        "#claimed, math.min(#claimed + 32, limit) - 1",
+        "-math.min(had + 16, had + limit - count), -had - 1",
+        "had, had",
     )
-    edit(consumer, "_SETTLE", "for i = #waiting, 1, -1 do", "for i = 1, #waiting do")
-    edit(consumer, "_SETTLE", "KEYS[2], 0, -#claimed - 1", "KEYS[2], #claimed, -1")
+    edit(consumer, "_SETTLE", "KEYS[i + 1], 0, -taken[i] - 1", "KEYS[i + 1], taken[i], -1")
 
 
 @mutant(expects="LOST", breaks="I2", profile=KILLS)
@@ -49,7 +47,7 @@ def ack_before_the_handler() -> None:
     """A task is acked when its handler is about to be called."""
 
     def handle(self: Any, delivery: Delivery) -> Any:
-        self._claimer._consumer.settle([delivery.element], 0)
+        self._claimer._consumer.settle([delivery.number], 0)
         return original(self, delivery)
 
     original = patch(HandlerThread, "_outcome", handle)
@@ -67,26 +65,34 @@ def ack_in_finally() -> None:
 
 @mutant(expects=("NEEDS_RESTART", "STUCK"), breaks="I1", profile=STALL_BUSY)
 def no_reconciliation() -> None:
-    """After a lost reply the worker does not look into its own list for what the lost claim has moved there."""
+    """After a lost reply the worker does not look at what it holds in Redis for what the lost claim has moved there."""
     patch(Claimer, "_reconcile", _trust_nothing_but_the_hand)
 
 
 @mutant(expects=UNEXPLAINED, breaks="I3", profile=ZOMBIE)
 def zombie_honoured() -> None:
     """What a worker says about a task that was taken from it is believed: it is retried beside its successor."""
-    for script in ("_RETRY", "_DEAD_LETTER"):
-        edit(consumer, script, "if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end", "")
+
+    def fail(self: Any, task: Task, *arguments: Any) -> Any:
+        try:
+            return fail_its_own(self, task, *arguments)
+        except LeaseLost:
+            self._client.zadd(self._keys.delayed, {task.entry: 0})
+            return True
 
     def take_back(self: Any, delivery: Delivery) -> None:
         if delivery.seconds is not None:
-            self._hand.add(delivery)
+            delivery.state = State.OUT
         take_back_its_own(self, delivery)
 
     def reconcile(self: Any) -> None:
-        finished, failed = self._finished, self._failed
+        settled = {delivery: delivery.state for delivery in self._with(State.DONE, State.FAILED)}
         reconcile_all(self)
-        self._finished, self._failed = finished, failed
+        for delivery, state in settled.items():
+            delivery.state = state
+            self._deliveries[delivery.number] = delivery
 
+    fail_its_own = patch(Consumer, "fail", fail)
     take_back_its_own = patch(Claimer, "_take_back", take_back)
     reconcile_all = patch(Claimer, "_reconcile", reconcile)
 
@@ -97,10 +103,85 @@ def drain_drops() -> None:
 
     def give_back(self: Any) -> None:
         if self._stopping:
-            idle = self._withdraw() + self._surplus
-            self._consumer.settle([delivery.element for delivery in idle], 0)
-            self._surplus = []
-            self._hand.difference_update(idle)
+            self._withdraw()
+            idle = self._surplus()
+            self._consumer.settle([delivery.number for delivery in idle], 0)
+            for delivery in idle:
+                self._forget(delivery)
         original(self)
 
     original = patch(Claimer, "_give_back", give_back)
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=ASLEEP)
+def claim_without_a_lease() -> None:
+    """A claim hands out tasks though the lease has ended: the worker may be forgotten when its last claim is served."""
+    edit(consumer, "_SETTLE", "if not lives or limit > 0 and", "if limit > 0 and")
+
+
+@mutant(breaks="I1", profile=DEFAULT, blind_spot="Nothing in a run repeats a command on its way.")
+def repeated_claim_overwrites() -> None:
+    """A claim is carried out under numbers that were used before: its second task takes the place of the first."""
+    mark = "or limit > 0 and number <= tonumber(redis.call('HGET', KEYS[7], ARGV[1]) or 0)"
+    edit(consumer, "_SETTLE", mark, "")
+
+
+@mutant(expects=("NEEDS_RESTART", "STUCK", "NEEDS_TRAFFIC"), breaks="I1", profile=STALL_BUSY)
+def numbers_used_again() -> None:
+    """After a lost reply a worker claims under the same number again, which Redis refuses for ever."""
+
+    def reserve(self: Any, _count: int) -> int:
+        return int(self._given) + 1
+
+    def settled(self: Any, number: int, reply: Any) -> Settlement:
+        settlement: Settlement = settled_as_told(self, number, reply)
+        self._given = max(self._given, number + len(settlement.claimed) - 1)
+        return settlement
+
+    patch(Consumer, "reserve", reserve)
+    settled_as_told = patch(Consumer, "_settled", settled)
+
+
+@mutant(breaks="I3", profile=DEFAULT, blind_spot="A reply is seldom under way just when what is held is read.")
+def number_in_flight_believed() -> None:
+    """What a wait has claimed is taken in hand as soon as it is seen in Redis, and again when the reply arrives."""
+
+    def reconcile(self: Any) -> None:
+        awaited, self._awaited = self._awaited, None
+        original(self)
+        self._awaited = awaited
+
+    original = patch(Claimer, "_reconcile", reconcile)
+
+
+@mutant(breaks="I1", profile=DEFAULT, blind_spot="A command is seldom so late that what it claims comes after a look.")
+def renewal_does_not_count() -> None:
+    """A renewal does not compare how many tasks Redis says are held with how many are in hand."""
+
+    class Right(int):
+        def __ne__(self, _other: object) -> bool:
+            return False
+
+    def renew(self: Any) -> Renewal:
+        renewal: Renewal = original(self)
+        return replace(renewal, holding=Right(renewal.holding))
+
+    original = patch(Consumer, "renew", renew)
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
+def bell_swallowed() -> None:
+    """A wait that ends without a lease takes the bell with it, though it claims nothing."""
+    edit(consumer, "_SETTLE", "ring()\nreturn {lives", "if lives then ring() end\nreturn {lives")
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
+def release_does_not_ring() -> None:
+    """What a worker gives back does not ring the bell."""
+    edit(consumer, "_RELEASE", "ring()\nreturn released", "return released")
+
+
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities.")
+def low_priority_starves() -> None:
+    """A task of low priority has no turn while others are pending."""
+    edit(consumer, "_SETTLE", "turn == 0 and 3 or turn == 8 and 2 or 1", "1")

@@ -1,21 +1,18 @@
 """Mutants that lose what was given up, or why."""
 
-from typing import Any
-
 from zeroloss.reference.queue import consumer
-from zeroloss.reference.queue.task import revise
 
 from .mutant import mutant
-from .patching import edit, patch
+from .patching import edit
 from .profiles import DEFAULT, HANDLERS
 
-BURY = "redis.call('LPUSH', KEYS[2], stamped(ARGV[1], ARGV[2]))"
+BURY = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])"
 
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def five_dead_letters() -> None:
     """The dead-letter list is cut to its newest five."""
-    edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('LTRIM', KEYS[2], 0, 4)")
+    edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('XTRIM', KEYS[2], 'MAXLEN', 5)")
 
 
 @mutant(breaks="I2", profile=DEFAULT, blind_spot="Most runs end before the list was left alone for so long.")
@@ -27,18 +24,11 @@ def dead_letters_expire() -> None:
 @mutant(expects="FAILED", breaks="I2", profile=HANDLERS)
 def dead_letter_without_a_reason() -> None:
     """A task that is given up is kept without the reason."""
-
-    def silent(element: bytes, **changes: Any) -> bytes:
-        return revise(element, **{**changes, "error": None} if "error" in changes else changes)
-
-    patch(consumer, "revise", silent)
+    edit(consumer, "_DEAD_LETTER", BURY, BURY.replace("ARGV[3], ARGV[4]", "'', ''"))
 
 
 @mutant(expects="CORRUPT", breaks="I6", profile=HANDLERS)
 def dead_letter_without_its_payload() -> None:
     """A task that is given up is kept without its payload, to save memory."""
-
-    def emptied(element: bytes, **changes: Any) -> bytes:
-        return revise(element, **changes, payload=None) if "error" in changes else revise(element, **changes)
-
-    patch(consumer, "revise", emptied)
+    emptied = "entry = string.gsub(entry, '\"payload\":.*', '\"payload\":null}')"
+    edit(consumer, "_DEAD_LETTER", BURY, f"{emptied}\n{BURY}")

@@ -1,18 +1,17 @@
 """Mutants that retry, count or give up wrongly."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import redis
-from zeroloss.reference.queue import consumer, reaper
-from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue import consumer, dead_letters, reaper
+from zeroloss.reference.queue.consumer import Claimed, Consumer
 from zeroloss.reference.queue.reaper import Reaper
-from zeroloss.reference.queue.task import Task, new_task_id, revise
 
+from .claiming import LOOKS_AGAIN
 from .mutant import mutant
-from .patching import configure, edit, patch
-from .profiles import BAD_LINE, HANDLERS, POISON
+from .patching import configure, counted, edit, patch
+from .profiles import BAD_LINE, DEFAULT, HANDLERS, POISON
 
 NO_BOUND = 1_000_000_000
 
@@ -23,10 +22,11 @@ def retry_in_two_steps() -> None:
 
     def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> int:
         now: Any = client.time()
-        element, changed, delay_ms = arguments
-        if not client.lrem(keys[0], -1, element):
+        number, delay_ms = arguments
+        entry: Any = client.hget(keys[0], number)
+        if not client.hdel(keys[0], number):
             return 0
-        client.zadd(keys[1], {changed: now[0] * 1000 + delay_ms})
+        client.zadd(keys[1], {counted(entry, retries=1): now[0] * 1000 + delay_ms})
         return 1
 
     patch(consumer, "_RETRY", in_two_steps)
@@ -35,7 +35,8 @@ def retry_in_two_steps() -> None:
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def dead_letter_without_the_push() -> None:
     """A task that is given up is removed, and the dead-letter list is forgotten."""
-    edit(consumer, "_DEAD_LETTER", "redis.call('LPUSH', KEYS[2], stamped(ARGV[1], ARGV[2]))", "")
+    bury = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])"
+    edit(consumer, "_DEAD_LETTER", bury, "local refusal = nil")
 
 
 @mutant(expects="STUCK", breaks="I5", profile=HANDLERS)
@@ -56,43 +57,57 @@ def recoveries_uncounted() -> None:
     configure(Reaper, max_recoveries=NO_BOUND)
 
 
+def _drop(*, readable: bool) -> None:
+    def drop(self: Any, claimed: Claimed, error: str, **named: Any) -> None:
+        if readable == ("task_id" in named):
+            self.settle([claimed.number], 0)
+        else:
+            original(self, claimed, error, **named)
+
+    original = patch(Consumer, "dead_letter", drop)
+
+
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def unknown_type_dropped() -> None:
     """A task whose type no handler is registered for is removed."""
-
-    def drop(self: Any, task: Task, _error: str) -> None:
-        self.settle([task.element], 0)
-
-    patch(Consumer, "dead_letter", drop)
+    _drop(readable=True)
 
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def undecodable_deleted() -> None:
     """What cannot be decoded is removed."""
-
-    def drop(self: Any, element: bytes) -> None:
-        self.settle([element], 0)
-
-    patch(Consumer, "dead_letter_undecodable", drop)
+    _drop(readable=False)
 
 
 @mutant(expects="CORRUPT", breaks="I6", profile=HANDLERS)
 def payload_by_cjson() -> None:
     """A task that is retried or recovered is encoded anew by Lua's cjson: long numbers are rounded, [] becomes {}."""
-    client = redis.Redis.from_url(os.environ["REDIS_URL"])
-
-    def encoded_anew(element: bytes, **changes: Any) -> Any:
-        return client.eval("return cjson.encode(cjson.decode(ARGV[1]))", 0, revise(element, **changes))
-
-    patch(consumer, "revise", encoded_anew)
-    patch(reaper, "revise", encoded_anew)
+    body = "string.sub(entry, head.body)"
+    for owner, script in ((consumer, "_RETRY"), (reaper, "_RECOVER")):
+        edit(owner, script, f".. {body}", f".. cjson.encode(cjson.decode({body}))")
 
 
 @mutant(expects="PHANTOM", breaks="I6", profile=HANDLERS)
 def retry_renamed() -> None:
     """A retry is a new task with a new id, which nobody has submitted."""
+    edit(consumer, "_RETRY", "delay(KEYS[2]", "entry = string.gsub(entry, '\"id\":\"', '%0again-', 1)\ndelay(KEYS[2]")
 
-    def renamed(element: bytes, **changes: Any) -> bytes:
-        return revise(element, **changes) if "error" in changes else revise(element, id=new_task_id(), **changes)
 
-    patch(consumer, "revise", renamed)
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities.")
+def retry_loses_its_priority() -> None:
+    """A task that is retried comes back with the default priority."""
+    raised = "head.attempt, head.retries = head.attempt + 1, head.retries + 1"
+    edit(consumer, "_RETRY", raised, f"{raised}\nhead.priority = 'd'")
+
+
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities, and nobody requeues anything.")
+def requeue_loses_its_priority() -> None:
+    """A dead letter that is requeued comes back with the default priority."""
+    budget = "head.retries, head.recoveries = 0, 0"
+    edit(dead_letters, "_REQUEUE", budget, f"{budget}\n    head.priority = 'd'")
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
+def requeue_does_not_ring() -> None:
+    """A dead letter that is requeued does not ring the bell."""
+    edit(dead_letters, "_REQUEUE", "ring()\nreturn {requeued", "return {requeued")

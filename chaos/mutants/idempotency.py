@@ -53,7 +53,7 @@ def conflict_unnoticed() -> None:
 def key_without_expiry() -> None:
     """An idempotency key is kept for ever."""
     edit(
-        enqueuer, "_ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[2])", "redis.call('SET', key, known[key])"
+        enqueuer, "_ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[3])", "redis.call('SET', key, known[key])"
     )
 
 

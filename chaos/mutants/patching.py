@@ -1,11 +1,15 @@
 """How a defect is put in: by replacing one name of the reference, or some words of one script."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import redis
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import Script
+from zeroloss.reference.queue.lua import LISTS
+
+_RING = Script(f"#!lua flags=allow-oom\n{LISTS}ring()")
 
 
 def patch(owner: Any, name: str, replacement: Any) -> Any:
@@ -31,3 +35,16 @@ def configure(actor: type[Any], **changes: Any) -> None:
         original(self, client, replace(config, **changed), *names)
 
     original = patch(actor, "__init__", begin)
+
+
+def ring(client: redis.Redis, waiting: Sequence[str]) -> None:
+    """Leave the bell as it has to be, by a command of its own. `waiting`: the bell and the three lists."""
+    _RING(client, waiting, [])
+
+
+def counted(entry: bytes, *, retries: int = 0, recoveries: int = 0) -> bytes:
+    """An entry whose attempt, and these counts, are higher by so much."""
+    header, _, body = entry.partition(b";")
+    priority, attempt, *counts, since, salt, trace = header.decode().split(",")
+    raised = [int(attempt) + retries + recoveries, int(counts[0]) + retries, int(counts[1]) + recoveries]
+    return ",".join([priority, *map(str, raised), since, salt, trace]).encode() + b";" + body

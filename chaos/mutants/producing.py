@@ -6,13 +6,13 @@ from itertools import count
 from typing import Any
 
 import redis
-from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue import consumer, enqueuer
 from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
 from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown, QueueFull
 from zeroloss.reference.queue.task import new_task_id
 
 from .mutant import UNEXPLAINED, mutant
-from .patching import patch
+from .patching import edit, patch, ring
 from .profiles import CALM, DEFAULT, DOWN, FULL, STALL, STALL_ASKED_ONCE
 
 CANARY_EVERY = 500
@@ -51,19 +51,21 @@ def idempotency_in_two_steps() -> None:
     """An idempotency key is taken by one command, and its task is pushed by the next."""
 
     def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        _, ttl_ms, lengths, elements, *guards = arguments
+        _, _, ttl_ms, lengths, texts, priorities, _, _, *guards = arguments
         answers: list[Any] = [-1]
         repeated = set()
-        for key, (place, digest, task_id) in zip(keys[2:], zip(*[iter(guards)] * 3, strict=True), strict=True):
+        for key, (place, digest, task_id) in zip(keys[6:], zip(*[iter(guards)] * 3, strict=True), strict=True):
             taken = client.set(key, digest + task_id, px=ttl_ms, nx=True)
-            answers.append(b"" if taken else task_id.encode())
+            answers.append(b"" if taken else b"=" + task_id.encode())
             if not taken:
                 repeated.add(place)
         first = 0
-        for place, length in enumerate(map(int, lengths.split()), start=1):
+        for place, (length, priority) in enumerate(zip(map(int, lengths.split()), priorities, strict=True), start=1):
             if place not in repeated:
-                client.lpush(keys[0], elements[first : first + length])
+                header = f"{priority},1,0,0,{client.time()[0] * 1000},0,;"
+                client.lpush(keys["hdl".index(priority) + 1], header.encode() + texts[first : first + length])
             first += length
+        ring(client, keys[:4])
         return answers
 
     patch(enqueuer, "_ENQUEUE", in_two_steps)
@@ -106,3 +108,16 @@ def canary() -> None:
         return original(self, submission)
 
     original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload schedules nothing.")
+def scheduled_task_begun_at_once() -> None:
+    """A task that is scheduled for later is pending at once."""
+    edit(enqueuer, "_ENQUEUE", "if time and time > now then", "if false then")
+
+
+@mutant(breaks="I1", profile=DEFAULT, blind_spot="No run has two tasks that are equal to the last byte.")
+def equal_delayed_tasks_are_one() -> None:
+    """Of two equal tasks that wait for their time one is lost, as they have no salt."""
+    for owner, script in ((enqueuer, "_ENQUEUE"), (consumer, "_RETRY")):
+        edit(owner, script, "'NX', due, salted) == 0", "due, salted) < 0")

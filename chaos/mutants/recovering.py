@@ -6,83 +6,60 @@ from typing import Any
 
 import redis
 from zeroloss.reference.queue import reaper
-from zeroloss.reference.queue.connection import NOW, Script
+from zeroloss.reference.queue.connection import Script
 from zeroloss.reference.queue.reaper import Reaper, Sweep
-from zeroloss.reference.queue.task import decode
 from zeroloss.reference.worker.claimer import Claimer
 
+from .claiming import LOOKS_AGAIN
 from .mutant import UNEXPLAINED, mutant
-from .patching import edit, patch
-from .profiles import ASLEEP, BAD_LINE, CALM, CLOCKS, KILLS, PLANTED, QUIET
+from .patching import counted, edit, patch, ring
+from .profiles import BAD_LINE, CALM, CLOCKS, DEFAULT, KILLS, PLANTED, QUIET
+
+REMOVES_THE_CONSUMER = "if left == 0 then\n  redis.call('ZREM'"
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=KILLS)
 def no_recovery() -> None:
     """Nobody looks for what the dead held."""
-    patch(Reaper, "recover", lambda _reaper, _consumer: 0)
+    patch(Reaper, "recover", lambda _reaper, _consumer, **_: 0)
 
 
 @mutant(expects=UNEXPLAINED, breaks="I3", profile=CALM)
 def recovery_ignores_leases() -> None:
     """Every sweep takes from every consumer what it holds, living or not."""
-    edit(reaper, "_RECOVER", "if not lease or tonumber(lease) > now then return -1 end", "")
 
-    def everybody(self: Any) -> list[str]:
-        return [name.decode() for name in self._client.zrange(self._keys.consumers, 0, -1)]
+    def sweep(self: Any) -> Sweep:
+        names: Any = self._client.zrange(self._keys.consumers, 0, -1)
+        recovered = sum(self.recover(name, is_dead=True) for name in self._ours(names))
+        return Sweep(recovered, self.promote())
 
-    patch(Reaper, "_dead_and_holding", everybody)
+    patch(Reaper, "sweep", sweep)
 
 
 @mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
 def recovery_in_two_steps() -> None:
-    """What a dead worker held is removed by one command and put back by the next ones."""
+    """Each task that a dead worker held is removed by one command and put back by the next."""
 
-    def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> int:
-        consumer, *moves = arguments
-        lease: Any = client.zscore(keys[0], consumer)
+    def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
+        lease: Any = client.zscore(keys[5], arguments[0])
         now: Any = client.time()
-        if lease is None or lease > now[0] * 1000 or not client.delete(keys[1]):
-            return -1
-        for changed, place in zip(moves[1::3], moves[2::3], strict=True):
-            client.rpush(keys[2] if place == "pending" else keys[3], changed)
-        return len(moves) // 3
+        if lease is not None and lease > now[0] * 1000:
+            return [-1, 0, b""]
+        held: Any = client.hgetall(keys[4])
+        for number in sorted(held, key=int, reverse=True):
+            client.hdel(keys[4], number)
+            client.rpush(keys[2], counted(held[number], recoveries=1))
+        client.zrem(keys[5], arguments[0])
+        ring(client, keys[:4])
+        return [len(held), 0, b""]
 
     patch(reaper, "_RECOVER", in_two_steps)
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=PLANTED)
-def lease_index_only() -> None:
-    """A list that no lease names is never looked at."""
-    patch(Reaper, "adopting", lambda _reaper: iter(()))
-
-
-@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=ASLEEP)
-def tombstone_forgotten() -> None:
-    """A dead worker is forgotten once its list is empty, though its claim may still be blocked in Redis.
-
-    With it goes the sweep for lists that nobody names, else such a task would only be late.
-    """
-
-    def sweep(self: Any) -> Sweep:
-        swept: Sweep = original(self)
-        for name in self._ended_before(0):
-            keys = [self._keys.consumers, self._keys.processing(name.decode()), self._keys.presence]
-            reaper._FORGET(self._client, keys, [name, 0])
-        return swept
-
-    original = patch(Reaper, "sweep", sweep)
-    patch(Reaper, "adopting", lambda _reaper: iter(()))
-
-
-@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=PLANTED)
 def undecodable_wedges() -> None:
     """What cannot be decoded ends the sweep that meets it."""
-
-    def strictly(self: Any, element: bytes, consumer: str) -> Any:
-        decode(element)
-        return original(self, element, consumer)
-
-    original = patch(Reaper, "_next", strictly)
+    edit(reaper, "_RECOVER", "local kept = false", "if not head then error('not a task') end\n  local kept = false")
 
 
 @mutant(expects="NEEDS_TRAFFIC", breaks="I4", profile=QUIET)
@@ -90,10 +67,10 @@ def recovery_needs_traffic() -> None:
     """The sweep is run only when a new task was claimed."""
     claimed = []
 
-    def admit(self: Any, elements: Any) -> None:
-        elements = list(elements)
-        claimed.extend(elements)
-        admit_all(self, elements)
+    def admit(self: Any, entries: Any) -> None:
+        entries = list(entries)
+        claimed.extend(entries)
+        admit_all(self, entries)
 
     def sweep(self: Any) -> Sweep:
         if not claimed:
@@ -109,14 +86,61 @@ def recovery_needs_traffic() -> None:
 @mutant(expects=(UNEXPLAINED, "STUCK", "NEEDS_RESTART"), breaks="I3", profile=CLOCKS)
 def client_clock() -> None:
     """Leases are written and judged by the clock of whoever does it, and not by Redis's."""
+    read = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
 
-    def call(self: Any, client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        own = f"local now = {time.time_ns() // 1_000_000}\n"
-        return original(Script(self.source.replace(NOW, own)), client, keys, arguments)
+    def command(self: Any, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, ...]:
+        own = self.source.replace(read, f"local now = {time.time_ns() // 1_000_000}")
+        return ("EVAL", own, len(keys), *keys, *arguments)
 
-    def ended_before(self: Any, ago_ms: int) -> list[bytes]:
-        now_ms = time.time_ns() // 1_000_000
-        return list(self._client.zrangebyscore(self._keys.consumers, "-inf", now_ms - ago_ms))
+    def sweep(self: Any) -> Sweep:
+        ended: Any = self._client.zrangebyscore(self._keys.consumers, "-inf", time.time_ns() // 1_000_000)
+        return Sweep(sum(self.recover(name) for name in self._ours(ended)), self.promote())
 
-    original = patch(Script, "__call__", call)
-    patch(Reaper, "_ended_before", ended_before)
+    patch(Script, "command", command)
+    patch(Reaper, "sweep", sweep)
+
+
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="Under faults, order is judged by longer delays than this one.")
+def recovery_lowest_number_first() -> None:
+    """What a dead worker held comes back in the reverse order: the newest is claimed first."""
+    edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return tonumber(a) < tonumber(b)")
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot="A recovery is seldom cut off between two of its steps.")
+def recovery_forgets_who_holds_more() -> None:
+    """A dead worker leaves the registry with the first of its tasks that are recovered."""
+    edit(reaper, "_RECOVER", REMOVES_THE_CONSUMER, REMOVES_THE_CONSUMER.replace("if left == 0 then", "do"))
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
+def recovery_does_not_ring() -> None:
+    """What is recovered does not ring the bell."""
+    edit(reaper, "_RECOVER", "ring()\nreturn {recovered", "return {recovered")
+
+
+@mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
+def promotion_does_not_ring() -> None:
+    """What is due does not ring the bell."""
+    edit(reaper, "_PROMOTE", "if moved > 0 then ring() end", "")
+
+
+@mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
+def promotion_in_two_steps() -> None:
+    """What is due is removed by one command and pushed by the next."""
+
+    def in_two_steps(client: redis.Redis, keys: Sequence[str], _arguments: Sequence[Any]) -> int:
+        now: Any = client.time()
+        due: Any = client.zrangebyscore(keys[4], "-inf", now[0] * 1000 + now[1] // 1000, start=0, num=1)
+        if not due or not client.zrem(keys[4], *due):
+            return 0
+        client.lpush(keys[2], *due)
+        ring(client, keys[:4])
+        return len(due)
+
+    patch(reaper, "_PROMOTE", in_two_steps)
+
+
+@mutant(breaks="I1", profile=DEFAULT, blind_spot="No run has a dead-letter stream that refuses anything.")
+def refused_burial_removes() -> None:
+    """A task that the dead-letter stream refuses, as where another key lies there, is removed."""
+    edit(reaper, "_RECOVER", "kept = refused ~= nil", "kept = false")

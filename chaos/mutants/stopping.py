@@ -8,7 +8,7 @@ from zeroloss.reference.worker.process import Worker
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT
+from .profiles import DEFAULT, SIGTERM
 
 
 @mutant(
@@ -21,10 +21,10 @@ def no_grace() -> None:
     patch(Worker, "_finish", lambda _self: False)
 
 
-@mutant(breaks="I4", profile=DEFAULT, blind_spot="The worker that takes its place finds at once what nothing names.")
+@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=SIGTERM)
 def leaves_with_tasks_in_hand() -> None:
-    """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its list any more."""
-    edit(consumer, "_LEAVE", "if redis.call('LLEN', KEYS[2]) == 0 then", "do")
+    """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its tasks any more."""
+    edit(consumer, "_LEAVE", "if redis.call('HLEN', KEYS[2]) == 0 then", "do")
 
     def turn(self: Any) -> None:
         if self._stopping:
@@ -42,4 +42,4 @@ def leaves_with_tasks_in_hand() -> None:
 )
 def given_back_to_the_end() -> None:
     """What a worker gives back goes to the end of the queue."""
-    edit(consumer, "_RELEASE", "redis.call('RPUSH', KEYS[2], element)", "redis.call('LPUSH', KEYS[2], element)")
+    edit(consumer, "_RELEASE", "'RPUSH', pending(heading(entry))", "'LPUSH', pending(heading(entry))")

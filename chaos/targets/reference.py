@@ -15,7 +15,8 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.errors import Undecodable
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.task import decode, encode, raw_members
+from zeroloss.reference.queue.task import Task as QueueTask
+from zeroloss.reference.queue.task import encode
 
 from ..run.scan import ids_in
 from ..target import Conflict, Found, Refused, Target, Task
@@ -148,26 +149,27 @@ class Reference(Target):
     def _plant(self, task: Task, behaviour: str) -> None:
         """Put into Redis what no client of the queue could: what is no task, what a dead worker has left."""
         keys, client = Keys(self.namespace), self._redis
-        element = encode(task_id=task.id, task_type=TYPE, payload_json=task.text, created_at=0)
-        if "undecodable" in behaviour:
-            element = element[:-1]
+        text = encode(task_id=task.id, task_type=TYPE, payload_json=task.text)
+        entry = text[:-1] if "undecodable" in behaviour else b"d,1,0,0,0,0,;" + text
         if behaviour == "undecodable":
-            client.lpush(keys.pending, element)
+            client.lpush(keys.pending, entry)
             return
         departed = f"departed-{task.id}"
         with client.pipeline(transaction=True) as pipeline:
-            pipeline.lpush(keys.processing(departed), element)
-            if behaviour == "orphan-undecodable":
-                pipeline.zadd(keys.consumers, {departed: int(time.time() * 1000) - 1})
+            pipeline.hset(keys.processing(departed), "1", entry)
+            pipeline.zadd(keys.consumers, {departed: int(time.time() * 1000) - 1})
             pipeline.execute()
 
     def census(self) -> Iterator[Found]:
         keys, client = Keys(self.namespace), self._redis
-        yield from _found("pending", client.lrange(keys.pending, 0, -1))
+        for waiting in keys.lists:
+            yield from _found("pending", client.lrange(waiting, 0, -1))
         yield from _found("delayed", client.zrange(keys.delayed, 0, -1))
-        yield from _found("dead_letter", client.lrange(keys.dead_letter, 0, -1))
+        letters: Any = client.xrange(keys.dead_letter)
+        for _, letter in letters:
+            yield from _found("dead_letter", [letter[b"entry"]], letter[b"error"].decode())
         for key in client.scan_iter(match=f"{keys.processing('')}*", count=1000):
-            yield from _found("processing", client.lrange(key, 0, -1))
+            yield from _found("processing", client.hvals(key))
 
     @cached_property
     def _redis(self) -> redis.Redis:
@@ -234,13 +236,13 @@ def _headers(idempotency_key: str | None) -> dict[str, str]:
     return {"Content-Type": "application/json", **({"Idempotency-Key": idempotency_key} if idempotency_key else {})}
 
 
-def _found(place: str, elements: Any) -> Iterator[Found]:
-    for element in elements:
+def _found(place: str, entries: Any, reason: str | None = None) -> Iterator[Found]:
+    for entry in entries:
+        text = entry.partition(b";")[2] if entry[:2] in (b"h,", b"d,", b"l,") else entry
         try:
-            task = decode(element)
+            task = QueueTask(b"d,1,0,0,0,0,;" + text)
         except Undecodable:
-            for task_id in ids_in(element):
-                yield Found(task_id.decode(), place, "It cannot be decoded.")
+            for task_id in ids_in(entry):
+                yield Found(task_id.decode(), place, reason or "It cannot be read.")
             continue
-        payload = raw_members(element.decode()).get("payload", "").encode()
-        yield Found(task.id, place, task.error, payload)
+        yield Found(task.id, place, reason, bytes(task.raw_payload))

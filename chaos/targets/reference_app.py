@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from zeroloss.reference.queue.task import Task, raw_members
+from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.handlers import handler
 
 from ..ledger import effect
@@ -23,8 +23,7 @@ def work(task: Task) -> None:
     behaviour = task.payload.get("behaviour")
     first = task.attempt == 1
     # Its text as it lies in Redis: compared byte for byte with what was sent.
-    payload = raw_members(task.element.decode())["payload"].encode()
-    with effect(task.id, attempt=task.attempt, payload=payload):
+    with effect(task.id, attempt=task.attempt, payload=bytes(task.raw_payload)):
         time.sleep(task.payload["work_ms"] / 1000 if first or behaviour != "hang-once" else 0)
         if behaviour == "exit-once" and first:
             os._exit(1)

@@ -3,7 +3,7 @@ handler thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
 
-from zeroloss.reference.queue import consumer, enqueuer, presence, reaper
+from zeroloss.reference.queue import consumer, enqueuer, presence, protocol, reaper
 from zeroloss.reference.queue.connection import Script
 
 from .reference import Reference
@@ -22,6 +22,7 @@ class ReferenceScenario(Reference):
             reaper,
             enqueuer,
             presence,
+            protocol,
         )
         for name, script in vars(module).items()
         if isinstance(script, Script)

@@ -5,7 +5,7 @@ from itertools import islice
 
 import redis
 
-PENDING = "tasks:pending"
+PENDING, BELL = "tasks:pending", "tasks:bell"
 STAGED = "bench:staged"
 CHUNK = 1_000
 
@@ -18,17 +18,16 @@ def stage(client: redis.Redis, count: int, key: str = STAGED, first: int = 0) ->
 
 
 def release(client: redis.Redis, count: int) -> None:
-    """All that is staged is pending now, at one moment, with workers waiting for it."""
+    """All that is staged is pending now, at one moment, with workers waiting for the bell."""
     pipeline = client.pipeline(transaction=True)
     pipeline.hset("tasks:counters", mapping={"enqueued": count, "completed": 0})
     pipeline.rename(STAGED, PENDING)
+    pipeline.delete(BELL)
+    pipeline.lpush(BELL, "1")
     pipeline.execute()
 
 
 def elements(count: int, first: int = 0) -> Iterator[bytes]:
     """Tasks as the queue itself writes them, all of the same length, with a payload of five bytes."""
     for number in range(first, first + count):
-        yield (
-            b'{"id":"%032x","type":"bench","payload":[0,""],"created_at":1700000000000,'
-            b'"retry_count":0,"recovered_count":0}' % number
-        )
+        yield b'd,1,0,0,1700000000000,0,;{"id":"%032x","type":"bench","payload":[0,""]}' % number

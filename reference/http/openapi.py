@@ -3,6 +3,8 @@
 from typing import Any
 
 from ..queue.config import Config
+from ..queue.enqueuer import DELAY_MS_MAX
+from ..queue.task import PRIORITIES
 from .problems import MEDIA_TYPE
 from .submissions import KEY_PATTERN, NAME_CHARS_MAX, NAME_PATTERN
 
@@ -121,9 +123,22 @@ def _task() -> dict[str, Any]:
         "properties": {
             "id": {**name, "description": "The task's id; a sortable unique one is made if it is missing"},
             "type": {**name, "default": "default", "description": "Names the handler"},
-            "payload": {"description": "Any JSON value, handed to the handler byte for byte"},
+            "payload": {"description": "Any JSON value, handed to the handler byte for byte; no half surrogate pairs"},
+            "priority": {"enum": [*PRIORITIES], "default": "default"},
+            "delay_ms": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": DELAY_MS_MAX,
+                "description": "It runs so many ms from now, by Redis's clock",
+            },
+            "execute_at": {
+                "type": "string",
+                "format": "date-time",
+                "description": "It runs at this time, with its zone, by Redis's clock; a time that has passed is now",
+            },
         },
         "required": ["payload"],
+        "not": {"required": ["delay_ms", "execute_at"]},
         "additionalProperties": False,
     }
 

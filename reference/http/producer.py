@@ -7,8 +7,8 @@
     GET  /openapi.json  all of this for machines
 
 `create_app` gives an ordinary WSGI app. Under another server:
-`gunicorn 'zeroloss.reference.producer:from_environment()'`, or
-`granian --interface wsgi --factory zeroloss.reference.producer:from_environment`.
+`gunicorn 'zeroloss.reference.http.producer:from_environment()'`, or
+`granian --interface wsgi --factory zeroloss.reference.http.producer:from_environment`.
 """
 
 import json
@@ -19,11 +19,12 @@ import falcon
 import redis
 
 from ..queue.config import Config, load_config, unknown_variables
-from ..queue.connection import connect, refuse_old_server
+from ..queue.connection import connect
 from ..queue.durability import Durability
 from ..queue.enqueuer import Accepted, Enqueuer, Submission
 from ..queue.errors import TaskTooLarge
 from ..queue.keys import Keys
+from ..queue.protocol import refuse_at_start
 from ..queue.turns import turn_to_decode
 from . import problems, serving
 from .openapi import describe
@@ -35,6 +36,7 @@ from .submissions import (
     read_body,
     read_idempotency_key,
     read_submission,
+    read_trace_context,
     require_media_type,
     split_array,
     split_lines,
@@ -67,7 +69,7 @@ def from_environment() -> falcon.App[Any, Any]:
     config = load_config()
     for sentence in unknown_variables():
         logging.getLogger(__name__).warning(sentence)
-    refuse_old_server(config)
+    refuse_at_start(config)
     return create_app(connect(config), config)
 
 
@@ -77,7 +79,7 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
-    refuse_old_server(config)
+    refuse_at_start(config)
     serving.serve("producer", create_app(connect(config), config), config, host, port)
 
 
@@ -92,6 +94,7 @@ class _Task:
         body = read_body(req, limit_bytes, "send less, or send a reference to where the data lies")
         with turn_to_decode(len(body)):
             submission = read_submission(decode_utf8(body, "The body"), "The body", key)
+        submission = submission._replace(trace_context=read_trace_context(req))
         accepted = self._enqueuer.enqueue(submission)
         if accepted.replayed:
             resp.set_header("Idempotency-Replayed", "true")
@@ -123,7 +126,9 @@ class _Tasks:
                 items = split_lines(body, items_max)
             if not items:
                 raise malformed("The batch is empty; send at least one task.")
-            return [self._read_item(items[index], index, key) for index in range(len(items))]
+            read = [self._read_item(items[index], index, key) for index in range(len(items))]
+        trace = read_trace_context(req)
+        return [item._replace(trace_context=trace) if isinstance(item, Submission) else item for item in read]
 
     def _read_item(self, item: str | bytes, index: int, key: str | None) -> Submission | Problem:
         """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""

@@ -12,8 +12,10 @@ from typing import Any
 import falcon
 
 from ..queue.client import NESTING_MAX
-from ..queue.enqueuer import Submission
-from ..queue.task import after_space, raw_members
+from ..queue.enqueuer import AT_ONCE, Submission, due_at, due_in
+from ..queue.errors import InvalidTask
+from ..queue.task import PRIORITIES, refuse_half_pairs
+from .json_text import after_space, decoder, raw_members
 from .problems import Problem, malformed
 from .window import Window
 
@@ -22,7 +24,7 @@ NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # no control characters: an 
 KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF draft's quotes may be there or not
 ENVELOPE_BYTES = 8_192  # what a task has beside its payload: two names of 256 characters, each escaped in 12 bytes
 
-_MEMBERS = ("id", "type", "payload")
+_MEMBERS = ("id", "type", "payload", "priority", "delay_ms", "execute_at")
 
 _name = re.compile(NAME_PATTERN)
 # A member as most clients write it: the name, and an id or a type without escapes. No white space before a separator.
@@ -32,15 +34,11 @@ _plain_member = re.compile(
 )
 _string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _key = re.compile(KEY_PATTERN)
+_trace_context = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _line = re.compile(rb"[^ \t\r\n][^\n]*")
 
 
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-_decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)
-_read_value = _decoder.scan_once  # a value and where it ends; StopIteration where there is none
+_read_value = decoder.scan_once  # a value and where it ends; StopIteration where there is none
 
 
 def read_body(req: falcon.Request, limit_bytes: int, advice: str = "send the tasks in several requests") -> bytes:
@@ -98,6 +96,15 @@ def read_idempotency_key(req: falcon.Request) -> str | None:
     return bare
 
 
+def read_trace_context(req: falcon.Request) -> str:
+    """The `traceparent` header, which travels with the task; empty where there is none, or none that makes sense.
+
+    https://www.w3.org/TR/trace-context/#traceparent-header
+    """
+    header = req.get_header("traceparent", default="")
+    return header if _trace_context.fullmatch(header) else ""
+
+
 def decode_utf8(body: bytes, what: str) -> str:
     try:
         return body.decode()
@@ -111,7 +118,12 @@ def read_submission(text: str, what: str, idempotency_key: str | None) -> Submis
     Raises:
         Problem: 400, naming the member and what to do.
     """
-    return _read_plain(text, idempotency_key) or _read_any(text, what, idempotency_key)
+    submission = _read_plain(text, idempotency_key) or _read_any(text, what, idempotency_key)
+    try:
+        refuse_half_pairs(submission.payload_json)
+    except InvalidTask:
+        raise malformed(f"{what}'s payload holds half of a surrogate pair, which is no text.") from None
+    return submission
 
 
 def _read_plain(text: str, idempotency_key: str | None) -> Submission | None:
@@ -152,7 +164,7 @@ def _read_any(text: str, what: str, idempotency_key: str | None) -> Submission:
     unknown = [name for name in members if name not in _MEMBERS]
     if unknown:
         shown = ", ".join(_shown(name) for name in unknown[:5])
-        raise malformed(f"{what} has the unknown member {shown}; a task has id, type and payload.")
+        raise malformed(f"{what} has the unknown member {shown}; a task has {', '.join(_MEMBERS)}.")
     if len(names) > len(members):
         twice = next(name for name in members if names.count(name) > 1)
         raise malformed(f"{what} has {_shown(twice)} more than once; keep one.")
@@ -163,7 +175,27 @@ def _read_any(text: str, what: str, idempotency_key: str | None) -> Submission:
         task_type=_read_name(members, "type", what) or "default",
         task_id=_read_name(members, "id", what),
         idempotency_key=idempotency_key,
+        priority=_read_priority(members, what),
+        due=_read_due(members, what),
     )
+
+
+def _read_priority(members: dict[str, str], what: str) -> str:
+    priority = json.loads(members.get("priority", '"default"'))
+    if not isinstance(priority, str) or priority not in PRIORITIES:
+        raise malformed(f"{what}'s priority has to be {' or '.join(map(json.dumps, PRIORITIES))}.")
+    return priority
+
+
+def _read_due(members: dict[str, str], what: str) -> str:
+    if "delay_ms" in members and "execute_at" in members:
+        raise malformed(f"{what} has both delay_ms and execute_at; keep one.")
+    try:
+        if "execute_at" in members:
+            return due_at(json.loads(members["execute_at"]))
+        return due_in(json.loads(members["delay_ms"])) if "delay_ms" in members else AT_ONCE
+    except InvalidTask as error:
+        raise malformed(f"{what}'s {error}") from None
 
 
 def refuse_deep_nesting(text: str, what: str, depth_max: int = NESTING_MAX) -> None:
@@ -202,7 +234,7 @@ def split_array(text: str, items_max: int = sys.maxsize, item_chars_max: int = s
 
 def _split_array(text: str, items_max: int, item_chars_max: int) -> list[str]:
     items: list[str] = []
-    window = Window(text, item_chars_max, _decoder)
+    window = Window(text, item_chars_max, decoder)
     position = after_space(text, 0)
     if text[position : position + 1] != "[":
         raise ValueError("it does not begin with [")

@@ -153,6 +153,6 @@ def _gauges(reading: Reading) -> Iterator[tuple[str, str, float | None]]:
     )
     yield (
         "zeroloss_oldest_pending_age_seconds",
-        "Age of the task that is next to be claimed, by its producer's clock",
+        "Age of the oldest task that is next to be claimed",
         None if "oldest_pending_age_ms" in reading.unreadable else (reading.oldest_pending_age_ms or 0) / 1000,
     )

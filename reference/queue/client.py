@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -11,10 +12,11 @@ import redis
 from .config import Config, load_config
 from .connection import connect, refuse_client
 from .dead_letters import DeadLetters
-from .enqueuer import Accepted, Enqueuer, Submission
+from .enqueuer import AT_ONCE, Accepted, Enqueuer, Submission, due_at, due_in
 from .errors import IdempotencyConflict, InvalidTask, TaskTooLarge
 from .gauges import Gauges, Reading
 from .keys import Keys
+from .task import PRIORITIES, refuse_half_pairs
 from .texts import NAME_CHARS_MAX
 
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
@@ -26,6 +28,9 @@ class NewTask(NamedTuple):
     type: str
     payload: Any
     id: str | None = None
+    priority: str = "default"
+    delay_ms: int | None = None
+    execute_at: datetime | str | None = None
     idempotency_key: str | None = None
 
 
@@ -70,18 +75,29 @@ class Queue:
         self.close()
 
     def enqueue(
-        self, task_type: str, payload: Any, *, id: str | None = None, idempotency_key: str | None = None
+        self,
+        task_type: str,
+        payload: Any,
+        *,
+        id: str | None = None,
+        priority: str = "default",
+        delay_ms: int | None = None,
+        execute_at: datetime | str | None = None,
+        idempotency_key: str | None = None,
     ) -> Accepted:
         """Enqueue one task. To return is a promise: it runs to its end at least once, or is dead-lettered (I2).
 
-        The payload is anything that msgspec writes as JSON, or JSON itself, as a `msgspec.Raw`.
+        The payload is anything that msgspec writes as JSON, or JSON itself, as a `msgspec.Raw`. `priority` is high,
+        default or low. It runs `delay_ms` from now, or at `execute_at`, a time with its zone (RFC 3339 where it is a
+        text), or as soon as it can; a time that has passed is now.
 
         Raises:
             InvalidTask, TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
             OutcomeUnknown: it may have been; ask again with the same idempotency key.
             NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
         """
-        return self._enqueuer.enqueue(_submission(NewTask(task_type, payload, id, idempotency_key)))
+        task = NewTask(task_type, payload, id, priority, delay_ms, execute_at, idempotency_key)
+        return self._enqueuer.enqueue(_submission(task))
 
     def enqueue_many(self, tasks: Iterable[NewTask]) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
         """Enqueue many in one atomic step; the outcomes are in the order of the tasks.
@@ -122,7 +138,16 @@ def _submission(task: NewTask) -> Submission:
     for name, value in (("id", task.id), ("idempotency_key", task.idempotency_key)):
         if value is not None:
             _check_name(name, value)
-    return Submission(_json(task.payload), task.type, task.id, task.idempotency_key)
+    if task.priority not in PRIORITIES:
+        raise InvalidTask(f"priority has to be high, default or low, not {task.priority!r:.{NAME_CHARS_MAX}}.")
+    if task.delay_ms is not None and task.execute_at is not None:
+        raise InvalidTask("delay_ms and execute_at cannot both be given: they say the same.")
+    due = AT_ONCE
+    if task.delay_ms is not None:
+        due = due_in(task.delay_ms)
+    elif task.execute_at is not None:
+        due = due_at(task.execute_at)
+    return Submission(_json(task.payload), task.type, task.id, task.idempotency_key, task.priority, due)
 
 
 def _check_name(name: str, value: object) -> None:
@@ -135,6 +160,7 @@ def _json(payload: Any) -> str:
         if isinstance(payload, msgspec.Raw):
             text = bytes(payload).decode()
             value = json.loads(text, parse_constant=_refuse_constant)
+            refuse_half_pairs(text)
         else:
             # msgspec's own encoder would write NaN as null.
             value = msgspec.to_builtins(payload, str_keys=True)

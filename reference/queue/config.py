@@ -27,9 +27,7 @@ class Config:
     renew_ms: int = 2_500
     sweep_ms: int = 1_000  # between two looks for ended leases and due retries
     absence_ms: int = 750  # a worker whose connections are gone that long is dead, whatever its lease says; 0: never
-    orphan_sweep_ms: int = 30_000  # between two looks for lists that no entry of `consumers` names
-    tombstone_ms: int = 3_600_000  # how long a dead consumer's entry outlives its list
-    block_ms: int = 1_000  # how long one blocking claim waits
+    block_ms: int = 1_000  # how long a claim waits for the bell before it looks anyhow
 
     threads: int = 5
     ahead: int = 256  # claimed beyond what the threads run, at most
@@ -49,6 +47,7 @@ class Config:
     durability_timeout_ms: int = 3_000  # how long that may take; beyond it the answer is that the outcome is unknown
 
     max_pending: int = 1_000_000
+    max_scheduled: int = 1_000_000  # tasks that are not due yet
     max_task_bytes: int = 1_048_576
     max_body_bytes: int = 16_777_216
     max_batch: int = 10_000
@@ -67,16 +66,6 @@ class Config:
             raise ConfigError(
                 f"renew_ms ({self.renew_ms}) has to be at most a third of lease_ms ({self.lease_ms}), "
                 "so that two lost heartbeats do not cost a living worker its tasks."
-            )
-        if self.tombstone_ms < 2 * self.lease_ms:
-            raise ConfigError(
-                f"tombstone_ms ({self.tombstone_ms}) has to be at least twice lease_ms ({self.lease_ms}), "
-                "so that a paused worker's late claim is still found."
-            )
-        if self.tombstone_ms < self.block_ms:
-            raise ConfigError(
-                f"tombstone_ms ({self.tombstone_ms}) has to be at least block_ms ({self.block_ms}), "
-                "so that a task that Redis hands to a dead worker's wait is found by the next sweep."
             )
         Durability(self.durability, self.durability_timeout_ms)
         if self.durability_timeout_ms > self.socket_timeout_ms - 1_000:

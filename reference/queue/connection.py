@@ -39,14 +39,6 @@ TLS_OPTIONS = {name for name in inspect.signature(redis.SSLConnection.__init__).
 # open for hours: only a new connection reaches who is primary now. (LOADING is a `ConnectionError` to redis-py.)
 LEADS_ASTRAY = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, MovedError)
 
-# Of every script that writes:
-# - `allow-oom`: where maxmemory is reached, what only moves and removes must go on, or the queue could never drain; a
-#   script that adds leaves the flag out and is refused before it begins.
-# - What moves a task looks, then adds, and removes last. Redis undoes nothing of a script that it stops, as it does
-#   where a key is of another type or an ACL forbids a command: a task is then where it was, or in two places, and
-#   never in none.
-NOW = "local time = redis.call('TIME'); local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
-
 
 class NeverSent(redis.ConnectionError):
     """No connection could be had, so the command certainly did not run."""
@@ -277,10 +269,14 @@ class Script:
         with borrowed(client) as connection:
             return self.on(connection, keys, arguments)
 
+    def command(self, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, ...]:
+        """The command that runs it where the server knows it."""
+        return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
     def on(self, connection: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """The same on a connection that the caller holds, as what comes next belongs to it."""
         try:
-            return _ask(connection, "EVALSHA", self.digest, len(keys), *keys, *arguments)
+            return _ask(connection, *self.command(keys, arguments))
         except NoScriptError:  # a definite no, so sending it again is safe
             return _ask(connection, "EVAL", self.source, len(keys), *keys, *arguments)
 

@@ -1,149 +1,196 @@
-"""One consumer's verbs: what a claimer does with its own processing list. Each is one atomic step in Redis (I1).
+"""One consumer's verbs: what a claimer does with what its process holds. Each is one atomic step in Redis (I1).
 
-Why a list for each consumer: after a lost reply it reads its own list, and whatever lies there and is not in its hands
-is its own next work. In a list shared by several nobody could tell a claim in transit from an orphan.
+A consumer holds its tasks in a hash of its own, each under the number of its delivery. After a lost reply it reads its
+own hash, and whatever lies there and is not in its hands is its own next work. In a hash shared by several nobody could
+tell a claim in transit from an orphan.
 
-Ownership (I3) is the presence of the exact bytes in the consumer's own list, nothing else. A recovery changes the
-bytes (`recovered_count`), so a late ack of the old delivery removes nothing. The lease only says when others may take
-the list over. The one race that needs more:
+Ownership (I3) is the presence of the number in the consumer's own hash, nothing else. The lease says when others may
+take the tasks over, and a claim hands nothing out without one; an ack never looks at it.
 
-    time ->
-    worker   BLMOVE ......... [paused] ............................... wakes, holds t1
-    reaper                     lease ended: list empty, nothing to recover
-    producer                                      pushes t1
-    Redis                                         hands t1 to the paused BLMOVE
-
-t1 now lies in a list whose owner was given up. So the entry in `consumers` stays as a tombstone, every sweep looks at
-the lists of tombstones, and a worker renews its lease before it trusts a wait that may have outlived it.
+Numbers are the consumer's own, and go up only: after a lost reply it goes on above all that it may have been given. A
+claim whose first number is not above the highest that was ever used does nothing. Else a request that the network
+repeats would put a second task in the place of the first, which would be lost.
 """
 
+import os
 import random
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
+from redis.exceptions import NoScriptError
 
 from .config import Config
-from .connection import NOW, Script
-from .errors import LeaseLost
+from .connection import LEADS_ASTRAY, Script, borrowed
+from .errors import LeaseLost, QueueError
 from .keys import Keys
-from .task import Task, revise
+from .lua import BURY, DELAY, HEADER, LISTS, NOW
+from .protocol import refuse_other_protocol
+from .task import Task
 from .texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX
 
-# What a script adds to what it buries: when, by Redis's clock, as the script asks for it anyway. An element that is not
-# a task is buried as it is, so its bytes are the same before and after.
-STAMP = f"""{NOW}
-local function stamped(element, buried)
-  if element == buried then return element end
-  return string.sub(buried, 1, -2) .. ',"dead_at":' .. string.format('%d', now) .. '}}'
-end
-"""
-
-# What one command carries of the tasks' bytes: about a MiB, and at least one task. Beyond it a slow link would take
+# What one reply carries of the tasks' bytes: about a MiB, and at least one task. Beyond it a slow link would take
 # longer for a reply than anybody waits, and the same tasks would be fetched again and again.
 MAX_TRANSFER_BYTES = 1_048_576
 
-# KEYS  consumers, processing, paused
-# ARGV  consumer, lease_ms
-# Returns {whether the lease had ended or never begun, how many tasks the list holds, whether claiming is paused}
+TURNS = 16  # of so many claimed tasks one is looked for among the low ones first, and one among the default ones
+
+# KEYS  consumers, processing, paused, numbers
+# ARGV  consumer, lease_ms, the highest number that a claim may have been given
+# Returns {whether the lease had ended or never begun, how many tasks are held, whether claiming is paused}
+# Recovery has forgotten the numbers with the entry: noted again, they keep out what the network repeats from before.
 _RENEW = Script(f"""#!lua flags=allow-oom
 {NOW}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not lease and ARGV[3] ~= '0' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[3]) end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-return {{(lease and tonumber(lease) > now) and 0 or 1, redis.call('LLEN', KEYS[2]), redis.call('EXISTS', KEYS[3])}}
+return {{(lease and tonumber(lease) > now) and 0 or 1, redis.call('HLEN', KEYS[2]), redis.call('EXISTS', KEYS[3])}}
 """)
 
-# KEYS  processing, pending, consumers, counters
-# ARGV  consumer, limit, the lengths of the elements that are done, these elements in one string, how many bytes to
-#       claim at the most (one task may have more)
-# Returns {whether the lease lives, indices (from 0) of the elements it did not hold, whether it left something pending
-#         for its size, the lengths of what it claimed, oldest first, and this in one string}
-# One round trip for a whole batch of acks and the next claims, and one string for a whole batch of elements (redis-py
-# takes 3 us for each argument and each part of a reply): that is where the speed lies. It claims nothing without a
-# living lease, by Redis's clock. It reads 32 tasks at a time: of unknown sizes, 256 could fill Lua's heap.
+# KEYS  the bell and the three lists, processing, consumers, numbers, counters
+# ARGV  consumer, the first number to give, how many tasks to claim at most, of how many bytes (one may have more),
+#       whose turn it is, the numbers that are done
+# Returns {whether the lease lives, those of the numbers that it did not hold, whether it left something pending
+#         for its size, the lengths of the entries claimed, in the order of their numbers, and these in one string}
+# One round trip for a whole batch of acks and the next claims, and one string for a whole batch of entries (redis-py
+# takes 3 us for each part of a reply): that is where the speed lies. It reads 16 entries at a time: of unknown sizes,
+# 256 could fill Lua's heap.
 _SETTLE = Script(f"""#!lua flags=allow-oom
-local lost, completed, first = {{}}, 0, 1
-for length in string.gmatch(ARGV[3], '%d+') do
-  local element = string.sub(ARGV[4], first, first + length - 1)
-  first = first + length
-  if redis.call('LREM', KEYS[1], -1, element) == 0 then lost[#lost + 1] = completed + #lost
-  else completed = completed + 1 end
+{NOW}{HEADER}{LISTS}
+local lost, completed = {{}}, 0
+for done in string.gmatch(ARGV[6], '%d+') do
+  if redis.call('HDEL', KEYS[5], done) == 1 then completed = completed + 1
+  else lost[#lost + 1] = tonumber(done) end
 end
-if completed > 0 then redis.call('HINCRBY', KEYS[4], 'completed', completed) end
-{NOW}
-local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
-local lives = lease and tonumber(lease) > now
-local limit = lives and tonumber(ARGV[2]) or 0
-local claimed, lengths, bytes, full, waiting = {{}}, {{}}, 0, false
-while #claimed < limit and not full do
-  waiting = redis.call('LRANGE', KEYS[2], -math.min(#claimed + 32, limit), -#claimed - 1)
-  if #waiting == 0 then break end
-  for i = #waiting, 1, -1 do
-    full = #claimed > 0 and bytes + #waiting[i] > tonumber(ARGV[5])
-    if full then break end
-    claimed[#claimed + 1] = waiting[i]
-    lengths[#lengths + 1] = #waiting[i]
-    bytes = bytes + #waiting[i]
+if completed > 0 then redis.call('HINCRBY', KEYS[8], 'completed', completed) end
+local lease, number = redis.call('ZSCORE', KEYS[6], ARGV[1]), tonumber(ARGV[2])
+local lives, limit = lease and tonumber(lease) > now, tonumber(ARGV[3])
+if not lives or limit > 0 and number <= tonumber(redis.call('HGET', KEYS[7], ARGV[1]) or 0) then limit = 0 end
+local length, taken, read = {{}}, {{0, 0, 0}}, {{{{}}, {{}}, {{}}}}
+for i = 1, 3 do length[i] = limit > 0 and redis.call('LLEN', KEYS[i + 1]) or 0 end
+local fields, entries, lengths, count, bytes, full = {{}}, {{}}, {{}}, 0, 0, false
+local bytes_max, start = tonumber(ARGV[4]), tonumber(ARGV[5])
+while count < limit do
+  local turn = (start + count) % {TURNS}
+  local at = turn == 0 and 3 or turn == {TURNS // 2} and 2 or 1
+  if taken[at] == length[at] then at = taken[1] < length[1] and 1 or taken[2] < length[2] and 2 or 3 end
+  local had = taken[at]
+  if had == length[at] then break end
+  local slice = read[at]
+  local left = #slice
+  if left == 0 then
+    slice = redis.call('LRANGE', KEYS[at + 1], -math.min(had + 16, had + limit - count), -had - 1)
+    read[at] = slice
+    left = #slice
+  end
+  local entry = slice[left]
+  local size = #entry
+  full = count > 0 and bytes + size > bytes_max
+  if full then break end
+  slice[left] = nil
+  taken[at] = had + 1
+  if string.byte(entry) ~= 100 and string.find(entry, '^%s*{{') then
+    entry = string.format('%s,1,0,0,%d,0,;', string.sub('hdl', at, at), now) .. entry
+    size = #entry
+  end
+  fields[2 * count + 1], fields[2 * count + 2] = number + count, entry
+  count = count + 1
+  entries[count], lengths[count] = entry, size
+  bytes = bytes + size
+end
+if count > 0 then
+  for from = 1, 2 * count, 1000 do
+    redis.call('HSET', KEYS[5], unpack(fields, from, math.min(from + 999, 2 * count)))
+  end
+  redis.call('HSET', KEYS[7], ARGV[1], number + count - 1)
+  for i = 1, 3 do
+    if taken[i] > 0 then redis.call('LTRIM', KEYS[i + 1], 0, -taken[i] - 1) end
   end
 end
-for first = 1, #claimed, 1000 do
-  redis.call('LPUSH', KEYS[1], unpack(claimed, first, math.min(first + 999, #claimed)))
-end
-if #claimed > 0 then redis.call('LTRIM', KEYS[2], 0, -#claimed - 1) end
-return {{lives and 1 or 0, lost, full and 1 or 0, table.concat(lengths, ' '), table.concat(claimed)}}
+ring()
+return {{lives and 1 or 0, lost, full and 1 or 0, table.concat(lengths, ' '), table.concat(entries)}}
 """)
 
-# KEYS  processing, delayed, pending, counters
-# ARGV  element, the element with its new count, delay_ms
-# Returns 1, or 0 when it was not held
-# A member of a sorted set is there once only: an element that is already waiting goes to the end of the queue instead.
+# KEYS  processing
+# ARGV  how many bytes at most (one entry may have more), then numbers, in their order
+# Returns their entries, as many as that takes; '' for one that is not held
+_READ = Script("""#!lua flags=no-writes
+local entries, bytes = {}, 0
+for i = 2, #ARGV do
+  bytes = bytes + redis.call('HSTRLEN', KEYS[1], ARGV[i])
+  if i > 2 and bytes > tonumber(ARGV[1]) then break end
+  entries[#entries + 1] = redis.call('HGET', KEYS[1], ARGV[i]) or ''
+end
+return entries
+""")
+
+# KEYS  processing, delayed, counters
+# ARGV  number, delay_ms
+# Returns 1, or 0 when it was not held, or has no header
 _RETRY = Script(f"""#!lua flags=allow-oom
-if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
-{NOW}
-if redis.call('ZADD', KEYS[2], 'NX', now + ARGV[3], ARGV[2]) == 0 then redis.call('LPUSH', KEYS[3], ARGV[2]) end
-redis.call('LREM', KEYS[1], -1, ARGV[1])
-redis.call('HINCRBY', KEYS[4], 'failed', 1)
-redis.call('HINCRBY', KEYS[4], 'retried', 1)
+{NOW}{HEADER}{DELAY}
+local entry = redis.call('HGET', KEYS[1], ARGV[1])
+local head = entry and heading(entry)
+if not head then return 0 end
+head.attempt, head.retries = head.attempt + 1, head.retries + 1
+delay(KEYS[2], now + ARGV[2], head, entry)
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HINCRBY', KEYS[3], 'failed', 1)
+redis.call('HINCRBY', KEYS[3], 'retried', 1)
 return 1
 """)
 
 # KEYS  processing, dead_letter, counters
-# ARGV  element, the element with the reason, how many failures of a handler to count (0 or 1)
+# ARGV  number, how many failures of a handler to count (0 or 1), reason, error, traceback, consumer
 # Returns 1, or 0 when it was not held
 _DEAD_LETTER = Script(f"""#!lua flags=allow-oom
-if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
-{STAMP}
-redis.call('LPUSH', KEYS[2], stamped(ARGV[1], ARGV[2]))
-redis.call('LREM', KEYS[1], -1, ARGV[1])
-redis.call('HINCRBY', KEYS[3], 'failed', ARGV[3])
+{HEADER}{BURY}
+local entry = redis.call('HGET', KEYS[1], ARGV[1])
+if not entry then return 0 end
+local head = heading(entry)
+if head then
+  head.attempt, head.retries = head.attempt + 1, head.retries + ARGV[2]
+  entry = headed(head, entry)
+end
+local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+if refusal then return refusal end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HINCRBY', KEYS[3], 'failed', ARGV[2])
 redis.call('HINCRBY', KEYS[3], 'dead_lettered', 1)
 return 1
 """)
 
-# KEYS  processing, pending
-# ARGV  the elements to give back, newest first, so that the oldest is claimed first again
+# KEYS  the bell and the three lists, processing
+# ARGV  the numbers to give back, highest first, so that the lowest is claimed first again
 # Returns how many of them were held and are given back
-_RELEASE = Script("""#!lua flags=allow-oom
+_RELEASE = Script(f"""#!lua flags=allow-oom
+{HEADER}{LISTS}
 local released = 0
-for _, element in ipairs(ARGV) do
-  if redis.call('LPOS', KEYS[1], element) then
-    redis.call('RPUSH', KEYS[2], element)
-    redis.call('LREM', KEYS[1], 1, element)
+for _, number in ipairs(ARGV) do
+  local entry = redis.call('HGET', KEYS[5], number)
+  if entry then
+    redis.call('RPUSH', pending(heading(entry)), entry)
+    redis.call('HDEL', KEYS[5], number)
     released = released + 1
   end
 end
+ring()
 return released
 """)
 
-# KEYS  consumers, processing, presence
+# KEYS  consumers, processing, presence, numbers
 # ARGV  consumer
 # Returns 1 when it left, 0 when it still holds tasks: then its lease ends now and they are recovered
+# A claim that is under way finds no lease after it.
 _LEAVE = Script(f"""#!lua flags=allow-oom
-if redis.call('LLEN', KEYS[2]) == 0 then
+if redis.call('HLEN', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[3], ARGV[1])
+  redis.call('HDEL', KEYS[4], ARGV[1])
   return 1
 end
 {NOW}
@@ -152,9 +199,16 @@ return 0
 """)
 
 
+class Claimed(NamedTuple):
+    """An entry, and the number under which its consumer holds it."""
+
+    number: int
+    entry: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks in the list now. `paused`: claim none."""
+    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks held now. `paused`: claim none."""
 
     lapsed: bool
     holding: int
@@ -163,14 +217,14 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """`lost`: elements that were not held any more (I3). `claimed`: new elements, oldest first.
+    """`lost`: numbers that were not held any more (I3). `claimed`: new entries, oldest first.
 
     `more`: the next task is pending and was not claimed, since one reply would have been too large.
     """
 
     lease_lives: bool
-    lost: list[bytes]
-    claimed: list[bytes]
+    lost: list[int]
+    claimed: list[Claimed]
     more: bool = False
 
 
@@ -181,33 +235,84 @@ class Consumer:
         self.name = name
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._processing = self._keys.processing(name)
+        self._pid = os.getpid()
+        self._agreed = False  # that the queue speaks this protocol
+        self._given = 0  # the highest number that a claim may have been given
+        self._turn = random.randrange(TURNS)
+        self._lock = threading.Lock()  # a wait and other verbs may come from two threads
 
     def renew(self) -> Renewal:
-        """Begin or extend the lease by `lease_ms` from now, by Redis's clock."""
-        keys = [self._keys.consumers, self._processing, self._keys.paused]
-        lapsed, holding, paused = _RENEW(self._client, keys, [self.name, self._config.lease_ms])
+        """Begin or extend the lease by `lease_ms` from now, by Redis's clock.
+
+        Raises:
+            OtherProtocol: the queue was written by another release.
+        """
+        self._refuse_fork()
+        if not self._agreed:
+            refuse_other_protocol(self._client, self._keys)
+            self._agreed = True
+        keys = [self._keys.consumers, self._processing, self._keys.paused, self._keys.numbers]
+        lapsed, holding, paused = _RENEW(self._client, keys, [self.name, self._config.lease_ms, self._given])
         return Renewal(bool(lapsed), holding, bool(paused))
 
-    def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
-        """Ack what is done and claim up to `limit` more, of about `MAX_TRANSFER_BYTES`, in one round trip."""
-        keys = [self._processing, self._keys.pending, self._keys.consumers, self._keys.counters]
-        lengths = " ".join([str(len(element)) for element in done])
-        arguments = [self.name, limit, lengths, b"".join(done), MAX_TRANSFER_BYTES]
-        lives, lost, more, *claimed = _SETTLE(self._client, keys, arguments)
-        return Settlement(bool(lives), [done[index] for index in lost], _split(*claimed), bool(more))
+    def settle(self, done: Sequence[int], limit: int) -> Settlement:
+        """Ack the numbers that are done and claim up to `limit` more, of about `MAX_TRANSFER_BYTES`, in one round trip.
 
-    def claim(self, limit: int = 1) -> list[bytes]:
+        Nothing is claimed while a wait is under way: its number may be given first.
+        """
+        number = self.reserve(limit)
+        return self._settled(number, _SETTLE(self._client, *self._settling(number, limit, done)))
+
+    def reserve(self, count: int) -> int:
+        """The first of so many numbers that no claim was given yet, nor will be again."""
+        with self._lock:
+            first = self._given + 1
+            self._given += count
+            return first
+
+    def _settling(self, number: int, limit: int, done: Sequence[int]) -> tuple[list[str], list[Any]]:
+        self._refuse_fork()
+        keys = self._keys
+        used = [*keys.waiting, self._processing, keys.consumers, keys.numbers, keys.counters]
+        return used, [self.name, number, limit, MAX_TRANSFER_BYTES, self._turn, " ".join(map(str, done))]
+
+    def _settled(self, number: int, reply: Any) -> Settlement:
+        lives, lost, more, lengths, entries = reply
+        ends = list(accumulate(map(int, lengths.split()), initial=0))
+        claimed = [Claimed(number + i, entries[start:end]) for i, (start, end) in enumerate(pairwise(ends))]
+        self._turn = (self._turn + len(claimed)) % TURNS
+        return Settlement(bool(lives), lost, claimed, bool(more))
+
+    def claim(self, limit: int = 1) -> list[Claimed]:
         """Claim up to `limit` tasks, oldest first; none without a living lease."""
         return self.settle([], limit).claimed
 
-    def claim_waiting(self, timeout_ms: int) -> bytes | None:
-        """Claim one task, waiting for it up to `timeout_ms`. https://redis.io/docs/latest/commands/blmove/
+    def claim_waiting(self, number: int, timeout_ms: int) -> Settlement:
+        """Claim one task under a reserved number, when the bell rings, or after `timeout_ms`.
 
-        It cannot check the lease: call it only when the lease outlives the wait.
+        `BLPOP` and the claim are sent together, so that the claim costs no round trip of its own; Redis runs it when
+        the first returns, by a ring or by its time-out. https://redis.io/docs/latest/commands/blpop/
         """
-        client: Any = self._client  # redis-py's own signature knows only whole seconds
-        element: bytes | None = client.blmove(self._keys.pending, self._processing, timeout_ms / 1000, "RIGHT", "LEFT")
-        return element
+        keys, arguments = self._settling(number, 1, [])
+        ring, claim = ("BLPOP", self._keys.bell, timeout_ms / 1000), _SETTLE.command(keys, arguments)
+        refusal = None
+        with borrowed(self._client) as connection:
+            packed = connection.pack_command(*ring) + connection.pack_command(*claim)
+            connection.send_packed_command([b"".join(packed)])
+            try:
+                connection.read_response()
+            except redis.ResponseError as error:
+                if isinstance(error, LEADS_ASTRAY):
+                    raise  # which closes the connection, and a reply that may still come with it
+                refusal = error
+            try:
+                reply = connection.read_response()
+            except NoScriptError:  # a definite no, so sending it again is safe
+                reply = _SETTLE.on(connection, keys, arguments)
+        settlement = self._settled(number, reply)
+        if refusal and not settlement.claimed:  # as where BLPOP is not allowed: nothing has been waited for
+            time.sleep(timeout_ms / 1000)
+        return settlement
 
     def ack(self, task: Task) -> None:
         """The task is done.
@@ -215,7 +320,7 @@ class Consumer:
         Raises:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
-        if self.settle([task.element], 0).lost:
+        if self.settle([task.number], 0).lost:
             raise LeaseLost(self.name, task.id)
 
     def fail(
@@ -230,81 +335,60 @@ class Consumer:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
         config = config or self._config
-        failures = task.retry_count + 1
-        if failures - task.retries_forgiven > config.max_retries:
-            changed = last_words(task.element, error, traceback, retry_count=failures)
-            self._bury(task.element, changed, task.id, failures=1)
+        failures = task.retries + 1
+        if failures > config.max_retries:
+            self._bury(task.number, task.id, "failed", error, traceback, failures=1)
             return False
-        keys = [self._processing, self._keys.delayed, self._keys.pending, self._keys.counters]
-        changed = revise(task.element, retry_count=failures)
-        delay_ms = backoff_ms(config, failures - task.retries_forgiven) if after_ms is None else after_ms
-        if not _RETRY(self._client, keys, [task.element, changed, delay_ms]):
+        delay_ms = backoff_ms(config, failures) if after_ms is None else after_ms
+        if not _RETRY(
+            self._client, [self._processing, self._keys.delayed, self._keys.counters], [task.number, delay_ms]
+        ):
             raise LeaseLost(self.name, task.id)
         return True
 
-    def dead_letter(self, task: Task, error: str) -> None:
-        """Give the task up, without a handler's failure (nobody knows its type).
+    def dead_letter(self, claimed: Claimed, error: str, *, task_id: str = "(unreadable)") -> None:
+        """Give up what nobody here can run. What cannot be read is kept as it is.
 
         Raises:
             LeaseLost: it was recovered meanwhile; nothing was changed (I3).
         """
-        self._bury(task.element, last_words(task.element, error), task.id, failures=0)
+        self._bury(claimed.number, task_id, "not_runnable", error, "", failures=0)
 
-    def dead_letter_undecodable(self, element: bytes) -> None:
-        """Give up what is not a task. It is kept as it is: nobody can add a reason to what nobody can read.
-
-        Raises:
-            LeaseLost: it was recovered meanwhile; nothing was changed (I3).
-        """
-        self._bury(element, element, "(undecodable)", failures=0)
-
-    def _bury(self, element: bytes, changed: bytes, task_id: str, *, failures: int) -> None:
+    def _bury(self, number: int, task_id: str, reason: str, error: str, traceback: str, *, failures: int) -> None:
         keys = [self._processing, self._keys.dead_letter, self._keys.counters]
-        if not _DEAD_LETTER(self._client, keys, [element, changed, failures]):
+        words = [reason, error[:MAX_ERROR_CHARS], traceback[-TRACEBACK_CHARS_MAX:], self.name]
+        if not _DEAD_LETTER(self._client, keys, [number, failures, *words]):
             raise LeaseLost(self.name, task_id)
 
-    def release(self, elements: Sequence[bytes]) -> int:
-        """Give back what was not begun, given oldest first, to the claiming end, in its order. How many were held."""
-        keys = [self._processing, self._keys.pending]
-        return sum(_RELEASE(self._client, keys, batch) for batch in transfers(elements[::-1]))
+    def release(self, numbers: Iterable[int]) -> int:
+        """Give back what was not begun to the claiming end, in its order. How many were held."""
+        newest_first = sorted(numbers, reverse=True)
+        if not newest_first:
+            return 0
+        released: int = _RELEASE(self._client, [*self._keys.waiting, self._processing], newest_first)
+        return released
 
-    def held(self) -> list[bytes]:
-        """What the list holds, oldest first."""
-        elements: Any = self._client.lrange(self._processing, 0, -1)
-        return list(reversed(elements))
+    def held(self) -> list[int]:
+        """The numbers of all that is held, oldest first."""
+        numbers: Any = self._client.hkeys(self._processing)
+        return sorted(map(int, numbers))
+
+    def read(self, numbers: Sequence[int]) -> Iterator[Claimed]:
+        """What is held under these numbers, read in steps of about `MAX_TRANSFER_BYTES`."""
+        while numbers:
+            entries = _READ(self._client, [self._processing], [MAX_TRANSFER_BYTES, *numbers])
+            yield from (Claimed(*pair) for pair in zip(numbers, entries, strict=False) if pair[1])
+            numbers = numbers[len(entries) :]
 
     def leave(self) -> bool:
         """Leave the registry; False when tasks are left, which then are free to be recovered at once."""
-        return bool(_LEAVE(self._client, [self._keys.consumers, self._processing, self._keys.presence], [self.name]))
+        keys = self._keys
+        used = [keys.consumers, self._processing, keys.presence, keys.numbers]
+        return bool(_LEAVE(self._client, used, [self.name]))
 
-
-def transfers(elements: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Split elements, in their order, into what one command carries: about `MAX_TRANSFER_BYTES`, at least one."""
-    if sum(map(len, elements)) <= MAX_TRANSFER_BYTES:  # nearly always; the loop would take longer than the acks
-        if elements:
-            yield list(elements)
-        return
-    batch: list[bytes] = []
-    size_bytes = 0
-    for element in elements:
-        size_bytes += len(element)
-        if batch and size_bytes > MAX_TRANSFER_BYTES:
-            yield batch
-            batch, size_bytes = [], len(element)
-        batch.append(element)
-    if batch:
-        yield batch
-
-
-def last_words(element: bytes, error: str, traceback: str = "", **changes: Any) -> bytes:
-    """The element with the reason for which it is given up; the time is added by the script that buries it."""
-    where = traceback[-TRACEBACK_CHARS_MAX:] or None
-    return revise(element, **changes, error=error[:MAX_ERROR_CHARS], traceback=where, dead_at=None)
-
-
-def _split(lengths: bytes, elements: bytes) -> list[bytes]:
-    ends = list(accumulate(map(int, lengths.split()), initial=0))
-    return [elements[start:end] for start, end in pairwise(ends)]
+    def _refuse_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise QueueError(f"Consumer {self.name} belongs to another process: a forked process has to make its own.")
 
 
 def backoff_ms(config: Config, failures: int) -> int:

@@ -1,8 +1,11 @@
-"""The dead-letter list: look at it, give a task another chance, or throw it away on purpose."""
+"""The dead-letter stream: look at it, give a task another chance, or throw it away on purpose.
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+A letter is named by its id in the stream, which is also the time, by Redis's clock, at which the task was given up.
+https://redis.io/docs/latest/develop/data-types/streams/
+"""
+
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,67 +15,56 @@ from .config import Config
 from .connection import Script
 from .errors import QueueError, Undecodable
 from .keys import Keys
-from .task import Task, decode, revise
+from .lua import HEADER, LISTS
+from .task import Task
 
 PAGE = 1_000
-UNDECODABLE = "undecodable-"
+LETTER_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
-# KEYS  dead_letter, pending
-# ARGV  element, the element with a new budget of attempts
-# Returns 1, or 0 when it was gone
-_REQUEUE = Script("""#!lua flags=allow-oom
-if not redis.call('LPOS', KEYS[1], ARGV[1], 'RANK', -1) then return 0 end
-redis.call('LPUSH', KEYS[2], ARGV[2])
-redis.call('LREM', KEYS[1], -1, ARGV[1])
-return 1
-""")
-
-
-# KEYS  dead_letter
-# ARGV  first, last (both counted from the right, the old end), then texts
-# Returns the elements in which one of the texts occurs, newest first
-# Of a million dead tasks a few are wanted: the others need not travel.
-_CONTAINING = Script("""#!lua flags=no-writes,allow-oom
-local found = {}
-for _, element in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
-  for i = 3, #ARGV do
-    if string.find(element, ARGV[i], 1, true) then
-      found[#found + 1] = element
-      break
-    end
+# KEYS  the bell and the three lists, dead_letter
+# ARGV  ids of letters
+# Returns how many were requeued, and the ids of those whose entry cannot be read
+# The limits begin anew; the attempt stands, as it is a fencing token and the burial raised it.
+_REQUEUE = Script(f"""#!lua flags=allow-oom
+{HEADER}{LISTS}
+local requeued, unreadable = 0, {{}}
+for _, id in ipairs(ARGV) do
+  local letter = redis.call('XRANGE', KEYS[5], id, id)[1]
+  local head = letter and heading(letter[2][2])
+  if head then
+    head.retries, head.recoveries = 0, 0
+    redis.call('LPUSH', pending(head), headed(head, letter[2][2]))
+    redis.call('XDEL', KEYS[5], id)
+    requeued = requeued + 1
+  elseif letter then
+    unreadable[#unreadable + 1] = id
   end
 end
-return found
+ring()
+return {{requeued, unreadable}}
 """)
 
 
 class NotRequeueable(QueueError):
-    """What cannot be decoded would only come back."""
+    """What cannot be read would only come back."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One element of the list. `task` is None where it cannot be decoded; `id` then names it by its digest."""
+    """A task that was given up. `task` is None where its entry cannot be read."""
 
     id: str
     task: Task | None
+    reason: str  # failed: its handler; vanished: its workers; not_runnable: no handler, or no task at all
     error: str
-    element: bytes
+    traceback: str  # where its handler failed the last time; empty where none did
+    consumer: str  # the last to hold it
+    entry: bytes
 
     @property
-    def traceback(self) -> str:
-        """Where its handler failed the last time; empty where none did."""
-        found = self._member("traceback")
-        return found if isinstance(found, str) else ""
-
-    @property
-    def dead_at(self) -> int | None:
-        """When it was given up, in ms by Redis's clock; None where it cannot be decoded."""
-        found = self._member("dead_at")
-        return found if type(found) is int else None
-
-    def _member(self, name: str) -> Any:
-        return None if self.task is None else json.loads(self.element).get(name)
+    def dead_at(self) -> int:
+        """When it was given up, in ms by Redis's clock."""
+        return int(self.id.partition("-")[0])
 
 
 class DeadLetters:
@@ -82,84 +74,90 @@ class DeadLetters:
         self._client, self._keys = client, Keys(config.namespace)
 
     def count(self) -> int:
-        length: Any = self._client.llen(self._keys.dead_letter)
+        length: Any = self._client.xlen(self._keys.dead_letter)
         return int(length)
 
-    def page(self, start: int = 0, limit: int = PAGE) -> list[DeadLetter]:
-        """One page, newest first."""
-        if limit < 1:
-            return []  # to LRANGE the place before the first is the last one
-        elements: Any = self._client.lrange(self._keys.dead_letter, start, start + limit - 1)
-        return [_read(element) for element in elements]
-
-    def requeue(self, task_id: str) -> int:
-        """Give every dead task of this id a new budget of attempts, at the end of the queue. How many there were.
-
-        Its `attempt` goes on growing, as a fencing token has to.
+    def page(self, limit: int = PAGE, before: str | None = None) -> list[DeadLetter]:
+        """One page, newest first; of those older than the letter `before`, which is how the next page is had.
 
         Raises:
-            NotRequeueable: the element cannot be decoded.
+            QueueError: `before` is no id of a letter.
         """
-        return sum(self._requeue(letter) for letter in self._find(task_id))
+        newest = "+" if before is None else f"({_checked(before)}"
+        letters: Any = self._client.xrevrange(self._keys.dead_letter, newest, "-", count=max(1, limit))
+        return [_read(*letter) for letter in letters]
+
+    def find(self, task_id: str) -> list[DeadLetter]:
+        """All letters of one task, oldest first: it reads the whole stream, in steps."""
+        return [letter for letter in self._all() if letter.task is not None and letter.task.id == task_id]
+
+    def requeue(self, *letter_ids: str) -> int:
+        """Give tasks a new budget of attempts, at the end of the queue. How many were still there.
+
+        Their `attempt` goes on growing, as a fencing token has to.
+
+        Raises:
+            NotRequeueable: an entry cannot be read; the others were requeued.
+            QueueError: that is no id of a letter.
+        """
+        requeued, unreadable = self._requeue(letter_ids)
+        if unreadable:
+            raise NotRequeueable(f"{unreadable[0]} cannot be read, so no worker could run it; purge it instead.")
+        return requeued
 
     def requeue_all(self) -> int:
-        """Requeue everything that can be decoded, oldest first. How many."""
-        letters = [letter for letter in self._all() if letter.task is not None]
-        return sum(self._requeue(letter) for letter in letters)
+        """Requeue everything that can be read, oldest first. How many."""
+        return sum(self._requeue([letter.id for letter in page])[0] for page in self._pages())
 
-    def _requeue(self, letter: DeadLetter) -> int:
-        if letter.task is None:
-            raise NotRequeueable(f"{letter.id} cannot be decoded, so no worker could run it; purge it instead.")
-        changed = revise(
-            letter.element,
-            error=None,
-            traceback=None,
-            dead_at=None,
-            retries_forgiven=letter.task.retry_count,
-            recoveries_forgiven=letter.task.recovered_count,
-        )
-        moved: int = _REQUEUE(self._client, [self._keys.dead_letter, self._keys.pending], [letter.element, changed])
-        return moved
+    def _requeue(self, letter_ids: Iterator[str] | list[str] | tuple[str, ...]) -> tuple[int, list[str]]:
+        ids = [_checked(letter_id) for letter_id in letter_ids]
+        requeued, unreadable = _REQUEUE(self._client, [*self._keys.waiting, self._keys.dead_letter], ids)
+        return requeued, [letter_id.decode() for letter_id in unreadable]
 
-    def purge(self, task_id: str) -> int:
-        """Delete every dead task of this id. How many there were."""
-        return sum(self._remove(letter) for letter in self._find(task_id))
+    def purge(self, *letter_ids: str) -> int:
+        """Delete letters. How many were still there.
+
+        Raises:
+            QueueError: that is no id of a letter.
+        """
+        if not letter_ids:
+            return 0
+        gone: Any = self._client.xdel(self._keys.dead_letter, *[_checked(letter_id) for letter_id in letter_ids])
+        return int(gone)
 
     def purge_all(self) -> int:
-        """Delete what is in the list now; what arrives meanwhile stays. How many."""
-        return sum(self._remove(letter) for letter in list(self._all()))
-
-    def _remove(self, letter: DeadLetter) -> int:
-        client: Any = self._client  # redis-py's own signature knows only text
-        return int(client.lrem(self._keys.dead_letter, -1, letter.element))
-
-    def _find(self, task_id: str) -> list[DeadLetter]:
-        """Oldest first."""
-        return [letter for letter in self._likely(task_id) if letter.id == task_id]
-
-    def _likely(self, task_id: str) -> Iterator[DeadLetter]:
-        if task_id.startswith(UNDECODABLE):
-            return self._all()
-        # As JSON has it written, or with escapes in which it may hide.
-        texts = [json.dumps(task_id, ensure_ascii=False).encode(errors="replace"), b"\\u", b"\\/"]
-        return self._walk(
-            lambda first, last: _CONTAINING(self._client, [self._keys.dead_letter], [first, last, *texts])
-        )
+        """Delete what is in the stream now; what arrives meanwhile stays. How many."""
+        return sum(self.purge(*[letter.id for letter in page]) for page in self._pages())
 
     def _all(self) -> Iterator[DeadLetter]:
-        """Oldest first."""
-        return self._walk(lambda first, last: self._client.lrange(self._keys.dead_letter, first, last))
+        for page in self._pages():
+            yield from page
 
-    def _walk(self, page: Callable[[int, int], Any]) -> Iterator[DeadLetter]:
-        # Counted from the right, the old end, where nothing is pushed: the pages do not shift under the walk.
-        for start in range(1, self.count() + 1, PAGE):
-            yield from (_read(element) for element in reversed(page(-(start + PAGE - 1), -start)))
+    def _pages(self) -> Iterator[list[DeadLetter]]:
+        """All that is there now, oldest first."""
+        newest: Any = self._client.xrevrange(self._keys.dead_letter, count=1)
+        first = "-"
+        while newest:
+            letters: Any = self._client.xrange(self._keys.dead_letter, first, newest[0][0], count=PAGE)
+            if not letters:
+                return
+            yield [_read(*letter) for letter in letters]
+            first = f"({letters[-1][0].decode()}"
 
 
-def _read(element: bytes) -> DeadLetter:
+def _checked(letter_id: str) -> str:
+    if not LETTER_ID.fullmatch(letter_id):
+        raise QueueError(f"{letter_id!r} is no id of a dead letter; one looks like 1795929154172-0.")
+    return letter_id
+
+
+def _read(letter_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
+    entry = fields.get(b"entry", b"")
+    reason, error, traceback, consumer = (
+        fields.get(name, b"").decode(errors="replace") for name in (b"reason", b"error", b"traceback", b"consumer")
+    )
     try:
-        task = decode(element)
-    except Undecodable as error:
-        digest = hashlib.sha256(element).hexdigest()[:16]
-        return DeadLetter(f"{UNDECODABLE}{digest}", None, f"It cannot be decoded: {error}.", element)
-    return DeadLetter(task.id, task, task.error or "", element)
+        task = Task(entry)
+    except Undecodable as undecodable:
+        task, error = None, error or f"{undecodable}"
+    return DeadLetter(letter_id.decode(), task, reason, error, traceback, consumer, entry)

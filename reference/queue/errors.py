@@ -55,11 +55,15 @@ class IdempotencyConflict(QueueError):
 
 
 class QueueFull(QueueError):
-    """Redis holds `max_pending` tasks. Nothing was accepted."""
+    """Redis holds `max_pending` tasks, or `max_scheduled` scheduled ones. Nothing was accepted."""
 
-    def __init__(self, length: int, limit: int) -> None:
-        super().__init__(f"The queue holds {length} pending tasks; its bound is {limit}. Nothing was accepted.")
+    def __init__(self, length: int, limit: int, what: str = "pending") -> None:
+        super().__init__(f"The queue holds {length} {what} tasks; its bound is {limit}. Nothing was accepted.")
         self.length, self.limit = length, limit
+
+
+class OtherProtocol(QueueError):
+    """What lies in Redis under this namespace was written by a release that speaks another protocol."""
 
 
 class NotAccepted(QueueError):

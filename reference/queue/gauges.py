@@ -9,9 +9,8 @@ from typing import Any
 import redis
 
 from .config import Config
-from .errors import Undecodable
 from .keys import Keys
-from .task import decode
+from .task import enqueued_at
 
 COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
 REASON_CHARS_MAX = 200
@@ -24,7 +23,7 @@ class ConsumerReading:
     """A live consumer: its lease has not ended. None: it could not be read."""
 
     name: str
-    holding: int | None  # tasks in its processing list
+    holding: int | None  # tasks
     lease_left_ms: int | None
     heartbeat_age_ms: int | None  # since it last renewed, if it works with the same lease_ms
 
@@ -38,13 +37,13 @@ class Reading:
 
     time_ms: int
     pending: int | None
-    processing: int | None  # in the lists of live and dead consumers
+    processing: int | None  # held by live and dead consumers
     awaiting_recovery: int | None  # of these, held by consumers whose lease has ended
     delayed: int | None
     dead_letter: int | None
     counters: dict[str, int | None]  # each of COUNTERS, since the queue began
     consumers: list[ConsumerReading] | None
-    oldest_pending_age_ms: int | None  # by its producer's clock. None, too: nothing is pending, or no task
+    oldest_pending_age_ms: int | None  # of those next to be claimed. None, too: nothing is pending that tells its age
     unreadable: dict[str, str] = field(default_factory=dict)  # a member of this class -> a sentence
 
 
@@ -63,13 +62,14 @@ class Gauges:
         keys = self._keys
         with self._client.pipeline(transaction=False) as pipeline:
             pipeline.time()
-            pipeline.llen(keys.pending)
-            pipeline.lindex(keys.pending, -1)
+            for waiting in keys.lists:
+                pipeline.llen(waiting)
+                pipeline.lindex(waiting, -1)
             pipeline.zcard(keys.delayed)
-            pipeline.llen(keys.dead_letter)
+            pipeline.xlen(keys.dead_letter)
             pipeline.hgetall(keys.counters)
             pipeline.zrange(keys.consumers, 0, -1, withscores=True)
-            clock, pending, oldest, delayed, dead_letter, counters, leases = pipeline.execute(raise_on_error=False)
+            clock, *lists, delayed, dead_letter, counters, leases = pipeline.execute(raise_on_error=False)
         if isinstance(clock, redis.ResponseError):
             raise clock
         now_ms = clock[0] * 1000 + clock[1] // 1000
@@ -79,14 +79,17 @@ class Gauges:
         consumers, processing, awaiting_recovery = held or (None, None, None)
         return Reading(
             time_ms=now_ms,
-            pending=sieve.take(pending, keys.pending, "pending"),
+            pending=_sum([sieve.take(*length, "pending") for length in zip(lists[::2], keys.lists, strict=True)]),
             processing=processing,
             awaiting_recovery=awaiting_recovery,
             delayed=sieve.take(delayed, keys.delayed, "delayed"),
             dead_letter=sieve.take(dead_letter, keys.dead_letter, "dead_letter"),
             counters=_counts(sieve.take(counters, keys.counters, "counters"), keys.counters, sieve),
             consumers=consumers,
-            oldest_pending_age_ms=_age_ms(sieve.take(oldest, keys.pending, "oldest_pending_age_ms"), now_ms),
+            oldest_pending_age_ms=_oldest_age_ms(
+                [sieve.take(*entry, "oldest_pending_age_ms") for entry in zip(lists[1::2], keys.lists, strict=True)],
+                now_ms,
+            ),
             unreadable=sieve.unreadable,
         )
 
@@ -96,7 +99,7 @@ class Gauges:
         """The live consumers; how many tasks all hold; how many those whose lease has ended."""
         consumers: list[ConsumerReading] = []
         live: list[int | None] = []
-        ended: list[int | None] = []  # of tombstones: kept long after, so that a late claim is found
+        ended: list[int | None] = []
         for (name, lease_ends_ms), length in zip(leases, self._count_holdings(leases), strict=True):
             is_live = lease_ends_ms > now_ms
             harmed = ("processing",) if is_live else ("processing", "awaiting_recovery")
@@ -112,7 +115,7 @@ class Gauges:
             return []
         with self._client.pipeline(transaction=False) as pipeline:
             for name, _ in leases:
-                pipeline.llen(self._processing(name))
+                pipeline.hlen(self._processing(name))
             lengths: list[Any] = pipeline.execute(raise_on_error=False)
         return lengths
 
@@ -170,11 +173,6 @@ def _shown(text: bytes) -> str:
     return text.decode(errors="backslashreplace")
 
 
-def _age_ms(element: bytes | None, now_ms: int) -> int | None:
-    if element is None:
-        return None
-    try:
-        created_at = decode(element).created_at
-    except Undecodable:  # it ends in dead_letter, and its age is of no interest
-        return None
-    return max(0, now_ms - created_at) if created_at else None
+def _oldest_age_ms(entries: Sequence[bytes | None], now_ms: int) -> int | None:
+    since = [at_ms for entry in entries if entry is not None and (at_ms := enqueued_at(entry)) is not None]
+    return max(0, now_ms - min(since)) if since else None

@@ -11,23 +11,53 @@ class Keys:
 
     @property
     def pending(self) -> str:
-        """LIST: waiting tasks, pushed on the left, claimed from the right."""
+        """LIST: entries waiting, of default priority; pushed on the left, claimed from the right."""
         return f"{self.namespace}:pending"
 
     @property
+    def pending_high(self) -> str:
+        """LIST: the same of high priority."""
+        return f"{self.namespace}:pending:high"
+
+    @property
+    def pending_low(self) -> str:
+        """LIST: the same of low priority."""
+        return f"{self.namespace}:pending:low"
+
+    @property
+    def bell(self) -> str:
+        """LIST of at most one element: there if and only if something is pending."""
+        return f"{self.namespace}:bell"
+
+    @property
+    def lists(self) -> list[str]:
+        """The three lists of pending entries, in the order in which they are claimed."""
+        return [self.pending_high, self.pending, self.pending_low]
+
+    @property
+    def waiting(self) -> list[str]:
+        """The bell and the three lists, as every script gets them that adds to what is pending or takes from it."""
+        return [self.bell, *self.lists]
+
+    @property
     def delayed(self) -> str:
-        """ZSET: retries by due time, ms of Redis's clock."""
+        """ZSET: retries and scheduled tasks by due time, ms of Redis's clock."""
         return f"{self.namespace}:delayed"
 
     @property
     def dead_letter(self) -> str:
-        """LIST: tasks given up, with the reason; newest on the left."""
+        """STREAM: entries given up, each with reason, error and consumer."""
         return f"{self.namespace}:dead_letter"
 
     @property
     def consumers(self) -> str:
-        """ZSET: consumer -> when its lease ends, ms of Redis's clock. A past time is a tombstone."""
+        """ZSET: consumer -> when its lease ends, ms of Redis's clock."""
         return f"{self.namespace}:consumers"
+
+    @property
+    def numbers(self) -> str:
+        """HASH: consumer -> the highest delivery number that it was given."""
+        return f"{self.namespace}:numbers"
 
     @property
     def presence(self) -> str:
@@ -44,8 +74,13 @@ class Keys:
         """STRING: there while nobody is to claim."""
         return f"{self.namespace}:paused"
 
+    @property
+    def protocol(self) -> str:
+        """STRING: the number of the protocol that all who use the queue speak."""
+        return f"{self.namespace}:protocol"
+
     def processing(self, consumer: str) -> str:
-        """LIST: what one consumer holds now; newest on the left, so the oldest is where a release puts back first."""
+        """HASH: delivery number -> entry: what one consumer holds now."""
         return f"{self.namespace}:processing:{consumer}"
 
     def presence_channel(self, consumer: str) -> str:
@@ -53,5 +88,5 @@ class Keys:
         return f"{self.namespace}:presence:{consumer}"
 
     def idempotency(self, key: str) -> str:
-        """STRING, expiring: the task id and payload digest of a request already accepted under this key."""
+        """STRING, expiring: the task id and digest of a request already accepted under this key."""
         return f"{self.namespace}:idempotency:{key}"

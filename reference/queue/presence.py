@@ -82,7 +82,7 @@ class Presence(threading.Thread):
         connection.read_response()
         marked = False
         while not is_outdated(self._client, connection):
-            marked = marked or bool(self._mark())
+            marked = bool(self._mark())  # each time: a worker that was taken for dead left the registry meanwhile
             if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises when the other end closed
                 connection.read_response()
             elif marked:  # a firewall may have forgotten the connection: both ends would wait for ever

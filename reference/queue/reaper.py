@@ -1,7 +1,7 @@
-"""Maintenance: give back what dead consumers held, move due retries, find lists that nobody names.
+"""Maintenance: give back what dead consumers held, move what is due.
 
 It runs in every worker process, needs no leader and no traffic (I4): each step checks again, inside its script, that
-it may be taken, so two reapers at the same time do no harm.
+it may be taken, so two reapers at the same time do no harm. No entry leaves Redis for it.
 """
 
 import logging
@@ -13,85 +13,92 @@ from typing import Any
 import redis
 
 from .config import Config
-from .connection import NOW, Script
-from .consumer import MAX_TRANSFER_BYTES, STAMP, last_words
-from .errors import Undecodable
+from .connection import Script
 from .keys import Keys
+from .lua import BURY, HEADER, LISTS, NOW
 from .presence import Refusal
-from .task import decode, revise
 from .texts import NAME_CHARS_MAX, printable
 
 logger = logging.getLogger(__name__)
 
-RECOVER_BATCH = 100
-PROMOTE_BATCH = 500
-SCAN_COUNT = 1_000  # keys looked at in one step of the slow sweep
-PROMOTE_ROUNDS = 200  # a sweep is bounded: 100,000 due retries at the most
+MOVE_BATCH = 100  # entries that one script moves at most, so that nobody waits long for it
+MOVE_BYTES = 16_777_216  # ... and of so many bytes; one may have more
+PROMOTE_ROUNDS = 1_000  # a sweep is bounded: 100,000 due tasks at the most
+SCAN_COUNT = 1_000  # keys looked at in one step of the search for orphans
 
-# KEYS  processing
-# ARGV  how many at most, how many bytes at most (one element may have more)
-# Returns the newest elements, newest first
-_NEWEST = Script("""#!lua flags=no-writes
-local newest, bytes = {}, 0
-for i = 0, ARGV[1] - 1 do
-  local element = redis.call('LINDEX', KEYS[1], i)
-  if not element then break end
-  bytes = bytes + #element
-  if i > 0 and bytes > tonumber(ARGV[2]) then break end
-  newest[#newest + 1] = element
-end
-return newest
-""")
-
-# KEYS  consumers, processing, pending, dead_letter, counters
-# ARGV  consumer, then for each element, newest first: element, its new bytes, where to ('pending' or 'dead_letter')
-# Returns how many were moved, or -1 when the lease lives (or has no entry: then it has to be adopted first)
-# The new bytes come from outside: cjson would mangle numbers and empty arrays.
+# KEYS  the bell and the three lists, processing, consumers, numbers, presence, dead_letter, counters
+# ARGV  consumer, how many at most, how many bytes at most, max_recoveries, 1 to do it under a living lease, how the
+#       consumer is called in a reason
+# Returns {how many entries it moved, how many are left, why one could not be buried or ''}; -1 and 0 when the lease
+#         lives, or what is there is nothing of this queue
+# The highest numbers first, so that after several calls the oldest stand in front. A hash has no order of its own. An
+# entry that cannot be buried stays, and the others go on. With the last entry the consumer leaves the registry.
 _RECOVER = Script(f"""#!lua flags=allow-oom
-{STAMP}
-local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not lease or tonumber(lease) > now then return -1 end
-local recovered, dead = 0, 0
-for i = 2, #ARGV, 3 do
-  if redis.call('LPOS', KEYS[2], ARGV[i]) then
-    if ARGV[i + 2] == 'pending' then
-      redis.call('RPUSH', KEYS[3], ARGV[i + 1])
-      recovered = recovered + 1
-    else
-      redis.call('LPUSH', KEYS[4], stamped(ARGV[i], ARGV[i + 1]))
-      dead = dead + 1
-    end
-    redis.call('LREM', KEYS[2], 1, ARGV[i])
+{NOW}{HEADER}{LISTS}{BURY}
+local lease = redis.call('ZSCORE', KEYS[6], ARGV[1])
+if ARGV[5] == '1' then
+  if lease and tonumber(lease) > now then redis.call('ZADD', KEYS[6], now, ARGV[1]) end
+elseif lease and tonumber(lease) > now then
+  return {{-1, 0, ''}}
+end
+local kind = redis.call('TYPE', KEYS[5]).ok
+if kind ~= 'hash' and kind ~= 'none' then return {{-1, 0, ''}} end
+local numbers = redis.call('HKEYS', KEYS[5])
+table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
+local recovered, dead, bytes, refusal = 0, 0, 0, ''
+for i = 1, math.min(#numbers, ARGV[2]) do
+  bytes = bytes + redis.call('HSTRLEN', KEYS[5], numbers[i])
+  if i > 1 and bytes > tonumber(ARGV[3]) then break end
+  local entry = redis.call('HGET', KEYS[5], numbers[i])
+  local head = heading(entry)
+  local kept = false
+  if head then
+    head.attempt, head.recoveries = head.attempt + 1, head.recoveries + 1
+    entry = headed(head, entry)
   end
+  if head and head.recoveries <= tonumber(ARGV[4]) then
+    redis.call('RPUSH', pending(head), entry)
+    recovered = recovered + 1
+  else
+    local text = head and 'Its worker vanished ' .. head.recoveries .. ' times, the last was ' .. ARGV[6] .. '.'
+      or 'It cannot be read, and its worker vanished.'
+    local refused = bury(KEYS[9], entry, 'vanished', text, '', ARGV[1])
+    kept = refused ~= nil
+    if kept then refusal = refused.err else dead = dead + 1 end
+  end
+  if not kept then redis.call('HDEL', KEYS[5], numbers[i]) end
 end
-if recovered > 0 then redis.call('HINCRBY', KEYS[5], 'recovered', recovered) end
-if dead > 0 then redis.call('HINCRBY', KEYS[5], 'dead_lettered', dead) end
-return recovered + dead
+if recovered > 0 then redis.call('HINCRBY', KEYS[10], 'recovered', recovered) end
+if dead > 0 then redis.call('HINCRBY', KEYS[10], 'dead_lettered', dead) end
+local left = redis.call('HLEN', KEYS[5])
+if left == 0 then
+  redis.call('ZREM', KEYS[6], ARGV[1])
+  redis.call('HDEL', KEYS[7], ARGV[1])
+  redis.call('HDEL', KEYS[8], ARGV[1])
+end
+ring()
+return {{recovered + dead, left, refusal}}
 """)
 
-# KEYS  delayed, pending
-# ARGV  how many at most
+# KEYS  the bell and the three lists, delayed
+# ARGV  how many at most, how many bytes at most
 # Returns how many were moved
-# They go to the end of the queue: a stream of failing tasks must not push ahead of the others.
+# They go to the end of their list: a stream of failing tasks must not push ahead of the others.
 _PROMOTE = Script(f"""#!lua flags=allow-oom
-{NOW}
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
-if #due > 0 then
-  redis.call('LPUSH', KEYS[2], unpack(due))
-  redis.call('ZREM', KEYS[1], unpack(due))
+{NOW}{HEADER}{LISTS}
+local moved, bytes = 0, 0
+while moved < tonumber(ARGV[1]) and bytes < tonumber(ARGV[2]) do
+  local due = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now, 'LIMIT', 0, 16)
+  if #due == 0 then break end
+  for _, entry in ipairs(due) do
+    redis.call('LPUSH', pending(heading(entry)), entry)
+    redis.call('ZREM', KEYS[5], entry)
+    bytes = bytes + #entry
+  end
+  moved = moved + #due
 end
-return #due
-""")
-
-# KEYS  consumers
-# ARGV  consumer
-# Returns 1 when a living lease was ended
-_EXPIRE = Script(f"""#!lua flags=allow-oom
-{NOW}
-local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not lease or tonumber(lease) <= now then return 0 end
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-return 1
+if moved > 0 then ring() end
+return moved
 """)
 
 # KEYS  consumers, presence
@@ -117,21 +124,10 @@ return absent
 # KEYS  consumers
 # ARGV  lease_ms, consumer
 # Returns 1 when the consumer had no entry and has one now
-# Its owner may live (a server that came back without its last writes): it gets a whole lease to say so.
+# Its owner may live: it gets a whole lease to say so.
 _ADOPT = Script(f"""#!lua flags=allow-oom
 {NOW}
 return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
-""")
-
-# KEYS  consumers, processing, presence
-# ARGV  consumer, tombstone_ms
-# Returns 1 when the entry was old, its list empty, and it is gone
-_FORGET = Script(f"""#!lua flags=allow-oom
-{NOW}
-local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not lease or tonumber(lease) + ARGV[2] > now or redis.call('EXISTS', KEYS[2]) > 0 then return 0 end
-redis.call('HDEL', KEYS[3], ARGV[1])
-return redis.call('ZREM', KEYS[1], ARGV[1])
 """)
 
 
@@ -149,6 +145,7 @@ class Reaper:
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._refusal = Refusal("Redis refuses to say who has vanished; until it does leases alone count")
+        self._unburied = Refusal("What is to be given up stays with the dead worker, as Redis refuses to keep it")
         self._absent_since: dict[bytes, float] = {}  # monotonic, s
         self._foreign: set[bytes] = set()  # names that were logged
 
@@ -156,22 +153,11 @@ class Reaper:
         """Recover from every consumer whose lease ended or who has vanished, and promote what is due."""
         if self._config.absence_ms:
             self._end_leases_of_the_vanished()
-        recovered = sum(self.recover(consumer) for consumer in self._dead_and_holding())
-        return Sweep(recovered, self.promote())
-
-    def _dead_and_holding(self) -> list[str]:
-        names = list(self._ours(self._ended_before(0)))
-        with self._client.pipeline(transaction=False) as pipeline:
-            for name in names:
-                pipeline.type(self._keys.processing(name))
-            return [name for name, kind in zip(names, pipeline.execute(), strict=True) if kind == b"list"]
-
-    def _ended_before(self, ago_ms: int) -> list[bytes]:
         seconds, microseconds = self._client.time()
-        names: Any = self._client.zrangebyscore(
-            self._keys.consumers, "-inf", seconds * 1000 + microseconds // 1000 - ago_ms
-        )
-        return list(names)
+        now_ms = seconds * 1000 + microseconds // 1000
+        ended: Any = self._client.zrangebyscore(self._keys.consumers, "-inf", now_ms)
+        recovered = sum(self.recover(consumer) for consumer in self._ours(ended))
+        return Sweep(recovered, self.promote())
 
     def _end_leases_of_the_vanished(self) -> None:
         """A worker whose connections are gone, and stay gone, was killed: see `presence.py`."""
@@ -179,80 +165,55 @@ class Reaper:
         long_ago = now - self._config.absence_ms / 1000
         vanished = [name for name, since in self._absent_since.items() if since <= long_ago]
         keys = [self._keys.consumers, self._keys.presence]
+        channel = self._keys.presence_channel("")
         try:
-            absent = _END_ABSENT(self._client, keys, [self._keys.presence_channel(""), *vanished])
+            absent = _END_ABSENT(self._client, keys, [channel, *vanished])
         except redis.ResponseError as error:
             self._refusal.say(error)
             return
         self._absent_since = {name: self._absent_since.get(name, now) for name in absent}
 
-    def recover(self, consumer: str) -> int:
+    def recover(self, consumer: str, *, is_dead: bool = False) -> int:
         """Move all that a dead consumer holds back to the claiming end of pending, or to dead_letter (I4, I5).
 
-        How many were moved; 0 when its lease lives.
+        How many were moved; none while its lease lives, unless the caller knows that it `is_dead`.
         """
         keys = self._keys
-        scripted = [keys.consumers, keys.processing(consumer), keys.pending, keys.dead_letter, keys.counters]
-        moved = 0
+        of_it = [keys.processing(consumer), keys.consumers, keys.numbers, keys.presence]
+        scripted = [*keys.waiting, *of_it, keys.dead_letter, keys.counters]
+        bounds = [MOVE_BATCH, MOVE_BYTES, self._config.max_recoveries, int(is_dead)]
+        total: int = 0
         while True:
-            elements = _NEWEST(self._client, [keys.processing(consumer)], [RECOVER_BATCH, MAX_TRANSFER_BYTES])
-            if not elements:
-                return moved
-            arguments: list[Any] = [consumer]
-            for element in elements:
-                arguments += (element, *self._next(element, consumer))
-            result = _RECOVER(self._client, scripted, arguments)
-            if result < 0:
-                return moved
-            moved += result
-
-    def _next(self, element: bytes, consumer: str) -> tuple[bytes, str]:
-        """The element's bytes after this recovery, and where they go."""
-        try:
-            task = decode(element)
-            count = task.recovered_count + 1
-            if count - task.recoveries_forgiven <= self._config.max_recoveries:
-                return revise(element, recovered_count=count), "pending"
-            last = printable(consumer, NAME_CHARS_MAX)
-            error = f"Its worker vanished {count - task.recoveries_forgiven} times, the last was {last}."
-            return last_words(element, error, recovered_count=count), "dead_letter"
-        except Undecodable:
-            return element, "dead_letter"
+            arguments = [consumer, *bounds, printable(consumer, NAME_CHARS_MAX)]
+            moved, left, refusal = _RECOVER(self._client, scripted, arguments)
+            if refusal:
+                self._unburied.say(redis.ResponseError(refusal.decode(errors="replace")))
+            total += max(0, moved)
+            if moved <= 0 or not left:
+                return total
 
     def promote(self) -> int:
-        """Move due retries to the end of the queue. How many."""
+        """Move what is due to the end of the queue. How many."""
         promoted = 0
         for _ in range(PROMOTE_ROUNDS):
-            moved = _PROMOTE(self._client, [self._keys.delayed, self._keys.pending], [PROMOTE_BATCH])
+            moved = _PROMOTE(self._client, [*self._keys.waiting, self._keys.delayed], [MOVE_BATCH, MOVE_BYTES])
             promoted += moved
-            if moved < PROMOTE_BATCH:
+            if not moved:
                 break
         return promoted
 
-    def expire(self, consumer: str) -> bool:
-        """End a consumer's lease now: for a parent that saw its child die. True: it had been living."""
-        return bool(_EXPIRE(self._client, [self._keys.consumers], [consumer]))
-
     def adopt(self) -> int:
-        """The slow sweep: give every processing list that no entry names an entry, and forget old tombstones.
+        """Give what no entry of `consumers` names an entry, so that a sweep recovers it after a lease. How many.
 
-        How many lists were adopted.
+        The queue leaves nothing like that behind: somebody's hand, or a copy of some of its keys, may. It looks at
+        every key of the database, in steps.
         """
-        return sum(self.adopting())
-
-    def adopting(self) -> Iterator[int]:
-        """The same in steps of one SCAN each: it looks at every key of the database, and they may be millions."""
         prefix = self._keys.processing("")
         pattern = "".join(f"\\{c}" if c in r"*?[]\^" else c for c in prefix) + "*"
-        cursor: Any = None
-        while cursor != 0:
-            page: Any = self._client.scan(cursor or 0, match=pattern, count=SCAN_COUNT, _type="list")
-            cursor, keys = page
-            names = self._ours(key[len(prefix.encode()) :] for key in keys)
-            yield sum(_ADOPT(self._client, [self._keys.consumers], [self._config.lease_ms, name]) for name in names)
-        for name in self._ours(self._ended_before(self._config.tombstone_ms)):
-            old = [self._keys.consumers, self._keys.processing(name), self._keys.presence]
-            _FORGET(self._client, old, [name, self._config.tombstone_ms])
+        names = (key[len(prefix.encode()) :] for key in self._client.scan_iter(pattern, SCAN_COUNT, _type="hash"))
+        arguments = ([self._config.lease_ms, name] for name in self._ours(names))
+        adopted: int = sum(_ADOPT(self._client, [self._keys.consumers], each) for each in arguments)
+        return adopted
 
     def _ours(self, names: Iterable[bytes]) -> Iterator[str]:
         """All but what is no UTF-8: no consumer has such a name, so it is somebody else's, and left alone."""

@@ -1,50 +1,128 @@
 """A task and its bytes.
 
-In Redis a task is one JSON object. Its payload's text is carried as it came (I6): retries, recoveries and requeues
-splice new counts around it and never encode it again, so 1.10 stays 1.10 and a number beyond 2^53 keeps its digits.
+In Redis a task is an entry: a short ASCII header with its counts, and then its JSON, which nobody changes (I6):
+
+    d,2,1,0,1795929154172,0,;{"id":"...","type":"email","payload":{...}}
+    | | | | |             | trace context, if any
+    | | | | |             salt: makes equal entries different where a set holds them
+    | | | | enqueued at, ms of Redis's clock
+    | | | recoveries, counted against `max_recoveries`
+    | | retries, counted against `max_retries`
+    | attempt: one higher for each retry, recovery and burial; it never falls
+    priority: h, d or l
+
+So a script raises a count without reading the JSON, and 1.10 stays 1.10. A bare JSON object, which somebody else may
+push, gets its header when it is claimed. Where an object has two members of one name the last counts.
 """
 
 import json
 import os
+import re
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
-from .errors import Undecodable
+import msgspec
+
+from .errors import InvalidTask, Undecodable
 from .texts import NAME_CHARS_MAX, printable
+
+PRIORITIES = {"high": "h", "default": "d", "low": "l"}
+_PRIORITY_NAMES = {letter.encode(): name for name, letter in PRIORITIES.items()}
+# As `lua.py` reads it: bounded, so that no count is of 4,300 digits.
+_HEADER = re.compile(rb"([hdl]),(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,15}),\d{1,9},([0-9a-fA-F-]*);")
+HEADER_BYTES_MAX = 160
 
 
 def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
+    raise ValueError(f"{text} is not JSON")  # Python's NaN and Infinity would pass otherwise
 
 
-_decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)  # Python's NaN and Infinity would pass otherwise
-_WHITESPACE = " \t\n\r"
-COUNT_MAX = 2**53  # beyond it a double, as Lua and other languages have, cannot count on
-_COUNTS = ("created_at", "retry_count", "recovered_count", "retries_forgiven", "recoveries_forgiven")
-
-
-class Task(NamedTuple):
-    """One delivery of a task, as decoded from `element`, the exact bytes that lie in Redis.
-
-    A named tuple, since one is made for each task, and a frozen dataclass takes five times as long to make.
-    """
+class _Body(msgspec.Struct, gc=False):
+    """The JSON of a task. What else is in it is carried along, and read by nobody here."""
 
     id: str
-    type: str
-    payload: Any
-    created_at: int  # ms since the epoch, by the producer's clock: to show, not to compare
-    retry_count: int  # how often its handler raised
-    recovered_count: int  # how often its worker vanished
-    retries_forgiven: int  # what a requeue from the dead-letter list forgave; the counts themselves only grow
-    recoveries_forgiven: int
-    error: str | None  # why it was given up; only in the dead-letter list
-    element: bytes
+    type: str = "default"
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_read_body = msgspec.json.Decoder(_Body).decode
+_read_number_beyond = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_written = msgspec.json.encode
+
+
+class Task:
+    """One delivery of a task, as read from `entry`, the exact bytes that lie in Redis.
+
+    `number` is its consumer's number of this delivery: who finishes, fails or releases it names that.
+    """
+
+    __slots__ = ("_header", "_payload", "entry", "id", "number", "raw_payload", "type")
+
+    def __init__(self, entry: bytes, number: int = 0) -> None:
+        """Read an entry with its header.
+
+        Raises:
+            Undecodable: there is no header, or what follows is no JSON object with a string `id`.
+        """
+        header = _HEADER.match(entry, 0, HEADER_BYTES_MAX)
+        if header is None:
+            raise Undecodable("its header cannot be read")
+        try:
+            if not entry.isascii():
+                entry.decode()
+            body = _read_body(entry[header.end() :])
+        except (ValueError, RecursionError) as error:  # bad UTF-8 and msgspec's own errors are both ValueErrors
+            raise Undecodable(f"not a task: {printable(str(error), NAME_CHARS_MAX)}") from None
+        self.entry, self.number = entry, number
+        self.id, self.type, self.raw_payload = body.id, body.type, body.payload
+        # What most tasks are never asked for is read when it is: this is done for each of a hundred thousand a second.
+        self._header = header
+        self._payload: Any = self  # not read yet
+
+    @property
+    def priority(self) -> str:
+        """high, default or low."""
+        return _PRIORITY_NAMES[self._header[1]]
 
     @property
     def attempt(self) -> int:
         """1 for the first delivery. It only grows, so it is also the fencing token."""
-        return 1 + self.retry_count + self.recovered_count
+        return int(self._header[2])
+
+    @property
+    def retries(self) -> int:
+        """How often its handler raised, since it was enqueued or requeued."""
+        return int(self._header[3])
+
+    @property
+    def recoveries(self) -> int:
+        """How often its worker vanished, likewise."""
+        return int(self._header[4])
+
+    @property
+    def enqueued_at(self) -> int:
+        """When it was enqueued, ms since the epoch by Redis's clock."""
+        return int(self._header[5])
+
+    @property
+    def trace_context(self) -> str:
+        """The `traceparent` of the request that submitted it; empty: none."""
+        return self._header[6].decode()
+
+    @property
+    def payload(self) -> Any:
+        """The payload as Python values; numbers keep their value, whatever their size.
+
+        Raises:
+            ValueError, RecursionError: the JSON is of a kind that Python does not read; `decode` has looked.
+        """
+        if self._payload is self:
+            try:
+                self._payload = msgspec.json.decode(self.raw_payload)
+            except msgspec.MsgspecError:  # it reads no number beyond a double's range, such as 1e400
+                self._payload = _read_number_beyond(bytes(self.raw_payload).decode())
+        return self._payload
 
     @property
     def shown_id(self) -> str:
@@ -55,112 +133,34 @@ class Task(NamedTuple):
     def shown_type(self) -> str:
         return printable(self.type, NAME_CHARS_MAX)
 
-
-def encode(*, task_id: str, task_type: str, payload_json: str, created_at: int) -> bytes:
-    """The element for a new task. `payload_json` is valid JSON text and is carried as it is."""
-    return (
-        f'{{"id":{json.dumps(task_id)},"type":{json.dumps(task_type)},"payload":{payload_json},'
-        f'"created_at":{created_at},"retry_count":0,"recovered_count":0}}'
-    ).encode()
+    def __repr__(self) -> str:
+        return f"Task({self.shown_id!r}, {self.shown_type!r}, attempt={self.attempt})"
 
 
-def decode(element: bytes) -> Task:
-    """Read a task.
-
-    Raises:
-        Undecodable: not UTF-8, not JSON, not an object, or without a string `id`.
-    """
-    try:
-        members = _decode_json(element.decode())
-    except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are both ValueErrors
-        raise Undecodable(f"not JSON: {error}") from None
-    if not isinstance(members, dict):
-        raise Undecodable("not a JSON object")
-    get = members.get
-    task_id, task_type, reason = get("id"), get("type", "default"), get("error")
-    if not isinstance(task_id, str) or not isinstance(task_type, str):
-        raise Undecodable("its id or type is not a string")
-    counts = []
-    for name in _COUNTS:
-        count = get(name, 0)
-        if type(count) is not int or not 0 <= count <= COUNT_MAX:  # a bool, too, is an int to `isinstance`
-            raise Undecodable(f"its {name} is not a whole number from 0 to 2^53")
-        counts.append(count)
-    reason = reason if isinstance(reason, str) else None
-    return Task._make((task_id, task_type, get("payload"), *counts, reason, element))
+def enqueued_at(entry: bytes) -> int | None:
+    """When the task was enqueued, ms since the epoch by Redis's clock; None where there is no header."""
+    header = _HEADER.match(entry, 0, HEADER_BYTES_MAX)
+    return int(header[5]) if header else None
 
 
-def _decode_json(text: str) -> Any:
-    """As the decoder's own `decode`, which looks for white space around every text, where almost none has any."""
-    try:
-        value, end = _decoder.scan_once(text, 0)
-    except StopIteration:
-        return _decoder.decode(text)
-    return value if end == len(text) else _decoder.decode(text)
+def refuse_half_pairs(payload_json: str) -> None:
+    """Refuse JSON that no worker could read, though it is JSON by its grammar: an escape such as \\ud800 alone.
 
-
-def revise(element: bytes, **changes: Any) -> bytes:
-    """The same task with some members set (None removes one); every other member's text stays byte for byte.
+    It is half of a surrogate pair and no character (RFC 8259, section 8.2).
 
     Raises:
-        Undecodable: the element is not a task.
+        InvalidTask: it holds one.
     """
-    try:
-        members = raw_members(element.decode())
-    except (ValueError, RecursionError) as error:
-        raise Undecodable(f"not a JSON object: {error}") from None
-    for name, value in changes.items():
-        if value is None:
-            members.pop(name, None)
-        else:
-            members[name] = json.dumps(value)
-    return ("{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in members.items()) + "}").encode()
+    if "\\u" in payload_json:
+        try:
+            msgspec.json.decode(payload_json, type=msgspec.Raw)
+        except ValueError:
+            raise InvalidTask("The payload holds half of a surrogate pair, which is no text.") from None
 
 
-def raw_members(text: str) -> dict[str, str]:
-    """Split a JSON object into its members, each value as the text it was written in.
-
-    Raises:
-        ValueError: not one JSON object. (`json` has no way to keep a value's text; its own scanner finds the ends.)
-    """
-    members: dict[str, str] = {}
-    position = after_space(text, 0)
-    if text[position : position + 1] != "{":
-        raise ValueError("it does not begin with {")
-    position = after_space(text, position + 1)
-    if text[position : position + 1] == "}":
-        _expect_end(text, position + 1)
-        return members
-    while True:
-        name, position = _decoder.raw_decode(text, position)
-        if not isinstance(name, str):
-            raise ValueError("a member's name is not a string")
-        position = after_space(text, position)
-        if text[position : position + 1] != ":":
-            raise ValueError(f"no colon after {name!r}")
-        start = after_space(text, position + 1)
-        _, end = _decoder.raw_decode(text, start)
-        members[name] = text[start:end]
-        position = after_space(text, end)
-        separator = text[position : position + 1]
-        if separator == "}":
-            _expect_end(text, position + 1)
-            return members
-        if separator != ",":
-            raise ValueError(f"neither a comma nor the end after {name!r}")
-        position = after_space(text, position + 1)
-
-
-def after_space(text: str, position: int) -> int:
-    """The first position from `position` on that is no white space of JSON."""
-    while position < len(text) and text[position] in _WHITESPACE:
-        position += 1
-    return position
-
-
-def _expect_end(text: str, position: int) -> None:
-    if after_space(text, position) != len(text):
-        raise ValueError("something follows the object")
+def encode(*, task_id: str, task_type: str, payload_json: str) -> bytes:
+    """The JSON of a new task. `payload_json` is valid JSON text and is carried as it is."""
+    return b'{"id":%b,"type":%b,"payload":%b}' % (_written(task_id), _written(task_type), payload_json.encode())
 
 
 class _IdClock:

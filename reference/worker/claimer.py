@@ -1,14 +1,16 @@
-"""The one thread of a worker process that touches the process's processing list.
+"""The one thread of a worker process that touches what the process's consumer holds.
 
-It alone claims, acks, fails and releases, so what lies in the list and what this process has in hand can be compared,
-and after any lost reply they are: what is listed and not in hand is the next work, what is in hand and not listed was
+It alone claims, acks, fails and releases, so what Redis holds for it and what this process has in hand can be compared,
+and after any lost reply they are: what is held and not in hand is the next work, what is in hand and not held was
 recovered by others. Handler threads take deliveries from `ready` and put them, finished, into `inbox`:
 
     pending --claim--> ready --handler thread--> inbox --ack or fail--> Redis
                          ^                         |
                          +---- one claimer --------+
 
-While nothing is pending, a second thread waits in BLMOVE on its own connection, so that acks need not wait for it.
+While nothing is pending, a second thread waits for the bell on its own connection, so that acks need not wait for it.
+Its claim has a number that is in flight until the wait has ended: meanwhile nothing else is claimed, as that would get
+higher numbers, and what lies under that number in Redis is left to the reply.
 """
 
 import contextlib
@@ -17,18 +19,17 @@ import queue
 import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from textwrap import indent
 
 import redis
 
 from ..queue.config import Config
-from ..queue.consumer import Consumer, transfers
-from ..queue.errors import LeaseLost, Undecodable
-from ..queue.task import Task, decode
-from .delivery import Delivery
+from ..queue.consumer import Claimed, Consumer
+from ..queue.errors import LeaseLost, OtherProtocol, Undecodable
+from ..queue.task import Task
+from .delivery import Delivery, State
 from .pace import Pace
 from .waiter import Arrival, Waiter
 
@@ -47,18 +48,13 @@ class Claimer(threading.Thread):
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
         self.left = False  # it has left the registry with nothing in hand
         self._consumer, self._config, self._task_types = consumer, config, task_types
-        self._hand: set[Delivery] = set()
-        self._adrift: set[Delivery] = set()  # in hand no more, as others recovered it; a handler thread is in it yet
-        self._finished: list[Delivery] = []  # to be acked
-        self._failed: list[Delivery] = []  # to be failed
+        self._deliveries: dict[int, Delivery] = {}  # by number, oldest first; none that is GONE
         self._alone: Delivery | None = None  # a task that may kill its worker: it runs with nothing beside it
-        self._surplus: list[Delivery] = []  # in hand, never to be begun: to be given back
         self._pace = Pace(config)
-        self._waiter = Waiter(consumer, self.inbox)
-        self._waiting = False
-        self._distrusted = False  # the list was read during the wait: what arrives may be in hand already
+        self._waiter = Waiter(consumer, self.inbox, config.block_ms)
+        self._awaited: int | None = None  # the number in flight: that of the wait that is under way
         self._dry = False  # the last claim found too little: wait, or look again when a task is finished
-        self._unsure = True  # the list has to be read before the next claim
+        self._unsure = True  # what is held has to be read before the next claim
         self._renew_at = 0.0
         self._retry_at = 0.0  # no command before that, after an error
         self._errors = 0
@@ -70,7 +66,7 @@ class Claimer(threading.Thread):
     def could_claim(self) -> bool:
         """Whether a thread is free that a claim could serve; a look from another thread."""
         busy = self._idles() or self._alone is not None
-        return not busy and len(self._hand) + len(self._adrift) < self._config.threads
+        return not busy and len(self._deliveries) < self._config.threads
 
     def stop(self) -> None:
         """Claim no more, give back what was not begun, and end when what runs is finished and settled."""
@@ -87,12 +83,12 @@ class Claimer(threading.Thread):
                 self.turn()
                 self._errors = 0
                 self.heard_at = time.monotonic()
-            except redis.RedisError as error:
+            except (redis.RedisError, OtherProtocol) as error:
                 self._back_off(error)
         self._waiter.requests.put(None)
 
-    def _back_off(self, error: redis.RedisError) -> None:
-        """After any error the last step may have happened: wait, then read the own list before anything else."""
+    def _back_off(self, error: Exception | None) -> None:
+        """After any error the last step may have happened: wait, then read what is held before anything else."""
         self._unsure = True
         self._errors += 1
         self.tried_at = time.monotonic()
@@ -105,7 +101,8 @@ class Claimer(threading.Thread):
     def _receive(self) -> None:
         """Wait for something to do, then take in all that has happened."""
         try:
-            event = self.inbox.get(timeout=self._patience_s())
+            patience_s = self._patience_s() if self.inbox.empty() else 0.0
+            event = self.inbox.get(timeout=patience_s)
             while True:
                 if isinstance(event, Delivery):
                     self._take_back(event)
@@ -119,39 +116,40 @@ class Claimer(threading.Thread):
         now = time.monotonic()
         if now < self._retry_at:
             return self._retry_at - now
-        if self._unsure or self._finished or self._failed or self._surplus or self._wants_more() or self._can_wait():
+        if self._unsure or self._with(State.DONE, State.FAILED) or self._surplus():
+            return 0.0
+        if self._wants_more() or self._can_wait():
             return 0.0
         if not self.ready.empty():
             return min(self._pace.hoarding_s, max(0.0, self._renew_at - now))
         return max(0.0, self._renew_at - now)
 
     def _take_back(self, delivery: Delivery) -> None:
-        self._dry = delivery.queued = False
-        self._adrift.discard(delivery)
+        self._dry = False
         if delivery is self._alone:
             self._alone = None
-        if delivery.seconds is None:  # a handler thread would not begin it
-            # If nobody had dropped it, the lease may have ended.
-            self._unsure = self._unsure or not delivery.dropped
-            self._hand.discard(delivery)
-        elif delivery not in self._hand:
-            logger.warning("Task %s was recovered while it ran; its result is dropped.", delivery.task.shown_id)
+        if delivery.state is not State.OUT:
+            if delivery.seconds is not None:
+                logger.warning("Task %s was recovered while it ran; its result is dropped.", delivery.task.shown_id)
+            self._forget(delivery)
+        elif delivery.seconds is None:  # a handler thread would not begin it, as the lease may have ended
+            self._unsure = True
+            self._forget(delivery)
         else:
             self._pace.learn(delivery.seconds)
-            (self._finished if delivery.error is None else self._failed).append(delivery)
+            delivery.state = State.DONE if delivery.error is None else State.FAILED
 
     def _take_arrival(self, arrival: Arrival) -> None:
-        self._waiting = False
+        self._awaited = None
         self.tried_at = time.monotonic()
-        if arrival.error is not None:
+        if arrival.settlement is None:
             self._dry = False  # a wait may be refused for long, as where memory is full: look before the next
             self._back_off(arrival.error)
-        elif arrival.element is not None:
+            return
+        self._unsure = self._unsure or not arrival.settlement.lease_lives
+        if arrival.settlement.claimed:
             self._dry = False
-            if self._distrusted:
-                self._unsure = True  # the list may have been read, with this in it, before the reply came
-            else:
-                self._admit([arrival.element])
+            self._admit(arrival.settlement.claimed)
 
     # -- one turn --------------------------------------------------------------------------------------------------
 
@@ -161,28 +159,32 @@ class Claimer(threading.Thread):
             self._renew()
         if self._unsure:
             self._reconcile()
-        while self._failed and time.monotonic() < self._renew_at:  # many of them may take long
-            self._fail(self._failed[-1])
-        if self._surplus or self._idles() or (not self.ready.empty() and self._pace.hoards(self._running())):
+        for delivery in self._with(State.FAILED):
+            if time.monotonic() < self._renew_at:  # many of them may take long
+                self._fail(delivery)
+        hoards = not self.ready.empty() and self._pace.hoards(self._deliveries.values())
+        if hoards or self._idles() or self._surplus():
             self._give_back()
         # By halves: while Redis is asked for one, the handlers run the other.
         limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
-        if limit or self._finished:
-            self._settle(limit)
+        done = self._with(State.DONE)
+        if limit or done:
+            self._settle(done, limit)
         if self._can_wait():
             self._wait_for_more()
-        if self._alone is not None and not self._alone.queued and len(self._hand) == 1:
+        if self._alone is not None and self._alone.state is State.HELD and self._in_hand() == [self._alone]:
             self._begin(self._alone)
-        if self._stopping and not (self._waiting or self._hand or self._unsure):
+        if self._stopping and not (self._unsure or self._in_hand()):
+            # A wait that is under way finds no lease after it. What it brought before arrives, or is read from Redis.
             self.left = self._consumer.leave()
-            self._unsure = not self.left  # a wait given up for lost brought something in after all
+            self._unsure = not self.left and self._awaited is None
 
     def _renew(self) -> None:
         sent = time.monotonic()
         renewal = self._consumer.renew()
         self.lease_until = sent + self._config.lease_ms / 1000
         self._renew_at = sent + self._config.renew_ms / 1000
-        if renewal.lapsed or renewal.holding != len(self._hand):
+        if renewal.lapsed or renewal.holding != len(self._in_hand()):
             self._unsure = True
         if renewal.paused != self._paused:
             self._paused, self._dry = renewal.paused, False
@@ -192,40 +194,46 @@ class Claimer(threading.Thread):
         """It is to claim nothing, and to give back what was not begun."""
         return self._stopping or self._paused
 
-    def _room(self) -> int:
-        kept = len(self._hand) - len(self._finished)  # what is finished is acked in the same step, before the claim
-        return self._config.threads - len(self._adrift) + self._pace.ahead(self._running()) - kept
+    def _with(self, *states: State) -> list[Delivery]:
+        return [delivery for delivery in self._deliveries.values() if delivery.state in states]
 
-    def _running(self) -> Collection[Delivery]:
-        """All that handler threads may be in, whether it counts or not."""
-        return self._hand | self._adrift if self._adrift else self._hand
+    def _in_hand(self) -> list[Delivery]:
+        return [delivery for delivery in self._deliveries.values() if delivery.state is not State.ADRIFT]
+
+    def _surplus(self) -> list[Delivery]:
+        """What is never to be begun here, and has to be given back."""
+        return [delivery for delivery in self._with(State.HELD) if delivery is not self._alone]
+
+    def _forget(self, delivery: Delivery) -> None:
+        delivery.state = State.GONE
+        self._deliveries.pop(delivery.number, None)
+
+    def _room(self) -> int:
+        # What is done is acked in the same step, before the claim.
+        taken = len(self._deliveries) - len(self._with(State.DONE))
+        return self._config.threads + self._pace.ahead(self._deliveries.values()) - taken
 
     def _wants_more(self) -> bool:
-        idle = self._dry or self._idles() or self._waiting or self._alone is not None
+        idle = self._dry or self._idles() or self._awaited is not None or self._alone is not None
         return not idle and self._room() > 0
 
     def _can_wait(self) -> bool:
         """Nothing is pending, and a thread is free."""
-        busy = self._idles() or self._waiting or self._alone is not None
-        return self._dry and not busy and len(self._hand) + len(self._adrift) < self._config.threads
+        busy = self._idles() or self._awaited is not None or self._alone is not None
+        return self._dry and not busy and len(self._deliveries) < self._config.threads
 
     def _wait_for_more(self) -> None:
-        """Wait in BLMOVE, but only within the lease, which it cannot check."""
-        if time.monotonic() + self._config.block_ms / 1000 >= self.lease_until:
-            self._renew()
-        self._waiting, self._distrusted = True, self._unsure
-        self._waiter.requests.put(self._config.block_ms)
+        self._awaited = self._consumer.reserve(1)
+        self._waiter.requests.put(self._awaited)
 
-    def _settle(self, limit: int) -> None:
-        """Ack what is finished and claim up to `limit`, in one round trip."""
-        done = next(transfers([delivery.element for delivery in self._finished]), [])
-        settled, left = self._finished[: len(done)], self._finished[len(done) :]
-        settlement = self._consumer.settle(done, limit)
+    def _settle(self, done: list[Delivery], limit: int) -> None:
+        """Ack what is done and claim up to `limit`, in one round trip."""
+        settlement = self._consumer.settle([delivery.number for delivery in done], limit)
         self.tried_at = time.monotonic()
-        self._finished = left
-        self._hand.difference_update(settled)
-        for element in settlement.lost:
-            logger.warning("Task %s was recovered before it was acked; it runs again.", decode(element).shown_id)
+        for delivery in done:
+            self._forget(delivery)
+            if settlement.lost and delivery.number in settlement.lost:
+                logger.warning("Task %s was recovered before it was acked; it runs again.", delivery.task.shown_id)
         self._unsure = self._unsure or not settlement.lease_lives
         enough = settlement.more or len(settlement.claimed) == limit
         self._dry = self._dry or (settlement.lease_lives and not enough)
@@ -242,69 +250,65 @@ class Claimer(threading.Thread):
             logger.warning("Task %s of type %s, attempt %d, %s: %s%s", *told)
         except LeaseLost as lost:
             logger.warning("%s", lost)
-        self._failed.remove(delivery)
-        self._hand.discard(delivery)
+        self._forget(delivery)
 
     def _give_back(self) -> None:
-        """Release what was not begun, in its order."""
-        self._surplus = self._withdraw() + self._surplus
-        if self._idles() and self._alone is not None and not self._alone.queued:
-            self._surplus.append(self._alone)
+        """Release what was not begun."""
+        self._withdraw()
+        if self._idles() and self._alone is not None and self._alone.state is State.HELD:
             self._alone = None
-        if not self._surplus:
-            return
-        # After an error they are still surplus: what the list then shows as held is given back in the next turn.
-        self._consumer.release([delivery.element for delivery in self._surplus])
-        self._hand.difference_update(self._surplus)
-        if self._alone in self._surplus:
-            self._alone = None
-        self._surplus = []
+        surplus = self._surplus()
+        # After an error they are still surplus: what Redis then shows as held is given back in the next turn.
+        self._consumer.release(delivery.number for delivery in surplus)
+        for delivery in surplus:
+            self._forget(delivery)
 
-    def _withdraw(self) -> list[Delivery]:
-        """Take back what no handler thread has begun, oldest first."""
-        idle: list[Delivery] = []
+    def _withdraw(self) -> None:
+        """Take back what no handler thread has begun."""
         with contextlib.suppress(queue.Empty):
             while True:
                 delivery = self.ready.get_nowait()
                 if delivery is None:
                     continue
-                delivery.queued = False
-                self._adrift.discard(delivery)
-                if not delivery.dropped:
-                    idle.append(delivery)
-        return idle
+                if delivery.state is State.OUT:
+                    delivery.state = State.HELD
+                    if delivery is self._alone:
+                        self._alone = None
+                else:
+                    self._forget(delivery)
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
-    def _admit(self, elements: Iterable[bytes]) -> None:
-        """Take claimed elements in hand, oldest first. What nobody here can run is given up at once (I5)."""
-        for element in elements:
+    def _admit(self, claimed: Iterable[Claimed]) -> None:
+        """Take claimed entries in hand, oldest first. What nobody here can run is given up at once (I5)."""
+        for each in claimed:
             try:
-                delivery = Delivery(decode(element))
+                delivery = Delivery(Task(each.entry, each.number))
             except Undecodable as error:
-                logger.error("An element that cannot be decoded goes to the dead-letter list: %s.", error)
-                self._give_up(partial(self._consumer.dead_letter_undecodable, element))
+                reason = f"It cannot be read: {error}."
+                logger.error("An entry goes to the dead-letter list: %s", reason)
+                self._give_up(partial(self._consumer.dead_letter, each, reason))
                 continue
             if delivery.task.type not in self._task_types:
                 reason = f"No handler is registered for type '{delivery.task.shown_type}'."
                 logger.error("Task %s goes to the dead-letter list: %s", delivery.task.shown_id, reason)
-                self._give_up(partial(self._consumer.dead_letter, delivery.task, reason))
+                self._give_up(partial(self._consumer.dead_letter, each, reason, task_id=delivery.task.id))
                 continue
-            self._hand.add(delivery)
+            self._deliveries[delivery.number] = delivery
             if self._idles() or self._alone is not None:
-                self._surplus.append(delivery)
-            elif self._is_suspect(delivery.task):
-                self._alone = delivery  # what waits with it is given back first, so that it takes nothing down
-                self._surplus += self._withdraw()
+                continue  # it is surplus
+            if self._is_suspect(delivery.task):
+                self._withdraw()  # what waits with it is given back first, so that it takes nothing down
+                self._alone = delivery
             else:
                 self._begin(delivery)
 
     def _begin(self, delivery: Delivery) -> None:
-        delivery.queued = True
+        delivery.state = State.OUT
         self.ready.put(delivery)
 
     def _is_suspect(self, task: Task) -> bool:
-        return task.recovered_count - task.recoveries_forgiven >= self._config.isolate_after
+        return task.recoveries >= self._config.isolate_after
 
     def _give_up(self, step: Callable[[], None]) -> None:
         try:
@@ -313,23 +317,20 @@ class Claimer(threading.Thread):
             logger.warning("%s", lost)
 
     def _reconcile(self) -> None:
-        """Compare the own list with what is in hand, and believe the list (see the module's first lines)."""
-        self._distrusted = True  # matters where a wait is on
-        unclaimed = Counter(self._consumer.held())
-        for delivery in list(self._hand):
-            if unclaimed[delivery.element] > 0:
-                unclaimed[delivery.element] -= 1
+        """Compare what is held with what is in hand, and believe Redis (see the module's first lines)."""
+        unknown = set(self._consumer.held())
+        for delivery in self._in_hand():
+            if delivery.number in unknown:
+                unknown.remove(delivery.number)
                 continue
-            delivery.dropped = True
-            self._hand.discard(delivery)
-            if delivery.queued:
-                self._adrift.add(delivery)
             if delivery.started is None:
                 logger.warning("Task %s was recovered before it was begun here.", delivery.task.shown_id)
-        self._finished = [delivery for delivery in self._finished if delivery in self._hand]
-        self._failed = [delivery for delivery in self._failed if delivery in self._hand]
-        self._surplus = [delivery for delivery in self._surplus if delivery in self._hand]
-        if self._alone not in self._hand:
-            self._alone = None
+            if delivery is self._alone:
+                self._alone = None
+            if delivery.state is State.OUT:
+                delivery.state = State.ADRIFT
+            else:
+                self._forget(delivery)
+        unknown.discard(self._awaited or 0)
+        self._admit(self._consumer.read(sorted(unknown)))
         self._unsure = False
-        self._admit(unclaimed.elements())

@@ -1,33 +1,52 @@
 """One task in a worker process's hands."""
 
+from enum import Enum
+
 from ..queue.config import Config
 from ..queue.task import Task
 
 
+class State(Enum):
+    """Where a delivery is. Its claimer alone changes it."""
+
+    HELD = "in hand, and with no handler thread: it waits to be begun alone, or to be given back"
+    OUT = "in hand, and with the handler threads: it waits for one, or runs"
+    DONE = "in hand, to be acked"
+    FAILED = "in hand, to be retried or given up"
+    ADRIFT = "recovered by others, and with the handler threads yet: what comes of it counts no more"
+    GONE = "neither in hand nor with a handler thread"
+
+
 class Delivery:
-    """One task in this process's hands. A handler thread sets `started`, then `seconds` and what went wrong."""
+    """One task in this process's hands. A handler thread sets `started`, then `seconds` and what went wrong.
+
+    claimed ──▶ HELD ──begun────▶ OUT ──it returned──▶ DONE ────acked──▶ GONE
+                 │ ◀──withdrawn── │ └───it raised────▶ FAILED ──told───▶ GONE
+                 │                └───recovered by others──▶ ADRIFT ──comes back──▶ GONE
+                 └── given back ──▶ GONE        HELD, DONE, FAILED ──recovered by others──▶ GONE
+    """
 
     __slots__ = (
         "after_ms",
         "config",
-        "dropped",
-        "element",
         "error",
-        "queued",
+        "number",
         "seconds",
+        "size_bytes",
         "started",
+        "state",
         "task",
         "traceback",
     )
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.element = task.element
+        self.number = task.number  # under which its consumer holds it
+        self.size_bytes = len(task.entry)
+        self.state = State.HELD
         self.started: float | None = None  # monotonic, s; None: not begun
         self.seconds: float | None = None  # how long it ran; None: not finished
         self.error: str | None = None  # why its handler failed
         self.traceback = ""  # ... and where
         self.config: Config | None = None  # what holds for its type of task; None: the worker's
         self.after_ms: int | None = None  # when its handler wants it back; None: after the backoff
-        self.dropped = False  # it was recovered: do not begin it
-        self.queued = False  # handed to the handler threads, and not come back from them

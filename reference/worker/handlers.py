@@ -96,8 +96,8 @@ class Handler:
 
     def _payload(self, task: Task) -> Any:
         try:
-            return msgspec.convert(task.payload, self.payload_type, str_keys=True)
-        except msgspec.ValidationError as error:
+            return msgspec.json.decode(task.raw_payload, type=self.payload_type)
+        except msgspec.MsgspecError as error:
             raise Reject(f"The payload is no {self.payload_type.__name__}: {error}.") from None
 
 

@@ -11,7 +11,7 @@ SMOOTHING = 0.1  # weight of the newest task in the average
 
 
 class Timed(Protocol):
-    element: bytes
+    size_bytes: int
     started: float | None
     seconds: float | None
 
@@ -41,7 +41,7 @@ class Pace:
         free, waiting_bytes = self._config.threads, 0
         for d in hand:  # once, and nothing called for each: this is asked several times for each batch of tasks
             if d.started is None:
-                waiting_bytes += len(d.element)
+                waiting_bytes += d.size_bytes
             elif d.seconds is None and d.started < began_before:
                 free -= 1
         if waiting_bytes >= MAX_TRANSFER_BYTES:

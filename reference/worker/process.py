@@ -10,10 +10,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from ..queue.reaper import Reaper
 from ..queue.texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 from ..signals import STOP_SIGNALS, guard_forks
 from .claimer import Claimer
-from .delivery import Delivery
+from .delivery import Delivery, State
 from .event_loop import EventLoop
 from .handlers import Handler, Reject, Retry
 from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
 GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
-ADOPT_STEPS = 100  # of the slow sweep between two sweeps: 100,000 keys, some tens of milliseconds
 CANCEL_S = 2.0  # an async handler that has not ended so long after it was cancelled hangs, too
 WELL_S = 1.0  # between two words to the parent
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
@@ -66,7 +64,7 @@ class HandlerThread(threading.Thread):
         while (delivery := ready.get()) is not None:
             started = time.monotonic()
             # After the lease others may run it by now: the claimer looks first.
-            if not delivery.dropped and started < self._claimer.lease_until:
+            if delivery.state is State.OUT and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
                 self.begun += 1
@@ -121,20 +119,13 @@ class Maintenance(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        adopt_at = time.monotonic()
-        adopting: Iterator[int] | None = None  # the slow sweep that is under way
         # Jitter, so that the processes of a pool do not all look at the same moment.
         while not self._stopped.wait(self._config.sweep_ms / 1000 * random.uniform(0.8, 1.0)):
             try:
                 sweep = self._reaper.sweep()
                 if sweep.recovered:
                     logger.warning("Recovered %d tasks of workers that vanished.", sweep.recovered)
-                if adopting is None and time.monotonic() >= adopt_at:
-                    adopting = self._reaper.adopting()
-                if adopting is not None and sum(1 for _ in islice(adopting, ADOPT_STEPS)) < ADOPT_STEPS:
-                    adopting, adopt_at = None, time.monotonic() + self._config.orphan_sweep_ms / 1000
             except redis.RedisError as error:
-                adopting = None
                 logger.warning("The sweep failed and will be repeated: %s", error)
 
 
@@ -221,7 +212,7 @@ class Worker:
         logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
         now = busy_at = time.monotonic()
         until = now + self._config.grace_ms / 1000
-        # Where Redis is away and nothing runs, there is nothing to wait for. A wait for a task may still be under way.
+        # Where Redis is away and nothing runs, there is nothing to wait for.
         patience_s = self._config.block_ms / 1000 + 1.0
         while self._claimer.is_alive() and now < min(until, max(busy_at, self._claimer.heard_at) + patience_s):
             self._claimer.join(LOOK_S)

@@ -180,8 +180,7 @@ class Supervisor:
     def _recover(self, child: _Child) -> None:
         try:
             while child.to_recover:
-                self._reaper.expire(child.to_recover[0])
-                moved = self._reaper.recover(child.to_recover[0])
+                moved = self._reaper.recover(child.to_recover[0], is_dead=True)
                 if moved:
                     logger.warning("Recovered %d tasks of %s.", moved, child.to_recover[0])
                 child.to_recover.pop(0)

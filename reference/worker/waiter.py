@@ -1,4 +1,4 @@
-"""The thread that waits in BLMOVE while nothing is pending, so that acks need not wait for it."""
+"""The thread that waits for the bell while nothing is pending, so that acks need not wait for it."""
 
 import queue
 import threading
@@ -6,29 +6,29 @@ from typing import Any
 
 import redis
 
-from ..queue.consumer import Consumer
+from ..queue.consumer import Consumer, Settlement
 
 
 class Arrival:
-    """The end of one wait in BLMOVE."""
+    """The end of one wait: what it claimed, or why it failed."""
 
-    __slots__ = ("element", "error")
+    __slots__ = ("error", "settlement")
 
-    def __init__(self, element: bytes | None, error: redis.RedisError | None) -> None:
-        self.element, self.error = element, error
+    def __init__(self, settlement: Settlement | None, error: redis.RedisError | None) -> None:
+        self.settlement, self.error = settlement, error
 
 
 class Waiter(threading.Thread):
-    """Waits in BLMOVE when it is asked to, so that the claimer need not."""
+    """Waits when it is asked to, to claim one task under the number that it is given, so that the claimer need not."""
 
-    def __init__(self, consumer: Consumer, inbox: "queue.SimpleQueue[Any]") -> None:
+    def __init__(self, consumer: Consumer, inbox: "queue.SimpleQueue[Any]", timeout_ms: int) -> None:
         super().__init__(name="waiter", daemon=True)
         self.requests: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._consumer, self._inbox = consumer, inbox
+        self._consumer, self._inbox, self._timeout_ms = consumer, inbox, timeout_ms
 
     def run(self) -> None:
-        while (timeout_ms := self.requests.get()) is not None:
+        while (number := self.requests.get()) is not None:
             try:
-                self._inbox.put(Arrival(self._consumer.claim_waiting(timeout_ms), None))
+                self._inbox.put(Arrival(self._consumer.claim_waiting(number, self._timeout_ms), None))
             except redis.RedisError as error:
                 self._inbox.put(Arrival(None, error))

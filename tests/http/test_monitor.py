@@ -152,7 +152,7 @@ zeroloss_consumers {"2.0" if busy else "0.0"}
 # HELP zeroloss_heartbeat_age_seconds_max Age of the oldest heartbeat among the living consumers
 # TYPE zeroloss_heartbeat_age_seconds_max gauge
 zeroloss_heartbeat_age_seconds_max {"1.5" if busy else "0.0"}
-# HELP zeroloss_oldest_pending_age_seconds Age of the task that is next to be claimed, by its producer's clock
+# HELP zeroloss_oldest_pending_age_seconds Age of the oldest task that is next to be claimed
 # TYPE zeroloss_oldest_pending_age_seconds gauge
 zeroloss_oldest_pending_age_seconds {"2.25" if busy else "0.0"}
 # HELP zeroloss_enqueued_total Tasks enqueued since the queue began
@@ -304,7 +304,7 @@ def test_an_unreadable_figure_is_a_sentence_in_its_tile_and_the_rest_of_the_page
 
 
 def test_the_page_says_when_no_worker_lives_and_how_many_tasks_await_recovery(page: Page, busy_queue: Queue) -> None:
-    busy_queue.reaper.expire("w1")
+    busy_queue.expire("w1")
     with served("monitor", busy_queue.config.redis_url) as monitor:
         page.goto(monitor.url)
         shows(page, processing="1", live="0", recovery="1 awaiting recovery")

@@ -175,7 +175,7 @@ def test_sixteen_bodies_that_grow_when_decoded_cost_little_memory_and_give_it_ba
         assert [answer.result()[0] for answer in answers] == [413] * 16
         assert memory_mb(producer, "VmHWM") < before + 400
         wait_until(lambda: memory_mb(producer, "VmRSS") < before + 64, message="the memory does not come back")
-    assert queue.everything().keys() == {"tasks:pending", "tasks:counters"}
+    assert queue.everything().keys() == {"tasks:bell", "tasks:pending", "tasks:counters", "tasks:protocol"}
 
 
 def memory_mb(server: Served, member: str) -> int:

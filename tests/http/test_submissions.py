@@ -184,7 +184,7 @@ def test_no_more_than_five_unknown_members_are_named_and_each_by_60_characters()
     text = json.dumps({"payload": 1, "x" * 61: 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1})
     names = f'"{"x" * 60}", "b", "c", "d", "e"'
     assert refused(read_submission, text, "The body", None) == (
-        f"The body has the unknown member {names}; a task has id, type and payload."
+        f"The body has the unknown member {names}; a task has id, type, payload, priority, delay_ms, execute_at."
     )
 
 

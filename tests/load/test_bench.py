@@ -145,7 +145,7 @@ def test_the_server_s_limit_is_taken_from_tasks_that_were_claimed_and_acked(cont
     assert limit.rate(context) > 0
     client = redis.Redis.from_url(context.server.url)
     assert client.hget("tasks:counters", "completed") == b"576"  # all but the last 64 of 640, which are in hand
-    assert client.llen("tasks:processing:limit") == 64
+    assert client.hlen("tasks:processing:limit") == 64
     assert client.llen(PENDING) == 0
 
 

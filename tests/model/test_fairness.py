@@ -13,8 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.queue_fixtures import Queue, ids, payloads
 from zeroloss.invariants import order
-from zeroloss.reference.queue.consumer import Consumer
-from zeroloss.reference.queue.task import decode
+from zeroloss.reference.queue import consumer as consumers
+from zeroloss.reference.queue.consumer import TURNS, Consumer
+from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.task import PRIORITIES, Task
 
 CONSUMERS = 3
 ENDLESS = {"max_retries": 1_000, "max_recoveries": 1_000, "max_pending": 1_000}
@@ -27,6 +29,10 @@ DEEDS = st.lists(
     min_size=10,
     max_size=40,
 )
+
+
+def claimed_ids(consumer: Consumer, limit: int) -> list[str]:
+    return ids([each.entry for each in consumer.claim(limit)])
 
 
 class Watched:
@@ -50,23 +56,23 @@ class Watched:
 
     def does(self, deed: str, slot: int, count: int) -> None:
         consumer, in_hands = self.consumers[slot], self.in_hands()
-        held = self.queue.held(consumer.name)
+        held = self.queue.client.hgetall(self.queue.keys.processing(consumer.name))
+        numbers = sorted(map(int, held))
         if deed == "enqueue":
             self.accepted += self.queue.enqueue(*range(count))
         elif deed == "claim":
-            self.claimed(ids(consumer.claim(count)))
+            self.claimed(claimed_ids(consumer, count))
         elif deed == "release":
-            assert consumer.release(held) == len(held)
+            assert consumer.release(numbers) == len(held)
         elif deed == "die":
             assert self.queue.kill(consumer) == len(held)
             self.consumers[slot] = self.somebody_new()
         else:
-            for element in held[:count]:
-                self.end(deed, consumer, element)
+            for number in numbers[:count]:
+                self.end(deed, consumer, Task(held[b"%d" % number], number))
         self.wait(in_hands)
 
-    def end(self, deed: str, consumer: Consumer, element: bytes) -> None:
-        task = decode(element)
+    def end(self, deed: str, consumer: Consumer, task: Task) -> None:
         if deed == "ack":
             consumer.ack(task)
         else:
@@ -119,7 +125,7 @@ def test_a_task_that_was_recovered_later_overtakes_one_that_was_recovered_before
     """The bound is not zero: this is the overtaking that it allows."""
     queue.enqueue("a", "b", "c")
     first, second = queue.consumer("w1"), queue.consumer("w2")
-    assert payloads([*first.claim(), *second.claim()]) == ["a", "b"]
+    assert [queue.claim(consumer).payload for consumer in (first, second)] == ["a", "b"]
     assert queue.kill(first) + queue.kill(second) == 2
     assert payloads(queue.pending()) == ["b", "a", "c"]
 
@@ -133,11 +139,10 @@ def test_one_consumer_sees_tasks_in_the_order_of_acceptance_whatever_it_claims_a
     consumer = queue.consumer()
     seen: list[str] = []
     while claimed := consumer.claim(batch):
-        seen += ids(claimed)
-        given_back, kept = claimed[1:], claimed[:1]
-        assert consumer.release(given_back) == len(given_back)
-        assert consumer.settle(kept, 0).lost == []
-        seen = seen[: len(seen) - len(given_back)]
+        numbers = [number for number, _ in claimed]
+        assert consumer.release(numbers[1:]) == len(numbers) - 1
+        assert consumer.settle(numbers[:1], 0).lost == []
+        seen += ids([claimed[0].entry])
     assert seen == accepted
     assert order(accepted, seen) == []
 
@@ -146,7 +151,7 @@ def test_one_consumer_sees_tasks_in_the_order_of_acceptance_whatever_it_claims_a
 def test_several_consumers_together_claim_in_the_order_of_acceptance(queue: Queue) -> None:
     accepted = queue.enqueue(*range(30))
     consumers = [queue.consumer(f"w{number}") for number in range(CONSUMERS)]
-    seen = [task for consumer in consumers * 4 for task in ids(consumer.claim(3))]
+    seen = [task for consumer in consumers * 4 for task in claimed_ids(consumer, 3)]
     assert order(accepted, seen) == []
     assert seen == accepted
 
@@ -187,3 +192,101 @@ def test_tasks_that_kill_their_workers_hold_up_a_healthy_one_no_longer_than_thei
         assert bounded.kill(consumer) == 1
     assert claims == 2 * (2 + 1)
     assert payloads(bounded.dead()) == ["kills", "kills"]
+
+
+def _enqueue(queue: Queue, priority: str, count: int, payload_json: str = "null") -> list[str]:
+    outcomes: Any = queue.enqueuer.enqueue_many([Submission(payload_json, priority=priority) for _ in range(count)])
+    return [outcome.task_id for outcome in outcomes]
+
+
+class Flood:
+    """More of each priority than is claimed, from the first claim to the last: whoever starves does so for ever."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue.configured(max_pending=100_000)
+        self.accepted = {priority: _enqueue(self.queue, priority, 2_000) for priority in PRIORITIES}
+        self.seen: dict[str, list[str]] = {priority: [] for priority in PRIORITIES}
+        self.claims: list[str] = []  # the priority of each
+
+    def claim(self, consumer: Consumer, limit: int) -> int:
+        claimed = [Task(entry, number) for number, entry in consumer.claim(limit)]
+        for task in claimed:
+            self.seen[task.priority].append(task.id)
+        self.claims += [task.priority for task in claimed]
+        return len(claimed)
+
+    def check(self, at_least: int) -> None:
+        """At least so many are default ones and low ones, most by far are high ones, and each priority is in order."""
+        assert min(self.claims.count("default"), self.claims.count("low")) >= at_least
+        assert self.claims.count("high") >= len(self.claims) * 0.8
+        for priority, seen in self.seen.items():
+            assert seen == self.accepted[priority][: len(seen)]
+        self.queue.own_client.close()
+
+
+@pytest.mark.law("I7")
+@pytest.mark.parametrize(("limit", "claims"), [(1, 320), (3, 100), (16, 20), (256, 3)])
+def test_of_sixteen_claimed_tasks_one_is_low_and_one_is_default_however_many_high_ones_wait(
+    queue: Queue, limit: int, claims: int
+) -> None:
+    flood, consumer = Flood(queue), queue.consumer()
+    for _ in range(claims):
+        assert flood.claim(consumer, limit) == limit
+    for place in range(len(flood.claims) - TURNS + 1):
+        turn = flood.claims[place : place + TURNS]
+        assert (turn.count("low"), turn.count("default")) == (1, 1)
+    flood.check(limit * claims // TURNS)
+
+
+@pytest.mark.law("I7")
+def test_no_priority_starves_where_the_bytes_of_one_reply_allow_fewer_tasks_than_a_turn_has(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood, consumer = Flood(queue), queue.consumer()
+    length = len(queue.pending()[0])
+    monkeypatch.setattr(consumers, "MAX_TRANSFER_BYTES", 3 * length)
+    for _ in range(100):
+        assert flood.claim(consumer, 256) == 3
+    flood.check(300 // TURNS)
+
+
+@pytest.mark.law("I7")
+def test_a_task_of_any_size_is_claimed_in_its_turn(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of a reply may be larger than the reply is to be, so that a large one never waits for ever."""
+    monkeypatch.setattr(consumers, "MAX_TRANSFER_BYTES", 1_000)
+    (large,) = _enqueue(queue, "low", 1, f'"{"x" * 5_000}"')
+    _enqueue(queue, "high", 200)
+    consumer = queue.consumer()
+    claimed: list[str] = []
+    while large not in claimed:
+        claimed += claimed_ids(consumer, 256)
+    assert len(claimed) <= TURNS
+
+
+@pytest.mark.law("I7")
+@pytest.mark.parametrize("limit", [1, 4])
+def test_no_priority_starves_where_each_consumer_claims_once_and_is_never_seen_again(queue: Queue, limit: int) -> None:
+    """Its first turn is a matter of chance: else tasks that are not high would wait for a worker that lives longer."""
+    flood = Flood(queue)
+    for number in range(1_200 // limit):
+        flood.claim(queue.consumer(f"w{number}"), limit)
+    # 75 are expected of each; that chance alone brings fewer than 30 is less likely than one in ten million.
+    flood.check(30)
+
+
+@pytest.mark.law("I7")
+def test_tasks_of_one_priority_alone_are_claimed_whosever_turn_it_is(queue: Queue) -> None:
+    for priority in PRIORITIES:
+        accepted = _enqueue(queue, priority, 40)
+        assert claimed_ids(queue.consumer(f"of {priority}"), 40) == accepted
+
+
+@pytest.mark.law("I7")
+def test_high_tasks_go_first_but_for_two_turns_of_sixteen(queue: Queue) -> None:
+    low, default, high = (_enqueue(queue, priority, 20) for priority in ("low", "default", "high"))
+    claimed = claimed_ids(queue.consumer(), 60)
+    assert len(set(claimed[:TURNS]) & set(high)) == TURNS - 2
+    assert set(high) <= set(claimed[:23])
+    assert set(default) <= set(claimed[:44])
+    for accepted in (low, default, high):
+        assert order(accepted, claimed) == []

@@ -18,6 +18,7 @@ from zeroloss.reference.monitor import app as monitor
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect, refuse_old_server
 from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.protocol import refuse_at_start
 from zeroloss.system.servers import Server
 
 PAGE = (ROOT / "docs" / "acl.md").read_text()
@@ -72,13 +73,16 @@ def test_a_producer_enqueues_and_is_ready_with_its_rights_and_needs_each(
     """There is no replica here: that is what the last one says."""
     assert f"`{more}`" in PAGE or not more
     guarded = guard("producer", more)
+    guarded.queue.consumer().leave()  # the protocol is noted by now
     guarded.begin()
     config = Config(redis_url=guarded.url, durability=durability, durability_timeout_ms=100)
-    refuse_old_server(config)
+    refuse_at_start(config)
     http = falcon.testing.TestClient(producer.create_app(connect(config), config))
     for _ in range(2):
         answer = http.simulate_post("/task", json={"payload": 1}, headers={"Idempotency-Key": "k"})
         assert answer.status_code == status, answer.text
+    later = http.simulate_post("/task", json={"payload": 1, "priority": "low", "delay_ms": 60_000})
+    assert later.status_code == status, later.text
     ready = http.simulate_get("/readyz")
     assert ready.status_code == (200 if status == 202 else 503), ready.text
     used = guarded.used()
@@ -104,18 +108,17 @@ def test_a_monitor_reads_all_with_its_rights_and_needs_each(guard: Callable[...,
 def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
     guard: Callable[..., Guarded], tmp_path: Path
 ) -> None:
-    """Run, retry, give up, recover, adopt and leave. What is asked of Redis here would count, so the log tells."""
+    """Run, retry, give up, recover and leave. What is asked of Redis here would count, so the log tells."""
     guarded = guard("worker")
     queue = guarded.queue
     victim = queue.consumer("victim")
-    queue.enqueue("of the victim", "of an orphan")
+    queue.enqueue("of the victim")
     queue.claim(victim)
-    queue.client.lmove(queue.keys.pending, queue.keys.processing("orphan"), "RIGHT", "LEFT")
-    queue.reaper.expire("victim")
+    queue.expire("victim")
     queue.enqueue("plain")
     for task_type in ("sleep", "unknown"):
         queue.enqueuer.enqueue(Submission(payload_json='"x"', task_type=task_type))
-    queue.client.lpush(queue.keys.pending, b"\xff")
+    queue.push(b"\xff")
     queue.enqueuer.enqueue_payload(3, task_type="sleep")
     guarded.begin()
     pool = Pool(
@@ -125,17 +128,17 @@ def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
         ZEROLOSS_LEASE_MS="3000",
         ZEROLOSS_RENEW_MS="100",
         ZEROLOSS_SWEEP_MS="20",
+        ZEROLOSS_BLOCK_MS="20",
         ZEROLOSS_BACKOFF_MS="1",
         ZEROLOSS_MAX_RETRIES="1",
-        ZEROLOSS_ORPHAN_SWEEP_MS="20",
-        ZEROLOSS_TOMBSTONE_MS="6000",
     )
     try:
-        for shown in ("'of the victim'", "'of an orphan'", "'plain'", "attempt 2, goes to the dead-letter", "unknown"):
+        for shown in ("'of the victim'", "'plain'", "attempt 2, goes to the dead-letter", "unknown"):
             wait_until(lambda shown=shown: pool.said(shown), timeout_s=30, message=shown)
         pool.one_child().kill()
         queue.enqueue("after")  # by commands that a worker has used by now
         wait_until(lambda: pool.said("'after'"), timeout_s=30)
+        wait_until(lambda: "blpop" in guarded.used(), message="nobody waits for the bell")
         pool.signal(signal.SIGTERM)
         assert pool.wait(30) == 0
     finally:

@@ -179,6 +179,6 @@ def test_a_copy_is_held_to_the_queue_s_tests_and_to_the_harness_from_outside(tmp
 def test_a_copy_that_was_broken_does_not_conform(tmp_path: Path) -> None:
     copy = vendor(tmp_path, "theirs")
     text = (copy / "queue" / "task.py").read_text()
-    assert "def decode(" in text
-    (copy / "queue" / "task.py").write_text(text.replace("def decode(", "def decoded("))
+    assert "def encode(" in text
+    (copy / "queue" / "task.py").write_text(text.replace("def encode(", "def encoded("))
     assert conformance(copy).returncode != 0

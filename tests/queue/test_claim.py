@@ -1,13 +1,18 @@
-"""Claim: from pending into the consumer's own list, oldest first (I7), and only with a living lease."""
+"""Claim: from pending into the consumer's own hash, oldest first (I7), and only with a living lease."""
 
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.processes.relay import Relay
-from support.queue_fixtures import Queue, ids, payloads
+from support.queue_fixtures import Queue, body, entry, ids, payloads, read
+from support.waiting import wait_until
 from zeroloss.invariants import order
-from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consumer import Claimed, Consumer
+from zeroloss.reference.queue.errors import QueueError
 
 
 @pytest.mark.law("I7")
@@ -27,10 +32,10 @@ def test_many_are_claimed_in_the_order_they_were_accepted(queue: Queue) -> None:
 
 
 @pytest.mark.law("I1")
-def test_a_claimed_task_is_in_the_claimer_s_list_and_nowhere_else(queue: Queue) -> None:
+def test_a_claimed_task_is_in_the_claimer_s_hands_and_nowhere_else(queue: Queue) -> None:
     queue.enqueue("a")
-    (element,) = queue.consumer().claim()
-    assert queue.held() == [element]
+    (claimed,) = queue.consumer().claim()
+    assert queue.held() == [claimed.entry]
     assert queue.pending() == []
 
 
@@ -52,8 +57,8 @@ def test_a_claim_of_none_claims_nothing(queue: Queue) -> None:
 
 
 def test_more_than_lua_s_stack_holds_are_claimed_in_order(queue: Queue) -> None:
-    queue.client.lpush(queue.keys.pending, *range(9_000))
-    claimed = queue.consumer().claim(9_000)
+    queue.push(*[b"%d" % number for number in range(9_000)])
+    claimed = [each.entry for each in queue.consumer().claim(9_000)]
     assert claimed == [b"%d" % number for number in range(9_000)] == queue.held()
 
 
@@ -77,36 +82,108 @@ def test_without_ever_having_had_a_lease_nothing_is_claimed(queue: Queue) -> Non
 def test_with_an_ended_lease_nothing_is_claimed_until_it_is_renewed(queue: Queue) -> None:
     queue.enqueue("a")
     consumer = queue.consumer()
-    queue.reaper.expire("w1")
+    queue.expire("w1")
     assert consumer.settle([], 1).lease_lives is False
     assert payloads(queue.pending()) == ["a"]
     consumer.renew()
     assert payloads(consumer.claim()) == ["a"]
 
 
+def wait_for(consumer: Consumer, timeout_ms: int) -> list[Claimed]:
+    return consumer.claim_waiting(consumer.reserve(1), timeout_ms).claimed
+
+
 def test_a_waiting_claim_takes_the_oldest_task_at_once(queue: Queue) -> None:
     queue.enqueue("a", "b")
-    element = queue.consumer().claim_waiting(5_000)
-    assert payloads([element]) == ["a"]
-    assert queue.held() == [element]
+    (claimed,) = wait_for(queue.consumer(), 5_000)
+    assert payloads([claimed]) == ["a"]
+    assert queue.held() == [claimed.entry]
+
+
+def test_a_waiting_claim_takes_a_task_when_it_comes(queue: Queue) -> None:
+    consumer = queue.consumer()
+    with ThreadPoolExecutor(1) as threads:
+        claimed = threads.submit(wait_for, consumer, 60_000)
+        wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 1, message="nobody waits")
+        queue.enqueue("a", "b")
+        assert payloads(claimed.result(timeout=10)) == ["a"]
+    assert queue.rings(), "b waits"
 
 
 def test_a_waiting_claim_yields_nothing_when_its_time_is_over(queue: Queue) -> None:
-    assert queue.consumer().claim_waiting(10) is None
+    assert wait_for(queue.consumer(), 10) == []
+
+
+def test_a_task_that_was_pushed_without_a_ring_is_claimed_when_the_time_is_over(queue: Queue) -> None:
+    queue.push(b'{"id":"t1","payload":"a"}', b'{"id":"t2","payload":"b"}')
+    assert payloads(wait_for(queue.consumer(), 10)) == ["a"]
+    assert queue.rings(), "the claim has healed the bell"
 
 
 def test_claimed_one_by_one_or_waiting_the_oldest_is_the_first_of_what_is_held(queue: Queue) -> None:
     queue.enqueue("a", "b", "c")
     consumer = queue.consumer()
     consumer.claim()
-    consumer.claim_waiting(1_000)
+    wait_for(consumer, 1_000)
     consumer.claim()
-    assert payloads(consumer.held()) == ["a", "b", "c"]
+    assert payloads(consumer.read(consumer.held())) == ["a", "b", "c"]
+
+
+def test_a_wait_whose_bell_is_of_another_type_claims_and_waits_its_time_for_nothing(queue: Queue) -> None:
+    consumer = queue.consumer()
+    queue.client.set(queue.keys.bell, "somebody else's")
+    queue.push(entry("t1"))
+    assert ids(wait_for(consumer, 60_000)) == ["t1"]
+    before_s = time.monotonic()
+    assert wait_for(consumer, 300) == []
+    assert time.monotonic() - before_s >= 0.3
+    assert queue.client.get(queue.keys.bell) == b"somebody else's"
+
+
+@pytest.mark.law("I3")
+def test_a_claim_that_the_network_repeats_claims_nothing_again(queue: Queue) -> None:
+    """Else its tasks would be put over those that it got the first time, which nobody would have any more."""
+    accepted = queue.enqueue("a", "b", "c", "d")
+    first, second = queue.consumer(), Consumer(queue.own_client, queue.config, "w1")
+    assert ids(first.claim(2)) == accepted[:2]
+    assert second.settle([], 2).claimed == []
+    assert ids(queue.held()) == accepted[:2]
+    assert ids(first.claim(2)) == accepted[2:]
+
+
+def test_the_numbers_of_a_consumer_only_grow(queue: Queue) -> None:
+    queue.enqueue(*range(5))
+    consumer = queue.consumer()
+    numbers = [each.number for limit in (1, 2, 1, 1) for each in consumer.claim(limit)]
+    assert numbers == sorted(set(numbers))
+    assert int(queue.client.hget(queue.keys.numbers, "w1")) == numbers[-1]
+
+
+def test_a_bare_object_that_somebody_pushed_gets_its_header(queue: Queue) -> None:
+    pushed = b' {"id":"t1","type":"email","payload":1.10,"trace":{"a":1E2}}'
+    queue.client.lpush(queue.keys.pending_low, pushed)
+    before_s, _ = queue.client.time()
+    task = queue.claim(queue.consumer())
+    assert body(task.entry) == pushed
+    assert (task.id, task.type, task.priority, task.attempt) == ("t1", "email", "low", 1)
+    assert before_s * 1000 <= task.enqueued_at <= before_s * 1000 + 60_000
+
+
+def test_a_consumer_of_another_process_claims_nothing(queue: Queue) -> None:
+    consumer = queue.consumer()
+    child = os.fork()
+    if not child:
+        try:
+            consumer.claim()
+        except QueueError as error:
+            os._exit(7 if "belongs to another process" in str(error) else 1)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.law("I1")
-@pytest.mark.parametrize("command", ["EVALSHA", "BLMOVE"])
-def test_a_task_whose_claim_got_no_reply_is_in_the_claimer_s_own_list(queue: Queue, command: str) -> None:
+@pytest.mark.parametrize("command", ["EVALSHA", "BLPOP"])
+def test_a_task_whose_claim_got_no_reply_is_in_the_claimer_s_own_hands(queue: Queue, command: str) -> None:
     queue.consumer().claim()  # the script is known
     queue.enqueue("a", "b")
     with Relay(queue.config.redis_url) as relay:
@@ -114,10 +191,11 @@ def test_a_task_whose_claim_got_no_reply_is_in_the_claimer_s_own_list(queue: Que
         consumer = relayed.consumer("w2")
         relay.swallow(command)
         with pytest.raises(RedisConnectionError):
-            consumer.claim() if command == "EVALSHA" else consumer.claim_waiting(1_000)
+            consumer.claim() if command == "EVALSHA" else wait_for(consumer, 1_000)
         assert relay.swallowed == 1
-        assert payloads(consumer.held()) == ["a"]
-    assert payloads(queue.pending()) == ["b"]
+        assert payloads(consumer.read(consumer.held())) == ["a"]
+        assert payloads(consumer.claim()) == ["b"]
+    assert [read(each).attempt for each in queue.held("w2")] == [1, 1]
 
 
 def test_scripts_that_the_server_forgot_are_sent_again_without_notice(queue: Queue) -> None:

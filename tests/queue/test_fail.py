@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
-from support.queue_fixtures import Queue, ids, payloads
+from support.queue_fixtures import Queue, ids, payloads, raw_payload, read
 from zeroloss.invariants import bounded_attempts
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.consumer import backoff_ms
+from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.errors import LeaseLost
-from zeroloss.reference.queue.task import Task, decode, raw_members
+from zeroloss.reference.queue.task import Task
 from zeroloss.reference.queue.texts import MAX_ERROR_CHARS
 
 
@@ -47,9 +48,9 @@ def test_the_fourth_failure_dead_letters_with_the_reason(queue: Queue) -> None:
     for failures in range(1, 5):
         fail_again(queue, f"ValueError: {failures}")
         assert bounded_attempts({task_id: failures}, 4, ids(queue.dead())) == []
-    (element,) = queue.dead()
-    task = decode(element)
-    assert (task.id, task.error, task.retry_count) == (task_id, "ValueError: 4", 4)
+    (letter,) = queue.dead_letters.page()
+    assert (letter.task.id, letter.error, letter.reason) == (task_id, "ValueError: 4", "failed")
+    assert (letter.task.retries, letter.task.attempt) == (4, 5)
     assert queue.held() == queue.pending() == queue.delayed() == []
     assert queue.counters() == {"enqueued": 1, "failed": 4, "retried": 3, "dead_lettered": 1}
 
@@ -139,27 +140,34 @@ def test_a_task_fails_once_and_not_twice(queue: Queue) -> None:
 
 
 @pytest.mark.law("I1")
-def test_an_element_identical_to_one_already_in_delayed_is_not_swallowed(queue: Queue) -> None:
+def test_an_entry_identical_to_one_already_in_delayed_is_not_swallowed(queue: Queue) -> None:
     queue.enqueue("a")
-    (element,) = queue.pending()
-    queue.client.lpush(queue.keys.pending, element)  # an id that was submitted twice: the same bytes, two tasks
+    queue.push(*queue.pending() * 2)  # an id that was submitted again: the same bytes, three tasks
     consumer = queue.consumer()
-    for twin in consumer.claim(2):
-        consumer.fail(decode(twin), "no")
-    assert queue.held() == []
-    assert queue.delayed() == queue.pending() != []
+    for twin in consumer.claim(3):
+        consumer.fail(read(twin), "no")
+    assert queue.held() == queue.pending() == []
+    assert payloads(queue.delayed()) == ["a"] * 3
+    assert {read(each).retries for each in queue.delayed()} == {1}
 
 
-def test_an_element_identical_to_one_in_delayed_does_not_change_when_that_is_due(queue: Queue) -> None:
+def test_an_entry_identical_to_one_in_delayed_does_not_change_when_that_is_due(queue: Queue) -> None:
     queue.enqueue("a")
-    (element,) = queue.pending()
-    queue.client.lpush(queue.keys.pending, element)
+    queue.push(*queue.pending())
     consumer = queue.consumer()
     first, second = consumer.claim(2)
-    consumer.fail(decode(first), "no")
-    before = queue.client.zrange(queue.keys.delayed, 0, -1, withscores=True)
-    consumer.fail(decode(second), "no")
-    assert queue.client.zrange(queue.keys.delayed, 0, -1, withscores=True) == before
+    consumer.fail(read(first), "no", after_ms=1_000)
+    (before,) = queue.client.zrange(queue.keys.delayed, 0, -1, withscores=True)
+    consumer.fail(read(second), "no", after_ms=60_000)
+    assert queue.client.zrange(queue.keys.delayed, 0, -1, withscores=True)[0] == before
+
+
+def test_a_failed_task_keeps_its_priority(queue: Queue) -> None:
+    queue.enqueuer.enqueue(Submission(payload_json='"a"', priority="high"))
+    fail_again(queue)
+    queue.make_due()
+    queue.reaper.promote()
+    assert payloads(queue.pending("high")) == ["a"]
 
 
 def test_the_text_of_a_reason_is_bounded(queue: Queue) -> None:
@@ -167,16 +175,16 @@ def test_the_text_of_a_reason_is_bounded(queue: Queue) -> None:
     unforgiving.enqueue("a")
     consumer = unforgiving.consumer()
     consumer.fail(unforgiving.claim(consumer), "x" * 1_000_000)
-    assert decode(queue.dead()[0]).error == "x" * MAX_ERROR_CHARS
+    assert queue.dead_letters.page()[0].error == "x" * MAX_ERROR_CHARS
 
 
-@pytest.mark.parametrize("reason", ["", "é \0 \ud800 \n", '"quoted" \\'])
+@pytest.mark.parametrize("reason", ["", "é \0 \n", '"quoted" \\'])
 def test_any_text_serves_as_a_reason(queue: Queue, reason: str) -> None:
     unforgiving = queue.configured(max_retries=0)
     unforgiving.enqueue("a")
     consumer = unforgiving.consumer()
     consumer.fail(unforgiving.claim(consumer), reason)
-    assert decode(queue.dead()[0]).error == reason
+    assert queue.dead_letters.page()[0].error == reason
 
 
 @pytest.mark.law("I6")
@@ -187,4 +195,4 @@ def test_a_payload_keeps_its_bytes_through_all_its_retries_and_into_dead_letter(
     queue.enqueue_text(payload_json)
     for _ in range(4):
         fail_again(queue)
-    assert raw_members(queue.dead()[0].decode())["payload"] == payload_json
+    assert raw_payload(queue.dead()[0]) == payload_json

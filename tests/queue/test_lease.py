@@ -4,10 +4,9 @@ import dataclasses
 import time
 
 import pytest
-from support.queue_fixtures import Queue, payloads
+from support.queue_fixtures import Queue, payloads, read
 from zeroloss.invariants import bounded_recovery
 from zeroloss.reference.queue.consumer import Consumer, Renewal
-from zeroloss.reference.queue.task import decode
 
 DEADLINE_S = 10.0
 
@@ -36,13 +35,13 @@ def test_a_renewal_says_how_many_tasks_are_held(queue: Queue) -> None:
 
 def test_a_renewal_says_that_the_lease_had_ended(queue: Queue) -> None:
     consumer = queue.consumer()
-    queue.reaper.expire("w1")
+    queue.expire("w1")
     assert consumer.renew().lapsed is True
     assert consumer.renew().lapsed is False
 
 
 def test_a_lease_ends_by_itself(queue: Queue) -> None:
-    short = queue.configured(lease_ms=60, renew_ms=20, block_ms=100, tombstone_ms=120)
+    short = queue.configured(lease_ms=60, renew_ms=20)
     short.enqueue("a")
     consumer = short.consumer()
     assert payloads(consumer.claim()) == ["a"]
@@ -76,12 +75,12 @@ def test_a_dead_worker_s_task_is_claimable_within_the_lease_and_one_sweep_withou
 def test_a_consumer_that_renews_keeps_its_tasks(queue: Queue) -> None:
     queue.enqueue("a")
     consumer = queue.consumer()
-    (element,) = consumer.claim()
+    (claimed,) = consumer.claim()
     for _ in range(3):
         queue.client.zincrby(queue.keys.consumers, -50_000, "w1")  # 50 of the 60 s pass
         assert consumer.renew().lapsed is False
         assert queue.reaper.sweep().recovered == 0
-    consumer.ack(decode(element))
+    consumer.ack(read(claimed))
 
 
 @pytest.mark.law("I4")
@@ -99,26 +98,8 @@ def test_the_lease_is_measured_by_the_server_s_clock_alone(queue: Queue, monkeyp
 def test_each_consumer_has_its_own_lease(queue: Queue) -> None:
     queue.consumer("w1")
     queue.consumer("w2")
-    queue.reaper.expire("w1")
+    queue.expire("w1")
     assert queue.lease_left_ms("w1") <= 0 < queue.lease_left_ms("w2")
-
-
-def test_expiring_ends_a_living_lease_once(queue: Queue) -> None:
-    queue.consumer()
-    assert [queue.reaper.expire("w1") for _ in range(2)] == [True, False]
-    assert queue.lease_left_ms() <= 0
-
-
-def test_expiring_somebody_unknown_does_nothing(queue: Queue) -> None:
-    assert queue.reaper.expire("nobody") is False
-    assert queue.everything() == {}
-
-
-def test_expiring_keeps_what_was_held_until_it_is_recovered(queue: Queue) -> None:
-    queue.enqueue("a")
-    queue.consumer().claim()
-    queue.reaper.expire("w1")
-    assert payloads(queue.held()) == ["a"]
 
 
 def test_a_consumer_with_nothing_left_leaves_without_a_trace(queue: Queue) -> None:
@@ -126,7 +107,7 @@ def test_a_consumer_with_nothing_left_leaves_without_a_trace(queue: Queue) -> No
     consumer = queue.consumer()
     consumer.ack(queue.claim(consumer))
     assert consumer.leave() is True
-    assert sorted(queue.everything()) == ["tasks:counters"]
+    assert sorted(queue.everything()) == ["tasks:counters", "tasks:protocol"]
 
 
 @pytest.mark.law("I2")
@@ -141,7 +122,7 @@ def test_a_consumer_that_leaves_with_tasks_frees_them_for_recovery_at_once(queue
 
 def test_a_lease_in_seconds_or_days_is_kept_in_milliseconds(queue: Queue) -> None:
     a_year_ms = 365 * 86_400_000
-    longest = queue.configured(lease_ms=a_year_ms, tombstone_ms=2 * a_year_ms)
+    longest = queue.configured(lease_ms=a_year_ms)
     longest.consumer()
     assert abs(queue.lease_left_ms() - a_year_ms) < 60_000
     assert dataclasses.asdict(longest.config)["lease_ms"] == a_year_ms

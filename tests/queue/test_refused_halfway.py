@@ -6,29 +6,28 @@ https://redis.io/docs/latest/develop/programmability/eval-intro/
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from types import ModuleType
 
 import pytest
 import redis
-from support.queue_fixtures import Queue, ids
+from support.queue_fixtures import Queue, ids, read
 from zeroloss.reference.queue import consumer, dead_letters, enqueuer, reaper
 from zeroloss.reference.queue.connection import Script
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.enqueuer import Accepted, Submission
 from zeroloss.reference.queue.errors import NotAccepted
 from zeroloss.reference.queue.reaper import Reaper
-from zeroloss.reference.queue.task import decode
 
 Step = Callable[[Queue], object]
 
 
-def commands(*modules: ModuleType) -> list[str]:
+def commands(*modules: ModuleType, call: str = "p?call") -> list[str]:
     """Those that the modules' scripts call."""
     scripts = [one.source for module in modules for one in vars(module).values() if isinstance(one, Script)]
-    return sorted({command for source in scripts for command in re.findall(r"redis\.call\('(\w+)'", source)})
+    return sorted({command for source in scripts for command in re.findall(rf"redis\.{call}\('(\w+)'", source)})
 
 
 CALLED = commands(consumer, dead_letters, enqueuer, reaper)
@@ -36,17 +35,19 @@ CALLED = commands(consumer, dead_letters, enqueuer, reaper)
 
 def own(queue: Queue) -> Consumer:
     """The consumer that holds the tasks, as its worker has it."""
-    return Consumer(queue.own_client, queue.config, "w1")
+    one = Consumer(queue.own_client, queue.config, "w1")
+    one.reserve(100)
+    return one
 
 
 def give_up(queue: Queue) -> None:
     one = own(queue)
-    one.dead_letter(decode(one.held()[0]), "no")
+    one.dead_letter(next(one.read(one.held())), "no")
 
 
 def retry(queue: Queue) -> None:
     one = own(queue)
-    one.fail(decode(one.held()[0]), "no")
+    one.fail(read(next(one.read(one.held()))), "no")
 
 
 def recover(queue: Queue, **settings: int) -> None:
@@ -80,7 +81,7 @@ def begin(queue: Queue) -> set[str]:
     queue.make_due()
     living.claim(2)
     dead.claim(2)
-    queue.reaper.expire("w2")
+    queue.expire("w2")
     assert all(places(queue))
     return set(ids(list(chain(*places(queue)))))
 
@@ -123,17 +124,23 @@ def test_a_step_changes_nothing_where_the_key_that_it_adds_to_is_of_another_type
     queue.client.rename(key, "kept")
     queue.client.set(key, "somebody else's")
     prepared = queue.everything()
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+    # A recovery leaves what cannot be given up, and goes on with the others.
+    goes_on = name == "recover for the last time"
+    with nullcontext() if goes_on else pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         step(queue)
     assert queue.everything() == prepared
 
 
 @pytest.mark.law("I6")
-@pytest.mark.parametrize("command", commands(enqueuer))
+@pytest.mark.parametrize("command", commands(enqueuer, call="call"))
 def test_where_nothing_was_accepted_nothing_is_in_the_queue_and_no_key_is_taken(queue: Queue, command: str) -> None:
-    asked = [Submission(payload_json="1", idempotency_key="k"), Submission(payload_json="2")]
+    asked = [
+        Submission(payload_json="1", idempotency_key="k"),
+        Submission(payload_json="2", priority="low"),
+        Submission(payload_json="3", due="+60000"),
+    ]
     with refused(queue, command) as limited, pytest.raises(NotAccepted, match="refused"):
         limited.enqueuer.enqueue_many(asked)
-    assert queue.pending() == []
-    (keyed, _) = queue.enqueuer.enqueue_many(asked)
+    assert queue.pending() == queue.pending("low") == queue.delayed() == []
+    (keyed, *_) = queue.enqueuer.enqueue_many(asked)
     assert keyed == Accepted(ids(queue.pending())[0], replayed=False)

@@ -5,11 +5,11 @@ import json
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.processes.relay import Relay
-from support.queue_fixtures import Queue, payloads
+from support.queue_fixtures import Queue, payloads, read
 from zeroloss.invariants import Transition, ownership
+from zeroloss.reference.queue.consumer import Claimed
 from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.errors import LeaseLost
-from zeroloss.reference.queue.task import decode
 
 
 @pytest.mark.law("I1")
@@ -24,13 +24,13 @@ def test_an_acked_task_is_gone_and_counted(queue: Queue) -> None:
 def test_done_and_next_are_one_round_trip(queue: Queue) -> None:
     queue.enqueue("a", "b", "c", "d")
     consumer = queue.consumer()
-    done = consumer.claim(2)
+    done = numbers(consumer.claim(2))
     calls_before = queue.client.info("commandstats")["cmdstat_evalsha"]["calls"]
     settlement = consumer.settle(done, 2)
     assert queue.client.info("commandstats")["cmdstat_evalsha"]["calls"] == calls_before + 1
     assert settlement.lost == []
     assert payloads(settlement.claimed) == ["c", "d"]
-    assert queue.held() == settlement.claimed
+    assert queue.held() == [each.entry for each in settlement.claimed]
     assert queue.counters()["completed"] == 2
 
 
@@ -45,16 +45,20 @@ def test_a_running_task_stays_held(queue: Queue) -> None:
     queue.enqueue("slow", "quick", "next")
     consumer = queue.consumer()
     _, quick = consumer.claim(2)
-    consumer.settle([quick], 1)
-    assert payloads(consumer.held()) == ["slow", "next"]
+    consumer.settle([quick.number], 1)
+    assert payloads(queue.held()) == ["slow", "next"]
 
 
 def test_more_done_tasks_than_lua_s_stack_holds_are_acked_in_one_call(queue: Queue) -> None:
-    queue.client.lpush(queue.keys.pending, *[f'{{"id":"{number}"}}' for number in range(9_000)])
+    queue.push(*[b'{"id":"%d"}' % number for number in range(9_000)])
     consumer = queue.consumer()
-    assert consumer.settle(consumer.claim(9_000), 0).lost == []
+    assert consumer.settle(numbers(consumer.claim(9_000)), 0).lost == []
     assert queue.counters()["completed"] == 9_000
     assert queue.held() == []
+
+
+def numbers(claimed: list[Claimed]) -> list[int]:
+    return [each.number for each in claimed]
 
 
 def enqueue_sizes(queue: Queue, *sizes: int) -> None:
@@ -122,7 +126,7 @@ def test_a_recovered_task_cannot_be_acked_by_its_old_owner(queue: Queue) -> None
     with pytest.raises(LeaseLost):
         old.ack(stale)
     assert queue.everything() == before
-    assert queue.held("new") == [fresh.element]
+    assert queue.held("new") == [fresh.entry]
 
 
 @pytest.mark.law("I3")
@@ -136,10 +140,9 @@ def test_a_task_that_came_back_to_its_old_owner_is_not_acked_by_the_old_delivery
     with pytest.raises(LeaseLost):
         consumer.ack(stale)
     consumer.ack(fresh)
-    held = [[fresh.element], [fresh.element]]
     transitions = [
-        Transition("ack", "w1", stale.element, held[0], succeeded=False),
-        Transition("ack", "w1", fresh.element, held[1], succeeded=True),
+        Transition("ack", "w1", stale.number, [fresh.number], succeeded=False),
+        Transition("ack", "w1", fresh.number, [fresh.number], succeeded=True),
     ]
     assert ownership(transitions) == []
     assert stale.attempt < fresh.attempt
@@ -148,10 +151,10 @@ def test_a_task_that_came_back_to_its_old_owner_is_not_acked_by_the_old_delivery
 def test_a_lost_task_is_named_and_the_held_ones_are_acked_all_the_same(queue: Queue) -> None:
     queue.enqueue("a", "b", "c")
     consumer = queue.consumer()
-    first, second, third = consumer.claim(3)
+    first, second, third = numbers(consumer.claim(3))
     consumer.settle([second], 0)
-    settlement = consumer.settle([first, second, b"never heard of", third], 0)
-    assert settlement.lost == [second, b"never heard of"]
+    settlement = consumer.settle([first, second, 4_711, third], 0)
+    assert settlement.lost == [second, 4_711]
     assert queue.held() == []
     assert queue.counters()["completed"] == 3
 
@@ -160,8 +163,8 @@ def test_a_lost_task_is_named_and_the_held_ones_are_acked_all_the_same(queue: Qu
 def test_a_task_still_held_after_the_lease_ended_can_be_acked(queue: Queue) -> None:
     queue.enqueue("a", "b")
     consumer = queue.consumer()
-    done = consumer.claim()
-    queue.reaper.expire("w1")
+    done = numbers(consumer.claim())
+    queue.expire("w1")
     settlement = consumer.settle(done, 1)
     assert (settlement.lease_lives, settlement.lost, settlement.claimed) == (False, [], [])
     assert payloads(queue.pending()) == ["b"]
@@ -169,11 +172,11 @@ def test_a_task_still_held_after_the_lease_ended_can_be_acked(queue: Queue) -> N
 
 def test_one_ack_finishes_one_of_two_tasks_with_the_same_bytes(queue: Queue) -> None:
     queue.enqueue("a")
+    queue.push(*queue.pending())
     consumer = queue.consumer()
-    (element,) = consumer.claim()
-    queue.client.lpush(queue.keys.processing("w1"), element)
-    consumer.ack(decode(element))
-    assert queue.held() == [element]
+    first, second = consumer.claim(2)
+    consumer.ack(read(first))
+    assert queue.held() == [second.entry]
 
 
 def test_an_ack_whose_reply_was_lost_finds_the_task_gone_and_changes_nothing(queue: Queue) -> None:
@@ -191,16 +194,35 @@ def test_an_ack_whose_reply_was_lost_finds_the_task_gone_and_changes_nothing(que
     assert queue.counters()["completed"] == 1
 
 
-def test_an_undecodable_element_is_held_and_settled_by_its_bytes(queue: Queue) -> None:
-    queue.client.lpush(queue.keys.pending, b"\xff\x00 no task")
+def test_an_unreadable_entry_is_held_and_settled_by_its_number(queue: Queue) -> None:
+    queue.push(b"\xff\x00 no task")
     consumer = queue.consumer()
-    elements = consumer.claim()
-    assert consumer.settle(elements, 0).lost == []
+    claimed = consumer.claim()
+    assert claimed[0].entry == b"\xff\x00 no task"
+    assert consumer.settle(numbers(claimed), 0).lost == []
     assert queue.held() == []
 
 
-def test_an_element_of_a_megabyte_is_settled_by_its_bytes(queue: Queue) -> None:
+def test_an_ack_of_a_megabyte_sends_no_payload(queue: Queue) -> None:
     queue.enqueue_text(json.dumps("x" * 1_000_000))
     consumer = queue.consumer()
-    consumer.ack(queue.claim(consumer))
+    task = queue.claim(consumer)
+    sent_before = queue.client.info("stats")["total_net_input_bytes"]
+    consumer.ack(task)
+    assert queue.client.info("stats")["total_net_input_bytes"] - sent_before < 10_000
     assert queue.held() == []
+
+
+@pytest.mark.law("I3")
+def test_a_late_ack_of_an_earlier_delivery_finishes_nothing_after_the_log_lost_its_end(queue: Queue) -> None:
+    """The server comes back without the claim: the task is pending, and is claimed again under a higher number."""
+    queue.enqueue("a")
+    before = queue.client.lrange(queue.keys.pending, 0, -1)
+    consumer = queue.consumer()
+    stale = queue.claim(consumer)
+    queue.client.delete(queue.keys.processing("w1"), queue.keys.numbers)
+    queue.client.lpush(queue.keys.pending, *before)
+    fresh = queue.claim(consumer)
+    with pytest.raises(LeaseLost):
+        consumer.ack(stale)
+    assert queue.held() == [fresh.entry]

@@ -16,23 +16,34 @@ from zeroloss.mutants.mutant import PROTOCOL, load_mutants
 
 LINES_MAX = 15
 CROWD = Scenario(
-    wishes=(Wish(), Wish(behaviour="raises once"), Wish(behaviour="slow")),
+    wishes=(Wish(), Wish(behaviour="raises once", priority="high"), Wish(behaviour="slow", priority="low")),
     producers=2,
     workers=2,
     reapers=2,
     faults=FAULTS,
 )
 BAD_COMPANY = Scenario(
-    wishes=(Wish(behaviour="kills"), Wish(behaviour="raises"), Wish(behaviour="unknown type"), Wish(at_ms=150_000)),
+    wishes=(
+        Wish(behaviour="kills"),
+        Wish(behaviour="raises", priority="high"),
+        Wish(behaviour="unknown type"),
+        Wish(at_ms=150_000, delay_ms=30_000),
+    ),
     workers=2,
     reapers=2,
     undecodable=True,
-    orphans=("p-0",),
+    orphans=("p-0", "p-1", "p-2"),
 )
+WHILE_ALL_WAIT = (Wish(at_ms=20_000),)
 CHOICES = st.dictionaries(st.integers(0, 80), st.integers(1, 12), max_size=8)
 ONE_TASK = {
     "a worker and a reaper": Scenario(wishes=(Wish(),), faults=("lost", "unsent", "crash")),
     "two workers": Scenario(wishes=(Wish(),), workers=2, faults=()),
+    "a worker that waits, and its bell": Scenario(
+        wishes=WHILE_ALL_WAIT, reapers=0, faults=("half", "apart", "bell lost", "bell doubled")
+    ),
+    "a worker, and commands that come late or twice": Scenario(wishes=(Wish(),), reapers=0, faults=("late", "twice")),
+    "a worker that is asked to end while it waits": Scenario(wishes=WHILE_ALL_WAIT, reapers=0, faults=("stop",)),
     "two producers": Scenario(wishes=(Wish(),), producers=2, reapers=0, faults=("lost", "unsent")),
 }
 NIGHTLY = {

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, Phase, settings
 from redis.exceptions import OutOfMemoryError
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
-from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consumer import Claimed, Consumer
 from zeroloss.reference.queue.dead_letters import DeadLetters
 from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.reaper import Reaper
-from zeroloss.reference.queue.task import Task, decode
+from zeroloss.reference.queue.task import Task, encode
 
 NIGHTLY_TIMEOUT_S = 4 * 3600
 
@@ -69,8 +69,9 @@ class Queue:
         return Queue(self.client, self.config.redis_url, **{**dataclasses.asdict(self.config), **changes})
 
     def consumer(self, name: str = "w1") -> Consumer:
-        """A consumer with a living lease."""
+        """A consumer with a living lease; the same one again where the name is known, whatever it did not say here."""
         consumer = Consumer(self.own_client, self.config, name)
+        consumer.reserve(int(self.client.hget(self.keys.numbers, name) or 0))
         consumer.renew()
         return consumer
 
@@ -82,40 +83,61 @@ class Queue:
         return self.enqueuer.enqueue(Submission(payload_json=payload_json)).task_id
 
     def claim(self, consumer: Consumer) -> Task:
-        (element,) = consumer.claim()
-        return decode(element)
+        (claimed,) = consumer.claim()
+        return Task(claimed.entry, claimed.number)
 
     def kill(self, consumer: Consumer) -> int:
         """What its silence leads to: the lease ends, and a reaper takes what it held. How many tasks."""
-        self.reaper.expire(consumer.name)
+        self.expire(consumer.name)
         return self.reaper.recover(consumer.name)
+
+    def expire(self, name: str = "w1") -> None:
+        """End a lease now."""
+        # A script, as where memory is full a plain ZADD would be refused.
+        ending = "#!lua flags=allow-oom\nreturn redis.call('ZADD', KEYS[1], 'XX', 1, ARGV[1])"
+        self.client.eval(ending, 1, self.keys.consumers, name)
 
     def dead_lettered(self, payload: Any = None, error: str = "ValueError: no") -> Task:
         """A task in the dead-letter list, as its last holder knew it."""
         self.enqueue(payload)
         consumer = self.consumer("undertaker")
         task = self.claim(consumer)
-        consumer.dead_letter(task, error)
+        consumer.dead_letter(Claimed(task.number, task.entry), error)
         consumer.leave()
         return task
 
     def make_due(self) -> None:
         """All backoffs are over: the scores go back in time, in their order."""
-        for score, element in enumerate(self.delayed(), start=1):
-            self.client.zadd(self.keys.delayed, {element: score}, xx=True)
+        for score, entry in enumerate(self.delayed(), start=1):
+            self.client.zadd(self.keys.delayed, {entry: score}, xx=True)
 
-    def pending(self) -> list[bytes]:
-        return list(reversed(self.client.lrange(self.keys.pending, 0, -1)))
+    def pending(self, priority: str = "default") -> list[bytes]:
+        high, default, low = self.keys.lists
+        key = {"high": high, "default": default, "low": low}[priority]
+        return list(reversed(self.client.lrange(key, 0, -1)))
+
+    def push(self, *entries: bytes) -> None:
+        """Let them wait, in this order, as if somebody had pushed them by hand: the bell does not ring."""
+        self.client.lpush(self.keys.pending, *entries)
+
+    def rings(self) -> bool:
+        return self.client.llen(self.keys.bell) == 1
 
     def held(self, name: str = "w1") -> list[bytes]:
-        return list(reversed(self.client.lrange(self.keys.processing(name), 0, -1)))
+        """Oldest first."""
+        held = self.client.hgetall(self.keys.processing(name))
+        return [held[number] for number in sorted(held, key=int)]
+
+    def hold(self, name: str, *entries: bytes) -> None:
+        """Put them into a consumer's hands, under numbers from 1, and leave its registry entry as it is."""
+        self.client.hset(self.keys.processing(name), mapping=dict(enumerate(entries, start=1)))
 
     def delayed(self) -> list[bytes]:
         return self.client.zrange(self.keys.delayed, 0, -1)
 
     def dead(self) -> list[bytes]:
         """Newest first."""
-        return self.client.lrange(self.keys.dead_letter, 0, -1)
+        return [letter.entry for letter in self.dead_letters.page()]
 
     def counters(self) -> dict[str, int]:
         return {name.decode(): int(value) for name, value in self.client.hgetall(self.keys.counters).items()}
@@ -133,17 +155,39 @@ class Queue:
             b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
             b"hash": self.client.hgetall,
             b"string": self.client.get,
+            b"stream": self.client.xrange,
         }
         keys = sorted(self.client.scan_iter(match="*", count=1000))
         return {key.decode(): readers[self.client.type(key)](key) for key in keys}
 
 
-def ids(elements: list[bytes]) -> list[str]:
-    return [json.loads(element)["id"] for element in elements]
+def entry(task_id: str = "t1", payload_json: str = "null", *, task_type: str = "default", **counts: Any) -> bytes:
+    """An entry as Redis holds it; `counts`: priority, attempt, retries, recoveries, since, salt."""
+    head = {"priority": "d", "attempt": 1, "retries": 0, "recoveries": 0, "since": 1_700_000_000_000, "salt": 0}
+    words = ",".join(str(value) for value in {**head, **counts}.values())
+    return f"{words},;".encode() + encode(task_id=task_id, task_type=task_type, payload_json=payload_json)
 
 
-def payloads(elements: list[bytes]) -> list[Any]:
-    return [json.loads(element)["payload"] for element in elements]
+def body(each: bytes | Claimed) -> bytes:
+    """The JSON of an entry, without its header."""
+    entry = each if isinstance(each, bytes) else each.entry
+    return entry if entry.lstrip().startswith(b"{") else entry.partition(b";")[2]
+
+
+def read(each: bytes | Claimed) -> Task:
+    return Task(each) if isinstance(each, bytes) else Task(each.entry, each.number)
+
+
+def ids(entries: Iterable[bytes | Claimed]) -> list[str]:
+    return [json.loads(body(each))["id"] for each in entries]
+
+
+def payloads(entries: Iterable[bytes | Claimed]) -> list[Any]:
+    return [json.loads(body(each))["payload"] for each in entries]
+
+
+def raw_payload(each: bytes | Claimed) -> str:
+    return bytes(read(each).raw_payload).decode()
 
 
 @pytest.fixture

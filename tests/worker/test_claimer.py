@@ -4,22 +4,22 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
-from support.queue_fixtures import Queue, ids, memory_full
+from support.queue_fixtures import Queue, entry, ids, memory_full
 from support.waiting import Result, wait_until
-from zeroloss.reference.queue.consumer import Consumer, Renewal, Settlement
+from zeroloss.reference.queue.consumer import Claimed, Consumer, Renewal, Settlement
 from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.errors import LeaseLost
-from zeroloss.reference.queue.task import Task, decode, revise
+from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker import claimer as claimers
 from zeroloss.reference.worker.claimer import Claimer
-from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.delivery import Delivery, State
 
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
 
@@ -32,7 +32,7 @@ class Observed(Consumer):
         self.cut, self.executed = cut, executed
         self.steps: Counter[str] = Counter()
         self.arrived = 0
-        self.lost: list[bytes] = []  # what was claimed and not told
+        self.lost: list[Claimed] = []  # what was claimed and not told
         self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
         self.left: list[int] = []  # how many it still held
 
@@ -46,15 +46,15 @@ class Observed(Consumer):
             self.lost = done.claimed if isinstance(done, Settlement) else []
         raise redis.ConnectionError(f"the {name} was cut off")
 
-    def held(self) -> list[bytes]:
+    def held(self) -> list[int]:
         return self._step("look", super().held)
 
-    def claim_waiting(self, timeout_ms: int) -> bytes | None:
-        element = self._step("wait", partial(super().claim_waiting, timeout_ms))
-        self.arrived += element is not None
-        return element
+    def claim_waiting(self, number: int, timeout_ms: int) -> Settlement:
+        settlement = self._step("wait", partial(super().claim_waiting, number, timeout_ms))
+        self.arrived += len(settlement.claimed)
+        return settlement
 
-    def settle(self, done: Sequence[bytes], limit: int) -> Settlement:
+    def settle(self, done: Sequence[int], limit: int) -> Settlement:
         settlement = self._step("settle", partial(super().settle, done, limit))
         self.settled.append((len(done), limit))
         return settlement
@@ -62,11 +62,11 @@ class Observed(Consumer):
     def fail(self, task: Task, error: str, *rest: Any) -> bool:
         return self._step("fail", partial(super().fail, task, error, *rest))
 
-    def dead_letter(self, task: Task, reason: str) -> None:
-        self._step("give up", partial(super().dead_letter, task, reason))
+    def dead_letter(self, claimed: Claimed, error: str, **rest: Any) -> None:
+        self._step("give up", partial(super().dead_letter, claimed, error, **rest))
 
-    def release(self, elements: Sequence[bytes]) -> int:
-        return self._step("release", partial(super().release, elements))
+    def release(self, numbers: Iterable[int]) -> int:
+        return self._step("release", partial(super().release, list(numbers)))
 
     def leave(self) -> bool:
         self.left.append(len(super().held()))
@@ -141,7 +141,7 @@ def test_a_failure_that_could_not_be_told_is_told_once(queue: Queue, executed: b
 def test_a_task_claimed_with_a_lost_reply_is_the_next_work_long_before_the_renewal(
     queue: Queue,
 ) -> None:
-    """The renewal would find it too, 20 s later, as the list is longer than what is in hand."""
+    """The renewal would find it too, 20 s later, as more is held than what is in hand."""
     enqueued = queue.enqueue("a", "b")
     consumer = Observed(queue, cut="settle", executed=True)
     claimer = started(queue, consumer)
@@ -155,7 +155,9 @@ def test_a_task_claimed_with_a_lost_reply_is_the_next_work_long_before_the_renew
     assert queue.counters() == {"enqueued": 2, "completed": 2}
 
 
-def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_need_not_read_its_list(queue: Queue) -> None:
+def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_does_not_look(
+    queue: Queue,
+) -> None:
     queue = queue.configured(threads=1, ahead=4, ahead_ms=60_000)
     queue.enqueue(*range(10))
     consumer = Observed(queue)
@@ -166,22 +168,6 @@ def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_need_
     claimer.stop()
     finish(claimer, begun(claimer))
     end(claimer, queue)
-
-
-def test_acks_of_large_tasks_carry_about_a_mebibyte_each(queue: Queue) -> None:
-    queue = queue.configured(threads=5)
-    queue.enqueue(*["x" * 500_000] * 5)
-    consumer = Observed(queue)
-    claimer = started(queue, consumer)
-    deliveries = [begun(claimer) for _ in range(5)]
-    for delivery in deliveries:
-        delivery.seconds = 0.001
-    claimer._finished += deliveries  # all at once, as after a pause
-    claimer.inbox.put(None)
-    wait_until(lambda: queue.held() == [], message="they are not acked")
-    claimer.stop()
-    end(claimer, queue)
-    assert max(done for done, _ in consumer.settled) == 2
 
 
 def test_each_error_in_a_row_doubles_the_pause_up_to_its_maximum_and_chance_takes_up_to_half_of_it(
@@ -231,14 +217,14 @@ def test_the_id_and_the_type_of_a_task_neither_forge_nor_flood_the_log(
     forged = "\n2026-01-01 INFO forged" * 10_000
     queue = queue.configured(threads=5, renew_ms=50, max_retries=0)
     for task_type in ("default", "default", "default", forged):
-        queue.client.lpush(queue.keys.pending, json.dumps({"id": forged, "type": task_type}))
+        queue.push(json.dumps({"id": forged, "type": task_type}).encode())
     claimer = started(queue)
     failing, lost, late = begun(claimer), begun(claimer), begun(claimer)
     failing.error = "no"
     finish(claimer, failing)
     wait_until(lambda: len(queue.dead()) == 2, message="they are not given up")
     killed_at_last(queue)
-    wait_until(lambda: lost not in claimer._hand, message="the list is not read")
+    wait_until(lambda: lost.state is State.ADRIFT, message="it does not look what it holds")
     finish(claimer, lost)
     for _ in range(2):
         finish(claimer, begun(claimer))
@@ -256,7 +242,7 @@ def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_ask
     queue.enqueue("slow")
     claimer = started(queue)
     slow = begun(claimer)
-    queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
+    queue.push(entry("suspect", recoveries=1))
     wait_until(lambda: claimer._alone, message="it is not in hand")
     claimer.stop()
     wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
@@ -266,7 +252,7 @@ def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_ask
     end(claimer, queue)
 
 
-def wait_in_blmove(queue: Queue) -> None:
+def wait_for_the_bell(queue: Queue) -> None:
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 1, message="nobody waits")
 
 
@@ -276,7 +262,7 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
     queue = queue.configured(threads=5)
     consumer = Observed(queue)
     claimer = started(queue, consumer)
-    wait_in_blmove(queue)
+    wait_for_the_bell(queue)
     queue.enqueuer.enqueue_many([Submission(payload_json="null")] * 5)
     deliveries = [begun(claimer) for _ in range(5)]
     assert consumer.arrived == 1
@@ -289,24 +275,52 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
 def test_a_wait_that_was_cut_off_is_said_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
     claimer = started(queue, Observed(queue, cut="wait"))
     wait_until(lambda: "Redis failed (the wait was cut off)" in caplog.text)
-    wait_in_blmove(queue)
+    wait_for_the_bell(queue)
     end(claimer, queue)
 
 
-def test_a_task_that_arrives_while_the_list_is_read_is_the_next_work_before_the_renewal(
-    queue: Queue,
-) -> None:
-    """The list may have been read with it: then it is in hand already, so it is read again."""
-    claimer = started(queue)
-    wait_in_blmove(queue)
+def test_a_task_whose_reply_is_on_its_way_while_the_claimer_looks_what_it_holds_is_begun_once(queue: Queue) -> None:
+    """It is held under the number in flight, which is left to the reply: else it would run twice without any fault."""
+    on_the_way, arrive = threading.Event(), threading.Event()
+
+    class SlowReply(Observed):
+        def claim_waiting(self, number: int, timeout_ms: int) -> Settlement:
+            settlement = super().claim_waiting(number, timeout_ms)
+            if settlement.claimed:
+                on_the_way.set()
+                assert arrive.wait(10)
+            return settlement
+
+    consumer = SlowReply(queue)
+    claimer = started(queue, consumer)
+    wait_for_the_bell(queue)
+    (task_id,) = queue.enqueue("a")
+    assert on_the_way.wait(10)
+    looks = consumer.steps["look"]
     claimer._unsure = True
     claimer.inbox.put(None)
-    wait_until(lambda: claimer._distrusted, message="the list is not read")
+    wait_until(lambda: consumer.steps["look"] > looks, message="it does not look what it holds")
+    one_more_turn(claimer)
+    assert claimer.ready.empty()
+    arrive.set()
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    one_more_turn(claimer)
+    assert claimer.ready.empty()
+    finish(claimer, delivery)
+    end(claimer, queue)
+    assert queue.counters() == {"enqueued": 1, "completed": 1}
+
+
+def test_a_task_whose_wait_was_cut_off_after_it_was_claimed_is_the_next_work(queue: Queue) -> None:
+    claimer = started(queue, Observed(queue, cut="wait", executed=True))
+    wait_for_the_bell(queue)
     (task_id,) = queue.enqueue("a")
     delivery = begun(claimer)
     assert delivery.task.id == task_id
     finish(claimer, delivery)
     end(claimer, queue)
+    assert queue.counters() == {"enqueued": 1, "completed": 1}
 
 
 def one_more_turn(claimer: Claimer) -> None:
@@ -322,7 +336,7 @@ def test_after_a_step_that_succeeds_the_pauses_begin_anew(
     monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, 1.0)))
     consumer = Observed(queue, cut="settle")
     claimer = started(queue, consumer)
-    wait_in_blmove(queue)
+    wait_for_the_bell(queue)
     consumer.cut = "settle"
     queue.enqueue("a")
     finish(claimer, begun(claimer))
@@ -335,7 +349,7 @@ def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others
     queue.enqueue("quick", "slow")
     claimer = started(queue)
     quick, slow = begun(claimer), begun(claimer)
-    queue.client.lpush(queue.keys.pending, revise(slow.element, id="suspect", recovered_count=1))
+    queue.push(entry("suspect", recoveries=1))
     wait_until(lambda: claimer._alone, message="it is not in hand")
     (other,) = queue.enqueue("other")
     finish(claimer, quick)
@@ -356,12 +370,10 @@ def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others
 
 def begun_suspect(claimer: Claimer, queue: Queue) -> Delivery:
     """It runs alone."""
-    (task_id,) = queue.enqueue("suspect")
-    (element,) = queue.pending()
-    queue.client.lset(queue.keys.pending, 0, revise(element, recovered_count=1))
+    queue.push(entry("suspect", recoveries=1))
     claimer.start()
     delivery = begun(claimer)
-    assert (delivery.task.id, claimer._alone) == (task_id, delivery)
+    assert (delivery.task.id, claimer._alone) == ("suspect", delivery)
     return delivery
 
 
@@ -373,7 +385,7 @@ def test_a_suspect_still_runs_alone_when_the_list_was_read_again(queue: Queue) -
     looks = consumer.steps["look"]
     claimer._unsure = True
     claimer.inbox.put(None)
-    wait_until(lambda: consumer.steps["look"] > looks, message="the list is not read")
+    wait_until(lambda: consumer.steps["look"] > looks, message="it does not look what it holds")
     (other,) = queue.enqueue("other")
     one_more_turn(claimer)
     assert claimer.ready.empty()
@@ -390,27 +402,22 @@ def test_a_suspect_that_was_recovered_while_it_ran_no_longer_keeps_the_others_ou
     suspect = begun_suspect(claimer, queue)
     assert killed_at_last(queue) == 1
     again = begun(claimer)
-    assert (again.task.id, again.task.recovered_count) == (suspect.task.id, 2)
+    assert (again.task.id, again.task.recoveries) == (suspect.task.id, 2)
     finish(claimer, again)
     end(claimer, queue)
 
 
 def test_a_surplus_task_is_still_given_back_when_a_suspect_comes_in(queue: Queue) -> None:
     queue = queue.configured(isolate_after=1)
-    queue.enqueue("surplus")
-    (element,) = queue.pending()
     claimer = claimer_of(queue)
-    claimer._surplus = [surplus] = [Delivery(decode(element))]
-    claimer._admit([revise(element, id="suspect", recovered_count=1)])
-    assert claimer._surplus == [surplus]
+    claimer._deliveries[1] = surplus = Delivery(Task(entry("surplus"), 1))
+    claimer._admit([Claimed(2, entry("suspect", recoveries=1))])
+    assert claimer._surplus() == [surplus]
 
 
-def test_a_task_whose_recoveries_were_forgiven_is_no_suspect(queue: Queue) -> None:
+def test_a_task_whose_recoveries_were_before_its_requeue_is_no_suspect(queue: Queue) -> None:
     queue = queue.configured(threads=2, isolate_after=1)
-    queue.enqueue("a", "b")
-    for element in queue.pending():
-        queue.client.lrem(queue.keys.pending, 1, element)
-        queue.client.lpush(queue.keys.pending, revise(element, recovered_count=1, recoveries_forgiven=1))
+    queue.push(entry("a", attempt=3), entry("b", attempt=3))
     claimer = started(queue)
     for delivery in [begun(claimer), begun(claimer)]:
         finish(claimer, delivery)
@@ -427,13 +434,14 @@ def test_a_task_that_a_thread_would_not_begin_is_begun_once_the_list_was_read(qu
     end(claimer, queue)
 
 
-def test_a_task_in_the_list_and_in_nobodys_hand_is_found_at_the_next_renewal(queue: Queue) -> None:
+def test_a_task_that_is_held_and_in_nobodys_hand_is_found_at_the_next_renewal(queue: Queue) -> None:
+    """As a claim that was given up for lost, and that the server ran late."""
     queue = queue.configured(renew_ms=50)
     claimer = started(queue)
-    wait_in_blmove(queue)
+    wait_for_the_bell(queue)
     queue.enqueue("a")
     first = begun(claimer)
-    queue.client.lpush(queue.keys.processing("w1"), revise(first.element, id="stray"))
+    queue.client.hset(queue.keys.processing("w1"), "4711", entry("stray"))
     stray = begun(claimer)
     assert stray.task.id == "stray"
     finish(claimer, first)
@@ -442,24 +450,35 @@ def test_a_task_in_the_list_and_in_nobodys_hand_is_found_at_the_next_renewal(que
 
 
 def test_a_task_that_comes_while_the_worker_is_leaving_is_given_back(queue: Queue) -> None:
-    """As by a wait that the server ended after it had been given up for lost."""
+    """As by a claim that the server ran late, after it had been given up for lost."""
     claimer = started(queue)
-    wait_in_blmove(queue)
-    (task_id,) = queue.configured(namespace="elsewhere").enqueue("a")
-    queue.client.lmove("elsewhere:pending", queue.keys.processing("w1"))
+    wait_for_the_bell(queue)
+    queue.client.hset(queue.keys.processing("w1"), "4711", entry("late"))
     end(claimer, queue)
-    assert ids(queue.pending()) == [task_id]
+    assert ids(queue.pending()) == ["late"]
+
+
+def test_a_worker_that_leaves_does_not_wait_until_its_wait_for_the_bell_is_over(queue: Queue) -> None:
+    queue = queue.configured(block_ms=600_000)
+    claimer = started(queue)
+    wait_for_the_bell(queue)
+    leave(claimer, queue)
+    assert queue.client.info("clients")["blocked_clients"] == 1
+    queue.enqueue("a")
+    wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0, message="it still waits")
+    assert (len(queue.pending()), queue.held(), queue.rings()) == (1, [], True)
 
 
 def test_a_task_that_nobody_here_can_run_is_given_up_and_the_next_is_begun(queue: Queue) -> None:
-    queue.client.lpush(queue.keys.pending, b"\xff no task", b'{"id":"a","type":"unheard","payload":1}')
+    queue.push(b"\xff no task", b'{"id":"a","type":"unheard","payload":1}')
     (task_id,) = queue.enqueue("b")
     claimer = started(queue)
     delivery = begun(claimer)
     assert delivery.task.id == task_id
     unheard, broken = queue.dead_letters.page()
-    assert (broken.element, broken.task) == (b"\xff no task", None)
-    assert (unheard.id, unheard.error) == ("a", "No handler is registered for type 'unheard'.")
+    assert (broken.entry, broken.task) == (b"\xff no task", None)
+    assert broken.error == "It cannot be read: its header cannot be read."
+    assert (unheard.task.id, unheard.error) == ("a", "No handler is registered for type 'unheard'.")
     finish(claimer, delivery)
     end(claimer, queue)
 
@@ -471,14 +490,14 @@ def test_a_task_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_b
     running = begun(claimer)
     wait_until(lambda: len(queue.held()) == 2)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: running not in claimer._hand, message="the list is not read")
+    wait_until(lambda: running.state is State.ADRIFT, message="it does not look what it holds")
     dropped = claimer.ready.get(timeout=10)
-    assert (dropped.task.id, dropped.dropped) == (enqueued[1], True)
+    assert (dropped.task.id, dropped.state) == (enqueued[1], State.ADRIFT)
     claimer.inbox.put(dropped)  # not begun, as a handler thread does
     finish(claimer, running)  # its result counts no more
     for task_id in enqueued:
         again = begun(claimer)
-        assert (again.task.id, again.task.attempt, again.dropped) == (task_id, 2, False)
+        assert (again.task.id, again.task.attempt, again.state) == (task_id, 2, State.OUT)
         finish(claimer, again)
     end(claimer, queue)
     assert queue.counters() == {"enqueued": 2, "recovered": 2, "completed": 2}
@@ -490,11 +509,11 @@ def test_for_a_thread_that_still_runs_what_was_recovered_nothing_is_claimed(queu
     claimer = started(queue)
     stale = begun(claimer)
     assert killed_at_last(queue) == 1
-    wait_until(lambda: stale not in claimer._hand, message="the list is not read")
+    wait_until(lambda: stale.state is State.ADRIFT, message="it does not look what it holds")
     (other,) = queue.enqueue("b")
     for _ in range(3):
         one_more_turn(claimer)
-    assert (queue.held(), claimer._waiting, ids(queue.pending())) == ([], False, [stale.task.id, other])
+    assert (queue.held(), claimer._awaited, ids(queue.pending())) == ([], None, [stale.task.id, other])
     finish(claimer, stale)
     for task_id in (stale.task.id, other):
         delivery = begun(claimer)
@@ -518,7 +537,7 @@ def test_a_task_behind_a_run_that_counts_no_more_is_given_back_too(queue: Queue)
     enqueued = queue.enqueue("a", "b")
     stale, finished = begun_just_now(claimer), begun_just_now(claimer)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: not claimer._hand, message="the list is not read")
+    wait_until(lambda: not claimer._in_hand(), message="it does not look what it holds")
     enqueued += queue.enqueue("c", "d")
     finish(claimer, finished)
     slow = begun_just_now(claimer)
@@ -537,7 +556,7 @@ def test_of_two_threads_one_that_runs_what_was_recovered_leaves_room_for_one_tas
     claimer = started(queue)
     stale, other = begun_just_now(claimer), begun_just_now(claimer)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: not claimer._hand, message="the list is not read")
+    wait_until(lambda: not claimer._in_hand(), message="it does not look what it holds")
     finish(claimer, other)
     again = begun_just_now(claimer)
     for _ in range(3):
@@ -564,7 +583,7 @@ def runs_both_again_and_is_free(queue: Queue, claimer: Claimer, enqueued: list[s
         delivery = begun(claimer)
         assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
         finish(claimer, delivery)
-    wait_in_blmove(queue)  # as it does only with a thread that is free
+    wait_for_the_bell(queue)  # as it does only with a thread that is free
     end(claimer, queue)
 
 
@@ -582,7 +601,7 @@ def test_a_task_recovered_before_it_was_given_back_takes_nobodys_place(queue: Qu
     claimer._back_off = killed_meanwhile  # type: ignore[method-assign]
     slow.started = 0.0
     wait_until(lambda: consumer.steps["release"], message="it is kept in hand")
-    wait_until(lambda: slow not in claimer._hand, message="the list is not read")
+    wait_until(lambda: slow.state is State.ADRIFT, message="it does not look what it holds")
     finish(claimer, slow)
     runs_both_again_and_is_free(queue, claimer, enqueued)
 
@@ -592,7 +611,7 @@ def test_a_task_recovered_while_it_waited_behind_a_slow_one_takes_nobodys_place(
     claimer = started(queue)
     slow, enqueued = slow_with_one_behind_it(queue, claimer)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: not claimer._hand, message="the list is not read")
+    wait_until(lambda: not claimer._in_hand(), message="it does not look what it holds")
     slow.started = 0.0
     wait_until(claimer.ready.empty, message="what waits behind it is not withdrawn")
     finish(claimer, slow)
@@ -601,8 +620,8 @@ def test_a_task_recovered_while_it_waited_behind_a_slow_one_takes_nobodys_place(
 
 def test_an_error_while_what_has_arrived_is_given_up_ends_no_claimer(queue: Queue) -> None:
     claimer = started(queue, Observed(queue, cut="give up"))
-    wait_in_blmove(queue)
-    queue.client.lpush(queue.keys.pending, b'{"id":"a","type":"unheard","payload":1}')
+    wait_for_the_bell(queue)
+    queue.enqueuer.enqueue(Submission(payload_json="1", task_type="unheard"))
     wait_until(queue.dead, message="it is not given up")
     (task_id,) = queue.enqueue("b")
     delivery = begun(claimer)
@@ -611,18 +630,17 @@ def test_an_error_while_what_has_arrived_is_given_up_ends_no_claimer(queue: Queu
     end(claimer, queue)
 
 
-def test_with_memory_full_what_is_there_is_claimed_though_nobody_can_wait_for_it(queue: Queue) -> None:
-    """BLMOVE is refused then, and what would end the wait cannot come."""
+def test_with_memory_full_what_comes_back_is_claimed(queue: Queue) -> None:
     task = queue.dead_lettered("a")
     claimer = started(queue)
-    wait_in_blmove(queue)
+    wait_for_the_bell(queue)
     with memory_full(queue):
-        wait_until(lambda: not queue.client.info("clients")["blocked_clients"], message="it still waits")
-        assert queue.dead_letters.requeue(task.id) == 1
+        assert queue.dead_letters.requeue_all() == 1
         delivery = begun(claimer)
         assert delivery.task.id == task.id
         finish(claimer, delivery)
-        end(claimer, queue)
+        leave(claimer, queue)
+    end(claimer, queue)
 
 
 def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -630,7 +648,7 @@ def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monke
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     queue = queue.configured(renew_ms=50)
     consumer = Observed(queue)
-    monkeypatch.setattr(consumer, "claim_waiting", lambda _: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(consumer, "claim_waiting", lambda *_: (_ for _ in ()).throw(MemoryError))
     claimer = started(queue, consumer)
     wait_until(lambda: not claimer.is_alive(), message="it lives")
     assert not claimer.left
@@ -665,7 +683,7 @@ def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue
     claimer = started(queue, consumer)
     delivery = begun(claimer)
     claimer.stop()
-    wait_until(lambda: not claimer._waiting)
+    wait_until(lambda: claimer._awaited is None)
     one_more_turn(claimer)
     assert consumer.left == []
     finish(claimer, delivery)
@@ -693,7 +711,7 @@ def test_a_claimer_whose_thread_is_busy_does_not_wait_and_looks_again_when_it_is
     second = begun(claimer)
     wait_until(lambda: claimer._dry)
     one_more_turn(claimer)
-    assert not claimer._waiting, "it would claim a task for nobody"
+    assert claimer._awaited is None, "it would claim a task for nobody"
     queue.enqueue("c")
     finish(claimer, second)
     finish(claimer, begun(claimer))
@@ -710,37 +728,31 @@ def test_by_its_own_clock_a_lease_lasts_from_before_its_renewal_was_sent(queue: 
     assert before_s + lease_s <= claimer.lease_until <= after_s + lease_s
 
 
-def test_a_wait_that_would_outlast_the_lease_is_not_begun_before_a_renewal(queue: Queue) -> None:
-    block_s = queue.config.block_ms / 1000
-    for left_s, renews in ((block_s * 0.9, True), (block_s * 1.5, False)):
-        claimer = claimer_of(queue)
-        claimer.lease_until = ends_s = time.monotonic() + left_s
-        claimer._wait_for_more()
-        assert (claimer.lease_until > ends_s) == renews
-
-
 def test_a_claimer_with_something_to_do_does_not_sleep(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
 
     def patience_s(**state: object) -> float:
         claimer = claimer_of(queue)
-        quiet = {"_unsure": False, "_waiting": True, "_renew_at": 107.0}
+        quiet = {"_unsure": False, "_awaited": 7, "_renew_at": 107.0}
         vars(claimer).update(quiet | state)
         return claimer._patience_s()
 
     assert patience_s() == 7.0
     assert patience_s(_renew_at=99.0) == 0.0
     assert patience_s(_retry_at=103.0, _unsure=True) == 3.0
-    for reason in ("_unsure", "_finished", "_failed", "_surplus"):
-        assert patience_s(**{reason: [object()]}) == 0.0
+    assert patience_s(_unsure=True) == 0.0
+    for state, s in ((State.DONE, 0.0), (State.FAILED, 0.0), (State.HELD, 0.0), (State.OUT, 7.0), (State.ADRIFT, 7.0)):
+        delivery = Delivery(Task(entry(), 1))
+        delivery.state = state
+        assert patience_s(_deliveries={1: delivery}) == s
     for dry in (True, False):
-        assert patience_s(_waiting=False, _dry=dry) == 0.0
+        assert patience_s(_awaited=None, _dry=dry) == 0.0
 
 
 def test_with_work_that_waits_a_claimer_looks_before_it_hoards(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
     claimer = claimer_of(queue)
-    claimer._unsure, claimer._waiting = False, True
+    claimer._unsure, claimer._awaited = False, 7
     claimer.ready.put(None)
     hoarding_s = claimer._pace.hoarding_s
     for renew_at, patience_s in ((107.0, hoarding_s), (100.0 + hoarding_s / 2, hoarding_s / 2), (99.0, 0.0)):
@@ -748,8 +760,15 @@ def test_with_work_that_waits_a_claimer_looks_before_it_hoards(queue: Queue, mon
         assert claimer._patience_s() == pytest.approx(patience_s)
 
 
-def end(claimer: Claimer, queue: Queue) -> None:
+def leave(claimer: Claimer, queue: Queue) -> None:
     claimer.stop()
     run_out: Callable[[], bool] = lambda: not claimer.is_alive()  # noqa: E731
     wait_until(run_out, message="it does not end")
     assert queue.client.zcard(queue.keys.consumers) == 0
+
+
+def end(claimer: Claimer, queue: Queue) -> None:
+    """Let it leave, and ring for a wait that is still under way: the consumer of the next test has the same name."""
+    leave(claimer, queue)
+    queue.client.lpush(queue.keys.bell, "1")
+    claimer._waiter.join(10)

@@ -19,7 +19,7 @@ def _a_clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def running(since_s: float | None, seconds: float | None = None) -> SimpleNamespace:
     """A task in hand. `since_s`: begun that long ago; None: not begun. `seconds`: it is finished."""
-    return SimpleNamespace(started=None if since_s is None else NOW_S - since_s, seconds=seconds, element=b"{}")
+    return SimpleNamespace(started=None if since_s is None else NOW_S - since_s, seconds=seconds, size_bytes=2)
 
 
 def pace_of(*seconds: float, threads: int = 4, ahead: int = 100, ahead_ms: int = 20) -> Pace:
@@ -41,7 +41,7 @@ def test_as_much_is_claimed_ahead_as_the_threads_do_in_that_time() -> None:
 
 
 def test_nothing_is_claimed_ahead_while_a_mebibyte_waits_in_hand() -> None:
-    waiting = [SimpleNamespace(started=None, seconds=None, element=b"x" * 262_144) for _ in range(4)]
+    waiting = [SimpleNamespace(started=None, seconds=None, size_bytes=262_144) for _ in range(4)]
     assert pace_of(0.004).ahead(waiting[:3]) == 20
     assert pace_of(0.004).ahead(waiting) == 0
     waiting[0].started = NOW_S

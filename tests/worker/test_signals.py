@@ -147,7 +147,7 @@ def test_a_killed_worker_is_seen_to_be_gone_though_a_process_that_its_handler_fo
 ) -> None:
     """By its connections: the lease lasts an hour, and its parent is killed first."""
     watched.submit("leave a child behind", "t1")
-    hour = {"ZEROLOSS_LEASE_MS": "3600000", "ZEROLOSS_TOMBSTONE_MS": "7200000", "ZEROLOSS_SWEEP_MS": "20"}
+    hour = {"ZEROLOSS_LEASE_MS": "3600000", "ZEROLOSS_SWEEP_MS": "20"}
     pool = start_forking(**hour)
     orphan = psutil.Process(int(read(notes / "child")))
     try:

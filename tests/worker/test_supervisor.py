@@ -35,9 +35,7 @@ def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_
     start_pool: StartPool, watched: Watched
 ) -> None:
     """Nor for its absence to be noticed, which would do as well, a little later."""
-    pool = at_the_gate(
-        start_pool, watched, ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_TOMBSTONE_MS="7200000", ZEROLOSS_ABSENCE_MS="0"
-    )
+    pool = at_the_gate(start_pool, watched, ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_ABSENCE_MS="0")
     pool.one_child().send_signal(signal.SIGKILL)
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
     watched.open_gate()

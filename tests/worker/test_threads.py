@@ -11,17 +11,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-import redis
 import zeroloss
 from support.places import ROOT
 from support.queue_fixtures import Queue
-from support.waiting import wait_until
-from zeroloss.reference.queue.reaper import Reaper, Sweep
-from zeroloss.reference.queue.task import Task, decode
+from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.claimer import Claimer
-from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.delivery import Delivery, State
 from zeroloss.reference.worker.handlers import Handler
-from zeroloss.reference.worker.process import ADOPT_STEPS, BUG_STATUS, HandlerThread, Maintenance
+from zeroloss.reference.worker.process import BUG_STATUS, HandlerThread
 
 
 def thread_classes() -> list[type[threading.Thread]]:
@@ -66,9 +63,9 @@ def handled(
     made = handler if isinstance(handler, Handler) else Handler(handler)
     thread = HandlerThread(0, claimer, {"default": made})
     thread.start()
-    for element in queue.pending():
-        delivery = Delivery(decode(element))
-        delivery.dropped = dropped
+    for entry in queue.pending():
+        delivery = Delivery(Task(entry))
+        delivery.state = State.ADRIFT if dropped else State.OUT
         claimer.ready.put(delivery)
     claimer.ready.put(None)
     thread.join(timeout=10)
@@ -161,54 +158,3 @@ def test_a_handler_thread_gives_back_what_others_may_run_by_now_and_does_not_beg
     queue.enqueue("a")
     (delivery,) = handled(queue, begun.append, dropped=dropped, lease_until=lease_until)
     assert (begun, delivery.started, delivery.seconds) == ([], None, None)
-
-
-class CountingReaper(Reaper):
-    def __init__(self, queue: Queue) -> None:
-        super().__init__(queue.own_client, queue.config)
-        self.adoptions = self.sweeps = 0
-
-    def adopting(self) -> Iterator[int]:
-        self.adoptions += 1
-        return super().adopting()
-
-    def sweep(self) -> Sweep:
-        self.sweeps += 1
-        return super().sweep()
-
-
-@pytest.mark.parametrize(("orphan_sweep_ms", "each"), [(60_000, False), (1, True)], ids=["a minute", "a millisecond"])
-def test_orphans_are_looked_for_at_once_and_then_as_often_as_configured(
-    queue: Queue, orphan_sweep_ms: int, each: bool
-) -> None:
-    queue = queue.configured(sweep_ms=10, orphan_sweep_ms=orphan_sweep_ms)
-    reaper = CountingReaper(queue)
-    maintenance = Maintenance(reaper, queue.config)
-    maintenance.start()
-    wait_until(lambda: reaper.sweeps >= 5)
-    maintenance.stop()
-    maintenance.join(timeout=10)
-    assert not maintenance.is_alive()
-    assert reaper.adoptions == (reaper.sweeps if each else 1)
-
-
-def test_between_two_sweeps_only_so_much_of_a_slow_sweep_is_done_and_the_rest_after_the_next(queue: Queue) -> None:
-    class Endless(CountingReaper):
-        steps = 0
-
-        def adopting(self) -> Iterator[int]:
-            while True:
-                self.steps += 1
-                if not self.sweeps % 3:  # the server may be away in the middle
-                    raise redis.ConnectionError("gone")
-                yield 0
-
-    reaper = Endless(queue)
-    maintenance = Maintenance(reaper, queue.configured(sweep_ms=10, orphan_sweep_ms=60_000).config)
-    maintenance.start()
-    wait_until(lambda: reaper.sweeps >= 8)
-    maintenance.stop()
-    maintenance.join(timeout=10)
-    assert not maintenance.is_alive()
-    lost = reaper.sweeps // 3
-    assert reaper.steps == (reaper.sweeps - lost) * ADOPT_STEPS + lost

@@ -264,13 +264,16 @@ def run_dead_letter(queue: Queue, *arguments: str) -> subprocess.CompletedProces
 def test_dead_letters_are_listed_requeued_and_purged_from_the_command_line(queue: Queue) -> None:
     first, second = queue.dead_lettered("a", "ValueError: a"), queue.dead_lettered("b", "ValueError: b")
     shown = [json.loads(line) for line in run_dead_letter(queue, "list").stdout.splitlines()]
-    assert [(letter["id"], letter["error"]) for letter in shown] == [
+    assert [(letter["task_id"], letter["error"]) for letter in shown] == [
         (second.id, "ValueError: b"),
         (first.id, "ValueError: a"),
     ]
     assert [(letter["dead_at"] > 0, letter["traceback"]) for letter in shown] == [(True, "")] * 2
-    assert run_dead_letter(queue, "requeue", first.id).returncode == 0
+    assert run_dead_letter(queue, "list", "--before", shown[0]["id"]).stdout.count("\n") == 1
+    assert run_dead_letter(queue, "requeue", first.id).stdout == "requeue: 1\n"
     assert len(queue.pending()) == 1
+    assert run_dead_letter(queue, "requeue", shown[0]["id"]).stdout == "requeue: 1\n"
+    queue.dead_lettered("c")
     assert run_dead_letter(queue, "purge", "--all").stdout == "purge: 1\n"
     assert queue.dead() == []
 
@@ -281,11 +284,11 @@ def test_an_id_that_is_not_in_the_dead_letter_list_is_named(queue: Queue) -> Non
     assert "'no-such-id'" in ended.stderr
 
 
-@pytest.mark.parametrize("wrong", ["--limit=0", "--limit=-1", "--start=-1", "--limit=many"])
+@pytest.mark.parametrize("wrong", ["--limit=0", "--limit=-1", "--before=x", "--limit=many"])
 def test_a_page_that_is_none_is_refused(queue: Queue, wrong: str) -> None:
     ended = run_dead_letter(queue, "list", wrong)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert wrong.partition("=")[0] in ended.stderr.splitlines()[-1]
+    assert wrong.partition("=")[0].replace("--before", "no id of a dead letter") in ended.stderr.splitlines()[-1]
 
 
 def test_a_variable_that_is_no_setting_is_named_at_the_start(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,4 +301,4 @@ def test_a_variable_that_is_no_setting_is_named_at_the_start(queue: Queue, monke
 def test_requeue_of_nothing_in_particular_is_refused(queue: Queue) -> None:
     ended = run_dead_letter(queue, "requeue")
     assert ended.returncode == 2
-    assert "either task ids or --all" in ended.stderr
+    assert "either ids or --all" in ended.stderr

@@ -109,7 +109,7 @@ def test_a_task_of_an_unknown_type_is_dead_lettered_with_the_reason(
 def test_an_element_that_is_no_task_is_dead_lettered_as_it_is(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    queue.client.lpush(queue.keys.pending, b"\xff{")
+    queue.push(b"\xff{")
     watched.submit("note", "good")
     start_pool()
     wait_until(lambda: watched.completed() == 1)

@@ -1,7 +1,7 @@
 """Crash points: named, so that the same one is found again in the next run.
 
 A point is a command that a worker sends: the role of the connection, the command's name, and which occurrence of it.
-Written `role/name#occurrence`, for example `EVALSHA:1f0e22aa/BLMOVE#2`. A connection's role is the first command it
+Written `role/name#occurrence`, for example `EVALSHA:1f0e22aa/BLPOP#2`. A connection's role is the first command it
 sends after its handshake; where a client's threads share their connections it says nothing, and `*` stands for any.
 """
 

@@ -64,7 +64,8 @@ def _round(size: int, context: Context) -> dict[str, float]:
 def _recovery_ms(client: redis.Redis, number: int, context: Context) -> float:
     """How long one sweep takes that finds a worker dead, its hands full."""
     dead = f"dead-{number}"
-    client.lpush(f"tasks:processing:{dead}", *elements(SHARE, first=1 << 60 | number << 16))
+    held = dict(enumerate(elements(SHARE, first=1 << 60 | number << 16), start=1))
+    client.hset(f"tasks:processing:{dead}", mapping=held)
     client.zadd("tasks:consumers", {dead: 1})
     reaper = Reaper(client, Config(redis_url=context.server.url))
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The dead-letter list, when ever more tasks were given up."""
+"""The dead-letter stream, when ever more tasks were given up."""
 
 import random
 import statistics
@@ -11,13 +11,14 @@ import redis
 from zeroloss.reference import Config
 from zeroloss.reference.queue.dead_letters import DeadLetters
 
+from ..backlog import elements
 from ..context import Context
 from ..errors import BenchError
 from ..rows import number
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 100_000)
-PAGE, REQUEUE = "a page of 100, dead-letter list of", "requeueing one task, dead-letter list of"
+PAGE, REQUEUE = "a page of 100, dead letters in all", "requeueing one task, dead letters in all"
 FIGURES = {PAGE: "ms", REQUEUE: "ms"}
 CHUNK = 1_000
 REPEATS = 20
@@ -25,15 +26,15 @@ REPEAT_S = 1.0  # no more repeats after that
 
 
 def measure(context: Context) -> dict[int, list[dict[str, float]]]:
-    """Size -> its rounds. The lists are made once, and each round takes a few tasks of them."""
+    """Size -> its rounds. The streams are made once, and each round takes a few tasks of them."""
     sizes = QUICK_SIZES if context.quick else SIZES
     client = context.empty_server()
     for size in sizes:
         _bury(client, size)
     subjects = {}
     for size in sizes:
-        ids = (f"{number_:032x}" for number_ in random.sample(range(size), REPEATS * context.rounds))
-        subjects[f"dead-letter list of {size:,}"] = partial(_round, size, ids, context)
+        ids = (f"{number_ + 1}-0" for number_ in random.sample(range(size), REPEATS * context.rounds))
+        subjects[f"dead letters: {size:,}"] = partial(_round, size, ids, context)
     found = context.interleaved(
         subjects, lambda each: f"a page {number(each[PAGE])} ms, requeueing one {number(each[REQUEUE])} ms"
     )
@@ -41,22 +42,22 @@ def measure(context: Context) -> dict[int, list[dict[str, float]]]:
 
 
 def _bury(client: redis.Redis, size: int) -> None:
-    letters = (
-        b'{"id":"%032x","type":"bench","payload":[0,""],"created_at":1700000000000,'
-        b'"retry_count":4,"recovered_count":0,"error":"ValueError: what the handler said"}' % number_
-        for number_ in range(size)
-    )
+    letters = enumerate(elements(size), start=1)
     while chunk := list(islice(letters, CHUNK)):
-        client.lpush(f"dead-{size}:dead_letter", *chunk)
+        with client.pipeline(transaction=False) as pipeline:
+            for number_, entry in chunk:
+                fields = {"entry": entry, "reason": "failed", "error": "ValueError: what the handler said"}
+                pipeline.xadd(f"dead-{size}:dead_letter", fields, id=f"{number_}-0")
+            pipeline.execute()
 
 
 def _round(size: int, ids: Iterator[str], context: Context) -> dict[str, float]:
-    """`ids`: anywhere in the list, none of them twice."""
+    """`ids`: anywhere in the stream, none of them twice."""
     config = Config(redis_url=context.server.url, namespace=f"dead-{size}")
     letters = DeadLetters(redis.Redis.from_url(context.server.url), config)
 
     def page() -> None:
-        if len(letters.page(0, 100)) != 100:
+        if len(letters.page(100)) != 100:
             raise BenchError("the page was not full")
 
     def requeue() -> None:

@@ -128,7 +128,7 @@ def test_brpop_loses_what_it_was_handed_and_nothing_at_the_point_before(tmp_path
 @pytest.mark.timeout(180)
 def test_the_reference_loses_nothing_when_it_is_killed_around_its_blocking_claim(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = ["enumerate", "--redis", "embedded", "--points", "BLMOVE#1", "--jobs", "3"]
+    command = ["enumerate", "--redis", "embedded", "--points", "BLPOP#1", "--jobs", "3"]
     assert execute([*command, "--out", str(out)]) == 0
     report = json.loads((out / "enumeration.json").read_text())
     assert (report["verdict"], report["planned"], report["reached"]) == ("PASS", 3, 3)

@@ -77,7 +77,7 @@ def test_a_script_has_the_same_name_sent_whole_or_by_its_digest() -> None:
 def test_a_command_that_prepares_a_connection_says_nothing_of_its_role() -> None:
     names = [command_name(head) for head in ([b"HELLO", b"3"], [b"client", b"setinfo"], [b"SELECT", b"1"], [b"AUTH"])]
     assert all(is_handshake(name) for name in names)
-    assert not is_handshake("BLMOVE")
+    assert not is_handshake("BLPOP")
 
 
 @pytest.mark.parametrize("text", ["GET", "a/GET", "a/GET#0", "a/GET#x", "a/G ET#1", "a/b/GET#1"])

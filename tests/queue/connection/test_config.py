@@ -150,18 +150,6 @@ def test_a_heartbeat_has_to_fit_three_times_into_its_lease(lease_ms: int, renew_
         assert f"lease_ms ({lease_ms})" in sentence
 
 
-@given(lease_ms=st.integers(3, 10_000), block_ms=st.integers(1, 30_000), tombstone_ms=st.integers(1, 30_000))
-def test_a_tombstone_has_to_outlive_two_leases_and_a_wait_in_blmove(
-    lease_ms: int, block_ms: int, tombstone_ms: int
-) -> None:
-    """As long as Redis may hand a task to the dead, a sweep has to look at their lists (I4)."""
-    settings = {"lease_ms": lease_ms, "renew_ms": 1, "block_ms": block_ms, "tombstone_ms": tombstone_ms}
-    if tombstone_ms >= max(2 * lease_ms, block_ms):
-        assert Config(**settings).tombstone_ms == tombstone_ms
-    else:
-        assert f"tombstone_ms ({tombstone_ms})" in refused(**settings)
-
-
 @given(backoff_ms=st.integers(1, 10_000), backoff_max_ms=st.integers(1, 10_000))
 def test_the_longest_backoff_is_not_shorter_than_the_first(backoff_ms: int, backoff_max_ms: int) -> None:
     if backoff_max_ms >= backoff_ms:
@@ -186,8 +174,7 @@ def test_any_numbers_are_either_refused_in_one_sentence_that_names_one_of_them_o
         return
     assert all(getattr(config, name) == value for name, value in settings.items())
     assert all(getattr(config, name) >= (0 if name in MAY_BE_ZERO else 1) for name in NUMBERS)
-    assert 3 * config.renew_ms <= config.lease_ms <= config.tombstone_ms / 2
-    assert config.block_ms <= config.tombstone_ms
+    assert 3 * config.renew_ms <= config.lease_ms
     assert config.backoff_ms <= config.backoff_max_ms
     assert config.max_task_bytes <= config.max_body_bytes
     assert config.block_ms < config.socket_timeout_ms
@@ -212,10 +199,6 @@ def test_the_environment_says_the_same_as_arguments_do(settings: dict[str, int])
     [
         ("renew_ms", 3_000, 1, {"lease_ms": 9_000}, "has to be at most a third of lease_ms (9000), so that two lost"
          " heartbeats do not cost a living worker its tasks."),
-        ("tombstone_ms", 20_000, -1, {}, "has to be at least twice lease_ms (10000), so that a paused worker's late"
-         " claim is still found."),
-        ("tombstone_ms", 30_000, -1, {"block_ms": 30_000}, "has to be at least block_ms (30000), so that a task that"
-         " Redis hands to a dead worker's wait is found by the next sweep."),
         ("durability_timeout_ms", 5_000, 1, {}, "has to be at most block_ms + 4000 (5000): no reply of Redis is waited"
          " for longer than a second more."),
         ("backoff_max_ms", 1_000, -1, {}, "has to be at least backoff_ms (1000)."),

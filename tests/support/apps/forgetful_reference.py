@@ -6,6 +6,6 @@ from zeroloss.targets.reference import Reference
 
 
 class Forgetful(Reference):
-    """Remembers a key for 5 ms."""
+    """Remembers a key for 1 ms."""
 
-    env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_IDEMPOTENCY_TTL_MS": "5"}
+    env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_IDEMPOTENCY_TTL_MS": "1"}

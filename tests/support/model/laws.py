@@ -5,25 +5,25 @@ from typing import Any
 
 from zeroloss.invariants import INVARIANTS
 
-from support.model.world import Bounds, Process, Protocol, World, name_of, task_id
+from support.model import model
+from support.model.world import Bounds, Protocol, World, name_of, task_id
 
 
 def violations(protocol: Protocol, bounds: Bounds, world: World) -> list[str]:
     server, promises = world.server, world.promises
     places: dict[str, Any] = {
-        "pending": server.pending,
+        "pending": server.waiting,
         "delayed": (*server.delayed, *server.due),
-        "dead_letter": server.dead,
-        **{f"processing:{name}": held for name, held in server.held.items()},
+        "dead_letter": [letter.entry for letter in server.dead],
+        **{f"processing:{name}": [entry for _, entry in held] for name, held in server.held.items()},
     }
     ids = {place: [entry.id for entry in entries] for place, entries in places.items()}
-    dead = {entry.id: entry.error for entry in server.dead}
-    in_hand = [entry for client in world.clients for entry in client.hand]
+    dead = {letter.entry.id: letter.reason and letter.error for letter in server.dead}
+    in_hand = [entry for client in world.clients for _, entry in client.hand]
     waiting = {task for place, there in ids.items() if place != "dead_letter" for task in there}
-    waiting.update(entry.id for entry in in_hand)
     wished = {
-        task_id(number, attempt): payload
-        for number, ((payload, _), (attempts, _)) in enumerate(zip(bounds.wishes, world.asked, strict=True))
+        task_id(number, attempt): wish.payload
+        for number, (wish, (attempts, _)) in enumerate(zip(bounds.wishes, world.asked, strict=True))
         for attempt in range(attempts)
     }
     everything = [(entry.id, entry.payload) for entries in (*places.values(), in_hand) for entry in entries]
@@ -32,47 +32,65 @@ def violations(protocol: Protocol, bounds: Bounds, world: World) -> list[str]:
         ("I2", (promises.accepted, world.completed, dead, waiting)),
         ("I6", (wished, everything)),
     ]
-    if any(client.process is not Process.LIVES for client in world.clients):
-        arguments.append(("I4", (dict(_recoveries(protocol, world)), 0.0)))
+    if unclaimable := dict(_recoveries(protocol, bounds, world)):
+        arguments.append(("I4", (unclaimable, 0.0)))
     if promises.raised:
         arguments.append(("I5", (dict(promises.raised), bounds.max_retries + 1, dead)))
     if promises.vanished:
         arguments.append(("I5", (dict(promises.vanished), bounds.max_recoveries + 1, dead)))
     if world.executed:
-        arguments.append(("I7", (promises.accepted, world.executed)))
+        arguments += [("I7", (accepted, world.executed)) for accepted in _orders(bounds, world)]
     if promises.answers:
         arguments.append(("I8", (promises.answers,)))
     found = [f"{law}: {text}" for law, given in arguments for text in INVARIANTS[law].check(*given)]
-    return found + [f"I3: {text}" for text in _lease_and_token(world)]
+    if bool(server.waiting) != server.bell:
+        found.append(
+            f"Liveness: the bell {'rings for nothing' if server.bell else 'is silent while a task is pending'}."
+        )
+    return found + [f"I3: {text}" for text in _tokens(world)]
 
 
-def _recoveries(protocol: Protocol, world: World) -> Iterator[tuple[str, float | None]]:
-    """For each task that a dead consumer holds: whether maintenance alone, without traffic, makes it claimable (I4).
+def _orders(bounds: Bounds, world: World) -> Iterator[list[str]]:
+    """Of each priority, what is to be executed in the order of its acceptance."""
+    for priority in model.LISTS:
+        prompt = [
+            task_id(number, 0)
+            for number, wish in enumerate(bounds.wishes)
+            if wish.priority == priority and not wish.later
+        ]
+        yield [task for task in world.promises.accepted if task in prompt]
 
-    One lease and one sweep; and the slow sweep before them only where the consumer's entry may be gone for a reason.
+
+def _recoveries(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[tuple[str, float | None]]:
+    """For each task that a consumer holds: whether maintenance would make it claimable if it were dead (I4).
+
+    One lease and one sweep. A consumer that lives may die now, so it is asked for too, by its entry alone.
     """
     for number, client in enumerate(world.clients):
-        name = name_of(number)
-        held = world.server.holding(name)
-        if client.process is Process.LIVES or not held:
+        name, after = name_of(number), world.server
+        held = after.holding(name)
+        if not held or (client.lives and name in after.leases):
             continue
-        after = protocol.adopt(world.server)[0] if client.long_gone else world.server
-        after, _ = protocol.recover(protocol.expire(after, name), name)
-        claimable = {entry.id for entry in (*after.pending, *after.dead)}
-        yield from ((entry.id, 0.0 if entry.id in claimable else None) for entry in held)
+        after, left = model.expire(after, name), len(held)
+        while left and name in after.leases:
+            after, (moved, left) = protocol.recover(after, name, bounds.batch)
+            if not moved:
+                break
+        claimable = {entry.id for entry in (*after.waiting, *(letter.entry for letter in after.dead))}
+        yield from ((entry.id, 0.0 if entry.id in claimable else None) for _, entry in held)
 
 
-def _lease_and_token(world: World) -> Iterator[str]:
-    """What ownership rests on: a lease keeps what was claimed under it, and no two hold a task under one token."""
+def _tokens(world: World) -> Iterator[str]:
+    """What ownership rests on: a number names one delivery for ever, and no two hold a task under one attempt."""
     tokens: dict[tuple[str, int], str] = {}
     for number, client in enumerate(world.clients):
         name = name_of(number)
-        if world.server.lives(name) and not client.unsure:
-            held = world.server.holding(name)
-            for entry in client.hand:
-                if entry not in held:
-                    yield f"Task {entry.id} was taken from {name}, whose lease lives."
-        for entry in client.hand:
+        if len({number for number, _ in client.hand}) < len(client.hand):
+            yield f"A delivery is in the hands of {name} twice."
+        held = dict(world.server.holding(name))
+        for number, entry in client.hand:
+            if held.get(number, entry) != entry:
+                yield f"Delivery {number} of {name} was task {entry.id}, and now is another."
             other = tokens.setdefault((entry.id, entry.attempt), name)
             if other != name and not world.restarted:
                 yield f"Attempt {entry.attempt} of task {entry.id} is in the hands of {other} and of {name}."

@@ -17,8 +17,9 @@ from typing import Any
 
 from support.model.bounds import NIGHTLY, TESTED
 from support.model.laws import violations
+from support.model.model import Delivery, State
 from support.model.steps import steps
-from support.model.world import Bounds, Protocol, Step, World, begin, name_of
+from support.model.world import Bounds, Client, Protocol, Step, World, begin, name_of
 
 HONEST = Protocol()
 
@@ -119,34 +120,61 @@ class _Search:
 
 def canonical(world: World) -> Any:
     """Equal for worlds that differ only in which consumer is which, in counters, or in what an error says."""
-    server = world.server
-    lasting = world.lasting and world.lasting[0]
+    lasting = world.lasting
     slots = [
-        (
-            client,
-            server.leases.get(name),
-            server.holding(name),
-            lasting and (lasting.leases.get(name), lasting.holding(name)),
-        )
+        _slot(client, name, (world.server, lasting[0]) if lasting else (world.server,))
         for name, client in zip(map(name_of, range(len(world.clients))), world.clients, strict=True)
     ]
     slots.sort(key=hash)
     return (
         tuple(slots),
-        _shared(server),
-        lasting and (_shared(lasting), world.lasting[1]),  # type: ignore[index]
+        _shared(world.server),
+        lasting and (_shared(lasting[0]), lasting[1]),
         world._replace(server=None, clients=None, lasting=None),  # type: ignore[arg-type]
     )
 
 
-def _shared(server: Any) -> Any:
-    dead = frozenset((e.id, e.payload, e.retry_count, e.recovered_count, bool(e.error)) for e in server.dead)
-    return (server.pending, server.delayed, server.due, dead, server.finished, frozenset(server.keys.items()))
+def _slot(client: Client, name: str, servers: tuple[State, ...]) -> Any:
+    """One consumer and what servers know of it. Of its numbers it counts which are equal, which requests are refused,
+    and that what it gives next is above all.
+    """
+    known = [(server.leases.get(name), server.numbers.get(name, 0), server.holding(name)) for server in servers]
+    under_way = [request.first for request in client.late]
+    used = {number for number, _ in client.hand}.union(*(request.numbers for request in client.late))
+    if client.awaited:
+        under_way.append(client.awaited)
+        used.add(client.awaited)
+    for _, _, held in known:
+        used.update(number for number, _ in held)
+    rank = {number: place for place, number in enumerate(sorted(used), 1)}
+    above_all = client.given >= max([*used, *(mark for _, mark, _ in known)], default=0)
+    ranked = client._replace(
+        hand=_ranked(client.hand, rank),
+        done=frozenset([rank[number] for number in client.done]),
+        given=0 if above_all else client.given,
+        awaited=rank.get(client.awaited, 0),
+        reply=client.reply and Delivery(rank[client.reply.number], client.reply.entry),
+        late=tuple([(rank.get(r.first), r.limit, tuple([rank[n] for n in r.done])) for r in client.late]),  # type: ignore[misc]
+    )
+    refused = [[first <= mark for first in under_way] for _, mark, _ in known]
+    return ranked, *(
+        (lease, tuple(no), _ranked(held, rank)) for (lease, _, held), no in zip(known, refused, strict=True)
+    )
+
+
+def _ranked(deliveries: tuple[Delivery, ...], rank: dict[int, int]) -> tuple[Delivery, ...]:
+    return tuple([Delivery(rank[number], entry) for number, entry in deliveries])
+
+
+def _shared(server: State) -> Any:
+    dead = frozenset((letter.entry, bool(letter.error)) for letter in server.dead)
+    keys = frozenset(server.keys.items())
+    return (server.pending, server.bell, server.delayed, server.due, dead, server.finished, keys)
 
 
 def all_is_done(world: World) -> bool:
     server = world.server
-    return not (server.pending or server.delayed or server.due or any(server.held.values()))
+    return not (server.waiting or server.delayed or server.due or any(server.held.values()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,12 +192,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-HEADER = f"{'bounds':34}{'consumers':>10}{'tasks':>7}{'faults':>8}{'states':>11}{'transitions':>13}{'depth':>7}{'s':>8}"
+HEADER = f"{'bounds':46}{'consumers':>10}{'tasks':>7}{'faults':>8}{'states':>11}{'transitions':>13}{'depth':>7}{'s':>8}"
 
 
 def row(name: str, bounds: Bounds, found: Found) -> str:
     numbers = f"{bounds.consumers:10}{len(bounds.wishes):7}{bounds.faults:8}{found.states:11,}{found.transitions:13,}"
-    return f"{name:34}{numbers}{found.depth:7}{found.seconds:8.1f}"
+    return f"{name:46}{numbers}{found.depth:7}{found.seconds:8.1f}"
 
 
 if __name__ == "__main__":

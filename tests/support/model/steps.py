@@ -1,23 +1,26 @@
 """Everything that may happen next in a `World`: to its producer, its consumers, its reapers, and its server.
 
 Time is not counted: whatever may happen later may happen now. So a pause is no step, others simply go first; only what
-a pause or a crash costs is: a lease that ends while its worker lives, a reply that is lost, a server that comes back
-without its last writes. The number of such faults is bounded.
+a pause or a crash costs is: a lease that ends while its worker lives, a reply that is lost, a request that is carried
+out late or twice, a server that comes back without its last writes. The number of such faults is bounded.
 
 What needs no step of its own: a reply that arrives late changes only what its reader believes, and nobody else can
-see that; a command that arrives late is a client that was slow to send it.
+see that; a renewal that arrives late is a client that was slow to send it; what others do between the ring that ends a
+wait and its claim leaves the bell as it has to be, as if they had done it before.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from zeroloss.invariants import INVARIANTS, Answer, Transition
 
 from support.model import model
-from support.model.model import Entry, Lease, State
-from support.model.world import Bounds, Client, Process, Protocol, Step, World, name_of, task_id
+from support.model.model import Delivery, State
+from support.model.world import Bounds, Client, Protocol, Request, Step, World, name_of, task_id
 
 LOST = ", and the reply is lost"
+LATE = ", which takes long, and is given up"
+REPEATED = ", and the network repeats it"
 
 
 def steps(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step]:
@@ -34,10 +37,11 @@ def steps(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step]:
 def _all_steps(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step]:
     yield from _producer(protocol, bounds, world)
     for number, client in enumerate(world.clients):
-        if client.process is Process.LIVES:
+        if client.lives:
             yield from _worker(protocol, bounds, world, number)
-        yield from _time(protocol, world, number)
-        yield from _recovery(protocol, world, number)
+        yield from _late_requests(protocol, world, number)
+        yield from _time(world, number)
+        yield from _recovery(protocol, bounds, world, number)
     yield from _maintenance(protocol, world)
     yield from _loss_of_the_log(bounds, world)
 
@@ -63,7 +67,7 @@ def _replies(
 def _producer(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step]:
     """One wish after the other; without an answer it is sent again, at any time, if it has a key."""
     for number, (wish, (attempts, answered)) in enumerate(zip(bounds.wishes, world.asked, strict=True)):
-        if answered or (attempts and wish[1] is None):
+        if answered or (attempts and wish.key is None):
             continue
         new_id = task_id(number, attempts)
         server, answers = protocol.enqueue(world.server, [wish], [new_id])
@@ -71,8 +75,8 @@ def _producer(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step
         if answers == [new_id]:
             promises = promises._replace(accepted=(*promises.accepted, new_id))
         told = promises
-        if wish[1] is not None:
-            told = promises._replace(answers=(*promises.answers, Answer(wish[1], wish[0], answers[0])))
+        if wish.key is not None:
+            told = promises._replace(answers=(*promises.answers, Answer(wish.key, wish.payload, answers[0])))
         asked = [(*world.asked[:number], (attempts + 1, got), *world.asked[number + 1 :]) for got in (True, False)]
         yield from _replies(
             world,
@@ -88,160 +92,234 @@ def _producer(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step
 def _worker(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
     name, client, server = name_of(number), world.clients[number], world.server
     held = server.holding(name)
-    if not server.lives(name):
-        renewed = client._replace(unsure=client.unsure or client.hand != held, long_gone=False)
-        yield Step("{} renews its lease", (name,), _with(world, number, renewed, model.renew(server, name)))
-    entry = client.next()
-    if entry is not None:
-        ran = _with(world, number, client._replace(done=client.done | {entry}))
-        ran = ran._replace(completed=world.completed | {entry.id})
+    unsure = client.unsure or protocol.has_to_read(client, not server.lives(name), len(held))
+    if unsure != client.unsure or not server.lives(name):
+        renewed = protocol.renew(server, name, client.given)
+        yield Step("{} renews its lease", (name,), _with(world, number, client._replace(unsure=unsure), renewed))
+    delivery = client.next()
+    if delivery is not None:
+        ran = _with(world, number, client._replace(done=client.done | {delivery.number}))
+        ran = ran._replace(completed=world.completed | {delivery.entry.id})
         if ran.executed is not None:
-            ran = ran._replace(executed=(*ran.executed, entry.id))
-        yield Step("{} runs {} to its end", (name, (entry,)), ran)
+            ran = ran._replace(executed=(*ran.executed, delivery.entry.id))
+        yield Step("{} runs {} to its end", (name, (delivery,)), ran)
+    if client.awaited:
+        yield from _waits(protocol, bounds, world, number)
     if client.unsure:
-        read = client._replace(hand=held, done=client.done & frozenset(held), unsure=False)
-        yield Step("{} reads its list", (name,), _with(world, number, read))
+        yield Step("{} reads its hash", (name,), _with(world, number, protocol.reconciled(client, held)))
     else:
         yield from _settle(protocol, bounds, world, number)
-        if entry is not None:
-            yield from _end_early(protocol, world, number, entry)
-        elif not client.hand:
-            yield from _wait_or_leave(world, number)
+        if delivery is not None:
+            yield from _end_early(protocol, world, number, delivery)
+        if bounds.waits and not (client.awaited or client.hand or server.waiting) and server.lives(name):
+            waits = client._replace(given=client.given + 1, awaited=client.given + 1)
+            yield Step("{} waits", (name,), _with(world, number, waits))
+        if not client.hand and name in server.leases:
+            after, left = model.leave(server, name)
+            remains = _dead(client) if left else client._replace(unsure=True)
+            yield Step("{} leaves", (name,), _with(world, number, remains, after), False)
     if world.faults and (name in server.leases or held):
-        for process in (Process.DEAD, Process.DEAD_WAITING)[: 1 if client.hand else 2]:
-            waiting = " while it waits in BLMOVE" if process is Process.DEAD_WAITING else ""
-            dead = Client(process, long_gone=client.long_gone)
-            yield Step("{} crashes" + waiting, (name,), _fault(_with(world, number, dead)), False)
+        yield Step("{} crashes", (name,), _fault(_with(world, number, _dead(client))), False)
+
+
+def _dead(client: Client) -> Client:
+    """Redis does not know it yet: what was under way may still be carried out."""
+    under_way = [Request(client.awaited)] if client.awaited and not client.reply else []
+    return Client(lives=False, late=client.late).and_late(*under_way)
+
+
+def _waits(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
+    """The bell and the claim are asked for together; meanwhile the worker may do other things."""
+    name, client, server = name_of(number), world.clients[number], world.server
+    ended, request = client._replace(awaited=0, reply=None), Request(client.awaited)
+    if client.reply:
+        brought = ended._replace(hand=(*client.hand, client.reply))
+        yield from _replies(
+            world,
+            "the reply to the wait of {} arrives",
+            (name,),
+            _with(world, number, brought),
+            _with(world, number, protocol.given_up(ended)),
+        )
+        return
+    if server.bell or server.waiting or not server.lives(name):
+        rings = "the bell rings for {}" if server.bell else "the wait of {} times out"
+        after, settled = protocol.settle(model.take_bell(server), name, client.awaited, (), 1)
+        if settled.claimed:
+            served = client._replace(reply=settled.claimed[0])
+            says, of = rings + ", and its claim takes {}", (name, settled.claimed)
+            yield Step(says, of, _with(world, number, served, after))
+            if world.faults and bounds.network:
+                repeated = _with(world, number, served.and_late(request), after)
+                yield Step(says + REPEATED, of, _fault(repeated), False)
+        else:
+            found = ended._replace(unsure=client.unsure or not settled.lives)
+            yield Step(rings + ", and its claim finds nothing", (name,), _with(world, number, found, after))
+    if world.faults and bounds.network:
+        late = protocol.given_up(ended).and_late(request)
+        yield Step("{} waits" + LATE, (name,), _fault(_with(world, number, late)), False)
 
 
 def _settle(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
     name, client, server = name_of(number), world.clients[number], world.server
-    done = [entry for entry in client.hand if entry in client.done]
-    room = bounds.hand - len(client.hand) + len(done)
+    done = tuple(each for each in client.hand if each.number in client.done)
+    numbers = tuple(each.number for each in done)
+    room = 0 if client.awaited else bounds.hand - len(client.hand) + len(done)
+    first = client.given + 1
+    several = sum(map(bool, server.pending)) > 1
     for limit in {0, min(1, room), room}:
-        if not done and not (limit and server.pending):
+        if not done and not (limit and server.waiting):
             continue
-        after, (refused, claimed) = protocol.settle(server, name, done, limit)
-        if limit and not claimed:
-            continue  # the same as with a limit of 0
-        held = server.holding(name)
-        found = [text for entry in done for text in _ownership("ack", name, entry, held, entry not in refused)]
-        acked = client.without(done)
-        says = ["{} acks {}"] * bool(done) + ["{} claims {}"] * bool(claimed)
-        of = (name, done) * bool(done) + (name, claimed) * bool(claimed)
-        yield from _replies(
-            world,
-            " and ".join(says),
-            of,
-            _with(world, number, acked._replace(hand=(*acked.hand, *claimed)), after),
-            _with(world, number, client._replace(unsure=True), after),
-            found,
-        )
+        request = Request(first, limit, numbers)
+        for turn in (1, 0, model.TURNS // 2) if several and limit else (1,):
+            after, settled = protocol.settle(server, name, *_of(request), turn)
+            if limit and not settled.claimed:
+                continue  # the same as with a limit of 0
+            found = _ownership("ack", name, numbers, server.holding(name), settled.lost)
+            asked = client._replace(given=client.given + limit)
+            acked = asked.without(numbers)
+            acked = acked._replace(hand=(*acked.hand, *settled.claimed), unsure=not settled.lives)
+            says = " and ".join(["{} acks {}"] * bool(done) + ["{} claims {}"] * bool(settled.claimed))
+            of = (name, done) * bool(done) + (name, settled.claimed) * bool(settled.claimed)
+            lost = protocol.given_up(asked)
+            yield from _replies(
+                world, says, of, _with(world, number, acked, after), _with(world, number, lost, after), found
+            )
+            if world.faults and bounds.network:
+                repeated = _with(world, number, acked.and_late(request), after)
+                yield Step(says + REPEATED, of, _fault(repeated), False, tuple(found))
+        if world.faults and bounds.network:
+            late = protocol.given_up(client._replace(given=client.given + limit)).and_late(request)
+            says = " and ".join(["{} acks {}"] * bool(done) + ["{} claims"] * bool(limit))
+            of = (name, done) * bool(done) + (name,) * bool(limit)
+            yield Step(says + LATE, of, _fault(_with(world, number, late)), False)
 
 
-def _end_early(protocol: Protocol, world: World, number: int, entry: Entry) -> Iterator[Step]:
+def _of(request: Request) -> tuple[int, tuple[int, ...], int]:
+    return request.first, request.done, request.limit
+
+
+def _late_requests(protocol: Protocol, world: World, number: int) -> Iterator[Step]:
+    name, client, server = name_of(number), world.clients[number], world.server
+    for request in dict.fromkeys(client.late):
+        place = client.late.index(request)
+        others = client.late[:place] + client.late[place + 1 :]
+        after, settled = protocol.settle(server, name, *_of(request))
+        found = _ownership("ack", name, request.done, server.holding(name), settled.lost)
+        says, of = "a late request of {} is carried out", (name,)
+        if settled.claimed:
+            says, of = says + ", and claims {}", (name, settled.claimed)
+        yield Step(says, of, _with(world, number, client._replace(late=others), after), True, tuple(found))
+
+
+def _end_early(protocol: Protocol, world: World, number: int, delivery: Delivery) -> Iterator[Step]:
     """Its handler raises, or what is not begun is given back."""
     name, client, server = name_of(number), world.clients[number], world.server
     held = server.holding(name)
-    after, failed = protocol.fail(server, name, entry, "no")
-    found = _ownership("fail", name, entry, held, failed)
+    after, failed = protocol.fail(server, name, delivery.number, "no")
+    found = _ownership("fail", name, [delivery.number], held, () if failed else [delivery.number])
     failing = world._replace(executed=None)
     if failed:
         promises = world.promises
-        failing = failing._replace(promises=promises._replace(raised=_one_more(promises.raised, [entry])))
-    forgotten = client.without([entry])
+        failing = failing._replace(promises=promises._replace(raised=_one_more(promises.raised, [delivery])))
     yield from _replies(
         world,
         "the handler of {} raises and it fails {}",
-        (name, (entry,)),
-        _with(failing, number, forgotten, after),
-        _with(failing, number, client._replace(unsure=True), after),
+        (name, (delivery,)),
+        _with(failing, number, client.without([delivery.number]), after),
+        _with(failing, number, protocol.given_up(client), after),
         found,
     )
-    idle = [waiting for waiting in client.hand if waiting not in client.done]
-    after, released = protocol.release(server, name, idle)
-    found = [text for task in idle[:released] for text in _ownership("release", name, task, held, True)]
-    forgotten = client.without(idle)
+    idle = [waiting for waiting in client.hand if waiting.number not in client.done]
+    numbers = [waiting.number for waiting in idle]
+    after, released = protocol.release(server, name, numbers)
+    strangers = [number for number in numbers if number not in dict(held)]
+    others = max(0, released - len(numbers) + len(strangers))
+    found = _ownership("release", name, strangers[:others], held, ())
     yield from _replies(
         world,
         "{} gives {} back",
         (name, idle),
-        _with(world, number, forgotten, after),
-        _with(world, number, forgotten._replace(unsure=True), after),
+        _with(world, number, client.without(numbers), after),
+        _with(world, number, protocol.given_up(client.without(numbers)), after),
         found,
     )
 
 
-def _ownership(verb: str, name: str, entry: Entry, held: Iterable[Entry], succeeded: bool) -> list[str]:
-    """I3 over one transition, with each task said in a few words."""
-    if not succeeded or entry in held:
-        return []
-    said = [f"{task.id}, attempt {task.attempt}".encode() for task in (entry, *held)]
-    return [f"I3: {text}" for text in INVARIANTS["I3"].check([Transition(verb, name, said[0], said[1:], succeeded)])]
+def _ownership(
+    verb: str, name: str, numbers: Iterable[int], held: Iterable[Delivery], refused: Collection[int]
+) -> list[str]:
+    """I3 over some transitions."""
+    known = {number for number, _ in held}
+    tried = [Transition(verb, name, number, known, number not in refused) for number in numbers]
+    return [f"I3: {text}" for text in INVARIANTS["I3"].check(tried)]
 
 
-def _wait_or_leave(world: World, number: int) -> Iterator[Step]:
-    name, client, server = name_of(number), world.clients[number], world.server
-    # With a living lease BLMOVE is a claim like another; it cannot see that the lease has ended.
-    if server.pending and not server.lives(name) and (name in server.leases or client.long_gone):
-        after = model.hand_over_late(server, name)
-        yield from _replies(
-            world,
-            "{}, its lease ended, is handed {} by a BLMOVE",
-            (name, server.pending[:1]),
-            _with(world, number, client._replace(hand=server.pending[:1]), after),
-            _with(world, number, client._replace(unsure=True), after),
-        )
-    if name in server.leases:
-        after, left = model.leave(server, name)
-        remains = Client(Process.DEAD) if left else client._replace(unsure=True)
-        yield Step("{} leaves", (name,), _with(world, number, remains, after))
-
-
-def _time(protocol: Protocol, world: World, number: int) -> Iterator[Step]:
+def _time(world: World, number: int) -> Iterator[Step]:
     """What happens to a consumer while it does nothing."""
     name, client, server = name_of(number), world.clients[number], world.server
-    dead = client.process is not Process.LIVES
-    lease = server.leases.get(name)
-    if lease is Lease.LIVES and dead:
-        yield Step("the lease of {} ends", (name,), world._replace(server=protocol.expire(server, name)))
-    elif lease is Lease.LIVES and world.faults:
-        paused = _fault(world)._replace(server=protocol.expire(server, name))
-        yield Step("{} is paused and its lease ends", (name,), paused, False)
-    elif lease is Lease.ENDED:
-        old = client._replace(process=Process.DEAD if dead else client.process, long_gone=True)
-        yield Step("the tombstone of {} grows old", (name,), _with(world, number, old, model.grow_old(server, name)))
-    if client.process is Process.DEAD_WAITING and server.pending:
-        after = model.hand_over_late(server, name)
-        served = _with(world, number, client._replace(process=Process.DEAD), after)
-        yield Step("Redis hands {} to the dead {}", (server.pending[:1], name), served)
+    if server.lives(name):
+        ended = world._replace(server=model.expire(server, name))
+        if not client.lives:
+            yield Step("the lease of {} ends", (name,), ended)
+        elif world.faults:
+            yield Step("{} is paused and its lease ends", (name,), _fault(ended), False)
     # Under a new name, of which a log that may still be lost knows nothing: so not before that is decided.
-    if dead and lease is None and not server.holding(name) and world.lasting is None:
-        yield Step("another takes the place of {}", (name,), _with(world, number, Client()))
+    elif not client.lives and name not in server.leases and not server.holding(name) and world.lasting is None:
+        after = model.renew(server, name)
+        yield Step("another takes the place of {}", (name,), _with(world, number, Client(), after))
 
 
-def _recovery(protocol: Protocol, world: World, number: int) -> Iterator[Step]:
-    name = name_of(number)
-    held = world.server.holding(name)
-    if not held:
+def _recovery(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
+    """One script of it. A parent that saw its child die does not wait for the end of a lease."""
+    name, server = name_of(number), world.server
+    if name not in server.leases:
         return
-    after, moved = protocol.recover(world.server, name)
-    if moved:
-        promises = world.promises._replace(vanished=_one_more(world.promises.vanished, held))
-        yield Step("a reaper recovers {} from {}", (held, name), world._replace(server=after, promises=promises))
+    for who, is_dead in (("a reaper", False), ("its parent", True)):
+        if is_dead and (world.clients[number].lives or not server.lives(name)):
+            continue
+        after, _ = protocol.recover(server, name, bounds.batch, is_dead=is_dead)
+        if after == server:
+            continue
+        left = {each.number for each in after.holding(name)}
+        moved = [each for each in server.holding(name) if each.number not in left]
+        promises = world.promises._replace(vanished=_one_more(world.promises.vanished, moved))
+        says, of = (who + " recovers {} from {}", (moved, name)) if moved else (who + " strikes {} off", (name,))
+        found = _order(protocol, bounds, server, name) if moved else []
+        if server.lives(name) and not is_dead:
+            found += [f"I3: Task {entry.id} was taken from {name}, whose lease lives." for _, entry in moved]
+        yield Step(says, of, world._replace(server=after, promises=promises), True, tuple(found))
+
+
+def _order(protocol: Protocol, bounds: Bounds, server: State, name: str) -> list[str]:
+    """I7, as far as it goes: what one consumer held stands in front in the end as it was given to it."""
+    held = [each.entry for each in server.holding(name)]
+    after, left = model.expire(server, name), len(held)
+    while left:
+        after, (_, left) = protocol.recover(after, name, bounds.batch)
+    found = []
+    for priority in model.LISTS:
+        before = [entry.id for entry in held if entry.priority == priority]
+        claimable = [entry.id for entry in after.waiting if entry.id in before]
+        found += [f"I7: {text}" for text in INVARIANTS["I7"].check(before, claimable)]
+    return found
 
 
 def _maintenance(protocol: Protocol, world: World) -> Iterator[Step]:
     server = world.server
     for entry in server.delayed:
-        after, moved = protocol.promote(model.backoff_ends(server, entry))
+        after, moved = protocol.promote(model.falls_due(server, entry))
         if moved:
-            yield Step("the backoff of {} ends, a reaper promotes it", ((entry,),), world._replace(server=after))
-    after, _ = protocol.adopt(server)
-    if after.leases != server.leases:
-        yield Step("a reaper adopts lists and forgets old tombstones", (), world._replace(server=after))
-    for says, after in protocol.half_done(server):
-        if world.faults:
+            yield Step("{} falls due, and a reaper promotes it", ((entry,),), world._replace(server=after))
+    if world.faults:
+        for letter in server.dead:
+            promises = world.promises._replace(
+                raised=_none_of(world.promises.raised, letter.entry.id),
+                vanished=_none_of(world.promises.vanished, letter.entry.id),
+            )
+            again = _fault(world)._replace(server=protocol.requeue(server, [letter]), promises=promises)
+            yield Step("an operator requeues {}", ((letter,),), again, False)
+        for says, after in protocol.half_done(server):
             yield Step(says, (), _fault(world)._replace(server=after), False)
 
 
@@ -252,22 +330,19 @@ def _loss_of_the_log(bounds: Bounds, world: World) -> Iterator[Step]:
             yield Step("from here on nothing reaches the server's disk", (), frozen, False)
         return
     server, promises = world.lasting
-    clients = tuple(
-        client._replace(
-            process=Process.LIVES if client.process is Process.LIVES else Process.DEAD,
-            unsure=client.process is Process.LIVES,
-            long_gone=client.long_gone or client.process is not Process.LIVES or name_of(number) in world.server.leases,
-        )
-        for number, client in enumerate(world.clients)
-    )
+    clients = tuple(client._replace(unsure=client.lives, awaited=0, reply=None, late=()) for client in world.clients)
     back = world._replace(
         server=server, promises=promises, clients=clients, lasting=None, unwritten=0, restarted=True, executed=None
     )
     yield Step("the server is killed and comes back without what was not written", (), back)
 
 
-def _one_more(counts: frozenset[tuple[str, int]], entries: Iterable[Entry]) -> frozenset[tuple[str, int]]:
+def _one_more(counts: frozenset[tuple[str, int]], deliveries: Collection[Delivery]) -> frozenset[tuple[str, int]]:
     new = dict(counts)
-    for entry in entries:
+    for _, entry in deliveries:
         new[entry.id] = new.get(entry.id, 0) + 1
     return frozenset(new.items())
+
+
+def _none_of(counts: frozenset[tuple[str, int]], task: str) -> frozenset[tuple[str, int]]:
+    return frozenset(pair for pair in counts if pair[0] != task)

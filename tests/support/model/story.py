@@ -5,36 +5,49 @@ from typing import Any
 
 import redis
 from zeroloss.invariants import INVARIANTS, Answer, Transition
-from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consumer import Claimed, Consumer
 from zeroloss.reference.queue.errors import LeaseLost
-from zeroloss.reference.queue.task import decode
+from zeroloss.reference.queue.task import PRIORITIES, Task, encode
 
 from support.model import model
-from support.model.model import Entry, Lease, State
+from support.model.model import LISTS, Delivery, Entry, Lease, Letter, State, Wish
 from support.queue_fixtures import Queue
 
 HOUR_MS = 3_600_000
-OLD_MS = 10 * HOUR_MS
-MAX_PENDING = 6
+MAX_PENDING = 7
+MAX_SCHEDULED = 3
 KEYS = ["key 1", "key 2"]  # idempotency keys; no other is used
 
 
 @lru_cache(maxsize=10_000)
-def entry_of(element: bytes) -> Entry:
-    return Entry.of(decode(element))
+def entry_of(entry: bytes, priority: str = "default") -> Entry:
+    """A bare object is what its header will say when it is claimed from the list of this priority."""
+    if entry.startswith(b"{"):
+        entry = f"{PRIORITIES[priority]},1,0,0,0,0,;".encode() + entry
+    return Entry.of(Task(entry))
+
+
+def deliveries(claimed: list[Claimed]) -> tuple[Delivery, ...]:
+    return tuple(Delivery(number, Entry.of(Task(entry))) for number, entry in claimed)
 
 
 class Story:
     """`look` reads the whole of the real queue at one instant; the rest judges what it saw."""
 
     def __init__(self, client: redis.Redis, url: str, *, max_retries: int, max_recoveries: int) -> None:
-        bounds = {"max_pending": MAX_PENDING, "max_retries": max_retries, "max_recoveries": max_recoveries}
-        hours = {"lease_ms": HOUR_MS, "tombstone_ms": 2 * HOUR_MS, "backoff_ms": HOUR_MS, "backoff_max_ms": 9 * HOUR_MS}
+        bounds = {
+            "max_pending": MAX_PENDING,
+            "max_scheduled": MAX_SCHEDULED,
+            "max_retries": max_retries,
+            "max_recoveries": max_recoveries,
+        }
+        hours = {"lease_ms": HOUR_MS, "backoff_ms": HOUR_MS, "backoff_max_ms": 9 * HOUR_MS}
         self.queue = Queue(client, url, **bounds, **hours)
         self.state = State(**bounds)
         self.names: list[str] = []  # of all consumers that ever were
-        self.submitted: dict[str, str] = {}  # id -> the payload's text, in the order of acceptance
+        self.submitted: dict[str, Wish] = {}  # by id, in the order of acceptance
         self.executed: list[tuple[str, str]] = []  # each delivery: id, the payload's text
+        self.finished: set[str] = set()
         self.answers: list[Answer] = []
         self.transitions: list[Transition] = []
         self.swept: list[str] = []  # held by the dead when the last step began to sweep
@@ -42,23 +55,42 @@ class Story:
         self.in_order: list[str] = []
         self.attempts: dict[str, int] = {}
         self.purged: set[str] = set()
+        self.rung = True  # by the queue, since somebody else pushed something
         self._seen: dict[str, Any] = {}
 
-    def accept(self, task_id: str, payload: str) -> None:
+    def accept(self, task_id: str, wish: Wish) -> None:
         assert task_id not in self.submitted
-        self.submitted[task_id] = payload
+        self.submitted[task_id] = wish
 
-    def claimed(self, entries: list[Entry]) -> None:
-        self.executed += [(entry.id, entry.payload) for entry in entries]
+    def push_bare(self, task_id: str, payload: str, priority: str) -> None:
+        """What a producer does that knows nothing but the name of a list."""
+        self.accept(task_id, Wish(payload, priority=priority))
+        text = encode(task_id=task_id, task_type="default", payload_json=payload)
+        self.queue.client.lpush(self.queue.keys.lists[LISTS.index(priority)], text)
+        self.state = model.push(self.state, Entry(task_id, payload, priority=priority))
+        self.rung = False
+
+    def claimed(self, claimed: tuple[Delivery, ...]) -> None:
+        self.executed += [(entry.id, entry.payload) for _, entry in claimed]
         if self.undisturbed:
-            self.in_order += [entry.id for entry in entries]
+            self.in_order += [entry.id for _, entry in claimed]
 
-    def held(self, name: str) -> list[bytes]:
-        """What this consumer's list held when the current step began."""
-        return self._seen["held"].get(name, [])
+    def held(self, name: str) -> dict[int, bytes]:
+        """What this consumer held when the current step began."""
+        held: dict[int, bytes] = self._seen["held"].get(name, {})
+        return held
+
+    def acted(self, verb: str, name: str, number: int, held: dict[int, bytes], succeeded: bool) -> None:
+        self.transitions.append(Transition(verb, name, number, held.keys(), succeeded))
+        if verb == "ack" and succeeded and number in held:
+            self.finished.add(entry_of(held[number]).id)
 
     def not_due(self) -> list[bytes]:
-        return [element for element, score in self._seen["delayed"] if score > self._seen["now"]]
+        return [entry for entry, score in self._seen["delayed"] if score > self._seen["now"]]
+
+    def letter_ids(self) -> list[str]:
+        """Newest first."""
+        return [letter_id.decode() for letter_id, _ in self._seen["dead"]]
 
     def in_order_of_death(self) -> list[str]:
         """As the reaper finds them: by the end of their leases, then by name."""
@@ -68,79 +100,100 @@ class Story:
         keys = self.queue.keys
         with self.queue.client.pipeline(transaction=True) as pipeline:
             pipeline.time()
-            pipeline.lrange(keys.pending, 0, -1)
+            pipeline.lrange(keys.bell, 0, -1)
+            for name in keys.lists:
+                pipeline.lrange(name, 0, -1)
             pipeline.zrange(keys.delayed, 0, -1, withscores=True)
-            pipeline.lrange(keys.dead_letter, 0, -1)
+            pipeline.xrevrange(keys.dead_letter)
             pipeline.zrange(keys.consumers, 0, -1, withscores=True)
+            pipeline.hgetall(keys.numbers)
             pipeline.hgetall(keys.counters)
             pipeline.mget([keys.idempotency(key) for key in KEYS])
             for name in self.names:
-                pipeline.lrange(keys.processing(name), 0, -1)
-            (seconds, micros), pending, delayed, dead, consumers, counters, known, *held = pipeline.execute()
+                pipeline.hgetall(keys.processing(name))
+            (seconds, micros), bell, high, default, low, delayed, dead, consumers, numbers, counters, known, *held = (
+                pipeline.execute()
+            )
         self._seen = {
             "now": seconds * 1000 + micros / 1000,
-            "pending": pending[::-1],
+            "bell": bell,
+            "pending": [entries[::-1] for entries in (high, default, low)],
             "delayed": delayed,
             "dead": dead,
             "consumers": consumers,
+            "numbers": {name.decode(): int(number) for name, number in numbers.items()},
             "counters": {name.decode(): int(value) for name, value in counters.items() if int(value)},
             "keys": {
                 key: value[64:].decode() for key, value in zip(KEYS, known, strict=True) if value
             },  # after a digest
-            "held": {name: elements[::-1] for name, elements in zip(self.names, held, strict=True) if elements},
+            "held": {
+                name: {int(number): fields[number] for number in sorted(fields, key=int)}
+                for name, fields in zip(self.names, held, strict=True)
+                if fields
+            },
         }
 
     def compare(self) -> None:
         """The real queue, read as the model would say it, is the model's state."""
         seen, state = self._seen, self.state
         waiting = self.not_due()
-        assert _entries(seen["pending"]) == list(state.pending)
-        assert {name: _entries(elements) for name, elements in seen["held"].items()} == {
-            name: list(entries) for name, entries in state.held.items() if entries
+        assert tuple(self._pending()) == state.pending
+        assert seen["bell"] == [b"1"] * state.bell
+        assert {name: deliveries([*fields.items()]) for name, fields in seen["held"].items()} == {
+            name: held for name, held in state.held.items() if held
         }
-        assert set(_entries(waiting)) == state.delayed
-        assert _entries([e for e, _ in seen["delayed"] if e not in waiting]) == list(state.due)
-        assert _entries(seen["dead"]) == list(state.dead)
+        assert seen["numbers"] == dict(state.numbers)
+        assert set(map(entry_of, waiting)) == state.delayed
+        assert [entry_of(e) for e, _ in seen["delayed"] if e not in waiting] == list(state.due)
+        assert tuple(_letter(fields) for _, fields in seen["dead"]) == state.dead
         assert {name.decode(): self._lease(end) for name, end in seen["consumers"]} == dict(state.leases)
         assert seen["counters"] == dict(state.counters)
-        assert seen["keys"] == {key: entry.id for key, entry in state.keys.items()}
+        assert seen["keys"] == {key: task for key, (_, task) in state.keys.items()}
+
+    def _pending(self) -> list[tuple[Entry, ...]]:
+        return [
+            tuple(entry_of(entry, priority) for entry in entries)
+            for priority, entries in zip(LISTS, self._seen["pending"], strict=True)
+        ]
 
     def _lease(self, end_ms: float) -> Lease:
-        ago_ms = self._seen["now"] - end_ms
-        if ago_ms < 0:
-            return Lease.LIVES
-        return Lease.OLD if ago_ms > self.queue.config.tombstone_ms else Lease.ENDED
+        return Lease.LIVES if end_ms > self._seen["now"] else Lease.ENDED
 
     def violations(self) -> list[str]:
         """Every law, over what was seen in Redis and what has happened; not over the model."""
         seen = self._seen
-        places = {
-            "pending": seen["pending"],
-            "delayed": [element for element, _ in seen["delayed"]],
-            "dead_letter": seen["dead"],
-            **{f"processing:{name}": elements for name, elements in seen["held"].items()},
+        places: dict[str, list[Entry]] = {
+            **{f"pending:{name}": list(entries) for name, entries in zip(LISTS, self._pending(), strict=True)},
+            "delayed": [entry_of(entry) for entry, _ in seen["delayed"]],
+            "dead_letter": [_letter(fields).entry for _, fields in seen["dead"]],
+            **{f"processing:{name}": [*map(entry_of, fields.values())] for name, fields in seen["held"].items()},
         }
-        tasks = [entry for elements in places.values() for entry in _entries(elements)]
-        ids = {place: [entry.id for entry in _entries(elements)] for place, elements in places.items()}
-        dead = {task.id: task.error for task in _entries(seen["dead"])}
-        completed = {entry_of(t.element).id for t in self.transitions if t.verb == "ack" and t.succeeded}
+        tasks = [entry for entries in places.values() for entry in entries]
+        ids = {place: [entry.id for entry in entries] for place, entries in places.items()}
+        dead = {letter.entry.id: letter.reason and letter.error for letter in (_letter(f) for _, f in seen["dead"])}
         waiting = {task.id for task in tasks} - dead.keys()
-        retries = {task.id: task.failures for task in tasks}
-        deaths = {task.id: task.deaths for task in tasks}
-        claimable = {task_id: 0.0 for place in ("pending", "dead_letter") for task_id in ids[place]}
+        claimable = {
+            task: 0.0 for place, there in ids.items() if place.startswith(("pending", "dead")) for task in there
+        }
         swept, self.swept = self.swept, []
-        arguments = [
-            ("I1", (self.submitted.keys() - self.purged, completed, ids)),
-            ("I2", (self.submitted.keys() - self.purged, completed, dead, waiting)),
+        accepted = self.submitted.keys() - self.purged
+        submitted = {task: wish.payload for task, wish in self.submitted.items()}
+        arguments: list[tuple[str, Any]] = [
+            ("I1", (accepted, self.finished, ids)),
+            ("I2", (accepted, self.finished, dead, waiting)),
             ("I3", (self.transitions,)),
             ("I4", ({task_id: claimable.get(task_id) for task_id in swept}, 0.0)),
-            ("I5", (retries, self.state.max_retries + 1, dead)),
-            ("I5", (deaths, self.state.max_recoveries + 1, dead)),
-            ("I6", (self.submitted, [*self.executed, *((task.id, task.payload) for task in tasks)])),
-            ("I7", (list(self.submitted), self.in_order)),
+            ("I5", ({task.id: task.retries for task in tasks}, self.state.max_retries + 1, dead)),
+            ("I5", ({task.id: task.recoveries for task in tasks}, self.state.max_recoveries + 1, dead)),
+            ("I6", (submitted, [*self.executed, *((task.id, task.payload) for task in tasks)])),
             ("I8", (self.answers,)),
         ]
+        for priority in LISTS:
+            prompt = [t for t, wish in self.submitted.items() if wish.priority == priority and not wish.later]
+            arguments.append(("I7", (prompt, self.in_order)))
         found = [f"{number}: {text}" for number, given in arguments for text in INVARIANTS[number].check(*given)]
+        if self.rung and bool(seen["bell"]) != any(seen["pending"]):
+            found.append("The bell rings for nothing, or is silent while something is pending.")
         return found + self._fencing({task.id: task.attempt for task in tasks})
 
     def _fencing(self, attempts: dict[str, int]) -> list[str]:
@@ -154,35 +207,35 @@ class Story:
         return found
 
 
-def _entries(elements: list[bytes]) -> list[Entry]:
-    return [entry_of(element) for element in elements]
+def _letter(fields: dict[bytes, bytes]) -> Letter:
+    return Letter(entry_of(fields[b"entry"]), fields[b"reason"].decode(), fields[b"error"].decode())
 
 
-def end(consumer: Consumer, verb: str, element: bytes) -> bool:
+def end(consumer: Consumer, verb: str, claimed: Claimed) -> bool:
     """A consumer acks, fails, gives up or releases what it believes that it holds. Whether it did hold it."""
-    task = decode(element)
+    task = Task(claimed.entry, claimed.number)
     try:
         if verb == "ack":
             consumer.ack(task)
         elif verb == "fail":
             consumer.fail(task, "ValueError: no")
         elif verb == "dead_letter":
-            consumer.dead_letter(task, "Nobody knows it.")
+            consumer.dead_letter(claimed, "Nobody knows it.", task_id=task.id)
         else:
-            return consumer.release([element]) == 1
+            return consumer.release([claimed.number]) == 1
     except LeaseLost as lost:
         assert (lost.consumer, lost.task_id) == (consumer.name, task.id)
         return False
     return True
 
 
-def end_in_the_model(state: State, consumer: str, verb: str, entry: Entry) -> tuple[State, bool]:
+def end_in_the_model(state: State, consumer: str, verb: str, number: int) -> tuple[State, bool]:
     if verb == "ack":
-        state, (lost, _) = model.settle(state, consumer, [entry], 0)
-        return state, not lost
+        state, settled = model.settle(state, consumer, 0, [number], 0)
+        return state, not settled.lost
     if verb == "fail":
-        return model.fail(state, consumer, entry, "ValueError: no")
+        return model.fail(state, consumer, number, "ValueError: no")
     if verb == "dead_letter":
-        return model.dead_letter(state, consumer, entry, "Nobody knows it.")
-    state, released = model.release(state, consumer, [entry])
+        return model.dead_letter(state, consumer, number, "Nobody knows it.")
+    state, released = model.release(state, consumer, [number])
     return state, released == 1

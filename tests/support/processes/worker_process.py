@@ -124,7 +124,7 @@ def start_pool(queue: Queue, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     for pool in pools:
         pool.end()
         print(pool.log.read_text()[-5_000:])  # pytest shows it where the test has failed
-    # Until the server has seen the last of them, it may hand the next test's task to a killed worker's BLMOVE.
+    # Until the server has seen the last of them, it may hand the next test's task to a killed worker's claim.
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0)
 
 

@@ -15,19 +15,20 @@ import redis
 from zeroloss.reference.http.producer import create_app
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.consumer import Consumer
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.dead_letters import DeadLetters
+from zeroloss.reference.queue.enqueuer import Enqueuer, Submission, due_in
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.reaper import Reaper
-from zeroloss.reference.queue.task import Task, encode, raw_members
+from zeroloss.reference.queue.task import Task, encode
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.handlers import Handler
 from zeroloss.reference.worker.process import HandlerThread, Maintenance
 
 from .census import UNREADABLE, Observer
-from .client import Client, Waiting, stepping_client
+from .client import Client, Network, stepping_client
 from .judge import HANDLER_ERROR, Judge
 from .scenario import BOUNDS, LEASE_MS, PAYLOADS, Scenario
-from .scheduler import START_MS, Actor, Clock, TurnEvent, Want, ask, heard, rule
+from .scheduler import START_MS, Actor, Clock, Scripts, TurnEvent, Want, ask, heard, rule
 
 SLOW_S = 0.75 * LEASE_MS / 1000
 GHOST = "ghost"
@@ -60,6 +61,7 @@ class Theatre:
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = redis.Redis.from_url(url)
+        self.scripts = Scripts(self.client)
         self.time_ns: Callable[[], int] = time.time_ns  # of the schedule that is on
         self._clients: dict[str, Client] = {}
         self._apps: dict[tuple[str, Config], falcon.testing.TestClient] = {}
@@ -88,8 +90,8 @@ class Cast:
         heard.clear()
         self.theatre, self.scenario = theatre, scenario
         self.clock = Clock(theatre.client)
-        self.waiting = Waiting(self.clock)
-        rule(self.clock, patch)
+        self.network = Network(self.clock, theatre.client)
+        rule(self.clock, theatre.scripts, patch)
         self.config = Config(redis_url=theatre.url, **{**BOUNDS, **scenario.settings})
         self.keys = Keys(self.config.namespace)
         self.judge = Judge(self.config)
@@ -104,6 +106,8 @@ class Cast:
         self.producers = [
             self._process(name, None, self._produce) for name in _numbered("producer", scenario.producers)
         ]
+        if scenario.requeued_at_ms:
+            self.producers.append(self._process("operator", None, self._requeue))
         self.processes = list(self.producers)
         self.processes += [self.new_worker() for _ in range(scenario.workers)]
         self.processes += [self._new_reaper(name) for name in _numbered("reaper", scenario.reapers)]
@@ -118,21 +122,30 @@ class Cast:
         for number in range(scenario.went_before):
             enqueuer.enqueue(Submission(payload_json="0", task_id=f"earlier-{number}"))
         if scenario.went_before:
-            client.delete(self.keys.pending)
+            client.delete(self.keys.pending, self.keys.bell)
             self.story.append(f"{scenario.went_before} tasks have come and gone")
         if scenario.undecodable:
             client.lpush(self.keys.pending, b"{no task")
             judge.accepted.append(UNREADABLE)
-        for name in scenario.orphans:
-            element = encode(task_id=name, task_type="default", payload_json=PAYLOADS[0], created_at=START_MS)
-            client.rpush(self.keys.processing(GHOST), b"{no task" if name == "undecodable" else element)
+        for number, name in enumerate(scenario.orphans, 1):
+            task = encode(task_id=name, task_type="default", payload_json=PAYLOADS[0])
+            held = b"{no task" if name == "undecodable" else b"d,1,0,0,%d,0,;%b" % (START_MS, task)
+            client.hset(self.keys.processing(GHOST), str(number), held)
             judge.accepted.append(UNREADABLE if name == "undecodable" else name)
             judge.submitted[name] = PAYLOADS[0]
         if scenario.orphans:
-            named = "an ended lease" if scenario.orphans_named else "no lease"
-            self.story.append(f"the list of {GHOST}, whom {named} names, holds {', '.join(scenario.orphans)}")
-        if scenario.orphans_named:
+            self.story.append(f"{GHOST}, whose lease has ended, holds {', '.join(scenario.orphans)}")
             client.zadd(self.keys.consumers, {GHOST: START_MS - 1})
+        if scenario.refused_until_ms:
+            self.story.append("another key lies in the place of the dead letters")
+            client.set(self.keys.dead_letter, "in the way")
+        if scenario.twins:
+            twin = Submission(payload_json="0", task_id="twin", due=due_in(LEASE_MS))
+            enqueuer.enqueue_many([twin, twin])
+            self.story.append("two equal tasks are scheduled")
+            if client.zcard(self.keys.delayed) != 2:
+                judge.violations.append("I1: two equal tasks are promised, and one is scheduled.")
+            client.delete(self.keys.delayed)
         judge.after("", self.observer.look(), START_MS)
 
     def _process(
@@ -140,7 +153,7 @@ class Cast:
     ) -> Process:
         process = Process(name, again)
         client = self.theatre.client_of(name)
-        client.clock, client.waiting, client.server, client.owner = self.clock, self.waiting, self.theatre.client, name
+        client.clock, client.network, client.owner = self.clock, self.network, name
         before, self.running = self.running, process
         for body in bodies:
             process.actors.append(Actor(partial(body, client, process)))
@@ -164,7 +177,12 @@ class Cast:
                 "nobody's" if wish.behaviour == "unknown type" else "default",
             )
             self.judge.submitted[name] = payload
-            body = f'{{"id":"{name}","type":"{kind}","payload":{payload}}}'
+            self.judge.priorities[name] = wish.priority or "default"
+            if wish.delay_ms:
+                self.judge.due.setdefault(name, self.clock.now_ms + wish.delay_ms)
+            asked = {"priority": f'"{wish.priority}"' * bool(wish.priority), "delay_ms": str(wish.delay_ms or "")}
+            rest = "".join(f',"{member}":{value}' for member, value in asked.items() if value)
+            body = f'{{"id":"{name}","type":"{kind}","payload":{payload}{rest}}}'
             while not self._submit(process, name, body) and self.scenario.keyed:
                 continue
 
@@ -182,6 +200,10 @@ class Cast:
         if kind != "outcome-unknown":
             self.judge.was_refused(name)
         return kind != "outcome-unknown"
+
+    def _requeue(self, client: Any, _process: Process) -> None:
+        ask(Want("rest", until_ms=START_MS + self.scenario.requeued_at_ms))
+        DeadLetters(client, self.config).requeue_all()
 
     def _reap(self, client: Any, _process: Process) -> None:
         maintenance = Maintenance(Reaper(client, self.config), self.config)
@@ -212,7 +234,8 @@ class Cast:
         behaviour = self.scenario.wishes[int(number)].behaviour if task.id.startswith("t-") else ""
         slow = behaviour == "slow"
         ask(Want("rest" if slow else "local", until_ms=self.clock.after_ms(SLOW_S) if slow else None))
-        self.judge.executed.append((task.id, raw_members(task.element.decode())["payload"]))
+        self.judge.begun(task.id, process.name, task.number, self.clock.redis_ms)
+        self.judge.executed.append((task.id, bytes(task.raw_payload).decode()))
         self._attempts[task.id] = self._attempts.get(task.id, 0) + 1
         if behaviour == "kills":
             ask(Want("die"))

@@ -9,66 +9,81 @@ from typing import Any, NamedTuple
 import redis
 from zeroloss.reference.queue.errors import Undecodable
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.task import decode, raw_members
+from zeroloss.reference.queue.task import Task
 
 UNREADABLE = "the undecodable one"
+PENDING = ("pending:high", "pending", "pending:low")
 
-# KEYS  pending, delayed, dead_letter, consumers
-# ARGV  the prefixes of processing lists and of idempotency keys
+# KEYS  the bell and the three lists, delayed, dead_letter, consumers, numbers
+# ARGV  the prefixes of what consumers hold and of idempotency keys
 _CENSUS = """
 local held = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   held[#held + 1] = key
-  held[#held + 1] = redis.call('LRANGE', key, 0, -1)
+  held[#held + 1] = redis.call('HGETALL', key)
 end
-local pending, dead = redis.call('LRANGE', KEYS[1], 0, -1), redis.call('LRANGE', KEYS[3], 0, -1)
-local leases = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
-return {pending, redis.call('ZRANGE', KEYS[2], 0, -1), dead, leases, held, redis.call('KEYS', ARGV[2] .. '*')}
+local lists = {}
+for i = 2, 4 do lists[#lists + 1] = redis.call('LRANGE', KEYS[i], 0, -1) end
+local dead = redis.pcall('XRANGE', KEYS[6], '-', '+')
+return {redis.call('LLEN', KEYS[1]), lists, redis.call('ZRANGE', KEYS[5], 0, -1), dead.err and {} or dead,
+  redis.call('ZRANGE', KEYS[7], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[8]), held,
+  redis.call('KEYS', ARGV[2] .. '*')}
 """
 
 
 class Read(NamedTuple):
-    """One element."""
+    """One entry."""
 
     id: str
     payload: str
     retries: int
     recoveries: int
-    error: str | None
+    priority: str
 
 
 @lru_cache(maxsize=10_000)
-def read(element: bytes) -> Read:
+def read(entry: bytes) -> Read:
     try:
-        task = decode(element)
+        task = Task(entry)
     except Undecodable:
-        return Read(UNREADABLE, "", 0, 0, "it cannot be decoded")
-    payload = raw_members(element.decode()).get("payload", "null")
-    return Read(task.id, payload, task.retry_count, task.recovered_count, task.error)
+        return Read(UNREADABLE, "", 0, 0, "")
+    return Read(task.id, bytes(task.raw_payload).decode(), task.retries, task.recoveries, task.priority)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """`places`: where -> elements; `processing:w1` for lists of claimers. `leases`: consumer -> its end, ms."""
+    """`places`: where -> entries; `processing:w1` for what a consumer holds, in the order of its numbers.
+
+    `leases`: consumer -> its end, ms. `numbers`: consumer -> the highest number that it was given.
+    `reasons`: id -> why it was given up.
+    """
 
     places: dict[str, list[bytes]]
     leases: dict[str, float]
     known: frozenset[bytes]
+    rings: int = 0
+    numbers: tuple[bytes, ...] = ()
+    held: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
+    reasons: tuple[tuple[str, str], ...] = ()
 
     @property
     def waiting(self) -> bool:
         return any(there for place, there in self.places.items() if place != "dead_letter")
 
+    @property
+    def pending(self) -> bool:
+        return any(self.places[place] for place in PENDING)
+
     def ids(self) -> dict[str, list[str]]:
-        return {place: [read(element).id for element in there] for place, there in self.places.items()}
+        return {place: [read(entry).id for entry in there] for place, there in self.places.items()}
 
     def frozen(self) -> tuple[Any, ...]:
         """To be compared with others."""
         lists = tuple((place, tuple(there)) for place, there in sorted(self.places.items()))
-        return lists, tuple(sorted(self.leases.items())), self.known
+        return lists, tuple(sorted(self.leases.items())), self.known, self.rings, self.numbers, self.held
 
 
-NOTHING = Census(places={"pending": [], "delayed": [], "dead_letter": []}, leases={}, known=frozenset())
+NOTHING = Census(places={place: [] for place in (*PENDING, "delayed", "dead_letter")}, leases={}, known=frozenset())
 
 
 class Observer:
@@ -76,22 +91,35 @@ class Observer:
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._script: Any = client.register_script(_CENSUS)
-        self._keys = [keys.pending, keys.delayed, keys.dead_letter, keys.consumers]
+        self._keys = [*keys.waiting, keys.delayed, keys.dead_letter, keys.consumers, keys.numbers]
         self._prefixes = [keys.processing(""), keys.idempotency("")]
 
     def look(self) -> Census:
-        pending, delayed, dead, leases, held, known = self._script(self._keys, self._prefixes)
+        rings, lists, delayed, letters, leases, numbers, held, known = self._script(self._keys, self._prefixes)
         size = len(self._prefixes[0])
-        lists = {f"processing:{key.decode()[size:]}": there for key, there in zip(held[::2], held[1::2], strict=True)}
+        holders: dict[str, dict[bytes, bytes]] = {}
+        for key, flat in zip(held[::2], held[1::2], strict=True):
+            by_number = dict(zip(flat[::2], flat[1::2], strict=True))
+            holders[key.decode()[size:]] = {number: by_number[number] for number in sorted(by_number, key=int)}
+        given_up = [dict(zip(fields[::2], fields[1::2], strict=True)) for _, fields in letters]
         return Census(
-            places={"pending": pending, "delayed": delayed, "dead_letter": dead, **lists},
+            places={
+                **dict(zip(PENDING, lists, strict=True)),
+                "delayed": delayed,
+                "dead_letter": [letter[b"entry"] for letter in given_up],
+                **{f"processing:{name}": list(there.values()) for name, there in holders.items()},
+            },
             leases={name.decode(): float(end) for name, end in zip(leases[::2], leases[1::2], strict=True)},
             known=frozenset(known),
+            rings=rings,
+            numbers=tuple(numbers),
+            held=tuple((name, tuple(there)) for name, there in sorted(holders.items())),
+            reasons=tuple((read(letter[b"entry"]).id, letter[b"error"].decode()) for letter in given_up),
         )
 
 
 class Move(NamedTuple):
-    """An element of this id left `origin` or came to `target`, or both. None: it is nowhere."""
+    """An entry of this id left `origin` or came to `target`, or both. None: it is nowhere."""
 
     id: str
     origin: str | None
@@ -127,20 +155,21 @@ def _sentence(actor: str, move: Move) -> str:
     task, origin, target = move.id, move.origin or "", move.target or ""
     own = f"processing:{actor}"
     whose = origin.removeprefix("processing:")
+    from_, to = ("pending" if place in PENDING else place for place in (origin, target))
     if origin == own:
         ends = {"": f"acks {task}", "pending": f"gives {task} back", "delayed": f"fails {task}, for a retry"}
-        return f"{actor} {ends.get(target, f'gives {task} up')}"
+        return f"{actor} {ends.get(to, f'gives {task} up')}"
     if whose != origin:
         ends = {"": f"removes {task} of {whose}", "pending": f"recovers {task} from {whose}"}
-        return f"{actor} {ends.get(target, f'gives {task} of {whose} up')}"
-    if actor == "Redis":
+        return f"{actor} {ends.get(to, f'gives {task} of {whose} up')}"
+    if actor == "Redis" and to != "pending":
         return f"Redis hands {task} to {target.removeprefix('processing:') or 'a wait'}"
     verbs = {
         ("", "pending"): f"pushes {task}",
+        ("", "delayed"): f"schedules {task}",
         ("pending", own): f"claims {task}",
         ("pending", ""): f"takes {task} out of Redis",
         ("delayed", "pending"): f"promotes {task}",
+        ("dead_letter", "pending"): f"requeues {task}",
     }
-    return f"{actor} " + verbs.get(
-        (origin, target), f"moves {task} from {origin or 'nowhere'} to {target or 'nowhere'}"
-    )
+    return f"{actor} " + verbs.get((from_, to), f"moves {task} from {origin or 'nowhere'} to {target or 'nowhere'}")

@@ -1,29 +1,129 @@
 """A client of the queue's kind that takes turns: its connection asks the scheduler before it sends anything.
 
-The scheduler decides when, and whether, a command goes out, and whether its reply arrives. Who is blocked in Redis
-waits here, in Redis's order, so that being served is a step like any other.
+The scheduler decides when, and whether, a command goes out, whether its reply arrives, and whether it arrives late or
+twice. Who is blocked in Redis waits here, in Redis's order, so that being served is a step like any other.
 """
 
-from collections.abc import Callable
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from .scheduler import Clock, Want, Way, ask, heard
 
 SERVER_BUSY_S = 10
-READS = (b"LRANGE", b"LLEN", b"ZRANGEBYSCORE", b"ZRANGE", b"SCAN", b"GET")
+READS = (b"LRANGE", b"LLEN", b"ZRANGEBYSCORE", b"ZRANGE", b"XRANGE", b"XREVRANGE", b"HKEYS", b"SCAN", b"GET")
+BLPOP = b"*3\r\n$5\r\nBLPOP\r\n"
+
+
+def run(server: redis.Redis, command: bytes) -> Any:
+    """Have a server run what somebody has sent; a refusal is a reply like any other."""
+    pool: Any = server.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command([command])
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
+    finally:
+        pool.release(connection)
+
+
+@dataclass(eq=False)
+class Packet:
+    """A command that is still on its way, though its sender has given it up, or has its reply."""
+
+    sender: str
+    command: bytes
+
+
+@dataclass(eq=False)
+class Wait:
+    """A client that is blocked in Redis: whoever rings first serves it, whatever its process does meanwhile.
+
+    `claim`: what was sent along, and is run when the wait ends; None: it has not arrived.
+    """
+
+    bell: bytes
+    claim: bytes | None
+    until_ms: int
+    owner: str
+    ended: bool = False
+    replies: tuple[Any, ...] = ()
+
+
+class Network:
+    """The server's side of what was sent: blocked clients, in Redis's order, and packets that are late."""
+
+    def __init__(self, clock: Clock, server: redis.Redis) -> None:
+        self.packets: list[Packet] = []
+        self._clock, self._server = clock, server
+        self._waits: list[Wait] = []
+
+    def serve(self) -> bool:
+        """What Redis does after each command that rang. Whether somebody was served."""
+        if not self._waits:
+            return False
+        rung = self._server.lpop(self._waits[0].bell)
+        return rung is not None and self._end(self._waits[0], rung)
+
+    def serve_the_late(self) -> bool:
+        """What Redis does as time passes: a wait is over, and what was sent along is run. Whether there was one."""
+        over = next((wait for wait in self._waits if wait.until_ms <= self._clock.now_ms), None)
+        return over is not None and self._end(over, None)
+
+    def _end(self, wait: Wait, rung: Any) -> bool:
+        self._waits.remove(wait)
+        wait.ended = True
+        wait.replies = (rung and [wait.bell, rung],)
+        if wait.claim is not None:
+            wait.replies += (run(self._server, wait.claim),)
+        return True
+
+    def times_ms(self) -> list[int]:
+        return [wait.until_ms for wait in self._waits]
+
+    def state(self) -> tuple[Any, ...]:
+        return (
+            tuple((wait.owner, wait.until_ms, wait.claim) for wait in self._waits),
+            tuple((packet.sender, packet.command) for packet in self.packets),
+        )
+
+    def blocked(self) -> set[str]:
+        return {wait.owner for wait in self._waits}
+
+    def deliver(self, packet: Packet) -> None:
+        self.packets.remove(packet)
+        run(self._server, packet.command)
+
+    def block(self, bell: bytes, timeout_s: float, claim: bytes | None, owner: str) -> tuple[Any, ...]:
+        """In a thread of the schedule: be blocked until the wait has ended, and there is a turn to read the reply."""
+        wait = Wait(bell, claim, self._clock.after_ms(timeout_s), owner)
+        self._waits.append(wait)
+        if len(self._waits) == 1:
+            self.serve()
+        try:
+            if not wait.ended:
+                ask(Want("rest", lambda: wait.ended))
+        finally:
+            if wait in self._waits:
+                self._waits.remove(wait)
+        return wait.replies
 
 
 class SteppingConnection(redis.Connection):
     """Asks the scheduler before it sends. What makes a connection usable (HELLO and the like) is no step."""
 
     _busy = False
-    _again = False  # the server did not know the script: what follows belongs to the same step
     _way = Way.GOES
+
+    def __init__(self, *arguments: Any, whose: "Client", **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._whose = whose
+        self._replies: deque[Any] = deque()  # of a wait
 
     def connect(self, *arguments: Any, **named: Any) -> Any:
         before, self._busy = self._busy, True
@@ -36,117 +136,84 @@ class SteppingConnection(redis.Connection):
         if self._busy:
             super().send_packed_command(command, check_health)
             return
-        if not self._again:
-            self._way = Way.GOES
-            self._way = ask(Want(_kind(command)))
-        self._again = False
-        if self._way is Way.NEVER_SENT:
-            self.disconnect()
-            raise redis.ConnectionError("the command was lost")
+        packed = b"".join(command) if isinstance(command, list) else bytes(command)
+        self._replies.clear()
+        if packed.startswith(BLPOP):
+            self._wait(packed)
+        else:
+            self._send(packed)
+
+    def _lose(self, what: str) -> None:
+        self.disconnect()
+        raise redis.ConnectionError(f"{what} was lost")
+
+    def _send(self, packed: bytes) -> None:
+        self._way = ask(Want(_kind(packed)))
+        if self._way in (Way.LATE, Way.TWICE):
+            self._whose.network.packets.append(Packet(self._whose.owner, packed))
+        if self._way in (Way.NEVER_SENT, Way.LATE):
+            self._lose("the command")
         self._busy = True
         try:
-            super().send_packed_command(command, check_health)
+            super().send_packed_command([packed])
         finally:
             self._busy = False
 
+    def _wait(self, packed: bytes) -> None:
+        """Send a wait with its claim, and read what comes of both."""
+        way = ask(Want("wait"))
+        if way is Way.NEVER_SENT:
+            self._lose("the wait")
+        words = packed.split(b"\r\n", 7)
+        bell, timeout_s, claim = words[4], float(words[6]), words[7]
+        together = way in (Way.GOES, Way.REPLY_LOST)
+        replies = self._whose.network.block(bell, timeout_s, claim if together else None, self._whose.owner)
+        if way in (Way.REPLY_LOST, Way.HALF):
+            self._lose("the claim" if way is Way.HALF else "the reply")
+        heard.append(repr(replies))
+        if not together:
+            self._send(claim)
+        self._replies.extend(replies)
+
     def read_response(self, *arguments: Any, **named: Any) -> Any:
-        try:
-            response = super().read_response(*arguments, **named)
-        except NoScriptError:
-            self._again = True
-            raise
+        if self._replies and not self._busy:
+            reply = self._replies.popleft()
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+        response = super().read_response(*arguments, **named)
         if self._way is Way.REPLY_LOST and not self._busy:
             self._way = Way.GOES
-            self.disconnect()
-            raise redis.ConnectionError("the reply was lost")
+            self._lose("the reply")
         if not self._busy:
             heard.append(repr(response))
         return response
 
 
-def _kind(command: Any) -> str:
+def _kind(packed: bytes) -> str:
     """`read`: it can change nothing, so nobody need look."""
-    packed = b"".join(command[:2])[:80] if isinstance(command, list) else command[:80]
-    word = bytes(packed).split(b"\r\n", 3)[2:3]
-    return "read" if word and word[0] in READS else "write"
-
-
-class Wait:
-    """A client that is blocked in Redis: whoever pushes first serves it, whatever its process does meanwhile."""
-
-    def __init__(self, take: Callable[[], Any], until_ms: int, owner: str) -> None:
-        self.take, self.until_ms, self.owner = take, until_ms, owner
-        self.reply: Any = None
-
-
-class Waiting:
-    """The blocked clients, in the order in which Redis serves them."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._waits: list[Wait] = []
-
-    def serve(self) -> bool:
-        """What Redis does after each command that pushed. Whether somebody was served."""
-        self._waits = [wait for wait in self._waits if wait.until_ms > self._clock.now_ms]
-        if not self._waits:
-            return False
-        self._waits[0].reply = self._waits[0].take()
-        return self._waits[0].reply is not None and bool(self._waits.pop(0))
-
-    def state(self) -> tuple[tuple[str, int], ...]:
-        return tuple((wait.owner, wait.until_ms) for wait in self._waits)
-
-    def block(self, take: Callable[[], Any], timeout_s: float, owner: str) -> Any:
-        """In a thread of the schedule: send, be blocked, and read the reply when there is one and a turn to read it."""
-        way = ask(Want("write"))
-        if way is Way.NEVER_SENT:
-            raise redis.ConnectionError("the command was lost")
-        wait = Wait(take, self._clock.after_ms(timeout_s), owner)
-        self._waits.append(wait)
-        if len(self._waits) == 1:
-            self.serve()
-        try:
-            if wait.reply is None:
-                ask(Want("rest", lambda: wait.reply is not None, wait.until_ms))
-        finally:
-            if wait in self._waits:
-                self._waits.remove(wait)
-        if way is Way.REPLY_LOST:
-            raise redis.ConnectionError("the reply was lost")
-        heard.append(repr(wait.reply))
-        return wait.reply
+    return "read" if packed.split(b"\r\n", 3)[2] in READS else "write"
 
 
 class Client(redis.Redis):
-    """A client of the queue's kind that takes turns. TIME is the scheduler's, and so is the order of blocked clients.
-
-    What a blocked client gets is moved by LMOVE, or RPOP, at the moment at which Redis would serve it.
-    """
+    """A client of the queue's kind that takes turns. TIME is the scheduler's."""
 
     clock: Clock
-    waiting: Waiting
-    server: Any
+    network: Network
     owner: str
 
     def time(self, **_: Any) -> Any:
         return self.clock.server_time()
 
-    def blmove(self, source: Any, target: Any, timeout: Any, *ends: Any, **_: Any) -> Any:
-        return self.waiting.block(lambda: self.server.lmove(source, target, *ends), timeout, self.owner)
-
-    def brpop(self, keys: Any, timeout: Any = 0) -> Any:
-        element = self.waiting.block(lambda: self.server.rpop(keys[0]), timeout, self.owner)
-        return element and (keys[0], element)
-
 
 def stepping_client(url: str, repeats: int = 0) -> Client:
-    return Client(
-        connection_pool=redis.ConnectionPool.from_url(
-            url,
-            connection_class=SteppingConnection,
-            retry=Retry(NoBackoff(), repeats),
-            protocol=2,
-            socket_timeout=SERVER_BUSY_S,
-        )
+    pool = redis.ConnectionPool.from_url(
+        url,
+        connection_class=SteppingConnection,
+        retry=Retry(NoBackoff(), repeats),
+        protocol=2,
+        socket_timeout=SERVER_BUSY_S,
     )
+    client = Client(connection_pool=pool)
+    pool.connection_kwargs["whose"] = client
+    return client

@@ -5,10 +5,14 @@ from collections.abc import Hashable
 from zeroloss.invariants import INVARIANTS
 from zeroloss.reference.queue.config import Config
 
-from .census import NOTHING, UNREADABLE, Census, moves, read
+from .census import NOTHING, PENDING, UNREADABLE, Census, moves, read
 from .scenario import RECOVERED_WITHIN_MS
 
 HANDLER_ERROR = "ValueError"
+
+
+def _holder(place: str) -> bool:
+    return place.startswith("processing:")
 
 
 class Judge:
@@ -16,6 +20,8 @@ class Judge:
 
     def __init__(self, config: Config) -> None:
         self.submitted: dict[str, str] = {}  # id -> the payload's text
+        self.priorities: dict[str, str] = {}  # id -> its priority, where it has one
+        self.due: dict[str, int] = {}  # id -> not to be begun before that, ms
         self.accepted: list[str] = []
         self.refused: set[str] = set()
         self.completed: set[str] = set()
@@ -24,20 +30,25 @@ class Judge:
         self.seen: set[str] = set()  # was in Redis at least once
         self.violations: list[str] = []
         self.put_off_ms = 0  # by so much what went wrong has put off any recovery
+        self.bell_taken = False  # what went wrong has taken it: who waits waits for his time-out
         self.last: Census = NOTHING
         self._config = config
         self._abandoned: dict[tuple[str, bytes], int] = {}
+        self._begun: set[tuple[str, str, int]] = set()
+        self._choice: list[str] | None = None  # what was pending at the first claim
 
     def after(self, actor: str, census: Census, now_ms: int) -> None:
         """`actor`: whose step it was."""
         self._ownership(actor, census, now_ms)
+        if self._choice is None and any(there for place, there in census.places.items() if _holder(place)):
+            self._choice = [read(entry).id for place in PENDING for entry in reversed(self.last.places[place])]
         self.last = census
         ids = census.ids()
         lying = {task for there in ids.values() for task in there}
         self.seen |= lying
-        dead = {entry.id: entry.error for entry in map(read, census.places["dead_letter"])}
-        elements = [read(element) for there in census.places.values() for element in there]
-        carried = [(entry.id, entry.payload) for entry in elements if entry.id != UNREADABLE]
+        dead = dict(census.reasons)
+        entries = [read(entry) for there in census.places.values() for entry in there]
+        carried = [(entry.id, entry.payload) for entry in entries if entry.id != UNREADABLE]
         given = (
             ("I1", (self.accepted, self.finished, ids)),
             ("I2", (self.accepted, self.completed, dead, lying - dead.keys())),
@@ -46,10 +57,16 @@ class Judge:
         )
         self.violations += [f"{law}: {text}" for law, of in given for text in INVARIANTS[law].check(*of)]
         self._attempts(census)
+        for entry in entries:
+            if entry.priority != self.priorities.get(entry.id, entry.priority):
+                self.violations.append(f"I7: {entry.id} is of priority {entry.priority} now.")
 
     def _ownership(self, actor: str, census: Census, now_ms: int) -> None:
+        back = []
         for task, origin, target in moves(self.last, census):
             owner = (origin or "").removeprefix("processing:")
+            if origin and _holder(origin) and target in PENDING:
+                back.append((task, origin, target))
             if owner != origin and owner != actor and self.last.leases.get(owner, 0) > now_ms:
                 self.violations.append(f"I3: {actor} took {task} from {owner}, whose lease lives.")
             if owner == actor and target is None and task in self.completed:
@@ -59,16 +76,34 @@ class Judge:
                 self.violations.append(
                     f"{law}: {actor} put {task} into {target} once more, without taking it anywhere."
                 )
+        self._order(self.last, back, census)
+
+    def _order(self, held: Census, back: list[tuple[str, str, str]], census: Census) -> None:
+        """What is given back at once is claimed again in the order in which it was claimed."""
+        for origin, target in {(origin, target) for _, origin, target in back}:
+            given = {task for task, *places in back if places == [origin, target]}
+            was = [read(entry).id for entry in held.places[origin]]
+            now = [read(entry).id for entry in reversed(census.places[target])]
+            if [task for task in now if task in given] != [task for task in was if task in given]:
+                self.violations.append(f"I7: {', '.join(sorted(given))} were claimed in another order.")
+
+    def begun(self, task: str, consumer: str, number: int, now_ms: int) -> None:
+        """A handler is called."""
+        if (task, consumer, number) in self._begun:
+            self.violations.append(f"I3: {consumer} begins {task} once more, by the same delivery.")
+        self._begun.add((task, consumer, number))
+        if now_ms < self.due.get(task, 0):
+            self.violations.append(f"I7: {task} is begun before it is due.")
 
     def _attempts(self, census: Census) -> None:
-        config = self._config
+        config, reasons = self._config, dict(census.reasons)
         for place, there in census.places.items():
             for entry in map(read, there):
                 dead = place == "dead_letter"
                 failed, vanished = entry.retries - config.max_retries, entry.recoveries - config.max_recoveries
                 if not dead and (failed > 0 or vanished > 0):
                     self.violations.append(f"I5: {entry.id} has used up its attempts, and is in {place}.")
-                if dead and (entry.error or "").startswith(HANDLER_ERROR) and failed <= 0:
+                if dead and reasons.get(entry.id, "").startswith(HANDLER_ERROR) and failed <= 0:
                     self.violations.append(f"I5: {entry.id} was given up after {entry.retries} failures.")
 
     def answered(self, task: str, *, replayed: bool) -> None:
@@ -87,26 +122,34 @@ class Judge:
     def state(self) -> Hashable:
         """What it remembers, beyond what lies in Redis now."""
         return (
-            (tuple(self.accepted), tuple(self.executed), tuple(sorted(self._abandoned.items()))),
+            (tuple(self.accepted), tuple(self.executed), tuple(sorted(self._abandoned.items())), self.bell_taken),
+            (frozenset(self._begun), tuple(self.due.items()), tuple(self._choice or ())),
             (frozenset(self.refused), frozenset(self.completed), frozenset(self.finished), frozenset(self.seen)),
         )
 
     def in_order(self) -> None:
-        """One consumer, no fault and no retry: the order of acceptance."""
+        """One consumer, no fault and no retry: the order of acceptance, and turns for those of low priority."""
         executed = [task for task, _ in self.executed]
-        self.violations += [f"I7: {text}" for text in INVARIANTS["I7"].check(self.accepted, executed)]
+        for priority in {self.priorities.get(task) for task in executed}:
+            same = [task for task in executed if self.priorities.get(task) == priority]
+            self.violations += [f"I7: {text}" for text in INVARIANTS["I7"].check(self.accepted, same)]
+        low = [task for task in self._choice or () if self.priorities.get(task) == "low"]
+        if low and executed[0] != low[0]:  # every schedule begins with the turn of the low ones
+            self.violations.append(f"I7: {low[0]} had to wait, though it was its turn.")
 
     def time_passed(self, living: set[str], now_ms: int) -> None:
-        """What the dead hold is recovered in bounded time."""
+        """What the dead hold is recovered in bounded time, and nobody waits while something is pending."""
+        if self.last.pending and not self.last.rings and not self.bell_taken:
+            self.violations.append("I4: something is pending, and the bell does not ring.")
         held = {
-            (place.removeprefix("processing:"), element): now_ms
+            (place.removeprefix("processing:"), entry): now_ms
             for place, there in self.last.places.items()
-            for element in there
-            if place.startswith("processing:") and place.removeprefix("processing:") not in living
+            for entry in there
+            if _holder(place) and place.removeprefix("processing:") not in living
         }
         self._abandoned = {which: self._abandoned.get(which, since) for which, since in held.items()}
-        for (owner, element), since_ms in self._abandoned.items():
+        for (owner, entry), since_ms in self._abandoned.items():
             if now_ms - since_ms > RECOVERED_WITHIN_MS + self.put_off_ms:
-                after = {read(element).id: (now_ms - since_ms) / 1000}
+                after = {read(entry).id: (now_ms - since_ms) / 1000}
                 told = INVARIANTS["I4"].check(after, (RECOVERED_WITHIN_MS + self.put_off_ms) / 1000)
-                self.violations += [f"I4: {text} It is in the list of {owner}." for text in told]
+                self.violations += [f"I4: {text} {owner} holds it." for text in told]

@@ -1,7 +1,6 @@
 """A mutant of the protocol in this process, and gone again afterwards."""
 
 import sys
-from itertools import count
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,7 +19,7 @@ REPEATS = 10
 def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
     """Apply it by way of `patch`, which takes back what `zeroloss.mutants.patching` would leave for good.
 
-    A client, a clock or an id of its own, as three of them make, is the schedule's too.
+    A client or a clock of its own, as two of them make, is the schedule's too.
     """
     patch.setenv("REDIS_URL", theatre.url)
 
@@ -41,8 +40,6 @@ def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
     )
     patch.setattr("zeroloss.mutants.producing.redis", repeating)
     patch.setattr("zeroloss.mutants.recovering.time", SimpleNamespace(time_ns=lambda: theatre.time_ns()))
-    numbers = count(1)
-    patch.setattr("zeroloss.mutants.failing.new_task_id", lambda: f"new-{next(numbers)}")
     with pytest.MonkeyPatch.context() as short:
         for name, stand_in in (("patch", replace), ("edit", edit)):
             for module_name in ("patching", *PROTOCOL):

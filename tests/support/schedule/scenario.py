@@ -5,19 +5,17 @@ from dataclasses import dataclass, field, fields
 
 LEASE_MS = 60_000
 SWEEP_MS = 25_000
-ORPHANS_MS = 60_000
 BOUNDS = {
     "lease_ms": LEASE_MS,
     "renew_ms": LEASE_MS // 3,
     "sweep_ms": SWEEP_MS,
-    "orphan_sweep_ms": ORPHANS_MS,
     "block_ms": 10 * LEASE_MS,
     "threads": 1,
     "max_retries": 1,
     "max_recoveries": 2,
 }
-RECOVERED_WITHIN_MS = 2 * LEASE_MS + ORPHANS_MS + 2 * SWEEP_MS
-"""Even what no lease names: it is adopted with a whole lease. What goes wrong puts it off: see the judge."""
+RECOVERED_WITHIN_MS = LEASE_MS + 2 * SWEEP_MS
+"""A lease, one sweep, and a tick of the clock. What goes wrong puts it off: see the judge."""
 PAYLOADS = ("1.10", "[]", "12345678901234567890123")
 
 
@@ -28,9 +26,12 @@ class Wish:
     behaviour: str = ""
     at_ms: int = 0
     """Not submitted before that."""
+    priority: str = ""
+    delay_ms: int = 0
+    """As its submission says."""
 
     def __repr__(self) -> str:
-        told = {"behaviour": self.behaviour, "at_ms": self.at_ms}
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
         return f"Wish({', '.join(f'{name}={value!r}' for name, value in told.items() if value)})"
 
 
@@ -48,9 +49,13 @@ class Scenario:
     undecodable: bool = False
     """Something that is no task lies in pending from the beginning."""
     orphans: tuple[str, ...] = ()
-    """The processing list of a consumer that nobody knows holds these: 'undecodable' or ids."""
-    orphans_named: bool = False
-    """An ended lease names it."""
+    """A consumer whose lease has ended holds these: 'undecodable' or ids."""
+    twins: bool = False
+    """Two equal tasks are scheduled at one instant, for later than the end."""
+    refused_until_ms: int = 0
+    """Until then nothing can be buried: another key lies in the place of the dead letters."""
+    requeued_at_ms: int = 0
+    """Then an operator requeues what was given up."""
     went_before: int = 0
     """So many tasks were enqueued, and have come to their ends."""
     ahead_ms: int = 0

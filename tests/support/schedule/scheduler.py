@@ -21,9 +21,10 @@ from zeroloss.reference.queue.connection import Script
 
 CLOCK_KEY = "the-clock"
 SERVER_TIME = "redis.call('TIME')"
-CLOCKED_MODULES = ("worker.claimer", "queue.enqueuer", "worker.pace", "queue.reaper", "worker.process")
+CLOCKED_MODULES = ("worker.claimer", "worker.pace", "queue.reaper", "worker.process")
 QUEUED_MODULES = ("worker.claimer", "worker.waiter")
 START_MS = 1_700_000_000_000
+MOVE_BATCH = 2
 JITTERED_MODULES = ("worker.claimer", "queue.consumer", "worker.process")
 
 
@@ -37,6 +38,10 @@ class Way(Enum):
     GOES = "goes"
     REPLY_LOST = "the reply to {} is lost"
     NEVER_SENT = "a command of {} is lost on the way"
+    LATE = "a command of {} is held up, and given up by its sender"
+    TWICE = "a command of {} is repeated on the way"
+    HALF = "the claim that {} sends along with its wait is lost on the way"
+    APART = "the claim that {} sends along with its wait comes later"
 
 
 class Crash(greenlet.GreenletExit):
@@ -110,19 +115,28 @@ class Clock:
         return seconds, rest_ms * 1000
 
 
-CLOCKED: dict[str, Script] = {}
+class Scripts:
+    """The scripts with the clock's key in the place of TIME. The server knows them, so that each is one command."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._clocked: dict[str, Script] = {}
+
+    def clocked(self, script: Script) -> Script:
+        if script.source not in self._clocked:
+            read = f"redis.call('LRANGE', '{CLOCK_KEY}', 0, -1)"
+            made = Script(script.source.replace(SERVER_TIME, read))
+            self._client.script_load(made.source)
+            self._clocked[script.source] = made
+        return self._clocked[script.source]
 
 
-def clocked(script: Script) -> Script:
-    """The same script with the clock's key in the place of TIME."""
-    if script.source not in CLOCKED:
-        read = f"redis.call('LRANGE', '{CLOCK_KEY}', 0, -1)"
-        CLOCKED[script.source] = Script(script.source.replace(SERVER_TIME, read))
-    return CLOCKED[script.source]
+def rule(clock: Clock, scripts: Scripts, patch: pytest.MonkeyPatch) -> None:
+    """Have the queue's modules and scripts read this clock, and its threads wait for each other in turns.
 
-
-def rule(clock: Clock, patch: pytest.MonkeyPatch) -> None:
-    """Have the queue's modules and scripts read this clock, and its threads wait for each other in turns."""
+    A recovery takes few steps of few tasks each. That a producer looks at the protocol is left out: it does so once,
+    and outlasts a schedule.
+    """
     read = SimpleNamespace(monotonic=clock.monotonic, time_ns=clock.time_ns)
     for name in CLOCKED_MODULES:
         patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "time", read)
@@ -130,14 +144,16 @@ def rule(clock: Clock, patch: pytest.MonkeyPatch) -> None:
     for name in QUEUED_MODULES:
         patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "queue", waiting)
     for name in JITTERED_MODULES:  # else one process's draw would change another's
-        even = SimpleNamespace(uniform=lambda _low, high: high, randint=lambda _low, high: high)
+        even = SimpleNamespace(uniform=lambda _low, high: high, randint=lambda _low, high: high, randrange=lambda _: 0)
         patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "random", even)
-    untouched = Script.on
+    patch.setattr("zeroloss.reference.queue.enqueuer.refuse_other_protocol", lambda *_: None)
+    patch.setattr("zeroloss.reference.queue.reaper.MOVE_BATCH", MOVE_BATCH)
+    untouched = Script.command
 
-    def on(self: Script, connection: Any, keys: Any, arguments: Any) -> Any:
-        return untouched(clocked(self), connection, keys, arguments)
+    def command(self: Script, keys: Any, arguments: Any) -> Any:
+        return untouched(scripts.clocked(self), keys, arguments)
 
-    patch.setattr(Script, "on", on)
+    patch.setattr(Script, "command", command)
 
 
 class TurnQueue:

@@ -8,7 +8,7 @@ import pytest
 
 from .cast import Theatre
 from .scenario import Scenario
-from .stage import STEPS_MAX, Stage
+from .stage import STEPS_MAX, STRUCK_BY_NAME, WAYS, Stage
 
 Choices = dict[int, int]
 """At which point (they are counted from 0) which of the possibilities is taken. Everywhere else it is the first:
@@ -28,7 +28,7 @@ class Played:
     executed: list[tuple[str, str]]
 
 
-def options(stage: Stage, *, everybody: bool) -> list[Callable[[], None]]:
+def options(stage: Stage, *, everybody: bool) -> list[Callable[[], object]]:
     """What can come next: a thread goes on, or something goes wrong.
 
     `everybody`: to any thread, and once only; else to the first, as often as is chosen.
@@ -36,13 +36,16 @@ def options(stage: Stage, *, everybody: bool) -> list[Callable[[], None]]:
     able = stage.able()
     if everybody:
         able = stage.alone(able)
-    found: list[Callable[[], None]] = [lambda each=each: stage.step(*each) for each in able]  # type: ignore[misc]
+    found: list[Callable[[], object]] = [lambda each=each: stage.step(*each) for each in able]  # type: ignore[misc]
+    found += [lambda late=packet: stage.arrive(late) for packet in stage.network.packets]  # type: ignore[misc]
+    if stage.network.packets and not able and not everybody:
+        found.append(stage.pass_by)  # it is held up for longer
     if everybody and stage.faults:
         return found
     struck: set[Hashable] = set()
     for process, actor in able if everybody else able[:1]:
         for what in stage.faults_of(process, actor):
-            whom = {"lost": actor, "unsent": actor, "clock ahead": None, "clock back": None}.get(what, process)
+            whom = actor if what in WAYS else None if what in STRUCK_BY_NAME else process
             if (what, whom) not in struck:
                 struck.add((what, whom))
                 found.append(lambda p=process, a=actor, w=what: stage.fault(w, p, a))  # type: ignore[misc]
@@ -86,7 +89,7 @@ def _perform(
                     judge.violations.append("I2: it comes to no end.")
             if not judge.violations:
                 stage.judge_the_end()
-            alone = scenario.workers == scenario.producers == 1
+            alone = scenario.workers == scenario.producers == 1 and not scenario.orphans
             if alone and not stage.faults and not any(wish.behaviour for wish in scenario.wishes):
                 judge.in_order()
         finally:

@@ -7,10 +7,21 @@ import pytest
 
 from .cast import Cast, Process, Theatre
 from .census import tell
+from .client import Packet
 from .scenario import LEASE_MS, SWEEP_MS, Scenario
 from .scheduler import START_MS, Actor, Way, heard
 
-FAULTS = ("lost", "unsent", "crash", "nap", "sleep", "die asleep", "stop", "clock ahead", "clock back")
+WAYS = {
+    "lost": Way.REPLY_LOST,
+    "unsent": Way.NEVER_SENT,
+    "late": Way.LATE,
+    "twice": Way.TWICE,
+    "half": Way.HALF,
+    "apart": Way.APART,
+}
+"""What can become of one command: the last two of a wait and the claim that is sent along with it."""
+STRUCK_BY_NAME = ("clock ahead", "clock back", "bell lost", "bell doubled")
+FAULTS = (*WAYS, "crash", "nap", "sleep", "die asleep", "stop", *STRUCK_BY_NAME)
 SLEEPS_MS = {"nap": LEASE_MS + SWEEP_MS // 2, "sleep": 3 * LEASE_MS, "die asleep": 3 * LEASE_MS}
 """A nap ends while others see that the lease has ended, a sleep when all is over."""
 CLOCK_STEPS_MS = {"clock ahead": 2 * LEASE_MS, "clock back": -LEASE_MS}
@@ -47,12 +58,23 @@ class Stage(Cast):
         What they do then, nobody else can see or change, as time stands still while somebody is able; so the others may
         as well come later. A process that is blocked in Redis is none of these: whoever pushes wakes it.
         """
-        blocked = {owner for owner, _ in self.waiting.state()}
+        blocked = self.network.blocked()
         for process in self.processes:
             own = [each for each in able if each[0] is process]
             if own and process.name not in blocked and all(actor.want.kind in ("rest", "local") for _, actor in own):
                 return own
         return able
+
+    def arrive(self, packet: Packet) -> None:
+        """What was held up on its way, or repeated there, reaches Redis."""
+        self.steps += 1
+        self.network.deliver(packet)
+        self.story += [f"what {packet.sender} sent before arrives", *self._look(packet.sender)]
+        self._serve()
+
+    def _serve(self) -> None:
+        while self.judge.last.rings and self.network.serve():
+            self.story += self._look("Redis")
 
     def step(self, process: Process, actor: Actor, way: Way = Way.GOES) -> None:
         """One thread goes on to its next command."""
@@ -61,11 +83,14 @@ class Stage(Cast):
         self.steps += 1
         if way is not Way.GOES and process.name.startswith("reaper"):
             self.judge.put_off_ms += SWEEP_MS  # it comes again with its next sweep
+        if way in (Way.LATE, Way.TWICE):
+            self.judge.put_off_ms += LEASE_MS  # it may be a renewal
+        self.judge.bell_taken = self.judge.bell_taken or way in (Way.HALF, Way.APART)
         actor.step(way)
         lives = process.claimer is None or any(each.lives for each in process.actors)
         process.history = hash((process.history, process.actors.index(actor), way, self.clock.now_ms, *heard))
         heard.clear()
-        changes = self._look(process.name) if kind == "write" and way is not Way.NEVER_SENT else []
+        changes = self._look(process.name) if kind in ("write", "wait") and way is not Way.NEVER_SENT else []
         if way is not Way.GOES:
             changes.append(way.value.format(process.name))
             self.faults += 1
@@ -77,8 +102,8 @@ class Stage(Cast):
             self.crash(process, f"{process.name} is killed by its task")
         elif not lives and process in self.processes:
             self._replace(process)
-        while kind == "write" and self.judge.last.places["pending"] and self.waiting.serve():
-            self.story += self._look("Redis")
+        if kind in ("write", "wait"):
+            self._serve()
 
     def _look(self, name: str) -> list[str]:
         before, now_ms = self.judge.last, self.clock.redis_ms
@@ -100,10 +125,13 @@ class Stage(Cast):
 
     def fault(self, what: str, process: Process, actor: Actor) -> None:
         """Something goes wrong now, where `actor` would have had its turn."""
-        if what in ("lost", "unsent"):
-            self.step(process, actor, Way.REPLY_LOST if what == "lost" else Way.NEVER_SENT)
+        if what in WAYS:
+            self.step(process, actor, WAYS[what])
             return
         self.faults += 1
+        if what in ("bell lost", "bell doubled"):
+            self._touch_the_bell(lost=what == "bell lost")
+            return
         if what in CLOCK_STEPS_MS:
             self._set_redis_clock(CLOCK_STEPS_MS[what])
             return
@@ -121,6 +149,14 @@ class Stage(Cast):
             process.asleep_until_ms = self.clock.now_ms + SLEEPS_MS[what]
             process.dies_asleep = what == "die asleep"
 
+    def _touch_the_bell(self, *, lost: bool) -> None:
+        bell, client = self.keys.bell, self.theatre.client
+        self.judge.bell_taken = self.judge.bell_taken or lost
+        self.story.append("somebody removes the bell" if lost else "somebody rings the bell")
+        client.delete(bell) if lost else client.lpush(bell, "1")
+        self.judge.after("", self.observer.look(), self.clock.redis_ms)
+        self._serve()
+
     def _set_redis_clock(self, by_ms: int) -> None:
         self.story.append(f"Redis's clock is set {'ahead' if by_ms > 0 else 'back'} by {abs(by_ms) // 1000} s")
         self.judge.put_off_ms += max(0, -by_ms)
@@ -136,8 +172,12 @@ class Stage(Cast):
     def faults_of(self, process: Process, actor: Actor) -> list[str]:
         """Which of the scenario's faults can strike here: commands and replies of all, workers, reapers, the clock."""
         strikes = {
-            "lost": actor.want.kind in ("read", "write"),
-            "unsent": actor.want.kind in ("read", "write"),
+            "lost": actor.want.kind in ("read", "write", "wait"),
+            "unsent": actor.want.kind in ("read", "write", "wait"),
+            "late": actor.want.kind == "write",
+            "twice": actor.want.kind == "write",
+            "half": actor.want.kind == "wait",
+            "apart": actor.want.kind == "wait",
             "crash": process.again is not None,
             "nap": process.claimer is not None,
             "sleep": process.claimer is not None,
@@ -145,6 +185,8 @@ class Stage(Cast):
             "stop": process.claimer is not None and not process.claimer._stopping,
             "clock ahead": True,
             "clock back": True,
+            "bell lost": self.judge.last.rings > 0,
+            "bell doubled": True,
         }
         return [what for what in self.scenario.faults if strikes[what]]
 
@@ -155,6 +197,7 @@ class Stage(Cast):
         """
         now_ms = self.clock.now_ms
         times = [process.asleep_until_ms for process in self.processes]
+        times += self.network.times_ms()
         times += [actor.want.until_ms or 0 for p in self.processes for actor in p.actors if actor.lives]
         times = [time for time in times if time > now_ms]
         if not times:
@@ -165,6 +208,11 @@ class Stage(Cast):
         before_ms = self.clock.redis_ms
         self.clock.pass_to(then_ms)
         self._tell_of_leases(before_ms)
+        if before_ms - START_MS < self.scenario.refused_until_ms <= then_ms - START_MS:
+            self.theatre.client.delete(self.keys.dead_letter)
+            self.story.append("what lay in the place of the dead letters is gone")
+        while self.network.serve_the_late():
+            self.story += self._look("Redis")
         for process in list(self.processes):
             if process.dies_asleep and process.asleep_until_ms <= then_ms:
                 self.crash(process, f"{process.name} is killed in its sleep")
@@ -173,7 +221,8 @@ class Stage(Cast):
 
     @property
     def over(self) -> bool:
-        return not self.judge.last.waiting and not any(producer.lives for producer in self.producers)
+        lies = self.judge.last.waiting or self.network.packets
+        return not lies and not any(producer.lives for producer in self.producers)
 
     def state(self) -> Hashable:
         """Two schedules in equal states have the same futures, and the same is said of them.
@@ -184,7 +233,7 @@ class Stage(Cast):
         processes = [(p.name, p.history, p.asleep_until_ms, p.dies_asleep, p.lives) for p in self.processes]
         return (
             (self.clock.now_ms, self.clock.off_ms, self.faults, *processes),
-            (self.judge.last.frozen(), self.waiting.state(), self.judge.state()),
+            (self.judge.last.frozen(), self.network.state(), self.judge.state()),
         )
 
     def judge_the_end(self) -> None:
