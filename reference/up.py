@@ -16,10 +16,9 @@ from pathlib import Path
 import redis
 
 from .queue.config import SERVER_VARIABLES, Config
-from .queue.connection import connect
+from .queue.connection import connect, shown_url
 from .queue.errors import QueueError
 from .queue.protocol import refuse_at_start
-from .queue.redis_url import shown_url
 from .signals import STOP_SIGNALS
 from .worker.supervisor import child_environment, reap_orphans
 

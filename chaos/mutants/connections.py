@@ -5,9 +5,10 @@ from itertools import count
 from typing import Any
 
 import redis
-from zeroloss.reference.queue import connection, presence
+from zeroloss.reference.queue import connection
 from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.errors import OutcomeUnknown
+from zeroloss.reference.worker import presence
 from zeroloss.reference.worker.claimer import Claimer
 
 from .mutant import LEAK, mutant

@@ -3,8 +3,9 @@ handler thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
 
-from zeroloss.reference.queue import consumer, enqueuer, presence, protocol, reaper
+from zeroloss.reference.queue import consumer, enqueuer, protocol, reaper
 from zeroloss.reference.queue.connection import Script
+from zeroloss.reference.worker import presence
 
 from .reference import Reference
 

@@ -21,11 +21,10 @@ import redis
 from ..queue.config import Config, load_config, unknown_variables
 from ..queue.connection import connect
 from ..queue.durability import Durability
-from ..queue.enqueuer import Accepted, Enqueuer, Submission
+from ..queue.enqueuer import Accepted, Enqueuer, Submission, turn_to_decode
 from ..queue.errors import TaskTooLarge
 from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
-from ..queue.turns import turn_to_decode
 from . import problems, serving
 from .openapi import describe
 from .problems import Problem, malformed, problem_of

@@ -24,7 +24,6 @@ from redis.retry import Retry
 
 from .config import Config
 from .errors import ConfigError
-from .redis_url import shown_url
 
 CONNECT_TIMEOUT_S = 5.0
 ASK_TIMEOUT_S = 1.0  # for the version, at the start
@@ -92,6 +91,21 @@ def _refuse_options(url: str) -> None:
                 f"{shown} of redis_url is refused, as the queue itself sets what its correctness needs: remove it; "
                 f"{', '.join(sorted(URL_OPTIONS))} may stay, and with rediss:// redis-py's ssl_ options."
             )
+
+
+def shown_url(url: str) -> str:
+    """The URL without what may be a password, wherever it stands: before the host, among the options, unquoted."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return "..."
+    if parts.scheme == "unix":
+        return f"unix://{parts.path.rpartition('@')[2]}"
+    place = parts.netloc.rpartition("@")[2] + parts.path
+    # A password with a slash or a question mark in it that was not quoted is taken apart in the wrong places.
+    if parts.scheme and re.fullmatch(r"(\[[\da-fA-F:.]+\]|[^:/@]*)(:\d+)?(/\d*)?", place) and "@" not in parts.fragment:
+        return f"{parts.scheme}://{place}"
+    return f"{parts.scheme}://..." if parts.scheme else "..."
 
 
 def refuse_client(client: redis.Redis) -> None:

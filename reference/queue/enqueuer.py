@@ -7,7 +7,9 @@ bound and push are one atomic step.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -30,7 +32,6 @@ from .keys import Keys
 from .lua import DELAY, HEADER, LISTS, NOW
 from .protocol import refuse_other_protocol
 from .task import PRIORITIES, encode, new_task_ids
-from .turns import turn_to_decode
 
 # KEYS  the bell and the three lists, delayed, counters, then the idempotency key of each task that has one
 # ARGV  max_pending, max_scheduled, idempotency_ttl_ms, the lengths of the tasks' JSON, this JSON in one string, a
@@ -119,6 +120,24 @@ _CONFLICT = b"!"
 AT_ONCE = "-"
 DELAY_MS_MAX = 10 * 366 * 86_400_000
 TIME_MS_MAX = 99_999_999_999_999  # 14 digits, the year 5138
+
+
+LARGE = 65_536  # bytes or characters
+_turn = threading.Lock()
+
+
+@contextmanager
+def turn_to_decode(size: int) -> Iterator[None]:
+    """Wait for a turn where `size` is large. Not reentrant; wait for nothing else meanwhile.
+
+    Decoded, JSON may take thirty times the memory of its text, and with one interpreter lock many threads decode no
+    faster: so large JSON is decoded by one thread at a time.
+    """
+    if size < LARGE:
+        yield
+        return
+    with _turn:
+        yield
 
 
 def _exactly(number: str) -> list[Any]:

@@ -16,7 +16,6 @@ from .config import Config
 from .connection import Script
 from .keys import Keys
 from .lua import BURY, HEADER, LISTS, NOW
-from .presence import Refusal
 from .texts import NAME_CHARS_MAX, printable
 
 logger = logging.getLogger(__name__)
@@ -131,6 +130,18 @@ return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
 """)
 
 
+class Refusal:
+    """Says once why Redis refuses what it will be asked again: an ACL, or what passes, as a failover does."""
+
+    def __init__(self, meaning: str) -> None:
+        self._meaning, self._said = meaning, ""
+
+    def say(self, error: redis.ResponseError) -> None:
+        if str(error) != self._said:
+            logger.warning("%s: %s", self._meaning, error)
+        self._said = str(error)
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """What one sweep moved."""
@@ -160,7 +171,7 @@ class Reaper:
         return Sweep(recovered, self.promote())
 
     def _end_leases_of_the_vanished(self) -> None:
-        """A worker whose connections are gone, and stay gone, was killed: see `presence.py`."""
+        """A worker whose connections are gone, and stay gone, was killed: see `worker/presence.py`."""
         now = time.monotonic()
         long_ago = now - self._config.absence_ms / 1000
         vanished = [name for name, since in self._absent_since.items() if since <= long_ago]

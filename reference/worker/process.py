@@ -23,7 +23,6 @@ from ..queue.config import Config
 from ..queue.connection import CONNECT_TIMEOUT_S, connect
 from ..queue.consumer import Consumer
 from ..queue.errors import LazyResult, RanTooLong
-from ..queue.presence import Presence
 from ..queue.reaper import Reaper
 from ..queue.texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 from ..signals import STOP_SIGNALS, guard_forks
@@ -31,6 +30,7 @@ from .claimer import Claimer
 from .delivery import Delivery, State
 from .event_loop import EventLoop
 from .handlers import Handler, Reject, Retry
+from .presence import Presence
 from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
 logger = logging.getLogger(__name__)

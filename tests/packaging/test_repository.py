@@ -4,6 +4,7 @@ import configparser
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_the_changelog_has_dated_versions_known_sections_and_one_line_for_each_c
     for line in lines[lines.index(headings[0]) :]:
         kept = re.fullmatch(r"## .+|### (Added|Changed|Deprecated|Removed|Fixed|Security)|- .+\.", line)
         assert kept, f"Neither a heading nor a whole change in one line: {line}"
+
+
+LARGE_FOLDERS = {"chaos/faults/worker", "chaos/targets", "chaos/mutants"}  # of many files of one kind
+SOURCES_MAX = 15
+
+
+def test_a_folder_holds_no_more_files_than_can_be_read_at_a_glance() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    sources = [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).exists()]
+    counts = Counter(str(path.parent) for path in sources if path.name != "__init__.py")
+    assert counts["chaos/mutants"] > SOURCES_MAX, "nothing is counted"
+    assert {
+        folder: count for folder, count in counts.items() if count > SOURCES_MAX and folder not in LARGE_FOLDERS
+    } == {}
 
 
 def test_each_decision_has_a_status_and_a_date_and_is_listed() -> None:

@@ -16,8 +16,8 @@ from support.processes.slow_link import SlowLink
 from support.processes.worker_process import Pool, Watched
 from support.queue_fixtures import Queue, payloads
 from support.waiting import wait_until
-from zeroloss.reference.queue.presence import UNMARKED_S, Presence
 from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.worker.presence import UNMARKED_S, Presence
 from zeroloss.system.servers import Server
 
 ABSENCE_S = 0.1

@@ -13,7 +13,6 @@ is paused, or cut off without the server knowing: it keeps its subscription.
 https://redis.io/docs/latest/commands/pubsub-numsub/
 """
 
-import logging
 import random
 import threading
 import time
@@ -21,11 +20,10 @@ from typing import Any
 
 import redis
 
-from .config import Config
-from .connection import Script, borrowed, close_alone, is_outdated
-from .keys import Keys
-
-logger = logging.getLogger(__name__)
+from ..queue.config import Config
+from ..queue.connection import Script, borrowed, close_alone, is_outdated
+from ..queue.keys import Keys
+from ..queue.reaper import Refusal
 
 RETURN_S = 0.1  # between two attempts to come back: well within any sensible `absence_ms`
 UNMARKED_S = 0.05  # how soon a worker that is not registered yet looks again
@@ -39,18 +37,6 @@ if redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] == 0 then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'))
 return 1
 """)
-
-
-class Refusal:
-    """Says once why Redis refuses what it will be asked again: an ACL, or what passes, as a failover does."""
-
-    def __init__(self, meaning: str) -> None:
-        self._meaning, self._said = meaning, ""
-
-    def say(self, error: redis.ResponseError) -> None:
-        if str(error) != self._said:
-            logger.warning("%s: %s", self._meaning, error)
-        self._said = str(error)
 
 
 class Presence(threading.Thread):
