@@ -2,12 +2,15 @@
 
 import importlib.metadata
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from support.places import ROOT
 from support.waiting import wait_until
@@ -18,6 +21,15 @@ def tool(name: str, *arguments: str | Path) -> None:
     command = [str(Path(sys.executable).parent / name), *map(str, arguments)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def system_tool(name: str, package: str, *arguments: str | Path) -> str:
+    """What a program of the system says, which ends with 0. CI has to have it; a laptop need not."""
+    if not shutil.which(name):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed: apt-get install {package}")
+    ended = subprocess.run([name, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
 
 
 def run_pytest(
