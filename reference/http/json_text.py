@@ -3,12 +3,9 @@
 import json
 from typing import Any
 
+from ..queue.task import refuse_constant
 
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")  # Python's NaN and Infinity would pass otherwise
-
-
-decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant)
+decoder: Any = json.JSONDecoder(parse_constant=refuse_constant)
 _WHITESPACE = " \t\n\r"
 
 

@@ -16,7 +16,7 @@ from .enqueuer import AT_ONCE, Accepted, Enqueuer, Submission, due_at, due_in
 from .errors import IdempotencyConflict, InvalidTask, TaskTooLarge
 from .gauges import Gauges, Reading
 from .keys import Keys
-from .task import PRIORITIES, refuse_half_pairs
+from .task import PRIORITIES, refuse_constant, refuse_half_pairs
 from .texts import NAME_CHARS_MAX
 
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
@@ -159,7 +159,7 @@ def _json(payload: Any) -> str:
     try:
         if isinstance(payload, msgspec.Raw):
             text = bytes(payload).decode()
-            value = json.loads(text, parse_constant=_refuse_constant)
+            value = json.loads(text, parse_constant=refuse_constant)
             refuse_half_pairs(text)
         else:
             # msgspec's own encoder would write NaN as null.
@@ -186,7 +186,3 @@ def _check_depth(value: Any) -> None:
 
 def _nested_too_deep() -> InvalidTask:
     return InvalidTask(f"The payload is nested deeper than {NESTING_MAX} levels; flatten it.")
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")

@@ -34,7 +34,12 @@ _HEADER = re.compile(rb"([hdl]),(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,15}),\d{1,9}
 HEADER_BYTES_MAX = 160
 
 
-def _refuse_constant(text: str) -> None:
+def refuse_constant(text: str) -> None:
+    """What a decoder of `json` is to be given as `parse_constant`, so that it reads JSON and no more.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(f"{text} is not JSON")  # Python's NaN and Infinity would pass otherwise
 
 
@@ -47,7 +52,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
-_read_number_beyond = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_read_number_beyond = json.JSONDecoder(parse_constant=refuse_constant).decode
 _written = msgspec.json.encode
 
 
@@ -115,7 +120,7 @@ class Task:
         """The payload as Python values; numbers keep their value, whatever their size.
 
         Raises:
-            ValueError, RecursionError: the JSON is of a kind that Python does not read; `decode` has looked.
+            ValueError, RecursionError: the JSON is of a kind that Python does not read, which was looked for before.
         """
         if self._payload is self:
             try:
