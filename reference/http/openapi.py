@@ -5,8 +5,9 @@ from typing import Any
 from ..queue.config import Config
 from ..queue.enqueuer import DELAY_MS_MAX
 from ..queue.task import PRIORITIES
+from .bodies import KEY_PATTERN, NAME_CHARS_MAX
 from .problems import MEDIA_TYPE
-from .submissions import KEY_PATTERN, NAME_CHARS_MAX, NAME_PATTERN
+from .submissions import NAME_PATTERN
 
 _TASK_TOO_LARGE = "The task or the body is larger than the limits; nothing was accepted."
 

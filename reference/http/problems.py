@@ -6,7 +6,7 @@ whether something may have been accepted: `not-accepted` is a definite no, `outc
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -112,6 +112,23 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(QueueError, _on_queue_error)
+
+
+def install_async(app: Any) -> None:
+    """As `install`, for an ASGI app."""
+    for error, handler in (
+        (Exception, _on_exception),
+        (falcon.HTTPError, _on_http_error),
+        (QueueError, _on_queue_error),
+    ):
+        app.add_error_handler(error, _async(handler))
+
+
+def _async(handler: Callable[..., None]) -> Callable[..., Awaitable[None]]:
+    async def handle(req: Any, resp: Any, error: Any, params: Any) -> None:
+        handler(req, resp, error, params)
+
+    return handle
 
 
 def _on_queue_error(_req: falcon.Request, resp: falcon.Response, error: QueueError, _params: Any) -> None:
