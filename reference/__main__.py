@@ -87,6 +87,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub.add_argument("--host", default="127.0.0.1")
         sub.add_argument("--port", type=int, default=port, help=f"0 lets the system choose (default: {port})")
 
+        if name == "producer":
+            sub.add_argument(
+                "--server",
+                choices=["waitress", "asgi"],
+                default="waitress",
+                help="asgi: uvicorn, which takes several times as many",
+            )
+            sub.add_argument("--processes", type=int, default=1, metavar="N", help="on one port; with --server asgi")
+
     sub = command("worker", _worker, "run handlers in a pool of processes")
     _add_worker_options(sub)
     sub.add_argument("--processes", type=int, default=1, metavar="N")
@@ -165,7 +174,7 @@ def _with_worker_options(config: Config, options: argparse.Namespace) -> Config:
 def _producer(config: Config, options: argparse.Namespace) -> int:
     from .http.producer import serve
 
-    serve(config, options.host, options.port)
+    serve(config, options.host, options.port, server=options.server, processes=options.processes)
     return 0
 
 

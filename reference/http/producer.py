@@ -23,6 +23,7 @@ from ..queue.config import Config, load_config, unknown_variables
 from ..queue.connection import connect
 from ..queue.durability import Durability
 from ..queue.enqueuer import Enqueuer
+from ..queue.errors import ConfigError
 from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
 from . import problems, serving
@@ -83,14 +84,26 @@ def config_from_environment() -> Config:
     return config
 
 
-def serve(config: Config, host: str, port: int) -> None:
-    """Serve with waitress until SIGTERM or SIGINT.
+def serve(config: Config, host: str, port: int, *, server: str = "waitress", processes: int = 1) -> None:
+    """Serve with waitress, or the ASGI app with uvicorn (`asgi`), until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
+        ConfigError: the address cannot be listened on, the URL cannot be used, the server is too old, or uvicorn is
+            not installed.
     """
     refuse_at_start(config)
-    serving.serve("producer", create_app(connect(config), config), config, host, port)
+    if server == "waitress":
+        if processes != 1:
+            raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
+        serving.serve("producer", create_app(connect(config), config), config, host, port)
+        return
+    if processes < 1:
+        raise ConfigError(f"--processes has to be at least 1, not {processes}.")
+    try:
+        from . import serving_asgi
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--server asgi needs the package {error.name}: pip install 'zeroloss[asgi]'.") from None
+    serving_asgi.serve(config, host, port, processes)
 
 
 class _Task:

@@ -39,6 +39,9 @@ ACCEPT_PAUSE_S = 0.5  # where descriptors run out nevertheless
 QUIET_S = 5.0  # without trouble; then it is over, and the next one is logged again
 DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes
 MAPPED_BYTES_MIN = 1_048_576  # a body beyond this is memory of its own, which goes back to the system at once
+HEAD_TIMEOUT_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of the head
+HEAD_BYTES_MAX = 65_536
+DESCRIPTORS_WANTED = 8_192
 DROPPED_BYTES_MAX = 67_108_864  # how much of a body that is too large is read only to be thrown away
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -54,7 +57,8 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
     Raises:
         ConfigError: the address cannot be listened on.
     """
-    listener = _listen(host, port)
+    raise_descriptor_limit()
+    listener = listen(host, port)
     _return_large_memory()
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that has to wait
     channels: dict[int, Any] = {}
@@ -84,8 +88,7 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
 
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
-    shown = f"[{host}]" if ":" in host else host
-    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    announce(name, host, listener)
     while not stopping:
         wasyncore.loop(timeout=1.0, use_poll=True, map=channels, count=1)
     _drain(server, channels)
@@ -97,7 +100,26 @@ def _return_large_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def raise_descriptor_limit() -> None:
+    """Let the process have as many connections as its hard limit allows: the soft one is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def announce(name: str, host: str, listener: socket.socket) -> None:
+    """Print where it can be reached."""
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
     try:
         family = socket.getaddrinfo(host, None)[0][0]
         return socket.create_server((host, port), family=family)
