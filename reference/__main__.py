@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     options = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
-        config = load_config(redis_url=options.redis, namespace=options.namespace)
+        access = getattr(options, "access", None)
+        config = load_config(redis_url=options.redis, namespace=options.namespace, access=access)
         if options.run is not _worker_process:  # its parent has
             for sentence in unknown_variables():
                 logger.warning(sentence)

@@ -1,6 +1,5 @@
 """The head and the body of a request, before its tasks are read: media type, length, keys, and the bytes."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 NAME_CHARS_MAX = 256  # an id, a type, an idempotency key
 KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF draft's quotes may be there or not
-BODY_TIMEOUT_S = 30.0  # from the head to the last byte of the body, under ASGI
 
 _key = re.compile(KEY_PATTERN)
 _trace_context = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -36,22 +34,13 @@ def read_body(req: falcon.Request, limit_bytes: int, advice: str = "send the tas
 async def read_body_async(
     req: "falcon.asgi.Request", limit_bytes: int, advice: str = "send the tasks in several requests"
 ) -> bytes:
-    """As `read_body`, under ASGI, where no server has a deadline for a body.
+    """As `read_body`, under ASGI. The deadline for a body is the server's: here it would cost each request a timer.
 
     Raises:
-        Problem: as there; 408 where the body has not come within `BODY_TIMEOUT_S`.
+        Problem: as there.
     """
     length = _refuse_by_head(req, limit_bytes, advice)
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            body: bytes = await req.stream.read(limit_bytes + 1)
-    except TimeoutError:
-        raise Problem(
-            None,
-            f"The body did not come within {BODY_TIMEOUT_S:g} s. Nothing was accepted; send it again.",
-            status=408,
-            headers={"Connection": "close"},
-        ) from None
+    body: bytes = await req.stream.read(limit_bytes + 1)
     return _whole(body, length, limit_bytes, advice)
 
 
@@ -59,6 +48,12 @@ def _refuse_by_head(req: falcon.Request, limit_bytes: int, advice: str) -> int |
     if req.get_header("Content-Encoding", default="identity").lower() != "identity":
         raise Problem("unsupported-media-type", "The body is compressed; send it without Content-Encoding.")
     length: int | None = req.content_length
+    if length is not None and req.get_header("Transfer-Encoding"):  # what another server takes for the end may differ
+        raise Problem(
+            "malformed",
+            "Transfer-Encoding and Content-Length are both there; send one.",
+            headers={"Connection": "close"},
+        )
     if length is not None and length > limit_bytes:
         raise _body_too_large(limit_bytes, advice)
     return length

@@ -48,7 +48,7 @@ class Intake:
         Raises:
             Problem: 415, 400.
         """
-        limit_bytes = min(self._config.max_body_bytes, self._config.max_task_bytes + ENVELOPE_BYTES)
+        limit_bytes = task_body_limit(self._config)
         advice = "send less, or send a reference to where the data lies"
         return _expect(req, (JSON_TYPE,), limit_bytes, advice)
 
@@ -139,6 +139,11 @@ class Intake:
         resp.set_header(DURABILITY_HEADER, self._config.durability)
         document = {"queued": len(results) - refused, "refused": refused, "results": results}
         answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, document)
+
+
+def task_body_limit(config: Config) -> int:
+    """The most bytes that the body of `POST /task` may have."""
+    return min(config.max_body_bytes, config.max_task_bytes + ENVELOPE_BYTES)
 
 
 def submissions_of(items: Sequence[Submission | Problem]) -> list[Submission]:

@@ -32,6 +32,7 @@ REDIS_RETRY_AFTER_S = 2
 # kind -> status and title. The kind is the last word of `type`.
 _KINDS: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request is malformed"),
+    "unauthorized": (401, "The token is missing or wrong"),
     "too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "idempotency-conflict": (422, "The idempotency key belongs to another task"),

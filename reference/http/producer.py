@@ -28,10 +28,11 @@ from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
 from . import problems, serving
 from .bodies import read_body
-from .intake import Intake, answer, submissions_of
+from .intake import Intake, answer, submissions_of, task_body_limit
 from .metrics import Metrics, MetricsResource
 from .openapi import describe
 from .readiness import Health, connect_probe, require_ready
+from .tokens import guards, producer_token
 
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
@@ -41,7 +42,7 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
         ConfigError: the URL is not one that redis-py reads.
     """
     metrics = Metrics()
-    app = falcon.App(middleware=[metrics])
+    app = falcon.App(middleware=[metrics, *guards(producer_token(config))])
     problems.install(app)
     enqueuer, intake = Enqueuer(client, config), Intake(config, metrics.enqueued)
     app.add_route("/task", _Task(enqueuer, intake))
@@ -95,7 +96,8 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
     if server == "waitress":
         if processes != 1:
             raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
-        serving.serve("producer", create_app(connect(config), config), config, host, port)
+        limits = {"/task": task_body_limit(config)}
+        serving.serve("producer", create_app(connect(config), config), config, host, port, limits)
         return
     if processes < 1:
         raise ConfigError(f"--processes has to be at least 1, not {processes}.")

@@ -25,10 +25,28 @@ from .intake import Intake, submissions_of
 from .metrics import Metrics
 from .producer import config_from_environment, looking
 from .readiness import Health
+from .tokens import guards, producer_token
 
 LARGE_AT_ONCE = 2  # bodies that are decoded at a time, beside the loop
 
-_App = falcon.asgi.App[Any, Any]
+
+class _App(falcon.asgi.App[Any, Any]):
+    """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if any(name == b"expect" for name, _ in scope.get("headers", ())):
+            receive = _after_nothing(receive)
+        await super().__call__(scope, receive, send)
+
+
+def _after_nothing(receive: Any) -> Any:
+    """The same, after a first part of a body in which nothing is."""
+    rest = iter([{"type": "http.request", "body": b"", "more_body": True}])
+
+    async def receive_next() -> Any:
+        return next(rest, None) or await receive()
+
+    return receive_next
 
 
 def create_app(client: redis.Redis, config: Config) -> _App:
@@ -38,7 +56,7 @@ def create_app(client: redis.Redis, config: Config) -> _App:
         ConfigError: the URL is not one that redis-py reads.
     """
     metrics = Metrics()
-    app: _App = falcon.asgi.App(middleware=[metrics])
+    app = _App(middleware=[metrics, *guards(producer_token(config))])
     problems.install_async(app)
     group, intake = GroupCommit(Enqueuer(client, config)), Intake(config, metrics.enqueued)
     decoding = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="decode")

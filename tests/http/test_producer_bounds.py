@@ -1,10 +1,15 @@
 """What a request may cost: a body is refused before more of it is decoded than a task, or a batch, may have."""
 
+import json
 import re
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from support.processes.over_http import (
     Served,
@@ -158,3 +163,87 @@ def memory_mb(server: Served, member: str) -> int:
     found = re.search(rf"^{member}:\s+(\d+) kB$", status, re.MULTILINE)
     assert found
     return int(found[1]) // 1024
+
+
+CHUNKED_AND_LENGTH = (
+    b"POST /task HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 14\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\ne\r\n" + b'{"payload": 1}' + b"\r\n0\r\n\r\n"
+)
+BOTH_SERVERS = pytest.mark.parametrize("part", ["producer", "asgi"])
+
+
+@BOTH_SERVERS
+@pytest.mark.parametrize("path", ["/task", "/tasks"])
+def test_a_length_beyond_the_limit_is_413_before_the_client_is_told_to_go_on(
+    queue: Queue, part: str, path: str
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    with served(part, queue.config.redis_url, max_task_bytes=1_000, max_body_bytes=20_000) as producer:
+        status, _, body = exchange(producer.port, f"{head}Content-Length: 20001\r\n\r\n".encode())
+        assert_problem_document(json.loads(body), 413, kind="too-large")
+        if path == "/task":
+            status, _, _ = exchange(producer.port, f"{head}Content-Length: 10000\r\n\r\n".encode())
+    assert status == 413
+
+
+@BOTH_SERVERS
+def test_a_chunked_body_with_a_length_is_refused_and_its_connection_closed(queue: Queue, part: str) -> None:
+    with served(part, queue.config.redis_url) as producer:
+        with socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection:
+            connection.sendall(CHUNKED_AND_LENGTH)
+            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"application/problem+json" in answer
+    assert set(queue.everything()) <= {"tasks:protocol"}
+
+
+@BOTH_SERVERS
+def test_twelve_hundred_idle_connections_leave_the_service_answering(queue: Queue, part: str) -> None:
+    with served(part, queue.config.redis_url) as producer, ExitStack() as opened:
+        for _ in range(1_200):
+            opened.enter_context(socket.create_connection(("127.0.0.1", producer.port), timeout=20))
+        assert exchange(producer.port, request_of("/task", b'{"payload": 1}'))[0] == 202
+
+
+@BOTH_SERVERS
+@pytest.mark.parametrize("sent", [b"POST /task HTTP/1.1\r\nHost", None], ids=["the head", "the body"])
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(queue: Queue, part: str, sent: bytes | None) -> None:
+    """With deadlines of a second. Each byte is activity, so that no time-out for idle connections ends it."""
+    request = request_of("/task", b'{"payload": %b}' % (b" " * 60_000))
+    begun = sent or request[:-50_000]
+    with (
+        served(part, queue.config.redis_url, deadlines_s=1) as producer,
+        socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
+    ):
+        connection.sendall(begun)
+        connection.settimeout(0.05)
+
+        def ended() -> bool:
+            try:
+                connection.sendall(b" ")
+                answer = connection.recv(65_536)
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+            return not answer or answer.startswith(b"HTTP/1.1 408 ")
+
+        wait_until(ended, timeout_s=20)
+        assert exchange(producer.port, HEALTHZ)[0] == 200
+
+
+def test_a_server_without_descriptors_left_neither_spins_nor_floods_its_log_under_asgi(queue: Queue) -> None:
+    with served("asgi", queue.config.redis_url, descriptors=64) as producer, ExitStack() as opened:
+        assert exchange(producer.port, request_of("/task", b'{"payload": 1}'))[0] == 202
+        clients = [socket.create_connection(("127.0.0.1", producer.port), timeout=20) for _ in range(90)]
+        for client in clients:
+            opened.enter_context(client)
+        running = psutil.Process(producer.process.pid)
+        time.sleep(0.5)
+        spent_s = sum(running.cpu_times()[:2])
+        time.sleep(2)  # nothing happens in this time, which is what is measured
+        assert sum(running.cpu_times()[:2]) - spent_s < 0.3
+        for client in clients:
+            client.close()
+        assert exchange(producer.port, request_of("/task", b'{"payload": 1}'))[0] == 202
+        assert producer.said().count("\n") < 20

@@ -80,7 +80,7 @@ def test_an_answer_comes_in_one_piece(queue: Queue) -> None:
     ):
         for payload in (b"1", b"2"):
             connection.sendall(request_of("/task", b'{"id": "t%b", "payload": %b}' % (payload, payload)))
-            assert connection.recv(65_536).endswith(b'{"status": "queued", "task_id": "t%b"}' % payload)
+            assert connection.recv(65_536).endswith(b'{"task_id":"t%b","status":"queued"}' % payload)
 
 
 def test_a_request_whose_head_comes_alone_is_answered_once_its_body_has_come(queue: Queue) -> None:

@@ -21,6 +21,9 @@ from support.queue_fixtures import Queue
 SERVED = {"producer": "http.producer", "monitor": "monitor.app", "asgi": "http.producer"}
 RUN = """
 import resource
+if {deadlines_s}:
+    from zeroloss.reference.http import serving
+    serving.HEAD_TIMEOUT_S = serving.BODY_TIMEOUT_S = {deadlines_s}
 if {descriptors}:
     resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
 from zeroloss.reference.queue.config import load_config
@@ -71,16 +74,24 @@ def served(
     port: int = 0,
     descriptors: int = 0,
     processes: int = 1,
+    deadlines_s: float = 0,
     **settings: Any,
 ) -> Iterator[Served]:
     """The `producer`, the same by `asgi`, or the `monitor` in a process, known to listen.
 
-    `descriptors`: as by `ulimit -n`.
+    `descriptors`: as by `ulimit -n`; `deadlines_s`: for a head and a body, 0: as they are.
     """
     environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
     environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
     options = f', server="asgi", processes={processes}' if part == "asgi" else ""
-    program = RUN.format(module=SERVED[part], host=host, port=port, descriptors=descriptors, options=options)
+    program = RUN.format(
+        module=SERVED[part],
+        host=host,
+        port=port,
+        descriptors=descriptors,
+        options=options,
+        deadlines_s=deadlines_s,
+    )
     with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-c", program],
