@@ -29,8 +29,8 @@ class GroupCommit:
     One call at a time: the longer Redis takes, the more travel by the next one.
     """
 
-    def __init__(self, enqueuer: Enqueuer) -> None:
-        self._enqueuer = enqueuer
+    def __init__(self, enqueuer: Enqueuer, timeout_s: float) -> None:
+        self._enqueuer, self._timeout_s = enqueuer, timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
         self._waiting: deque[_Waiting] = deque()
         self._waiting_chars = 0
@@ -76,13 +76,22 @@ class GroupCommit:
             self._waiting_chars -= group[-1].chars
         return group
 
+    async def _push_requests(self, requests: list[Sequence[Submission]]) -> Sequence[list[Outcome] | Exception]:
+        """By the loop itself where that needs no waiting; a thread costs both their turns at the interpreter lock."""
+        if (sent := self._enqueuer.send_requests(requests)) is not None:
+            try:
+                await _readable(sent.descriptor, self._timeout_s)
+            except BaseException as error:
+                raise sent.give_up(f"for {self._timeout_s:g} s") from error
+            if (answers := sent.receive()) is not None:
+                return answers
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._enqueuer.enqueue_requests, requests)
+
     async def _push_group(self, group: list[_Waiting]) -> None:
         requests = [waiting.submissions for waiting in group]
         answers: Sequence[list[Outcome] | Exception]
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._enqueuer.enqueue_requests, requests
-            )
+            answers = await self._push_requests(requests)
         except BaseException as error:
             answers = [error if isinstance(error, Exception) else RuntimeError(repr(error))] * len(group)
             if not isinstance(error, Exception):
@@ -90,6 +99,23 @@ class GroupCommit:
         finally:
             for waiting, answer in zip(group, answers, strict=True):
                 _resolve(waiting.answer, answer)
+
+
+async def _readable(descriptor: int, timeout_s: float) -> None:
+    """Wait until there is something to read.
+
+    Raises:
+        TimeoutError: there was not.
+    """
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, lambda: None if came.done() else came.set_result(None))
+    timer = loop.call_later(timeout_s, lambda: None if came.done() else came.set_exception(TimeoutError()))
+    try:
+        await came
+    finally:
+        timer.cancel()
+        loop.remove_reader(descriptor)
 
 
 def _resolve(future: asyncio.Future[list[Outcome]], answer: list[Outcome] | Exception) -> None:

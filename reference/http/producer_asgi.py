@@ -34,8 +34,11 @@ class _App(falcon.asgi.App[Any, Any]):
     """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if any(name == b"expect" for name, _ in scope.get("headers", ())):
-            receive = _after_nothing(receive)
+        if scope["type"] == "http":
+            headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
+            if any(each[0] == b"expect" for each in headers):
+                receive = _after_nothing(receive)
+            scope = {**scope, "headers": headers}
         await super().__call__(scope, receive, send)
 
 
@@ -58,7 +61,8 @@ def create_app(client: redis.Redis, config: Config) -> _App:
     metrics = Metrics()
     app = _App(middleware=[metrics, *guards(producer_token(config))])
     problems.install_async(app)
-    group, intake = GroupCommit(Enqueuer(client, config)), Intake(config, metrics.enqueued)
+    group = GroupCommit(Enqueuer(client, config), config.socket_timeout_ms / 1_000)
+    intake = Intake(config, metrics.enqueued)
     decoding = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="decode")
     app.add_route("/task", _Task(group, intake, decoding))
     app.add_route("/tasks", _Tasks(group, intake, decoding))

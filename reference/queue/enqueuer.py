@@ -15,9 +15,10 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import redis
+from redis.exceptions import NoScriptError
 
 from .config import Config
-from .connection import NeverSent, Script, borrowed
+from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, send
 from .durability import Durability
 from .errors import (
     IdempotencyConflict,
@@ -158,6 +159,7 @@ DELAY_MS_MAX = 10 * 366 * 86_400_000
 TIME_MS_MAX = 99_999_999_999_999  # 14 digits, the year 5138
 
 
+SENT_AT_ONCE_BYTES = 49_152  # what a socket takes at once, when nothing else is on its way
 LARGE = 65_536  # bytes or characters
 _turn = threading.Lock()
 
@@ -292,16 +294,48 @@ class Enqueuer:
             NotAccepted: nothing of any request was enqueued.
             OutcomeUnknown: nobody can say it of any.
         """
-        call = _Call(self._keys, self._config)
-        for submissions in requests:
-            call.add(submissions)
+        call = self._call(requests)
         if not call.texts:
             return list(call.outcomes)
-        try:
+        with self._errors():
             if not self._known:
                 refuse_other_protocol(self._client, self._keys)
                 self._known = True
             return self._push(call)
+
+    def send_requests(self, requests: Sequence[Sequence[Submission]]) -> "Sent | None":
+        """Send what `enqueue_requests` would, and leave the reply to be read when it is there.
+
+        None: nothing was sent, since that cannot be done without waiting. So it is before the first call, where no
+        connection is open, where more than Redis's answer is needed, and where the requests are large.
+
+        Raises:
+            OutcomeUnknown: nobody can say it of any.
+        """
+        call = self._call(requests)
+        size = sum(map(len, call.texts)) + 256 * len(call.keys)
+        pool: Any = self._client.connection_pool
+        if not self._known or not self._durability.immediate or not call.texts or size > SENT_AT_ONCE_BYTES:
+            return None
+        connection = pool.idle_connection()
+        if connection is None:
+            return None
+        sent = Sent(call, connection, pool, self._errors)
+        with self._errors(), sent.closing():
+            send(connection, *_ENQUEUE.command(call.keys, call.arguments()))
+        return sent
+
+    def _call(self, requests: Sequence[Sequence[Submission]]) -> "_Call":
+        call = _Call(self._keys, self._config)
+        for submissions in requests:
+            call.add(submissions)
+        return call
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Redis's errors as this module's."""
+        try:
+            yield
         except OtherProtocol as error:
             raise NotAccepted(str(error)) from error
         except (NeverSent, redis.BusyLoadingError) as error:
@@ -324,6 +358,41 @@ class Enqueuer:
                     for place in promised:
                         answers[place] = error
             return answers
+
+
+class Sent:
+    """Requests that Redis has been sent: `receive` their answers once `descriptor` is readable, or `give_up`."""
+
+    def __init__(self, call: "_Call", connection: Any, pool: Any, errors: Any) -> None:
+        self._call, self._connection, self._pool, self._errors = call, connection, pool, errors
+        self.descriptor: int = connection._sock.fileno()
+
+    def receive(self) -> list[list[Outcome] | QueueError] | None:
+        """As `enqueue_requests`; None: Redis does not know the script, and did nothing."""
+        with self._errors(), self.closing():
+            try:
+                reply = self._connection.read_response()
+            except NoScriptError:
+                reply = None
+        self._pool.release(self._connection)
+        return None if reply is None else self._call.read(reply)
+
+    def give_up(self, reason: str) -> OutcomeUnknown:
+        """Close the connection, on which the reply may still come."""
+        self._connection.disconnect()
+        self._pool.release(self._connection)
+        return OutcomeUnknown(f"Redis did not answer ({reason}).")
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Return the connection where what is done within fails."""
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, redis.ResponseError) or isinstance(error, LEADS_ASTRAY):
+                self._connection.disconnect()
+            self._pool.release(self._connection)
+            raise
 
 
 class _Call:

@@ -76,6 +76,9 @@ class Slow(Enqueuer):
         self.calls: list[int] = []
         self.may_go_on = threading.Event()
 
+    def send_requests(self, _requests: Any) -> None:
+        """Nothing, so that each call is made in the thread, which may be made to wait."""
+
     def enqueue_requests(self, requests: Sequence[Sequence[Submission]]) -> Any:
         self.calls.append(len(requests))
         assert self.may_go_on.wait(20)
@@ -86,7 +89,7 @@ def outcomes_of(enqueuer: Enqueuer, *requests: list[Submission]) -> list[Any]:
     """What each of these concurrent requests is answered, errors among them."""
 
     async def ask() -> list[Any]:
-        group = GroupCommit(enqueuer)
+        group = GroupCommit(enqueuer, 6)
         return await asyncio.gather(*[group.enqueue(request) for request in requests], return_exceptions=True)
 
     return asyncio.run(ask())
@@ -120,7 +123,7 @@ def test_the_requests_that_come_during_a_call_travel_by_the_next(queue: Queue) -
     enqueuer = Slow(queue)
 
     async def ask() -> None:
-        group = GroupCommit(enqueuer)
+        group = GroupCommit(enqueuer, 6)
         first = asyncio.create_task(group.enqueue(one()))
         while not enqueuer.calls:
             await asyncio.sleep(0.001)
@@ -162,8 +165,34 @@ def test_after_a_lost_reply_every_request_of_the_call_is_unknown(queue: Queue) -
         relayed.enqueue("to know the protocol")
         relay.swallow("EVALSHA")
         outcomes = outcomes_of(relayed.enqueuer, one(), one(), one())
-    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3
-    assert len(queue.pending()) == 5
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3
+        assert len(queue.pending()) == 5
+        (outcome,) = outcomes_of(relayed.enqueuer, one())  # by a new connection
+        assert isinstance(outcome[0], Accepted)
+
+
+def test_a_redis_that_hangs_leaves_the_requests_of_its_call_unknown(queue: Queue) -> None:
+    queue.enqueue("to know the protocol")
+    queue.client.client_pause(60_000, all=False)
+    try:
+
+        async def ask() -> list[Any]:
+            group = GroupCommit(queue.enqueuer, 0.1)
+            return await asyncio.gather(group.enqueue(one()), group.enqueue(one()), return_exceptions=True)
+
+        assert [type(outcome) for outcome in asyncio.run(ask())] == [OutcomeUnknown] * 2
+    finally:
+        queue.client.client_unpause()
+    wait_until(lambda: len(queue.pending()) in (1, 3))
+    (outcome,) = outcomes_of(queue.enqueuer, one())
+    assert isinstance(outcome[0], Accepted)
+
+
+def test_a_script_that_redis_has_forgotten_is_sent_whole(queue: Queue) -> None:
+    queue.enqueue("to know the protocol")
+    queue.client.script_flush()
+    first, second = outcomes_of(queue.enqueuer, one(), one())
+    assert ids(queue.pending())[1:] == [first[0].task_id, second[0].task_id]
 
 
 def test_after_a_definite_refusal_nothing_of_any_request_was_accepted(queue: Queue, dead_port: int) -> None:
@@ -174,7 +203,7 @@ def test_after_a_definite_refusal_nothing_of_any_request_was_accepted(queue: Que
 
 def test_a_failure_that_nobody_foresaw_is_the_answer_of_every_request(queue: Queue) -> None:
     class Broken(Enqueuer):
-        def enqueue_requests(self, _requests: Any) -> Any:
+        def send_requests(self, _requests: Any) -> Any:
             raise MemoryError("none left")
 
     outcomes = outcomes_of(Broken(queue.own_client, queue.config), one(), one())
@@ -185,7 +214,7 @@ def test_a_client_that_gives_up_takes_no_answer_from_the_others(queue: Queue) ->
     enqueuer = Slow(queue)
 
     async def ask() -> None:
-        group = GroupCommit(enqueuer)
+        group = GroupCommit(enqueuer, 6)
         gone, stays = (asyncio.create_task(group.enqueue(one())) for _ in range(2))
         while not enqueuer.calls:
             await asyncio.sleep(0.001)

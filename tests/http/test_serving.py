@@ -158,7 +158,7 @@ def test_a_client_that_vanishes_in_the_middle_of_its_body_queues_nothing(queue: 
         with socket.create_connection(("127.0.0.1", producer.port)) as connection:
             connection.sendall(half)
         assert exchange(producer.port, b"GET /readyz HTTP/1.1\r\n\r\n")[0] == 200
-    assert set(queue.everything()) <= {"tasks:protocol"}
+    assert set(queue.everything()) <= {"tasks:protocol", "tasks:counters"}
 
 
 @pytest.mark.parametrize("much", [DROPPED_BYTES_MAX, 10 * DROPPED_BYTES_MAX], ids=["just as much", "ten times"])

@@ -37,7 +37,7 @@ def test_a_producer_with_a_token_takes_tasks_from_those_who_have_it_only(queue: 
         assert_problem(answer, 401, "Authorization: Bearer", kind="unauthorized")
         assert answer.headers["www-authenticate"].startswith("Bearer ")
     assert queue.everything() == {}
-    for header in (f"Bearer {TOKEN}", f"bearer  {TOKEN} ", basic("anybody", TOKEN)):
+    for header in (f"Bearer {TOKEN}", f"bearer  {TOKEN}", basic("anybody", TOKEN)):
         assert post(http, "/task", '{"payload": 1}', Authorization=header).status_code == 202
 
 
@@ -106,7 +106,7 @@ def test_a_part_that_other_machines_reach_needs_a_token_or_a_word(tmp_path: Path
     for host in ("0.0.0.0", "::", "192.0.2.1", "myhost"):
         with pytest.raises(ConfigError, match="ZEROLOSS_TOKEN or ZEROLOSS_TOKEN_FILE, or allow it with --no-token"):
             refuse_without_token("producer", Config(monitor_token="m"), host)
-        with pytest.raises(ConfigError, match="The monitor would be open .* ZEROLOSS_MONITOR_TOKEN"):
+        with pytest.raises(ConfigError, match=r"The monitor would be open .* ZEROLOSS_MONITOR_TOKEN"):
             refuse_without_token("monitor", Config(token="t"), host)
         refuse_without_token("producer", Config(token="t"), host)
         refuse_without_token("monitor", Config(access="anyone"), host)
