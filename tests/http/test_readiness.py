@@ -85,7 +85,13 @@ def test_readyz_is_503_where_the_queue_speaks_another_protocol(queue: Queue) -> 
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("lpush", "LPUSH"), ("zadd", "ZADD"), ("set", "SET"), ("get", "Redis refuses (ACL"), ("hincrby", "tasks:counters")],
+    [
+        ("lpush", "LPUSH"),
+        ("zadd", "ZADD"),
+        ("set", "SET"),
+        ("get", "Redis refuses (ACL"),
+        ("hincrby", "tasks:counters"),
+    ],
 )
 def test_readyz_is_503_where_the_user_may_not_do_what_a_task_needs(
     open_own_server: Callable[..., Server], command: str, words: str
