@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     options = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
-        config = load_config(redis_url=options.redis, namespace=options.namespace)
+        access = getattr(options, "access", None)
+        config = load_config(redis_url=options.redis, namespace=options.namespace, access=access)
         if options.run is not _worker_process:  # its parent has
             for sentence in unknown_variables():
                 logger.warning(sentence)
@@ -86,6 +87,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub = command(name, run, f"serve the {name} over HTTP")
         sub.add_argument("--host", default="127.0.0.1")
         sub.add_argument("--port", type=int, default=port, help=f"0 lets the system choose (default: {port})")
+
+        if name == "producer":
+            sub.add_argument(
+                "--server",
+                choices=["waitress", "asgi"],
+                default="waitress",
+                help="asgi: uvicorn, which takes several times as many",
+            )
+            sub.add_argument("--processes", type=int, default=1, metavar="N", help="on one port; with --server asgi")
 
     sub = command("worker", _worker, "run handlers in a pool of processes")
     _add_worker_options(sub)
@@ -165,7 +175,7 @@ def _with_worker_options(config: Config, options: argparse.Namespace) -> Config:
 def _producer(config: Config, options: argparse.Namespace) -> int:
     from .http.producer import serve
 
-    serve(config, options.host, options.port)
+    serve(config, options.host, options.port, server=options.server, processes=options.processes)
     return 0
 
 

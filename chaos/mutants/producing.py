@@ -51,8 +51,8 @@ def idempotency_in_two_steps() -> None:
     """An idempotency key is taken by one command, and its task is pushed by the next."""
 
     def in_two_steps(client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        _, _, ttl_ms, lengths, texts, priorities, _, _, *guards = arguments
-        answers: list[Any] = [-1]
+        _, _, ttl_ms, lengths, texts, priorities, _, _, _, *guards = arguments
+        answers: list[Any] = [0]
         repeated = set()
         for key, (place, digest, task_id) in zip(keys[6:], zip(*[iter(guards)] * 3, strict=True), strict=True):
             taken = client.set(key, digest + task_id, px=ttl_ms, nx=True)
@@ -87,8 +87,9 @@ def ids_collide() -> None:
 def bound_after_the_push() -> None:
     """Whether the queue is full is looked at after the task was pushed: it is refused, and runs."""
 
-    def push(self: Any, keys: list[str], arguments: list[Any]) -> Any:
-        answers = original(self, keys, [1_000_000_000, *arguments[1:]])
+    def push(self: Any, call: Any) -> Any:
+        call.max_pending = 1_000_000_000
+        answers = original(self, call)
         length = self._client.llen(self._keys.pending)
         if length > self._config.max_pending:
             raise QueueFull(length, self._config.max_pending)

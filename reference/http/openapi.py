@@ -5,9 +5,11 @@ from typing import Any
 from ..queue.config import Config
 from ..queue.enqueuer import DELAY_MS_MAX
 from ..queue.task import PRIORITIES
+from .bodies import KEY_PATTERN, NAME_CHARS_MAX
 from .problems import MEDIA_TYPE
-from .submissions import KEY_PATTERN, NAME_CHARS_MAX, NAME_PATTERN
+from .submissions import NAME_PATTERN
 
+_NO_TOKEN = "The producer has a token, and the request has not; nothing was accepted"
 _TASK_TOO_LARGE = "The task or the body is larger than the limits; nothing was accepted."
 
 
@@ -20,14 +22,18 @@ def describe(config: Config) -> dict[str, Any]:
             "version": "1",
             "description": "Queues tasks. A 202 is a promise: Redis has acknowledged the task.",
         },
+        # A token is asked for where the producer has one.
+        "security": [{"token": []}, {}],
         "paths": {
             "/task": {"post": _post_task(config)},
             "/tasks": {"post": _post_tasks(config)},
             "/healthz": {"get": _get("isHealthy", "The process runs", {"status": {"const": "ok"}})},
             "/readyz": {"get": _get_readyz(config)},
+            "/metrics": {"get": _get_metrics()},
             "/openapi.json": {"get": _get_description()},
         },
         "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {"Task": _task(), "Queued": _queued(), "BatchAnswer": _batch_answer(), "Problem": _problem()},
             "parameters": {"IdempotencyKey": _idempotency_key()},
         },
@@ -113,7 +119,15 @@ def _get_readyz(config: Config) -> dict[str, Any]:
 
 def _get_description() -> dict[str, Any]:
     responses = {"200": {"description": "This document", "content": _json({"type": "object"})}}
+    responses["401"] = _refusal(_NO_TOKEN)
     return {"operationId": "describe", "summary": "This document", "responses": responses}
+
+
+def _get_metrics() -> dict[str, Any]:
+    content = {"text/plain": {"schema": {"type": "string"}}}
+    responses = {"200": {"description": "Requests and tasks, for Prometheus", "content": content}}
+    responses["401"] = _refusal(_NO_TOKEN)
+    return {"operationId": "metrics", "summary": "Requests and tasks, for Prometheus", "responses": responses}
 
 
 def _task() -> dict[str, Any]:
@@ -199,6 +213,7 @@ def _idempotency_key() -> dict[str, Any]:
 def _refusals() -> dict[str, Any]:
     return {
         "400": _refusal("The request is malformed; nothing was accepted"),
+        "401": _refusal(_NO_TOKEN),
         "413": _refusal(_TASK_TOO_LARGE),
         "415": _refusal("Not the media type, charset or encoding that is read; nothing was accepted"),
         "422": _refusal("The Idempotency-Key belongs to another task; nothing was accepted"),

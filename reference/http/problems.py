@@ -6,7 +6,7 @@ whether something may have been accepted: `not-accepted` is a definite no, `outc
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +32,7 @@ REDIS_RETRY_AFTER_S = 2
 # kind -> status and title. The kind is the last word of `type`.
 _KINDS: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "The request is malformed"),
+    "unauthorized": (401, "The token is missing or wrong"),
     "too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "idempotency-conflict": (422, "The idempotency key belongs to another task"),
@@ -112,6 +113,23 @@ def install(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _on_exception)
     app.add_error_handler(falcon.HTTPError, _on_http_error)
     app.add_error_handler(QueueError, _on_queue_error)
+
+
+def install_async(app: Any) -> None:
+    """As `install`, for an ASGI app."""
+    for error, handler in (
+        (Exception, _on_exception),
+        (falcon.HTTPError, _on_http_error),
+        (QueueError, _on_queue_error),
+    ):
+        app.add_error_handler(error, _async(handler))
+
+
+def _async(handler: Callable[..., None]) -> Callable[..., Awaitable[None]]:
+    async def handle(req: Any, resp: Any, error: Any, params: Any) -> None:
+        handler(req, resp, error, params)
+
+    return handle
 
 
 def _on_queue_error(_req: falcon.Request, resp: falcon.Response, error: QueueError, _params: Any) -> None:

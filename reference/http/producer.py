@@ -4,14 +4,15 @@
     POST /tasks         many, as NDJSON or a JSON array; one answer for each, in order
     GET  /healthz       the process runs
     GET  /readyz        Redis answers, takes tasks, does not evict them, and can be as durable as was asked for
+    GET  /metrics       requests and tasks, for Prometheus
     GET  /openapi.json  all of this for machines
 
 `create_app` gives an ordinary WSGI app. Under another server:
 `gunicorn 'zeroloss.reference.http.producer:from_environment()'`, or
-`granian --interface wsgi --factory zeroloss.reference.http.producer:from_environment`.
+`granian --interface wsgi --factory zeroloss.reference.http.producer:from_environment`. The ASGI app, which takes four
+times as many, is in `producer_asgi.py`.
 """
 
-import json
 import logging
 from typing import Any
 
@@ -21,29 +22,17 @@ import redis
 from ..queue.config import Config, load_config, unknown_variables
 from ..queue.connection import connect
 from ..queue.durability import Durability
-from ..queue.enqueuer import Accepted, Enqueuer, Submission, turn_to_decode
-from ..queue.errors import TaskTooLarge
+from ..queue.enqueuer import Enqueuer
+from ..queue.errors import ConfigError
 from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
 from . import problems, serving
+from .bodies import read_body
+from .intake import Intake, answer, submissions_of, task_body_limit
+from .metrics import Metrics, MetricsResource
 from .openapi import describe
-from .problems import Problem, malformed, problem_of
 from .readiness import Health, connect_probe, require_ready
-from .submissions import (
-    ENVELOPE_BYTES,
-    decode_utf8,
-    read_body,
-    read_idempotency_key,
-    read_submission,
-    read_trace_context,
-    require_media_type,
-    split_array,
-    split_lines,
-)
-
-JSON_TYPE = "application/json"
-DURABILITY_HEADER = "Zeroloss-Durability"
-NDJSON_TYPES = ("application/x-ndjson", "application/jsonl")
+from .tokens import guards, producer_token
 
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
@@ -52,106 +41,91 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     Raises:
         ConfigError: the URL is not one that redis-py reads.
     """
-    app = falcon.App()
+    metrics = Metrics()
+    app = falcon.App(middleware=[metrics, *guards(producer_token(config))])
     problems.install(app)
-    enqueuer = Enqueuer(client, config)
-    app.add_route("/task", _Task(enqueuer, config))
-    app.add_route("/tasks", _Tasks(enqueuer, config))
+    enqueuer, intake = Enqueuer(client, config), Intake(config, metrics.enqueued)
+    app.add_route("/task", _Task(enqueuer, intake))
+    app.add_route("/tasks", _Tasks(enqueuer, intake))
     app.add_route("/healthz", Health())
-    app.add_route("/readyz", _Ready(connect_probe(config), config))
-    app.add_route("/openapi.json", _Description(config))
+    for route, resource in looking(config, metrics).items():
+        app.add_route(route, resource)
     return app
+
+
+def looking(config: Config, metrics: Metrics) -> dict[str, Any]:
+    """The routes that change nothing, `/healthz` aside, with their WSGI resources.
+
+    Raises:
+        ConfigError: the URL is not one that redis-py reads.
+    """
+    return {
+        "/readyz": _Ready(connect_probe(config), config),
+        "/metrics": MetricsResource(metrics),
+        "/openapi.json": _Description(config),
+    }
 
 
 def from_environment() -> falcon.App[Any, Any]:
     """The app for a WSGI server that takes a factory."""
+    config = config_from_environment()
+    return create_app(connect(config), config)
+
+
+def config_from_environment() -> Config:
+    """The configuration of an app that a server makes by itself; the server behind the URL is looked at.
+
+    Raises:
+        ConfigError, OtherProtocol: it cannot serve.
+    """
     config = load_config()
     for sentence in unknown_variables():
         logging.getLogger(__name__).warning(sentence)
     refuse_at_start(config)
-    return create_app(connect(config), config)
+    return config
 
 
-def serve(config: Config, host: str, port: int) -> None:
-    """Serve with waitress until SIGTERM or SIGINT.
+def serve(config: Config, host: str, port: int, *, server: str = "waitress", processes: int = 1) -> None:
+    """Serve with waitress, or the ASGI app with uvicorn (`asgi`), until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
+        ConfigError: the address cannot be listened on, the URL cannot be used, the server is too old, or uvicorn is
+            not installed.
     """
     refuse_at_start(config)
-    serving.serve("producer", create_app(connect(config), config), config, host, port)
+    if server == "waitress":
+        if processes != 1:
+            raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
+        limits = {"/task": task_body_limit(config)}
+        serving.serve("producer", create_app(connect(config), config), config, host, port, limits)
+        return
+    if processes < 1:
+        raise ConfigError(f"--processes has to be at least 1, not {processes}.")
+    try:
+        from . import serving_asgi
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--server asgi needs the package {error.name}: pip install 'zeroloss[asgi]'.") from None
+    serving_asgi.serve(config, host, port, processes)
 
 
 class _Task:
-    def __init__(self, enqueuer: Enqueuer, config: Config) -> None:
-        self._enqueuer, self._config = enqueuer, config
+    def __init__(self, enqueuer: Enqueuer, intake: Intake) -> None:
+        self._enqueuer, self._intake = enqueuer, intake
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        require_media_type(req, (JSON_TYPE,))
-        key = read_idempotency_key(req)
-        limit_bytes = min(self._config.max_body_bytes, self._config.max_task_bytes + ENVELOPE_BYTES)
-        body = read_body(req, limit_bytes, "send less, or send a reference to where the data lies")
-        with turn_to_decode(len(body)):
-            submission = read_submission(decode_utf8(body, "The body"), "The body", key)
-        submission = submission._replace(trace_context=read_trace_context(req))
-        accepted = self._enqueuer.enqueue(submission)
-        if accepted.replayed:
-            resp.set_header("Idempotency-Replayed", "true")
-        resp.set_header(DURABILITY_HEADER, self._config.durability)
-        _answer(resp, falcon.HTTP_202, _queued(accepted))
+        expected = self._intake.expect_one(req)
+        submission = self._intake.read_one(expected, read_body(req, expected.limit_bytes, expected.advice))
+        self._intake.answer_one(resp, submission, self._enqueuer.enqueue(submission))
 
 
 class _Tasks:
-    def __init__(self, enqueuer: Enqueuer, config: Config) -> None:
-        self._enqueuer, self._config = enqueuer, config
+    def __init__(self, enqueuer: Enqueuer, intake: Intake) -> None:
+        self._enqueuer, self._intake = enqueuer, intake
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        results = self._enqueue(self._read(req))
-        refused = sum(result["status"] == "refused" for result in results)
-        resp.set_header(DURABILITY_HEADER, self._config.durability)
-        answer = {"queued": len(results) - refused, "refused": refused, "results": results}
-        _answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, answer)
-
-    def _read(self, req: falcon.Request) -> list[Submission | Problem]:
-        media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
-        key = read_idempotency_key(req)
-        body = read_body(req, self._config.max_body_bytes)
-        items_max, item_max = self._config.max_batch, self._config.max_task_bytes + ENVELOPE_BYTES
-        with turn_to_decode(len(body)):
-            items: list[str] | list[bytes]
-            if media_type == JSON_TYPE:
-                items = split_array(decode_utf8(body, "The body"), items_max, item_max)
-            else:
-                items = split_lines(body, items_max)
-            if not items:
-                raise malformed("The batch is empty; send at least one task.")
-            read = [self._read_item(items[index], index, key) for index in range(len(items))]
-        trace = read_trace_context(req)
-        return [item._replace(trace_context=trace) if isinstance(item, Submission) else item for item in read]
-
-    def _read_item(self, item: str | bytes, index: int, key: str | None) -> Submission | Problem:
-        """One item of a batch. What is wrong with it is its own answer; the batch's key covers it by its index."""
-        what = f"Item {index}"
-        limit_bytes = self._config.max_task_bytes
-        if len(item) > limit_bytes + ENVELOPE_BYTES:  # a line: its end is found without decoding it
-            return problem_of(TaskTooLarge(len(item), limit_bytes))
-        try:
-            text = item if isinstance(item, str) else decode_utf8(item, what)
-            return read_submission(text, what, None if key is None else f"{key}:{index}")
-        except Problem as problem:
-            return problem
-
-    def _enqueue(self, items: list[Submission | Problem]) -> list[dict[str, Any]]:
-        outcomes = iter(self._enqueuer.enqueue_many([item for item in items if isinstance(item, Submission)]))
-        results = []
-        for item in items:
-            outcome = next(outcomes) if isinstance(item, Submission) else item
-            if isinstance(outcome, Accepted):
-                results.append(_queued(outcome))
-            else:
-                problem = outcome if isinstance(outcome, Problem) else problem_of(outcome)
-                results.append({"status": "refused", "problem": problem.document()})
-        return results
+        expected = self._intake.expect_many(req)
+        items = self._intake.read_many(expected, read_body(req, expected.limit_bytes, expected.advice))
+        self._intake.answer_many(resp, items, self._enqueuer.enqueue_many(submissions_of(items)))
 
 
 class _Ready:
@@ -163,7 +137,7 @@ class _Ready:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         policy = require_ready(self._probe, self._durability, self._keys)
         ready = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
-        _answer(resp, falcon.HTTP_200, ready)
+        answer(resp, falcon.HTTP_200, ready)
 
     on_head = on_get
 
@@ -173,17 +147,6 @@ class _Description:
         self._description = describe(config)
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        _answer(resp, falcon.HTTP_200, self._description)
+        answer(resp, falcon.HTTP_200, self._description)
 
     on_head = on_get
-
-
-def _queued(accepted: Accepted) -> dict[str, Any]:
-    return {"status": "queued", "task_id": accepted.task_id}
-
-
-def _answer(resp: falcon.Response, status: str, document: dict[str, Any]) -> None:
-    resp.status = status
-    resp.content_type = JSON_TYPE
-    resp.set_header("Cache-Control", "no-store")
-    resp.data = json.dumps(document).encode()

@@ -1,21 +1,44 @@
 """Whether the process answers; whether Redis can be trusted with a queue, asked by a client that gives up quickly."""
 
+import re
+
 import falcon
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from ..queue.config import Config
-from ..queue.connection import Script, connect
+from ..queue.connection import OLDEST_SERVER, Script, connect
 from ..queue.durability import Durability
+from ..queue.errors import OtherProtocol
 from ..queue.keys import Keys
+from ..queue.protocol import refuse_other_protocol
 from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
 
 PROBE_TIMEOUT_S = 1.0
 
-# KEYS  pending, counters, an idempotency key
-# Does nothing, and is refused where `_ENQUEUE` would be before it begins: by a read-only replica, with a full memory,
-# without replicas enough, without the right to scripts or keys. Like that one it says neither no-writes nor allow-oom.
-_MAY_WRITE = Script("#!lua\nreturn 1\n")
+# KEYS  the bell and the three lists, delayed, counters, an idempotency key: what `_ENQUEUE` touches
+# Returns '' where that would be accepted, else why not. It is refused where that one is before it begins: by a
+# read-only replica, with a full memory, without replicas enough, without the right to scripts, over several slots. Like
+# that one it says neither no-writes nor allow-oom. All that it writes is that nothing more was enqueued.
+_MAY_ENQUEUE = Script("""#!lua
+local function failed(...)
+  local answer = redis.pcall(...)
+  return type(answer) == 'table' and answer.err
+end
+for i = 2, 4 do
+  if failed('LLEN', KEYS[i]) then return KEYS[i] .. ' is no list, or may not be read' end
+  if not redis.acl_check_cmd('LPUSH', KEYS[i], '') then return 'the user may not LPUSH to ' .. KEYS[i] end
+end
+if failed('ZCARD', KEYS[5]) then return KEYS[5] .. ' is no sorted set, or may not be read' end
+if not redis.acl_check_cmd('ZADD', KEYS[5], 'NX', '0', '') then return 'the user may not ZADD to ' .. KEYS[5] end
+if not redis.acl_check_cmd('GET', KEYS[7]) or not redis.acl_check_cmd('SET', KEYS[7], '', 'PX', '1') then
+  return 'the user may not GET and SET ' .. KEYS[7]
+end
+if failed('HINCRBY', KEYS[6], 'enqueued', 0) then
+  return KEYS[6] .. ' is no hash with a number in it, or may not be written'
+end
+return ''
+""")
 
 
 class Health:
@@ -66,6 +89,8 @@ def _require_no_eviction(client: redis.Redis) -> str:
         memory = client.info("memory")  # CONFIG GET says the same and is forbidden more often
     except ResponseError:  # it answers, and does not say: INFO is forbidden or renamed
         return "unknown"
+    except AuthenticationError as error:
+        raise _refuses(f"Redis refuses ({_without_stop(error)})") from None
     except RedisError as error:
         raise redis_unavailable(error) from None
     policy = str(memory.get("maxmemory_policy", "unknown"))
@@ -81,13 +106,40 @@ def _require_no_eviction(client: redis.Redis) -> str:
 
 
 def _require_acceptance(client: redis.Redis, keys: Keys) -> None:
+    touched = [*keys.waiting, keys.delayed, keys.counters, keys.idempotency("")]
     try:
-        _MAY_WRITE(client, [keys.pending, keys.counters, keys.idempotency("")], [])
+        reason: bytes = _MAY_ENQUEUE(client, touched, [])
+        refuse_other_protocol(client, keys)
     except ResponseError as error:
-        raise Problem(
-            "redis-refuses",
-            f"No task can be accepted: Redis refuses ({str(error).rstrip('.')}).",
-            headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
-        ) from None
+        old = _old_version(client)
+        raise _refuses(old or f"Redis refuses ({_without_stop(error)})") from None
+    except OtherProtocol as error:
+        raise _refuses(_without_stop(error)) from None
     except RedisError as error:
         raise redis_unavailable(error) from None
+    if reason:
+        raise _refuses(reason.decode(errors="replace"))
+
+
+def _old_version(client: redis.Redis) -> str | None:
+    """What a server that cannot run the queue's scripts is, if it says so."""
+    try:
+        version = str(client.info("server").get("redis_version", ""))
+    except RedisError:
+        return None
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) >= OLDEST_SERVER:
+        return None
+    return f"the server is Redis {version}, and the queue needs Redis {'.'.join(map(str, OLDEST_SERVER))} or later"
+
+
+def _refuses(reason: str) -> Problem:
+    return Problem(
+        "redis-refuses",
+        f"No task can be accepted: {reason}.",
+        headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
+    )
+
+
+def _without_stop(error: Exception) -> str:
+    return str(error).rstrip(".")

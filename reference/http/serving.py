@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -18,7 +19,7 @@ import falcon
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import RequestEntityTooLarge
@@ -27,18 +28,24 @@ from ..queue.config import Config
 from ..queue.errors import ConfigError
 from ..signals import STOP_SIGNALS
 from .problems import MEDIA_TYPE, Problem
+from .tokens import refuse_without_token
 
 # A thread that waits for Redis costs little, and where the processors are busy each reply takes milliseconds: then the
 # requests that can wait at a time are what bounds the rate. See docs/decisions/0008.
 THREADS = 16
 RECEIVED_BYTES = 65_536  # at a time; waitress's 8,192 takes a turn of its loop for each piece of a batch
 SENT_BYTES = 65_536  # an answer is sent when it has this size or is whole; waitress sends its head alone
-CONNECTIONS_MAX = 800  # below the usual limit of 1,024 open files; waitress's own 100 starves a load test
+CONNECTIONS_MAX = 4_000  # an idle one costs little; waitress's own 100 starves a load test
 DESCRIPTORS_KEPT = 48  # for connections to Redis, two a thread at the most, and what a process has open anyway
 ACCEPT_PAUSE_S = 0.5  # where descriptors run out nevertheless
 QUIET_S = 5.0  # without trouble; then it is over, and the next one is logged again
 DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes
 MAPPED_BYTES_MIN = 1_048_576  # a body beyond this is memory of its own, which goes back to the system at once
+BODY_TIMEOUT_S = 60.0  # from the first byte of a request to its last one
+SWEEP_S = 1  # between two looks for clients that are late
+HEAD_TIMEOUT_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of the head
+HEAD_BYTES_MAX = 65_536
+DESCRIPTORS_WANTED = 8_192
 DROPPED_BYTES_MAX = 67_108_864  # how much of a body that is too large is read only to be thrown away
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -46,15 +53,26 @@ _M_MMAP_THRESHOLD = -3  # malloc.h
 _log = logging.getLogger(__name__)
 
 
-def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port: int) -> None:
+def serve(
+    name: str,
+    app: falcon.App[Any, Any],
+    config: Config,
+    host: str,
+    port: int,
+    body_limits: Mapping[str, int] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
+
+    `body_limits`: the most bytes that a body may have, by path, where that is less than the configuration's.
 
     Prints the address; port 0 lets the system choose one.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: the address cannot be listened on, or others than this machine would need no token.
     """
-    listener = _listen(host, port)
+    refuse_without_token(name, config, host)
+    raise_descriptor_limit()
+    listener = listen(host, port)
     _return_large_memory()
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that has to wait
     channels: dict[int, Any] = {}
@@ -65,7 +83,9 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
         connection_limit=sys.maxsize,  # `_Server` has its own, which writes no line of log for each connection
         max_request_body_size=config.max_body_bytes + 1,  # waitress refuses what reaches it, the app what exceeds it
         ident=None,
+        cleanup_interval=SWEEP_S,
     )
+    adjustments.body_limits = {} if body_limits is None else body_limits  # for `_Parser`, which is given these only
     server = _Server(
         app,
         channels,
@@ -84,8 +104,7 @@ def serve(name: str, app: falcon.App[Any, Any], config: Config, host: str, port:
 
     for number in STOP_SIGNALS:
         signal.signal(number, stop)
-    shown = f"[{host}]" if ":" in host else host
-    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    announce(name, host, listener)
     while not stopping:
         wasyncore.loop(timeout=1.0, use_poll=True, map=channels, count=1)
     _drain(server, channels)
@@ -97,7 +116,26 @@ def _return_large_memory() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def raise_descriptor_limit() -> None:
+    """Let the process have as many connections as its hard limit allows: the soft one is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def announce(name: str, host: str, listener: socket.socket) -> None:
+    """Print where it can be reached."""
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
     try:
         family = socket.getaddrinfo(host, None)[0][0]
         return socket.create_server((host, port), family=family)
@@ -160,19 +198,30 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
     _dropped_bytes: int | None = None
 
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.chunked and "CONTENT_LENGTH" in self.headers:  # what another server takes for the end may differ
+            raise ParsingError("Transfer-Encoding and Content-Length are both there; send one")
+
     def received(self, data: bytes) -> int:
-        if self._dropped_bytes is None:
-            consumed: int = super().received(data)
-            if isinstance(self.error, RequestEntityTooLarge) and self.body_rcv is not None:
-                self.body_rcv.buf.close()
-                self.body_rcv.buf = _Nowhere()
-                self._dropped_bytes = 0
-                self.completed = bool(self.body_rcv.completed)
+        if self._dropped_bytes is not None:
+            consumed: int = self.body_rcv.received(data)
+            self._dropped_bytes += consumed
+            ended = self.body_rcv.completed or self.body_rcv.error
+            self.completed = bool(ended) or self._dropped_bytes >= DROPPED_BYTES_MAX
             return consumed
-        consumed = self.body_rcv.received(data)
-        self._dropped_bytes += consumed
-        ended = self.body_rcv.completed or self.body_rcv.error
-        self.completed = bool(ended) or self._dropped_bytes >= DROPPED_BYTES_MAX
+        consumed = super().received(data)
+        if self.body_rcv is None or (self.error and not isinstance(self.error, RequestEntityTooLarge)):
+            return consumed
+        limit_bytes = self.adj.body_limits.get(self.path, self.adj.max_request_body_size - 1)
+        if self.error or max(self.content_length, self.body_bytes_received) > limit_bytes:
+            self.error = RequestEntityTooLarge(f"The body has more than {limit_bytes} bytes")
+            self.body_rcv.buf.close()
+            self.body_rcv.buf = _Nowhere()
+            self._dropped_bytes = 0
+            # One that waits for `100 Continue` has sent nothing yet, and now need not.
+            self.completed = bool(self.body_rcv.completed) or self.expect_continue
+            self.expect_continue = False
         return consumed
 
 
@@ -182,10 +231,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         error = self.request.error
         if isinstance(error, RequestEntityTooLarge):
-            limit_bytes = self.channel.adj.max_request_body_size - 1
-            problem = Problem(
-                "too-large", f"The body has more than {limit_bytes} bytes; send the tasks in several requests."
-            )
+            problem = Problem("too-large", f"{error.body}; send less, or the tasks in several requests.")
         else:
             problem = Problem(None, f"{error.body}.", status=error.code)
         body = json.dumps(problem.document()).encode()
@@ -209,8 +255,18 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
     task_class = _Task
     error_task_class = _ProblemTask
+    begun_s = 0.0  # when the first byte of the request came that is being received
+
+    def late(self, now_s: float) -> bool:
+        """Whether the request that is being received takes too long, or its head does."""
+        request = self.request
+        if request is None or self.requests:
+            return False
+        return now_s - self.begun_s > (BODY_TIMEOUT_S if request.headers_finished else HEAD_TIMEOUT_S)
 
     def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self.begun_s = time.monotonic()
         complete: bool = super().received(data)
         if self.request is not None and hasattr(socket, "TCP_QUICKACK"):  # Linux
             # A client whose body waits for the acknowledgement of its head (Nagle) would wait 40 ms for the kernel's.
@@ -245,6 +301,14 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
             self._quiet_s = 0.0
             _log.warning("Connections are accepted again.")
         return accepting and now_s >= self._resume_s
+
+    def maintenance(self, now: float) -> None:
+        """Close what is idle for long, and what is late."""
+        super().maintenance(now)
+        now_s = time.monotonic()
+        for channel in list(self.active_channels.values()):
+            if channel.late(now_s):
+                channel.will_close = True
 
     def accept(self) -> Any:
         """As waitress's own; None, and a pause, where the system has nothing to make a connection of."""

@@ -25,6 +25,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..http import problems, serving
 from ..http.problems import redis_unavailable
 from ..http.readiness import Health, connect_probe
+from ..http.tokens import guards, monitor_token
 from ..queue.config import Config
 from ..queue.connection import refuse_old_server
 from ..queue.gauges import Gauges, Reading
@@ -32,7 +33,7 @@ from ..queue.gauges import Gauges, Reading
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once."""
-    app = falcon.App()
+    app = falcon.App(middleware=guards(monitor_token(config)))
     problems.install(app)
     gauges = Gauges(client, config)
     app.add_route("/", _Page())

@@ -3,12 +3,14 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .durability import Durability
 from .errors import ConfigError
 from .texts import NAME_CHARS_MAX, printable
+
+ANYONE = "anyone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +55,24 @@ class Config:
     max_batch: int = 10_000
     idempotency_ttl_ms: int = 86_400_000
 
+    # What clients of the HTTP parts send as a bearer token, or the file that holds it; empty: no token is asked for.
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    monitor_token: str = field(default="", repr=False)
+    monitor_token_file: str = ""
+    access: str = "token"  # to a part that other machines reach: token, or anyone where it has none
+
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is int or field.type == "int":
-                lowest = 0 if field.name in _MAY_BE_ZERO else 1
+        for member in fields(self):
+            value = getattr(self, member.name)
+            if member.type is int or member.type == "int":
+                lowest = 0 if member.name in _MAY_BE_ZERO else 1
                 if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                    raise ConfigError(f"{field.name} has to be a whole number of at least {lowest}, not {value!r}.")
+                    raise ConfigError(f"{member.name} has to be a whole number of at least {lowest}, not {value!r}.")
         if not self.namespace or any(c.isspace() for c in self.namespace):
             raise ConfigError(f"namespace has to be a word without spaces, not {self.namespace!r}.")
+        if self.access not in ("token", ANYONE):
+            raise ConfigError(f"access has to be token or {ANYONE}, not {self.access!r}.")
         if self.renew_ms * 3 > self.lease_ms:
             raise ConfigError(
                 f"renew_ms ({self.renew_ms}) has to be at most a third of lease_ms ({self.lease_ms}), "
@@ -114,7 +125,7 @@ _OF_THE_HARNESS = {
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """A sentence for each `ZEROLOSS_*` variable that is no setting, with the name that may have been meant."""
-    known = {f"{PREFIX}{field.name.upper()}" for field in fields(Config)}
+    known = {f"{PREFIX}{member.name.upper()}" for member in fields(Config)}
     others = {f"{PREFIX}{name}" for name in _OF_THE_HARNESS}
     sentences = []
     for name, value in sorted((os.environ if environ is None else environ).items()):
@@ -139,17 +150,17 @@ def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> C
         values["redis_url"] = f"redis://{environ['REDIS_ADDR']}/0"
     if environ.get("REDIS_URL"):
         values["redis_url"] = environ["REDIS_URL"]
-    for field in fields(Config):
-        variable = f"{PREFIX}{field.name.upper()}"
+    for member in fields(Config):
+        variable = f"{PREFIX}{member.name.upper()}"
         text = environ.get(variable)
         if not text:
             continue
-        if field.type is int or field.type == "int":
+        if member.type is int or member.type == "int":
             try:
-                values[field.name] = int(text)
+                values[member.name] = int(text)
             except ValueError:
                 raise ConfigError(f"{variable} has to be a whole number, not {text!r}.") from None
         else:
-            values[field.name] = text
+            values[member.name] = text
     values.update({name: value for name, value in arguments.items() if value is not None})
     return Config(**values)

@@ -228,6 +228,15 @@ class Pool(redis.BlockingConnectionPool):
         connection.generation = generation
         return connection
 
+    def idle_connection(self) -> Any:
+        """An open connection that nobody uses, or None; it is to be released, as any."""
+        self._checkpid()
+        generation = self._generation
+        connection = self._stands()
+        if connection is not None:
+            connection.generation = generation
+        return connection
+
     def _stands(self) -> Any:
         """The idle connection used last, if the other end has not closed it."""
         with suppress(IndexError):
@@ -295,9 +304,14 @@ class Script:
             return _ask(connection, "EVAL", self.source, len(keys), *keys, *arguments)
 
 
-def _ask(connection: Any, *command: Any) -> Any:
+def send(connection: Any, *command: Any) -> None:
+    """Send a command; its reply is to be read."""
     # redis-py sends what is long in pieces, and at each the thread gives up the interpreter lock and waits to get it.
     connection.send_packed_command([b"".join(connection.pack_command(*command))])
+
+
+def _ask(connection: Any, *command: Any) -> Any:
+    send(connection, *command)
     return connection.read_response()
 
 

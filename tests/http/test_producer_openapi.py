@@ -45,7 +45,7 @@ def keyspace(embedded: Server) -> Iterator[redis.Redis]:
 
 @described.parametrize()
 @settings(
-    max_examples=50,
+    max_examples=1_500 if settings.get_current_profile_name() == "nightly" else 50,
     derandomize=True,
     database=None,
     deadline=None,

@@ -73,7 +73,9 @@ class Stack:
         """The producer if there is something to tell, else the monitor."""
         port = self.environ["PRODUCER_PORT" if body is not None else "MONITOR_PORT"]
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+        token = Path(self.environ["MONITOR_TOKEN_FILE" if body is None else "PRODUCER_TOKEN_FILE"]).read_text()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
@@ -97,11 +99,16 @@ def inspected(container: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stack(docker: None) -> Iterator[Stack]:
+def stack(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """All that starts by default, with three workers."""
     name = f"zeroloss-{secrets.token_hex(4)}"
     images = {"PYTHON_IMAGE": f"{name}-python", "QUEUE_IMAGE": name}
-    made = Stack(name, {**images, "PRODUCER_PORT": free_port(), "MONITOR_PORT": free_port()})
+    tokens = {part: tmp_path_factory.mktemp("tokens") / part for part in ("PRODUCER", "MONITOR")}
+    for file in tokens.values():
+        file.parent.chmod(0o755)
+        file.write_text(secrets.token_hex())
+    files = {f"{part}_TOKEN_FILE": str(file) for part, file in tokens.items()}
+    made = Stack(name, {**images, **files, "PRODUCER_PORT": free_port(), "MONITOR_PORT": free_port()})
     make_python_image(images["PYTHON_IMAGE"])
     try:
         made.compose("up", "-d", "--build", "--scale", "worker=3")
@@ -131,6 +138,12 @@ def test_each_mounted_file_is_there_and_each_port_is_open_to_this_machine_alone(
             source = volume.split(":")[0]
             assert not source.startswith(".") or (DEPLOY / source).is_file()
         assert all(port.startswith("127.0.0.1:") for port in stated.get("ports", []))
+
+
+def test_a_service_that_others_reach_has_a_token_of_its_own() -> None:
+    for service in ("producer", "monitor"):
+        (path,) = [value for name, value in SERVICES[service]["environment"].items() if name.endswith("TOKEN_FILE")]
+        assert SERVICES[service]["secrets"] == [Path(path).name] == [f"{service}-token"]
 
 
 def test_the_image_is_built_of_what_a_wheel_is_built_of() -> None:

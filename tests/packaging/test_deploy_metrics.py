@@ -2,6 +2,7 @@
 
 import json
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,13 @@ DASHBOARD = json.loads((GRAFANA / "zeroloss.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
-def test_prometheus_s_configuration_and_rules_are_what_promtool_takes() -> None:
-    assert "12 rules found" in system_tool("promtool", "prometheus", "check", "config", PROMETHEUS / "prometheus.yml")
+def test_prometheus_s_configuration_and_rules_are_what_promtool_takes(tmp_path: Path) -> None:
+    """With a token where there is one: its absence is a mistake, too."""
+    (tmp_path / "monitor-token").write_text("token")
+    text = (PROMETHEUS / "prometheus.yml").read_text().replace("/run/secrets/monitor-token", "monitor-token")
+    (tmp_path / "prometheus.yml").write_text(text)
+    (tmp_path / "alerts.yml").write_bytes((PROMETHEUS / "alerts.yml").read_bytes())
+    assert "12 rules found" in system_tool("promtool", "prometheus", "check", "config", tmp_path / "prometheus.yml")
 
 
 def test_the_alerts_fire_and_keep_silent_where_their_tests_say() -> None:

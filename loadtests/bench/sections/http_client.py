@@ -20,6 +20,11 @@ class Answered:
 
     requests: int
     seconds: float
+    took_s: tuple[float, ...]  # of each, from the last byte sent to the last one received
+
+    @property
+    def p99_ms(self) -> float:
+        return sorted(self.took_s)[len(self.took_s) * 99 // 100] * 1_000
 
     @property
     def rate(self) -> float:
@@ -68,7 +73,8 @@ def _exchange(ready: select.epoll, connections: dict[int, socket.socket], reques
     """It ends when every connection waits for an answer that has not begun, as it began."""
     received = dict.fromkeys(connections, b"")
     began = now = heard = time.monotonic()
-    requests = 0
+    sent = dict.fromkeys(connections, now)
+    took_s: list[float] = []
     while now < began + seconds or any(received.values()):
         for number, _ in ready.poll(1):
             heard = time.monotonic()
@@ -81,12 +87,13 @@ def _exchange(ready: select.epoll, connections: dict[int, socket.socket], reques
             if data[9:12] != b"202":
                 raise BenchError(f"it answered {data[:300]!r}")
             received[number] = b""
-            requests += 1
+            took_s.append(heard - sent[number])
+            sent[number] = heard
             connections[number].sendall(request)
         now = time.monotonic()
         if now > heard + ANSWER_DEADLINE_S:
             raise BenchError(f"it did not answer for {ANSWER_DEADLINE_S:g} s")
-    return Answered(requests, now - began)
+    return Answered(len(took_s), now - began, tuple(took_s))
 
 
 def _whole(answer: bytes) -> bool:

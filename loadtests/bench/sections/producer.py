@@ -16,7 +16,15 @@ from ..rows import AtLeast, Row, number, ratio
 from .http_client import listens, load, post
 
 APPS = ROOT / "loadtests" / "bench" / "apps"
-GRANIAN = ("granian==2.8.7", "falcon==4.4.0", "redis==8.1.0", "waitress==3.0.2")
+GRANIAN = (
+    "granian==2.8.9",
+    "falcon==4.4.0",
+    "redis==8.1.0",
+    "waitress==3.0.2",
+    "msgspec==0.22.0",
+    "prometheus-client==0.26.0",
+    "uvloop==0.23.0",
+)
 FASTAPI = ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "redis==8.1.0")
 WARM_S, LOAD_S, QUICK_LOAD_S = 0.3, 2.0, 0.7
 BATCH = 1_000
@@ -26,6 +34,7 @@ LINES = post("/tasks", "application/x-ndjson", b"\n".join([TASK] * BATCH))
 ARRAY = post("/tasks", "application/json", b"[" + b",".join([TASK] * BATCH) + b"]")
 
 WAITRESS, WAITRESS_ALONE, WAITRESS_STOCK = "waitress", "waitress, no Redis", "waitress.serve(threads=8)"
+UVICORN, GRANIAN_ASGI = "ASGI under uvicorn", "ASGI under granian"
 GRANIAN_, GRANIAN_ALONE, FASTAPI_ = "granian", "granian, no Redis", "FastAPI, uvicorn, redis.asyncio"
 
 
@@ -35,6 +44,7 @@ class Taken:
 
     rate: float
     rate_by_cpu: float
+    p99_ms: float  # of a request
 
 
 def measure(context: Context) -> list[Row]:
@@ -42,13 +52,13 @@ def measure(context: Context) -> list[Row]:
     servers = _servers(context)
     single = context.interleaved(
         {name: partial(_taken, context, server, ONE, 1) for name, server in servers.items()},
-        lambda taken: f"{number(taken.rate)} requests/s",
+        lambda taken: f"{number(taken.rate)} requests/s, p99 {taken.p99_ms:.1f} ms",
     )
     bodies = {"NDJSON": LINES, "JSON array": ARRAY}
     batches = context.interleaved(
         {
             f"{name}: {kind}": partial(_taken, context, servers[name], body, BATCH)
-            for name in (WAITRESS, GRANIAN_, FASTAPI_)
+            for name in (WAITRESS, UVICORN, GRANIAN_, FASTAPI_)
             if name in servers
             for kind, body in bodies.items()
             if name != FASTAPI_ or kind == "NDJSON"
@@ -61,7 +71,14 @@ def measure(context: Context) -> list[Row]:
 def _single_rows(single: dict[str, list[Taken]]) -> list[Row]:
     rates = {name: [taken.rate for taken in values] for name, values in single.items()}
     rows = [Row(label=f"POST /task: {name}", unit="requests/s", values=tuple(values)) for name, values in rates.items()]
+    rows += [
+        Row(label=f"POST /task: {name}, p99", unit="ms", values=tuple(taken.p99_ms for taken in values))
+        for name, values in single.items()
+        if name in (WAITRESS, UVICORN, GRANIAN_ASGI)
+    ]
     for label, over, under, target in (
+        ("ASGI under uvicorn over waitress", UVICORN, WAITRESS, AtLeast(4)),
+        ("ASGI under granian over waitress", GRANIAN_ASGI, WAITRESS, AtLeast(4)),
         ("waitress over itself without Redis", WAITRESS, WAITRESS_ALONE, AtLeast(0.6)),
         ("granian over waitress.serve(threads=8)", GRANIAN_, WAITRESS_STOCK, AtLeast(2.17)),
         ("waitress over waitress.serve(threads=8)", WAITRESS, WAITRESS_STOCK, None),
@@ -93,6 +110,10 @@ def _servers(context: Context) -> dict[str, Server]:
     app = str(APPS / "producer_app.py")
     servers: dict[str, Server] = {
         WAITRESS: lambda port: ([sys.executable, "-m", "zeroloss.reference", "producer", "--port", str(port)], ours),
+        UVICORN: lambda port: (
+            [sys.executable, "-m", "zeroloss.reference", "producer", "--server", "asgi", "--port", str(port)],
+            ours,
+        ),
         WAITRESS_ALONE: lambda port: ([sys.executable, app, "alone", str(port)], ours),
         WAITRESS_STOCK: lambda port: ([sys.executable, app, "stock", str(port)], ours),
     }
@@ -102,6 +123,12 @@ def _servers(context: Context) -> dict[str, Server]:
         command = [granian, *options, "--host", "127.0.0.1", "--port"]
         app = "zeroloss.reference.http.producer:from_environment"
         servers[GRANIAN_] = lambda port: ([*command, str(port), app], ours)
+        asgi = ["--interface", "asgi", "--workers", "1", "--loop", "uvloop", "--factory", "--no-ws"]
+        asgi_app = "zeroloss.reference.http.producer_asgi:from_environment"
+        servers[GRANIAN_ASGI] = lambda port: (
+            [granian, *asgi, "--host", "127.0.0.1", "--port", str(port), asgi_app],
+            ours,
+        )
         servers[GRANIAN_ALONE] = lambda port: ([*command, str(port), "producer_app:without_redis"], ours)
         uvicorn = str(context.environment(FASTAPI) / "bin" / "uvicorn")
         quiet = ["--no-access-log", "--log-level", "warning"]
@@ -122,4 +149,4 @@ def _taken(context: Context, server: Server, request: bytes, tasks: int) -> Take
         before = cpu_seconds(process.pid)
         answered = load(port, request, QUICK_LOAD_S if context.quick else LOAD_S)
         used_s = cpu_seconds(process.pid) - before
-        return Taken(answered.rate * tasks, answered.requests * tasks / used_s)
+        return Taken(answered.rate * tasks, answered.requests * tasks / used_s, answered.p99_ms)

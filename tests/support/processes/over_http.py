@@ -13,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import falcon.testing
-from zeroloss.reference.http import producer
+from zeroloss.reference.http import producer, producer_asgi
 
 from support.places import ROOT
 from support.queue_fixtures import Queue
 
-SERVED = {"producer": "http.producer", "monitor": "monitor.app"}
+SERVED = {"producer": "http.producer", "monitor": "monitor.app", "asgi": "http.producer"}
 RUN = """
 import resource
+if {deadlines_s}:
+    from zeroloss.reference.http import serving
+    serving.HEAD_TIMEOUT_S = serving.BODY_TIMEOUT_S = {deadlines_s}
 if {descriptors}:
     resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
 from zeroloss.reference.queue.config import load_config
 from zeroloss.reference.{module} import serve
-serve(load_config(), "{host}", {port})
+serve(load_config(), "{host}", {port}{options})
 """
 
 
@@ -33,6 +36,12 @@ def app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
     """The producer of this queue, without a server."""
     configured = queue.configured(**settings)
     return falcon.testing.TestClient(producer.create_app(configured.own_client, configured.config))
+
+
+def asgi_app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
+    """The same under ASGI."""
+    configured = queue.configured(**settings)
+    return falcon.testing.TestClient(producer_asgi.create_app(configured.own_client, configured.config))
 
 
 def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
@@ -58,14 +67,34 @@ class Served:
 
 @contextmanager
 def served(
-    part: str, redis_url: str, *, host: str = "127.0.0.1", port: int = 0, descriptors: int = 0, **settings: Any
+    part: str,
+    redis_url: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    descriptors: int = 0,
+    processes: int = 1,
+    deadlines_s: float = 0,
+    **settings: Any,
 ) -> Iterator[Served]:
-    """The `producer` or the `monitor` in a process, known to listen. `descriptors`: as by `ulimit -n`."""
+    """The `producer`, the same by `asgi`, or the `monitor` in a process, known to listen.
+
+    `descriptors`: as by `ulimit -n`; `deadlines_s`: for a head and a body, 0: as they are.
+    """
     environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
     environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
+    options = f', server="asgi", processes={processes}' if part == "asgi" else ""
+    program = RUN.format(
+        module=SERVED[part],
+        host=host,
+        port=port,
+        descriptors=descriptors,
+        options=options,
+        deadlines_s=deadlines_s,
+    )
     with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", RUN.format(module=SERVED[part], host=host, port=port, descriptors=descriptors)],
+            [sys.executable, "-c", program],
             env=environ,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -75,9 +104,9 @@ def served(
         said = Path(errors.name)
         try:
             line = process.stdout.readline()
-            listening = re.fullmatch(rf"{part} listening on (http://(127\.0\.0\.1|\[::1\]):\d+)\n", line)
+            listening = re.fullmatch(r"(producer|monitor) listening on (http://(127\.0\.0\.1|\[::1\]):\d+)\n", line)
             assert listening, f"The {part} does not listen: {line!r}\n{said.read_text()}"
-            yield Served(process, listening[1], said)
+            yield Served(process, listening[2], said)
         finally:
             process.kill()
             process.wait()

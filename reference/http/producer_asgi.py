@@ -1,0 +1,132 @@
+"""The producer as an ASGI app: all requests that come within one turn of the event loop are pushed by one call.
+
+    uvicorn --no-access-log --factory zeroloss.reference.http.producer_asgi:from_environment
+    granian --interface asgi --factory zeroloss.reference.http.producer_asgi:from_environment
+
+The routes and answers are those of `producer.py`.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import falcon
+import falcon.asgi
+import redis
+
+from ..queue.config import Config
+from ..queue.connection import connect
+from ..queue.enqueuer import LARGE, Enqueuer
+from . import problems
+from .bodies import read_body_async
+from .group_commit import GroupCommit
+from .intake import Intake, submissions_of
+from .metrics import Metrics
+from .producer import config_from_environment, looking
+from .readiness import Health
+from .tokens import guards, producer_token
+
+LARGE_AT_ONCE = 2  # bodies that are decoded at a time, beside the loop
+
+
+class _App(falcon.asgi.App[Any, Any]):
+    """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
+            if any(each[0] == b"expect" for each in headers):
+                receive = _after_nothing(receive)
+            scope = {**scope, "headers": headers}
+        await super().__call__(scope, receive, send)
+
+
+def _after_nothing(receive: Any) -> Any:
+    """The same, after a first part of a body in which nothing is."""
+    rest = iter([{"type": "http.request", "body": b"", "more_body": True}])
+
+    async def receive_next() -> Any:
+        return next(rest, None) or await receive()
+
+    return receive_next
+
+
+def create_app(client: redis.Redis, config: Config) -> _App:
+    """The ASGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+
+    Raises:
+        ConfigError: the URL is not one that redis-py reads.
+    """
+    metrics = Metrics()
+    app = _App(middleware=[metrics, *guards(producer_token(config))])
+    problems.install_async(app)
+    group = GroupCommit(Enqueuer(client, config), config.socket_timeout_ms / 1_000)
+    intake = Intake(config, metrics.enqueued)
+    decoding = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="decode")
+    app.add_route("/task", _Task(group, intake, decoding))
+    app.add_route("/tasks", _Tasks(group, intake, decoding))
+    app.add_route("/healthz", _Health())
+    for route, resource in looking(config, metrics).items():
+        app.add_route(route, _InThread(resource))
+    return app
+
+
+def from_environment() -> _App:
+    """The app for an ASGI server that takes a factory."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    config = config_from_environment()
+    return create_app(connect(config), config)
+
+
+class _Task:
+    def __init__(self, group: GroupCommit, intake: Intake, decoding: ThreadPoolExecutor) -> None:
+        self._group, self._intake, self._decoding = group, intake, decoding
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        expected = self._intake.expect_one(req)
+        body = await read_body_async(req, expected.limit_bytes, expected.advice)
+        submission = await _decoded(self._decoding, self._intake.read_one, expected, body)
+        (outcome,) = await self._group.enqueue([submission])
+        self._intake.answer_one(resp, submission, outcome)
+
+
+class _Tasks:
+    def __init__(self, group: GroupCommit, intake: Intake, decoding: ThreadPoolExecutor) -> None:
+        self._group, self._intake, self._decoding = group, intake, decoding
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        expected = self._intake.expect_many(req)
+        body = await read_body_async(req, expected.limit_bytes, expected.advice)
+        items = await _decoded(self._decoding, self._intake.read_many, expected, body)
+        submissions = submissions_of(items)
+        self._intake.answer_many(resp, items, await self._group.enqueue(submissions) if submissions else [])
+
+
+async def _decoded(threads: ThreadPoolExecutor, read: Any, expected: Any, body: bytes) -> Any:
+    """Decode a large body beside the loop, which goes on with the others meanwhile."""
+    if len(body) < LARGE:
+        return read(expected, body)
+    return await asyncio.get_running_loop().run_in_executor(threads, read, expected, body)
+
+
+class _Health:
+    def __init__(self) -> None:
+        self._health = Health()
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        self._health.on_get(req, resp)
+
+    on_head = on_get
+
+
+class _InThread:
+    """A WSGI resource that may wait, for Redis above all."""
+
+    def __init__(self, resource: Any) -> None:
+        self._resource = resource
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        await asyncio.to_thread(self._resource.on_get, req, resp)
+
+    on_head = on_get

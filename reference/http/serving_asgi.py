@@ -1,0 +1,134 @@
+"""Serve the ASGI app with uvicorn: one process or several on one port, with deadlines for slow clients."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import tempfile
+from typing import Any
+
+import falcon
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from ..queue.config import Config
+from ..signals import STOP_SIGNALS
+from .metrics import MULTIPROCESS_VARIABLE
+from .problems import MEDIA_TYPE, Problem
+from .serving import BODY_TIMEOUT_S, DRAIN_S, HEAD_BYTES_MAX, HEAD_TIMEOUT_S, announce, listen, raise_descriptor_limit
+from .tokens import refuse_without_token
+
+APP = f"{__package__}.producer_asgi:from_environment"
+BACKLOG = 1_024
+
+
+def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
+
+    Several processes share the listening socket; one that dies is replaced. Each makes its app from the environment,
+    which is set here: a command line, which would be the other way, can be read by everybody.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or others than this machine would need no token.
+    """
+    refuse_without_token("producer", config, host)
+    raise_descriptor_limit()
+    listener = listen(host, port)
+    os.environ |= {"ZEROLOSS_REDIS_URL": config.redis_url, "ZEROLOSS_NAMESPACE": config.namespace}
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    settings = uvicorn.Config(
+        APP,
+        factory=True,
+        workers=processes,
+        loop="uvloop",
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=int(DRAIN_S),
+    )
+    if processes == 1:
+        server = uvicorn.Server(settings)
+
+        def stop(*_: Any) -> None:  # before uvicorn has its own handlers, and when it sends itself the signal again
+            server.should_exit = True
+
+        for number in STOP_SIGNALS:
+            signal.signal(number, stop)
+        settings.load()
+        announce("producer", host, listener)
+        server.run(sockets=[listener])
+        return
+    with tempfile.TemporaryDirectory(prefix="zeroloss-producer-") as counts:
+        os.environ.setdefault(MULTIPROCESS_VARIABLE, counts)
+        announce("producer", host, listener)
+        Multiprocess(settings, sockets=[listener]).run()
+
+
+class _Protocol(HttpToolsProtocol):
+    """Ends a connection whose head or body is late, or whose head is too large, and answers what is no HTTP.
+
+    uvicorn bounds none of these.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _awaits = "head"
+    _head_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await("head", HEAD_TIMEOUT_S)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None:  # the first bytes of the next request
+            self._head_bytes = 0
+            self._await("head", HEAD_TIMEOUT_S)
+        if self._awaits == "head":
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._awaits == "head" and self._deadline is not None and self._head_bytes > HEAD_BYTES_MAX:
+            self._end(431, f"The head has more than {HEAD_BYTES_MAX} bytes; send less.")
+
+    def on_headers_complete(self) -> None:
+        self._await("body", BODY_TIMEOUT_S)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._forget()
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self._end(400, msg)
+
+    def _await(self, what: str, timeout_s: float) -> None:
+        self._forget()
+        self._awaits = what
+        self._deadline = self.loop.call_later(timeout_s, self._late)
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        if self._awaits == "head" and self._head_bytes:
+            self._end(408, f"The head did not come within {HEAD_TIMEOUT_S:g} s; send it at once.")
+        else:  # nothing was asked for, or the app waits for a body, and will see that its client is gone
+            self.transport.close()
+
+    def _end(self, status: int, detail: str) -> None:
+        self._forget()
+        body = json.dumps(Problem(None, detail, status=status).document()).encode()
+        head = f"HTTP/1.1 {falcon.code_to_http_status(status)}\r\nContent-Type: {MEDIA_TYPE}\r\n"
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        self.transport.close()

@@ -1,0 +1,95 @@
+"""What each server answers to what never reaches the app: the table of docs/http.md, row by row."""
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from support.places import ROOT
+from support.processes.over_http import served
+from support.waiting import wait_until
+from zeroloss.system.servers import Server
+
+JSON = b"Host: x\r\nContent-Type: application/json\r\n"
+REQUESTS = {
+    "no HTTP": b"GET / / HTTP/1.1\r\nHost x\r\n\r\n",
+    "`Content-Length` that is no number": b"POST /task HTTP/1.1\r\n" + JSON + b"Content-Length: x\r\n\r\n",
+    "`Transfer-Encoding` beside `Content-Length`": b"POST /task HTTP/1.1\r\n"
+    + JSON
+    + b'Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{"payload": 1}\r\n0\r\n\r\n',
+    "`Transfer-Encoding: gzip`": b"POST /task HTTP/1.1\r\n" + JSON + b"Transfer-Encoding: gzip\r\n\r\n",
+    "a head of 300 kB": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 300_000 + b"\r\n\r\n",
+    "`Expect: 100-continue`, and a length beyond the limit": b"POST /task HTTP/1.1\r\n"
+    + JSON
+    + b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n",
+}
+ROW = re.compile(r"^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+SERVERS = ("waitress", "uvicorn", "granian")
+
+
+def stated() -> dict[str, dict[str, str]]:
+    """What the page says of each server, by what was sent."""
+    _, _, section = (ROOT / "docs" / "http.md").read_text().partition("## What never reaches the app")
+    return {row[0]: dict(zip(SERVERS, row[1:], strict=True)) for row in ROW.findall(section)}
+
+
+@contextmanager
+def listening(server: str, redis_url: str) -> Iterator[int]:
+    if server != "granian":
+        with served("producer" if server == "waitress" else "asgi", redis_url) as producer:
+            yield producer.port
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = "zeroloss.reference.http.producer_asgi:from_environment"
+    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), app]
+    environ = {"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(listens, timeout_s=20)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answer_to(port: int, request: bytes) -> str:
+    """`413, a problem document, closed`, as the page writes it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        answer = b""
+        try:
+            connection.sendall(request)
+            while b"\r\n\r\n" not in answer:
+                if not (data := connection.recv(65_536)):
+                    break
+                answer += data
+            head = answer.partition(b"\r\n\r\n")[0].lower()
+            connection.settimeout(1)
+            while connection.recv(65_536):
+                pass
+            closed = True
+        except TimeoutError:
+            closed = False
+        except ConnectionError:
+            head, closed = answer.partition(b"\r\n\r\n")[0].lower(), True
+    if not head:
+        return "closed"
+    said = [head.split()[1].decode()]
+    said += ["a problem document"] if b"application/problem+json" in head else []
+    return ", ".join([*said, *(["closed"] if closed else [])])
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_answers_of_a_server_are_what_the_page_says(server: str, embedded: Server) -> None:
+    with listening(server, embedded.url) as port:
+        answers = {name: answer_to(port, request) for name, request in REQUESTS.items()}
+    assert answers == {name: stated()[name][server] for name in REQUESTS}

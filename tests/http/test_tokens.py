@@ -1,0 +1,126 @@
+"""Tokens: who may talk to the producer and the monitor, and what a browser is told of their answers."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import pytest
+from support.processes.over_http import app_of, asgi_app_of, assert_problem, post, served
+from support.queue_fixtures import Queue
+from zeroloss.reference.http.readiness import connect_probe
+from zeroloss.reference.http.tokens import monitor_token, producer_token, refuse_without_token
+from zeroloss.reference.monitor import app as monitor
+from zeroloss.reference.queue.config import Config, load_config
+from zeroloss.reference.queue.errors import ConfigError
+
+TOKEN = "s3cret-token"
+BOTH_APPS = pytest.mark.parametrize("make", [app_of, asgi_app_of], ids=["wsgi", "asgi"])
+
+
+def monitor_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
+    config = queue.configured(**settings).config
+    return falcon.testing.TestClient(monitor.create_app(connect_probe(config), config))
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@BOTH_APPS
+def test_a_producer_with_a_token_takes_tasks_from_those_who_have_it_only(queue: Queue, make: Any) -> None:
+    http = make(queue, token=TOKEN)
+    wrong = ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Token {TOKEN}", TOKEN, "Basic !", basic(TOKEN, ""), "Basic"]
+    for header in wrong:
+        answer = post(http, "/task", '{"payload": 1}', **({"Authorization": header} if header else {}))
+        assert_problem(answer, 401, "Authorization: Bearer", kind="unauthorized")
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+    assert queue.everything() == {}
+    for header in (f"Bearer {TOKEN}", f"bearer  {TOKEN}", basic("anybody", TOKEN)):
+        assert post(http, "/task", '{"payload": 1}', Authorization=header).status_code == 202
+
+
+@BOTH_APPS
+def test_probes_need_no_token_and_everything_else_does(queue: Queue, make: Any) -> None:
+    http = make(queue, token=TOKEN)
+    statuses = {
+        path: http.simulate_get(path).status_code
+        for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/task", "/nowhere")
+    }
+    assert statuses == {
+        "/healthz": 200,
+        "/readyz": 200,
+        "/metrics": 401,
+        "/openapi.json": 401,
+        "/task": 401,
+        "/nowhere": 401,
+    }
+
+
+def test_the_monitor_has_a_token_of_its_own(queue: Queue) -> None:
+    http = monitor_of(queue, token="other", monitor_token=TOKEN)
+    for path in ("/", "/stats", "/metrics"):
+        assert http.simulate_get(path).status_code == 401
+        assert http.simulate_get(path, headers={"Authorization": "Bearer other"}).status_code == 401
+        assert http.simulate_get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert http.simulate_get(path, headers={"Authorization": basic("", TOKEN)}).status_code == 200
+    assert http.simulate_get("/healthz").status_code == 200
+
+
+def test_the_monitor_s_page_cannot_be_framed_and_no_answer_s_type_is_guessed(queue: Queue) -> None:
+    page = monitor_of(queue).simulate_get("/").headers
+    for directive in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"):
+        assert directive in page["content-security-policy"]
+    for http in (monitor_of(queue), app_of(queue), asgi_app_of(queue)):
+        assert http.simulate_get("/healthz").headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f" {TOKEN}\n")
+    environ = {"ZEROLOSS_TOKEN_FILE": str(file), "ZEROLOSS_MONITOR_TOKEN": "m"}
+    config = load_config(environ)
+    assert (producer_token(config), monitor_token(config)) == (TOKEN, "m")
+    assert (producer_token(Config()), monitor_token(Config())) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"token": "a", "token_file": "/dev/null"}, "token and token_file are both set; keep one"),
+        ({"token_file": "/nowhere/at/all"}, "cannot be read: No such file or directory"),
+        ({"token_file": "/dev/null"}, "is empty; write the token into it"),
+        ({"token": "two words"}, "printable ASCII characters without spaces"),
+        ({"token": "schl\xfcssel"}, "printable ASCII"),
+    ],
+)
+def test_a_token_that_is_none_is_refused_in_one_sentence(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        producer_token(Config(**settings))  # type: ignore[arg-type]
+
+
+def test_a_part_that_other_machines_reach_needs_a_token_or_a_word(tmp_path: Path) -> None:
+    for host in ("127.0.0.1", "127.8.0.1", "::1", "localhost"):
+        refuse_without_token("producer", Config(), host)
+    for host in ("0.0.0.0", "::", "192.0.2.1", "myhost"):
+        with pytest.raises(ConfigError, match="ZEROLOSS_TOKEN or ZEROLOSS_TOKEN_FILE, or allow it with --no-token"):
+            refuse_without_token("producer", Config(monitor_token="m"), host)
+        with pytest.raises(ConfigError, match=r"The monitor would be open .* ZEROLOSS_MONITOR_TOKEN"):
+            refuse_without_token("monitor", Config(token="t"), host)
+        refuse_without_token("producer", Config(token="t"), host)
+        refuse_without_token("monitor", Config(access="anyone"), host)
+
+
+@pytest.mark.parametrize("part", ["producer", "asgi", "monitor"])
+def test_a_server_bound_to_every_address_does_not_begin_without_a_token(queue: Queue, part: str) -> None:
+    with (
+        pytest.raises(AssertionError, match=r"ConfigError: The (producer|monitor) would be open to all that reach"),
+        served(part, queue.config.redis_url, host="0.0.0.0"),
+    ):
+        pass
+
+
+def test_a_token_is_not_shown_by_the_configuration() -> None:
+    assert TOKEN not in repr(Config(token=TOKEN, monitor_token=TOKEN))
+    assert "token" in json.dumps(repr(Config(token_file="/run/token")))
