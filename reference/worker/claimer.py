@@ -30,6 +30,7 @@ from ..queue.consumer import Claimed, Consumer
 from ..queue.errors import LeaseLost, OtherProtocol, Undecodable
 from ..queue.task import Task
 from .delivery import Delivery, State
+from .journal import Journal
 from .pace import Pace
 from .waiter import Arrival, Waiter
 
@@ -51,6 +52,7 @@ class Claimer(threading.Thread):
         self._deliveries: dict[int, Delivery] = {}  # by number, oldest first; none that is GONE
         self._alone: Delivery | None = None  # a task that may kill its worker: it runs with nothing beside it
         self._pace = Pace(config)
+        self._journal = Journal(config.threads)
         self._waiter = Waiter(consumer, self.inbox, config.block_ms)
         self._awaited: int | None = None  # the number in flight: that of the wait that is under way
         self._dry = False  # the last claim found too little: wait, or look again when a task is finished
@@ -137,6 +139,7 @@ class Claimer(threading.Thread):
             self._forget(delivery)
         else:
             self._pace.learn(delivery.seconds)
+            self._journal.learn(delivery)
             delivery.state = State.DONE if delivery.error is None else State.FAILED
 
     def _take_arrival(self, arrival: Arrival) -> None:
@@ -181,7 +184,8 @@ class Claimer(threading.Thread):
 
     def _renew(self) -> None:
         sent = time.monotonic()
-        renewal = self._consumer.renew()
+        renewal = self._consumer.renew(self._journal.report(self._deliveries.values()))
+        self._journal.hear(sent, renewal.time_ms)
         self.lease_until = sent + self._config.lease_ms / 1000
         self._renew_at = sent + self._config.renew_ms / 1000
         if renewal.lapsed or renewal.holding != len(self._in_hand()):
