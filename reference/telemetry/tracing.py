@@ -6,8 +6,8 @@
     enqueue(queue, "email", {"to": "a"})         # `Queue.enqueue` in a span of its own
     app = trace_producer(create_app(client, config))
 
-What joins them is the `traceparent` that travels with the task. Which spans are kept, and where they are sent, is set up
-as in any other program. https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
+What joins them is the `traceparent` that travels with the task. Which spans are kept, and where they go, is set up as
+in any other program. https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 
 import time

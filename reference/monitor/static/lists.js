@@ -160,7 +160,7 @@ async function look(start = 0) {
   } catch (error) {
     rows.replaceChildren();
     at("tasks-note").textContent = error.message;
-    at("more-tasks").hidden = true;
+    at("task-card").hidden = true;
     return;
   }
   const now = Date.now();
@@ -171,7 +171,7 @@ async function look(start = 0) {
     cell(task.preview, "text long id")));
   if (start) rows.append(...made);
   else rows.replaceChildren(...made);
-  at("task-table").hidden = rows.children.length === 0;
+  at("task-card").hidden = rows.children.length === 0;
   at("tasks-note").textContent = page.total ? `${number(rows.children.length)} of ${number(page.total)}` : "There is none.";
   moreFrom = page.next;
   at("more-tasks").hidden = moreFrom === null;
