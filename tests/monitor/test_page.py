@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import redis
 from playwright.sync_api import Browser, Page, expect
 from support.browsing import browser as _  # noqa: F401 - the fixture `browser`
 from support.processes.over_http import served
 from support.queue_fixtures import Queue, entry, ids
 from support.waiting import wait_until
 from zeroloss.reference.queue.consumer import Report
+from zeroloss.system.servers import Server
 
 PATIENCE_MS = 15_000
 SCRIPT = "<img src=x onerror=alert(1)>"
@@ -26,10 +28,21 @@ def page(browser: Browser) -> Iterator[Page]:
         assert errors == []
 
 
-@pytest.fixture
-def url(queue: Queue) -> Iterator[str]:
-    with served("monitor", queue.config.redis_url, lease_ms=60_000) as monitor:
+@pytest.fixture(scope="module")
+def url(embedded: Server) -> Iterator[str]:
+    """One monitor for all tests here: to start one takes longer than most of them."""
+    with served("monitor", embedded.url, lease_ms=60_000) as monitor:
         yield monitor.url
+
+
+@pytest.fixture
+def queue(embedded: Server) -> Iterator[Queue]:
+    """An empty queue on one kind of server: what differs between servers is not on the page."""
+    with redis.Redis.from_url(embedded.url) as client:
+        client.flushall()
+        made = Queue(client, embedded.url)
+        yield made
+        made.own_client.close()
 
 
 def bury(queue: Queue, *names: str, reason: str = "failed", error: str = "ValueError: no") -> None:
