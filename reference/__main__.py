@@ -105,7 +105,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
     sub.add_argument("--begun", type=int, required=True)
-    sub.add_argument("--place", type=int, required=True)
+    sub.add_argument("--place", type=int, default=0)  # a parent of an older release does not say it
     sub.add_argument("--metrics", action="store_true")
     sub.add_argument("--pool", type=int, metavar="N", help="log what a pool of N such processes serves")
 

@@ -77,7 +77,7 @@ class Supervisor:
         self, config: Config, command: Sequence[str], processes: int, environment: Mapping[str, str] | None = None
     ) -> None:
         self._config, self._command = config, list(command)
-        self._environment = child_environment(config) | (environment or {})
+        self._environment = {**child_environment(config), **(environment or {})}
         self._reaper = Reaper(connect(config, connections=2), config)
         self._children = [_Child(number) for number in range(processes)]
         self._stop_signal: int | None = None

@@ -11,11 +11,11 @@ import yaml
 from support.deploy import DEPLOY
 from support.places import ROOT
 from support.processes.programs import system_tool
-from support.promql import OF_PROMETHEUS, OF_WORKERS, Shown, assert_shown, selectors
+from support.promql import OF_PROMETHEUS, OF_WORKERS, Shown, assert_shown, exposition, selectors
 from support.promql import exposed as _  # noqa: F401 - the fixture `exposed`
-from support.promql import exposition as __  # noqa: F401 - the fixture `exposition`
 from zeroloss.reference.__main__ import HEALTH_PORT
 from zeroloss.reference.queue.config import Config
+from zeroloss.system.servers import Server
 
 PROMETHEUS, GRAFANA = DEPLOY / "prometheus", DEPLOY / "grafana"
 (GROUP,) = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
@@ -80,9 +80,9 @@ def test_the_dashboard_shows_every_metric_of_monitor_and_workers(exposed: Shown)
     assert {selector.name for query in QUERIES for selector in selectors(query)} == set(exposed)
 
 
-def test_the_metrics_of_monitor_and_workers_are_named_as_promtool_wants_them(exposition: str) -> None:
+def test_the_metrics_of_monitor_and_workers_are_named_as_promtool_wants_them(embedded: Server) -> None:
     command = [shutil.which("promtool") or "promtool", "check", "metrics"]
-    ended = subprocess.run(command, input=exposition, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, input=exposition(embedded), capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 

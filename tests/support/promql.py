@@ -25,7 +25,6 @@ OF_WORKERS = "zeroloss_task_"
 ADDED_BY_SCRAPE = {"job", "instance", "queue"}
 
 
-@pytest.fixture(scope="module", name="exposition")
 def exposition(embedded: Server) -> str:
     """What the monitor shows of an empty queue, and a worker that has run a task of each fate."""
     config = Config(redis_url=embedded.url, namespace="deploy")
@@ -40,10 +39,10 @@ def exposition(embedded: Server) -> str:
 
 
 @pytest.fixture(scope="module", name="exposed")
-def exposed(exposition: str) -> Shown:
+def exposed(embedded: Server) -> Shown:
     """Each sample of both: its name, and the labels it comes with."""
     shown: Shown = {}
-    for family in text_string_to_metric_families(exposition):
+    for family in text_string_to_metric_families(exposition(embedded)):
         for sample in family.samples:
             if not sample.name.endswith("_created"):  # which a pool of processes does not show
                 shown.setdefault(sample.name, []).append(sample.labels)
