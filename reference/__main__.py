@@ -221,8 +221,14 @@ def _metrics_directory() -> Iterator[str | None]:
     if given := os.environ.get(DIRECTORY):  # the application's own metrics are shown, too
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="zeroloss-metrics-") as made:
-        yield made
+    try:
+        made = tempfile.TemporaryDirectory(prefix="zeroloss-metrics-")
+    except OSError as error:
+        logger.warning("There is no /metrics, as no temporary folder can be made: %s.", error)
+        yield None
+        return
+    with made as directory:
+        yield directory
 
 
 def _health(_config: Config, options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The monitor's page in a browser: what is wrong, the charts, dead letters and tasks; what it does is seen in Redis."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -196,3 +196,19 @@ def test_the_page_is_no_wider_than_a_phone(browser: Browser, queue: Queue, url: 
         phone.goto(f"{url}/{tab}")
         expect(phone.locator("#pending")).to_have_text("1", timeout=PATIENCE_MS)
         wait_until(lambda: phone.evaluate("document.documentElement.scrollWidth") <= 360, message="it is wider")
+
+
+def test_dead_letters_that_were_read_are_not_shown_while_redis_is_down(
+    page: Page, open_own_server: Callable[..., Server]
+) -> None:
+    server = open_own_server(appendfsync="always")
+    with redis.Redis.from_url(server.url) as client:
+        bury(Queue(client, server.url), "a", "b")
+    with served("monitor", server.url) as monitor:
+        page.goto(f"{monitor.url}/#letters")
+        rows(page, 2)
+        server.kill()
+        expect(page.get_by_role("alert")).to_contain_text("Redis is down", timeout=PATIENCE_MS)
+        rows(page, 0)
+        server.start()
+        rows(page, 2)

@@ -3,6 +3,9 @@ export const NONE = "–";
 export const at = id => document.getElementById(id);
 export const number = count => count === null || count === undefined ? NONE : count.toLocaleString("en");
 
+// Redis's clock, as the last reading told it: that of the machine that shows the page may be another.
+export const clock = {ahead: 0, now: () => Date.now() + clock.ahead};
+
 export function age(ms) {
   if (ms === null || ms === undefined) return NONE;
   if (ms < 10000) return (ms / 1000).toFixed(1) + " s";

@@ -1,5 +1,5 @@
 // Dead letters and tasks: pages of them, one in whole, and what an operator does with them.
-import {NONE, age, ask, at, cell, make, number} from "./format.js";
+import {NONE, age, ask, at, cell, clock, make, number} from "./format.js";
 
 const ERROR_CHARS = 160;
 let letters = [], older = null, place = "pending?priority=default", moreFrom = null, opened = null, asked = 0;
@@ -24,6 +24,20 @@ export function openTab() {
     } else if (held) at("place").selectedIndex = 1;
     look();
   }
+}
+
+// What was read before Redis went away is not shown after it.
+export function forgetLists() {
+  asked++;
+  letters = [];
+  older = null;
+  say("");
+  showLetters();
+  at("no-letters").textContent = NONE;
+  at("task-table").tBodies[0].replaceChildren();
+  at("task-card").hidden = true;
+  at("tasks-note").textContent = "";
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
 
 // -- dead letters --------------------------------------------------------------------------------------------------
@@ -62,7 +76,7 @@ function showLetters() {
     const error = letter.error.length > ERROR_CHARS ? letter.error.slice(0, ERROR_CHARS) + "…" : letter.error;
     const row = make("tr", {className: "open", tabIndex: 0}, make("td", {}, box),
       cell(letter.type ?? "unreadable", "text"), cell(letter.reason.replace("_", " "), "text"),
-      cell(error, "text long"), cell(number(letter.attempts)), cell(age(Math.max(0, Date.now() - letter.dead_at))));
+      cell(error, "text long"), cell(number(letter.attempts)), cell(age(Math.max(0, clock.now() - letter.dead_at))));
     box.addEventListener("click", event => event.stopPropagation());
     box.addEventListener("change", enable);
     row.addEventListener("click", () => showLetter(letter.letter));
@@ -163,7 +177,7 @@ async function look(start = 0) {
     at("task-card").hidden = true;
     return;
   }
-  const now = Date.now();
+  const now = clock.now();
   const made = page.tasks.map(task => make("tr", {},
     cell(task.id ?? "unreadable", "id"), cell(task.type ?? NONE, "text"), cell(number(task.attempt)),
     cell(task.enqueued_at ? age(Math.max(0, now - task.enqueued_at)) : NONE),

@@ -1,9 +1,9 @@
 // The overview: what is wrong, the numbers of this second, the charts, who works.
-import {NONE, age, ask, at, cell, make, number, rate, short} from "./format.js";
+import {NONE, age, ask, at, cell, clock, make, number, rate, short} from "./format.js";
 import {draw} from "./charts.js";
-import {openTab} from "./lists.js";
+import {forgetLists, openTab} from "./lists.js";
 
-const POLL_MS = 1000, SERIES_EVERY_MS = 10000, TIMEOUT_MS = 5000, RATE_OVER_MS = 5000;
+const POLL_MS = 1000, SERIES_EVERY_MS = 10000, TIMEOUT_MS = 5000, RATE_OVER_MS = 5000, RUNNING_SHOWN = 3;
 const COUNTS = ["pending", "processing", "delayed", "dead_letter"];
 const PRIORITIES = ["high", "default", "low"];
 // Where each member of a reading is shown, and what the line below its number says as long as it can be read.
@@ -34,14 +34,16 @@ function explain(unreadable) {
 
 function showConsumers(consumers) {
   const rows = (consumers ?? []).map(consumer => {
-    const longest = consumer.running[0];
+    const tasks = consumer.running.map(task => `${task.type}, ${age(task.running_ms)}`);
+    const more = tasks.length > RUNNING_SHOWN ? [`and ${tasks.length - RUNNING_SHOWN} more`] : [];
+    const running = make("td", {className: "text lines", title: tasks.join("\n"),
+      textContent: [...tasks.slice(0, RUNNING_SHOWN), ...more].join("\n") || NONE});
     const holding = make("td", {}, make("a", {
       textContent: number(consumer.holding), href: "#tasks/" + encodeURIComponent(consumer.name), title: "What it holds"}));
     const row = make("tr", {},
       cell(consumer.name), cell(consumer.host || NONE, "text"), cell(consumer.version || NONE, "text"),
       cell(age(consumer.age_ms)), holding, cell(age(consumer.heartbeat_age_ms)), cell(age(consumer.lease_left_ms)),
-      cell(longest ? `${longest.type}, ${age(longest.running_ms)}` : NONE, "text"));
-    row.lastChild.title = consumer.running.map(task => `${task.number}: ${task.type}, ${age(task.running_ms)}`).join("\n");
+      running);
     if (consumer.lease_left_ms !== null && consumer.lease_left_ms < consumer.heartbeat_age_ms)
       row.children[5].className = "late";
     return row;
@@ -61,6 +63,8 @@ function showTroubles(troubles) {
 }
 
 function showReading() {
+  clock.ahead = reading.time_ms - Date.now();
+  if (document.body.className === "down") openTab();
   lastReadAt = new Date();
   document.body.className = "up";
   document.title = number(reading.pending) + " pending · Queue monitor";
@@ -85,6 +89,7 @@ function showFailure(headline, detail) {
   reading = series = null;
   seriesAt = -Infinity;
   samples = [];
+  if (document.body.className !== "down") forgetLists();
   document.body.className = "down";
   document.title = headline + " · Queue monitor";
   at("banner").hidden = false;
@@ -112,7 +117,7 @@ function rates(points, name) {
 }
 
 function drawCharts() {
-  const to = reading?.time_ms ?? series?.time_ms ?? Date.now(), from = to - minutes * 60000;
+  const to = reading?.time_ms ?? series?.time_ms ?? clock.now(), from = to - minutes * 60000;
   const noted = series?.points ?? [];
   const now = reading && series && (!noted.length || reading.time_ms - noted.at(-1).time_ms >= 2000) ? [{
     time_ms: reading.time_ms, counters: reading.counters,
