@@ -11,17 +11,23 @@ function shape(name, attributes, text) {
   return made;
 }
 
-// 1, 2 or 5 times a power of ten, not below `value`.
-function ceiling(value) {
+// Durations in ms of which the half, too, is one that people name.
+const TIMES = [10, 20, 50, 100, 200, 500, 1000, 2000, 4000, 10000, 20000, 60000, 120000, 240000, 600000, 1200000,
+  3600000, 7200000, 14400000, 43200000, 86400000];
+
+// A duration, or 1, 2 or 5 times a power of ten, not below `value`.
+function ceiling(value, isTime) {
+  const time = isTime && TIMES.find(step => step >= value * 0.9999);
+  if (time) return time;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map(step => step * power).find(step => step >= value * 0.9999);
 }
 
 // `lines`: [{name, points: [[ms, value or null], ...]}, ...]; `write` makes a text of a value.
-export function draw(id, lines, from, to, write, least) {
+export function draw(id, lines, from, to, write, least, isTime = false) {
   const figure = at(id);
   const values = lines.flatMap(line => line.points.map(point => point[1])).filter(value => value !== null);
-  const top = ceiling(Math.max(least, ...values));
+  const top = ceiling(Math.max(least, ...values), isTime);
   const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
   const svg = shape("svg", {role: "img"});
   svg.setAttribute("aria-label", figure.querySelector("figcaption").textContent);

@@ -3,7 +3,7 @@ import {NONE, age, ask, at, cell, clock, make, number, rate, short} from "./form
 import {draw} from "./charts.js";
 import {forgetLists, openTab} from "./lists.js";
 
-const POLL_MS = 1000, SERIES_EVERY_MS = 10000, TIMEOUT_MS = 5000, RATE_OVER_MS = 5000, RUNNING_SHOWN = 3;
+const POLL_MS = 1000, SERIES_EVERY_MS = 10000, TIMEOUT_MS = 5000, RATE_OVER_MS = 5000, RUNNING_SHOWN = 3, GAP_MS = 30000;
 const COUNTS = ["pending", "processing", "delayed", "dead_letter"];
 const PRIORITIES = ["high", "default", "low"];
 // Where each member of a reading is shown, and what the line below its number says as long as it can be read.
@@ -112,8 +112,15 @@ function rates(points, name) {
   return points.slice(1).map((point, index) => {
     const before = points[index], [from, to] = [before.counters[name], point.counters[name]];
     const seconds = (point.time_ms - before.time_ms) / 1000;
-    return [point.time_ms, from === null || to === null || to < from || seconds <= 0 ? null : (to - from) / seconds];
-  });
+    const rate = from === null || to === null || to < from || seconds <= 0 ? null : (to - from) / seconds;
+    return seconds * 1000 > GAP_MS ? [[before.time_ms + 1, rate], [point.time_ms, rate]] : [[point.time_ms, rate]];
+  }).flat();
+}
+
+// A line is broken where no worker noted anything for a while: what was in between was not read.
+function broken(points, gapMs) {
+  return points.flatMap((point, index) =>
+    index && point[0] - points[index - 1][0] > gapMs ? [[point[0] - 1, null], point] : [point]);
 }
 
 function drawCharts() {
@@ -124,17 +131,17 @@ function drawCharts() {
     pending: reading.pending_by_priority, oldest_ms: reading.oldest_by_priority_ms}] : [];
   const points = [...noted, ...now].filter(point => point.time_ms >= from - 15000);
   const clip = list => list.filter(point => point[0] >= from);
-  const by = member => PRIORITIES.map(name => ({name, points: clip(points.map(p => [p.time_ms, p[member][name] ?? null]))}));
+  const by = member => PRIORITIES.map(name => ({name, points: broken(clip(points.map(p => [p.time_ms, p[member][name] ?? null])), GAP_MS)}));
   draw("chart-rates", ["enqueued", "completed", "failed"].map(name => ({name, points: clip(rates(points, name))})),
     from, to, rate, 1);
   draw("chart-backlog", by("pending"), from, to, number, 10);
   // Where nothing waits, nothing is old.
   const ages = by("oldest_ms").map((line, index) => ({name: line.name, points: line.points.map(([ms, value]) =>
-    [ms, value ?? (points.find(p => p.time_ms === ms).pending[PRIORITIES[index]] === 0 ? 0 : null)])}));
-  draw("chart-oldest", ages, from, to, age, 1000);
-  const latency = (name, member) => ({name, points: clip((series?.latencies ?? []).map(l =>
-    [Math.min(l.time_ms + 30000, to), l[member]]))});
-  draw("chart-latency", [latency("p50", "wait_p50"), latency("p95", "wait_p95")], from, to, short, 10);
+    [ms, value ?? (points.find(p => p.time_ms === ms)?.pending[PRIORITIES[index]] === 0 ? 0 : null)])}));
+  draw("chart-oldest", ages, from, to, age, 1000, true);
+  const latency = (name, member) => ({name, points: broken(clip((series?.latencies ?? []).map(l =>
+    [Math.min(l.time_ms + 30000, to), l[member]])), 90000)});
+  draw("chart-latency", [latency("p50", "wait_p50"), latency("p95", "wait_p95")], from, to, short, 10, true);
   at("series-note").textContent = series?.unreadable.series ?? (series && !noted.length
     ? "Workers note what is shown here; none has in this time." : "");
 }
