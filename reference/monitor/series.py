@@ -87,6 +87,7 @@ class Series:
             elif answer:
                 points += _points(answer)
                 latencies.append(_latency(minute * 60_000, answer))
+        points.sort(key=lambda point: point.time_ms)  # one at the turn of a minute may lie in the minute before
         return SeriesReading(time_ms=now_ms, points=points, latencies=latencies, unreadable=unreadable)
 
 
@@ -105,7 +106,7 @@ def failing(points: Sequence[Point]) -> tuple[int, int] | None:
 
 def _points(fields: Mapping[bytes, bytes]) -> list[Point]:
     found = (_point(text) for name, text in fields.items() if name.isdigit())
-    return sorted((point for point in found if point), key=lambda point: point.time_ms)
+    return [point for point in found if point]
 
 
 def _point(text: bytes) -> Point | None:

@@ -6,7 +6,10 @@ https://prometheus.github.io/client_python/multiprocess/
 """
 
 import os
+import struct
+import time
 from collections.abc import Container
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess, values
 
@@ -16,6 +19,8 @@ from ..worker.observer import DEAD_LETTERED, RETRIED, SUCCEEDED
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"  # types without a handler here: anybody may make up any number of them
 BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+READS_MAX, AGAIN_S = 10, 0.02
 
 _COUNTERS = {
     "started": "Handlers begun",
@@ -84,7 +89,14 @@ def count_in_place(place: int) -> None:
 
 
 def exposition(directory: str) -> bytes:
-    """All that the processes of a pool have counted, in Prometheus's text format."""
+    """All that the processes of a pool have counted, in Prometheus's text format.
+
+    A file that a process is just making cannot be read for a moment.
+    """
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    for _ in range(READS_MAX - 1):
+        with suppress(struct.error, RuntimeError):
+            return generate_latest(registry)
+        time.sleep(AGAIN_S)
     return generate_latest(registry)

@@ -1,8 +1,10 @@
-"""What a pool tells of each task type at its health port, for Prometheus."""
+"""What a pool tells of its tasks: by type at its health port, and in Redis for the monitor."""
 
 import re
+import threading
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.processes.worker_process import Pool
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
+from zeroloss.reference.monitor.series import Latency, Series
 from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.gauges import Gauges, RunningTask
+from zeroloss.reference.telemetry.metrics import exposition
 
 APP = """
 import os
-from pathlib import Path
+import time
 from zeroloss.reference import Reject, Task, handler
 
 @handler("fine")
@@ -23,6 +28,10 @@ def fine(task: Task) -> None: ...
 @handler("fails", max_retries=1, backoff=0.001)
 def fails(task: Task) -> None:
     raise ValueError("no")
+
+@handler("sleeps")
+def sleeps(task: Task) -> None:
+    time.sleep(1_000)
 
 @handler("kills")
 def kills(task: Task) -> None:
@@ -92,3 +101,33 @@ def test_a_pool_counts_what_became_of_the_tasks_of_each_type_in_all_of_its_proce
     except AssertionError:
         pytest.fail(f"expected and shown: {differences()}\n{pool.log.read_text()[-3000:]}")
     assert not any("unheard" in name for name in shown(url))
+
+
+def test_a_pool_notes_for_the_monitor_what_runs_and_how_long_tasks_wait_and_run(queue: Queue, pool: Pool) -> None:
+    gauges, series = Gauges(queue.own_client, queue.config), Series(queue.own_client, queue.config)
+    queue.enqueuer.enqueue(Submission("1", task_type="sleeps"))
+
+    def running() -> list[RunningTask]:
+        return [task for consumer in gauges.read().consumers or [] for task in consumer.running]
+
+    (task,) = wait_until(running, timeout_s=30, message="no consumer says what it runs")
+    assert task.type == "sleeps"
+    wait_until(lambda: running()[0].running_ms > task.running_ms, message="its time does not grow")
+    assert all(consumer.host and consumer.version for consumer in gauges.read().consumers or [])
+    queue.enqueuer.enqueue_many([Submission("1", task_type="fine")] * 20)
+
+    def latencies() -> list[Latency]:
+        return [each for each in series.read(5).latencies if each.run_p95 is not None]
+
+    (latency, *_) = wait_until(latencies, message="no run time was noted")
+    assert 0 < (latency.run_p50 or 0) <= (latency.run_p95 or 0) < 10_000
+    assert latency.wait_p95 is not None
+    assert series.read(5).points[0].counters["enqueued"] is not None
+
+
+def test_a_file_that_a_process_is_just_making_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "counter_0.db").touch()
+    timer = threading.Timer(0.05, lambda: (tmp_path / "counter_0.db").write_bytes(bytes(8)))
+    timer.start()
+    assert exposition(str(tmp_path)) == b""
+    timer.join()
