@@ -2,6 +2,7 @@
 
 import re
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,20 @@ def test_a_pool_notes_for_the_monitor_what_runs_and_how_long_tasks_wait_and_run(
     assert 0 < (latency.run_p50 or 0) <= (latency.run_p95 or 0) < 10_000
     assert latency.wait_p95 is not None
     assert series.read(5).points[0].counters["enqueued"] is not None
+
+
+def test_a_pool_without_prometheus_client_works_and_has_no_metrics(queue: Queue, tmp_path: Path) -> None:
+    (tmp_path / "metric_app.py").write_text(APP)
+    (tmp_path / "prometheus_client.py").write_text("raise ModuleNotFoundError(__name__)")
+    options = ("--app", "metric_app", "--health-port", "0")
+    pool = Pool(queue, tmp_path / "worker.log", *options, PYTHONPATH=str(tmp_path))
+    try:
+        queue.enqueuer.enqueue(Submission("1", task_type="fine"))
+        wait_until(lambda: queue.counters().get("completed") == 1, timeout_s=30, message="it was not run")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            shown(url_of(pool))
+    finally:
+        pool.end()
 
 
 def test_a_file_that_a_process_is_just_making_is_read_again(tmp_path: Path) -> None:
