@@ -18,15 +18,18 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from . import __version__
+from .logs import FORMATS, configure
 from .queue.config import Config, load_config, unknown_variables
 from .queue.connection import connect, shown_url
 from .queue.dead_letters import LETTER_ID, DeadLetters
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     `prog` is what usage messages call the command.
     """
     options = _parser(prog).parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    configure(options.log_format, getattr(options, "consumer", ""))
     try:
         access = getattr(options, "access", None)
         config = load_config(redis_url=options.redis, namespace=options.namespace, access=access)
@@ -80,6 +83,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, description=text, help=text) if text else commands.add_parser(name)
         sub.add_argument("--redis", metavar="URL", help="the server (default: REDIS_URL, REDIS_ADDR, then localhost)")
         sub.add_argument("--namespace", help="the prefix of the queue's keys (default: tasks)")
+        sub.add_argument(
+            "--log-format", choices=FORMATS, default="plain", help="json: one object a line (default: plain)"
+        )
         sub.set_defaults(run=run)
         return sub
 
@@ -101,7 +107,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     _add_worker_options(sub)
     sub.add_argument("--processes", type=int, default=1, metavar="N")
     sub.add_argument(
-        "--health-port", type=int, metavar="PORT", help="answer GET /health there; 0 lets the system choose"
+        "--health-port", type=int, metavar="PORT", help="answer GET /health and /metrics there; 0: the system chooses"
     )
     sub.add_argument("--health-host", default="127.0.0.1", metavar="HOST")
     sub = command("worker-process", _worker_process)
@@ -109,6 +115,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
     sub.add_argument("--begun", type=int, required=True)
+    sub.add_argument("--place", type=int, default=0)  # a parent of an older release does not say it
+    sub.add_argument("--metrics", action="store_true")
     sub.add_argument("--pool", type=int, metavar="N", help="log what a pool of N such processes serves")
 
     sub = command("health", _health, "ask a worker at its --health-port whether it is at work; 1 if it is not")
@@ -140,7 +148,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
     sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")
-    sub.set_defaults(run=_vendor, redis=None, namespace=None)
+    sub.set_defaults(run=_vendor, redis=None, namespace=None, log_format="plain")
     return parser
 
 
@@ -191,17 +199,46 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
     refuse_at_start(config)
-    arguments = ["--app", options.app, "--namespace", config.namespace]
+    arguments = ["--app", options.app, "--namespace", config.namespace, "--log-format", options.log_format]
     for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():
         value = getattr(config, setting)
         arguments += [option, str(value / unit if unit > 1 else value)]
-    supervisor = Supervisor(config, worker_command(arguments), options.processes)
-    if options.health_port is not None:
-        from .worker.health import serve_health
+    if options.health_port is None:
+        return Supervisor(config, worker_command(arguments), options.processes).run()
+    from .worker.health import serve_health
 
-        port = serve_health(options.health_host, options.health_port, supervisor.complaints)
+    with _metrics_directory() as directory:
+        metrics, environment = None, {}
+        if directory:
+            from .telemetry.metrics import DIRECTORY, exposition
+
+            metrics, environment = partial(exposition, directory), {DIRECTORY: directory}
+            arguments.append("--metrics")
+        supervisor = Supervisor(config, worker_command(arguments), options.processes, environment)
+        port = serve_health(options.health_host, options.health_port, supervisor.complaints, metrics)
         logger.info("Health at http://%s:%d/health.", options.health_host, port)
-    return supervisor.run()
+        return supervisor.run()
+
+
+@contextmanager
+def _metrics_directory() -> Iterator[str | None]:
+    """Where the processes of a pool count; None where prometheus_client, or the part that uses it, is not installed."""
+    try:
+        from .telemetry.metrics import DIRECTORY
+    except ModuleNotFoundError:
+        yield None
+        return
+    if given := os.environ.get(DIRECTORY):  # the application's own metrics are shown, too
+        yield given
+        return
+    try:
+        made = tempfile.TemporaryDirectory(prefix="zeroloss-metrics-")
+    except OSError as error:
+        logger.warning("There is no /metrics, as no temporary folder can be made: %s.", error)
+        yield None
+        return
+    with made as directory:
+        yield directory
 
 
 def _health(_config: Config, options: argparse.Namespace) -> int:
@@ -238,6 +275,10 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
             os.write(options.begun, text)
 
     os.set_inheritable(options.begun, False)
+    if options.metrics:
+        from .telemetry.metrics import count_in_place
+
+        count_in_place(options.place)  # before the application makes metrics of its own
     config = _with_worker_options(config, options)
     handlers = load_handlers(options.app, config)
     tell_parent(b"\n")  # from here on status 2 is no usage error
@@ -245,7 +286,12 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
         server, names = shown_url(config.redis_url), printable(", ".join(sorted(handlers)), NAMES_CHARS_MAX)
         what = f"Serving: {__package__} {__version__}, {server}, namespace {config.namespace}, handlers {names}"
         logger.info("%s, %d processes x %d threads.", what, options.pool, config.threads)
-    run_worker(config, options.consumer, handlers, options.parent, tell_parent)
+    observer = None
+    if options.metrics:
+        from .telemetry.metrics import TaskMetrics
+
+        observer = TaskMetrics(handlers)
+    run_worker(config, options.consumer, handlers, options.parent, tell_parent, observer)
     return 0
 
 

@@ -49,7 +49,8 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             refuse_at_start(config)
             here = "embedded, append-only file synced at every write" if not named else "yours"
             print(f"server    {shown_url(config.redis_url)}  ({_version(config)}; {here})", flush=True)
-            shared, environ = ["--namespace", config.namespace], child_environment(config)
+            shared = ["--namespace", config.namespace, "--log-format", options.log_format]
+            environ = child_environment(config)
             for name, port in (("producer", options.producer_port), ("monitor", options.monitor_port)):
                 _start(parts, name, [*_module(), name, *shared, "--port", str(port)], environ)
             app = options.app or f"{__package__}.demo"

@@ -162,8 +162,8 @@ def renewal_does_not_count() -> None:
         def __ne__(self, _other: object) -> bool:
             return False
 
-    def renew(self: Any) -> Renewal:
-        renewal: Renewal = original(self)
+    def renew(self: Any, *report: Any) -> Renewal:
+        renewal: Renewal = original(self, *report)
         return replace(renewal, holding=Right(renewal.holding))
 
     original = patch(Consumer, "renew", renew)

@@ -133,12 +133,12 @@ def _async(handler: Callable[..., None]) -> Callable[..., Awaitable[None]]:
 
 
 def _on_queue_error(_req: falcon.Request, resp: falcon.Response, error: QueueError, _params: Any) -> None:
-    _answer(resp, problem_of(error))
+    answer(resp, problem_of(error))
 
 
 def _on_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: Any) -> None:
     if isinstance(error, Problem):
-        _answer(resp, error)
+        answer(resp, error)
         return
     path, detail = req.path[:100], error.description
     headers = dict(error.headers or {})
@@ -146,12 +146,12 @@ def _on_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTT
         detail = f"Nothing is at {path}."
     elif error.status_code == 405:
         detail = f"{path} does not take {req.method[:20]}; it takes {headers.get('Allow', 'nothing')}."
-    _answer(resp, Problem(None, detail or f"{error.title}.", status=error.status_code, headers=headers))
+    answer(resp, Problem(None, detail or f"{error.title}.", status=error.status_code, headers=headers))
 
 
 def _on_exception(req: falcon.Request, resp: falcon.Response, error: Exception, _params: Any) -> None:
     _log.error("%s %s failed", req.method, req.path, exc_info=error)
-    _answer(resp, _unexpected())
+    answer(resp, _unexpected())
 
 
 def _unexpected() -> Problem:
@@ -162,7 +162,8 @@ def _unexpected() -> Problem:
     )
 
 
-def _answer(resp: falcon.Response, problem: Problem) -> None:
+def answer(resp: falcon.Response, problem: Problem) -> None:
+    """Answer with the problem's document."""
     resp.status = problem.status
     resp.content_type = MEDIA_TYPE
     resp.data = json.dumps(problem.document()).encode()

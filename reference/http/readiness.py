@@ -94,7 +94,7 @@ def _require_no_eviction(client: redis.Redis) -> str:
     except RedisError as error:
         raise redis_unavailable(error) from None
     policy = str(memory.get("maxmemory_policy", "unknown"))
-    # What is volatile expires, and of the queue's keys only those of idempotency do.
+    # What is volatile expires, and of the queue's keys only those of idempotency and of charts do.
     if memory.get("maxmemory") and policy.startswith("allkeys-"):
         raise Problem(
             "redis-evicts",

@@ -1,16 +1,21 @@
-"""The monitor: what the queue holds and who works on it.
+"""The monitor: what the queue holds, who works on it, what was given up, and what is wrong.
 
-    GET /         a page that refreshes itself every second
-    GET /stats    the same as JSON; a 503 problem where Redis does not answer
-    GET /metrics  for Prometheus; `zeroloss_up 0` and nothing else where Redis does not answer
-    GET /healthz  the process runs
+    GET  /                   a page that refreshes itself
+    GET  /stats              the reading as JSON, with `troubles`; a 503 problem where Redis does not answer
+    GET  /series             the last minutes, which the charts show
+    GET  /tasks/{place}      a page of what is pending, delayed or processing
+    GET  /vanished           consumers that were recovered from lately
+    GET  /letters            a page of dead letters; GET /letters/{id}: one in whole
+    POST /letters/{verb}     requeue or purge some, or all that are wanted
+    GET  /metrics            for Prometheus; `zeroloss_up 0` and nothing else where Redis does not answer
+    GET  /healthz            the process runs
 
 It never shows numbers that it did not just read. What Redis refuses, as it does where a key is of another type, is null
 in /stats, which says why in `unreadable`; it is missing in /metrics, and a sentence on the page.
 """
 
 import json
-from collections.abc import Iterator
+import mimetypes
 from dataclasses import asdict
 from importlib import resources
 from typing import Any
@@ -18,26 +23,55 @@ from typing import Any
 import falcon
 import redis
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from redis.exceptions import RedisError, ResponseError
 
 from ..http import problems, serving
-from ..http.problems import redis_unavailable
+from ..http.problems import Problem, redis_unavailable
 from ..http.readiness import Health, connect_probe
 from ..http.tokens import guards, monitor_token
+from ..http.submissions import decode_utf8, read_body, require_media_type
 from ..queue.config import Config
 from ..queue.connection import refuse_old_server
-from ..queue.gauges import Gauges, Reading
+from ..queue.errors import QueueError
+from ..queue.gauges import Gauges, read_about
+from ..queue.keys import Keys
+from ..queue.task import PRIORITIES
+from .letters import Letters, Wanted
+from .metrics import QueueCollector
+from .places import Places
+from .series import MINUTES_MAX, Series
+from .troubles import troubles_of, troubles_of_series
+
+VANISHED_SHOWN = 20
+IDS_MAX = 1_000  # letters that one request names
+BODY_BYTES_MAX = 65_536
+START_MAX = 10**9
+
+# The page is all there is to it: nothing is loaded from elsewhere, it talks to this monitor only, and no text that it
+# shows can become a script.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once."""
     app = falcon.App(middleware=guards(monitor_token(config)))
     problems.install(app)
-    gauges = Gauges(client, config)
-    app.add_route("/", _Page())
-    app.add_route("/stats", _Stats(gauges))
+    app.add_error_handler(RedisError, _on_redis_error)
+    app.add_error_handler(QueueError, _on_queue_error)
+    gauges, letters = Gauges(client, config), Letters(client, config)
+    app.add_route("/", _File("index.html"))
+    for name in sorted(path.name for path in resources.files(__package__).joinpath("static").iterdir()):
+        if name.endswith((".css", ".js")):
+            app.add_route(f"/static/{name}", _File(name))
+    app.add_route("/stats", _Stats(gauges, client))
+    app.add_route("/series", _Series(Series(client, config)))
+    app.add_route("/vanished", _Vanished(client, config))
+    app.add_route("/tasks/{place}", _Tasks(Places(client, config)))
+    app.add_route("/letters", _Letters(letters))
+    app.add_route("/letters/{name}", _Letter(letters))
     app.add_route("/metrics", _Metrics(gauges))
     app.add_route("/healthz", Health())
     return app
@@ -53,44 +87,166 @@ def serve(config: Config, host: str, port: int) -> None:
     serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
 
 
-# The page is all there is to it: nothing is loaded from elsewhere, and it talks to this monitor only.
-_PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; connect-src 'self'"
-)
+class _File:
+    """A file of the page."""
 
-
-class _Page:
-    def __init__(self) -> None:
-        self._page = resources.files(__package__).joinpath("monitor.html").read_bytes()
+    def __init__(self, name: str) -> None:
+        self._type = f"{mimetypes.guess_type(name)[0]}; charset=utf-8"
+        self._data = resources.files(__package__).joinpath("static", name).read_bytes()
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        resp.content_type = falcon.MEDIA_HTML
-        resp.set_header("Content-Security-Policy", _PAGE_POLICY)
-        resp.data = self._page
+        resp.content_type = self._type
+        resp.set_header("Content-Security-Policy", PAGE_POLICY)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.set_header("Referrer-Policy", "no-referrer")
+        resp.set_header("Cache-Control", "no-cache")
+        resp.data = self._data
 
     on_head = on_get
 
 
 class _Stats:
-    def __init__(self, gauges: Gauges) -> None:
-        self._gauges = gauges
+    def __init__(self, gauges: Gauges, client: redis.Redis) -> None:
+        self._gauges, self._client = gauges, client
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        try:
-            reading = self._gauges.read()
-        except RedisError as error:
-            raise redis_unavailable(error) from None
-        resp.content_type = "application/json"
-        resp.set_header("Cache-Control", "no-store")
-        resp.data = json.dumps(asdict(reading)).encode()
+        reading = self._gauges.read()
+        troubles = [trouble._asdict() for trouble in troubles_of(reading, self._memory())]
+        _answer(resp, asdict(reading) | {"troubles": troubles})
 
     on_head = on_get
+
+    def _memory(self) -> Any:
+        try:
+            return self._client.info("memory")
+        except ResponseError:  # INFO is forbidden or renamed
+            return None
+
+
+class _Series:
+    def __init__(self, series: Series) -> None:
+        self._series = series
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        reading = self._series.read(_number(req, "minutes", 60, MINUTES_MAX))
+        troubles = [trouble._asdict() for trouble in troubles_of_series(reading)]
+        _answer(resp, asdict(reading) | {"troubles": troubles})
+
+
+class _Vanished:
+    def __init__(self, client: redis.Redis, config: Config) -> None:
+        self._client: Any = client
+        self._key = Keys(config.namespace).vanished
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        records = self._client.xrevrange(self._key, count=VANISHED_SHOWN)
+        _answer(resp, {"vanished": [_vanished(*record) for record in records]})
+
+
+def _vanished(record_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
+    _, about = read_about(fields.get(b"about", b""))
+    counts = {name: fields.get(name.encode(), b"") for name in ("recovered", "dead_lettered")}
+    return {
+        "time_ms": int(record_id.partition(b"-")[0]),
+        "consumer": fields.get(b"consumer", b"").decode(errors="backslashreplace"),
+        "host": about.host,
+        "version": about.version,
+        **{name: int(text) if text.isdigit() and len(text) < 19 else None for name, text in counts.items()},
+    }
+
+
+class _Tasks:
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, place: str) -> None:
+        start = _number(req, "start", 0, START_MAX)
+        match place:
+            case "pending":
+                priority = req.get_param("priority", default="default")
+                if priority not in PRIORITIES:
+                    raise Problem("malformed", "priority has to be high, default or low.")
+                _answer(resp, self._places.pending(priority, start))
+            case "delayed":
+                _answer(resp, self._places.delayed(start))
+            case "processing":
+                _answer(resp, self._places.processing(req.get_param("consumer", default=""), start))
+            case _:
+                raise falcon.HTTPNotFound
+
+
+class _Letters:
+    def __init__(self, letters: Letters) -> None:
+        self._letters = letters
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        wanted = Wanted(*(req.get_param(name, default="") for name in Wanted._fields))
+        _answer(resp, self._letters.page(wanted, req.get_param("before")))
+
+
+class _Letter:
+    def __init__(self, letters: Letters) -> None:
+        self._letters = letters
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        letter = self._letters.one(name)
+        if letter is None:
+            raise Problem(None, f"The letter {name[:100]} is there no more: it was requeued or purged.", status=404)
+        _answer(resp, letter)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        if name not in ("requeue", "purge"):
+            raise falcon.HTTPNotFound
+        _refuse_other_sites(req)
+        asked = _read_json(req)
+        if "ids" in asked:
+            ids = asked["ids"]
+            if not isinstance(ids, list) or len(ids) > IDS_MAX or not all(isinstance(each, str) for each in ids):
+                raise Problem("malformed", f"ids has to be an array of at most {IDS_MAX} ids of letters.")
+            _answer(resp, self._letters.act(name, ids))
+            return
+        if asked.get("all") is not True:
+            raise Problem("malformed", "Name the letters in ids, or say all: true.")
+        words = {field: asked.get(field, "") for field in Wanted._fields}
+        before = asked.get("before")
+        if not all(isinstance(word, str) for word in words.values()) or not isinstance(before, str | None):
+            raise Problem("malformed", "reason, type, text and before have to be texts.")
+        _answer(resp, self._letters.act_on_all(name, Wanted(**words), before))
+
+
+def _refuse_other_sites(req: falcon.Request) -> None:
+    """Refuse what a page of another site made a browser send.
+
+    A form cannot send JSON, a script of another site has to ask first, and is never allowed to; browsers say besides
+    from where a request comes.
+    """
+    require_media_type(req, ("application/json",))
+    if req.get_header("Sec-Fetch-Site", default="none") not in ("none", "same-origin"):
+        raise Problem(None, "Only the monitor's own page may ask for this.", status=403)
+
+
+def _read_json(req: falcon.Request) -> dict[str, Any]:
+    body = decode_utf8(read_body(req, BODY_BYTES_MAX, "name fewer letters"), "The body")
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Problem("malformed", "The body is not JSON.") from None
+    if not isinstance(asked, dict):
+        raise Problem("malformed", "The body has to be a JSON object.")
+    return asked
+
+
+def _number(req: falcon.Request, name: str, default: int, highest: int) -> int:
+    text = req.get_param(name, default=str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise Problem("malformed", f"{name} has to be a whole number.")
+    return min(int(text), highest)
 
 
 class _Metrics:
     def __init__(self, gauges: Gauges) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_QueueCollector(gauges))
+        self._registry.register(QueueCollector(gauges))
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = CONTENT_TYPE_LATEST
@@ -99,61 +255,19 @@ class _Metrics:
     on_head = on_get
 
 
-class _QueueCollector(Collector):
-    """Reads the queue at each scrape."""
-
-    def __init__(self, gauges: Gauges) -> None:
-        self._gauges = gauges
-
-    def describe(self) -> list[Metric]:
-        return []  # without this, registering reads the queue once
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            reading = self._gauges.read()
-        except RedisError as error:
-            answers = isinstance(error, ResponseError)  # a refusal is an answer
-            yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=answers)
-            return
-        yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=1)
-        yield from metrics(reading)
+def _on_redis_error(req: falcon.Request, resp: falcon.Response, error: RedisError, params: Any) -> None:
+    if isinstance(error, ResponseError):
+        words = str(error)[:200].rstrip(". ")
+        problems.answer(resp, Problem(None, f"Redis refuses: {words}.", status=503))
+    else:
+        problems.answer(resp, redis_unavailable(error))
 
 
-def metrics(reading: Reading) -> Iterator[Metric]:
-    """The reading for Prometheus: gauges, and a counter for each of `gauges.COUNTERS`; none for what is not known."""
-    tasks = GaugeMetricFamily("zeroloss_tasks", "Tasks in the queue by where they lie", labels=["state"])
-    for state in ("pending", "processing", "delayed", "dead_letter"):
-        if getattr(reading, state) is not None:
-            tasks.add_metric([state], getattr(reading, state))
-    yield tasks
-    for name, text, value in _gauges(reading):
-        if value is not None:
-            yield GaugeMetricFamily(name, text, value=value)
-    for name, count in reading.counters.items():
-        if count is not None:
-            text = f"Tasks {name.replace('_', '-')} since the queue began"
-            yield CounterMetricFamily(f"zeroloss_{name}", text, value=count)
+def _on_queue_error(req: falcon.Request, resp: falcon.Response, error: QueueError, params: Any) -> None:
+    problems.answer(resp, Problem("malformed", f"{error}"))
 
 
-def _gauges(reading: Reading) -> Iterator[tuple[str, str, float | None]]:
-    """Name, meaning, and value where it is known."""
-    yield (
-        "zeroloss_tasks_awaiting_recovery",
-        "Tasks in processing whose consumer's lease has ended",
-        reading.awaiting_recovery,
-    )
-    consumers = reading.consumers
-    yield "zeroloss_consumers", "Consumers with a living lease", None if consumers is None else len(consumers)
-    ages_ms = [consumer.heartbeat_age_ms for consumer in consumers or []]
-    known_ms = [age_ms for age_ms in ages_ms if age_ms is not None]
-    is_known = consumers is not None and len(known_ms) == len(ages_ms)
-    yield (
-        "zeroloss_heartbeat_age_seconds_max",
-        "Age of the oldest heartbeat among the living consumers",
-        max(known_ms, default=0) / 1000 if is_known else None,
-    )
-    yield (
-        "zeroloss_oldest_pending_age_seconds",
-        "Age of the oldest task that is next to be claimed",
-        None if "oldest_pending_age_ms" in reading.unreadable else (reading.oldest_pending_age_ms or 0) / 1000,
-    )
+def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:
+    resp.content_type = "application/json"
+    resp.set_header("Cache-Control", "no-store")
+    resp.data = json.dumps(document).encode()

@@ -1,6 +1,7 @@
 """The way in for producers in Python, and for tools: one queue on one server."""
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
@@ -19,6 +20,7 @@ from .keys import Keys
 from .task import PRIORITIES, refuse_constant, refuse_half_pairs
 from .texts import NAME_CHARS_MAX
 
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
 
 
@@ -32,6 +34,7 @@ class NewTask(NamedTuple):
     delay_ms: int | None = None
     execute_at: datetime | str | None = None
     idempotency_key: str | None = None
+    trace_context: str = ""
 
 
 class Queue:
@@ -84,19 +87,20 @@ class Queue:
         delay_ms: int | None = None,
         execute_at: datetime | str | None = None,
         idempotency_key: str | None = None,
+        trace_context: str = "",
     ) -> Accepted:
         """Enqueue one task. To return is a promise: it runs to its end at least once, or is dead-lettered (I2).
 
         The payload is anything that msgspec writes as JSON, or JSON itself, as a `msgspec.Raw`. `priority` is high,
         default or low. It runs `delay_ms` from now, or at `execute_at`, a time with its zone (RFC 3339 where it is a
-        text), or as soon as it can; a time that has passed is now.
+        text), or as soon as it can; a time that has passed is now. `trace_context` is a `traceparent`, for its handler.
 
         Raises:
             InvalidTask, TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
             OutcomeUnknown: it may have been; ask again with the same idempotency key.
             NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
         """
-        task = NewTask(task_type, payload, id, priority, delay_ms, execute_at, idempotency_key)
+        task = NewTask(task_type, payload, id, priority, delay_ms, execute_at, idempotency_key, trace_context)
         return self._enqueuer.enqueue(_submission(task))
 
     def enqueue_many(self, tasks: Iterable[NewTask]) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
@@ -147,7 +151,10 @@ def _submission(task: NewTask) -> Submission:
         due = due_in(task.delay_ms)
     elif task.execute_at is not None:
         due = due_at(task.execute_at)
-    return Submission(_json(task.payload), task.type, task.id, task.idempotency_key, task.priority, due)
+    trace = task.trace_context
+    if not isinstance(trace, str) or (trace and not _TRACEPARENT.fullmatch(trace)):
+        raise InvalidTask("trace_context has to be a traceparent, as W3C's Trace Context has it: 00-ID-ID-01.")
+    return Submission(_json(task.payload), task.type, task.id, task.idempotency_key, task.priority, due, trace)
 
 
 def _check_name(name: str, value: object) -> None:

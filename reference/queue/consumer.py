@@ -16,9 +16,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import redis
@@ -28,7 +28,7 @@ from .config import Config
 from .connection import LEADS_ASTRAY, Script, borrowed
 from .errors import LeaseLost, QueueError
 from .keys import Keys
-from .lua import BURY, DELAY, HEADER, LISTS, NOW
+from .lua import BURY, DELAY, HEADER, LISTS, NOTE, NOW
 from .protocol import refuse_other_protocol
 from .task import Task
 from .texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX
@@ -39,16 +39,22 @@ MAX_TRANSFER_BYTES = 1_048_576
 
 TURNS = 16  # of so many claimed tasks one is looked for among the low ones first, and one among the default ones
 
-# KEYS  consumers, processing, paused, numbers
-# ARGV  consumer, lease_ms, the highest number that a claim may have been given
-# Returns {whether the lease had ended or never begun, how many tasks are held, whether claiming is paused}
+# KEYS  consumers, processing, paused, numbers, info, then, where the minute is known: its series, counters, the three
+#       lists, delayed, dead_letter
+# ARGV  consumer, lease_ms, the highest number that a claim may have been given, what the consumer says of itself or '',
+#       then fields of the series and how much to add to each
+# Returns {whether the lease had ended or never begun, how many tasks are held, whether claiming is paused, the time}
 # Recovery has forgotten the numbers with the entry: noted again, they keep out what the network repeats from before.
+# What is for the monitor comes last, and by `pcall`.
 _RENEW = Script(f"""#!lua flags=allow-oom
-{NOW}
+{NOW}{NOTE}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not lease and ARGV[3] ~= '0' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[3]) end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-return {{(lease and tonumber(lease) > now) and 0 or 1, redis.call('HLEN', KEYS[2]), redis.call('EXISTS', KEYS[3])}}
+local held, paused = redis.call('HLEN', KEYS[2]), redis.call('EXISTS', KEYS[3])
+if ARGV[4] ~= '' then redis.pcall('HSET', KEYS[5], ARGV[1], string.format('%d ', now) .. ARGV[4]) end
+if KEYS[6] then note(KEYS[6], now, {{KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]}}, ARGV, 5) end
+return {{(lease and tonumber(lease) > now) and 0 or 1, held, paused, now}}
 """)
 
 # KEYS  the bell and the three lists, processing, consumers, numbers, counters
@@ -182,7 +188,7 @@ ring()
 return released
 """)
 
-# KEYS  consumers, processing, presence, numbers
+# KEYS  consumers, processing, presence, numbers, info
 # ARGV  consumer
 # Returns 1 when it left, 0 when it still holds tasks: then its lease ends now and they are recovered
 # A claim that is under way finds no lease after it.
@@ -191,6 +197,7 @@ if redis.call('HLEN', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[3], ARGV[1])
   redis.call('HDEL', KEYS[4], ARGV[1])
+  redis.pcall('HDEL', KEYS[5], ARGV[1])
   return 1
 end
 {NOW}
@@ -208,11 +215,30 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks held now. `paused`: claim none."""
+    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks held now. `paused`: claim none.
+
+    `time_ms`: when that was, by Redis's clock.
+    """
 
     lapsed: bool
     holding: int
     paused: bool = False
+    time_ms: int = field(default=0, compare=False)
+
+
+class Report(NamedTuple):
+    """What goes along with a renewal, for the monitor alone; it may be lost.
+
+    `about`: the consumer, as a short JSON object. `minute`: the minute since the epoch that the counts belong to, by
+    Redis's clock; 0: not known. `counts`: fields of its series, and how much to add to each.
+    """
+
+    about: str = ""
+    minute: int = 0
+    counts: Mapping[str, int] = {}
+
+
+NO_REPORT = Report()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +267,7 @@ class Consumer:
         self._turn = random.randrange(TURNS)
         self._lock = threading.Lock()  # a wait and other verbs may come from two threads
 
-    def renew(self) -> Renewal:
+    def renew(self, report: Report = NO_REPORT) -> Renewal:
         """Begin or extend the lease by `lease_ms` from now, by Redis's clock.
 
         Raises:
@@ -251,9 +277,14 @@ class Consumer:
         if not self._agreed:
             refuse_other_protocol(self._client, self._keys)
             self._agreed = True
-        keys = [self._keys.consumers, self._processing, self._keys.paused, self._keys.numbers]
-        lapsed, holding, paused = _RENEW(self._client, keys, [self.name, self._config.lease_ms, self._given])
-        return Renewal(bool(lapsed), holding, bool(paused))
+        names = self._keys
+        keys = [names.consumers, self._processing, names.paused, names.numbers, names.info]
+        arguments: list[Any] = [self.name, self._config.lease_ms, self._given, report.about]
+        if report.minute:
+            keys += [names.series(report.minute), names.counters, *names.lists, names.delayed, names.dead_letter]
+            arguments += chain.from_iterable(report.counts.items())
+        lapsed, holding, paused, time_ms = _RENEW(self._client, keys, arguments)
+        return Renewal(bool(lapsed), holding, bool(paused), time_ms)
 
     def settle(self, done: Sequence[int], limit: int) -> Settlement:
         """Ack the numbers that are done and claim up to `limit` more, of about `MAX_TRANSFER_BYTES`, in one round trip.
@@ -383,7 +414,7 @@ class Consumer:
     def leave(self) -> bool:
         """Leave the registry; False when tasks are left, which then are free to be recovered at once."""
         keys = self._keys
-        used = [keys.consumers, self._processing, keys.presence, keys.numbers]
+        used = [keys.consumers, self._processing, keys.presence, keys.numbers, keys.info]
         return bool(_LEAVE(self._client, used, [self.name]))
 
     def _refuse_fork(self) -> None:

@@ -87,6 +87,15 @@ class DeadLetters:
         letters: Any = self._client.xrevrange(self._keys.dead_letter, newest, "-", count=max(1, limit))
         return [_read(*letter) for letter in letters]
 
+    def get(self, letter_id: str) -> DeadLetter | None:
+        """One letter; None where it is not there any more.
+
+        Raises:
+            QueueError: that is no id of a letter.
+        """
+        letters: Any = self._client.xrange(self._keys.dead_letter, _checked(letter_id), letter_id, count=1)
+        return _read(*letters[0]) if letters else None
+
     def find(self, task_id: str) -> list[DeadLetter]:
         """All letters of one task, oldest first: it reads the whole stream, in steps."""
         return [letter for letter in self._all() if letter.task is not None and letter.task.id == task_id]

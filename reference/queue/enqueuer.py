@@ -46,6 +46,7 @@ from .task import PRIORITIES, encode, new_task_ids
 #         request, else '=' and the id of the task that it repeats. Of a refused request these answers mean nothing.
 # Each request is admitted by itself, whole or not at all, after those before it. A refused one leaves nothing behind,
 # so that its keys stay unknown to those after it: a repetition must not be promised a task that was never pushed.
+# The time in the header is that from which a task waits for a worker: where it is scheduled, when it is due.
 # The JSON is one string, and a task without a key has no answer: what redis-py spends on each argument and on each
 # part of a reply is more than all the rest that a small task costs.
 # The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
@@ -85,13 +86,13 @@ local function take()
     if answer ~= '' then return end
   end
   local priority = string.sub(ARGV[6], place, place)
-  local entry = priority .. plain .. (context == '-' and '' or context) .. ';' .. text
+  local tail = (context == '-' and '' or context) .. ';' .. text
   local time = at ~= '-' and (string.sub(at, 1, 1) == '+' and now + string.sub(at, 2) or tonumber(at))
   if time and time > now then
-    later[#later + 1] = {{time, entry}}
+    later[#later + 1] = {{time, string.format('%s,1,0,0,%d,0,', priority, time) .. tail}}
   else
     local batch = batches[priority]
-    batch[#batch + 1] = entry
+    batch[#batch + 1] = priority .. plain .. tail
   end
 end
 local function cut(list, length)

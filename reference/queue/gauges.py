@@ -2,15 +2,16 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import redis
 
 from .config import Config
 from .keys import Keys
-from .task import enqueued_at
+from .task import PRIORITIES, enqueued_at
 
 COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
 REASON_CHARS_MAX = 200
@@ -18,14 +19,38 @@ REASON_CHARS_MAX = 200
 _whole_number = re.compile(rb"-?[0-9]{1,19}")  # what Redis itself counts on
 
 
+class About(msgspec.Struct, kw_only=True):
+    """What a worker says of itself with each renewal: see `worker/journal.py`."""
+
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    threads: int = 0
+    up_ms: int = 0  # since its process began, when it said so
+    running: list[tuple[int, str, int]] = []  # delivery number, task type, ms that it had run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """A task that a handler was running when its consumer last renewed, and that had run longest."""
+
+    number: int  # of the delivery
+    type: str
+    running_ms: int  # by now, if it still runs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerReading:
-    """A live consumer: its lease has not ended. None: it could not be read."""
+    """A live consumer: its lease has not ended. None, or empty: it could not be read, or was not said."""
 
     name: str
     holding: int | None  # tasks
     lease_left_ms: int | None
     heartbeat_age_ms: int | None  # since it last renewed, if it works with the same lease_ms
+    host: str = ""
+    version: str = ""
+    age_ms: int | None = None  # since its process began
+    running: list[RunningTask] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +69,9 @@ class Reading:
     counters: dict[str, int | None]  # each of COUNTERS, since the queue began
     consumers: list[ConsumerReading] | None
     oldest_pending_age_ms: int | None  # of those next to be claimed. None, too: nothing is pending that tells its age
+    pending_by_priority: dict[str, int | None] = field(default_factory=dict)  # high, default, low
+    oldest_by_priority_ms: dict[str, int | None] = field(default_factory=dict)  # likewise, as `oldest_pending_age_ms`
+    paused: bool | None = None
     unreadable: dict[str, str] = field(default_factory=dict)  # a member of this class -> a sentence
 
 
@@ -68,33 +96,40 @@ class Gauges:
             pipeline.zcard(keys.delayed)
             pipeline.xlen(keys.dead_letter)
             pipeline.hgetall(keys.counters)
+            pipeline.exists(keys.paused)
+            pipeline.hgetall(keys.info)
             pipeline.zrange(keys.consumers, 0, -1, withscores=True)
-            clock, *lists, delayed, dead_letter, counters, leases = pipeline.execute(raise_on_error=False)
+            clock, *lists, delayed, dead_letter, counters, paused, info, leases = pipeline.execute(raise_on_error=False)
         if isinstance(clock, redis.ResponseError):
             raise clock
         now_ms = clock[0] * 1000 + clock[1] // 1000
         sieve = _Sieve()
         leases = sieve.take(leases, keys.consumers, "consumers", "processing", "awaiting_recovery")
-        held = None if leases is None else self._read_held(leases, now_ms, sieve)
+        said = sieve.take(info, keys.info, "info") or {}
+        held = None if leases is None else self._read_held(leases, said, now_ms, sieve)
         consumers, processing, awaiting_recovery = held or (None, None, None)
+        lengths = [sieve.take(*length, "pending") for length in zip(lists[::2], keys.lists, strict=True)]
+        heads = [sieve.take(*entry, "oldest_pending_age_ms") for entry in zip(lists[1::2], keys.lists, strict=True)]
         return Reading(
             time_ms=now_ms,
-            pending=_sum([sieve.take(*length, "pending") for length in zip(lists[::2], keys.lists, strict=True)]),
+            pending=_sum(lengths),
             processing=processing,
             awaiting_recovery=awaiting_recovery,
             delayed=sieve.take(delayed, keys.delayed, "delayed"),
             dead_letter=sieve.take(dead_letter, keys.dead_letter, "dead_letter"),
             counters=_counts(sieve.take(counters, keys.counters, "counters"), keys.counters, sieve),
             consumers=consumers,
-            oldest_pending_age_ms=_oldest_age_ms(
-                [sieve.take(*entry, "oldest_pending_age_ms") for entry in zip(lists[1::2], keys.lists, strict=True)],
-                now_ms,
-            ),
+            oldest_pending_age_ms=_oldest_age_ms(heads, now_ms),
+            pending_by_priority=dict(zip(PRIORITIES, lengths, strict=True)),
+            oldest_by_priority_ms={
+                name: _oldest_age_ms([head], now_ms) for name, head in zip(PRIORITIES, heads, strict=True)
+            },
+            paused=_as_bool(sieve.take(paused, keys.paused, "paused")),
             unreadable=sieve.unreadable,
         )
 
     def _read_held(
-        self, leases: Sequence[tuple[bytes, float]], now_ms: int, sieve: "_Sieve"
+        self, leases: Sequence[tuple[bytes, float]], said: Mapping[bytes, bytes], now_ms: int, sieve: "_Sieve"
     ) -> tuple[list[ConsumerReading], int | None, int | None]:
         """The live consumers; how many tasks all hold; how many those whose lease has ended."""
         consumers: list[ConsumerReading] = []
@@ -106,7 +141,7 @@ class Gauges:
             holding = sieve.take(length, _shown(self._processing(name)), *harmed)
             (live if is_live else ended).append(holding)
             if is_live:
-                consumers.append(self._live(name, holding, lease_ends_ms, now_ms, sieve))
+                consumers.append(self._live(name, holding, lease_ends_ms, now_ms, sieve, said.get(name, b"")))
         consumers.sort(key=lambda consumer: consumer.name)
         return consumers, _sum(live + ended), _sum(ended)
 
@@ -123,7 +158,7 @@ class Gauges:
         return self._keys.processing("").encode() + consumer
 
     def _live(
-        self, name: bytes, holding: int | None, lease_ends_ms: float, now_ms: int, sieve: "_Sieve"
+        self, name: bytes, holding: int | None, lease_ends_ms: float, now_ms: int, sieve: "_Sieve", said: bytes
     ) -> ConsumerReading:
         lease_left_ms = heartbeat_age_ms = None
         if math.isinf(lease_ends_ms):
@@ -132,9 +167,29 @@ class Gauges:
         else:
             lease_left_ms = int(lease_ends_ms) - now_ms
             heartbeat_age_ms = max(0, self._config.lease_ms - lease_left_ms)
+        at_ms, about = read_about(said)
         return ConsumerReading(
-            name=_shown(name), holding=holding, lease_left_ms=lease_left_ms, heartbeat_age_ms=heartbeat_age_ms
+            name=_shown(name),
+            holding=holding,
+            lease_left_ms=lease_left_ms,
+            heartbeat_age_ms=heartbeat_age_ms,
+            host=about.host,
+            version=about.version,
+            age_ms=now_ms - at_ms + about.up_ms if at_ms else None,
+            running=[
+                RunningTask(number=number, type=task_type, running_ms=max(0, now_ms - at_ms + ms))
+                for number, task_type, ms in about.running
+            ],
         )
+
+
+def read_about(said: bytes) -> tuple[int, About]:
+    """When a consumer said what it is, ms by Redis's clock, and what; 0 and nothing where it cannot be read."""
+    at, _, text = said.partition(b" ")
+    try:
+        return int(at) if _whole_number.fullmatch(at) else 0, msgspec.json.decode(text, type=About)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return 0, About()
 
 
 class _Sieve:
@@ -162,6 +217,10 @@ def _counts(counters: dict[bytes, bytes] | None, key: str, sieve: _Sieve) -> dic
         if counts[name] is None:
             sieve.unreadable["counters"] = f"{key} has {_shown(text[:40])!r} for {name}, which is not a whole number."
     return counts
+
+
+def _as_bool(found: int | None) -> bool | None:
+    return None if found is None else bool(found)
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

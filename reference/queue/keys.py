@@ -65,6 +65,20 @@ class Keys:
         return f"{self.namespace}:presence"
 
     @property
+    def info(self) -> str:
+        """HASH: consumer -> what it said of itself at its last renewal (`consumer.Report`), after the time of that."""
+        return f"{self.namespace}:info"
+
+    @property
+    def vanished(self) -> str:
+        """STREAM, of at most `lua.VANISHED_MAX`: consumers that were recovered from, and how many tasks."""
+        return f"{self.namespace}:vanished"
+
+    def series(self, minute: int) -> str:
+        """HASH, expiring: what the charts show of one minute since the epoch, by Redis's clock."""
+        return f"{self.namespace}:series:{minute}"
+
+    @property
     def counters(self) -> str:
         """HASH: enqueued, completed, failed, retried, recovered, dead_lettered."""
         return f"{self.namespace}:counters"

@@ -65,3 +65,40 @@ local function delay(set, due, head, entry)
   end
 end
 """
+
+# `note(series, now, places, counts, from)` notes what the charts show. Once in each slot of a minute, by the first of N
+# workers: what Redis holds then (the counters, how many tasks wait by priority and since when, how many are delayed
+# and dead), in one field. At each call: what the caller counted since its last one, as pairs of a field and a number.
+# Nothing in it may stop the script that it stands in: a key of another type, or a right that is missing, is a gap.
+SERIES_SLOT_MS = 10_000
+# Upper bounds of a minute's histograms, in ms, as in the field "wait:5"; beyond the last one it is "wait:inf".
+SERIES_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000)
+SERIES_KEPT_S = 7_500  # two hours, and the minute that is being written
+NOTE = f"""
+local function noted(answer) return type(answer) == 'number' and string.format('%d', answer) or '-' end
+local function waiting(list)
+  local next = redis.pcall('LINDEX', list, -1)
+  return type(next) == 'string' and string.match(string.sub(next, 1, 160), '^[hdl],%d+,%d+,%d+,(%d+),') or '-'
+end
+local function note(series, now, places, counts, from)
+  local slot = string.format('%d', math.floor(now % 60000 / {SERIES_SLOT_MS}))
+  if redis.pcall('HEXISTS', series, slot) == 0 then
+    local shown = {{string.format('%d', now)}}
+    local names = {{'enqueued', 'completed', 'failed', 'retried', 'recovered', 'dead_lettered'}}
+    for _, name in ipairs(names) do
+      local count = redis.pcall('HGET', places[1], name)
+      shown[#shown + 1] = type(count) == 'string' and #count < 20 and string.match(count, '^%d+$')
+        or count == false and '0' or '-'
+    end
+    for i = 2, 4 do shown[#shown + 1] = noted(redis.pcall('LLEN', places[i])) end
+    for i = 2, 4 do shown[#shown + 1] = waiting(places[i]) end
+    shown[#shown + 1] = noted(redis.pcall('ZCARD', places[5]))
+    shown[#shown + 1] = noted(redis.pcall('XLEN', places[6]))
+    redis.pcall('HSET', series, slot, table.concat(shown, ' '))
+    redis.pcall('EXPIRE', series, {SERIES_KEPT_S})
+  end
+  for i = from, #counts, 2 do redis.pcall('HINCRBY', series, counts[i], counts[i + 1]) end
+end
+"""
+
+VANISHED_MAX = 100

@@ -15,7 +15,7 @@ import redis
 from .config import Config
 from .connection import Script
 from .keys import Keys
-from .lua import BURY, HEADER, LISTS, NOW
+from .lua import BURY, HEADER, LISTS, NOW, VANISHED_MAX
 from .texts import NAME_CHARS_MAX, printable
 
 logger = logging.getLogger(__name__)
@@ -25,13 +25,14 @@ MOVE_BYTES = 16_777_216  # ... and of so many bytes; one may have more
 PROMOTE_ROUNDS = 1_000  # a sweep is bounded: 100,000 due tasks at the most
 SCAN_COUNT = 1_000  # keys looked at in one step of the search for orphans
 
-# KEYS  the bell and the three lists, processing, consumers, numbers, presence, dead_letter, counters
+# KEYS  the bell and the three lists, processing, consumers, numbers, presence, dead_letter, counters, info, vanished
 # ARGV  consumer, how many at most, how many bytes at most, max_recoveries, 1 to do it under a living lease, how the
 #       consumer is called in a reason
 # Returns {how many entries it moved, how many are left, why one could not be buried or ''}; -1 and 0 when the lease
 #         lives, or what is there is nothing of this queue
 # The highest numbers first, so that after several calls the oldest stand in front. A hash has no order of its own. An
 # entry that cannot be buried stays, and the others go on. With the last entry the consumer leaves the registry.
+# That it vanished, and what it had said of itself, is noted for the monitor, by `pcall`; not of one that left in order.
 _RECOVER = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{LISTS}{BURY}
 local lease = redis.call('ZSCORE', KEYS[6], ARGV[1])
@@ -75,6 +76,12 @@ if left == 0 then
   redis.call('HDEL', KEYS[7], ARGV[1])
   redis.call('HDEL', KEYS[8], ARGV[1])
 end
+if lease and left == 0 or recovered + dead > 0 then
+  local about = redis.pcall('HGET', KEYS[11], ARGV[1])
+  redis.pcall('XADD', KEYS[12], 'MAXLEN', {VANISHED_MAX}, '*', 'consumer', ARGV[1],
+    'about', type(about) == 'string' and about or '', 'recovered', recovered, 'dead_lettered', dead)
+end
+if left == 0 then redis.pcall('HDEL', KEYS[11], ARGV[1]) end
 ring()
 return {{recovered + dead, left, refusal}}
 """)
@@ -191,7 +198,7 @@ class Reaper:
         """
         keys = self._keys
         of_it = [keys.processing(consumer), keys.consumers, keys.numbers, keys.presence]
-        scripted = [*keys.waiting, *of_it, keys.dead_letter, keys.counters]
+        scripted = [*keys.waiting, *of_it, keys.dead_letter, keys.counters, keys.info, keys.vanished]
         bounds = [MOVE_BATCH, MOVE_BYTES, self._config.max_recoveries, int(is_dead)]
         total: int = 0
         while True:

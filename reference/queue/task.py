@@ -5,7 +5,7 @@ In Redis a task is an entry: a short ASCII header with its counts, and then its 
     d,2,1,0,1795929154172,0,;{"id":"...","type":"email","payload":{...}}
     | | | | |             | trace context, if any
     | | | | |             salt: makes equal entries different where a set holds them
-    | | | | enqueued at, ms of Redis's clock
+    | | | | enqueued at, or due at where it was scheduled, ms of Redis's clock
     | | | recoveries, counted against `max_recoveries`
     | | retries, counted against `max_retries`
     | attempt: one higher for each retry, recovery and burial; it never falls
@@ -107,7 +107,7 @@ class Task:
 
     @property
     def enqueued_at(self) -> int:
-        """When it was enqueued, ms since the epoch by Redis's clock."""
+        """When it was enqueued, or is due where it was scheduled, ms since the epoch by Redis's clock."""
         return int(self._header[5])
 
     @property
@@ -143,7 +143,7 @@ class Task:
 
 
 def enqueued_at(entry: bytes) -> int | None:
-    """When the task was enqueued, ms since the epoch by Redis's clock; None where there is no header."""
+    """`Task.enqueued_at` of an entry that may be no task; None where there is no header."""
     header = _HEADER.match(entry, 0, HEADER_BYTES_MAX)
     return int(header[5]) if header else None
 

@@ -30,6 +30,8 @@ from ..queue.consumer import Claimed, Consumer
 from ..queue.errors import LeaseLost, OtherProtocol, Undecodable
 from ..queue.task import Task
 from .delivery import Delivery, State
+from .journal import Journal
+from .observer import DEAD_LETTERED, RETRIED, SUCCEEDED, Observer
 from .pace import Pace
 from .waiter import Arrival, Waiter
 
@@ -41,16 +43,20 @@ RECONNECT_MAX_S = 1.5  # whoever is primary next is found within two seconds
 class Claimer(threading.Thread):
     """Claims for a process's handler threads and acks for them. `run()` ends after `stop()`, when all is settled."""
 
-    def __init__(self, consumer: Consumer, config: Config, task_types: Container[str]) -> None:
+    def __init__(
+        self, consumer: Consumer, config: Config, task_types: Container[str], observer: Observer | None = None
+    ) -> None:
         super().__init__(name="claimer", daemon=True)
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.inbox: queue.SimpleQueue[Delivery | Arrival | None] = queue.SimpleQueue()
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
         self.left = False  # it has left the registry with nothing in hand
         self._consumer, self._config, self._task_types = consumer, config, task_types
+        self._observer = observer
         self._deliveries: dict[int, Delivery] = {}  # by number, oldest first; none that is GONE
         self._alone: Delivery | None = None  # a task that may kill its worker: it runs with nothing beside it
         self._pace = Pace(config)
+        self._journal = Journal(config.threads)
         self._waiter = Waiter(consumer, self.inbox, config.block_ms)
         self._awaited: int | None = None  # the number in flight: that of the wait that is under way
         self._dry = False  # the last claim found too little: wait, or look again when a task is finished
@@ -67,6 +73,16 @@ class Claimer(threading.Thread):
         """Whether a thread is free that a claim could serve; a look from another thread."""
         busy = self._idles() or self._alone is not None
         return not busy and len(self._deliveries) < self._config.threads
+
+    def begun(self, delivery: Delivery) -> None:
+        """Tell the observer that a handler begins; called by its thread."""
+        if self._observer:
+            waited_ms = self._journal.waited_ms(delivery)
+            self._observer.begun(delivery.task, None if waited_ms is None else waited_ms / 1000)
+
+    def _settled(self, task: Task, outcome: str) -> None:
+        if self._observer:
+            self._observer.settled(task, outcome)
 
     def stop(self) -> None:
         """Claim no more, give back what was not begun, and end when what runs is finished and settled."""
@@ -130,13 +146,20 @@ class Claimer(threading.Thread):
             self._alone = None
         if delivery.state is not State.OUT:
             if delivery.seconds is not None:
-                logger.warning("Task %s was recovered while it ran; its result is dropped.", delivery.task.shown_id)
+                logger.warning(
+                    "Task %s was recovered while it ran; its result is dropped.",
+                    delivery.task.shown_id,
+                    extra={"task": delivery.task},
+                )
             self._forget(delivery)
         elif delivery.seconds is None:  # a handler thread would not begin it, as the lease may have ended
             self._unsure = True
             self._forget(delivery)
         else:
             self._pace.learn(delivery.seconds)
+            self._journal.learn(delivery)
+            if self._observer:
+                self._observer.ended(delivery.task, delivery.seconds)
             delivery.state = State.DONE if delivery.error is None else State.FAILED
 
     def _take_arrival(self, arrival: Arrival) -> None:
@@ -181,7 +204,8 @@ class Claimer(threading.Thread):
 
     def _renew(self) -> None:
         sent = time.monotonic()
-        renewal = self._consumer.renew()
+        renewal = self._consumer.renew(self._journal.report(self._deliveries.values()))
+        self._journal.hear(sent, renewal.time_ms)
         self.lease_until = sent + self._config.lease_ms / 1000
         self._renew_at = sent + self._config.renew_ms / 1000
         if renewal.lapsed or renewal.holding != len(self._in_hand()):
@@ -233,7 +257,13 @@ class Claimer(threading.Thread):
         for delivery in done:
             self._forget(delivery)
             if settlement.lost and delivery.number in settlement.lost:
-                logger.warning("Task %s was recovered before it was acked; it runs again.", delivery.task.shown_id)
+                logger.warning(
+                    "Task %s was recovered before it was acked; it runs again.",
+                    delivery.task.shown_id,
+                    extra={"task": delivery.task},
+                )
+            else:
+                self._settled(delivery.task, SUCCEEDED)
         self._unsure = self._unsure or not settlement.lease_lives
         enough = settlement.more or len(settlement.claimed) == limit
         self._dry = self._dry or (settlement.lease_lives and not enough)
@@ -247,7 +277,8 @@ class Claimer(threading.Thread):
             # Indented, so that none of its lines can be taken for another entry of the log.
             where = indent(f"\n{delivery.traceback}", "    ") if delivery.traceback else ""
             told = (task.shown_id, task.shown_type, task.attempt, outcome, error, where)
-            logger.warning("Task %s of type %s, attempt %d, %s: %s%s", *told)
+            logger.warning("Task %s of type %s, attempt %d, %s: %s%s", *told, extra={"task": task})
+            self._settled(task, RETRIED if retried else DEAD_LETTERED)
         except LeaseLost as lost:
             logger.warning("%s", lost)
         self._forget(delivery)
@@ -291,8 +322,14 @@ class Claimer(threading.Thread):
                 continue
             if delivery.task.type not in self._task_types:
                 reason = f"No handler is registered for type '{delivery.task.shown_type}'."
-                logger.error("Task %s goes to the dead-letter list: %s", delivery.task.shown_id, reason)
+                logger.error(
+                    "Task %s goes to the dead-letter list: %s",
+                    delivery.task.shown_id,
+                    reason,
+                    extra={"task": delivery.task},
+                )
                 self._give_up(partial(self._consumer.dead_letter, each, reason, task_id=delivery.task.id))
+                self._settled(delivery.task, DEAD_LETTERED)
                 continue
             self._deliveries[delivery.number] = delivery
             if self._idles() or self._alone is not None:
@@ -324,7 +361,11 @@ class Claimer(threading.Thread):
                 unknown.remove(delivery.number)
                 continue
             if delivery.started is None:
-                logger.warning("Task %s was recovered before it was begun here.", delivery.task.shown_id)
+                logger.warning(
+                    "Task %s was recovered before it was begun here.",
+                    delivery.task.shown_id,
+                    extra={"task": delivery.task},
+                )
             if delivery is self._alone:
                 self._alone = None
             if delivery.state is State.OUT:

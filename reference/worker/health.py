@@ -1,4 +1,4 @@
-"""Whether a pool of worker processes does its work: an HTTP endpoint of the parent, and the question to it."""
+"""Whether a pool of worker processes does its work, and its metrics: HTTP of the parent, and the question to it."""
 
 import http.client
 import json
@@ -9,11 +9,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ..queue.errors import QueueError
 
 PATH = "/health"
+METRICS_PATH = "/metrics"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TIMEOUT_S = 3.0
 
 
-def serve_health(host: str, port: int, complaints: Callable[[], list[str]]) -> int:
+def serve_health(
+    host: str, port: int, complaints: Callable[[], list[str]], metrics: Callable[[], bytes] | None = None
+) -> int:
     """Answer `GET /health` on a thread of its own: 200, or 503 with a sentence for each complaint. Returns the port.
+
+    `metrics`: what `GET /metrics` answers, in Prometheus's text format; None: there is no such page.
 
     Raises:
         QueueError: the address cannot be used.
@@ -23,10 +29,14 @@ def serve_health(host: str, port: int, complaints: Callable[[], list[str]]) -> i
         timeout = TIMEOUT_S  # for a client that sends nothing
 
         def do_GET(self) -> None:
-            found = complaints()
-            body = json.dumps({"status": "unhealthy" if found else "ok", "complaints": found}).encode()
-            self.send_response(404 if self.path != PATH else 503 if found else 200)
-            self.send_header("Content-Type", "application/json")
+            if metrics and self.path == METRICS_PATH:
+                status, media_type, body = 200, METRICS_TYPE, metrics()
+            else:
+                found = complaints()
+                body = json.dumps({"status": "unhealthy" if found else "ok", "complaints": found}).encode()
+                status, media_type = 404 if self.path != PATH else 503 if found else 200, "application/json"
+            self.send_response(status)
+            self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -19,6 +19,7 @@ from typing import Any
 import redis
 
 from .. import signals
+from ..logs import running
 from ..queue.config import Config
 from ..queue.connection import CONNECT_TIMEOUT_S, connect
 from ..queue.consumer import Consumer
@@ -30,6 +31,7 @@ from .claimer import Claimer
 from .delivery import Delivery, State
 from .event_loop import EventLoop
 from .handlers import Handler, Reject, Retry
+from .observer import Observer
 from .presence import Presence
 from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
@@ -67,6 +69,7 @@ class HandlerThread(threading.Thread):
             if delivery.state is State.OUT and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
+                self._claimer.begun(delivery)
                 self.begun += 1
                 if self._at_work:
                     self._at_work()
@@ -77,12 +80,14 @@ class HandlerThread(threading.Thread):
                     logger.warning("A process that the handler of task %s forked left the handler: %s", who, outcome)
                     signals.end_fork(failed=delivery.error is not None)
                 self.current = None
+                running.set(None)
                 delivery.seconds = time.monotonic() - started
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
         """Run the handler; why it failed. Where, and what is to become of the task, is left in the delivery."""
         handler = self._handlers[delivery.task.type]
+        running.set(delivery.task)
         if handler.settings:  # else what its consumer was made with
             delivery.config = handler.config
         try:
@@ -139,11 +144,12 @@ class Worker:
         handlers: Mapping[str, Handler],
         parent: int,
         tell: Callable[[bytes], None],
+        observer: Observer | None = None,
     ) -> None:
         client = connect(config)
         self._config = config
         self._consumer = Consumer(client, config, name)
-        self._claimer = Claimer(self._consumer, config, handlers)
+        self._claimer = Claimer(self._consumer, config, handlers, observer)
         self._pool: Any = client.connection_pool
         self._maintenance = Maintenance(Reaper(client, config), config)
         loops = [EventLoop()] if any(handler.is_async for handler in handlers.values()) else []
@@ -264,12 +270,13 @@ def run_worker(
     handlers: Mapping[str, Handler],
     parent: int,
     tell: Callable[[bytes], None],
+    observer: Observer | None = None,
 ) -> None:
     """Run a worker in this process and end the process with its status, whatever its threads still do.
 
     `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
     `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
     """
-    status = Worker(config, name, handlers, parent, tell).run()
+    status = Worker(config, name, handlers, parent, tell, observer).run()
     logging.shutdown()
     os._exit(status)

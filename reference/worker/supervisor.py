@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -73,8 +73,11 @@ class _Child:
 class Supervisor:
     """Runs `processes` worker processes until a signal. `run()` gives the exit status."""
 
-    def __init__(self, config: Config, command: Sequence[str], processes: int) -> None:
+    def __init__(
+        self, config: Config, command: Sequence[str], processes: int, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._config, self._command = config, list(command)
+        self._environment = {**child_environment(config), **(environment or {})}
         self._reaper = Reaper(connect(config, connections=2), config)
         self._children = [_Child(number) for number in range(processes)]
         self._stop_signal: int | None = None
@@ -166,12 +169,13 @@ class Supervisor:
         child.started_at = time.monotonic()
         _, begun = child.pipe
         told = ["--consumer", child.name, "--parent", str(os.getpid()), "--begun", str(begun)]
+        told += ["--place", str(child.number)]
         if child.number == 0 and not child.had_begun:
             told += ["--pool", str(len(self._children))]
         try:
             # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
             child.process = subprocess.Popen(
-                [*self._command, *told], process_group=0, pass_fds=[begun], env=child_environment(self._config)
+                [*self._command, *told], process_group=0, pass_fds=[begun], env=self._environment
             )
         except OSError as error:  # there are too many processes or open files, or no memory: that may pass
             logger.warning("Worker process %s could not be started: %s; trying again.", child.name, error)

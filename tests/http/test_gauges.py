@@ -89,6 +89,23 @@ def test_the_oldest_pending_task_is_the_one_that_is_claimed_next(queue: Queue) -
     assert (read(queue).oldest_pending_age_ms or 0) > 1_000_000_000_000
 
 
+def test_what_waits_is_counted_and_aged_by_priority(queue: Queue) -> None:
+    queue.push(entry("old", since=1))
+    queue.client.rpush(queue.keys.pending_low, entry("low", priority="l"))
+    queue.client.set(queue.keys.pending_high, "a string")
+    reading = read(queue)
+    assert reading.pending_by_priority == {"high": None, "default": 1, "low": 1}
+    ages = reading.oldest_by_priority_ms
+    assert ages["high"] is None
+    assert (ages["default"] or 0) > (ages["low"] or 0) > 0
+
+
+def test_a_paused_queue_is_shown_as_paused(queue: Queue) -> None:
+    assert read(queue).paused is False
+    queue.client.set(queue.keys.paused, "1")
+    assert read(queue).paused is True
+
+
 def test_a_clock_that_went_back_makes_no_negative_age(queue: Queue) -> None:
     queue.push(entry("a", since=int(time.time() * 1000) + 3_600_000))
     assert read(queue).oldest_pending_age_ms == 0
@@ -132,6 +149,7 @@ EXPECTED = {
     "consumers": ({"consumers", "processing", "awaiting_recovery"}, "tasks:consumers"),
     "counters": ({"counters"}, "tasks:counters"),
     "processing": ({"processing"}, "tasks:processing:w1"),
+    "info": ({"info"}, "tasks:info"),
     "presence": (set(), ""),
 }
 
@@ -150,8 +168,8 @@ def busy(queue: Queue) -> Queue:
 def shown(reading: Reading) -> dict[str, Any]:
     """What does not change from one moment to the next."""
     members = {**asdict(reading), "consumers": reading.consumers and [each.name for each in reading.consumers]}
-    ages = ("time_ms", "unreadable")
-    return {name: value for name, value in members.items() if name not in ages and not name.endswith("_age_ms")}
+    changing = ("time_ms", "unreadable", "oldest_by_priority_ms", "pending_by_priority")
+    return {name: value for name, value in members.items() if name not in changing and not name.endswith("_age_ms")}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -167,6 +185,8 @@ def test_a_key_of_another_type_harms_only_the_gauges_that_are_read_from_it(busy:
         assert reading.unreadable[gauge].startswith(f"{key} cannot be read: WRONGTYPE")
         if gauge == "counters":
             assert set(reading.counters.values()) == {None}
+        elif gauge == "info":
+            assert [consumer.host for consumer in reading.consumers or []] == [""]
         else:
             assert getattr(reading, gauge) is None
     after = shown(reading)

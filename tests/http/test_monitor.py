@@ -19,7 +19,8 @@ from support.processes.over_http import assert_problem, exchange, served
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
 from zeroloss.reference.http.readiness import connect_probe
-from zeroloss.reference.monitor.app import create_app, metrics
+from zeroloss.reference.monitor.app import create_app
+from zeroloss.reference.monitor.metrics import metrics
 from zeroloss.reference.queue.gauges import ConsumerReading, Reading
 from zeroloss.system.servers import Server
 
@@ -135,6 +136,7 @@ def test_each_metric_says_what_it_is_in_seconds_and_tasks(busy: bool) -> None:
         counters={"enqueued": 7, "dead_lettered": 8},
         consumers=[replace(worker, heartbeat_age_ms=0), worker] if busy else [],
         oldest_pending_age_ms=2_250 if busy else None,
+        pending_by_priority={"high": 1, "default": 2, "low": None},
     )
     expected = f"""\
 # HELP zeroloss_tasks Tasks in the queue by where they lie
@@ -143,6 +145,10 @@ zeroloss_tasks{{state="pending"}} 3.0
 zeroloss_tasks{{state="processing"}} 4.0
 zeroloss_tasks{{state="delayed"}} 5.0
 zeroloss_tasks{{state="dead_letter"}} 6.0
+# HELP zeroloss_pending_tasks Tasks that wait for a worker
+# TYPE zeroloss_pending_tasks gauge
+zeroloss_pending_tasks{{priority="high"}} 1.0
+zeroloss_pending_tasks{{priority="default"}} 2.0
 # HELP zeroloss_tasks_awaiting_recovery Tasks in processing whose consumer's lease has ended
 # TYPE zeroloss_tasks_awaiting_recovery gauge
 zeroloss_tasks_awaiting_recovery 2.0
@@ -170,7 +176,11 @@ def test_a_key_of_another_type_takes_its_own_metrics_away_and_no_others(busy_que
     monitor = monitor_of(busy_queue)
     before = metrics_of(monitor)
     gone = {
-        "pending": {"zeroloss_tasks[pending]", "zeroloss_oldest_pending_age_seconds"},
+        "pending": {
+            "zeroloss_tasks[pending]",
+            "zeroloss_pending_tasks[default]",
+            "zeroloss_oldest_pending_age_seconds",
+        },
         "delayed": {"zeroloss_tasks[delayed]"},
         "dead_letter": {"zeroloss_tasks[dead_letter]"},
         "consumers": {
@@ -290,7 +300,7 @@ def test_an_unreadable_figure_is_a_sentence_in_its_tile_and_the_rest_of_the_page
         shows(page, pending="–", oldest="–", throughput="–", processing="1", delayed="0", dead_letter="1", live="1")
         expect(page.locator("#pending + small")).to_contain_text("tasks:pending cannot be read: WRONGTYPE")
         expect(page.locator("#throughput + small")).to_contain_text("'many' for completed")
-        expect(page.locator("#delayed + small")).to_have_text("waiting for a retry")
+        expect(page.locator("#delayed + small")).to_have_text("scheduled, or waiting for a retry")
         expect(page.locator("#banner")).to_be_hidden()
         client.rename("aside", keys.pending)
         client.hset(keys.counters, "completed", 1)

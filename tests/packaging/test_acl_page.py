@@ -10,7 +10,7 @@ import pytest
 import redis
 from support.places import ROOT
 from support.processes.worker_process import Pool
-from support.queue_fixtures import Queue
+from support.queue_fixtures import Queue, entry
 from support.waiting import wait_until
 from zeroloss.reference.http import producer
 from zeroloss.reference.http.readiness import connect_probe
@@ -90,19 +90,52 @@ def test_a_producer_enqueues_and_is_ready_with_its_rights_and_needs_each(
     assert used == set(guarded.granted), f"used: {' '.join(f'+{name}' for name in sorted(used))}"
 
 
-def test_a_monitor_reads_all_with_its_rights_and_needs_each(guard: Callable[..., Guarded]) -> None:
-    guarded = guard("monitor")
-    guarded.queue.enqueue("a", "b")
-    guarded.queue.claim(guarded.queue.consumer())
+MONITOR_ACTS = "~tasks:pending ~tasks:pending:* ~tasks:bell ~tasks:dead_letter +del +eval +evalsha +lpush +xdel"
+
+
+@pytest.mark.parametrize("more", ["", MONITOR_ACTS], ids=["looks", "acts"])
+def test_a_monitor_does_all_with_its_rights_and_needs_each(guard: Callable[..., Guarded], more: str) -> None:
+    assert f"`{more}`" in PAGE or not more
+    guarded = guard("monitor", more)
+    queue = guarded.queue
+    queue.dead_lettered()
+    queue.dead_lettered()
+    queue.client.zadd(queue.keys.delayed, {entry("later"): 1e15})
+    queue.enqueue("a", "b")
+    queue.claim(queue.consumer())
+    (letter, other) = [each.id for each in queue.dead_letters.page()]
     guarded.begin()
     refuse_old_server(guarded.config)
     http = falcon.testing.TestClient(monitor.create_app(connect_probe(guarded.config), guarded.config))
     stats = http.simulate_get("/stats")
     assert (stats.status_code, stats.json["unreadable"]) == (200, {}), stats.text
-    assert http.simulate_get("/metrics").status_code == 200
+    series = http.simulate_get("/series")
+    assert (series.status_code, series.json["unreadable"]) == (200, {}), series.text
+    looks = ("tasks/pending", "tasks/delayed", "tasks/processing?consumer=w1", f"letters/{letter}")
+    for path in ("metrics", "vanished", "letters", *looks):
+        assert http.simulate_get(f"/{path}").status_code == 200
+    if more:
+        assert http.simulate_post("/letters/requeue", json={"ids": [letter]}).json["done"] == 1
+        assert http.simulate_post("/letters/purge", json={"ids": [other]}).json["done"] == 1
+        while queue.pending():  # so that the bell is taken away, too
+            queue.claim(queue.consumer())
+        queue.client.lpush(queue.keys.bell, "1")
+        assert http.simulate_post("/letters/requeue", json={"ids": [letter]}).json["done"] == 0
     used = guarded.used()
     assert guarded.refused() == []
-    assert used == set(guarded.granted), f"used: {' '.join(f'+{name}' for name in sorted(used))}"
+    assert set(guarded.granted) <= used, f"used: {' '.join(f'+{name}' for name in sorted(used))}"
+
+
+def test_a_monitor_that_only_looks_is_refused_to_act(guard: Callable[..., Guarded]) -> None:
+    guarded = guard("monitor")
+    guarded.queue.dead_lettered()
+    (letter,) = [each.id for each in guarded.queue.dead_letters.page()]
+    http = falcon.testing.TestClient(monitor.create_app(connect_probe(guarded.config), guarded.config))
+    for verb in ("requeue", "purge"):
+        answer = http.simulate_post(f"/letters/{verb}", json={"ids": [letter]})
+        assert answer.status_code == 503
+        assert "Redis refuses" in answer.json["detail"]
+    assert len(guarded.queue.dead()) == 1
 
 
 def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(

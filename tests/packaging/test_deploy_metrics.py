@@ -1,6 +1,8 @@
 """What watches a queue: Prometheus's rules and the Grafana dashboard speak of metrics that the monitor has."""
 
 import json
+import shutil
+import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ import yaml
 from support.deploy import DEPLOY
 from support.places import ROOT
 from support.processes.programs import system_tool
-from support.promql import OF_PROMETHEUS, Shown, assert_shown, selectors
+from support.promql import OF_PROMETHEUS, OF_WORKERS, Shown, assert_shown, exposition, selectors
 from support.promql import exposed as _  # noqa: F401 - the fixture `exposed`
+from zeroloss.reference.__main__ import HEALTH_PORT
 from zeroloss.reference.queue.config import Config
+from zeroloss.system.servers import Server
 
 PROMETHEUS, GRAFANA = DEPLOY / "prometheus", DEPLOY / "grafana"
 (GROUP,) = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
@@ -27,7 +31,7 @@ def test_prometheus_s_configuration_and_rules_are_what_promtool_takes(tmp_path: 
     text = (PROMETHEUS / "prometheus.yml").read_text().replace("/run/secrets/monitor-token", "monitor-token")
     (tmp_path / "prometheus.yml").write_text(text)
     (tmp_path / "alerts.yml").write_bytes((PROMETHEUS / "alerts.yml").read_bytes())
-    assert "12 rules found" in system_tool("promtool", "prometheus", "check", "config", tmp_path / "prometheus.yml")
+    assert "13 rules found" in system_tool("promtool", "prometheus", "check", "config", tmp_path / "prometheus.yml")
 
 
 def test_the_alerts_fire_and_keep_silent_where_their_tests_say() -> None:
@@ -43,7 +47,7 @@ def test_each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() 
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_reads_metrics_that_the_monitor_shows(alert: str, exposed: Shown) -> None:
+def test_an_alert_reads_metrics_that_monitor_or_workers_show(alert: str, exposed: Shown) -> None:
     assert_shown(ALERTS[alert]["expr"], exposed)
 
 
@@ -53,7 +57,7 @@ def test_the_alerts_of_a_metric_that_may_be_missing_are_covered_by_one_that_noti
     """An alert on a series that is not there is silent."""
     noticed = {selector.name for selector in selectors(ALERTS["ZerolossReadingIncomplete"]["expr"])}
     read = {selector.name for rule in ALERTS.values() for selector in selectors(rule["expr"])}
-    assert read - OF_PROMETHEUS.keys() == noticed
+    assert {name for name in read - OF_PROMETHEUS.keys() if not name.startswith(OF_WORKERS)} == noticed
     assert f"(zeroloss_tasks) == {len(exposed['zeroloss_tasks'])}" in ALERTS["ZerolossReadingIncomplete"]["expr"]
 
 
@@ -73,13 +77,19 @@ def test_the_settings_of_an_alert_s_numbers_have_these_defaults() -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_of_the_dashboard_reads_metrics_that_the_monitor_shows(query: str, exposed: Shown) -> None:
+def test_a_query_of_the_dashboard_reads_metrics_that_monitor_or_workers_show(query: str, exposed: Shown) -> None:
     assert_shown(query, exposed)
     assert all("queue" in {one.name for one in selector.matchers.matchers} for selector in selectors(query))
 
 
-def test_the_dashboard_shows_every_metric_of_the_monitor(exposed: Shown) -> None:
+def test_the_dashboard_shows_every_metric_of_monitor_and_workers(exposed: Shown) -> None:
     assert {selector.name for query in QUERIES for selector in selectors(query)} == set(exposed)
+
+
+def test_the_metrics_of_monitor_and_workers_are_named_as_promtool_wants_them(embedded: Server) -> None:
+    command = [shutil.which("promtool") or "promtool", "check", "metrics"]
+    ended = subprocess.run(command, input=exposition(embedded), capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_the_dashboard_is_provisioned_with_its_source_and_its_panels_do_not_overlap() -> None:
@@ -96,6 +106,7 @@ def test_the_dashboard_is_provisioned_with_its_source_and_its_panels_do_not_over
         beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert beside or above
-    (job,) = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    job, workers = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
     assert job["job_name"] in ALERTS["ZerolossMonitorDown"]["expr"]
+    assert workers["dns_sd_configs"][0]["port"] == HEALTH_PORT
     assert all("queue" in target["labels"] for target in job["static_configs"])

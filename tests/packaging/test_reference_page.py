@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 
 import pytest
+from prometheus_client import CollectorRegistry
 from support.places import ROOT
 from support.queue_fixtures import Queue as Seen
 from zeroloss import reference
+from zeroloss.reference.http.producer import create_app
 from zeroloss.reference.queue import errors
+from zeroloss.reference.telemetry.metrics import TaskMetrics
 from zeroloss.reference.worker import handlers
 
 PAGE = (ROOT / "docs" / "reference-api.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+(TRACING,) = [block for block in BLOCKS if "telemetry.tracing" in block]
 
 
 def table(header: str) -> list[list[str]]:
@@ -67,7 +72,24 @@ def test_the_producer_s_example_runs(queue: Seen, capsys: pytest.CaptureFixture[
 @pytest.mark.usefixtures("_registered")
 def test_the_handlers_examples_register_what_they_show() -> None:
     for block in BLOCKS[1:]:
-        exec(block, {"__name__": "example"})
+        if block != TRACING:
+            exec(block, {"__name__": "example"})
     assert set(handlers.registry) == {"email", "report"}
     assert handlers.registry["report"].is_async
     assert handlers.registry["email"].settings == {"max_retries": 5, "task_timeout_ms": 60_000, "backoff_ms": 2_000}
+
+
+@pytest.mark.usefixtures("_registered")
+def test_the_example_of_traces_runs(queue: Seen) -> None:
+    app = create_app(queue.own_client, queue.config)
+    exec(TRACING, {"queue": reference.Queue(queue.own_client, queue.config), "app": app})
+    assert len(queue.pending("high")) == 1
+    assert handlers._around is not None
+
+
+def test_the_page_lists_each_metric_of_a_task_type() -> None:
+    registry = CollectorRegistry()
+    TaskMetrics({"email"}, registry)
+    told = {name for names, _counts in table("metric | counts") for name in re.findall(r"`(\w+)", names)}
+    shown = {f"{each.name}_total" if each.type == "counter" else each.name for each in registry.collect()}
+    assert told == shown

@@ -1,31 +1,51 @@
-"""Queries of Prometheus, held to what the monitor shows."""
+"""Queries of Prometheus, held to what the monitor and the workers show."""
 
 from collections.abc import Iterator
 
 import falcon.testing
 import promql_parser
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.monitor.app import create_app
 from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.task import Task
+from zeroloss.reference.telemetry.metrics import TaskMetrics
+from zeroloss.reference.worker.observer import DEAD_LETTERED, RETRIED, SUCCEEDED
 from zeroloss.system.servers import Server
+
+from support.queue_fixtures import entry
 
 Shown = dict[str, list[dict[str, str]]]
 """The name of each sample, and the labels that it comes with."""
 OF_PROMETHEUS: Shown = {"up": [{}]}
+OF_WORKERS = "zeroloss_task_"
+"""Of a worker that has run nothing there is none of these, and that is no reason for an alert."""
 ADDED_BY_SCRAPE = {"job", "instance", "queue"}
+
+
+def exposition(embedded: Server) -> str:
+    """What the monitor shows of an empty queue, and a worker that has run a task of each fate."""
+    config = Config(redis_url=embedded.url, namespace="deploy")
+    of_monitor = falcon.testing.TestClient(create_app(connect_probe(config), config)).simulate_get("/metrics").text
+    registry = CollectorRegistry()
+    metrics, task = TaskMetrics({"default"}, registry), Task(entry(recoveries=1))
+    metrics.begun(task, 0.1)
+    metrics.ended(task, 0.1)
+    for outcome in (SUCCEEDED, RETRIED, DEAD_LETTERED):
+        metrics.settled(task, outcome)
+    return str(of_monitor) + generate_latest(registry).decode()
 
 
 @pytest.fixture(scope="module", name="exposed")
 def exposed(embedded: Server) -> Shown:
-    """Each sample that the monitor shows of an empty queue: its name, and the labels it comes with."""
-    config = Config(redis_url=embedded.url, namespace="deploy")
-    text = falcon.testing.TestClient(create_app(connect_probe(config), config)).simulate_get("/metrics").text
+    """Each sample of both: its name, and the labels it comes with."""
     shown: Shown = {}
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(exposition(embedded)):
         for sample in family.samples:
-            shown.setdefault(sample.name, []).append(sample.labels)
+            if not sample.name.endswith("_created"):  # which a pool of processes does not show
+                shown.setdefault(sample.name, []).append(sample.labels)
     return shown
 
 

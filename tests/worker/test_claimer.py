@@ -13,7 +13,7 @@ import pytest
 import redis
 from support.queue_fixtures import Queue, entry, ids, memory_full
 from support.waiting import Result, wait_until
-from zeroloss.reference.queue.consumer import Claimed, Consumer, Renewal, Settlement
+from zeroloss.reference.queue.consumer import NO_REPORT, Claimed, Consumer, Renewal, Report, Settlement
 from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
@@ -661,9 +661,9 @@ def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue:
             claimer._renew_at = 0.0  # it took that long
             return super().fail(task, error, *rest)
 
-        def renew(self) -> Renewal:
+        def renew(self, report: Report = NO_REPORT) -> Renewal:
             steps.append("renew")
-            return super().renew()
+            return super().renew(report)
 
     steps: list[str] = []
     queue = queue.configured(threads=5)

@@ -76,7 +76,8 @@ def test_a_pool_at_work_is_healthy_by_http_and_by_command(
     watched.submit("note", "t1")
     pool = start_pool("--health-port", "0", before=IMPATIENT)
     wait_until(lambda: watched.completed() == 1, timeout_s=30)
-    assert health(pool) == (200, {"status": "ok", "complaints": []})
+    well = (200, {"status": "ok", "complaints": []})
+    wait_until(lambda: health(pool) == well, timeout_s=30)  # its first word comes a second after its start
     asked = command(queue, "health", "--port", port(pool))
     assert (asked.returncode, asked.stderr) == (0, "")
 

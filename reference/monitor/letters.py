@@ -1,0 +1,123 @@
+"""The dead letters as the page shows them: a page at a time, sought through, and what an operator does with them.
+
+To requeue and to purge are atomic for each letter, by its id: of two who press at once one finds it gone.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import redis
+
+from ..queue.config import Config
+from ..queue.dead_letters import DeadLetter, DeadLetters, NotRequeueable
+from .places import PAGE, PAGE_BYTES, SLICE, Shown, summary_of
+
+SOUGHT_S = 1.0  # one answer looks at letters for so long; the page asks for the rest
+ACTED_S = 2.0
+PAYLOAD_BYTES_MAX = 65_536  # of one letter that is shown in whole
+ERROR_CHARS_MAX = 300  # of one in a list
+
+
+class Wanted(NamedTuple):
+    """Which letters: of this reason, of this type, with this text in the id, the type or the error. Empty: any."""
+
+    reason: str = ""
+    type: str = ""
+    text: str = ""
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Whether a letter is one of them."""
+        task = letter.task
+        if (self.reason and letter.reason != self.reason) or (self.type and (task is None or task.type != self.type)):
+            return False
+        words = (letter.id, letter.error, task.id if task else "", task.type if task else "", letter.consumer)
+        return self.text.casefold() in "\n".join(words).casefold()
+
+
+class Letters:
+    """Pages of the dead-letter stream, newest first, and acts on it."""
+
+    def __init__(self, client: redis.Redis, config: Config) -> None:
+        self._letters = DeadLetters(client, config)
+
+    def page(self, wanted: Wanted, before: str | None = None) -> Shown:
+        """One page of those wanted, and `next` where there may be more: what to give as `before` then.
+
+        Raises:
+            QueueError: `before` is no id of a letter.
+            redis.RedisError: Redis does not answer, or the key is of another type.
+        """
+        until, shown, size, looked, last = time.monotonic() + SOUGHT_S, [], 0, 0, None
+        total = self._letters.count()
+        for letter in self._from(before):
+            looked, last, size = looked + 1, letter.id, size + len(letter.entry)
+            if wanted.takes(letter):
+                shown.append(row_of(letter))
+            if len(shown) >= PAGE or size >= PAGE_BYTES * (1 if shown else 16) or time.monotonic() > until:
+                break
+        else:
+            last = None
+        return {"total": total, "looked": looked, "letters": shown, "next": last}
+
+    def one(self, letter_id: str) -> Shown | None:
+        """A letter in whole, its payload bounded; None where it is gone. Raises as `page`."""
+        letter = self._letters.get(letter_id)
+        if letter is None:
+            return None
+        payload = bytes(letter.task.raw_payload) if letter.task else letter.entry
+        return row_of(letter) | {
+            "error": letter.error,
+            "traceback": letter.traceback,
+            "consumer": letter.consumer,
+            "payload": payload[:PAYLOAD_BYTES_MAX].decode(errors="replace"),
+            "payload_bytes": len(payload),
+        }
+
+    def act(self, verb: str, ids: list[str]) -> Shown:
+        """Requeue or purge letters by their ids: how many were still there, and how many cannot be read.
+
+        Raises:
+            QueueError: that is no id of a letter.
+            redis.RedisError: Redis does not answer, or refuses.
+        """
+        if verb == "purge":
+            return {"done": self._letters.purge(*ids), "unreadable": 0}
+        done, unreadable = 0, 0
+        for letter_id in ids:
+            try:
+                done += self._letters.requeue(letter_id)
+            except NotRequeueable:
+                unreadable += 1
+        return {"done": done, "unreadable": unreadable}
+
+    def act_on_all(self, verb: str, wanted: Wanted, newest: str | None) -> Shown:
+        """The same with all that are wanted and no newer than `newest`, newest first; `next` where there may be more.
+
+        Raises as `act`.
+        """
+        until, done, unreadable, last = time.monotonic() + ACTED_S, 0, 0, newest
+        for letter in self._from(newest):
+            last = letter.id
+            if wanted.takes(letter):
+                acted = self.act(verb, [letter.id])
+                done, unreadable = done + acted["done"], unreadable + acted["unreadable"]
+            if time.monotonic() > until:
+                break
+        else:
+            last = None
+        return {"done": done, "unreadable": unreadable, "next": last}
+
+    def _from(self, before: str | None) -> Iterator[DeadLetter]:
+        """All, newest first, a few at a time: an entry may have a megabyte."""
+        while letters := self._letters.page(SLICE, before):
+            yield from letters
+            before = letters[-1].id
+
+
+def row_of(letter: DeadLetter) -> Shown:
+    """A letter as one row shows it."""
+    shown = summary_of(letter.entry)
+    attempts = max(0, letter.task.attempt - 1) if letter.task else None  # the burial raised it
+    shown |= {"letter": letter.id, "dead_at": letter.dead_at, "reason": letter.reason, "attempts": attempts}
+    return shown | {"error": letter.error[:ERROR_CHARS_MAX]}

@@ -1,0 +1,196 @@
+// Dead letters and tasks: pages of them, one in whole, and what an operator does with them.
+import {NONE, age, ask, at, cell, clock, make, number} from "./format.js";
+
+const ERROR_CHARS = 160;
+let letters = [], older = null, place = "pending?priority=default", moreFrom = null, opened = null, asked = 0;
+
+// #overview, #letters, #tasks, or #tasks/NAME for what one consumer holds.
+export function openTab() {
+  const [name, consumer] = location.hash.slice(1).split("/");
+  const tab = ["letters", "tasks"].includes(name) ? name : "overview";
+  for (const other of ["overview", "letters", "tasks"]) at(other).hidden = other !== tab;
+  for (const link of document.querySelectorAll("nav a"))
+    link.hash === "#" + tab ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  if (tab === "letters") seek();
+  if (tab === "tasks") {
+    const held = at("place").querySelector("[data-held]");
+    held?.remove();
+    if (consumer) {
+      const value = "processing?consumer=" + consumer;
+      const option = make("option", {value, textContent: "held by " + decodeURIComponent(consumer)});
+      option.dataset.held = "";
+      at("place").append(option);
+      at("place").value = value;
+    } else if (held) at("place").selectedIndex = 1;
+    look();
+  }
+}
+
+// What was read before Redis went away is not shown after it.
+export function forgetLists() {
+  asked++;
+  letters = [];
+  older = null;
+  say("");
+  showLetters();
+  at("no-letters").textContent = NONE;
+  at("task-table").tBodies[0].replaceChildren();
+  at("task-card").hidden = true;
+  at("tasks-note").textContent = "";
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+}
+
+// -- dead letters --------------------------------------------------------------------------------------------------
+
+const wanted = () => ({text: at("seek-text").value.trim(), reason: at("seek-reason").value});
+const chosen = () => [...document.querySelectorAll("#letter-table tbody input:checked")].map(box => box.value);
+const say = text => { at("letters-note").textContent = text; };
+
+async function seek(before = null, note = null) {
+  const turn = ++asked, query = new URLSearchParams(wanted());
+  if (before) query.set("before", before);
+  else { letters = []; older = null; }
+  try {
+    const page = await ask("letters?" + query);
+    if (turn !== asked) return;  // another search was begun meanwhile
+    letters = [...letters, ...page.letters];
+    older = page.next;
+    const found = Object.values(wanted()).some(Boolean) ? `${number(letters.length)} found, ` : "";
+    say(note ?? `${found}${number(page.total)} dead letters` + (older ? "; there are older ones" : ""));
+    at("no-letters").textContent = found ? "None of those looked at." : "No task was given up.";
+  } catch (error) {
+    if (turn !== asked) return;
+    letters = [];
+    older = null;
+    say(error.message);
+    at("no-letters").textContent = NONE;
+  }
+  showLetters();
+}
+
+function showLetters() {
+  const kept = new Set(chosen());
+  at("letter-table").tBodies[0].replaceChildren(...letters.map(letter => {
+    const box = make("input", {type: "checkbox", value: letter.letter, checked: kept.has(letter.letter)});
+    box.setAttribute("aria-label", "Select " + (letter.id ?? letter.letter));
+    const error = letter.error.length > ERROR_CHARS ? letter.error.slice(0, ERROR_CHARS) + "…" : letter.error;
+    const row = make("tr", {className: "open", tabIndex: 0}, make("td", {}, box),
+      cell(letter.type ?? "unreadable", "text"), cell(letter.reason.replace("_", " "), "text"),
+      cell(error, "text long"), cell(number(letter.attempts)), cell(age(Math.max(0, clock.now() - letter.dead_at))));
+    box.addEventListener("click", event => event.stopPropagation());
+    box.addEventListener("change", enable);
+    row.addEventListener("click", () => showLetter(letter.letter));
+    row.addEventListener("keydown", event => { if (event.key === "Enter" && event.target === row) showLetter(letter.letter); });
+    return row;
+  }));
+  at("letter-table").hidden = letters.length === 0;
+  at("no-letters").hidden = letters.length > 0;
+  at("more-letters").hidden = !older;
+  for (const button of document.querySelectorAll("[data-of=all]")) button.disabled = !letters.length && !older;
+  enable();
+}
+
+function enable() {
+  const count = chosen().length;
+  for (const button of document.querySelectorAll("[data-of=selected]")) button.disabled = count === 0;
+  at("select-all").checked = count > 0 && count === letters.length;
+}
+
+async function showLetter(id) {
+  try {
+    opened = await ask("letters/" + encodeURIComponent(id));
+  } catch (error) {
+    return seek(null, error.message);
+  }
+  const dialog = at("letter");
+  dialog.querySelector("h2").textContent = opened.type ?? "Unreadable entry";
+  const facts = {
+    task: opened.id ?? NONE, reason: opened.reason.replace("_", " "), attempts: number(opened.attempts),
+    priority: opened.priority ?? NONE, "dead since": new Date(opened.dead_at).toLocaleString(),
+    enqueued: opened.enqueued_at ? new Date(opened.enqueued_at).toLocaleString() : NONE, consumer: opened.consumer,
+  };
+  dialog.querySelector("dl").replaceChildren(...Object.entries(facts).map(([name, text]) =>
+    make("div", {}, make("dt", {textContent: name}), make("dd", {textContent: text}))));
+  const left = opened.payload_bytes - new TextEncoder().encode(opened.payload).length;
+  dialog.querySelector(".error").textContent = opened.error || NONE;
+  dialog.querySelector(".traceback").textContent = opened.traceback || NONE;
+  dialog.querySelector(".payload").textContent = opened.payload + (left > 0 ? `\n… ${number(left)} bytes more` : "");
+  if (!dialog.open) dialog.showModal();
+}
+
+// Whether the user is sure. Requeueing is undone by nobody either, but loses nothing.
+function sure(question) {
+  const dialog = at("confirm");
+  dialog.querySelector("p").textContent = question;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise(resolve =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), {once: true}));
+}
+
+async function act(verb, body, count) {
+  const what = count === null ? "all dead letters that were found" : count === 1 ? "this task" : `${number(count)} tasks`;
+  const question = verb === "purge" ? `Delete ${what} for good? No worker will run them.` : `Give ${what} new attempts?`;
+  if ((verb === "purge" || count === null) && !await sure(question)) return;
+  let done = 0, unreadable = 0, next = null;
+  try {
+    do {
+      const answer = await ask("letters/" + verb, next ? {...body, before: next} : body);
+      done += answer.done;
+      unreadable += answer.unreadable;
+      next = answer.next ?? null;
+      say(`${verb}: ${number(done)}…`);
+    } while (next);
+    const gone = count !== null && done + unreadable < count ? `, ${number(count - done - unreadable)} were there no more` : "";
+    const kept = unreadable ? `, ${number(unreadable)} cannot be read and stay` : "";
+    await seek(null, `${verb === "purge" ? "purged" : "requeued"}: ${number(done)}${gone}${kept}`);
+  } catch (error) {
+    await seek(null, `${error.message} Done before: ${number(done)}.`);
+  }
+}
+
+for (const button of document.querySelectorAll("#letter-actions button"))
+  button.addEventListener("click", () => button.dataset.of === "all"
+    ? act(button.dataset.verb, {all: true, ...wanted()}, null)
+    : act(button.dataset.verb, {ids: chosen()}, chosen().length));
+for (const button of document.querySelectorAll("#letter [data-verb]"))
+  button.addEventListener("click", () => { at("letter").close(); act(button.dataset.verb, {ids: [opened.letter]}, 1); });
+at("seek").addEventListener("submit", event => { event.preventDefault(); seek(); });
+at("seek-reason").addEventListener("change", () => seek());
+at("more-letters").addEventListener("click", () => seek(older));
+at("select-all").addEventListener("change", event => {
+  for (const box of document.querySelectorAll("#letter-table tbody input")) box.checked = event.target.checked;
+  enable();
+});
+
+// -- tasks ---------------------------------------------------------------------------------------------------------
+
+async function look(start = 0) {
+  place = at("place").value;
+  const rows = at("task-table").tBodies[0];
+  let page;
+  try {
+    page = await ask(`tasks/${place}&start=${start}`);
+  } catch (error) {
+    rows.replaceChildren();
+    at("tasks-note").textContent = error.message;
+    at("task-card").hidden = true;
+    return;
+  }
+  const now = clock.now();
+  const made = page.tasks.map(task => make("tr", {},
+    cell(task.id ?? "unreadable", "id"), cell(task.type ?? NONE, "text"), cell(number(task.attempt)),
+    cell(task.enqueued_at ? age(Math.max(0, now - task.enqueued_at)) : NONE),
+    cell(task.due_at ? (task.due_at > now ? "in " + age(task.due_at - now) : "now") : NONE),
+    cell(task.preview, "text long id")));
+  if (start) rows.append(...made);
+  else rows.replaceChildren(...made);
+  at("task-card").hidden = rows.children.length === 0;
+  at("tasks-note").textContent = page.total ? `${number(rows.children.length)} of ${number(page.total)}` : "There is none.";
+  moreFrom = page.next;
+  at("more-tasks").hidden = moreFrom === null;
+}
+
+at("place").addEventListener("change", () => look());
+at("look").addEventListener("click", () => look());
+at("more-tasks").addEventListener("click", () => look(moreFrom));

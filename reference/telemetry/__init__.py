@@ -1,0 +1,1 @@
+"""What a worker tells Prometheus and OpenTelemetry. A copy of the unit works without this folder."""
