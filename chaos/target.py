@@ -19,7 +19,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 SHIPPED = {
     "reference": "zeroloss.targets.reference:Reference",
@@ -37,6 +37,7 @@ SHIPPED = {
     "arq": "zeroloss.targets.arq:Arq",
 }
 """Name on the command line -> where its class is."""
+NUMBERS = Literal["exact", "double"]
 ENTRY_POINTS = "zeroloss.targets"
 """The group by which what is installed adds to these, as NAME = package.module:Class."""
 
@@ -126,8 +127,9 @@ class Target:
     them. What is named here is in every run with faults; its retries have to be on."""
     raw_payloads: bool = False
     """Whether `enqueue` sends `task.text` and the body hands these very bytes to `effect`: compared byte for byte."""
-    doubles_only: bool = False
-    """Whether its language has no whole numbers beyond 2^53, so that none is in a payload."""
+    numbers: NUMBERS = "exact"
+    """`double`: its language reads each number as a double, as JavaScript does, so that no payload holds a whole number
+    beyond 2^53."""
     env: Mapping[str, str] = {}
     """Added to the environment of the worker, the producer and the agent."""
     producer: Sequence[str] | None = None
@@ -215,6 +217,8 @@ def load_target(spec: str) -> type[Target]:
         raise TargetError(f"Target {spec}: {class_name} is not a subclass of zeroloss.target.Target.")
     if not found.worker or isinstance(found.worker, str):
         raise TargetError(f"Target {spec}: its `worker` has to be a command, a list of words.")
+    if found.numbers not in get_args(NUMBERS):
+        raise TargetError(f'Target {spec}: its `numbers` has to be "exact" or "double", not {found.numbers!r}.')
     return found
 
 
