@@ -226,7 +226,8 @@ def _versions(target: Target) -> dict[str, str]:
             versions["redis-py" if name == "redis" else name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             pass
-    return versions
+    pinned = [one.rpartition("@") for one in target.npm] + [one.partition("=") for one in target.debian]
+    return versions | {name: version for name, _, version in pinned if version}
 
 
 def main() -> None:
