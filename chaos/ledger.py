@@ -3,8 +3,9 @@
     with effect(task_id, attempt=attempt, payload=payload):
         ...  # the work
 
-Standard library only: this file is imported inside the environment of the queue under test. Without `ZEROLOSS_LEDGER`
-in the environment it does nothing at all, so that the same application runs in production.
+What it writes is in docs/ledger.md, for other languages too. Standard library only: this file is imported inside the
+environment of the queue under test. Without `ZEROLOSS_LEDGER` in the environment it does nothing at all, so that the
+same application runs in production.
 """
 
 import contextlib

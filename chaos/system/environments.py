@@ -73,7 +73,9 @@ def _built(target: type[Target], equipment: Mapping[str, str], say: Callable[[st
     place.mkdir(parents=True, exist_ok=True)
     say(f"Build: {shlex.join(command)}")
     with locked(place.with_suffix(".lock")):
-        run_quietly(command, {**os.environ, **equipment}, f"`build` of the target {title(target)} failed", cwd=place)
+        # Compilers keep what they compiled below the home directory.
+        env = {"HOME": str(Path.home()), **os.environ, **equipment}
+        run_quietly(command, env, f"`build` of the target {title(target)} failed", cwd=place)
     return place
 
 

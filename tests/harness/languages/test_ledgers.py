@@ -147,7 +147,7 @@ func main() {
     (tmp_path / "text").write_text(TEXT)
     assert execute(["vendor-ledger", "go", str(tmp_path)]) == 0
     (tmp_path / "events").mkdir()
-    env = {**os.environ, "ZEROLOSS_LEDGER": str(tmp_path / "events"), "CGO_ENABLED": "0"}
+    env = {"HOME": str(Path.home()), **os.environ, "ZEROLOSS_LEDGER": str(tmp_path / "events"), "CGO_ENABLED": "0"}
     go = Path(sys.executable).with_name("go")
     subprocess.run([go, "run", "main.go", "ledger.go"], cwd=tmp_path, env=env, check=True, timeout=100)
     events = [event for event in read(tmp_path / "events") if isinstance(event, Effect)]
