@@ -55,7 +55,7 @@ def run(directory: Path, queue: str, *, faults: str = f"worker-sigkill:count={KI
         env=env,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=90 + 15 * KILLS,
         check=False,
     )
     assert (out / "result.json").exists(), ended.stdout + ended.stderr
