@@ -55,24 +55,28 @@ def node_modules(packages: Sequence[str], say: Callable[[str], None]) -> Path:
 
 def unpacked(packages: Sequence[str], say: Callable[[str], None]) -> Path:
     """A root directory with what these Debian packages need and the system lacks; empty where it lacks nothing."""
-    command = [*_APT, "install", "--no-install-recommends", "--print-uris", *packages]
+    command = [*_APT, "install", "--no-install-recommends", "--simulate", *packages]
     listed = run_quietly(command, dict(os.environ), f"Debian's packages {', '.join(packages)} can't be had")
-    # Each line is 'URL' NAME_VERSION_ARCHITECTURE.deb SIZE HASH.
-    missing = sorted(line.split()[1].partition("_")[0] for line in listed.splitlines() if line.startswith("'"))
+    # Such as: Inst ruby-rack (2.2.22-0+deb12u2 Debian:12.12/oldstable [all])
+    missing = sorted(line.split()[1] for line in listed.splitlines() if line.startswith("Inst "))
     if not missing:
         return made(_key("debian", []), ["nothing"], lambda place, _: place.mkdir(), lambda _: None)
     return made(_key("debian", [*packages, *missing]), missing, _unpack, say)
 
 
 def ruby_variables(root: Path) -> dict[str, str]:
-    """The environment variables by which Ruby finds its libraries below another root."""
-    libraries = [*root.glob("usr/lib/*-linux-*"), *root.glob("usr/lib/ruby/[0-9]*"), root / "usr/lib/ruby/vendor_ruby"]
-    libraries += [*root.glob("usr/lib/*/ruby/[0-9]*"), *root.glob("usr/lib/*/ruby/vendor_ruby/[0-9]*")]
-    libraries += root.glob("usr/share/rubygems-integration/*/gems/*/lib")
-    if not any(root.glob("usr/lib/*")):
+    """The environment variables by which Ruby finds its libraries and gems below another root, if they lie there."""
+    shared = list(root.glob("usr/lib/*-linux-*"))
+    if not shared:
         return {}
-    path = os.pathsep.join(map(str, libraries))
-    return {"LD_LIBRARY_PATH": str(next(root.glob("usr/lib/*-linux-*"), root)), "RUBYLIB": path}
+    libraries = [*root.glob("usr/lib/ruby/[0-9]*"), root / "usr/lib/ruby/vendor_ruby"]
+    libraries += [*root.glob("usr/lib/*/ruby/[0-9]*"), *root.glob("usr/lib/*/ruby/vendor_ruby/[0-9]*")]
+    found = {
+        "LD_LIBRARY_PATH": shared,
+        "RUBYLIB": libraries,
+        "GEM_PATH": list(root.glob("usr/share/rubygems-integration/*")),
+    }
+    return {name: os.pathsep.join(map(str, paths)) for name, paths in found.items()}
 
 
 def run_quietly(command: Sequence[str], env: Mapping[str, str], failed: str, cwd: Path | None = None) -> str:
