@@ -9,7 +9,7 @@ from setuptools import find_namespace_packages, setup
 
 FOLDERS = {"zeroloss": "chaos", "zeroloss.reference": "reference", "zeroloss.loadtests": "loadtests"}
 LEFT_OUT = ["bench", "bench.*", "*__pycache__*"]  # the bench stays in the repository
-DATA = ["py.typed", "*.conf", "*.css", "*.html", "*.j2", "*.js", "*.json"]
+DATA = ["py.typed", "*.conf", "*.css", "*.go", "*.html", "*.j2", "*.js", "*.json", "*.mjs", "*.rb", "*.sh"]
 
 packages = {
     ".".join([name, *inner.split(".")]) if inner else name: str(Path(folder, *inner.split(".")))

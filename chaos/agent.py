@@ -18,6 +18,7 @@ target itself imports.
 
 import errno
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -32,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from .ledger import DIRECTORY_VARIABLE, digest
+from .ledger import DIRECTORY_VARIABLE, SHOWN_BYTES_MAX, digest
 from .target import Conflict, Found, Refused, Target, TargetError, Task, load_target
 
 THREADS = 8
@@ -47,6 +48,8 @@ BY_THE_PLAN = "client-"
 """Of tasks whose behaviour begins so, the client misbehaves."""
 OUTCOMES = ("ok", "info", "fail")
 """What is known of a task after several attempts: the first of these that any has had."""
+SHOWN_TASKS = 200
+"""Of so many submissions the payload itself is recorded, as the ledger does of the first executions."""
 ERROR_CHARACTERS_MAX = 500
 FULL, UNWRITTEN = errno.ENOSPC, 70
 """Exit statuses: an event could not be written, as the file system is full; or for another reason."""
@@ -63,6 +66,7 @@ class Agent:
         self._fd = os.open(
             events / f"agent-{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
+        self._invoked = itertools.count(1)
         self._tasks: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._enqueue_all, daemon=True) for _ in range(THREADS)]
         for thread in self._threads:
@@ -159,7 +163,8 @@ class Agent:
             self._reply({"task": task.id, "outcome": one, "again": None, "error": outcome.error})
 
     def _invoke(self, task: Task) -> None:
-        self._record("invoke", task.id, **_digests(task))
+        shown = next(self._invoked) <= SHOWN_TASKS and len(task.text) <= SHOWN_BYTES_MAX
+        self._record("invoke", task.id, **_digests(task), payload=task.text if shown else None)
 
     def _record(self, phase: str, task: str, **members: object) -> None:
         event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}
@@ -221,7 +226,8 @@ def _versions(target: Target) -> dict[str, str]:
             versions["redis-py" if name == "redis" else name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             pass
-    return versions
+    pinned = [one.rpartition("@") for one in target.npm] + [one.partition("=") for one in target.debian]
+    return versions | {name: version for name, _, version in pinned if version}
 
 
 def main() -> None:

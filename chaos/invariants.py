@@ -113,9 +113,15 @@ def bounded_attempts(failures: Mapping[str, int], failures_max: int, dead: Colle
 
 
 def no_invention(
-    submitted: Mapping[str, str | None], executed: Iterable[tuple[str, str | None]], refused: Collection[str] = ()
+    submitted: Mapping[str, str | None],
+    executed: Iterable[tuple[str, str | None]],
+    refused: Collection[str] = (),
+    differences: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """I6. `submitted`: id -> digest of the payload; `executed`: (id, digest) of each execution. None: not known."""
+    """I6. `submitted`: id -> digest of the payload; `executed`: (id, digest) of each execution. None: not known.
+
+    `differences`: in what a payload differs, in a clause, where that is known.
+    """
     refused = frozenset(refused)
     violations = []
     for task, digest in dict.fromkeys(executed):
@@ -126,9 +132,8 @@ def no_invention(
             violations.append(f"Task {task} was executed although it had been refused.")
         expected = submitted[task]
         if digest is not None and expected is not None and digest != expected:
-            violations.append(
-                f"Task {task} was executed with another payload than was submitted ({digest} for {expected})."
-            )
+            clause = (differences or {}).get(task) or f"{digest} for {expected}"
+            violations.append(f"Task {task} was executed with another payload than was submitted ({clause}).")
     return violations
 
 

@@ -3,8 +3,9 @@
     with effect(task_id, attempt=attempt, payload=payload):
         ...  # the work
 
-Standard library only: this file is imported inside the environment of the queue under test. Without `ZEROLOSS_LEDGER`
-in the environment it does nothing at all, so that the same application runs in production.
+What it writes is in docs/ledger.md, for other languages too. Standard library only: this file is imported inside the
+environment of the queue under test. Without `ZEROLOSS_LEDGER` in the environment it does nothing at all, so that the
+same application runs in production.
 """
 
 import contextlib
@@ -17,6 +18,10 @@ from types import TracebackType
 
 DIRECTORY_VARIABLE = "ZEROLOSS_LEDGER"
 ERROR_CHARACTERS_MAX = 500
+
+SHOWN_CALLS, SHOWN_BYTES_MAX = 3, 4_096
+"""Of so many executions of a process, and if it is no longer than this, the payload itself is recorded, so that the
+report can name what differs from what was submitted."""
 
 _NOT_GIVEN = object()
 _calls = itertools.count(1)
@@ -31,10 +36,7 @@ def digest(payload: object) -> str:
 
     Raises TypeError if it can't be.
     """
-    if isinstance(payload, bytes):
-        return hashlib.sha256(payload).hexdigest()
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return hashlib.sha256(_text(payload)).hexdigest()
 
 
 def effect(
@@ -49,21 +51,27 @@ def effect(
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if not directory:
         return contextlib.nullcontext()
-    return _Effect(directory, _encodable(str(task_id)), attempt, None if payload is _NOT_GIVEN else digest(payload))
+    return _Effect(directory, _encodable(str(task_id)), attempt, None if payload is _NOT_GIVEN else _text(payload))
 
 
 class _Effect(contextlib.AbstractContextManager[None]):
-    def __init__(self, directory: str, task: str, attempt: int | None, payload_digest: str | None) -> None:
+    def __init__(self, directory: str, task: str, attempt: int | None, text: bytes | None) -> None:
         self._directory = directory
         self._task = task
         self._attempt = attempt
-        self._digest = payload_digest
+        self._text = text
         self._execution = ""
 
     def __enter__(self) -> None:
         _, prefix = _file(self._directory)
-        self._execution = f"{prefix}-{next(_calls)}"
-        self._write("begin", attempt=self._attempt, digest=self._digest)
+        number = next(_calls)
+        self._execution = f"{prefix}-{number}"
+        text, members = self._text, dict[str, object]()
+        if text is not None:
+            members["digest"] = hashlib.sha256(text).hexdigest()
+            if number <= SHOWN_CALLS and len(text) <= SHOWN_BYTES_MAX:
+                members["payload"] = text.decode("utf-8", "replace")
+        self._write("begin", attempt=self._attempt, **members)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -88,6 +96,13 @@ class _Effect(contextlib.AbstractContextManager[None]):
         line = json.dumps(event, separators=(",", ":")).encode("ascii") + b"\n"
         if os.write(fd, line) != len(line):
             raise OSError("an event of the ledger could not be written in full")
+
+
+def _text(payload: object) -> bytes:
+    """Canonical JSON; bytes as they are."""
+    if isinstance(payload, bytes):
+        return payload
+    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
 def _file(directory: str) -> tuple[int, str]:

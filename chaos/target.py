@@ -18,8 +18,11 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
+
+from .client import CommandClient
 
 SHIPPED = {
     "reference": "zeroloss.targets.reference:Reference",
@@ -35,8 +38,13 @@ SHIPPED = {
     "taskiq-list": "zeroloss.targets.taskiq_list:TaskiqList",
     "taskiq-stream": "zeroloss.targets.taskiq_stream:TaskiqStream",
     "arq": "zeroloss.targets.arq:Arq",
+    "bullmq": "zeroloss.targets.bullmq:BullMQ",
+    "sidekiq": "zeroloss.targets.sidekiq:Sidekiq",
+    "sidekiq-reliable": "zeroloss.targets.sidekiq:SidekiqReliable",
+    "shared-list-go": "zeroloss.targets.shared_list_go:SharedListGo",
 }
 """Name on the command line -> where its class is."""
+NUMBERS = Literal["exact", "double"]
 ENTRY_POINTS = "zeroloss.targets"
 """The group by which what is installed adds to these, as NAME = package.module:Class."""
 
@@ -126,8 +134,9 @@ class Target:
     them. What is named here is in every run with faults; its retries have to be on."""
     raw_payloads: bool = False
     """Whether `enqueue` sends `task.text` and the body hands these very bytes to `effect`: compared byte for byte."""
-    doubles_only: bool = False
-    """Whether its language has no whole numbers beyond 2^53, so that none is in a payload."""
+    numbers: NUMBERS = "exact"
+    """`double`: its language reads each number as a double, as JavaScript does, so that no payload holds a whole number
+    beyond 2^53."""
     env: Mapping[str, str] = {}
     """Added to the environment of the worker, the producer and the agent."""
     producer: Sequence[str] | None = None
@@ -138,6 +147,18 @@ class Target:
     """The interpreter in which `enqueue` and `census` are called; None: of `requirements`, or the harness's own."""
     requirements: Sequence[str] = ()
     """What pip has to install for it. With any, its processes and the agent run in an environment of these alone."""
+    npm: Sequence[str] = ()
+    """What npm has to install for it, as `bullmq@6.7.0`. Node finds it by `require`, also in `createRequire`."""
+    debian: Sequence[str] = ()
+    """Debian's packages that it needs. What is not installed is unpacked into a folder of its own."""
+    build: Sequence[str] = ()
+    """A command that makes a program before the run, such as a compiler; it is run in a folder of its own, and what it
+    leaves there is found by the other commands by its name alone."""
+    enqueue_command: Sequence[str] = ()
+    """A command that submits tasks with the queue's own client, in any language: docs/ledger.md has its protocol.
+    `enqueue` uses it unless it is written anew."""
+    equipment: Mapping[str, str] = {}
+    """Set by the harness: the environment variables by which its commands find what was installed and built."""
     settings: ClassVar[str] = "as shipped"
     """What was set, and to what it was by default; for reports."""
     promise: ClassVar[str] = ""
@@ -160,7 +181,19 @@ class Target:
         Raises Refused for a definite no; any other error leaves the outcome unknown. The console shows the first error
         at once; if the first 20 tasks all raise the same, the run ends.
         """
-        raise NotImplementedError
+        if not self.enqueue_command:
+            raise NotImplementedError("The target has neither `enqueue` nor `enqueue_command`.")
+        request = {"task": task.id, "payload": task.text, "type": task.type, "attempt": task.attempt}
+        answer = self._command_client.ask(request)
+        if answer.outcome == "ok":
+            return answer.promised
+        if answer.outcome == "refused":
+            raise (Conflict if answer.conflict else Refused)(answer.error)
+        raise ConnectionError(answer.error or "`enqueue_command` does not know what became of it")
+
+    @cached_property
+    def _command_client(self) -> CommandClient:
+        return CommandClient(self.enqueue_command)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> Collection[str] | None:
         """Submit several tasks in one call, at most `batch_max`. Returns the ids of those that were certainly refused.
@@ -213,8 +246,12 @@ def load_target(spec: str) -> type[Target]:
         raise TargetError(f"Target {spec}: {where} has no class {class_name}.")
     if not (isinstance(found, type) and issubclass(found, Target)):
         raise TargetError(f"Target {spec}: {class_name} is not a subclass of zeroloss.target.Target.")
-    if not found.worker or isinstance(found.worker, str):
-        raise TargetError(f"Target {spec}: its `worker` has to be a command, a list of words.")
+    for name in ("worker", "enqueue_command", "build"):
+        command = getattr(found, name)
+        if isinstance(command, str) or (name == "worker" and not command):
+            raise TargetError(f"Target {spec}: its `{name}` has to be a command, a list of words.")
+    if found.numbers not in get_args(NUMBERS):
+        raise TargetError(f'Target {spec}: its `numbers` has to be "exact" or "double", not {found.numbers!r}.')
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..history import Census, Effect, Event, Fault, Harness, Load, Poke, Process, Resources, Run, Submit, Traits
+from ..history import Census, Effect, Event, Fault, Harness, Ledger, Load, Poke, Process, Resources, Run, Submit, Traits
 from .earlier import traits_of
 from .spans import NEVER, Span, Spans
 from .stated import doomed_tasks, planned_faults
@@ -59,6 +59,10 @@ class Task:
     digests_executed: tuple[str, ...] = ()
     digests_found: tuple[str, ...] = ()
     """Of its payload as it lay in the broker."""
+    submitted_payload: str | None = None
+    """Its JSON text, of the first tasks of a run."""
+    executed_payload: str | None = None
+    """Likewise, of the first executions of a process."""
     executions: list[Execution] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     """Where several requests shared its idempotency key."""
@@ -165,6 +169,8 @@ class Evidence:
     lines: dict[str, set[int]] = field(default_factory=dict)
     """File with one writer -> the numbers of its lines that are there."""
     load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
+    wrong_ledgers: list[str] = field(default_factory=list)
+    """What is wrong with files of the workers' ledger, a sentence each."""
     void: str | None = None
     """Why nothing can be said of the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
@@ -226,6 +232,8 @@ def gather(events: Iterable[Event]) -> Evidence:
             evidence.resources.append(event)
         elif isinstance(event, Load):
             evidence.load.append(event)
+        elif isinstance(event, Ledger):
+            evidence.wrong_ledgers.append(event.reason)
         else:
             _run(evidence, event)
     _note_when_the_poke_was_submitted(evidence)
@@ -250,6 +258,7 @@ def _submit(evidence: Evidence, event: Submit) -> None:
     task.answered_t = task.answered_t or (None if event.phase == "invoke" else event.t)
     if event.phase == "invoke":
         task.invoked += 1
+        task.submitted_payload = task.submitted_payload or event.payload
         for digest in (event.digest, event.raw_digest):
             if digest is not None and digest not in task.digests_submitted:
                 task.digests_submitted += (digest,)
@@ -274,6 +283,7 @@ def _effect(evidence: Evidence, executions: dict[tuple[str, str], Execution], ev
     if event.phase != "begin":
         execution.end = event.t
         execution.completed = event.phase == "end"
+    task.executed_payload = task.executed_payload or event.payload
     if event.digest is not None and event.digest not in task.digests_executed:
         task.digests_executed += (event.digest,)
 

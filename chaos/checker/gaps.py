@@ -14,6 +14,9 @@ from .wording import plural
 NUMBERED = 2
 """The first version of the format in which the harness numbers its lines."""
 
+WRONG_LEDGERS_MAX = 3
+"""So many files of the ledger are named."""
+
 UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
 """What a task may seem to have come to if its body ran and was not recorded."""
 
@@ -21,11 +24,17 @@ UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
 def gaps_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
     """What is missing, a sentence each, with the likely cause."""
     return [
+        *_wrong_ledgers(evidence),
         *_missing_lines(evidence),
         *_missing_from_the_plan(evidence),
         *_missing_submissions(evidence),
         *_missing_bodies(evidence, fates),
     ]
+
+
+def _wrong_ledgers(evidence: Evidence) -> Iterator[str]:
+    """Each worker process has a file of its own, and the same is wrong with all of them."""
+    yield from evidence.wrong_ledgers[:WRONG_LEDGERS_MAX]
 
 
 def _missing_lines(evidence: Evidence) -> Iterator[str]:
@@ -70,7 +79,7 @@ def _missing_submissions(evidence: Evidence) -> Iterator[str]:
 
 
 def _missing_bodies(evidence: Evidence, fates: Mapping[str, Fate]) -> Iterator[str]:
-    if any(task.executions for task in evidence.tasks.values()):
+    if evidence.wrong_ledgers or any(task.executions for task in evidence.tasks.values()):
         return
     # What must be given up needs no body to be; what still waits in the broker has had none.
     gone = [

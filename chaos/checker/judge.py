@@ -23,6 +23,7 @@ from .findings import (
     starved_ms,
 )
 from .gaps import gaps_of
+from .payloads import differences_of, with_difference
 from .promises.answers import answers_of
 from .promises.baseline import breaches_of, disorder_of, promises_fifo, promises_order
 from .promises.beside import clauses_of, note_of, promises_of
@@ -110,11 +111,12 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     else:
         verdict = _verdict(fates.values(), doubts, breaches, starved, late or late_retries, too_many, leaks, load)
     sentence = because(verdict, fates, doubts, kills, breaches + late_retries, late, too_many, load, leaks)
+    differences = differences_of(evidence, fates)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(
         verdict=verdict,
         exit_code=verdict.exit_code,
-        because=evidence.void or with_failures(sentence, verdict, failures),
+        because=evidence.void or with_difference(with_failures(sentence, verdict, failures), differences),
         doubts=doubts,
         notes=notes_on(evidence, census, duplicates, leftovers, redeliveries, overtaken)
         + notes_on_excuses(verdict, fates, gone)
@@ -133,7 +135,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         redeliveries=redeliveries,
         late=late,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
-        properties=_properties(evidence, census, fates, late) + _order(evidence, disorder, late_comers),
+        properties=_properties(evidence, census, fates, late, differences) + _order(evidence, disorder, late_comers),
         promises=promises,
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
@@ -262,7 +264,11 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
 
 
 def _properties(
-    evidence: Evidence, census: CensusRecord | None, fates: Mapping[str, Fate], late: list[Redelivery]
+    evidence: Evidence,
+    census: CensusRecord | None,
+    fates: Mapping[str, Fate],
+    late: list[Redelivery],
+    differences: Mapping[str, str],
 ) -> list[Property]:
     """The laws that a history can show broken; the others are tested inside the queue."""
     tasks = evidence.tasks
@@ -292,7 +298,7 @@ def _properties(
         _property("I1", conservation(promised, finished, places)),
         _property("I2", no_loss(promised, completed, dead, waiting)),
         _property("I4", bounded_recovery(recovered_s, within_s)),
-        _property("I6", no_invention(submitted, executed, refused)),
+        _property("I6", no_invention(submitted, executed, refused, differences)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""For pipelines: `init` begins one, `summary` says what one found."""
+"""For repositories and pipelines: `init`, `vendor-ledger`, and `summary` of what a run found."""
 
 from pathlib import Path
 from typing import Literal
@@ -32,13 +32,20 @@ def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"]
 
 
 @app.command
-def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
+def init(
+    directory: Path = Path(),
+    *,
+    recover_within: float = 30.0,
+    language: Literal["python", "node", "ruby", "go", "shell"] = "python",
+) -> int:
     """Write a starter target, a test and a workflow into a repository; they run as they are written.
 
     Args:
         directory: The repository; else this folder.
         recover_within: Seconds after which the queue promises a dead worker's task again.
+        language: Of the worker. For others than Python a stand-in and a ledger are written beside the target.
     """
+    from ..starter.languages import LANGUAGES
     from ..starter.write import CLASS, TARGET, TEST, InitError, explore, write_starter
 
     if not directory.is_dir():
@@ -46,18 +53,41 @@ def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
     if not recover_within > 0:
         raise UsageError(f"--recover-within has to be more than 0, not {recover_within:g}.")
     findings = explore(directory)
+    other = None if language == "python" else language
     try:
-        written = write_starter(directory, findings, recover_within)
+        written = write_starter(directory, findings, recover_within, other)
     except InitError as error:
         raise UsageError(str(error)) from None
     for path in written:
         say(f"  wrote    {path}")
-    if findings.worker and findings.enqueue:
+    if other:
+        say(f"  to do    put your worker and client in place of the stand-in; around the work: {LANGUAGES[other].call}")
+    elif findings.worker and findings.enqueue:
         say(f"  found    worker python -m {findings.worker}, tasks by {'.'.join(findings.enqueue)}(payload)")
     else:
         say(f"  missing  a module with worker in its name, or enqueue(payload): {TARGET} tests a stand-in till edited")
-    if not findings.records:
+    if not findings.records and not other:
         say('  to do    around the work of a task: with zeroloss.ledger.effect(payload["id"], payload=payload): ...')
     say(f"  run      pytest {TEST}")
     say(f"  or       zeroloss run --target {TARGET}:{CLASS} --faults worker-sigkill --kills 5 --tasks 200")
+    return 0
+
+
+@app.command
+def vendor_ledger(language: Literal["node", "ruby", "go", "shell"], destination: Path) -> int:
+    """Copy the ledger of a language, which its task bodies call, into your source: one file, without dependencies.
+
+    Args:
+        language: Of the worker.
+        destination: A folder, or the file itself.
+    """
+    from ..starter.languages import LANGUAGES, LedgerError
+    from ..starter.languages import vendor_ledger as copy
+
+    try:
+        path = copy(language, destination)
+    except LedgerError as error:
+        raise UsageError(str(error)) from None
+    say(f"  wrote    {path}")
+    say(f"  to do    around the work of a task: {LANGUAGES[language].call}")
     return 0

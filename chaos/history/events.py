@@ -64,6 +64,8 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     digest: str | None = None
     raw_digest: str | None = None
     """Of the payload's very bytes, where the target was handed JSON text."""
+    payload: str | None = None
+    """At `invoke` of the first tasks: the payload's JSON text."""
     error: str | None = None
     promised: str | None = None
     """At ok: the id that the queue has promised."""
@@ -81,7 +83,17 @@ class Effect(_Event, tag="effect", kw_only=True, frozen=True):
     execution: str
     attempt: int | None = None
     digest: str | None = None
+    payload: str | None = None
+    """At `begin` of some executions: the payload as JSON text, so that a difference can be named."""
     error: str | None = None
+
+
+class Ledger(_Event, tag="ledger", kw_only=True, frozen=True):
+    """What is wrong with a file of the workers' ledger, whose wrong lines are no part of the history."""
+
+    kind: ClassVar[str] = "ledger"
+    phase: Literal["wrong"]
+    reason: str
 
 
 class Process(_Event, tag="process", kw_only=True, frozen=True):
@@ -179,4 +191,4 @@ class Load(_Event, tag="load", kw_only=True, frozen=True):
     """A sentence for each threshold."""
 
 
-Event = Run | Submit | Effect | Process | Fault | Poke | Census | Harness | Resources | Load
+Event = Run | Submit | Effect | Ledger | Process | Fault | Poke | Census | Harness | Resources | Load

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, KeysView
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -76,7 +77,9 @@ class LedgerTail:
         """Read what was written since the last time."""
         with self._lock:
             for line in self._files.lines():
-                self._take(_decoder.decode(line))
+                # What a worker in another language got wrong is said once the run is over.
+                with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                    self._take(_decoder.decode(line))
             for one in self._open.values():
                 if _session_of(one.pid) == one.sid:
                     self._note_length(one, time.monotonic_ns())

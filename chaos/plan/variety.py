@@ -70,7 +70,7 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     tasks = _with_sizes(draw, tasks, target)
     if varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, frozenset(target.behaviours))
-    numbers = "text" if target.raw_payloads else "doubles" if target.doubles_only else "whole"
+    numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
     return [
         replace(
             task,

@@ -11,9 +11,13 @@ from urllib.parse import urlsplit
 
 import jinja2
 
+from .languages import LANGUAGES, STANDIN, standin
+
 TARGET = Path("tests/zeroloss_target.py")
 TEST = Path("tests/test_zeroloss.py")
 WORKFLOW = Path(".github/workflows/zeroloss.yml")
+IGNORE = Path(".gitignore")
+IGNORED = ("/zeroloss-runs/", "/zeroloss-report/")
 CLASS = "MyQueue"
 FILES_MAX = 2_000
 SUBMITTING = ("enqueue", "submit", "send")
@@ -71,12 +75,12 @@ def explore(root: Path) -> Findings:
     )
 
 
-def write_starter(root: Path, findings: Findings, recover_within_s: float) -> list[Path]:
-    """Write the three files; returns them. Raises InitError: one of them is there already."""
-    taken = [path for path in (TARGET, TEST, WORKFLOW) if (root / path).exists()]
-    if taken:
-        raise InitError(f"{root / taken[0]} is there already, and nothing is written over.")
-    if (findings.worker is None) != (findings.enqueue is None):
+def write_starter(root: Path, findings: Findings, recover_within_s: float, language: str | None = None) -> list[Path]:
+    """Write the files; returns them. Raises InitError: one of them is there already.
+
+    `language`: of `LANGUAGES`, whose stand-in is tested until it is replaced; None: Python.
+    """
+    if language or (findings.worker is None) != (findings.enqueue is None):
         # Half of a queue can't be run.
         findings = replace(findings, worker=None, enqueue=None)
     templates = jinja2.Environment(
@@ -86,18 +90,35 @@ def write_starter(root: Path, findings: Findings, recover_within_s: float) -> li
         trim_blocks=True,
         keep_trailing_newline=True,
     )
+    texts = {} if language is None else standin(language)
     for path, template in ((TARGET, "target.py.j2"), (TEST, "test.py.j2"), (WORKFLOW, "workflow.yml.j2")):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        text = templates.get_template(template).render(
+        texts[path] = templates.get_template(template).render(
             worker=findings.worker,
             enqueue=findings.enqueue,
             requirements=findings.requirements,
             zeroloss=own_requirement(),
             recover_within=f"{recover_within_s:g}",
             target=f"{TARGET}:{CLASS}",
+            language=LANGUAGES[language] if language else None,
+            standin=STANDIN.name,
         )
+    taken = [path for path in texts if (root / path).exists()]
+    if taken:
+        raise InitError(f"{root / taken[0]} is there already, and nothing is written over.")
+    for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    return [TARGET, TEST, WORKFLOW]
+    return [*texts, *_ignore_runs(root / IGNORE)]
+
+
+def _ignore_runs(path: Path) -> list[Path]:
+    """Have git ignore what runs leave; the file, if that was not so already."""
+    text = path.read_text() if path.exists() else ""
+    missing = [line for line in IGNORED if line not in text.splitlines()]
+    if not missing:
+        return []
+    path.write_text("\n".join([*text.splitlines(), *missing, ""]))
+    return [IGNORE]
 
 
 def own_requirement() -> str | None:

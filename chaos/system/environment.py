@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +17,13 @@ DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
 """How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
 DEFAULTS_VARIABLE = "ZEROLOSS_DEFAULTS"
 """`off`: no defaults are read from pyproject.toml, as in the commands that a campaign runs."""
+SUSPENDED_VARIABLE = "ZEROLOSS_SUSPENDED_NS"
+"""For how long the machine has been suspended since it was started: by so much a shell's clock is ahead of ours."""
+SUSPENDED_NS_MIN = 10**7
+"""Less is the time between two readings."""
 _HERE = Path(__file__).resolve().parents[1]
 _PACKAGE = "zeroloss"  # whatever its folder is called
-_FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")
+_FOR_STRANGERS = ("__init__.py", "ledger.py", "client.py", "target.py", "agent.py")
 
 
 class Environment:
@@ -40,12 +45,14 @@ class Environment:
         return {
             **inherited,
             **self._durability,
+            **self._target.equipment,
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, path)),
             "REDIS_URL": self._target.redis_url,
             NAMESPACE_VARIABLE: self._target.namespace,
             DIRECTORY_VARIABLE: str(self._directory / EVENTS_DIRECTORY),
             DIRECTORY_OF_RUN_VARIABLE: str(self._directory),
+            SUSPENDED_VARIABLE: str(_suspended_ns()),
             **self._target.env,
         }
 
@@ -72,3 +79,10 @@ class Environment:
             if self._shipped:
                 shutil.copytree(_HERE / "targets", package / "targets", ignore=shutil.ignore_patterns("__pycache__"))
         return str(library)
+
+
+def _suspended_ns() -> int:
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0
+    ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    return ns if ns > SUSPENDED_NS_MIN else 0

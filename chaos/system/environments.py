@@ -1,46 +1,50 @@
-"""Virtual environments made on demand: a target that states `requirements` gets an interpreter with these alone.
+"""What a target needs, made on demand: an environment with its `requirements` alone, packages, its own program."""
 
-Each lies in a cache under a digest of the Python version and the requirements, is made once, and is never changed:
-other requirements are another environment. Whoever makes one holds its lock; the others wait for it.
-"""
-
-import fcntl
 import hashlib
 import importlib.util
 import os
 import platform
-import shutil
-import subprocess
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..target import Target, TargetError
-
-CACHE_VARIABLE = "ZEROLOSS_VENVS"
-COMPLETE = "complete"
-"""The file that an environment has when it is whole: one whose making was broken off is made again."""
-INSTALL_DEADLINE_S = 600.0
-ERROR_LINES = 3
+from ..target import Target, title
+from .packages import cache_directory, locked, made, node_modules, ruby_variables, run_quietly, unpacked
 
 T = TypeVar("T", bound=Target)
 
 
 def equipped(target: type[T], say: Callable[[str], None]) -> type[T]:
-    """The target with its own environment: its `python`, and that of its commands. As it is if it needs none.
+    """The target with what it needs, installed and built: its `python`, its commands, its `equipment`.
 
-    A program such as `celery` at the head of a command is looked for in the environment first. Raises TargetError.
+    As it is if it needs nothing. A program such as `celery` at the head of a command is looked for there first. Raises
+    TargetError.
     """
-    if not target.requirements or target.python:
+    folders: list[Path] = []
+    members: dict[str, Any] = {}
+    variables: dict[str, str] = {}
+    if target.requirements and not target.python:
+        folders.append(environment(target.requirements, say) / "bin")
+        members["python"] = str(folders[0] / "python")
+    if target.npm:
+        modules = node_modules(target.npm, say)
+        folders.append(modules / ".bin")
+        variables["NODE_PATH"] = str(modules)
+    if target.debian:
+        root = unpacked(target.debian, say)
+        folders += [root / "usr/bin"]
+        variables |= ruby_variables(root)
+    if target.build:
+        folders.append(_built(target, _equipment(folders, variables), say))
+    if not folders:
         return target
-    folder = environment(target.requirements, say) / "bin"
-    commands = {"worker": _command(folder, target.worker)}
+    members |= {"__doc__": target.__doc__, "__module__": target.__module__, "worker": _command(folders, target.worker)}
+    members["equipment"] = _equipment(folders, variables)
     if target.producer:
-        commands["producer"] = _command(folder, target.producer)
-    members = {"__doc__": target.__doc__, "__module__": target.__module__, "python": str(folder / "python")}
-    return type(target.__name__, (target,), {**members, **commands})
+        members["producer"] = _command(folders, target.producer)
+    return type(target.__name__, (target,), members)
 
 
 def environment(requirements: Sequence[str], say: Callable[[str], None]) -> Path:
@@ -48,17 +52,7 @@ def environment(requirements: Sequence[str], say: Callable[[str], None]) -> Path
 
     Raises TargetError: it can't be made; the text ends with what pip wrote last.
     """
-    cache = cache_directory()
-    place = cache / key(requirements)
-    if (place / COMPLETE).exists():
-        return place
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / f"{place.name}.lock"):
-        if not (place / COMPLETE).exists():
-            say(f"Environment: making {place} with {', '.join(requirements)} ...")
-            _make(place, requirements)
-            say("Environment: ready; the next run finds it there.")
-    return place
+    return made(key(requirements), requirements, _make, say)
 
 
 def key(requirements: Sequence[str]) -> str:
@@ -67,20 +61,31 @@ def key(requirements: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def cache_directory() -> Path:
-    """`ZEROLOSS_VENVS`, or a folder of the user's cache."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "zeroloss" / "venvs"
+def _equipment(folders: Sequence[Path], variables: Mapping[str, str]) -> dict[str, str]:
+    path = [*map(str, folders), os.environ.get("PATH", os.defpath)]
+    return {**variables, "PATH": os.pathsep.join(path)}
 
 
-def _command(folder: Path, command: Sequence[str]) -> tuple[str, ...]:
-    program = folder / command[0]
-    return (str(program) if program.is_file() else command[0], *command[1:])
+def _built(target: type[Target], equipment: Mapping[str, str], say: Callable[[str], None]) -> Path:
+    """The folder in which its `build` was run, now: a compiler knows best what it need not do again."""
+    command = list(target.build)
+    place = cache_directory() / "built" / hashlib.sha256("\n".join(command).encode()).hexdigest()[:16]
+    place.mkdir(parents=True, exist_ok=True)
+    say(f"Build: {shlex.join(command)}")
+    with locked(place.with_suffix(".lock")):
+        # Compilers keep what they compiled below the home directory.
+        env = {"HOME": str(Path.home()), **os.environ, **equipment}
+        run_quietly(command, env, f"`build` of the target {title(target)} failed", cwd=place)
+    return place
+
+
+def _command(folders: Sequence[Path], command: Sequence[str]) -> tuple[str, ...]:
+    programs = (folder / command[0] for folder in folders)
+    program = next((str(program) for program in programs if program.is_file()), command[0])
+    return (program, *command[1:])
 
 
 def _make(place: Path, requirements: Sequence[str]) -> None:
-    shutil.rmtree(place, ignore_errors=True)
     # The harness may itself run in an environment or with a path of its own; none of that is the new one's business.
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET")}
     python = str(place / "bin" / "python")
@@ -88,28 +93,6 @@ def _make(place: Path, requirements: Sequence[str]) -> None:
     own_pip = importlib.util.find_spec("pip") is not None
     pip = [sys.executable, "-m", "pip", "--python", python] if own_pip else [python, "-m", "pip"]
     without = ["--without-pip"] if own_pip else []
-    _run([sys.executable, "-m", "venv", *without, str(place)], env, requirements)
-    _run([*pip, "install", "--quiet", "--no-input", *requirements], env, requirements)
-    (place / COMPLETE).touch()
-
-
-def _run(command: Sequence[str], env: dict[str, str], requirements: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(
-            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALL_DEADLINE_S
-        )
-    except subprocess.TimeoutExpired:
-        reason = f"it took longer than {INSTALL_DEADLINE_S:g} s"
-    else:
-        if done.returncode == 0:
-            return
-        reason = " ".join((done.stderr or done.stdout).strip().splitlines()[-ERROR_LINES:])
-    raise TargetError(f"The environment with {', '.join(requirements)} can't be made: {reason}")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Nobody else, in this process or another, is in here. The lock falls with the process, however that ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    failed = f"The environment with {', '.join(requirements)} can't be made"
+    run_quietly([sys.executable, "-m", "venv", *without, str(place)], env, failed)
+    run_quietly([*pip, "install", "--quiet", "--no-input", *requirements], env, failed)

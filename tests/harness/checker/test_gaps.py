@@ -109,6 +109,18 @@ def test_tasks_that_must_be_given_up_need_no_body() -> None:
     assert judge(story.events).verdict is Verdict.PASS
 
 
+def test_a_wrong_ledger_is_named_in_place_of_the_bodies_that_it_hides() -> None:
+    story = Story().begin().submit("a").drained().add("ledger", "wrong", reason="worker-7.jsonl, line 1: no.").end()
+    result = judge(story.events)
+    assert_inconclusive(result, "worker-7.jsonl, line 1: no.")
+    assert result.doubts[1:] == []
+
+
+def test_a_wrong_ledger_is_named_beside_what_other_processes_have_recorded_rightly() -> None:
+    story = a_run().add("ledger", "wrong", reason="worker-7.jsonl, line 1: no.")
+    assert_inconclusive(judge(story.events), "worker-7.jsonl, line 1: no.")
+
+
 def numbered(format: int = 2) -> list[Event]:
     """The harness numbers what it writes, in a file for each process; workers do not."""
     events = []

@@ -52,8 +52,15 @@ def test_the_example_s_files_are_what_init_writes_there(theirs: Path, capsys: py
         assert (theirs / path).read_text() == (EXAMPLE / path).read_text(), path
 
 
-def test_the_workflow_that_it_writes_is_valid_and_safe(theirs: Path) -> None:
+def test_runs_are_kept_out_of_the_repository_and_what_is_ignored_already_stays(theirs: Path) -> None:
+    (theirs / ".gitignore").write_text("*.pyc\n/zeroloss-runs/")
     assert execute(["init", str(theirs)]) == 0
+    assert (theirs / ".gitignore").read_text() == "*.pyc\n/zeroloss-runs/\n/zeroloss-report/\n"
+
+
+@pytest.mark.parametrize("language", ["python", "shell"])
+def test_the_workflow_that_it_writes_is_valid_and_safe(theirs: Path, language: str) -> None:
+    assert execute(["init", str(theirs), "--language", language]) == 0
     tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", theirs / WORKFLOW)
     tool("zizmor", "--offline", "--no-progress", "--strict-collection", theirs / WORKFLOW)
 

@@ -27,7 +27,7 @@ def test_a_recorded_event_is_read_back_with_its_time_and_pid(tmp_path: Path) -> 
 
 def test_events_of_several_processes_are_merged_by_time(tmp_path: Path) -> None:
     (tmp_path / "agent-1.jsonl").write_bytes(line(3, "c") + line(5, "e"))
-    (tmp_path / "worker-2.jsonl").write_bytes(line(1, "a") + line(4, "d"))
+    (tmp_path / "agent-2.jsonl").write_bytes(line(1, "a") + line(4, "d"))
     assert [event.t for event in read(tmp_path)] == [1, 3, 4, 5]
 
 
@@ -110,7 +110,7 @@ def test_the_merged_file_is_what_load_reads(tmp_path: Path) -> None:
     Recorder(events, "harness").record(
         "fault", "effective", fault="worker-kill", number=1, evidence="status -9", pids=[7]
     )
-    (events / "worker-7.jsonl").write_bytes(line(1) + line(2)[:-3])
+    (events / "agent-7.jsonl").write_bytes(line(1) + line(2)[:-3])
     path = write_merged(tmp_path)
     assert path == tmp_path / "history.jsonl"
     assert load(tmp_path) == read(events)

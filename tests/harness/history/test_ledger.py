@@ -135,3 +135,15 @@ def test_the_ledger_runs_alone_without_any_installed_library(tmp_path: Path) -> 
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(package.parent)!r})\n{script}"]
     subprocess.run(command, env={"ZEROLOSS_LEDGER": str(tmp_path)}, check=True, timeout=30)
     assert [event.phase for event in effects(tmp_path)] == ["begin", "end"]
+
+
+def test_the_payload_itself_is_recorded_of_the_first_executions_and_if_it_is_short(tmp_path: Path) -> None:
+    script = (
+        "from zeroloss.ledger import effect\n"
+        "for payload in (b'{\"n\": 1.10}', {'b': 1, 'a': 2}, 'x' * 5000, 4):\n"
+        "    with effect('a', payload=payload): pass\n"
+    )
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "ZEROLOSS_LEDGER": str(tmp_path)}, check=True)
+    begun = [event for event in effects(tmp_path) if event.phase == "begin"]
+    assert [event.payload for event in begun] == ['{"n": 1.10}', '{"a":2,"b":1}', None, None]
+    assert all(event.digest for event in begun)

@@ -19,7 +19,7 @@ WHOLE = 2**53 + 1
 
 
 class Doubles(Target):
-    doubles_only = True
+    numbers = "double"
 
 
 class Small(Target):
@@ -62,7 +62,7 @@ def test_a_payload_as_text_holds_what_decoding_and_encoding_again_changes() -> N
     assert json.dumps(json.loads(text)) != text
 
 
-def test_a_target_that_has_doubles_only_gets_no_whole_number_beyond_them() -> None:
+def test_a_target_whose_numbers_are_doubles_gets_no_whole_number_beyond_them() -> None:
     assert all(str(WHOLE) not in task.text() for task in plan(Doubles, tasks=50).tasks)
     assert all(str(WHOLE) in task.text() and "1e400" not in task.text() for task in plan(Target, tasks=50).tasks)
 

@@ -12,11 +12,12 @@ from zeroloss.checker.verdicts import Verdict
 from zeroloss.cli import execute
 from zeroloss.report.result import read
 from zeroloss.system.environment import Environment
-from zeroloss.system.environments import COMPLETE, environment, equipped
+from zeroloss.system.environments import environment, equipped
+from zeroloss.system.packages import COMPLETE, node_modules, unpacked
 from zeroloss.target import SHIPPED, Target, TargetError, Task, load_target, title
 
 LINES_MAX = 60
-STRANGERS = [name for name in SHIPPED if load_target(name).requirements]
+STRANGERS = [name for name in SHIPPED if (found := load_target(name)).requirements or found.npm or found.debian]
 TEXTBOOK = ["brpop", "shared-list"]
 
 
@@ -74,7 +75,8 @@ def test_a_shipped_target_is_short_and_says_what_it_is(name: str) -> None:
 def test_the_textbook_workers_and_the_queues_of_others_are_shipped() -> None:
     assert [name for name in TEXTBOOK if name not in SHIPPED] == []
     assert set(STRANGERS) == {
-        "arq", "celery", "celery-late", "dramatiq", "huey", "rq", "rq-retry", "taskiq-list", "taskiq-stream",
+        "arq", "bullmq", "celery", "celery-late", "dramatiq", "huey", "rq", "rq-retry", "shared-list-go", "sidekiq",
+        "sidekiq-reliable", "taskiq-list", "taskiq-stream",
     }  # fmt: skip
 
 
@@ -82,6 +84,8 @@ def test_the_textbook_workers_and_the_queues_of_others_are_shipped() -> None:
 def test_a_strangers_target_pins_its_releases_and_cites_its_projects_promise(name: str) -> None:
     target = load_target(name)
     assert all("==" in requirement for requirement in target.requirements)
+    assert all("@" in package for package in target.npm)
+    assert not target.debian or any("=" in package for package in target.debian)
     assert target.promise.endswith(".")
     assert target.promise_url.startswith("https://")
 
@@ -150,6 +154,70 @@ def test_a_target_with_requirements_runs_its_programs_from_its_environment(made:
 def test_a_target_without_requirements_stays_as_it_is() -> None:
     brpop = load_target("brpop")
     assert equipped(brpop, lambda _: None) is brpop
+
+
+def test_a_package_of_npm_is_installed_once_and_found_by_require(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path / "cache"))
+    (tmp_path / "greeter").mkdir()
+    (tmp_path / "greeter" / "package.json").write_text('{"name": "greeter", "version": "1.0.0", "main": "main.js"}')
+    (tmp_path / "greeter" / "main.js").write_text('module.exports = "at your service";')
+    said: list[str] = []
+
+    class Node(Target):
+        npm = (str(tmp_path / "greeter"),)
+        worker = ("node", "-e", 'console.log(require("greeter"))')
+
+    node = equipped(Node, said.append)
+    assert node_modules(Node.npm, said.append) == Path(node.equipment["NODE_PATH"])
+    assert len(said) == 2
+    env = Environment(tmp_path, "mine:Node", node()).of(node.worker)
+    shown = subprocess.run(node.worker, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert shown.stdout == "at your service\n", shown.stderr
+
+
+def test_packages_of_debian_that_are_installed_are_used_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path))
+    assert [path.name for path in unpacked(["dash"], lambda _: None).iterdir()] == [COMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ({"npm": ("/no/such/folder",)}, "npm can't install /no/such/folder: "),
+        ({"debian": ("zeroloss-absent",)}, "Debian's packages zeroloss-absent can't be had: "),
+        ({"build": ("sh", "-c", "echo no >&2; exit 3")}, "`build` of the target Mine failed: no"),
+        ({"build": ("/no/such/compiler",)}, "`build` of the target Mine failed: /no/such/compiler: No such file"),
+    ],
+    ids=["npm", "debian", "build", "no compiler"],
+)
+def test_what_cannot_be_installed_or_built_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, tuple[str, ...]], sentence: str
+) -> None:
+    monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path))
+    target = type("Mine", (Target,), {"worker": ("true",), **members})
+    with pytest.raises(TargetError) as caught:
+        equipped(target, lambda _: None)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_program_that_a_target_builds_is_found_by_its_name_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path / "cache"))
+
+    class Compiled(Target):
+        build = ("sh", "-c", 'printf "#!/bin/sh\\necho at your service\\n" > servant && chmod +x servant')
+        worker = ("servant",)
+        enqueue_command = ("servant",)
+
+    compiled = equipped(Compiled, lambda _: None)
+    env = Environment(tmp_path, "mine:Compiled", compiled()).of(compiled.worker)
+    for command in (compiled.worker, compiled.enqueue_command):
+        assert subprocess.run(command, env=env, capture_output=True, text=True).stdout == "at your service\n"
 
 
 def test_huey_loses_what_a_killed_consumer_held_and_its_own_releases_are_on_record(tmp_path: Path) -> None:

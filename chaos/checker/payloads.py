@@ -1,0 +1,81 @@
+"""What differs between the payload that was submitted and the one that was executed, where both are on record."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .evidence import Evidence, Task
+from .verdicts import Fate
+
+SHOWN_CHARACTERS = 60
+EXACT_MAX = 2**53
+LARGE_MIN = 10**300
+"""From here on a whole number may be beyond all doubles."""
+_ABSENT = object()
+
+
+def differences_of(evidence: Evidence, fates: Mapping[str, Fate]) -> dict[str, str]:
+    """Corrupt task -> the first member that differs, in a clause; only where both payloads were recorded."""
+    corrupt = ((name, evidence.tasks[name]) for name, fate in fates.items() if fate is Fate.CORRUPT)
+    return {name: clause for name, task in corrupt if (clause := _difference_of(task))}
+
+
+def with_difference(sentence: str, differences: Mapping[str, str]) -> str:
+    """The verdict's sentence, and in what the first corrupt task differs."""
+    for clause in differences.values():
+        return f"{sentence} In the first of them {clause}."
+    return sentence
+
+
+def difference(submitted: str, executed: str) -> str | None:
+    """The first member in which two JSON texts differ, in a clause; None: they are the same text."""
+    if submitted == executed:
+        return None
+    try:
+        values = json.loads(submitted), json.loads(executed)
+    except (ValueError, RecursionError):
+        return f"what arrived is no JSON: {_clipped(executed)}"
+    return next(_differences("", *values), None) or _spelling(submitted, executed)
+
+
+def _difference_of(task: Task) -> str | None:
+    if task.submitted_payload is None or task.executed_payload is None:
+        return None
+    return difference(task.submitted_payload, task.executed_payload)
+
+
+def _differences(path: str, submitted: Any, executed: Any) -> Iterator[str]:
+    if isinstance(submitted, dict) and isinstance(executed, dict):
+        for name in dict.fromkeys([*submitted, *executed]):
+            inner = f"{path}.{name}" if path else name
+            yield from _differences(inner, submitted.get(name, _ABSENT), executed.get(name, _ABSENT))
+    elif isinstance(submitted, list) and isinstance(executed, list) and len(submitted) == len(executed):
+        for place, pair in enumerate(zip(submitted, executed, strict=True)):
+            yield from _differences(f"{path}[{place}]", *pair)
+    elif _shown(submitted) != _shown(executed):
+        where = f"`{path}`" if path else "it"
+        arrived = "did not arrive" if executed is _ABSENT else f"arrived as {_clipped(_shown(executed))}"
+        yield f"{where} was submitted as {_clipped(_shown(submitted))} and {arrived}{_advice(submitted, executed)}"
+
+
+def _advice(submitted: Any, executed: Any) -> str:
+    """Where the one number is the double nearest to the other."""
+    inexact = isinstance(submitted, int) and EXACT_MAX < abs(submitted) < LARGE_MIN
+    if not inexact or not isinstance(executed, int | float) or float(submitted) != executed:
+        return ""
+    return ', as a language without larger whole numbers reads it: such a target states numbers = "double"'
+
+
+def _spelling(submitted: str, executed: str) -> str | None:
+    """The values are the same: how the text differs, in which the one is compared with the other byte for byte."""
+    place = next((n for n, (a, b) in enumerate(zip(submitted, executed, strict=False)) if a != b), 0)
+    here = slice(max(0, place - 10), place + 30)
+    return f"it has the same members, spelt otherwise: {submitted[here]!r} was submitted and {executed[here]!r} arrived"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is _ABSENT else json.dumps(value, sort_keys=True)
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."

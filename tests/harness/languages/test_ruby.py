@@ -1,0 +1,9 @@
+"""Workers in Ruby: the ledger that is copied, and the judgement of what they do when they are killed."""
+
+from pathlib import Path
+
+from support.languages import assert_judged_rightly
+
+
+def test_a_worker_in_ruby_is_judged_rightly_when_it_is_killed_in_the_middle_of_tasks(tmp_path: Path) -> None:
+    assert_judged_rightly(tmp_path, "ruby")
