@@ -13,6 +13,7 @@ from .excuses import excuses_of
 from .explanations import duplicates_of, too_many_of
 from .findings import (
     end_to_end_ms,
+    exits_in_short,
     exits_of,
     fault_results,
     kills_of,
@@ -101,7 +102,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     breaches += _new(promises, Verdict.VIOLATION)
     late_retries = _new(promises, Verdict.LIVENESS)
     load = load_of(evidence)
-    leaks = leaks_of(evidence)
+    leaks, exits = leaks_of(evidence), exits_of(evidence)
     starved = _starved(evidence, fates.values())
     if evidence.void:
         verdict = Verdict.HARNESS_ERROR
@@ -142,7 +143,8 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         excuses=gone,
         situations=situations,
         matrix=matrix,
-        exits=exits_of(evidence),
+        exits=exits,
+        exits_in_short=exits_in_short(evidence, exits),
         leaks=leaks,
         usage=usage_of(evidence),
         load=load,

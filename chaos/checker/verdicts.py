@@ -169,6 +169,8 @@ class Exit(msgspec.Struct, frozen=True):
     sid: int
     status: int | None
     at_ms: float
+    last_words: str = ""
+    """What it wrote last."""
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -266,6 +268,14 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.requests / self.seconds if self.seconds else 0.0
 
 
+class Story(msgspec.Struct, frozen=True):
+    """The life of one task that went wrong, in sentences; times in them are since the run began."""
+
+    task: str
+    fate: Fate
+    sentences: list[str]
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """All that `judge` says about one run. Times are in ms, as the names say."""
 
@@ -308,10 +318,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     situations: list[Situation]
     matrix: list[MatrixRow]
     exits: list[Exit]
+    exits_in_short: list[str] = []
+    """The same in a sentence for each role and status."""
     leaks: list[Leak] = []
     usage: list[Usage] = []
     load: LoadResult | None = None
     """None: the tasks were the plan's."""
+    cause: list[str] = []
+    """Where tasks got lost, what interrupted them, and what they have in common: a sentence each; empty: none was."""
+    stories: list[Story] = []
+    """Of the first tasks that went wrong, the worst first."""
     fates: dict[str, Fate]
 
     def tasks(self, *fates: Fate) -> list[str]:

@@ -40,6 +40,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def duration(ms: float) -> str:
+    """As a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`, `62 s`."""
+    if ms < 10:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    return f"{ms / 1000:.3g} s" if ms < 999_500 else f"{ms / 1000:,.0f} s"
+
+
 def because(
     verdict: Verdict,
     fates: Mapping[str, Fate],

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from cyclopts import CycloptsError
 
 from ..history.masking import hide, masked
-from . import comparisons, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
+from . import comparisons, explain, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
 from .common import EXIT_BROKEN_PIPE, EXIT_HARNESS_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, app, say_error, told
 from .defaults import apply_defaults
 

@@ -29,7 +29,6 @@ def main() -> None:
 
 
 def _run() -> int:
-    from ..history import load
     from ..report.result import NAME, read
     from ..report.summary import annotation, markdown
 
@@ -48,13 +47,13 @@ def _run() -> int:
     status = execute(["run", *words])
     if judged_before or not (out / NAME).is_file():
         return status
-    result, events = read(out), load(out)
-    page = markdown(result, events, out) + "\n"
+    result = read(out)
+    page = markdown(result, out) + "\n"
     (out / "summary.md").write_text(page)
     if job_page := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(job_page).open("a") as file:
             file.write(page)
-    if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, events, out)):
+    if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, out)):
         print(line)
     return status
 

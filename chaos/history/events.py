@@ -95,6 +95,8 @@ class Process(_Event, tag="process", kw_only=True, frozen=True):
     """Exit status; negative: the signal that ended it."""
     wanted: bool | None = None
     """True when the harness did it."""
+    last_words: str | None = None
+    """At exit, if the harness did not do it: what the process wrote last."""
 
 
 class Fault(_Event, tag="fault", kw_only=True, frozen=True):

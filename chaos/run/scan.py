@@ -4,10 +4,6 @@ It looks at values as they are, base64-decoded and zlib-decompressed. It finds; 
 dead one, nor see what is encoded otherwise. What a stream has had acknowledged stays in the stream, and is left out.
 """
 
-import base64
-import binascii
-import re
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -15,15 +11,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ..history.ids import ids_in
 from ..target import Found
 
 PAGE = 500
-DEPTH_MAX = 4
-INFLATED_BYTES_MAX = 16_777_216
 TIMEOUT_S = 30.0
-
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
-_ID = re.compile(rb"zl-[0-9a-f]+-[0-9]{7,}")
 
 
 def scan(url: str, wanted: Collection[str]) -> list[Found]:
@@ -44,31 +36,6 @@ def scan(url: str, wanted: Collection[str]) -> list[Found]:
     finally:
         client.close()
     return list(found.values())
-
-
-def ids_in(value: bytes, depth: int = DEPTH_MAX) -> set[bytes]:
-    """The task ids in some bytes, whatever they are wrapped in."""
-    ids = set(_ID.findall(value))
-    if depth == 0:
-        return ids
-    for inner in _unwrapped(value):
-        ids |= ids_in(inner, depth - 1)
-    return ids
-
-
-def _unwrapped(value: bytes) -> Iterator[bytes]:
-    if value[:1] == b"\x78":  # as zlib begins, whatever its level
-        inflater = zlib.decompressobj()
-        try:
-            yield inflater.decompress(value, INFLATED_BYTES_MAX)
-        except zlib.error:
-            pass
-    for text in _BASE64.findall(value):
-        bare = text.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-        try:
-            yield base64.b64decode(bare + b"=" * (-len(bare) % 4))
-        except binascii.Error:
-            continue
 
 
 def _string(client: Any, key: bytes) -> Iterable[bytes]:

@@ -18,7 +18,7 @@ from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import Task as QueueTask
 from zeroloss.reference.queue.task import encode
 
-from ..run.scan import ids_in
+from ..history.ids import ids_in
 from ..target import Conflict, Found, Refused, Target, Task
 
 LEASE_MS = 2_000

@@ -152,10 +152,10 @@ def test_junit_survives_what_xml_cannot_hold(tmp_path: Path) -> None:
 def test_the_console_shows_verdict_kills_duplicates_times_and_report() -> None:
     text = text_of(judge(a_run_with_everything().events), Path("runs/1/report.html"))
     assert "VIOLATION  1 task was promised and lost (LOST)." in text
-    assert "1 of 2 landed mid-task, 1 took effect" in text
+    assert "1 of 2 hit a task in its body, 1 took effect" in text
     assert "twice completed 2 times: fault 1 (worker-kill)" in text
-    assert "redelivery    median 30 ms, max 30 ms (1 task struck)" in text
-    assert "producer 300 ended by itself, status 1" in text
+    assert "redelivery    median 30 ms, max 30 ms (1 interrupted task)" in text
+    assert "A producer (300) exited with status 1" in text
     assert "runs/1/report.html" in text
     assert "zeroloss run --seed 7" in text
 
