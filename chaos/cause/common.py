@@ -97,7 +97,7 @@ def _said(trait: str, wheres: Collection[Where]) -> bool:
         "were never begun": {Where.ENQUEUE, Where.CLAIMED, Where.UNBEGUN, Where.WAITING},
         "had raised before": {Where.RETRY, Where.GIVEN_UP},
     }
-    return set(wheres) <= said.get(trait, set())
+    return bool(set(wheres) & said.get(trait, set()))
 
 
 def _is_result(trait: str) -> bool:

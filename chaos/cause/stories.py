@@ -43,7 +43,7 @@ def _at(evidence: Evidence, t: int) -> str:
 def _submitted(evidence: Evidence, task: Task) -> str:
     if task.invoked_t is None:
         return "It was never submitted."
-    answer = "refused" if task.refused else "not answered, so that nobody knows whether it was accepted"
+    answer = "refused" if task.refused else "not answered, so that it is unknown whether it was accepted"
     if task.ok_t is not None:
         answer = f"promised at {_at(evidence, task.ok_t)}"
     return f"It was submitted at {_at(evidence, task.invoked_t)} and {answer}."

@@ -98,6 +98,12 @@ def end_to_end_ms(evidence: Evidence) -> list[float]:
     ]
 
 
+def body_ms(evidence: Evidence) -> float | None:
+    """How long a body lasted that was completed: the median; None: none was."""
+    lasted = [(one.end or 0) - one.begin for task in evidence.tasks.values() for one in task.completed]
+    return statistics.median(lasted) / 1e6 if lasted else None
+
+
 def fault_results(evidence: Evidence, duplicates: list[Duplicate], redeliveries: list[Redelivery]) -> list[FaultResult]:
     """One row per planned or injected fault, by number."""
     caused: dict[int, int] = {}

@@ -211,6 +211,8 @@ class Property(msgspec.Struct, frozen=True):
     title: str
     law: str
     violations: list[str]
+    tested: bool = True
+    """Whether this run could have shown it broken."""
 
 
 class Leak(msgspec.Struct, frozen=True):
@@ -293,6 +295,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     recover_within_s: float | None
     versions: dict[str, str]
+    circumstances: str = ""
+    """When and where it ran, and the commit of the target's file."""
     replay: str
     """The command that repeats this run."""
     duration_ms: float

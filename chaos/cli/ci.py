@@ -35,7 +35,7 @@ def _run() -> int:
     profile = _setting("PROFILE", "default")
     if profile not in PROFILES:
         known = "quick, default or thorough"
-        print(f"zeroloss-ci: ZEROLOSS_PROFILE has to be {known}, not {profile!r}.", file=sys.stderr)
+        print(f"zeroloss-ci: ZEROLOSS_PROFILE must be {known}, not {profile!r}.", file=sys.stderr)
         return EXIT_USAGE
     tasks, kills = PROFILES[profile]
     out = Path(_setting("OUT", "zeroloss-report"))

@@ -43,7 +43,7 @@ def init(directory: Path = Path(), *, recover_within: float = 30.0) -> int:
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
     if not recover_within > 0:
-        raise UsageError(f"--recover-within has to be more than 0, not {recover_within:g}.")
+        raise UsageError(f"--recover-within must be more than 0, not {recover_within:g}.")
     findings = explore(directory)
     try:
         written = write_starter(directory, findings, recover_within)

@@ -67,7 +67,7 @@ def run(
         work_ms: How long a task's body takes, MIN:MAX in ms, as 0:50; else 5 to 400, with bursts of 0 and some of
             seconds.
         appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
-        durability: How safe a task has to be before it is promised: memory, fsync or replicas:N; else as
+        durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
             ZEROLOSS_DURABILITY says. The plan keeps it.
         require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
         demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
@@ -88,7 +88,7 @@ def run(
     from ..target import load_target
 
     if seed is not None and seed < 0:
-        raise UsageError(f"--seed has to be at least 0, not {seed}.")
+        raise UsageError(f"--seed must be at least 0, not {seed}.")
     load_files(plugin)
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed

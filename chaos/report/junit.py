@@ -65,6 +65,8 @@ def _verdict_case(result: Result) -> TestCase:
 
 def _law_case(law: Property) -> TestCase:
     case = TestCase(f"{law.number} {law.title}", classname="zeroloss.laws", time=0)
+    if not law.tested:
+        case.result = [Skipped("This run does not test it.", "not tested")]
     if law.violations:
         count = len(law.violations)
         _fail(

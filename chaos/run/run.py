@@ -1,5 +1,6 @@
 """One run: server, producer, agent, workers; workload and faults; heal, drain, census; judge and report."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -7,6 +8,8 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+import redis
 
 from ..cause import explained
 from ..checker.judge import judge
@@ -30,6 +33,7 @@ from ..system.servers import Server, open_server
 from ..system.submitter import Submitter
 from ..system.workers import WorkerPool
 from ..target import Target, TargetError
+from .bodies import Bodies
 from .complaints import Complaints
 from .drain import Drain
 from .load import Load, locust_command
@@ -37,6 +41,7 @@ from .nemesis import Nemesis
 from .preamble import record_begin
 from .progress import Progress
 from .resources import Sampler
+from .scan import scan
 from .starvation import Watch
 from .workload import Workload
 
@@ -206,6 +211,7 @@ class _Run:
             recorder=self._recorder,
             tick=lambda left_s: self._tick("drain", left_s),
             warn=self._progress.say,
+            scan_finds=self._scan_finds,
         ).finish()
         if trouble := server.trouble():
             self._recorder.record("run", "void", reason=trouble)
@@ -225,6 +231,11 @@ class _Run:
             )
         )
         self._progress.say(f"Server: {server.describe()}")
+        asked = (self._plan.durability or "").partition(":")[2]
+        if asked and int(asked) > (has := server.durability().replicas):
+            raise TargetError(
+                f"--durability {self._plan.durability} can't be met: the server has {has or 'no'} replicas."
+            )
         return server
 
     def _start_agent(self) -> Submitter:
@@ -305,12 +316,14 @@ class _Run:
         planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
         lasts_s = self._plan.load.run_s if self._plan.load else max(planned_s)
         complaints = Complaints(self._submitter, self._nemesis, self._progress.say)
+        self._bodies = Bodies(self._plan, self._ledger, self._progress.say)
         self._workload.start()
         give_up_s = time.monotonic() + FIRST_TASK_S
         while not (self._load or self._ledger.seen or time.monotonic() > give_up_s):
             if not self._look(complaints, lasts_s):
                 return False
         ends_s = time.monotonic() + lasts_s
+        self._scan_finds = self._does_a_scan_find()
         self._nemesis.start()
         while self._workload.is_alive() or self._nemesis.is_alive():
             if not self._look(complaints, ends_s - time.monotonic()):
@@ -318,12 +331,23 @@ class _Run:
         self._tick("run", 0.0)
         return True
 
+    def _does_a_scan_find(self) -> bool:
+        """Whether a scan finds tasks that wait now; for a target without a census of its own."""
+        if self._class.census is not Target.census:
+            return False
+        self._ledger.poll()
+        waiting = self._submissions.promised - self._ledger.begun
+        with contextlib.suppress(redis.RedisError):
+            return bool(scan(self._target.redis_url, waiting))
+        return False
+
     def _look(self, complaints: Complaints, left_s: float) -> bool:
         """What has happened since the last time. False: no submission can come to anything."""
         self._ledger.poll()
         if not self._startup_s and self._ledger.seen:
             self._startup_s = time.monotonic() - self._started_s
         self._tick("run", left_s)
+        self._nemesis.bodies_end_at_once = self._bodies.end_at_once()
         if complaints.are_hopeless():
             return False
         time.sleep(POLL_S)

@@ -18,7 +18,7 @@ DEFAULTS_VARIABLE = "ZEROLOSS_DEFAULTS"
 """`off`: no defaults are read from pyproject.toml, as in the commands that a campaign runs."""
 _HERE = Path(__file__).resolve().parents[1]
 _PACKAGE = "zeroloss"  # whatever its folder is called
-_FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "agent.py")
+_FOR_STRANGERS = ("__init__.py", "ledger.py", "target.py", "asynchronous.py", "agent.py")
 
 
 class Environment:

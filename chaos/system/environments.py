@@ -31,7 +31,8 @@ T = TypeVar("T", bound=Target)
 def equipped(target: type[T], say: Callable[[str], None]) -> type[T]:
     """The target with its own environment: its `python`, and that of its commands. As it is if it needs none.
 
-    A program such as `celery` at the head of a command is looked for in the environment first. Raises TargetError.
+    A program such as `celery` at the head of a command is looked for in the environment first, and `sys.executable`
+    there is the environment's Python. Raises TargetError.
     """
     if not target.requirements or target.python:
         return target
@@ -75,7 +76,8 @@ def cache_directory() -> Path:
 
 
 def _command(folder: Path, command: Sequence[str]) -> tuple[str, ...]:
-    program = folder / command[0]
+    # `sys.executable` is how one names Python, and means the environment's: the harness's own has no requirements.
+    program = folder / ("python" if command[0] == sys.executable else command[0])
     return (str(program) if program.is_file() else command[0], *command[1:])
 
 
