@@ -9,7 +9,7 @@ commit=$(git rev-parse HEAD)
 out=build/slow/$commit
 mkdir -p "$out"
 
-steps="model stories coverage enumerate prove mutants recall"
+steps="model stories coverage enumerate prove mutants recall explain"
 if [ "$#" -eq 0 ]; then
     # shellcheck disable=SC2086  # they are words
     set -- $steps
@@ -43,6 +43,7 @@ for step; do
             # shellcheck disable=SC2086
             zeroloss mutants --recall "run,prove --quick,prove" $how
             ;;
+        explain) PYTHONPATH=.:tests python -m support.explaining ;;
         *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
     esac
     touch "$out/$step.done"

@@ -9,6 +9,7 @@ from pathlib import Path
 import redis
 from zeroloss.asynchronous import AsynchronousTarget
 from zeroloss.target import Found, Target, Task
+from zeroloss.targets.pushed_json import PushedJson
 
 FOLDER = Path(__file__).parent
 INSTANT = """
@@ -74,3 +75,10 @@ class Sweeps(KeepsRecords):
     def census(self) -> list[Found]:
         client = redis.Redis.from_url(self.redis_url)
         return [Found(key.decode().removeprefix("job:"), "failed", "swept") for key in client.scan_iter("job:*")]
+
+
+class DiesBetweenLremAndRpush(PushedJson):
+    """Loses one task: its worker dies after it has removed it and before it has put it back."""
+
+    worker = (sys.executable, str(FOLDER / "retrying_worker.py"))
+    workers = 1
