@@ -31,7 +31,7 @@ _BY_REQUEST = {
     **dict.fromkeys(("XCLAIM",), Deed.CLAIMED),
 }
 _RECORDS = ("HSET", "HMSET", "HSETNX", "SET", "SETEX", "PSETEX", "SETNX")
-"""They write what is known of a task, and most queues look for their tasks elsewhere."""
+"""They write what is known of a task; most queues look for their tasks elsewhere."""
 _SOURCE_AND_DESTINATION = ("RPOPLPUSH", "BRPOPLPUSH", "LMOVE", "BLMOVE", "SMOVE", "RENAME", "RENAMENX")
 
 
@@ -45,8 +45,14 @@ def deed_of(step: Step) -> Deed:
 def last_change(trail: Trail | None) -> Step | None:
     """The last step that may have changed where the task lies; None: there is none."""
     changes = [step for step in trail.steps if not step.refused and deed_of(step) is not Deed.READ] if trail else []
-    queues = [step for step in changes if step.command not in _RECORDS]
+    queues = [step for step in changes if not _writes_a_record(step, trail.task if trail else "")]
     return (queues or changes or [None])[-1]
+
+
+def _writes_a_record(step: Step, task: str) -> bool:
+    """Whether it writes what is known of the task, or a key of the task's own, where no queue looks for its tasks."""
+    own_key = deed_of(step) in (Deed.PUT, Deed.REMOVED) and step.words[:1] and task in step.words[0]
+    return step.command in _RECORDS or bool(own_key)
 
 
 def sentence_of(evidence: Evidence, task: Task, trail: Trail) -> str:
@@ -95,7 +101,9 @@ def _ended(evidence: Evidence, task: Task, step: Step) -> str:
         if fault.effective_t is not None and step.pid in fault.pids and fault.over_t >= step.t
     ]
     raised = [one.end for one in task.executions if one.pid == step.pid and one.raised and one.end and one.end > step.t]
-    gone = [one for one in evidence.exits if step.pid in (one.sid, one.pid) and one.t >= step.t]
+    # At the end of a run all of its processes are ended.
+    over_t = evidence.phases.get("drained", evidence.phases.get("deadline", evidence.last_t))
+    gone = [one for one in evidence.exits if step.pid in (one.sid, one.pid) and step.t <= one.t < over_t]
     if hits:
         t, fault = min(hits, key=lambda hit: hit[0])
         ms = max(0, t - step.t) // 1_000_000
@@ -118,7 +126,7 @@ def life_of(trail: Trail, first_t: int) -> list[str]:
         after_s = (step.t - first_t) / 1e9
         state = f" -> {step.refused}" if step.refused else ("" if step.answered else " (no reply)")
         way = "<-" if step.carried_by == "reply" else "->"
-        words = " ".join(step.words[:4])
+        words = " ".join(step.words[:4]) + (f" ({step.times:,} times in a row)" if step.times > 1 else "")
         lines.append(f"{after_s:9.3f} s  {step.who} {step.pid} #{step.connection} {way} {step.command} {words}{state}")
     if trail.left_out:
         lines.insert(min(4, len(lines)), f"    ... {trail.left_out:,} commands left out ...")

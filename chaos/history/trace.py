@@ -25,6 +25,8 @@ class Step(msgspec.Struct, omit_defaults=True, kw_only=True):
     carried_by: Literal["request", "reply"] = "request"
     answered: bool = False
     """Whether the server has answered it; else nobody knows whether it was executed."""
+    times: int = 1
+    """How often the same was sent and answered in a row, as by a census that looks again and again."""
     refused: str = ""
     """The error that the server answered with: then it was not executed."""
 

@@ -174,6 +174,10 @@ class Tracer:
                 return
             first = self._first[task] = []
             self._counts[task] = 0
+        last = (self._last.get(task) or first or [None])[-1]
+        if last and step.carried_by == "reply" and _same(last, step):
+            last.times += 1
+            return
         self._counts[task] += 1
         if len(first) < FIRST_STEPS_MAX:
             first.append(step)
@@ -203,6 +207,11 @@ def words_of(raw: bytes) -> list[bytes]:
         words.append(raw[end + 2 : end + 2 + length])
         at = end + 4 + length
     return words
+
+
+def _same(one: Step, other: Step) -> bool:
+    members = ("who", "pid", "command", "words", "carried_by")
+    return all(getattr(one, name) == getattr(other, name) for name in members)
 
 
 def _ids(raw: bytes) -> list[str]:

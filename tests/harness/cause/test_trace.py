@@ -101,6 +101,14 @@ def test_a_task_is_followed_for_its_first_and_last_steps_only(client: redis.Redi
     assert trail.left_out == 50 - len(trail.steps)
 
 
+def test_the_same_read_again_and_again_is_one_step(client: redis.Redis, tracer: Tracer) -> None:
+    client.rpush("q", TASK)
+    for _ in range(5):
+        client.lrange("q", 0, -1)
+    (trail,) = tracer.trails({TASK})
+    assert [(step.command, step.times) for step in trail.steps] == [("RPUSH", 1), ("LRANGE", 5)]
+
+
 def test_completed_tasks_make_room_for_new_ones(
     client: redis.Redis, tracer: Tracer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
