@@ -157,11 +157,10 @@ class Survival:
             self._fail(*map(str, self.result.leaks))
 
     def _fail(self, *lines: str) -> None:
-        from .history import load
         from .report.console import printable
         from .report.summary import plain
 
-        text = plain(self.result, load(self.directory), self.directory)
+        text = plain(self.result, self.directory)
         pytest.fail("\n".join([text, *map(printable, lines)]), pytrace=False)
 
 

@@ -68,7 +68,7 @@ class Task:
     id: str
     payload: dict[str, Any]
     attempt: int = 1
-    """2: it was submitted before, and has to be the same task: a queue that knows idempotency keys needs the same."""
+    """2: it was submitted before, and must be the same task: a queue that knows idempotency keys needs the same."""
     text: str = ""
     """The payload as JSON text, spelt as the plan wants it: some in UTF-8, some with escapes. What is to be sent where
     the queue takes text."""
@@ -239,7 +239,9 @@ def load_target(spec: str) -> type[Target]:
     where, _, class_name = located(spec).rpartition(":")
     if not where or not class_name:
         known = ", ".join(named_targets())
-        raise TargetError(f"{spec!r} is no target: say one of {known}, package.module:Class or path/to/file.py:Class.")
+        raise TargetError(
+            f"{spec!r} is not a target: say one of {known}, package.module:Class or path/to/file.py:Class."
+        )
     module = _load_file(spec, Path(where)) if where.endswith(".py") else _import(spec, where)
     found = getattr(module, class_name, None)
     if found is None:
@@ -249,9 +251,9 @@ def load_target(spec: str) -> type[Target]:
     for name in ("worker", "enqueue_command", "build"):
         command = getattr(found, name)
         if isinstance(command, str) or (name == "worker" and not command):
-            raise TargetError(f"Target {spec}: its `{name}` has to be a command, a list of words.")
+            raise TargetError(f"Target {spec}: its `{name}` must be a command, a list of words.")
     if found.numbers not in get_args(NUMBERS):
-        raise TargetError(f'Target {spec}: its `numbers` has to be "exact" or "double", not {found.numbers!r}.')
+        raise TargetError(f'Target {spec}: its `numbers` must be "exact" or "double", not {found.numbers!r}.')
     return found
 
 
@@ -281,7 +283,7 @@ def _import(spec: str, name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise TargetError(f"Target {spec}: there is no module {error.name} here or on the Python path.") from None
+            raise TargetError(f"Target {spec}: no module is named {error.name} here or on the Python path.") from None
         raise TargetError(f"Target {spec} can't be imported: {_cause(error)}.") from error
     except Exception as error:
         raise TargetError(f"Target {spec} can't be imported: {_cause(error)}.") from error

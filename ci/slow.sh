@@ -9,7 +9,7 @@ commit=$(git rev-parse HEAD)
 out=build/slow/$commit
 mkdir -p "$out"
 
-steps="model stories openapi coverage enumerate prove mutants recall languages"
+steps="model stories openapi coverage enumerate prove mutants recall languages explain"
 if [ "$#" -eq 0 ]; then
     # shellcheck disable=SC2086  # they are words
     set -- $steps
@@ -45,6 +45,7 @@ for step; do
             zeroloss mutants --recall "run,prove --quick,prove" $how
             ;;
         languages) ZEROLOSS_LANGUAGE_KILLS=12 python -m pytest -q -n 2 --dist loadfile --timeout 300 tests/harness/languages ;;
+        explain) PYTHONPATH=.:tests python -m support.explaining ;;
         *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
     esac
     touch "$out/$step.done"

@@ -12,7 +12,7 @@ import msgspec
 from ..checker.verdicts import Verdict
 from ..mutants.mutant import Mutant
 from ..mutants.target import AS_SHIPPED, spec_of
-from .circumstances import machine, now
+from ..system.machine import machine, now
 from .mutation import MutationError
 from .prove import EFFORTS, ENUMERATE, run_step
 from .recall import RECALL_NAME, Observed, Recall

@@ -173,7 +173,7 @@ class _Causes:
         if self._died(earlier, later):
             return "its process died"
         if any(one.t >= earlier.begin and one.t - one.late_ms * 1_000_000 <= later.begin for one in self.evidence.late):
-            return "the machine was starved"
+            return "the machine was overloaded"
         return ""
 
     def _died(self, earlier: Execution, later: Execution) -> bool:

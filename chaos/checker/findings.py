@@ -3,12 +3,15 @@
 import math
 import statistics
 from bisect import bisect_left
+from collections import Counter
 from itertools import pairwise
 
 from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
 from .verdicts import Duplicate, Exit, Fate, FaultResult, Kills, Leftover, LoadResult, Redelivery
 
 OVERTAKEN_S = 1.0
+DURING_S = 2
+"""A process that ends so many seconds after a fault ended during it: its clients gave up first."""
 OVERTAKEN_SHARE = 0.25
 """In a run with faults so many of the tasks have to be late before that is held against the queue."""
 WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
@@ -95,6 +98,12 @@ def end_to_end_ms(evidence: Evidence) -> list[float]:
     ]
 
 
+def body_ms(evidence: Evidence) -> float | None:
+    """How long a body lasted that was completed: the median; None: none was."""
+    lasted = [(one.end or 0) - one.begin for task in evidence.tasks.values() for one in task.completed]
+    return statistics.median(lasted) / 1e6 if lasted else None
+
+
 def fault_results(evidence: Evidence, duplicates: list[Duplicate], redeliveries: list[Redelivery]) -> list[FaultResult]:
     """One row per planned or injected fault, by number."""
     caused: dict[int, int] = {}
@@ -169,10 +178,36 @@ def starved_ms(evidence: Evidence, fate: Fate) -> int:
 def exits_of(evidence: Evidence) -> list[Exit]:
     """The processes whose end was not the harness's doing."""
     return [
-        Exit(event.role, event.sid or event.pid, event.status, (event.t - evidence.first_t) / 1e6)
+        Exit(
+            event.role, event.sid or event.pid, event.status, (event.t - evidence.first_t) / 1e6, event.last_words or ""
+        )
         for event in evidence.exits
         if not event.wanted and event.role != "load"  # Locust ends when it is done
     ]
+
+
+def exits_in_short(evidence: Evidence, exits: list[Exit]) -> list[str]:
+    """One sentence for each role and status: how many, during which fault most of them, and the last words."""
+    groups: dict[tuple[str, int | None], list[Exit]] = {}
+    for gone in exits:
+        groups.setdefault((gone.role, gone.status), []).append(gone)
+    return [_in_short(evidence, role, status, group) for (role, status), group in groups.items()]
+
+
+def _in_short(evidence: Evidence, role: str, status: int | None, group: list[Exit]) -> str:
+    during: Counter[str] = Counter()
+    for gone in group:
+        t = evidence.first_t + round(gone.at_ms * 1e6)
+        under_way = [fault for fault in evidence.faults.values() if fault.effective_t or fault.begin_t]
+        met = {fault.name for fault in under_way if fault.from_t <= t <= fault.over_t + DURING_S * 1_000_000_000}
+        during.update(met)
+    many = len(group) > 1
+    ended = f"ended by signal {-status}" if status is not None and status < 0 else f"exited with status {status}"
+    sentence = f"{len(group):,} {role}{'s' if many else ''} {ended}" if many else f"A {role} ({group[0].sid}) {ended}"
+    most = during.most_common(1)
+    sentence += "".join(f", {count:,} of them during {name}" if many else f" during {name}" for name, count in most)
+    words = next((gone.last_words for gone in reversed(group) if gone.last_words), "")
+    return f"{sentence}{f'; last words: {words}' if words else ''}"
 
 
 def load_of(evidence: Evidence) -> LoadResult | None:

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..history import Event
-from ..invariants import INVARIANTS, bounded_recovery, conservation, no_invention, no_loss
 from .evidence import CensusRecord, Evidence, Task, gather
 from .excuses import excuses_of
 from .explanations import duplicates_of, too_many_of
 from .findings import (
+    body_ms,
     end_to_end_ms,
+    exits_in_short,
     exits_of,
     fault_results,
     kills_of,
@@ -25,9 +26,10 @@ from .findings import (
 from .gaps import gaps_of
 from .payloads import differences_of, with_difference
 from .promises.answers import answers_of
-from .promises.baseline import breaches_of, disorder_of, promises_fifo, promises_order
+from .promises.baseline import breaches_of, disorder_of, promises_fifo
 from .promises.beside import clauses_of, note_of, promises_of
 from .promises.lateness import late_of
+from .promises.laws import laws_of
 from .promises.resources import leaks_of, usage_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
@@ -42,8 +44,6 @@ from .verdicts import (
     LoadResult,
     MatrixRow,
     Promise,
-    Property,
-    Redelivery,
     Result,
     Situation,
     Verdict,
@@ -51,10 +51,13 @@ from .verdicts import (
 )
 from .wording import (
     because,
+    circumstances_of,
     describe,
+    none_mid_task,
     notes_on,
     notes_on_excuses,
     replay_command,
+    undecided_tasks,
     versions_of,
     while_starved,
     without_promise,
@@ -102,7 +105,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     breaches += _new(promises, Verdict.VIOLATION)
     late_retries = _new(promises, Verdict.LIVENESS)
     load = load_of(evidence)
-    leaks = leaks_of(evidence)
+    leaks, exits = leaks_of(evidence), exits_of(evidence)
     starved = _starved(evidence, fates.values())
     if evidence.void:
         verdict = Verdict.HARNESS_ERROR
@@ -127,6 +130,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         durability=describe(begin.durability if begin else None),
         recover_within_s=begin.recover_within if begin else None,
         versions=versions_of(begin),
+        circumstances=circumstances_of(begin),
         replay=replay_command(begin),
         duration_ms=(evidence.last_t - evidence.first_t) / 1e6,
         counts={fate.value: count for fate, count in sorted(Counter(fates.values()).items())},
@@ -135,7 +139,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         redeliveries=redeliveries,
         late=late,
         end_to_end_ms=summarise(end_to_end_ms(evidence)),
-        properties=_properties(evidence, census, fates, late, differences) + _order(evidence, disorder, late_comers),
+        properties=laws_of(evidence, census, fates, late, promises, disorder, late_comers, differences),
         promises=promises,
         faults=fault_results(evidence, duplicates, redeliveries),
         duplicates=duplicates,
@@ -144,7 +148,8 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
         excuses=gone,
         situations=situations,
         matrix=matrix,
-        exits=exits_of(evidence),
+        exits=exits,
+        exits_in_short=exits_in_short(evidence, exits),
         leaks=leaks,
         usage=usage_of(evidence),
         load=load,
@@ -193,7 +198,7 @@ def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None
     if "dead_letter" in places or "failed" in places:
         return Fate.FAILED
     if places:
-        return Fate.STUCK
+        return Fate.UNDECIDED if all(place == "record" for place in places) else Fate.STUCK
     return Fate.EXCUSED if name in excused else Fate.LOST
 
 
@@ -241,7 +246,7 @@ def _verdict(
 def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
     doubts = []
     if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
-        doubts.append("The load did not come to its end, and nobody knows whether it kept to its thresholds.")
+        doubts.append("The load did not come to its end, so that it is unknown whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
         doubts.append(without_promise(first_error_of(evidence.tasks.values())))
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
@@ -250,69 +255,14 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
         more = f" and {len(without_effect) - 5} more" if len(without_effect) > 5 else ""
         doubts.append(f"{len(without_effect)} of {len(evidence.faults)} faults took no effect: {named}{more}.")
     if kills.planned and not kills.mid_task:
-        doubts.append(f"None of the {kills.planned} planned worker faults hit a task in its body.")
+        doubts.append(none_mid_task(kills, body_ms(evidence)))
     if not evidence.drained:
         doubts.append("The run neither drained nor reached its deadline.")
     undecided = sum(fate is Fate.UNDECIDED for fate in fates)
     if undecided and evidence.drained:
-        doubts.append(f"No census was completed, so that nobody knows what became of {undecided} unfinished tasks.")
+        doubts.append(undecided_tasks(undecided, evidence.census))
     if starved := _starved(evidence, fates):
         doubts.append(while_starved(max(starved.values()), sum(fate in starved for fate in fates)))
     if "end" not in evidence.phases:
         doubts.append("The run did not come to its end.")
     return doubts
-
-
-def _properties(
-    evidence: Evidence,
-    census: CensusRecord | None,
-    fates: Mapping[str, Fate],
-    late: list[Redelivery],
-    differences: Mapping[str, str],
-) -> list[Property]:
-    """The laws that a history can show broken; the others are tested inside the queue."""
-    tasks = evidence.tasks
-    promised = [name for name, task in tasks.items() if task.promised and fates[name] is not Fate.EXCUSED]
-    completed = [name for name in promised if tasks[name].completed]
-    undecided = [name for name in promised if fates[name] is Fate.UNDECIDED]
-    found = census.found if census else {}
-    # A place each: an outside census is no snapshot, and a task on the move may be seen twice.
-    places = {"broker": [name for name in promised if name in found], "undecided": undecided}
-    finished = [name for name in completed if name not in found]
-    dead = {
-        name: fates[name].value if fates[name] is Fate.DEAD else None for name in promised if _given_up(fates[name])
-    }
-    submitted = {name: next(iter(task.digests_submitted), None) for name, task in tasks.items() if task.submitted}
-    executed = [
-        (name, digest)
-        for name, task in tasks.items()
-        if task.executions
-        for digest in (task.corrupt_digests or (None,))
-    ]
-    refused = [name for name, task in tasks.items() if task.refused]
-    recovered_s: dict[str, float | None] = {one.task: one.ms / 1000 for one in late if one.ms is not None}
-    recovered_s |= {name: None for name, fate in fates.items() if fate in LIVENESS_DEFECTS}
-    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
-    waiting = [name for name in promised if fates[name] is Fate.STUCK] + undecided
-    return [
-        _property("I1", conservation(promised, finished, places)),
-        _property("I2", no_loss(promised, completed, dead, waiting)),
-        _property("I4", bounded_recovery(recovered_s, within_s)),
-        _property("I6", no_invention(submitted, executed, refused, differences)),
-    ]
-
-
-def _order(evidence: Evidence, disorder: list[str], late_comers: list[str]) -> list[Property]:
-    if not (promises_order(evidence) or promises_fifo(evidence)):
-        return []
-    late = [f"Task {name} began long after later ones had been completed." for name in late_comers]
-    return [_property("I7", disorder + late)]
-
-
-def _given_up(fate: Fate) -> bool:
-    return fate in (Fate.DEAD, Fate.FAILED)
-
-
-def _property(number: str, violations: list[str]) -> Property:
-    invariant = INVARIANTS[number]
-    return Property(number=number, title=invariant.title, law=invariant.law, violations=violations)

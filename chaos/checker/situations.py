@@ -15,7 +15,7 @@ from .excuses import crashes_of
 from .verdicts import MatrixRow, Situation
 
 STATES = {
-    "unsubmitted": "nobody had asked for it yet",
+    "unsubmitted": "it was not submitted yet",
     "submitting": "it was being submitted, and no answer was there",
     "waiting": "it was in the queue, or its submission had failed, and no body ran",
     "running": "its body ran, out of the fault's reach",

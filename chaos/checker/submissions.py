@@ -39,7 +39,7 @@ class Failures:
 
 
 def failures_of(evidence: Evidence) -> Failures | None:
-    """None: so few failed that nothing has to be said of it."""
+    """None: so few failed that nothing must be said of it."""
     if option(evidence.begin, "load"):
         return None
     abandoned = option(evidence.begin, "abandoned")

@@ -169,6 +169,8 @@ class Exit(msgspec.Struct, frozen=True):
     sid: int
     status: int | None
     at_ms: float
+    last_words: str = ""
+    """What it wrote last."""
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -209,6 +211,8 @@ class Property(msgspec.Struct, frozen=True):
     title: str
     law: str
     violations: list[str]
+    tested: bool = True
+    """Whether this run could have shown it broken."""
 
 
 class Leak(msgspec.Struct, frozen=True):
@@ -266,6 +270,14 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.requests / self.seconds if self.seconds else 0.0
 
 
+class Story(msgspec.Struct, frozen=True):
+    """The life of one task that went wrong, in sentences; times in them are since the run began."""
+
+    task: str
+    fate: Fate
+    sentences: list[str]
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """All that `judge` says about one run. Times are in ms, as the names say."""
 
@@ -283,6 +295,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     durability: str
     recover_within_s: float | None
     versions: dict[str, str]
+    circumstances: str = ""
+    """When and where it ran, and the commit of the target's file."""
     replay: str
     """The command that repeats this run."""
     duration_ms: float
@@ -308,10 +322,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     situations: list[Situation]
     matrix: list[MatrixRow]
     exits: list[Exit]
+    exits_in_short: list[str] = []
+    """The same in a sentence for each role and status."""
     leaks: list[Leak] = []
     usage: list[Usage] = []
     load: LoadResult | None = None
     """None: the tasks were the plan's."""
+    cause: list[str] = []
+    """Where tasks got lost, what interrupted them, and what they have in common: a sentence each; empty: none was."""
+    stories: list[Story] = []
+    """Of the first tasks that went wrong, the worst first."""
     fates: dict[str, Fate]
 
     def tasks(self, *fates: Fate) -> list[str]:

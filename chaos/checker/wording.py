@@ -31,6 +31,8 @@ _CLAUSES = {
     Fate.NEEDS_TRAFFIC: "completed only after a new task had come in",
     Fate.NEEDS_RESTART: "completed only after a worker had been restarted",
 }
+SHORT_BODY_MS = 5
+"""A shorter body is hardly ever hit by a fault."""
 DEFECTS = tuple(_CLAUSES)
 """The fates that are a defect of the queue, the worst first."""
 
@@ -38,6 +40,15 @@ DEFECTS = tuple(_CLAUSES)
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2,000 tasks`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(ms: float) -> str:
+    """As a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`, `62 s`."""
+    if ms < 10:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    return f"{ms / 1000:.3g} s" if ms < 999_500 else f"{ms / 1000:,.0f} s"
 
 
 def because(
@@ -85,7 +96,7 @@ def because(
     if excused:
         clauses.insert(0, f"{lost_within_durability(excused)} (EXCUSED)")
     if kills.planned:
-        clauses.append(f"{kills.mid_task:,} of {plural(kills.planned, 'worker fault')} struck in the middle of a task")
+        clauses.append(f"{kills.mid_task:,} of {plural(kills.planned, 'worker fault')} interrupted a task in its body")
     if counts[Fate.DUPLICATE]:
         clauses.append(f"{plural(counts[Fate.DUPLICATE], 'task')} completed more than once")
     if counts[Fate.DEAD]:
@@ -105,11 +116,34 @@ def without_promise(error: str | None) -> str:
     return _sentence(f"No submission was acknowledged; the first that failed raised {error}")
 
 
+def undecided_tasks(count: int, census: CensusRecord | None) -> str:
+    """Why nothing shows what became of so many unfinished tasks, and what to do."""
+    if census is None:
+        return f"No census was completed, so that the outcome of {plural(count, 'unfinished task')} is unknown."
+    places = (reason for places in census.found.values() for place, reason in places.items() if place == "record")
+    example = next((f", as {reason}" for reason in places if reason), "")
+    return (
+        f"Redis holds only a record of {plural(count, 'unfinished task')}{example}: it does not show whether they wait "
+        "or have failed. Write census() in the target, which asks the queue."
+    )
+
+
+def none_mid_task(kills: Kills, body_ms: float | None) -> str:
+    """Why kills show nothing, and what to do where bodies are too short. `body_ms`: how long they lasted, median."""
+    sentence = f"None of the {kills.planned} planned worker faults hit a task in its body"
+    if body_ms is None or body_ms >= SHORT_BODY_MS:
+        return f"{sentence}."
+    return (
+        f"{sentence}: half of the bodies lasted less than {duration(body_ms)}. Let each last as long as the "
+        "payload's work_ms says, in milliseconds."
+    )
+
+
 def while_starved(late_ms: int, tasks: int) -> str:
     """Why it does not count that so many tasks were late or stuck."""
     return (
-        f"{plural(tasks, 'task')} came late or not at all while the machine was starved: the harness itself, waiting "
-        f"for the queue, came up to {late_ms / 1000:.1f} s late."
+        f"{plural(tasks, 'task')} {'was' if tasks == 1 else 'were'} late or never done while the machine was "
+        f"overloaded: the harness itself, waiting for the queue, was up to {late_ms / 1000:.1f} s late."
     )
 
 
@@ -168,7 +202,7 @@ def notes_on(
     if evidence.late:
         longest_s = max(one.late_ms for one in evidence.late) / 1000
         notes.append(
-            f"The machine was starved: the harness itself came late {plural(len(evidence.late), 'time')}, by up to "
+            f"The machine was overloaded: the harness itself came late {plural(len(evidence.late), 'time')}, by up to "
             f"{longest_s:.1f} s. Times of this run say little about the queue."
         )
     notes += outages_of(evidence)
@@ -186,7 +220,8 @@ def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> li
     notes = []
     never = sum(redelivery.ms is None for redelivery in redeliveries)
     if never:
-        notes.append(f"{plural(never, 'execution')} struck by a fault had no successor.")
+        were = "was" if never == 1 else "were"
+        notes.append(f"{plural(never, 'execution')} {were} interrupted by a fault and never retried.")
     within_s = evidence.begin.recover_within if evidence.begin else None
     if within_s is not None:
         late = sum(redelivery.ms is not None and redelivery.ms > within_s * 1000 for redelivery in redeliveries)
@@ -213,6 +248,14 @@ def describe(fact: Any) -> str:
 def versions_of(begin: Run | None) -> dict[str, str]:
     versions = begin.versions if begin else None
     return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, Mapping) else {}
+
+
+def circumstances_of(begin: Run | None) -> str:
+    """When and where it ran, and of which commit the target's file was; empty: the history does not say."""
+    if begin is None:
+        return ""
+    commit = f"commit {begin.commit}" if begin.commit else None
+    return " · ".join(part for part in (begin.date, begin.machine, commit) if part)
 
 
 def replay_command(begin: Run | None) -> str:

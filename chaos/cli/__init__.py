@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from cyclopts import CycloptsError
 
 from ..history.masking import hide, masked
-from . import comparisons, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
+from . import comparisons, explain, lists, pipelines, proofs, queue, runs  # noqa: F401 - to import them is to add their commands
 from .common import EXIT_BROKEN_PIPE, EXIT_HARNESS_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, app, say_error, told
 from .defaults import apply_defaults
 
@@ -42,7 +42,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # Rich saw it first, and would end with 1
             raise error.__context__ from None
-        say_error(f"Something that was imported, such as the target's module, called sys.exit({error.code}).")
+        say_error(f"An imported module, such as the target's, called sys.exit({error.code}).")
         return EXIT_HARNESS_ERROR
     except (OSError, HistoryError) as error:
         say_error(told(error) if isinstance(error, OSError) else str(error))

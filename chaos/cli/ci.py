@@ -29,14 +29,13 @@ def main() -> None:
 
 
 def _run() -> int:
-    from ..history import load
     from ..report.result import NAME, read
     from ..report.summary import annotation, markdown
 
     profile = _setting("PROFILE", "default")
     if profile not in PROFILES:
         known = "quick, default or thorough"
-        print(f"zeroloss-ci: ZEROLOSS_PROFILE has to be {known}, not {profile!r}.", file=sys.stderr)
+        print(f"zeroloss-ci: ZEROLOSS_PROFILE must be {known}, not {profile!r}.", file=sys.stderr)
         return EXIT_USAGE
     tasks, kills = PROFILES[profile]
     out = Path(_setting("OUT", "zeroloss-report"))
@@ -48,13 +47,13 @@ def _run() -> int:
     status = execute(["run", *words])
     if judged_before or not (out / NAME).is_file():
         return status
-    result, events = read(out), load(out)
-    page = markdown(result, events, out) + "\n"
+    result = read(out)
+    page = markdown(result, out) + "\n"
     (out / "summary.md").write_text(page)
     if job_page := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(job_page).open("a") as file:
             file.write(page)
-    if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, events, out)):
+    if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, out)):
         print(line)
     return status
 

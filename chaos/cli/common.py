@@ -30,7 +30,7 @@ def _version() -> str:
 
 app = App(
     name="zeroloss",
-    help="Kill a task queue's workers in the middle of their tasks, and say honestly what was lost.\n\n"
+    help="Kill a task queue's workers in the middle of their tasks, and report every lost task.\n\n"
     "Exit status: 0 PASS or EXCUSED, 1 VIOLATION, 2 bad usage, 3 LIVENESS, DUPLICATES, LEAK or SLO, 4 INCONCLUSIVE, "
     "70 harness error, 130 interrupted.",
     help_format="plaintext",
@@ -82,7 +82,7 @@ def with_server(plan: Any, redis: str | None) -> Any:
             "name the whole URL with --redis or in REDIS_URL."
         )
     if not url.startswith(URL_SCHEMES):
-        raise UsageError(f"--redis or REDIS_URL has to be a URL, redis://HOST:PORT/0, not {url!r}.")
+        raise UsageError(f"--redis or REDIS_URL must be a URL, redis://HOST:PORT/0, not {url!r}.")
     return replace(plan, server=url)
 
 

@@ -54,7 +54,7 @@ def compare(
 
     for name, number in (("tasks", tasks), ("kills", kills)):
         if number < 1:
-            raise UsageError(f"--{name} has to be at least 1, not {number}.")
+            raise UsageError(f"--{name} must be at least 1, not {number}.")
     wanted = _words(targets) or [name for name in SHIPPED if name != "reference-in-order"]
     load_files(plugin)
     named = _words(faults) or FAULTS.split(",")

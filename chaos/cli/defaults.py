@@ -20,7 +20,7 @@ NOT_A_DEFAULT = ("out", "resume")
 def apply_defaults(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in what the command line leaves out: from the command's own table, else from [tool.zeroloss] itself.
 
-    Raises UsageError: a name is no option, or the file can't be read.
+    Raises UsageError: a name is not an option, or the file can't be read.
     """
     from ..system.environment import DEFAULTS_VARIABLE, DURABILITY_VARIABLE
 
@@ -58,7 +58,7 @@ def _table(table: dict[str, Any], *path: str) -> dict[str, Any]:
     for key in path:
         found = found.get(key, {})
         if not isinstance(found, dict):
-            raise UsageError(f"{key} in {PROJECT_FILE} has to be a table, not {found!r}.")
+            raise UsageError(f"{key} in {PROJECT_FILE} must be a table, not {found!r}.")
     return dict(found)
 
 
@@ -71,7 +71,9 @@ def _refuse_unknown(table: dict[str, Any], place: str, of: str, options: set[str
     for key in table:
         if _spelt(key) not in options:
             known = ", ".join(sorted(name for name in options if not name.startswith("no-")))
-            raise UsageError(f"{place} in {PROJECT_FILE}: {key} is no option of {of} with a default, as {known} are.")
+            raise UsageError(
+                f"{place} in {PROJECT_FILE}: {key} is not an option of {of} with a default, as {known} are."
+            )
 
 
 def _spelt(key: str) -> str:

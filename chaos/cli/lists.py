@@ -48,7 +48,7 @@ def situations() -> int:
     for name, title in SITUATIONS.items():
         table.add_row(name, f"{title}.")
     for state, title in STATES.items():
-        table.add_row(f"FAULT@{state}", f"The fault struck, and of some task it is true that {title}.")
+        table.add_row(f"FAULT@{state}", f"The fault took effect while, for some task, {title}.")
     Console().print(table)
     return 0
 

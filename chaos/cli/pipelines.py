@@ -8,7 +8,7 @@ from .common import UsageError, app, refuse_links_out, say
 
 @app.command
 def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"] = "plain") -> int:
-    """Say in a few lines what became of a run: which task, submitted when, killed by what, last seen where.
+    """Say in a few lines what became of a run: where tasks got lost, and the stories of the first.
 
     Args:
         directory: The run's directory.
@@ -16,16 +16,15 @@ def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"]
     """
     from msgspec import MsgspecError
 
-    from ..history import HistoryError, load
     from ..report import summary as forms
     from ..report.result import read
 
     refuse_links_out(directory)
     try:
-        result, events = read(directory), load(directory)
-    except (OSError, MsgspecError, HistoryError):
+        result = read(directory)
+    except (OSError, MsgspecError):
         raise UsageError(f"{directory} holds no judged run; `zeroloss check {directory}` judges it.") from None
-    text = getattr(forms, form)(result, events, directory)
+    text = getattr(forms, form)(result, directory)
     if text:
         print(text)
     return 0
@@ -51,7 +50,7 @@ def init(
     if not directory.is_dir():
         raise UsageError(f"There is no directory {directory}.")
     if not recover_within > 0:
-        raise UsageError(f"--recover-within has to be more than 0, not {recover_within:g}.")
+        raise UsageError(f"--recover-within must be more than 0, not {recover_within:g}.")
     findings = explore(directory)
     other = None if language == "python" else language
     try:

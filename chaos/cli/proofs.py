@@ -132,7 +132,7 @@ def enumerate_(
     from ..target import load_target
 
     if jobs < 1:
-        raise UsageError(f"--jobs has to be at least 1, not {jobs}.")
+        raise UsageError(f"--jobs must be at least 1, not {jobs}.")
     if resume is not None and not (resume / "cases.jsonl").is_file():
         raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
     load_target(target)
@@ -194,9 +194,9 @@ def prove(
         raise UsageError("--quick and --thorough exclude each other.")
     load_files(plugin)
     if runs is not None and runs < 1:
-        raise UsageError(f"--runs has to be at least 1, not {runs}.")
+        raise UsageError(f"--runs must be at least 1, not {runs}.")
     if hours is not None and not hours > 0:
-        raise UsageError(f"--hours has to be more than 0, not {hours:g}.")
+        raise UsageError(f"--hours must be more than 0, not {hours:g}.")
     load_target(target)
     directory = new_directory(out, f"prove-{Path(target).stem}")
     effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
@@ -251,7 +251,7 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
 
     for name, number in (("runs", runs), ("minutes", minutes), ("tries", tries)):
         if not number > 0:
-            raise UsageError(f"--{name} has to be more than 0, not {number:g}.")
+            raise UsageError(f"--{name} must be more than 0, not {number:g}.")
     refuse_links_out(directory)
     try:
         plan, result = with_server(load_plan(directory / PLAN_NAME), None), read(directory)

@@ -49,6 +49,7 @@ def run(
     run_time: str | None = None,
     plugin: Plugins = (),
     corpus: Path | None = None,
+    trace: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
 ) -> int:
     """Run a target under faults, and judge what became of every task.
@@ -66,7 +67,7 @@ def run(
         work_ms: How long a task's body takes, MIN:MAX in ms, as 0:50; else 5 to 400, with bursts of 0 and some of
             seconds.
         appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
-        durability: How safe a task has to be before it is promised: memory, fsync or replicas:N; else as
+        durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
             ZEROLOSS_DURABILITY says. The plan keeps it.
         require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
         demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
@@ -75,6 +76,7 @@ def run(
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         corpus: A directory: the plans that it holds of this target are replayed first, and the plan of a run that goes
             wrong is kept there. The exit status is that of the worst run.
+        trace: Keep the Redis commands that carried each task, for `zeroloss explain`: all goes through a proxy.
         out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
     """
     from ..plan.mix import draw_mix
@@ -86,7 +88,7 @@ def run(
     from ..target import load_target
 
     if seed is not None and seed < 0:
-        raise UsageError(f"--seed has to be at least 0, not {seed}.")
+        raise UsageError(f"--seed must be at least 0, not {seed}.")
     load_files(plugin)
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
@@ -131,7 +133,9 @@ def run(
     command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     command += [*(["--require-durability"] if require_durability else []), *plugin_words(plugin)]
     if corpus is None:
-        return _carry_out(plan, found, command, out)
+        return carry_out(plan, found, [*command, *(["--trace"] if trace else [])], out, trace=trace)
+    if trace:
+        raise UsageError("--trace is for one run; leave out --corpus, or use `zeroloss explain DIR --replay` later.")
     return _with_corpus(corpus, plan, found, command, out)
 
 
@@ -154,7 +158,7 @@ def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> 
         loaded = with_server(load_plan(plan), redis)
     except PlanError as error:
         raise UsageError(str(error)) from None
-    return _carry_out(loaded, load_target(loaded.target), ["zeroloss", "replay", str(plan)], out)
+    return carry_out(loaded, load_target(loaded.target), ["zeroloss", "replay", str(plan)], out)
 
 
 @app.command
@@ -164,6 +168,7 @@ def check(directory: Path) -> int:
     Args:
         directory: The run's directory.
     """
+    from ..cause import explained
     from ..checker.judge import judge
     from ..history import EVENTS_DIRECTORY, MERGED_NAME, HistoryError, load, write_merged
     from ..plan.plan import PLAN_NAME
@@ -180,7 +185,7 @@ def check(directory: Path) -> int:
         events = load(directory)
     except HistoryError as error:
         raise UsageError(str(error)) from None
-    result = judge(events, _unreadable(directory / PLAN_NAME))
+    result = explained(directory, judge(events, _unreadable(directory / PLAN_NAME)), events)
     with naming_a_full_file_system(directory):
         reports = write_reports(directory, result, events)
     say_result(Console(), result, reports)
@@ -205,10 +210,10 @@ def _with_corpus(corpus: Path, plan: Any, target: Any, command: Sequence[str], o
     for path, old in kept:
         say(f"Replaying {path}, which went wrong once.")
         place = directory.with_name(f"{directory.name}-{path.stem}")
-        statuses.append(_carry_out(old, target, ["zeroloss", "replay", str(path)], place))
+        statuses.append(carry_out(old, target, ["zeroloss", "replay", str(path)], place))
         if statuses[-1] in (EXIT_USAGE, EXIT_INTERRUPTED):
             return statuses[-1]
-    statuses.append(_carry_out(plan, target, command, directory))
+    statuses.append(carry_out(plan, target, command, directory))
     if statuses[-1] in (EXIT_USAGE, EXIT_INTERRUPTED):
         return statuses[-1]
     if path_kept := keep(corpus, plan, read(directory)):
@@ -231,7 +236,8 @@ def _unreadable(plan: Path) -> list[str]:
     return []
 
 
-def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:
+def carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None, *, trace: bool = False) -> int:
+    """Run a plan and print its result; returns the exit status."""
     from ..plan.mix import listed
     from ..plan.plan import repeat_command
     from ..run.progress import Progress
@@ -244,7 +250,7 @@ def _carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None)
     progress = Progress(console)
     progress.say(f"Seed: {plan.seed}")
     progress.say(f"Faults: {listed(plan.faults)}")
-    outcome = run(plan, target, directory=directory, command=command, progress=progress)
+    outcome = run(plan, target, directory=directory, command=command, progress=progress, trace=trace)
     failure = outcome.failure
     if isinstance(failure, Interrupted):
         say_result(console, outcome.result, outcome.reports)

@@ -97,7 +97,8 @@ class Stage:
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
     nothing_left: Callable[[], bool] = lambda: False
-    """Whether everything was submitted, and all that was promised is done or has to be given up."""
+    """Whether everything was submitted, and all that was promised is done or has to be given up; or whether bodies end
+    at once, so that there is nothing to wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +281,7 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> 
         if busy:
             return stage.random.choice(busy)
         if not any(inside.values()) and stage.nothing_left():
-            raise Missed("No worker was inside a task, and nothing was left to do.")
+            raise Missed("No worker was inside a task, and nothing was left to wait for.")
         stage.wait(POLL_S)
     raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
 

@@ -10,7 +10,7 @@ FORMAT = 2
 """The version of the history's format, which its `run` `begin` names; without a name it is 1. 2: lines are numbered."""
 
 CensusAfter = Literal["deadline", "poke", "restart", "end"]
-Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "unknown"]
+Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "record", "unknown"]
 
 
 class HistoryError(Exception):
@@ -51,6 +51,11 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     network: Any = None
     """Where workers reached the server through the proxy: what that costs, with a `sentence`."""
     durability: Any = None
+    date: str | None = None
+    """UTC."""
+    machine: str | None = None
+    commit: str | None = None
+    """Of the target's file, with `-dirty` where it has changes."""
     reason: str | None = None
     """Why nothing can be said of the queue, at `void`: what its clients saw of the server was nobody's plan."""
 
@@ -107,6 +112,8 @@ class Process(_Event, tag="process", kw_only=True, frozen=True):
     """Exit status; negative: the signal that ended it."""
     wanted: bool | None = None
     """True when the harness did it."""
+    last_words: str | None = None
+    """At exit, if the harness did not do it: what the process wrote last."""
 
 
 class Fault(_Event, tag="fault", kw_only=True, frozen=True):

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 
 from ..faults import Fault, load_faults
 from ..system.servers import URL_SCHEMES, SentinelServer
+from ..system.servers.sentinel import NODES
 from ..target import Target
 from .requests import PlanError
 
 _UNPROXIED = URL_SCHEMES[1:]
+ALONE = ("embedded", "container")
+"""The servers without replicas."""
 
 
 def check_server(server: str, faults: Iterable[Fault]) -> None:
@@ -29,6 +32,17 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
                 f"--faults {fault.name} is for one server, and Sentinel would fail over: say --redis embedded, or "
                 f"--faults {planned}."
             )
+
+
+def check_durability(durability: str | None, server: str) -> None:
+    """Raises PlanError: a task is to be on more replicas than the server has. A server with a URL is asked later."""
+    wanted = int((durability or "").partition(":")[2] or 0)
+    has = 0 if server in ALONE else NODES - 1 if server == SentinelServer.kind else wanted
+    if wanted > has:
+        instead = f"; --redis {SentinelServer.kind} has {NODES - 1}" if wanted < NODES else ""
+        raise PlanError(
+            f"--durability {durability} can't be met: --redis {server} has {has or 'no'} replicas{instead}."
+        )
 
 
 def check_target(target: type[Target], faults: Iterable[Fault]) -> None:

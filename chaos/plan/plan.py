@@ -15,7 +15,7 @@ from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
 from ..target import Target
-from .fitting import check_load, check_server, check_target
+from .fitting import check_durability, check_load, check_server, check_target
 from .requests import FaultRequest, PlanError, build_fault
 from .variety import Wishes, draw_tasks
 
@@ -66,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     require_durability: bool = False
     """Whether a loss that the server's durability allows is a violation all the same."""
     durability: str | None = None
-    """How safe a task has to be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
+    """How safe a task must be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
     load: PlannedLoad | None = None
     """What sends the tasks; None: they are the plan's."""
     plugins: list[str] = []
@@ -145,13 +145,14 @@ def make_plan(
     if load:
         check_load(built)
     if tasks < 1:
-        raise PlanError(f"--tasks has to be at least 1, not {tasks}.")
+        raise PlanError(f"--tasks must be at least 1, not {tasks}.")
     if workers < 1:
-        raise PlanError(f"--workers has to be at least 1, not {workers}.")
+        raise PlanError(f"--workers must be at least 1, not {workers}.")
     check_server(server, built)
     check_target(stated, built)
     if durability is not None and not _DURABILITY.fullmatch(durability):
-        raise PlanError(f"--durability has to be memory, fsync or replicas:N, not {durability!r}.")
+        raise PlanError(f"--durability must be memory, fsync or replicas:N, not {durability!r}.")
+    check_durability(durability, server)
     fault_count = sum(request.count for request in faults)
     run_s = load.run_s if load else max(RUN_S_MIN, fault_count * FAULT_EVERY_S, tasks * TASK_EVERY_S)
     wishes = Wishes(
@@ -245,7 +246,7 @@ def load_plan(path: Path) -> Plan:
     except OSError as error:
         raise PlanError(f"The plan {path} can't be read: {error.strerror}.") from None
     except msgspec.MsgspecError as error:
-        raise PlanError(f"{path} is no plan: {error}.") from None
+        raise PlanError(f"{path} is not a plan: {error}.") from None
     if plan.version != VERSION:
         raise PlanError(f"{path} is a plan of version {plan.version}; this zeroloss reads version {VERSION}.")
     try:

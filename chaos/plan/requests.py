@@ -48,7 +48,7 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
         for option in filter(None, options.split(":")):
             key, equals, value = option.partition("=")
             if not equals:
-                raise PlanError(f"--faults: {option!r} is no option; write {requests[-1][0]}:name=value.")
+                raise PlanError(f"--faults: {option!r} is not an option; write {requests[-1][0]}:name=value.")
             requests[-1][1][key.strip()] = value.strip()
     if not requests:
         raise PlanError("--faults is empty; for a run without faults say --faults none.")
@@ -64,14 +64,14 @@ def parse_work_ms(text: str) -> tuple[int, int]:
     """Read `MIN:MAX`, in ms. Raises PlanError: it is not that."""
     least, _, most = text.partition(":")
     if not (least.isdecimal() and most.isdecimal() and text.isascii() and int(least) <= int(most)):
-        raise PlanError(f"--work-ms has to be MIN:MAX in milliseconds, as 0:50, not {text!r}.")
+        raise PlanError(f"--work-ms must be MIN:MAX in milliseconds, as 0:50, not {text!r}.")
     return int(least), int(most)
 
 
 def checked_kills(kills: int) -> int:
     """The same number. Raises PlanError: it is none that makes sense."""
     if kills < 1:
-        raise PlanError(f"--kills has to be at least 1, not {kills}; for none say --faults none.")
+        raise PlanError(f"--kills must be at least 1, not {kills}; for none say --faults none.")
     return kills
 
 
@@ -82,7 +82,7 @@ def _request(name: str, texts: Mapping[str, str], kills: int | None) -> FaultReq
     if "count" in options:
         text = options.pop("count")
         if not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise PlanError(f"--faults {name}: count has to be a whole number of at least 1, not {text!r}.")
+            raise PlanError(f"--faults {name}: count must be a whole number of at least 1, not {text!r}.")
         count = int(text)
     elif kills is not None and fault.aims_at == "worker" and not fault.last:
         count = kills
@@ -99,7 +99,7 @@ def _read(name: str, key: str, text: str, kind: Any) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         wanted = " or ".join(map(str, typing.get_args(kind))) or f"a {kind.__name__}"
-        raise PlanError(f"--faults {name}: {key} can't be {text!r}, it has to be {wanted}.") from None
+        raise PlanError(f"--faults {name}: {key} can't be {text!r}, it must be {wanted}.") from None
 
 
 def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
@@ -112,7 +112,7 @@ def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
             raise PlanError(f"--faults {name}: it has no option {key!r}, but {has}.")
         least = fields[key].metadata.get("least", 0)
         if isinstance(value, int | float) and not least <= value < math.inf:
-            raise PlanError(f"--faults {name}: {key} has to be a number of at least {least}, not {value:g}.")
+            raise PlanError(f"--faults {name}: {key} must be a number of at least {least}, not {value:g}.")
     return fault(**options)
 
 

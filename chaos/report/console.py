@@ -6,10 +6,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, LoadResult, Result, Verdict
+from ..checker.wording import duration as seconds
 from ..checker.wording import plural
 
 DUPLICATES_MAX = 10
 TASKS_MAX = 10
+STORIES_MAX = 3
 _STYLES = {
     Verdict.PASS: "bold white on green",
     Verdict.VIOLATION: "bold white on red",
@@ -28,17 +30,18 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     lines = [Text.assemble((f" {result.verdict} ", _STYLES[result.verdict]), " ", result.because)]
     if result.verdict is not Verdict.INCONCLUSIVE:
         lines += [Text(f"  ! {doubt}", style="magenta") for doubt in result.doubts]
-    lines += _offenders(result) + _excuses(result)
+    lines += [Text(f"  {printable(sentence)}") for sentence in result.cause]
+    lines += _stories(result) + _offenders(result) + _excuses(result)
     kills = result.kills
     if kills.planned:
         lines.append(
-            _row("kills", f"{kills.mid_task} of {kills.planned} landed mid-task, {kills.effective} took effect")
+            _row("kills", f"{kills.mid_task} of {kills.planned} hit a task in its body, {kills.effective} took effect")
         )
     lines += _duplicates(result.duplicates)
     times = result.time_to_redelivery_ms
     if times:
         found = f"median {seconds(times.median)}, max {seconds(times.max)}"
-        lines.append(_row("redelivery", f"{found} ({plural(times.count, 'task')} struck)"))
+        lines.append(_row("redelivery", f"{found} ({plural(times.count, 'interrupted task')})"))
     times = result.end_to_end_ms
     if times:
         found = f"median {seconds(times.median)}, p99 {seconds(times.p99)}, max {seconds(times.max)}"
@@ -48,10 +51,7 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     met = [f"{one.name} {one.count:,}" for one in result.situations if one.count]
     lines.append(_row("met", ", ".join(met) or "none of the situations that `zeroloss situations` lists"))
     lines += [_row("note", note) for note in result.notes]
-    lines += [
-        _row("exit", f"{gone.role} {gone.sid} ended by itself, status {gone.status}")
-        for gone in result.exits[:TASKS_MAX]
-    ]
+    lines += [_row("exits", sentence) for sentence in result.exits_in_short]
     lines += [_row("server", result.server), _row("durability", result.durability)]
     if result.verdict is not Verdict.PASS and result.replay:
         lines.append(_row("repeat", result.replay))
@@ -60,13 +60,13 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     return Group(*lines)
 
 
-def seconds(ms: float) -> str:
-    """A duration as a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`, `62 s`."""
-    if ms < 10:
-        return f"{ms:.1f} ms"
-    if ms < 999.5:
-        return f"{ms:.0f} ms"
-    return f"{ms / 1000:.3g} s" if ms < 999_500 else f"{ms / 1000:,.0f} s"
+def _stories(result: Result) -> list[Text]:
+    """Of the first tasks that went wrong: what happened to each."""
+    rows = []
+    for story in result.stories[:STORIES_MAX]:
+        rows.append(Text.assemble((f"  {printable(story.task)}", "bold"), f" {story.fate}"))
+        rows += [Text(f"    {printable(sentence)}") for sentence in story.sentences]
+    return rows
 
 
 def _offenders(result: Result) -> list[Text]:

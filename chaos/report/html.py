@@ -12,7 +12,7 @@ from ..checker.findings import end_to_end_ms
 from ..checker.situations import STATES
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
 from ..history import Event
-from .console import seconds
+from .console import STORIES_MAX, seconds
 from .histogram import histogram
 from .pack import pack
 
@@ -41,6 +41,7 @@ def render(result: Result, events: Sequence[Event]) -> str:
         scripts=[_asset("traffic.js"), _asset("timeline.js"), _asset("report.js")],
         figures=_figures(result),
         offenders=_offenders(result),
+        stories=result.stories[:STORIES_MAX],
         states=STATES,
         duplicates=sorted(result.duplicates, key=lambda one: one.explained)[:ROWS_MAX],
         rows_max=ROWS_MAX,
@@ -49,7 +50,7 @@ def render(result: Result, events: Sequence[Event]) -> str:
             for chart in (
                 _chart(
                     "Time to redelivery",
-                    "from the fault's effect to the next begin of each task it struck",
+                    "from the fault's effect to the next begin of each task it interrupted",
                     redelivery_ms,
                     result.time_to_redelivery_ms,
                     result.recover_within_s,
@@ -103,7 +104,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     if result.kills.planned:
         kills = result.kills
         figures.append(
-            (f"{kills.mid_task:,} / {kills.planned:,}", "kills mid-task", f"{kills.effective:,} took effect")
+            (f"{kills.mid_task:,} / {kills.planned:,}", "kills in a body", f"{kills.effective:,} took effect")
         )
     if result.excuses:
         figures.append((f"{len(result.excuses):,}", "losses explained", "by the server's durability"))

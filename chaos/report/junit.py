@@ -52,17 +52,21 @@ def make_case(
 def _verdict_case(result: Result) -> TestCase:
     case = TestCase("verdict", classname="zeroloss.run", time=result.duration_ms / 1000)
     repeat = f"Repeat with: {result.replay}"
+    told = [f"{story.task} {story.fate}: {' '.join(story.sentences)}" for story in result.stories]
+    sentences = [result.because, *result.cause, *told, repeat, *result.doubts, *result.notes, *result.exits_in_short]
     if result.verdict is Verdict.EXCUSED:
         skipped = Skipped(_text(result.because), result.verdict.value)
         skipped.text = _lines([repeat, *(f"{one.task}: {one.fault}. {one.reason}" for one in result.excuses)])
         case.result = [skipped]
     elif result.verdict is not Verdict.PASS:
-        _fail(case, result.because, result.verdict.value, [result.because, repeat, *result.doubts, *result.notes])
+        _fail(case, result.because, result.verdict.value, sentences)
     return case
 
 
 def _law_case(law: Property) -> TestCase:
     case = TestCase(f"{law.number} {law.title}", classname="zeroloss.laws", time=0)
+    if not law.tested:
+        case.result = [Skipped("This run does not test it.", "not tested")]
     if law.violations:
         count = len(law.violations)
         _fail(

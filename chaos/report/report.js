@@ -50,7 +50,7 @@ function story(run, row) {
       if (fault.effective !== undefined && fault.pids.includes(run.processes[x.pid[e]].pid) && fault.effective >= x.begin[e]) {
         const struck = (fault.struck ?? []).includes(row) && !x.end[e];
         if (!struck && fault.effective > lastBegin) continue;
-        tell(fault.effective, `fault ${fault.number} (${fault.name}) ${struck ? "struck it" : "struck process " + run.processes[x.pid[e]].pid}: ${fault.text ?? ""}`, "killed");
+        tell(fault.effective, `fault ${fault.number} (${fault.name}) ${struck ? "interrupted it" : "hit process " + run.processes[x.pid[e]].pid}: ${fault.text ?? ""}`, "killed");
       }
     }
     if (x.end[e]) tell(x.begin[e] + x.length[e], `${x.end[e] === 1 ? "completed" : "raised"} ${where}, after ${words.duration(x.length[e])}`, x.end[e] === 1 ? "completed" : "error");
@@ -110,6 +110,7 @@ async function start() {
   const show = () => {
     const id = taskInAddress();
     if (id === null) return;
+    document.getElementById("one").open = true;
     showTask(run, id);
     document.getElementById("one").scrollIntoView({block: "nearest"});
   };

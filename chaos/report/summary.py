@@ -1,27 +1,24 @@
 """A run in a few lines: plain for a failing test, Markdown for a pipeline's page, an annotation for a pull request."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from ..checker.verdicts import Result, Verdict
-from ..history import Event
-from .account import Account, accounts
+from ..checker.verdicts import Result, Story, Verdict
 from .console import printable, seconds
 
 PASSING = (Verdict.PASS, Verdict.EXCUSED)
 PAGE = "report.html"
 
 
-def plain(result: Result, events: Iterable[Event], directory: Path) -> str:
-    """The verdict, an account of each task that went wrong, what repeats the run, where its report is."""
-    lines = [f"{result.verdict}: {result.because}"]
-    for account in accounts(result, events):
-        lines += ["", *account.lines()]
+def plain(result: Result, directory: Path) -> str:
+    """The verdict, its cause, the stories of tasks that went wrong, what repeats the run, where its report is."""
+    lines = [f"{result.verdict}: {result.because}", *result.cause]
+    for story in result.stories:
+        lines += ["", f"{story.task}: {story.fate}", *(f"  {sentence}" for sentence in story.sentences)]
     lines += ["", f"replay  {result.replay}", f"report  {directory / PAGE}"]
     return "\n".join(map(printable, lines))
 
 
-def markdown(result: Result, events: Iterable[Event], directory: Path) -> str:
+def markdown(result: Result, directory: Path) -> str:
     """For the page of a job. What comes from the queue under test is text there, never markup."""
     kills, times = result.kills, result.time_to_redelivery_ms
     rows = [
@@ -29,38 +26,32 @@ def markdown(result: Result, events: Iterable[Event], directory: Path) -> str:
         ("seed", str(result.seed)),
         ("server", result.server),
         ("durability", result.durability),
-        ("kills", f"{kills.mid_task} of {kills.planned} landed mid-task, {kills.effective} took effect"),
+        ("kills", f"{kills.mid_task} of {kills.planned} hit a task in its body, {kills.effective} took effect"),
         ("tasks", ", ".join(f"{fate} {count:,}" for fate, count in result.counts.items())),
     ]
     if times:
         rows.append(("redelivery", f"median {seconds(times.median)}, max {seconds(times.max)}"))
-    lines = [f"## zeroloss: {result.verdict}", "", _inert(result.because), "", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {_inert(text)} |" for name, text in rows]
-    found = accounts(result, events)
-    if found:
-        lines += ["", "| task | fate | submitted | killed by | last seen |", "| --- | --- | --- | --- | --- |"]
-        lines += [
-            f"| {_inert(one.task)} | {one.fate} | {_inert(one.submitted)} | {_inert(one.killed_by)} "
-            f"| {_inert(one.last_seen)} |"
-            for one in found
-        ]
+    lines = [f"## zeroloss: {result.verdict}", "", _inert(result.because), ""]
+    lines += [line for sentence in result.cause for line in (_inert(sentence), "")]
+    lines += ["| | |", "| --- | --- |", *(f"| {name} | {_inert(text)} |" for name, text in rows)]
+    if result.stories:
+        lines += ["", "| task | outcome | what happened |", "| --- | --- | --- |"]
+        lines += [f"| {_inert(one.task)} | {one.fate} | {_inert(' '.join(one.sentences))} |" for one in result.stories]
     lines += ["", f"Replay: {_inert(result.replay)}", "", f"Report: {_inert(str(directory / PAGE))}", ""]
     return "\n".join(lines)
 
 
-def annotation(result: Result, events: Iterable[Event], directory: Path) -> str:
-    """A workflow command of GitHub, one line; empty where there is nothing to be said."""
+def annotation(result: Result, directory: Path) -> str:
+    """A workflow command of GitHub, one line; empty where there is nothing to report."""
     if result.verdict in PASSING:
         return ""
-    found = accounts(result, events)
-    lines = [result.because, *(_in_one_line(one) for one in found), f"replay: {result.replay}"]
-    text = "\n".join(lines)
+    lines = [result.because, *result.cause, *map(_in_one_line, result.stories), f"replay: {result.replay}"]
+    text = "\n".join([*lines, f"report: {directory / PAGE}"])
     return f"::error title=zeroloss {result.verdict}::{_data(text)}"
 
 
-def _in_one_line(account: Account) -> str:
-    sentences = f"submitted {account.submitted}; killed by {account.killed_by}; last seen {account.last_seen}"
-    return f"{account.task} {account.fate}: {sentences}"
+def _in_one_line(story: Story) -> str:
+    return f"{story.task} {story.fate}: {' '.join(story.sentences)}"
 
 
 def _data(text: str) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-// The load above the timeline, on the same axis: requests and failures, the backlog, and how soon struck tasks ran again.
+// The load above the timeline, on the same axis: requests and failures, the backlog, and how soon interrupted tasks ran again.
 const STRIP_HEIGHT = 46, STRIP_GAP = 10, TRAFFIC_HEIGHT = 3 * (STRIP_HEIGHT + STRIP_GAP) + 4;
 
 function perSecond(traffic, count) {
@@ -50,5 +50,5 @@ function describeTraffic(traffic, t) {
   const near = traffic.redelivered.filter(([at]) => Math.floor(at / traffic.step) === i).map(([, ms]) => ms);
   return `${words.duration(i * traffic.step)}\n${Math.round(perSecond(traffic, traffic.requests[i]))} requests/s, `
     + `${Math.round(perSecond(traffic, traffic.failures[i]))} of them failed\nbacklog ${traffic.backlog[i].toLocaleString("en")}`
-    + (near.length ? `\n${near.length} struck tasks ran again, after up to ${words.duration(Math.max(...near) * 10)}` : "");
+    + (near.length ? `\n${near.length} interrupted tasks ran again, after up to ${words.duration(Math.max(...near) * 10)}` : "");
 }

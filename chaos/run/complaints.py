@@ -6,6 +6,9 @@ from ..faults import Fault
 from ..system.submitter import Submitter
 from .nemesis import Nemesis
 
+HANG_S = 30.0
+"""A client that no fault meets answers within this time."""
+
 
 class Complaints:
     """Looks at what the agent's submissions have raised so far."""
@@ -15,7 +18,12 @@ class Complaints:
         self._shown = False
 
     def are_hopeless(self) -> bool:
-        """Whether the client raises whatever is submitted, and no fault can be why. Shows the first error, once."""
+        """Whether the client raises or hangs whatever is submitted, and no fault can be why.
+
+        Shows the first error, once.
+        """
+        if self._hang():
+            return True
         error = self._submitter.first_error
         if error is None:
             return False
@@ -26,6 +34,18 @@ class Complaints:
             return False
         count = self._submitter.answered
         self._say(f"All of the first {count:,} submissions raised the same, and the run ends here: {error}")
+        return True
+
+    def _hang(self) -> bool:
+        """Whether `enqueue` does not return, though no fault was there that clients notice."""
+        hangs = self._submitter.hangs()
+        if hangs is None or hangs[0] < HANG_S or any(map(_reaches_clients, self._nemesis.begun)):
+            return False
+        self._say(
+            f"enqueue has not returned for {hangs[0]:.0f} s, the first time for task {hangs[1]}, and the run ends "
+            "here. Does it wait for the task's result, or for a server without a timeout? It is to return once the "
+            "queue has accepted the task."
+        )
         return True
 
 

@@ -1,5 +1,6 @@
 """After the faults: wait until the queue is quiet, poke it before saying STUCK, and count what lies in the broker."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Literal, Protocol, get_args
@@ -12,7 +13,7 @@ from ..history.tail import LedgerTail
 from ..plan.plan import Plan, task_id
 from ..system.workers import WorkerPool
 from ..target import Found, TargetError, Task
-from .scan import scan
+from .scan import holds_strings_only, scan
 
 POLL_S = 0.05
 MARGIN_S = 3.0
@@ -50,7 +51,9 @@ class Drain:
         tick: Callable[[float], None],
         warn: Callable[[str], None],
         census_every_s: float = CENSUS_EVERY_S,
+        scan_finds: bool = False,
     ) -> None:
+        """`scan_finds`: a scan of Redis has found tasks of this run while they waited: what it misses is not there."""
         longest_s = max((task.work_ms for task in plan.tasks), default=0) / 1000
         self.patience_s = recover_within_s + longest_s + MARGIN_S
         """So long may nothing be completed before it is said to stand still."""
@@ -60,6 +63,7 @@ class Drain:
         self._tick, self._warn = tick, warn
         self._census_every_s = census_every_s
         self._own_census = True
+        self._scan_finds = scan_finds
         self._warned = False
 
     def finish(self) -> None:
@@ -71,7 +75,7 @@ class Drain:
             return
         self._recorder.record("run", "deadline")
         in_broker = self._census("deadline")
-        if self._own_census and not in_broker & self._unfinished():
+        if not in_broker & self._unfinished() and (self._own_census or self._scan_finds or self._holds_nothing()):
             return  # all that is missing is gone: there is nothing left to be moved by a poke
         self._poke_with_a_task()
         done = self._wait_until_done()
@@ -82,6 +86,11 @@ class Drain:
         self._workers.restart_all()
         self._wait_until_done()
         self._census("restart")
+
+    def _holds_nothing(self) -> bool:
+        with contextlib.suppress(redis.RedisError):
+            return holds_strings_only(self._server_url)
+        return False
 
     def _poke_with_a_task(self) -> None:
         task = PlannedTask(task_id(self._plan.seed, len(self._plan.tasks) + 1), 0.0, POKE_WORK_MS)

@@ -70,6 +70,8 @@ class Nemesis(threading.Thread):
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
         self._taken_up, self._taken_up_s = 0, math.inf
+        self.bodies_end_at_once = False
+        """Then no fault waits for a task that is in its body."""
         self.begun: list[Fault] = []
         """The faults that were begun."""
 
@@ -151,7 +153,12 @@ class Nemesis(threading.Thread):
             self._wait(POLL_S)
 
     def _nothing_left(self) -> bool:
-        """Whether all that was promised is done, or has begun and has to be given up, and nothing new will come."""
+        """Whether all that was promised is done, or has begun and must be given up, and nothing new will come.
+
+        Where bodies end at once, a fault has as little to wait for.
+        """
+        if self.bodies_end_at_once:
+            return True
         over, promised = self._more.get("workload_over"), self._more.get("promised")
         if over is None or promised is None or not over() or self._ledger.open_tasks():
             return False

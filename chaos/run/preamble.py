@@ -2,15 +2,18 @@
 
 import dataclasses
 import importlib.metadata
+import inspect
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ..history import Recorder
 from ..history.events import FORMAT
 from ..history.masking import masked
 from ..plan.plan import Plan
+from ..system.machine import commit_of, machine, now
 from ..system.servers import Server
 from ..target import Target, title
 
@@ -30,7 +33,7 @@ def record_begin(
     """The event `run` `begin`.
 
     `command` is what was run, and `repeat` repeats it, whatever that was. `asked`: how safe the target was told that a
-    task has to be before it promises it. `network`: what the proxy between workers and server costs, if there is one.
+    task must be before it promises it. `network`: what the proxy between workers and server costs, if there is one.
     """
     durability = server.durability()
     recorder.record(
@@ -61,7 +64,16 @@ def record_begin(
         server={"kind": server.kind, "version": server.version(), "sentence": server.describe()},
         durability={**dataclasses.asdict(durability), "sentence": durability.sentence, "asked": asked},
         network=network,
+        date=now(),
+        machine=machine(),
+        commit=_commit_of(target) or None,
     )
+
+
+def _commit_of(target: type[Target]) -> str:
+    with suppress(TypeError, OSError):  # made without a file
+        return commit_of(Path(inspect.getfile(target)))
+    return ""
 
 
 def own_version() -> str:

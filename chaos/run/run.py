@@ -1,5 +1,6 @@
 """One run: server, producer, agent, workers; workload and faults; heal, drain, census; judge and report."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -8,11 +9,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import redis
+
+from ..cause import explained
 from ..checker.judge import judge
 from ..checker.verdicts import Result
 from ..history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from ..history.masking import mask_files
 from ..history.tail import LedgerTail
+from ..history.trace import TRACE_NAME, write_trails
 from ..plan.plan import PLAN_NAME, Plan, repeat_command
 from ..plan.requests import build_fault
 from ..report import write_reports
@@ -22,11 +27,13 @@ from ..system.interruption import Interrupted, interruptible
 from ..system.network import Network
 from ..system.processes import Managed, spawn
 from ..system.producer import Producer
+from ..system.proxy import Tracer
 from ..system.room import check_room, naming_a_full_file_system
 from ..system.servers import Server, open_server
 from ..system.submitter import Submitter
 from ..system.workers import WorkerPool
 from ..target import Target, TargetError
+from .bodies import Bodies
 from .complaints import Complaints
 from .drain import Drain
 from .load import Load, locust_command
@@ -34,6 +41,7 @@ from .nemesis import Nemesis
 from .preamble import record_begin
 from .progress import Progress
 from .resources import Sampler
+from .scan import scan
 from .starvation import Watch
 from .workload import Workload
 
@@ -57,17 +65,27 @@ class Outcome:
     failure: BaseException | None
 
 
-def run(plan: Plan, target: type[Target], *, directory: Path, command: Sequence[str], progress: Progress) -> Outcome:
+def run(
+    plan: Plan,
+    target: type[Target],
+    *,
+    directory: Path,
+    command: Sequence[str],
+    progress: Progress,
+    trace: bool = False,
+) -> Outcome:
     """Carry out a plan in `directory`, which is made or empty. Whatever happens, the history so far is judged.
+
+    `trace`: everything goes through the proxy, which keeps the commands that carried each task.
 
     Raises HistoryError or OSError where even that is impossible.
     """
     with naming_a_full_file_system(directory):
-        return _carried_out(plan, target, directory, command, progress)
+        return _carried_out(plan, target, directory, command, progress, trace)
 
 
 def _carried_out(
-    plan: Plan, target: type[Target], directory: Path, command: Sequence[str], progress: Progress
+    plan: Plan, target: type[Target], directory: Path, command: Sequence[str], progress: Progress, trace: bool
 ) -> Outcome:
     for folder in (EVENTS_DIRECTORY, LOGS_DIRECTORY):
         (directory / folder).mkdir(parents=True)
@@ -78,7 +96,7 @@ def _carried_out(
     with interruptible():
         try:
             with naming_a_full_file_system(directory), ExitStack() as stack:
-                _Run(plan, target, directory, command, progress, recorder, stack).carry_out()
+                _Run(plan, target, directory, command, progress, recorder, stack, trace).carry_out()
             recorder.record("run", "end")
         except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller says it; the evidence is judged all the same
             failure = error
@@ -86,7 +104,7 @@ def _carried_out(
     mask_files(directory)
     write_merged(directory)
     events = load(directory)
-    result = judge(events)
+    result = explained(directory, judge(events), events)
     reports: dict[str, Path] = {}
     try:
         reports = write_reports(directory, result, events)
@@ -107,6 +125,7 @@ class _Run:
         progress: Progress,
         recorder: Recorder,
         stack: ExitStack,
+        trace: bool,
     ) -> None:
         self._plan, self._class, self._command = plan, target, command
         self._directory, self._repeat = directory.resolve(), repeat_command(directory)
@@ -116,7 +135,8 @@ class _Run:
         self._network: Network | None = None
         faults = {planned.fault: build_fault(planned.fault, planned.options) for planned in plan.faults}
         self._shims = [str(shim) for name in sorted(faults) if (shim := faults[name].shim)]
-        self._through_proxy = any(fault.through_proxy for fault in faults.values())
+        self._through_proxy = trace or any(fault.through_proxy for fault in faults.values())
+        self._tracer = Tracer(target.scripts, self._ledger.completed, time.monotonic_ns) if trace else None
         for fault in faults.values():
             fault.prepare(self._directory)
 
@@ -125,11 +145,13 @@ class _Run:
         server = self._open_server()
         self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
         self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
+        if self._through_proxy:
+            self._network = self._open_network(server.url)
         self._submitter = self._start_agent()
+        if self._network and self._tracer:
+            self._stack.callback(self._keep_trace, self._network, self._tracer)
         versions = self._submitter.hello()
         self._progress.say(f"Target: {', '.join(f'{name} {version}' for name, version in versions.items())}")
-        if self._through_proxy:
-            self._network = self._stack.enter_context(Network(server.url, self._plan.workers))
         record_begin(
             self._recorder,
             self._plan,
@@ -142,7 +164,8 @@ class _Run:
             network=self._network.cost.recorded() if self._network else None,
         )
         if command := self._target.producer:
-            self._producer = Producer(lambda: self._spawn(self._environment, command, "producer", "producer"))
+            of_producer = self._client_environment("producer")
+            self._producer = Producer(lambda: self._spawn(of_producer, command, "producer", "producer"))
             self._stack.callback(self._producer.close)
         self._submitter.wait_until_ready(self._check_processes)
         self._workers = WorkerPool(self._plan.workers, self._start_worker, self._forget_session)
@@ -188,6 +211,7 @@ class _Run:
             recorder=self._recorder,
             tick=lambda left_s: self._tick("drain", left_s),
             warn=self._progress.say,
+            scan_finds=self._scan_finds,
         ).finish()
         if trouble := server.trouble():
             self._recorder.record("run", "void", reason=trouble)
@@ -207,6 +231,11 @@ class _Run:
             )
         )
         self._progress.say(f"Server: {server.describe()}")
+        asked = (self._plan.durability or "").partition(":")[2]
+        if asked and int(asked) > (has := server.durability().replicas):
+            raise TargetError(
+                f"--durability {self._plan.durability} can't be met: the server has {has or 'no'} replicas."
+            )
         return server
 
     def _start_agent(self) -> Submitter:
@@ -214,7 +243,7 @@ class _Run:
         agent = Submitter(
             self._plan.target,
             python=python,
-            env=self._environment.of([python]),
+            env=self._client_environment("client").of([python]),
             log_path=self._log("agent"),
             recorder=self._recorder,
         )
@@ -232,12 +261,34 @@ class _Run:
             lambda: self._spawn(self._environment, command, "load", "load"), events=events, agent=self._submitter
         )
 
+    def _open_network(self, url: str) -> Network:
+        try:
+            return self._stack.enter_context(Network(url, self._plan.workers, self._tracer))
+        except ValueError as error:
+            raise TargetError(str(error)) from None
+
+    def _keep_trace(self, network: Network, tracer: Tracer) -> None:
+        self._ledger.poll()
+        unfinished = self._submitter.promised - self._ledger.completed()
+        # In the proxy's own thread: workers may still send.
+        trails = network.proxy.call(lambda: list(tracer.trails(unfinished)))
+        write_trails(self._directory / TRACE_NAME, trails)
+
+    def _client_environment(self, who: str) -> Environment:
+        """Of a process that is no worker: where the run is traced, its commands are followed as well."""
+        if not (self._network and self._tracer):
+            return self._environment
+        return self._environment_at(self._network.client_url(who))[1]
+
+    def _environment_at(self, url: str) -> tuple[Target, Environment]:
+        """The target, and the environment of its processes, with another way to the server."""
+        target = self._class(redis_url=url, namespace=NAMESPACE, directory=self._directory)
+        return target, Environment(self._directory, self._plan.target, target, self._plan.durability)
+
     def _start_worker(self, slot: int) -> Managed:
         target, environment = self._target, self._environment
         if self._network:  # a target may make of the URL what it likes, so it is another one for each way
-            url = self._network.listeners[slot].url
-            target = self._class(redis_url=url, namespace=NAMESPACE, directory=self._directory)
-            environment = Environment(self._directory, self._plan.target, target, self._plan.durability)
+            target, environment = self._environment_at(self._network.listeners[slot].url)
         return self._spawn(environment, target.worker, "worker", f"worker-{slot + 1}", self._shims)
 
     def _spawn(
@@ -265,12 +316,14 @@ class _Run:
         planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
         lasts_s = self._plan.load.run_s if self._plan.load else max(planned_s)
         complaints = Complaints(self._submitter, self._nemesis, self._progress.say)
+        self._bodies = Bodies(self._plan, self._ledger, self._progress.say)
         self._workload.start()
         give_up_s = time.monotonic() + FIRST_TASK_S
         while not (self._load or self._ledger.seen or time.monotonic() > give_up_s):
             if not self._look(complaints, lasts_s):
                 return False
         ends_s = time.monotonic() + lasts_s
+        self._scan_finds = self._does_a_scan_find()
         self._nemesis.start()
         while self._workload.is_alive() or self._nemesis.is_alive():
             if not self._look(complaints, ends_s - time.monotonic()):
@@ -278,12 +331,23 @@ class _Run:
         self._tick("run", 0.0)
         return True
 
+    def _does_a_scan_find(self) -> bool:
+        """Whether a scan finds tasks that wait now; for a target without a census of its own."""
+        if self._class.census is not Target.census:
+            return False
+        self._ledger.poll()
+        waiting = self._submissions.promised - self._ledger.begun
+        with contextlib.suppress(redis.RedisError):
+            return bool(scan(self._target.redis_url, waiting))
+        return False
+
     def _look(self, complaints: Complaints, left_s: float) -> bool:
         """What has happened since the last time. False: no submission can come to anything."""
         self._ledger.poll()
         if not self._startup_s and self._ledger.seen:
             self._startup_s = time.monotonic() - self._started_s
         self._tick("run", left_s)
+        self._nemesis.bodies_end_at_once = self._bodies.end_at_once()
         if complaints.are_hopeless():
             return False
         time.sleep(POLL_S)

@@ -1,13 +1,10 @@
 """A census without the target's help: every key of the database is read and searched for task ids.
 
 It looks at values as they are, base64-decoded and zlib-decompressed. It finds; it cannot tell a waiting task from a
-dead one, nor see what is encoded otherwise. What a stream has had acknowledged stays in the stream, and is left out.
+dead one, nor see what is encoded otherwise, nor follow a queue's own id. What a stream has had acknowledged stays in
+the stream, and is left out.
 """
 
-import base64
-import binascii
-import re
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
@@ -15,19 +12,19 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ..history.ids import ids_in
 from ..target import Found
 
 PAGE = 500
-DEPTH_MAX = 4
-INFLATED_BYTES_MAX = 16_777_216
+RECORDS = ("string", "hash")
 TIMEOUT_S = 30.0
-
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
-_ID = re.compile(rb"zl-[0-9a-f]+-[0-9]{7,}")
 
 
 def scan(url: str, wanted: Collection[str]) -> list[Found]:
-    """Those of `wanted`, ids as `plan.task_id` makes them, that lie anywhere in the database; the key is the reason."""
+    """Those of `wanted`, ids as `plan.task_id` makes them, that lie anywhere in the database; the key is the reason.
+
+    The place is `record` where only something of the task alone names it, such as a job's own key.
+    """
     client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
     names = {task.encode(): task for task in wanted}
     found: dict[str, Found] = {}
@@ -38,37 +35,25 @@ def scan(url: str, wanted: Collection[str]) -> list[Found]:
             ids = set(ids_in(key))
             for value in read(client, key) if read else ():
                 ids |= ids_in(value)
+            # A string, or a hash of one task alone, is what is known of it: a queue finds its tasks elsewhere.
+            place = "record" if kind in RECORDS and len(ids) == 1 else "unknown"
             for task in ids & names.keys():
                 where = f"in the {kind} {key.decode(errors='replace')}"
-                found.setdefault(names[task], Found(names[task], "unknown", where))
+                known = found.get(names[task])
+                if known is None or (known.place, place) == ("record", "unknown"):
+                    found[names[task]] = Found(names[task], place, where)
     finally:
         client.close()
     return list(found.values())
 
 
-def ids_in(value: bytes, depth: int = DEPTH_MAX) -> set[bytes]:
-    """The task ids in some bytes, whatever they are wrapped in."""
-    ids = set(_ID.findall(value))
-    if depth == 0:
-        return ids
-    for inner in _unwrapped(value):
-        ids |= ids_in(inner, depth - 1)
-    return ids
-
-
-def _unwrapped(value: bytes) -> Iterator[bytes]:
-    if value[:1] == b"\x78":  # as zlib begins, whatever its level
-        inflater = zlib.decompressobj()
-        try:
-            yield inflater.decompress(value, INFLATED_BYTES_MAX)
-        except zlib.error:
-            pass
-    for text in _BASE64.findall(value):
-        bare = text.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-        try:
-            yield base64.b64decode(bare + b"=" * (-len(bare) % 4))
-        except binascii.Error:
-            continue
+def holds_strings_only(url: str) -> bool:
+    """Whether nothing can wait in the database, whatever it is wrapped in: no queue keeps what waits in strings."""
+    client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
+    try:
+        return all(client.type(key) == b"string" for key in client.scan_iter(count=PAGE))
+    finally:
+        client.close()
 
 
 def _string(client: Any, key: bytes) -> Iterable[bytes]:

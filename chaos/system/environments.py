@@ -19,8 +19,8 @@ T = TypeVar("T", bound=Target)
 def equipped(target: type[T], say: Callable[[str], None]) -> type[T]:
     """The target with what it needs, installed and built: its `python`, its commands, its `equipment`.
 
-    As it is if it needs nothing. A program such as `celery` at the head of a command is looked for there first. Raises
-    TargetError.
+    As it is if it needs nothing. A program such as `celery` at the head of a command is looked for there first, and
+    `sys.executable` is the Python there. Raises TargetError.
     """
     folders: list[Path] = []
     members: dict[str, Any] = {}
@@ -80,7 +80,9 @@ def _built(target: type[Target], equipment: Mapping[str, str], say: Callable[[st
 
 
 def _command(folders: Sequence[Path], command: Sequence[str]) -> tuple[str, ...]:
-    programs = (folder / command[0] for folder in folders)
+    # `sys.executable` is how one names Python, and means the environment's: the harness's own has no requirements.
+    name = "python" if command[0] == sys.executable else command[0]
+    programs = (folder / name for folder in folders)
     program = next((str(program) for program in programs if program.is_file()), command[0])
     return (program, *command[1:])
 

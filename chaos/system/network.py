@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import redis
 
-from .proxy import Link, Listener, Proxy, Tally
+from .proxy import Link, Listener, Proxy, Tally, Tracer
 
 PROBES = 300
 
@@ -39,19 +39,22 @@ class ProxyCost:
 class Network:
     """`with Network(url, slots) as network`. Each slot's worker gets `listeners[slot].url` as its server's."""
 
-    def __init__(self, url: str, slots: int) -> None:
-        """Raises ValueError: the proxy can't stand before such a URL."""
+    def __init__(self, url: str, slots: int, tracer: Tracer | None = None) -> None:
+        """`tracer`: follows tasks in what workers and clients send. Raises ValueError: no proxy for such a URL."""
         self._url = url
         self._slots = slots
         self._stack = ExitStack()
         self.proxy = Proxy(url)
+        self._tracer = tracer
         self.listeners: list[Listener] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # which ends the proxy should measuring it fail
             stack.enter_context(self.proxy)
             self.cost = measure(self._url, self.proxy)
-            self.listeners = [self.proxy.listen() for _ in range(self._slots)]
+            self.listeners = [
+                self.proxy.listen(tracer=self._tracer, who=f"worker-{slot + 1}") for slot in range(self._slots)
+            ]
             self._stack = stack.pop_all()
         return self
 
@@ -59,6 +62,10 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def client_url(self, who: str) -> str:
+        """The server's URL for a process that is no worker, which no fault of the network reaches."""
+        return self.proxy.listen(tracer=self._tracer, who=who).url
 
     def set_links(self, slots: Collection[int], link: Link) -> None:
         """The same for each of these; jitter is drawn for each by itself."""

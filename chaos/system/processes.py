@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..history import Recorder
@@ -17,6 +18,7 @@ from .warden import TOKEN_VARIABLE, warden
 
 WAIT_DEADLINE_S = 10.0
 LOG_TAIL_BYTES = 4_000
+LAST_WORDS_CHARACTERS_MAX = 300
 
 
 class CannotStart(Exception):
@@ -154,6 +156,14 @@ class Managed:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
 
+    def _last_words(self) -> str | None:
+        """The last line of its log, for a process that ended by itself."""
+        if self._wanted:
+            return None
+        with suppress(OSError):
+            return (self.log_tail().splitlines() or [""])[-1].strip()[:LAST_WORDS_CHARACTERS_MAX] or None
+        return None
+
     def _want_exit(self) -> None:
         with self._lock:
             self._wanted = True
@@ -164,9 +174,8 @@ class Managed:
                 return
             self._exit_recorded = True
             if self._recorder:
-                self._recorder.record(
-                    "process", "exit", pid=self.pid, role=self.role, sid=self.sid, status=status, wanted=self._wanted
-                )
+                members = {"role": self.role, "sid": self.sid, "status": status, "wanted": self._wanted}
+                self._recorder.record("process", "exit", pid=self.pid, **members, last_words=self._last_words())
         # Orphans keep the session alive, and its number from being given away; the warden goes on watching them.
         if not self.members():
             warden().forget_session(self.pid)

@@ -65,6 +65,7 @@ class Submitter:
         self.first_error: str | None = None
         """What the first submission raised that raised anything, a refusal included."""
         self._same_error = 0
+        self._answered_s = time.monotonic()
         self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), daemon=True)
         self._reader.start()
 
@@ -95,6 +96,12 @@ class Submitter:
         """Whether every submission so far has raised the same error, and there were enough of them."""
         with self._lock:
             return HOPELESS_AFTER <= self._same_error == self.answered
+
+    def hangs(self) -> tuple[float, str] | None:
+        """For how many seconds no call has returned although some are under way, and the first of these tasks."""
+        with self._lock:
+            first = next((call[0] for call in self._calls.values() if call), None)
+            return (time.monotonic() - self._answered_s, first) if first else None
 
     def start_over(self, promised: frozenset[str]) -> None:
         """Forget what was handed over: another run begins, in which these tasks are promised already."""
@@ -128,6 +135,8 @@ class Submitter:
         """Hand over a task, or several that are submitted in one call, when one of the agent's threads is free."""
         with self._lock:
             number = self.handed
+            if not self._calls:
+                self._answered_s = time.monotonic()
             self.handed += len(tasks)
             self._calls[number] = [task.id for task in tasks]
             self._call_of.update((task.id, number) for task in tasks)
@@ -186,6 +195,7 @@ class Submitter:
                 continue
             with self._lock:
                 self.answered += 1
+                self._answered_s = time.monotonic()
                 self._calls.pop(self._call_of.pop(answer["task"], -1), None)
                 self.repeated += answer["again"] == "ok"
                 if error := answer["error"]:

@@ -11,14 +11,16 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import redis
+from zeroloss.reference.queue import consumer, enqueuer, protocol, reaper
 from zeroloss.reference.queue.config import Config
-from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.connection import Script, connect
 from zeroloss.reference.queue.errors import Undecodable
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import Task as QueueTask
 from zeroloss.reference.queue.task import encode
+from zeroloss.reference.worker import presence
 
-from ..run.scan import ids_in
+from ..history.ids import ids_in
 from ..target import Conflict, Found, Refused, Target, Task
 
 LEASE_MS = 2_000
@@ -71,6 +73,12 @@ class Reference(Target):
         | {"hang-once", "exit-once"}
     )
     raw_payloads = True
+    scripts: Mapping[str, str] = {
+        script.digest[:8]: name.strip("_").lower()
+        for module in (consumer, reaper, enqueuer, presence, protocol)
+        for name, script in vars(module).items()
+        if isinstance(script, Script)
+    }
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
         "ZEROLOSS_RENEW_MS": "500",

@@ -3,10 +3,6 @@ handler thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
 
-from zeroloss.reference.queue import consumer, enqueuer, protocol, reaper
-from zeroloss.reference.queue.connection import Script
-from zeroloss.reference.worker import presence
-
 from .reference import Reference
 
 LEASE_MS = 900
@@ -16,18 +12,6 @@ SWEEP_MS = 150
 class ReferenceScenario(Reference):
     """The queue as it is shipped; only its times are shorter."""
 
-    scripts: Mapping[str, str] = {
-        script.digest[:8]: name.strip("_").lower()
-        for module in (
-            consumer,
-            reaper,
-            enqueuer,
-            presence,
-            protocol,
-        )
-        for name, script in vars(module).items()
-        if isinstance(script, Script)
-    }
     recover_within = (LEASE_MS + SWEEP_MS) / 1000
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),

@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
+from ..asynchronous import AsynchronousTarget
 from ..target import Task
 from . import pins
-from .asynchronous import AsynchronousTarget
 
 
 class TaskiqStream(AsynchronousTarget):

@@ -26,10 +26,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from redis.exceptions import RedisError, ResponseError
 
 from ..http import problems, serving
+from ..http.bodies import read_body, require_media_type
 from ..http.problems import Problem, redis_unavailable
 from ..http.readiness import Health, connect_probe
+from ..http.submissions import decode_utf8
 from ..http.tokens import guards, monitor_token
-from ..http.submissions import decode_utf8, read_body, require_media_type
 from ..queue.config import Config
 from ..queue.connection import refuse_old_server
 from ..queue.errors import QueueError

@@ -69,7 +69,7 @@ def test_a_search_that_would_never_end_is_refused_before_anything_starts(
         sys.executable, "-m", "zeroloss.loadtests.capacity", f"{option}={value}", "--out", str(tmp_path / "out")
     )
     assert ended.status == 2, ended.said
-    assert ended.said.endswith(f"error: argument {option}: has to be {wanted}, not {value}\n")
+    assert ended.said.endswith(f"error: argument {option}: must be {wanted}, not {value}\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -22,12 +22,15 @@ while True:
 """
 
 
-def test_the_readme_s_target_runs_as_it_stands_and_its_loss_is_found(tmp_path: Path) -> None:
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "class MyQueue" in block]
-    (tmp_path / "mytarget.py").write_text(block.replace("= 30 ", "= 1  "))  # so that no test waits for half a minute
+@pytest.mark.parametrize("name", ["MyQueue", "MyAsyncQueue"])
+def test_the_readme_s_target_runs_as_it_stands_and_its_loss_is_found(tmp_path: Path, name: str) -> None:
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if f"class {name}(" in block]
+    (tmp_path / "mytarget.py").write_text(
+        re.sub("= 30( |$)", "= 1 ", block, flags=re.M)
+    )  # so that no test waits for half a minute
     (tmp_path / "myapp").mkdir()
     (tmp_path / "myapp" / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "zeroloss", "run", "--target", "mytarget.py:MyQueue", "--redis", "embedded"]
+    command = [sys.executable, "-m", "zeroloss", "run", "--target", f"mytarget.py:{name}", "--redis", "embedded"]
     command += ["--seed", "1", "--tasks", "60", "--faults", "worker-sigkill", "--kills", "3", "--out", "run"]
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(

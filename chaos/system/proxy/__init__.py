@@ -4,6 +4,8 @@ from .listener import Listener
 from .points import ANY_ROLE, Phase, Point, read_point
 from .proxy import Proxy
 from .strikes import Link, Strike, StrikeKind
+from .trace import Tracer
 from .way import Tally
 
-__all__ = ["ANY_ROLE", "Link", "Listener", "Phase", "Point", "Proxy", "Strike", "StrikeKind", "Tally", "read_point"]
+__all__ = ["ANY_ROLE", "Link", "Listener", "Phase", "Point", "Proxy", "Strike", "StrikeKind", "Tally", "Tracer"]
+__all__ += ["read_point"]

@@ -11,6 +11,7 @@ from .points import Phase, is_handshake
 from .resp import Parser, ProtocolError, ReplyParser, Request, RequestParser, Unit
 from .roles import Door
 from .strikes import Strike, StrikeKind
+from .trace import Sent
 from .way import Way, receive, reset_on_close
 
 LINGER_S = 0.003
@@ -39,7 +40,8 @@ class Channel:
         self._listener = listener
         self.to_server, self.to_worker = Way(server), Way(worker)
         self._requests, self._replies = RequestParser(), ReplyParser()
-        self._waiting: deque[Strike | None] = deque()  # for each command that is forwarded and not answered yet
+        self._waiting: deque[tuple[Strike | None, Sent | None]] = deque()  # forwarded and not answered yet
+        self._session = listener.tracer.session(listener.who, self.port) if listener.tracer else None
         self._held: deque[Request] = deque()  # commands that wait for what happens to one before them
         self._holding = False
         self._role: str | None = None
@@ -100,7 +102,7 @@ class Channel:
         for index, request in enumerate(requests):
             strike = self._count(request.name)
             if strike is None:
-                self._waiting.append(None)
+                self._expect_answer(request, None)
                 passing.append(request.raw)
                 continue
             if passing:
@@ -113,6 +115,11 @@ class Channel:
         if passing:
             self._send(self.to_server, b"".join(passing))
 
+    def _expect_answer(self, request: Request, strike: Strike | None) -> None:
+        tracer, session = self._listener.tracer, self._session
+        sent = tracer.sent(session, request.raw) if tracer and session else None
+        self._waiting.append((strike, sent))
+
     def _count(self, name: str) -> Strike | None:
         self._opaque = self._opaque or name in _UNPAIRED
         self._subscribed = self._subscribed or name in _SUBSCRIPTIONS
@@ -124,7 +131,7 @@ class Channel:
 
     def _strike_request(self, request: Request, strike: Strike) -> None:
         if strike.phase is not Phase.BEFORE:
-            self._waiting.append(strike)
+            self._expect_answer(request, strike)
             self._send(self.to_server, request.raw)
             return
         if strike.kind is StrikeKind.DELAY:
@@ -136,7 +143,7 @@ class Channel:
 
     def _forward_late(self, request: Request) -> None:
         if not self.closed:
-            self._waiting.append(None)
+            self._expect_answer(request, None)
             self._send(self.to_server, request.raw)
             self._release()
 
@@ -153,7 +160,9 @@ class Channel:
         passing = []
         for reply in self._read(self.to_server, self._replies, self.to_worker):
             pushed = reply.push and not self._subscribed  # in RESP3 the answer to a subscription is a push, too
-            strike = None if pushed or not self._waiting else self._waiting.popleft()
+            strike, sent = (None, None) if pushed or not self._waiting else self._waiting.popleft()
+            if sent and self._session and self._listener.tracer:
+                self._listener.tracer.answered(self._session, sent, reply.raw)
             if strike is None:
                 passing.append(reply.raw)
                 continue

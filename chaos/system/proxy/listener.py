@@ -8,6 +8,7 @@ from .channel import Channel
 from .points import ANY_ROLE, Phase, Point
 from .roles import Loop
 from .strikes import Link, Strike, StrikeKind
+from .trace import Tracer
 from .way import Tally, reset_on_close
 
 CONNECT_DEADLINE_S = 5.0
@@ -24,6 +25,10 @@ class Listener:
         self.to = to
         """What stands behind it: host and port."""
         self.opaque = False
+        self.tracer: Tracer | None = None
+        """Follows the tasks in what is sent; None: nobody does."""
+        self.who = ""
+        """What the trace calls the worker."""
         self.door = door
         self.link = Link()
         self.jitter = random.Random(0)

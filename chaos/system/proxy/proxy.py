@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from .channel import Channel
 from .listener import Address, Listener
+from .trace import Tracer
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
@@ -63,7 +64,14 @@ class Proxy:
             self._thread.join(CALL_DEADLINE_S)
 
     def listen(
-        self, *, gated: bool = False, recording: bool = False, opaque: bool = False, to: Address | None = None
+        self,
+        *,
+        gated: bool = False,
+        recording: bool = False,
+        opaque: bool = False,
+        to: Address | None = None,
+        tracer: Tracer | None = None,
+        who: str = "",
     ) -> Listener:
         """A port for one worker.
 
@@ -72,11 +80,13 @@ class Proxy:
             recording: whether its commands are noted.
             opaque: whether bytes are relayed as they come, and no commands are looked for.
             to: what stands behind it; None: the proxy's own server.
+            tracer: what follows tasks in its commands, which calls it `who`.
         """
         door = socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
         door.setblocking(False)
         listener = Listener(self, door, gated=gated, to=to or self._address)
         listener.recording, listener.opaque = recording, opaque
+        listener.tracer, listener.who = tracer, who
 
         def enter() -> None:
             self._listeners.add(listener)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from .strikes import Link, Strike
+from .trace import Tracer
 from .way import Tally
 
 Answer = TypeVar("Answer")
@@ -26,6 +27,8 @@ class Door(Protocol):
 
     proxy: Loop
     opaque: bool
+    tracer: Tracer | None
+    who: str
     frozen: bool
     link: Link
     jitter: random.Random

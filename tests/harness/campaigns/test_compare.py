@@ -121,10 +121,10 @@ def test_a_comparison_that_is_interrupted_leaves_nothing_running_and_says_how_to
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--targets", "nobody"], "'nobody' is no target: say one of reference, "),
+        (["--targets", "nobody"], "'nobody' is not a target: say one of reference, "),
         (["--faults", "earthquake"], "There is no fault 'earthquake'"),
-        (["--tasks", "0"], "--tasks has to be at least 1, not 0."),
-        (["--kills", "0"], "--kills has to be at least 1, not 0."),
+        (["--tasks", "0"], "--tasks must be at least 1, not 0."),
+        (["--kills", "0"], "--kills must be at least 1, not 0."),
     ],
 )
 def test_a_comparison_that_makes_no_sense_is_refused_in_one_sentence(

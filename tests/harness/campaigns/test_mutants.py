@@ -167,8 +167,8 @@ def test_a_catch_means_nothing_where_the_reference_does_not_pass() -> None:
     [
         (["--only", "nobody"], "There is no mutant 'nobody'; there are plain-brpop, "),
         (["--only", ","], "--only names no mutant."),
-        (["--runs", "0"], "--runs has to be at least 1, not 0."),
-        (["--jobs", "0"], "--jobs has to be at least 1, not 0."),
+        (["--runs", "0"], "--runs must be at least 1, not 0."),
+        (["--jobs", "0"], "--jobs must be at least 1, not 0."),
     ],
 )
 def test_a_senseless_option_is_refused_in_one_sentence(

@@ -153,7 +153,7 @@ def test_a_step_that_comes_to_nothing_is_told_with_its_last_words(tmp_path: Path
     [
         (["--recall", "enumerate"], "--recall: 'enumerate' is not one of the commands run, prove --quick, prove."),
         (["--recall", ","], "--recall names no command; there are run, prove --quick, prove."),
-        (["--recall", "run", "--jobs", "0"], "--jobs has to be at least 1, not 0."),
+        (["--recall", "run", "--jobs", "0"], "--jobs must be at least 1, not 0."),
     ],
 )
 def test_a_recall_that_makes_no_sense_is_refused_in_one_sentence(

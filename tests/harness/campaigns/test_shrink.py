@@ -112,9 +112,9 @@ def test_an_interrupted_shrinking_leaves_the_best_so_far(buried: Path, tmp_path:
     ("words", "says"),
     [
         (["{tmp}/nothing"], "can't be read"),
-        (["{run}", "--runs", "0"], "--runs has to be more than 0"),
-        (["{run}", "--minutes", "-1"], "--minutes has to be more than 0"),
-        (["{run}", "--tries", "0"], "--tries has to be more than 0"),
+        (["{run}", "--runs", "0"], "--runs must be more than 0"),
+        (["{run}", "--minutes", "-1"], "--minutes must be more than 0"),
+        (["{run}", "--tries", "0"], "--tries must be more than 0"),
         (["{run}", "--out", "{run}"], "exists and is not an empty directory"),
     ],
 )

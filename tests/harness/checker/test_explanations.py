@@ -263,7 +263,7 @@ def test_a_machine_that_was_starved_between_the_two_explains_a_duplicate(late_at
     ran(story, 9_500, 9_600, pid=200).add("harness", "late", late_ms=1_500, at_ms=late_at_ms)
     verdict, duplicate = verdict_and_duplicate(story)
     assert (verdict, duplicate.explained) == (Verdict.PASS if explained else Verdict.DUPLICATES, explained)
-    assert duplicate.explanation == ("the machine was starved" if explained else "unexplained")
+    assert duplicate.explanation == ("the machine was overloaded" if explained else "unexplained")
 
 
 @pytest.mark.parametrize(("idempotent", "explained"), [(None, True), (False, True), (True, False)])

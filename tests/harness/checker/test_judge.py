@@ -238,7 +238,7 @@ def test_a_task_in_the_census_that_nobody_submitted_is_no_fate() -> None:
         (Story().begin().submit("a", "info").drained().end(), "No submission was acknowledged."),
         (a_good_run().end(), "neither drained nor reached its deadline"),
         (a_good_run().drained().census(), "did not come to its end"),
-        (a_good_run().submit("a").drained().add("run", "end"), "what became of 1 unfinished"),
+        (a_good_run().submit("a").drained().add("run", "end"), "the outcome of 1 unfinished"),
         (Story(), "No submission was acknowledged."),
     ],
 )
@@ -384,7 +384,7 @@ def test_a_kill_counts_as_mid_task_when_the_ledger_shows_a_body_in_its_process()
     result = judged(killed_after_the_effect_and_before_the_ack().drained().end())
     assert (result.kills.planned, result.kills.effective, result.kills.mid_task) == (1, 1, 1)
     assert result.faults[0].tasks_hit == ["b"]
-    assert "1 of 1 worker fault struck in the middle of a task" in result.because
+    assert "1 of 1 worker fault interrupted a task in its body" in result.because
 
 
 def test_a_claim_of_the_nemesis_that_the_ledger_contradicts_is_not_mid_task() -> None:
@@ -666,7 +666,9 @@ def test_a_load_that_broke_a_threshold_is_a_verdict_of_its_own_where_nothing_is_
 def test_a_load_whose_end_nobody_told_is_INCONCLUSIVE() -> None:
     result = judged(a_run_under_load().drained().end())
     assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
-    assert result.doubts == ["The load did not come to its end, and nobody knows whether it kept to its thresholds."]
+    assert result.doubts == [
+        "The load did not come to its end, so that it is unknown whether it kept to its thresholds."
+    ]
 
 
 def test_a_run_without_a_load_says_nothing_of_one() -> None:
@@ -681,8 +683,8 @@ def test_a_task_stuck_on_a_starved_machine_shows_nothing_either_way() -> None:
     result = judged(story.add("run", "deadline").census("deadline", a="pending").end(a="pending"))
     assert (result.verdict, result.fates["a"]) == (Verdict.INCONCLUSIVE, Fate.STUCK)
     assert result.doubts == [
-        "1 task came late or not at all while the machine was starved: the harness itself, waiting for the queue, "
-        "came up to 2.5 s late."
+        "1 task was late or never done while the machine was overloaded: the harness itself, waiting for the queue, "
+        "was up to 2.5 s late."
     ]
     assert any("the harness itself came late 2 times, by up to 2.5 s" in note for note in result.notes)
 
@@ -697,7 +699,7 @@ def test_a_machine_that_was_starved_long_before_the_queue_was_waited_for_excuses
         Story().begin().submit("done").ran("done").late().submit("a").deadline(a="pending").end(a="pending")
     )
     assert (result.verdict, result.doubts) == (Verdict.LIVENESS, [])
-    assert any("The machine was starved" in note for note in result.notes)
+    assert any("The machine was overloaded" in note for note in result.notes)
 
 
 def test_a_starved_machine_loses_no_task_so_that_what_is_gone_is_LOST() -> None:
@@ -710,7 +712,7 @@ def test_a_run_that_passed_on_a_starved_machine_passed_and_says_so() -> None:
     story = Story().begin().submit("a").ran("a").add("run", "healed").late().add("run", "drained").end()
     result = judged(story)
     assert (result.verdict, result.doubts) == (Verdict.PASS, [])
-    assert any("The machine was starved" in note for note in result.notes)
+    assert any("The machine was overloaded" in note for note in result.notes)
 
 
 def test_a_run_without_lateness_says_nothing_of_a_starved_machine() -> None:
@@ -728,3 +730,48 @@ def test_a_task_that_needed_a_poke_before_the_machine_was_starved_needed_it() ->
     story = Story().begin().submit("a").deadline(a="pending").add("poke", "task", task="p").submit("p")
     story.ran("p").ran("a").add("harness", "late", late_ms=2_500, at_ms=60_000)
     assert judged(story.end()).verdict is Verdict.LIVENESS
+
+
+def test_kills_that_hit_no_body_of_a_millisecond_ask_for_longer_bodies() -> None:
+    story = Story().begin().add("submit", "invoke", task="a").add("submit", "ok", task="a")
+    story.add("effect", "begin", pid=100, task="a", execution="e", at_ms=50)
+    story.add("effect", "end", pid=100, task="a", execution="e", at_ms=51)
+    story.missed(1, name="worker-sigkill").drained().end()
+    assert "half of the bodies lasted less than 1.0 ms. Let each last as long as the payload's work_ms says" in (
+        judge(story.events).because
+    )
+
+
+def test_a_task_of_which_only_a_record_is_left_is_undecided_and_census_is_asked_for() -> None:
+    story = Story().begin().submit("a").submit("b").ran("b").deadline(a=("record", "in the string job:a"))
+    result = judge(story.end(a=("record", "in the string job:a")).events)
+    assert (result.verdict, result.fates["a"]) == ("INCONCLUSIVE", Fate.UNDECIDED)
+    assert "edis holds only a record of 1 unfinished task, as in the string job:a" in result.because
+
+
+def test_a_task_given_up_with_a_reason_is_reported_with_it() -> None:
+    story = Story().begin(plan={"doomed": []}).submit("a").drained().end(a=("failed", "swept"))
+    (law,) = [law for law in judge(story.events).properties if law.number == "I2"]
+    assert law.violations == ["Task a was given up although it can be done; the queue's reason: swept"]
+
+
+def test_a_law_that_a_run_did_not_come_to_test_is_not_called_kept() -> None:
+    story = Story().begin().submit("a").ran("a").drained().end()
+    tested = {law.number: law.tested for law in judge(story.events).properties}
+    assert tested == {f"I{number}": number in (1, 2, 6) for number in range(1, 9)}
+    stated = Story().begin(plan={"idempotent": True, "max_attempts": 3}).submit("a").ran("a").drained().end()
+    assert {law.number for law in judge(stated.events).properties if law.tested} == {"I1", "I2", "I5", "I6", "I8"}
+
+
+def test_processes_that_end_by_themselves_are_one_sentence_with_the_fault_and_their_last_words() -> None:
+    story = Story().begin().submit("a").ran("a")
+    for pid in (300, 301, 302):
+        if pid == 301:
+            story.kill(1, name="server-sigkill")
+        story.add(
+            "process", "exit", pid=pid, role="worker", sid=pid, status=1, wanted=False, last_words="ConnectionError"
+        )
+    result = judge(story.drained().end().events)
+    assert result.exits_in_short == [
+        "3 workers exited with status 1, 2 of them during server-sigkill; last words: ConnectionError"
+    ]

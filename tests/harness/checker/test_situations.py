@@ -205,7 +205,7 @@ def outages(story: Story) -> list[str]:
 def test_each_worker_s_own_outages_are_counted() -> None:
     story = Story().begin(plan={"workers": 2}).submit("a").ran("a")
     assert outages(crash(crash(crash(story, 1, [1, 2]), 2, [1]), 3, [1, 2])) == [
-        "Of 3 faults that met the server or all workers, each worker saw 2 to 3 as an outage of its own: it had "
+        "Of 3 faults that hit the server or all workers, each worker saw 2 to 3 as an outage of its own: it had "
         "completed a task since the one before."
     ]
 

@@ -40,11 +40,11 @@ def test_the_command_line_and_the_environment_win_over_the_project(monkeypatch: 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[tool.zeroloss]\nkils = 3\n", "[tool.zeroloss] in pyproject.toml: kils is no option of these commands"),
-        ("[tool.zeroloss.prove]\ntasks = 3\n", "tasks is no option of `zeroloss prove`"),
-        ("[tool.zeroloss.run]\nout = 'x'\n", "out is no option of `zeroloss run` with a default"),
+        ("[tool.zeroloss]\nkils = 3\n", "[tool.zeroloss] in pyproject.toml: kils is not an option of these commands"),
+        ("[tool.zeroloss.prove]\ntasks = 3\n", "tasks is not an option of `zeroloss prove`"),
+        ("[tool.zeroloss.run]\nout = 'x'\n", "out is not an option of `zeroloss run` with a default"),
         ("[tool.zeroloss.run]\ntasks = 'many'\n", "many"),
-        ("[tool]\nzeroloss = 3\n", "zeroloss in pyproject.toml has to be a table, not 3."),
+        ("[tool]\nzeroloss = 3\n", "zeroloss in pyproject.toml must be a table, not 3."),
         ("[tool.zeroloss\n", "pyproject.toml can't be read"),
     ],
 )

@@ -179,7 +179,7 @@ def test_an_interrupted_enumeration_says_how_to_go_on_and_leaves_no_process(tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--jobs", "0"], "--jobs has to be at least 1"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
         (["--resume", "nowhere"], "nothing to be resumed"),
         (["--target", "nobody"], "'nobody' is no target"),
     ],

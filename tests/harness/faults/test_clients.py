@@ -229,7 +229,7 @@ def test_only_what_was_read_of_this_jump_is_told_and_not_of_one_before(
 def test_a_worker_whose_clock_cannot_be_set_is_missed(scene: Scene) -> None:
     (scene.directory / CLOCKS).mkdir()
     scene.workers(BUSY)
-    with pytest.raises(Missed, match="has to be Python"):
+    with pytest.raises(Missed, match="must be Python"):
         scene.play(ClockJump(for_s=0.0), directory=scene.directory)
 
 

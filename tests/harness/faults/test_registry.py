@@ -104,6 +104,6 @@ def test_a_fault_whose_options_are_no_fields_is_not_registered() -> None:
         aims_at = "server"
         for_s: float = 1.0
 
-    with pytest.raises(TypeError, match="has to be a dataclass"):
+    with pytest.raises(TypeError, match="must be a dataclass"):
         fault(Forgetful)
     assert "forgetful" not in FAULTS

@@ -95,18 +95,18 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
     [
         ("", None, "for a run without faults say --faults none"),
         ("worker-sigkil", None, "There is no fault 'worker-sigkil'"),
-        ("worker-sigkill:count=0", None, "count has to be a whole number of at least 1, not '0'"),
-        ("worker-sigkill:count", None, "'count' is no option"),
+        ("worker-sigkill:count=0", None, "count must be a whole number of at least 1, not '0'"),
+        ("worker-sigkill:count", None, "'count' is not an option"),
         ("worker-sigkill:colour=red", None, "it has no option 'colour', but count, stays_dead, patience_s"),
         ("server-sigkill:down_s=long", None, "down_s can't be 'long'"),
-        ("net-partition:workers=two", None, "workers can't be 'two', it has to be one or all"),
-        ("net-latency:delay_ms=-50", None, "delay_ms has to be a number of at least 0, not -50"),
-        ("net-latency:for_s=inf", None, "for_s has to be a number of at least 0, not inf"),
-        ("handler-hangs:for_s=nan", None, "for_s has to be a number of at least 0, not nan"),
-        ("handler-raises:tasks=0", None, "tasks has to be a number of at least 1, not 0"),
-        ("client-retries:one_in=0", None, "one_in has to be a number of at least 1, not 0"),
+        ("net-partition:workers=two", None, "workers can't be 'two', it must be one or all"),
+        ("net-latency:delay_ms=-50", None, "delay_ms must be a number of at least 0, not -50"),
+        ("net-latency:for_s=inf", None, "for_s must be a number of at least 0, not inf"),
+        ("handler-hangs:for_s=nan", None, "for_s must be a number of at least 0, not nan"),
+        ("handler-raises:tasks=0", None, "tasks must be a number of at least 1, not 0"),
+        ("client-retries:one_in=0", None, "one_in must be a number of at least 1, not 0"),
         ("none,worker-sigkill", None, "--faults none stands alone"),
-        ("worker-sigkill", 0, "--kills has to be at least 1, not 0"),
+        ("worker-sigkill", 0, "--kills must be at least 1, not 0"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_in_one_sentence(text: str, kills: int | None, says: str) -> None:
@@ -118,8 +118,8 @@ def test_a_fault_that_makes_no_sense_is_refused_in_one_sentence(text: str, kills
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"tasks": 0}, "--tasks has to be at least 1"),
-        ({"workers": 0}, "--workers has to be at least 1"),
+        ({"tasks": 0}, "--tasks must be at least 1"),
+        ({"workers": 0}, "--workers must be at least 1"),
         (
             {"server": "redis://127.0.0.1:1/0", "faults": [FaultRequest("server-sigkill", 1, {})]},
             "not zeroloss's to kill",

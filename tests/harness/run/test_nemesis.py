@@ -248,7 +248,7 @@ def test_a_kill_does_not_wait_for_a_task_when_nothing_is_left_to_do(theatre: The
     begun_s = time.monotonic()
     more = {"workload_over": lambda: True, "promised": frozenset}
     theatre.perform(theatre.pool(IDLE), kill(patience_s=20), **more)
-    assert theatre.faults()[1].reason == "No worker was inside a task, and nothing was left to do."
+    assert theatre.faults()[1].reason == "No worker was inside a task, and nothing was left to wait for."
     assert time.monotonic() - begun_s < 15
 
 

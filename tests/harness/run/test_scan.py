@@ -10,8 +10,9 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from zeroloss.history.ids import ids_in
 from zeroloss.plan.plan import task_id
-from zeroloss.run.scan import ids_in, scan
+from zeroloss.run.scan import scan
 from zeroloss.system.servers import Server
 from zeroloss.target import Found
 

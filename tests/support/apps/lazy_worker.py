@@ -1,6 +1,7 @@
 """The worker of the lazy targets: it lays the first task of a run aside.
 
-`traffic`: until another task comes in after the `TASKS` of the run; `restart`: until a worker starts; `bury`: for good.
+`traffic`: until another task comes in after the `TASKS` of the run; `restart`: until a worker starts; `bury`: for good;
+`record`: it keeps its record alone.
 """
 
 import json
@@ -30,7 +31,7 @@ def main(mode: str) -> None:
             client.lmove("aside", "pending", "RIGHT", "LEFT")
         task = json.loads(element)
         if task["id"].endswith("-0000001") and client.set("laid-aside", 1, nx=True):
-            client.lpush("aside", element)
+            client.set(f"job:{task['id']}", element) if mode == "record" else client.lpush("aside", element)
             continue
         with effect(task["id"], payload=task):
             time.sleep(task["work_ms"] / 1000)

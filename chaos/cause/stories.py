@@ -1,0 +1,97 @@
+"""The story of a task that went wrong: submitted when, begun by whom, interrupted by what, last seen where."""
+
+from collections.abc import Mapping
+
+from ..checker.evidence import Evidence, Execution, Task
+from ..checker.verdicts import Fate, Story
+from ..checker.wording import DEFECTS, duration
+from ..history.trace import Trail
+from .commands import sentence_of
+from .where import Finder
+
+STORIES_MAX = 5
+EXECUTIONS_MAX = 4
+TOLD = (*DEFECTS, Fate.UNDECIDED, Fate.EXCUSED)
+
+
+def stories_of(evidence: Evidence, fates: Mapping[str, Fate], trails: Mapping[str, Trail]) -> list[Story]:
+    """Of the tasks that make the verdict, the worst first; at most `STORIES_MAX`."""
+    by_fate: dict[Fate, list[str]] = {}
+    for name, fate in fates.items():
+        by_fate.setdefault(fate, []).append(name)
+    wrong = [name for fate in TOLD for name in sorted(by_fate.get(fate, []))][:STORIES_MAX]
+    if not wrong:
+        return []
+    finder = Finder(evidence, trails)
+    return [story_of(finder, evidence, name, fates[name], trails.get(name)) for name in wrong]
+
+
+def story_of(finder: Finder, evidence: Evidence, name: str, fate: Fate, trail: Trail | None) -> Story:
+    """The story of one task."""
+    task = evidence.tasks.get(name, Task())
+    sentences = [_submitted(evidence, task), *_executed(finder, evidence, name, task)]
+    if trail:
+        sentences.append(sentence_of(evidence, task, trail))
+    sentences.append(_last_seen(evidence, name))
+    return Story(name, fate, [one for one in sentences if one])
+
+
+def _at(evidence: Evidence, t: int) -> str:
+    return duration((t - evidence.first_t) / 1e6)
+
+
+def _submitted(evidence: Evidence, task: Task) -> str:
+    if task.invoked_t is None:
+        return "It was never submitted."
+    answer = "refused" if task.refused else "not answered, so that it is unknown whether it was accepted"
+    if task.ok_t is not None:
+        answer = f"promised at {_at(evidence, task.ok_t)}"
+    return f"It was submitted at {_at(evidence, task.invoked_t)} and {answer}."
+
+
+def _executed(finder: Finder, evidence: Evidence, name: str, task: Task) -> list[str]:
+    executions = sorted(task.executions, key=lambda one: one.begin)
+    if not executions:
+        return ["No worker began it."]
+    shown = executions if len(executions) <= EXECUTIONS_MAX else [executions[0], *executions[1 - EXECUTIONS_MAX :]]
+    sentences = [_execution(finder, evidence, name, one) for one in shown]
+    if len(shown) < len(executions):
+        sentences.insert(1, f"{len(executions) - len(shown)} more executions are left out here.")
+    if not executions[-1].completed:
+        sentences.append("It was never begun again." if len(executions) == 1 else "It was not begun again after that.")
+    return sentences
+
+
+def _execution(finder: Finder, evidence: Evidence, name: str, one: Execution) -> str:
+    began = f"Process {one.pid} began it at {_at(evidence, one.begin)}"
+    if one.end is not None:
+        return f"{began} and {'completed it' if one.completed else 'raised'} at {_at(evidence, one.end)}."
+    fault = finder.interrupter(name, one)
+    if fault is None:
+        return f"{began} and never ended it; no fault explains that."
+    said = f": {fault.evidence.rstrip('.')}" if fault.evidence else ""
+    return (
+        f"{began}; fault {fault.number} ({fault.name}) interrupted it at {_at(evidence, fault.effective_t or 0)}{said}."
+    )
+
+
+def _last_seen(evidence: Evidence, name: str) -> str:
+    census = evidence.census
+    if census is None:
+        return "No census shows whether it is still in the broker."
+    places = census.found.get(name, {})
+    if not places:
+        return "It was not in the broker at the end."
+    found = [f"{_PLACES.get(place, place)}{f' ({reason})' if reason else ''}" for place, reason in places.items()]
+    return f"At the end {' and '.join(found)}."
+
+
+_PLACES = {
+    "pending": "it waited in the broker, as pending",
+    "delayed": "it waited in the broker, as delayed",
+    "processing": "the broker held it as in processing",
+    "dead_letter": "it was in the dead-letter list",
+    "failed": "the queue had given it up",
+    "record": "the broker held a record of it, which does not show whether it waits or has failed",
+    "unknown": "it was still in the broker",
+}

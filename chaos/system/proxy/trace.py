@@ -1,0 +1,223 @@
+"""Which commands carried which task: what the proxy keeps of a traced run.
+
+A task is found by its id in a command or a reply. Where a queue has an id of its own for it, such as a UUID or the id
+of a stream's entry, the first command that holds both shows that they are the same.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...history.ids import ids_in
+from ...history.trace import Step, Trail
+from .peers import living, owner
+
+TASKS_MAX = 20_000
+"""So many tasks are followed at once: those that are completed make room."""
+FIRST_STEPS_MAX, LAST_STEPS_MAX = 4, 28
+ALIASES_MAX = 200_000
+WORDS_MAX, WORD_CHARACTERS_MAX = 8, 60
+LOOKED_AT_BYTES_MAX = 4_194_304
+"""In a longer command or reply nothing is looked for."""
+
+_ALIAS = re.compile(
+    rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"
+)
+_ENTRY = re.compile(rb"[0-9]{13}-[0-9]+")
+_SCRIPTS = frozenset({"EVALSHA", "EVALSHA_RO", "EVAL", "EVAL_RO"})
+_QUIET = frozenset({"SUBSCRIBE", "PUBLISH", "CLIENT", "HELLO", "AUTH", "SELECT"})
+
+
+@dataclass(slots=True)
+class Sent:
+    """A command that was forwarded and is not answered yet."""
+
+    name: str
+    words: list[bytes]
+    tasks: Collection[str] = ()
+    steps: list[Step] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection, to the tracer."""
+
+    who: str
+    number: int
+    port: int
+    """The client's."""
+    pid: int | None = None
+    transaction: list[tuple[str, Step]] | None = None
+    """What was queued since MULTI: it is executed by EXEC, or not at all."""
+
+
+class Tracer:
+    """Called from the proxy's thread only, until it has ended."""
+
+    def __init__(self, scripts: Mapping[str, str], completed: Callable[[], Collection[str]], now: Callable[[], int]):
+        """`scripts`: the first eight digits of the SHA-1 of each script -> its name. `completed`: tasks that are."""
+        self._scripts, self._completed, self._now = scripts, completed, now
+        self._first: dict[str, list[Step]] = {}
+        self._last: dict[str, deque[Step]] = {}
+        self._counts: dict[str, int] = {}
+        self._aliases: dict[bytes, str | None] = {}  # None: of several tasks, so that it names none
+        self._sessions = 0
+        self.not_followed = 0
+        """Steps of tasks for which there was no room."""
+
+    def session(self, who: str, port: int) -> Session:
+        self._sessions += 1
+        return Session(who, self._sessions, port)
+
+    def sent(self, session: Session, raw: bytes) -> Sent:
+        """A command is forwarded to the server."""
+        words = words_of(raw)
+        name = words[0].decode(errors="replace").upper() if words else ""
+        command = Sent(name, words)
+        if name in _QUIET or not words:
+            return command
+        ids = _ids(raw)
+        if len(ids) == 1:
+            self._learn(words[2:], *ids)
+        command.tasks = ids or self._by_alias(raw)
+        if name == "MULTI":
+            session.transaction = []
+        for task in command.tasks:
+            step = self._step(session, command, "request")
+            command.steps.append(step)
+            if session.transaction is None:
+                self._keep(task, step)
+            else:
+                session.transaction.append((task, step))
+        return command
+
+    def answered(self, session: Session, command: Sent, raw: bytes) -> None:
+        """The server has answered it."""
+        refused = raw[1:120].partition(b"\r\n")[0].decode(errors="replace") if raw[:1] == b"-" else ""
+        for step in command.steps:
+            step.answered, step.refused = True, refused
+        if command.name in ("EXEC", "DISCARD") and session.transaction is not None:
+            queued, session.transaction = session.transaction, None
+            if command.name == "EXEC" and raw[:1] == b"*" and not raw.startswith(b"*-1"):
+                for task, step in queued:
+                    self._keep(task, step)
+        if refused or command.name in _QUIET:
+            return
+        if len(command.tasks) == 1 and (entry := _ENTRY.search(raw[:64])):
+            self._learn([entry[0]], *command.tasks, always=True)
+        for task in _ids(raw) or self._by_alias(raw):
+            if task not in command.tasks:
+                step = self._step(session, command, "reply")
+                step.answered = True
+                self._keep(task, step)
+
+    def trails(self, unfinished: Collection[str], others_max: int = 200) -> Iterable[Trail]:
+        """Of these tasks, and of some of the others."""
+        for task in sorted(self._first):
+            if task not in unfinished:
+                others_max -= 1
+                if others_max < 0:
+                    continue
+            steps = [*self._first[task], *self._last.get(task, ())]
+            yield Trail(task=task, steps=steps, left_out=self._counts[task] - len(steps))
+        if not self.not_followed:  # else nobody knows whether a command carried them
+            yield from (Trail(task=task) for task in sorted(frozenset(unfinished) - self._first.keys()))
+
+    def _by_alias(self, raw: bytes) -> list[str]:
+        """The tasks that a queue's own ids stand for."""
+        if not self._aliases or len(raw) > LOOKED_AT_BYTES_MAX:
+            return []
+        candidates = _ALIAS.findall(raw) + _ENTRY.findall(raw)
+        return sorted({task for one in candidates if (task := self._aliases.get(one))})
+
+    def _learn(self, words: Iterable[bytes], task: str, *, always: bool = False) -> None:
+        for word in words:
+            for alias in [word] if always else _ALIAS.findall(word):
+                if len(self._aliases) < ALIASES_MAX:
+                    known = self._aliases.setdefault(alias, task)
+                    if known != task:
+                        self._aliases[alias] = None
+
+    def _step(self, session: Session, command: Sent, carried_by: Literal["request", "reply"]) -> Step:
+        if session.pid is None:
+            session.pid = owner(session.port, living()) or 0
+        name, words = self._named(command)
+        return Step(
+            t=self._now(),
+            who=session.who,
+            pid=session.pid,
+            connection=session.number,
+            command=name,
+            words=[_short(word) for word in words[:WORDS_MAX]],
+            carried_by=carried_by,
+        )
+
+    def _named(self, command: Sent) -> tuple[str, list[bytes]]:
+        """What it is called, and its words, keys first."""
+        words = command.words
+        if command.name not in _SCRIPTS or len(words) < 3 or not words[2].isdigit():
+            return command.name, words[1:]
+        digest = words[1][:8].decode(errors="replace") if command.name.startswith("EVALSHA") else "inline"
+        called = self._scripts.get(digest, digest)
+        keys = int(words[2])
+        verb = words[3 + keys][:20].decode(errors="replace") if len(words) > 3 + keys else ""
+        named = f"script {called}" + (f" ({verb})" if verb.isalpha() and digest not in self._scripts else "")
+        return named, words[3:]
+
+    def _keep(self, task: str, step: Step) -> None:
+        first = self._first.get(task)
+        if first is None:
+            if len(self._first) >= TASKS_MAX and not self._make_room():
+                self.not_followed += 1
+                return
+            first = self._first[task] = []
+            self._counts[task] = 0
+        last = (self._last.get(task) or first or [None])[-1]
+        if last and step.carried_by == "reply" and _same(last, step):
+            last.times += 1
+            return
+        self._counts[task] += 1
+        if len(first) < FIRST_STEPS_MAX:
+            first.append(step)
+        else:
+            self._last.setdefault(task, deque(maxlen=LAST_STEPS_MAX)).append(step)
+
+    def _make_room(self) -> bool:
+        for task in self._completed():
+            self._first.pop(task, None)
+            self._last.pop(task, None)
+            self._counts.pop(task, None)
+        gone = {alias for alias, task in self._aliases.items() if task is not None and task not in self._first}
+        for alias in gone:
+            del self._aliases[alias]
+        return len(self._first) < TASKS_MAX
+
+
+def words_of(raw: bytes) -> list[bytes]:
+    """The words of a whole command."""
+    if raw[:1] != b"*":
+        return raw.split()
+    words = []
+    at = raw.index(b"\r\n") + 2
+    while at < len(raw):
+        end = raw.index(b"\r\n", at)
+        length = int(raw[at + 1 : end])
+        words.append(raw[end + 2 : end + 2 + length])
+        at = end + 4 + length
+    return words
+
+
+def _same(one: Step, other: Step) -> bool:
+    members = ("who", "pid", "command", "words", "carried_by")
+    return all(getattr(one, name) == getattr(other, name) for name in members)
+
+
+def _ids(raw: bytes) -> list[str]:
+    return sorted(one.decode() for one in ids_in(raw)) if len(raw) <= LOOKED_AT_BYTES_MAX else []
+
+
+def _short(word: bytes) -> str:
+    text = word[: WORD_CHARACTERS_MAX + 1].decode(errors="backslashreplace")
+    return text if len(text) <= WORD_CHARACTERS_MAX else f"{text[:WORD_CHARACTERS_MAX]}…"
