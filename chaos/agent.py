@@ -3,7 +3,7 @@
 Commands come in as JSON lines on standard input, answers go out as JSON lines on standard output:
 
     {"do": "ready"}                                 -> {"ready": true}
-    {"do": "enqueue", "tasks": [[ID, TEXT, TYPE], ...]}
+    {"do": "enqueue", "tasks": [[ID, TEXT, TYPE, PRIORITY, DELAY_MS], ...]}
                                                     -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null,
                                                         "error": TEXT | null}, one for each
     {"do": "census"}                                -> {"census": [[ID, PLACE, REASON, DIGEST | null], ...] | null}
@@ -67,6 +67,7 @@ class Agent:
             events / f"agent-{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
         self._invoked = itertools.count(1)
+        self._calls = itertools.count(1)  # next() is atomic
         self._tasks: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._enqueue_all, daemon=True) for _ in range(THREADS)]
         for thread in self._threads:
@@ -76,8 +77,7 @@ class Agent:
         """Do one command; False: it was the last. What the target raises is answered, not raised."""
         verb = command["do"]
         if verb == "enqueue":
-            tasks = command["tasks"]
-            self._tasks.put([Task(task, json.loads(text), text=text, type=kind) for task, text, kind in tasks])
+            self._tasks.put([_task(*listed) for listed in command["tasks"]])
         elif verb == "ready":
             self._answer("ready", lambda: bool(self._target.ready()))
         elif verb == "census":
@@ -153,8 +153,9 @@ class Agent:
         return outcome.phase, outcome.error
 
     def _submit_batch(self, tasks: list[Task]) -> None:
+        call = next(self._calls)
         for task in tasks:
-            self._invoke(task)
+            self._invoke(task, call)
         outcome = _outcome(lambda: self._target.enqueue_many(tasks))
         refused = outcome.returned or ()
         for task in tasks:
@@ -162,9 +163,10 @@ class Agent:
             self._record(one, task.id, error=outcome.error)
             self._reply({"task": task.id, "outcome": one, "again": None, "error": outcome.error})
 
-    def _invoke(self, task: Task) -> None:
+    def _invoke(self, task: Task, call: int | None = None) -> None:
+        asked = {"priority": task.priority or None, "delay_ms": task.delay_ms or None, "call": call}
         shown = next(self._invoked) <= SHOWN_TASKS and len(task.text) <= SHOWN_BYTES_MAX
-        self._record("invoke", task.id, **_digests(task), payload=task.text if shown else None)
+        self._record("invoke", task.id, **_digests(task), **asked, payload=task.text if shown else None)
 
     def _record(self, phase: str, task: str, **members: object) -> None:
         event = {"t": time.monotonic_ns(), "pid": os.getpid(), "kind": "submit", "phase": phase, "task": task}
@@ -197,6 +199,10 @@ def _outcome(submit: Callable[[], Any]) -> _Outcome:
     # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
     except BaseException as unknown:  # noqa: BLE001
         return _Outcome("info", _text(unknown))
+
+
+def _task(task: str, text: str, kind: str, priority: str, delay_ms: int) -> Task:
+    return Task(task, json.loads(text), text=text, type=kind, priority=priority, delay_ms=delay_ms)
 
 
 def _behaviour(task: Task) -> str:

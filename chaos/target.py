@@ -74,6 +74,10 @@ class Task:
     the queue takes text."""
     type: str = ""
     """One of the target's `types`; empty: it states none."""
+    priority: str = ""
+    """One of the target's `priorities`; empty: it states none."""
+    delay_ms: int = 0
+    """The task must not begin sooner than so many ms after it was submitted; 0 unless the target states `delays`."""
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -123,6 +127,24 @@ class Target:
     attempts_grow: bool = False
     """Whether no two executions of a task have the same `attempt`, as `effect` is told, and a later claim has a higher
     one. A queue with fencing tokens tells `effect` the token as `attempt`: it need not go up by one."""
+    priorities: Sequence[str] = ()
+    """Names of priorities, the highest first. Some tasks have the first, some the last, most one in between. Of many
+    that are accepted by one call those of the first priority begin sooner than the others."""
+    delays: bool = False
+    """Whether a task can be scheduled by `delay_ms`: it begins no sooner."""
+    starts_when_idle: bool = False
+    """Whether a task begins within `recover_within` and a second of its being accepted, or due, while a worker is
+    idle."""
+    accepts: bool = False
+    """Whether every task is accepted while nothing disturbs the server, the producer or the way to them."""
+    grace: float | None = None
+    """Seconds for which a worker that is asked to end lets what it runs go on. None: not stated."""
+    workers_stay: bool = False
+    """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
+    keys_at_rest: int | None = None
+    """At most so many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
+    mix: Sequence[str] = ()
+    """Faults that it can meet, as `--faults` takes them; three of them are drawn into each default mix."""
     payload_bytes_max: int = 131_072
     """The largest payload that the queue takes, in bytes of JSON text. The workload has some of just this size."""
     types: Sequence[str] = ()

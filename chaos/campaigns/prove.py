@@ -27,13 +27,17 @@ from .subharness import run_harness
 QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"
 
 
+WHOLE = (2_000, 50)
+"""Tasks and kills of what `zeroloss run` does if it is told nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Effort:
     """How much is done. `mutants`: names, or None for all; `mutant_runs`: how often each."""
 
     runs: int
-    tasks: int
-    kills: int
+    sizes: Sequence[tuple[int, int]]
+    """Tasks and kills of the first run, the second and so on; the last holds for all further ones."""
     pairs: bool
     mutants: str | None
     mutant_runs: int
@@ -44,9 +48,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(runs=2, tasks=400, kills=10, pairs=False, mutants=QUICK_MUTANTS, mutant_runs=1),
-    "default": Effort(runs=5, tasks=2_000, kills=50, pairs=False, mutants=None, mutant_runs=1, sample=10),
-    "thorough": Effort(runs=20, tasks=2_000, kills=50, pairs=True, mutants=None, mutant_runs=3),
+    "quick": Effort(runs=2, sizes=[WHOLE, (400, 10)], pairs=False, mutants=QUICK_MUTANTS, mutant_runs=1),
+    "default": Effort(runs=5, sizes=[WHOLE], pairs=False, mutants=None, mutant_runs=1, sample=10),
+    "thorough": Effort(runs=20, sizes=[WHOLE], pairs=True, mutants=None, mutant_runs=3),
 }
 
 
@@ -97,7 +101,7 @@ def prove(
         enough = len(results) >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
         if stopped or (results and enough):
             break
-        words = [*run_step(effort, one_seed).split(), "--target", target, "--redis", server]
+        words = [*run_step(effort, len(results), one_seed).split(), "--target", target, "--redis", server]
         results.append(msgspec.json.decode(part(f"run-{one_seed}", "result.json", *words), type=Result))
         say(f"{results[-1].verdict}: {results[-1].because}")
         stopped = f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else ""
@@ -116,9 +120,10 @@ def prove(
     return certificate
 
 
-def run_step(effort: Effort, seed: int) -> str:
-    """One of its seeded runs, as it is typed, without the target and the server."""
-    return f"run --seed {seed} --tasks {effort.tasks} --kills {effort.kills}"
+def run_step(effort: Effort, number: int, seed: int) -> str:
+    """One of its seeded runs, from 0, as it is typed, without the target and the server."""
+    tasks, kills = effort.sizes[min(number, len(effort.sizes) - 1)]
+    return f"run --seed {seed} --tasks {tasks} --kills {kills}"
 
 
 def effort_name(effort: Effort) -> str:

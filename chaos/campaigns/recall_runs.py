@@ -47,7 +47,7 @@ def commands(seed: int) -> dict[str, list[str]]:
     """Command -> what it runs, with the cheapest first: the order does not matter to what it finds."""
 
     def runs(effort: str, count: int) -> list[str]:
-        return [run_step(EFFORTS[effort], one) for one in range(seed, seed + count)]
+        return [run_step(EFFORTS[effort], number, seed + number) for number in range(count)]
 
     return {
         "run": runs("default", 1),

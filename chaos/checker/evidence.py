@@ -64,6 +64,11 @@ class Task:
     executed_payload: str | None = None
     """Likewise, of the first executions of a process."""
     executions: list[Execution] = field(default_factory=list)
+    priority: str | None = None
+    delay_ms: int = 0
+    """It was not to begin sooner than so long after it was submitted."""
+    call: tuple[int, int] | None = None
+    """The process and number of the call by which it was submitted with others."""
     answers: list[Answer] = field(default_factory=list)
     """Where several requests shared its idempotency key."""
 
@@ -259,6 +264,8 @@ def _submit(evidence: Evidence, event: Submit) -> None:
     if event.phase == "invoke":
         task.invoked += 1
         task.submitted_payload = task.submitted_payload or event.payload
+        task.priority, task.delay_ms = event.priority, event.delay_ms or 0
+        task.call = None if event.call is None else (event.pid, event.call)
         for digest in (event.digest, event.raw_digest):
             if digest is not None and digest not in task.digests_submitted:
                 task.digests_submitted += (digest,)

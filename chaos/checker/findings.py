@@ -4,6 +4,7 @@ import math
 import statistics
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 
 from .evidence import CensusRecord, Evidence, Execution, FaultRecord, Task
@@ -53,10 +54,18 @@ def overtaken_of(evidence: Evidence) -> list[str]:
     """
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     slack = int((within_s + OVERTAKEN_S) * 1e9)
-    by_submission = sorted(
-        ((task.invoked_t, name, task) for name, task in evidence.tasks.items() if task.invoked_t is not None),
-        reverse=True,
-    )
+    in_turn = {name: task for name, task in evidence.tasks.items() if task.invoked_t is not None and not task.delay_ms}
+    overtaken: list[str] = []
+    for priority in {task.priority for task in in_turn.values()}:
+        tasks = {name: task for name, task in in_turn.items() if task.priority == priority}
+        overtaken += _overtaken(evidence, tasks, slack)
+    few = not evidence.undisturbed and len(overtaken) < OVERTAKEN_SHARE * len(in_turn)
+    return [] if few else sorted(overtaken, key=lambda name: in_turn[name].invoked_t or 0)
+
+
+def _overtaken(evidence: Evidence, tasks: Mapping[str, Task], slack: int) -> list[str]:
+    """Those of one priority that were passed by later ones for longer than `slack`, ns."""
+    by_submission = sorted(((task.invoked_t or 0, name, task) for name, task in tasks.items()), reverse=True)
     overtaken = []
     # From the newest to the oldest, so that the first end of all newer ones is known.
     newer: list[tuple[int, float]] = []  # (submitted, first end among those submitted then or later), newest first
@@ -70,8 +79,7 @@ def overtaken_of(evidence: Evidence) -> list[str]:
         ended_t = task.completed_t
         first_t = newer[-1][1] if newer else math.inf
         newer.append((invoked_t, min(first_t, math.inf if ended_t is None else ended_t)))
-    few = not evidence.undisturbed and len(overtaken) < OVERTAKEN_SHARE * len(by_submission)
-    return [] if few else overtaken[::-1]
+    return overtaken
 
 
 def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
@@ -90,9 +98,9 @@ def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
 
 
 def end_to_end_ms(evidence: Evidence) -> list[float]:
-    """Of each completed task: from the first attempt to submit it to the first end of its body."""
+    """Of each completed task: from the first attempt to submit it, or when it was due, to the first end of its body."""
     return [
-        (task.completed_t - task.invoked_t) / 1e6
+        (task.completed_t - task.invoked_t) / 1e6 - task.delay_ms
         for task in evidence.tasks.values()
         if task.invoked_t is not None and task.completed_t is not None
     ]

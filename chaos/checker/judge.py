@@ -104,6 +104,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     )
     breaches += _new(promises, Verdict.VIOLATION)
     late_retries = _new(promises, Verdict.LIVENESS)
+    interrupted = _new(promises, Verdict.DUPLICATES)
     load = load_of(evidence)
     leaks, exits = leaks_of(evidence), exits_of(evidence)
     starved = _starved(evidence, fates.values())
@@ -112,8 +113,11 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     elif gaps:
         verdict = Verdict.INCONCLUSIVE
     else:
-        verdict = _verdict(fates.values(), doubts, breaches, starved, late or late_retries, too_many, leaks, load)
-    sentence = because(verdict, fates, doubts, kills, breaches + late_retries, late, too_many, load, leaks)
+        verdict = _verdict(
+            fates.values(), doubts, breaches, starved, late or late_retries, too_many or interrupted, leaks, load
+        )
+    clauses = breaches + late_retries + interrupted
+    sentence = because(verdict, fates, doubts, kills, clauses, late, too_many, load, leaks)
     differences = differences_of(evidence, fates)
     gone = [excuses[name] for name, fate in fates.items() if fate in (Fate.EXCUSED, Fate.LOST) and name in excuses]
     return Result(

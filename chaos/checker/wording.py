@@ -37,9 +37,9 @@ DEFECTS = tuple(_CLAUSES)
 """The fates that are a defect of the queue, the worst first."""
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 task`, `2,000 tasks`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """`1 task`, `2,000 tasks`. `many`: the noun's plural where it is more than an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {many or noun + 's'}"
 
 
 def duration(ms: float) -> str:
@@ -83,7 +83,8 @@ def because(
         return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.DUPLICATES:
         times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"
-        return _sentence(f"{times}, which is more than the target states")
+        clauses = [f"{times}, which is more than the target states"] if too_many else []
+        return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.LEAK:
         return _sentence("Resources leak: " + "; ".join(map(str, list(leaks)[:3])))
     if verdict is Verdict.INCONCLUSIVE:

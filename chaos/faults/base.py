@@ -126,6 +126,8 @@ class Fault(ABC):
     """Whether the server goes on for seconds, and promises, before it is ended."""
     fails_over: ClassVar[bool] = False
     """Whether a replica takes the primary's place; it needs a primary with replicas under Sentinel."""
+    asks_to_end: ClassVar[bool] = False
+    """Whether it asks workers to end, and leaves them the time that they take."""
     loses_replies: ClassVar[bool] = False
     """Whether the server executes commands whose replies it takes."""
 
@@ -180,6 +182,7 @@ class Fault(ABC):
             ends_server=self.ends_server,
             ends_late=self.ends_late,
             fails_over=self.fails_over,
+            asks_to_end=self.asks_to_end,
             loses_replies=self.loses_replies,
         )
 

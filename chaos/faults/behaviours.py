@@ -29,5 +29,7 @@ IN_BODY = frozenset(
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
 """Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
+ENDS_ITS_PROCESS = frozenset({"exit-once", "exit", "hungry", "outlive-lease"})
+"""Those by which a body may end the process that it runs in, as a target may end one whose task takes too long."""
 ABANDONED = frozenset({"client-gives-up"})
 """Those whose client hears nothing, by the plan: that they were not promised is no failure."""

@@ -35,6 +35,10 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     raw: bool = False
     """Whether its text is spelt in UTF-8, and not in ASCII with escapes."""
     numbers: Numbers = "whole"
+    priority: str = ""
+    """One of the target's priorities; empty: it states none."""
+    delay_ms: int = 0
+    """It is scheduled to begin so many ms after it was submitted."""
 
     def text(self) -> str:
         """The payload's JSON text. `odd` holds what careless re-encoding changes."""
@@ -52,7 +56,9 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     def task(self) -> Task:
         """What the target is handed."""
         text = self.text()
-        return Task(self.id, json.loads(text), text=text, type=self.type)
+        return Task(
+            self.id, json.loads(text), text=text, type=self.type, priority=self.priority, delay_ms=self.delay_ms
+        )
 
     def _filler(self, size: int) -> str:
         """Text of so many bytes; none where there is no room."""

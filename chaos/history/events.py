@@ -71,6 +71,12 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     """Of the payload's very bytes, where the target was handed JSON text."""
     payload: str | None = None
     """At `invoke` of the first tasks: the payload's JSON text."""
+    priority: str | None = None
+    """At invoke: of a target that has priorities."""
+    delay_ms: int | None = None
+    """At invoke: the task is not to begin sooner than so long after it was submitted."""
+    call: int | None = None
+    """At invoke: the number of the call by which its process submits several tasks."""
     error: str | None = None
     promised: str | None = None
     """At ok: the id that the queue has promised."""

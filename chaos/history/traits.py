@@ -28,5 +28,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The server goes on for seconds, and promises, before it is ended."""
     fails_over: bool = False
     """A replica takes the primary's place."""
+    asks_to_end: bool = False
+    """It asks workers to end, and leaves them the time that they take."""
     loses_replies: bool = False
     """The server executed commands whose replies it took."""

@@ -25,7 +25,7 @@ def exit_is_success() -> None:
     original = patch(HandlerThread, "_outcome", outcome)
 
 
-@mutant(breaks="I4", profile=DEFAULT, blind_spot="The worker ends and is started again, and its tasks are recovered.")
+@mutant(expects="WORKERS_STAY", breaks="I4", profile=DEFAULT)
 def thread_ends_by_an_exit() -> None:
     """A handler that raises what is no `Exception` ends its thread, and with it the worker."""
 

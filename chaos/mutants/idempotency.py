@@ -7,9 +7,9 @@ from typing import Any
 from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
 
-from .mutant import UNEXPLAINED, mutant
+from .mutant import LEAK, UNEXPLAINED, mutant
 from .patching import configure, edit, patch
-from .profiles import DEFAULT
+from .profiles import DEFAULT, VARIED
 
 
 @mutant(expects=(UNEXPLAINED, "IDEMPOTENT"), breaks="I8", profile=DEFAULT)
@@ -49,7 +49,7 @@ def conflict_unnoticed() -> None:
     )
 
 
-@mutant(breaks="I8", profile=DEFAULT, blind_spot="Keys are reported, and no threshold says when they are too many.")
+@mutant(expects=LEAK, breaks="I8", profile=VARIED)
 def key_without_expiry() -> None:
     """An idempotency key is kept for ever."""
     edit(
@@ -57,7 +57,7 @@ def key_without_expiry() -> None:
     )
 
 
-@mutant(breaks="I8", profile=DEFAULT, blind_spot="No client of a run sends a batch again.")
+@mutant(expects=(UNEXPLAINED, "IDEMPOTENT"), breaks="I8", profile=DEFAULT)
 def keys_ignored_in_batches() -> None:
     """The idempotency key of a batch is not looked at."""
 

@@ -12,7 +12,7 @@ PROTOCOL = ("claiming", "recovering", "failing", "producing")
 FAMILIES = (
     *PROTOCOL,
     *("answers", "attempts", "batches", "connections", "dead_letters", "durations"),
-    *("handlers", "idempotency", "memory", "payloads", "stopping"),
+    *("handlers", "idempotency", "memory", "payloads", "schedules", "stopping"),
 )
 """The files that hold them; each registers its own."""
 UNEXPLAINED = "UNEXPLAINED"

@@ -11,7 +11,7 @@ from zeroloss.reference.queue.task import encode, new_task_id
 
 from .mutant import mutant
 from .patching import configure, patch
-from .profiles import CALM, DEFAULT, VARIED
+from .profiles import CALM, VARIED
 
 LARGE_BYTES = 65_536
 
@@ -62,9 +62,7 @@ def type_normalised() -> None:
     patch(enqueuer, "encode", normalised)
 
 
-@mutant(
-    breaks="I2", profile=DEFAULT, blind_spot="A refusal is a definite answer, and a run does not ask whether it is due."
-)
+@mutant(expects="ACCEPTS", breaks="I2", profile=VARIED)
 def limit_of_64_kib() -> None:
     """A task above 64 KiB is refused as too large, whatever the limit is set to."""
     configure(Enqueuer, max_task_bytes=LARGE_BYTES)

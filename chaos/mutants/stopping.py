@@ -11,11 +11,7 @@ from .patching import edit, patch
 from .profiles import DEFAULT, SIGTERM
 
 
-@mutant(
-    breaks="I4",
-    profile=DEFAULT,
-    blind_spot="That a worker finishes what it runs when it is asked to end is no promise yet.",
-)
+@mutant(expects="GRACE", breaks="I4", profile=SIGTERM)
 def no_grace() -> None:
     """A worker that is asked to end does so at once, and leaves what it runs to recovery."""
     patch(Worker, "_finish", lambda _self: False)

@@ -58,6 +58,8 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         "max_attempts": attempts,
         "backoff": backoff,
         "attempts": profile.attempts,
+        "grace": int(settings.get("ZEROLOSS_GRACE_MS", "25000")) / 1000,
+        "accepts": "ZEROLOSS_MAX_PENDING" not in settings,  # else tasks are refused by the profile
         "env": settings,
     }
     return type(title, (Reference,), members)

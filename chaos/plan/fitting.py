@@ -70,7 +70,9 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     What disturbs the server is done only to one that the harness has started, alone. What kills it, only where it keeps
     what it acknowledged: else that is all that a run would show.
     """
-    if (load and fault.arranges()) or (fault.needs_keys and not target.idempotent):
+    if load and (fault.arranges() or fault.moves_producer):
+        return False
+    if (fault.needs_keys and not target.idempotent) or (fault.needs_own_server and server.startswith(URL_SCHEMES)):
         return False
     if fault.needs_one_server and server.startswith((*URL_SCHEMES, SentinelServer.kind)):
         return False

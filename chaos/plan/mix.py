@@ -4,13 +4,15 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
-from ..faults import load_faults
+from ..faults import FAULTS, load_faults
 from ..target import Target
 from .fitting import may_be_mixed
 from .plan import PlannedFault
-from .requests import FaultRequest, checked_kills
+from .requests import FaultRequest, checked_kills, parse_faults
 
 DRAWN = 5
+OF_THE_TARGET = 3
+"""So many are drawn of those that a target lists."""
 STAYS_DEAD_OF = 3
 """Of so many workers one is not started again."""
 
@@ -27,10 +29,10 @@ def draw_mix(
 ) -> list[FaultRequest]:
     """What every queue has to bear: so many kills (50 unless told), one each of a few others, and some at the end.
 
-    And what is for all targets that state something, as `target` may. `load`: Locust sends the tasks. Of three workers
-    one stays dead, where there are enough kills. Faults that need something of the queue, such as scripts to be
-    forgotten, are not among them: where it is missing they take no effect, and a run without a defect would be
-    INCONCLUSIVE.
+    And what is for all targets that state something, as `target` may, and some of what it lists as its `mix`. `load`:
+    Locust sends the tasks. Of three workers one stays dead, where there are enough kills. Faults that need something of
+    the queue, such as scripts to be forgotten, are there only if the target lists them: where it is missing they take
+    no effect, and a run without a defect would be INCONCLUSIVE.
     """
     known = [
         fault
@@ -52,7 +54,15 @@ def draw_mix(
         for fault in known
         if fault.ends_mix and fault.name in others
     ]
-    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn)), *last]
+    listed = [
+        one
+        for word in target.mix
+        for one in parse_faults(word, None)
+        if may_be_mixed(FAULTS[one.fault], target, server=server, appendfsync=appendfsync, load=load)
+    ]
+    of_the_target = random.Random(f"mix of the target:{seed}").sample(listed, min(OF_THE_TARGET, len(listed)))
+    of_the_target = [FaultRequest(one.fault, 1, one.options) for one in of_the_target]
+    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn)), *of_the_target, *last]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

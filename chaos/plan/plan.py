@@ -10,7 +10,7 @@ import msgspec
 
 from ..checker.situations import SITUATIONS, STATES
 from ..faults import FAULTS
-from ..faults.behaviours import ABANDONED, BEHAVIOURS, DOOMED, IN_BODY
+from ..faults.behaviours import ABANDONED, BEHAVIOURS, DOOMED, ENDS_ITS_PROCESS, IN_BODY
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
@@ -111,6 +111,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "doomed": self.doomed,
             "abandoned": [task.id for task in self.tasks if task.behaviour in ABANDONED],
             "misbehaving": self.misbehaving,
+            "ends_its_process": [task.id for task in self.tasks if task.behaviour in ENDS_ITS_PROCESS],
         }
 
     def write(self, path: Path) -> None:

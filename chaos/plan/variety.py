@@ -28,8 +28,16 @@ LARGE_BYTES_TOTAL = 4_000_000
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
 BURST_SIZES = (999, 1_000, 1_001)
-FAILING_TOGETHER = 0.55
+FAILING_TOGETHER = 0.3
 """This part of a burst raises once: the queue has them all to try again at the same moment."""
+SCHEDULED_TOGETHER = 0.55
+"""This part of a burst is scheduled for the same moment if the target can; if not, half as many raise once as well."""
+TOGETHER_MS = 2_500
+SCHEDULED_ONE_IN = 40
+"""Of so many other tasks one is scheduled."""
+DELAY_MS_MIN, DELAY_MS_MAX = 300, 6_000
+URGENT_ONE_IN = 10
+"""Of so many tasks one has the highest priority, and another the lowest."""
 GIVEN_UP_TOGETHER = 0.11
 """This part of a burst is given up at the same moment."""
 SELDOM = {
@@ -68,6 +76,8 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
             tasks = _with_long_bodies(draw, tasks, burst)
         tasks = _in_batches(draw, tasks, burst, target.batch_max)
     tasks = _with_sizes(draw, tasks, target)
+    if varied and target.delays:
+        tasks = _with_delays(draw, tasks, burst)
     if varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, frozenset(target.behaviours))
     numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
@@ -77,6 +87,7 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
             type=draw.choice(target.types) if target.types else "",
             raw=draw.random() < 0.5,
             numbers=numbers,
+            priority=_draw_priority(draw, target.priorities),
         )
         for task in tasks
     ]
@@ -162,11 +173,33 @@ def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) ->
     ]
 
 
+def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
+    """Of a burst many for one moment, and elsewhere a few for any."""
+    made = list(tasks)
+    for place in draw.sample(burst, round(SCHEDULED_TOGETHER * len(burst))):
+        made[place] = replace(made[place], delay_ms=TOGETHER_MS)
+    elsewhere = [place for place in range(len(tasks)) if place not in burst]
+    for place in draw.sample(elsewhere, len(elsewhere) // SCHEDULED_ONE_IN):
+        made[place] = replace(made[place], delay_ms=draw.randint(DELAY_MS_MIN, DELAY_MS_MAX))
+    return made
+
+
+def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:
+    """The first and the last for one in so many each, else one of those in between, or of all where there is none."""
+    if not priorities:
+        return ""
+    number = draw.randrange(URGENT_ONE_IN)
+    if number < 2:
+        return priorities[-number]
+    return draw.choice(priorities[1:-1] or priorities)
+
+
 def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, told: frozenset[str]) -> list[PlannedTask]:
     made = list(tasks)
-    places = list(burst)
+    places = [place for place in burst if not tasks[place].delay_ms]
     draw.shuffle(places)
-    for behaviour, share in (("raise-once", FAILING_TOGETHER), ("raise-always", GIVEN_UP_TOGETHER)):
+    failing = FAILING_TOGETHER + (0 if len(places) < len(burst) else SCHEDULED_TOGETHER / 2)
+    for behaviour, share in (("raise-once", failing), ("raise-always", GIVEN_UP_TOGETHER)):
         if behaviour in told:
             chosen, places = places[: round(share * len(burst))], places[round(share * len(burst)) :]
             for place in chosen:

@@ -54,6 +54,13 @@ def record_begin(
             "max_attempts": target.max_attempts,
             "backoff": target.backoff,
             "attempts_grow": target.attempts_grow,
+            "priorities": list(target.priorities),
+            "delays": target.delays,
+            "starts_when_idle": target.starts_when_idle,
+            "accepts": target.accepts,
+            "grace": target.grace,
+            "workers_stay": target.workers_stay,
+            "keys_at_rest": target.keys_at_rest,
         },
         versions={
             "zeroloss": own_version(),

@@ -140,7 +140,8 @@ class Submitter:
             self.handed += len(tasks)
             self._calls[number] = [task.id for task in tasks]
             self._call_of.update((task.id, number) for task in tasks)
-        self._say({"do": "enqueue", "tasks": [[task.id, task.text, task.type] for task in tasks]})
+        listed = [[task.id, task.text, task.type, task.priority, task.delay_ms] for task in tasks]
+        self._say({"do": "enqueue", "tasks": listed})
 
     def census(self) -> list[Found] | None:
         """The target's own, with the digests of payloads; None: it has none. Raises TargetError: it failed."""

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -65,6 +66,17 @@ class Reference(Target):
     max_attempts = 4
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     attempts_grow = True
+    priorities = ("high", "default", "low")
+    delays = True
+    starts_when_idle = True
+    accepts = True
+    grace = 25.0
+    workers_stay = True
+    keys_at_rest = 20
+    mix = (
+        *("server-sigkill:down_s=6", "server-sigterm", "server-script-flush", "server-maxmemory", "producer-sigkill"),
+        *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
+    )
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
     types = (TYPE, f"{TYPE}-é", f"{TYPE}.3")
     batch_max = Config.max_batch
@@ -107,7 +119,7 @@ class Reference(Target):
 
     def enqueue(self, task: Task) -> str | None:
         behaviour = task.payload.get("behaviour", "")
-        key = task.id if self.attempts > 1 or behaviour.startswith(KEYED) else None
+        key = task.id if self.attempts > 1 or behaviour.startswith(KEYED) or _one_in(4, task.id) else None
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return None
@@ -140,7 +152,12 @@ class Reference(Target):
         raise Refused(answer) if refused else RuntimeError(answer)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
-        status, answer = self._post("/tasks", f"[{','.join(map(_submission, tasks))}]", None)
+        """Half of all batches have a key, and are sent again once they were answered."""
+        body = f"[{','.join(map(_submission, tasks))}]"
+        key = f"batch-{tasks[0].id}" if _one_in(2, tasks[0].id) else None
+        status, answer = self._post("/tasks", body, key)
+        if key and status == HTTP_ACCEPTED:
+            self._post("/tasks", body, key)
         if status not in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
             raise Refused(answer) if _refuses(status, answer) else RuntimeError(answer)
         results = json.loads(answer)["results"]
@@ -224,13 +241,23 @@ class ReferenceInOrder(Reference):
     name: ClassVar[str] = "reference-in-order"
     workers = 1
     in_order = True
+    priorities = ()
+    delays = False
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
 
 
 def _submission(task: Task) -> str:
     """As it is posted: the payload's text as it is."""
     task_type = "nobody's" if task.payload.get("behaviour") == "unknown-type" else task.type or TYPE
-    return f'{{"id":{json.dumps(task.id)},"type":{json.dumps(task_type, ensure_ascii=False)},"payload":{task.text}}}'
+    members = [f'"id":{json.dumps(task.id)}', f'"type":{json.dumps(task_type, ensure_ascii=False)}']
+    members += [f'"priority":"{task.priority}"'] if task.priority else []
+    members += [f'"delay_ms":{task.delay_ms}'] if task.delay_ms else []
+    return f'{{{",".join(members)},"payload":{task.text}}}'
+
+
+def _one_in(count: int, name: str) -> bool:
+    """Of so many names one, always the same ones."""
+    return zlib.crc32(name.encode()) % count == 0
 
 
 def _refuses(status: int, answer: str) -> bool:

@@ -9,8 +9,10 @@ from ..evidence import Evidence
 from ..stated import backoff_of, option
 from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, Redelivery, Result, Verdict
 from ..wording import plural
-from .lateness import late_retries_of
+from .availability import ended_of, interrupted_of, refused_of
+from .lateness import late_retries_of, late_starts_of
 from .retries import early_of, endless_of, retries_of, same_attempt_of, too_few_of
+from .schedules import early_starts_of, slighted_of
 
 
 def promises_of(
@@ -33,6 +35,10 @@ def promises_of(
     idempotent = option(begin, "idempotent") is True
     grows = option(begin, "attempts_grow") is True
     retries = list(retries_of(evidence))
+    priorities = option(begin, "priorities")
+    delays = option(begin, "delays") is True
+    grace = option(begin, "grace")
+    ended = ended_of(evidence)
     return [
         Promise(
             name="recover_within",
@@ -90,6 +96,54 @@ def promises_of(
             stated="Each execution of a task has a higher attempt than those claimed before it." if grows else None,
             verdict=Verdict.VIOLATION,
             broken=_clause(same_attempt_of(evidence), "executed under an attempt that does not grow (I3)"),
+        ),
+        Promise(
+            name="priorities",
+            stated=f"Of many tasks accepted by one call those of priority {priorities[0]} begin first."
+            if priorities
+            else None,
+            verdict=Verdict.VIOLATION,
+            broken=slighted_of(evidence),
+        ),
+        Promise(
+            name="delays",
+            stated="A scheduled task begins no sooner than it is due." if delays else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(early_starts_of(evidence), "begun before it was due"),
+        ),
+        Promise(
+            name="starts_when_idle",
+            stated="A task that is accepted, and due, begins once a worker is idle."
+            if option(begin, "starts_when_idle") is True
+            else None,
+            verdict=Verdict.LIVENESS,
+            broken=_clause(late_starts_of(evidence), "begun long after it could, while a worker was idle"),
+        ),
+        Promise(
+            name="accepts",
+            stated="Every task is accepted while nothing disturbs the server, the producer or the way to them."
+            if option(begin, "accepts") is True
+            else None,
+            verdict=Verdict.LIVENESS,
+            broken=_clause(refused_of(evidence), "not accepted though nothing was disturbed"),
+        ),
+        Promise(
+            name="grace",
+            stated=f"A worker that is asked to end lets what it runs go on for {grace:g} s."
+            if isinstance(grace, int | float)
+            else None,
+            verdict=Verdict.DUPLICATES,
+            broken=_clause(interrupted_of(evidence), "interrupted by a worker that had been asked to end"),
+        ),
+        Promise(
+            name="workers_stay",
+            stated="A process that runs tasks ends only if it is asked to, killed, or ended by a task's body."
+            if option(begin, "workers_stay") is True
+            else None,
+            verdict=Verdict.LIVENESS,
+            broken=[f"{plural(len(ended), 'process', 'processes')} ended for no reason: {', '.join(ended[:3])}"]
+            if ended
+            else [],
         ),
     ]
 

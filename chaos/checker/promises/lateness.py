@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..evidence import Evidence, Execution
 from ..spans import NEVER, Covered, Span, Spans
-from ..stated import backoff_of
+from ..stated import backoff_of, option
 from ..verdicts import Redelivery
 from .retries import Retry
 
@@ -62,6 +62,24 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
         if any(workers.idle(span, since_t=retry.failed.begin) for span in free):
             late[retry.task] = None
     return list(late)
+
+
+def late_starts_of(evidence: Evidence) -> list[str]:
+    """The tasks that began long after they were accepted or due, though a worker was idle."""
+    if option(evidence.begin, "starts_when_idle") is not True:
+        return []
+    workers = _Workers.of(evidence)
+    blocked = _blocked(evidence, workers)
+    late = []
+    for name, task in evidence.tasks.items():
+        if task.ok_t is None:
+            continue
+        due_t = task.ok_t + task.delay_ms * 1_000_000 + _allowed(evidence)
+        begin_t = max(due_t, min((one.begin for one in task.executions), default=due_t))
+        free = blocked.gaps((due_t, begin_t), IDLE)
+        if any(workers.idle(span, since_t=task.ok_t) for span in free):
+            late.append(name)
+    return late
 
 
 def _allowed(evidence: Evidence) -> int:

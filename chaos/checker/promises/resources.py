@@ -27,8 +27,9 @@ WORKER_MEMBERS = ("descriptors", "threads", "memory_bytes")
 
 
 def leaks_of(evidence: Evidence) -> list[Leak]:
-    """What grew with the disturbances, beyond the thresholds."""
-    return [leak for holder, samples in _holders(evidence) for leak in _leaks(evidence, holder, samples)]
+    """What grew with the disturbances, beyond the thresholds, and keys that are left beyond what the target states."""
+    grown = [leak for holder, samples in _holders(evidence) for leak in _leaks(evidence, holder, samples)]
+    return grown + _keys_left(evidence)
 
 
 def usage_of(evidence: Evidence) -> list[Usage]:
@@ -42,6 +43,22 @@ def usage_of(evidence: Evidence) -> list[Usage]:
                 each = "" if phase == "server" else " of a worker"
                 found.append(Usage(f"{member}{each}", values[0], max(values), values[-1]))
     return found
+
+
+def _keys_left(evidence: Evidence) -> list[Leak]:
+    """Keys without an expiry, if there are more than the target states when everything is done or given up."""
+    at_rest = option(evidence.begin, "keys_at_rest")
+    quiet_t = evidence.phases.get("drained")
+    counted = [
+        (one.t, one.keys - one.keys_expiring)
+        for one in evidence.resources
+        if one.phase == "server" and one.keys is not None and one.keys_expiring is not None
+    ]
+    if not isinstance(at_rest, int) or quiet_t is None or not counted or counted[-1][0] < quiet_t:
+        return []
+    first, last = counted[0][1], counted[-1][1]
+    struck = sum(one.effective_t is not None for one in evidence.faults.values())
+    return [Leak("server", "keys without an expiry", first, last, struck)] if last > at_rest else []
 
 
 def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..evidence import Evidence, Execution, Task
+from ..excuses import windows_of
 from ..explanations import explains
 from ..stated import backoff_of, option
 from ..verdicts import Fate
@@ -91,6 +92,7 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
     explained = explains(evidence)
     seen_t = evidence.first_tasks()
     met = {pid for fault in evidence.faults.values() for pid in fault.pids}
+    taken = windows_of(evidence)
     found = []
     for name, task in evidence.tasks.items():
         if not _is_one(evidence, task) or len(task.executions) < 2:
@@ -101,7 +103,8 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
             # A worker that was there before may have claimed it before, and been held up.
             newcomer = seen_t[later.pid] > earlier.begin and later.pid not in met
             same = later.attempt == earlier.attempt
-            if (same or newcomer) and not _lost_by_the_server(evidence, earlier, later):
+            # A crash in between may have taken the higher number, as far as the durability allows.
+            if (same or newcomer) and not taken(earlier.begin - SECOND, later.begin):
                 if not same and explained(name, task, earlier, later):
                     continue
                 found.append(name)
@@ -123,14 +126,6 @@ def _clock_in_doubt(evidence: Evidence, retry: Retry) -> bool:
     """A fault of the server, or of clocks, was under way while the task waited."""
     return any(
         fault.everywhere and fault.from_t <= retry.again.begin and fault.over_t >= (retry.failed.end or 0)
-        for fault in evidence.faults.values()
-    )
-
-
-def _lost_by_the_server(evidence: Evidence, earlier: Execution, later: Execution) -> bool:
-    """A server that went down in between may have forgotten the higher number, as far as its durability allows."""
-    return any(
-        fault.everywhere and fault.from_t <= later.begin and fault.over_t >= earlier.begin - SECOND
         for fault in evidence.faults.values()
     )
 

@@ -21,6 +21,7 @@ class WorkerSigterm(WorkerFault):
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     in_mix: ClassVar[InMix] = "drawn"
     count: ClassVar[int] = 5
+    asks_to_end: ClassVar[bool] = True
     signal: ClassVar[Signals] = SIGTERM
 
     patience_s: float = 10.0

@@ -153,8 +153,19 @@ def test_a_lower_attempt_by_a_newcomer_is_innocent_if_a_fault_explains_it() -> N
 
 def test_an_attempt_that_a_server_forgot_in_a_crash_is_no_breach() -> None:
     plan = {**STATED, "faults": [{"number": 1, "fault": "server-sigkill", "everywhere": True}]}
-    story = raised(a_run(stated=plan), 1, at_ms=1_000).kill(1, name="server-sigkill")
-    assert not promise(done(completed(story, 1, at_ms=1_700)), "attempts_grow").broken
+
+    def crashed(durability: Any) -> Promise:
+        story = Story().begin(plan={"tasks": 1, "doomed": ["a"], **plan}, durability=durability).submit("a")
+        story = raised(story, 1, at_ms=1_000).kill(1, name="server-sigkill")
+        return promise(done(completed(story, 1, at_ms=1_700)), "attempts_grow")
+
+    assert not crashed({"appendonly": False}).broken
+    assert crashed({"appendonly": True, "appendfsync": "always"}).broken
+
+
+def test_a_loss_of_connections_does_not_excuse_an_attempt_that_does_not_grow() -> None:
+    story = raised(a_run(), 1, at_ms=1_000).kill(1, name="client-kill")
+    assert promise(done(completed(story, 1, at_ms=1_700)), "attempts_grow").broken
 
 
 def test_an_attempt_that_the_queue_does_not_tell_is_not_judged() -> None:

@@ -186,6 +186,29 @@ def test_the_mix_has_keys_used_again_where_the_target_states_that_it_is_idempote
     assert {task.batch for task in planned.tasks if task.behaviour.startswith("client-reuses-key")} == {0}
 
 
+class Listing(Target):
+    mix = ("server-sigkill:down_s=6", "server-sigterm", "worker-sigint", "producer-sigkill")
+
+
+def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_server_bears() -> None:
+    asked: dict[str, Any] = {"kills": 2, "server": "embedded", "workers": 3}
+    drawn = set()
+    for seed in range(20):
+        plain = draw_mix(seed, **asked, appendfsync="always")
+        own = [one for one in draw_mix(seed, **asked, appendfsync="always", target=Listing) if one not in plain]
+        assert len(own) == 3
+        drawn |= {(one.fault, one.count, *one.options.values()) for one in own}
+    assert drawn == {
+        ("server-sigkill", 1, 6.0),
+        *((name, 1) for name in ("server-sigterm", "worker-sigint", "producer-sigkill")),
+    }
+    plain = draw_mix(1, **asked, appendfsync="no")
+    own = [one.fault for one in draw_mix(1, **asked, appendfsync="no", target=Listing) if one not in plain]
+    assert "server-sigkill" not in own
+    under_load = draw_mix(1, **asked, appendfsync="always", target=Listing, load=True)
+    assert all(one.fault != "producer-sigkill" for one in under_load)
+
+
 WORKERS, SERVERS, CRASHES = {"worker-sigstop", "worker-sigterm"}, {"client-kill", "client-pause"}, {"server-sigkill"}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from zeroloss.faults.planned import PlannedTask
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_work_ms
-from zeroloss.plan.variety import EDGE_BYTES, LARGE_BYTES_TOTAL, SMALL_BYTES_MAX
+from zeroloss.plan.variety import EDGE_BYTES, LARGE_BYTES_TOTAL, SMALL_BYTES_MAX, TOGETHER_MS
 from zeroloss.run.workload import together
 from zeroloss.target import Target
 from zeroloss.targets.reference import Reference
@@ -116,10 +116,30 @@ def test_bodies_of_no_time_come_in_a_burst_and_some_bodies_take_seconds() -> Non
     assert sum(task.work_ms >= 1_000 for task in made) >= 20
 
 
-def test_more_than_500_tasks_are_tried_again_and_more_than_100_given_up_at_the_same_moment() -> None:
-    behaviours = Counter(task.behaviour for task in max(together(plan().tasks), key=len))
+class WithoutSchedules(Reference):
+    delays = False
+
+
+def test_more_than_500_tasks_are_due_and_more_than_100_given_up_at_the_same_moment() -> None:
+    batch = max(together(plan().tasks), key=len)
+    assert Counter(task.delay_ms for task in batch)[TOGETHER_MS] > 500
+    assert Counter(task.behaviour for task in batch)["raise-once"] > 250
+    for stated in (Reference, WithoutSchedules):
+        behaviours = Counter(task.behaviour for task in max(together(plan(stated).tasks), key=len))
+        assert 100 < behaviours["raise-always"] < 200
     assert behaviours["raise-once"] > 500
-    assert 100 < behaviours["raise-always"] < 200
+
+
+def test_some_single_tasks_are_scheduled_if_the_target_can_and_none_if_it_can_not() -> None:
+    assert 15 < sum(0 < task.delay_ms != TOGETHER_MS for task in plan().tasks) < 40
+    assert not any(task.delay_ms for task in plan(Target).tasks)
+
+
+def test_a_tenth_of_the_tasks_has_the_first_priority_and_a_tenth_the_last() -> None:
+    counts = Counter(task.priority for task in plan().tasks)
+    assert counts.keys() == set(Reference.priorities)
+    assert all(150 < counts[priority] < 260 for priority in ("high", "low"))
+    assert {task.priority for task in plan(Target).tasks} == {""}
 
 
 def test_tasks_misbehave_in_each_way_that_the_target_states_and_in_no_other() -> None:

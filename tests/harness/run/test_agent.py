@@ -255,7 +255,7 @@ def test_it_ends_when_its_standard_input_does(tmp_path: Path) -> None:
         env=env,
         text=True,
     )
-    command: dict[str, Any] = {"do": "enqueue", "tasks": [["a", '{"answer": "hang"}', ""]]}
+    command: dict[str, Any] = {"do": "enqueue", "tasks": [["a", '{"answer": "hang"}', "", "", 0]]}
     output, _ = process.communicate(json.dumps(command) + "\n", timeout=20)
     assert process.returncode == 0
     assert "a target may print" not in output  # only answers go there

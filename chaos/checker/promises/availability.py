@@ -1,0 +1,106 @@
+"""Whether tasks are accepted while nothing is wrong, and whether workers end in order, and only when they have to."""
+
+from itertools import pairwise
+
+from ...history import Resources
+from ..evidence import Evidence, FaultRecord, Task
+from ..spans import Covered
+from ..stated import option
+
+SECOND = 1_000_000_000
+MARGIN = SECOND
+"""So long after a fault is over, a client may still meet what it has left."""
+AT_WORKERS = frozenset({"nothing", "worker", "idle worker", "command", "handler"})
+"""What faults aim at that can be no reason to refuse a task."""
+
+
+def refused_of(evidence: Evidence) -> list[str]:
+    """The tasks that were not accepted though nothing disturbed the server, the producer or the way to them."""
+    if option(evidence.begin, "accepts") is not True:
+        return []
+    spans = [
+        (fault.from_t, (fault.over_t or evidence.last_t) + MARGIN)
+        for fault in evidence.faults.values()
+        if fault.begin_t is not None and (fault.everywhere or fault.traits.aims_at not in AT_WORKERS)
+    ]
+    spans += [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.late]
+    # On a crowded machine an answer may be late; a definite no is not the machine's.
+    crowds = [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.crowded]
+    disturbed, crowded = Covered(spans), Covered(spans + crowds)
+    abandoned = option(evidence.begin, "abandoned") or ()
+    return [
+        name
+        for name, task in evidence.tasks.items()
+        if (task.fail or task.error is not None)
+        and not task.promised
+        and name not in abandoned
+        and _undisturbed(task, disturbed if task.refused else crowded)
+    ]
+
+
+def interrupted_of(evidence: Evidence) -> list[str]:
+    """The tasks that a worker did not let finish when it was asked to end, though its grace was not over."""
+    grace_s = option(evidence.begin, "grace")
+    if not isinstance(grace_s, int | float):
+        return []
+    return [
+        name
+        for fault in evidence.faults.values()
+        if fault.traits.asks_to_end and fault.over_t - fault.from_t < grace_s * SECOND
+        for name, one in fault.struck.items()
+        if one.end is None and not _hit(evidence, {one.pid}, one.begin, evidence.last_t, but=fault)
+    ]
+
+
+def ended_of(evidence: Evidence) -> list[str]:
+    """Names of the processes that ran tasks and ended by themselves, for no reason that the history shows."""
+    if option(evidence.begin, "workers_stay") is not True:
+        return []
+    listed = option(evidence.begin, "ends_its_process")
+    excused = {
+        one.pid
+        for name in (listed if isinstance(listed, list) else ())
+        for one in (evidence.tasks[name].executions if name in evidence.tasks else ())
+        if one.end is None
+    }
+    ran = evidence.first_tasks()
+    found = []
+    for sid, samples in _sessions(evidence).items():
+        members = {pid for one in samples for pid in one.pids}
+        exit_t = next((one.t for one in evidence.exits if one.sid == sid), None)
+        own = next((one for one in evidence.exits if one.sid == sid and not one.wanted and one.role == "worker"), None)
+        if own and not members & excused and not _hit(evidence, members | {sid}, samples[0].t, own.t):
+            found.append(f"worker {sid} with status {own.status}")
+        # What is gone while the session ends goes with it.
+        lived = [one for one in samples if exit_t is None or one.t < exit_t - MARGIN]
+        for before, after in pairwise(lived):
+            gone = (set(before.pids) - set(after.pids)) & ran.keys() - excused
+            found += [
+                f"process {pid} of worker {sid}"
+                for pid in sorted(gone)
+                if not _hit(evidence, members | {sid}, before.t - MARGIN, after.t)
+            ]
+    return found
+
+
+def _undisturbed(task: Task, disturbed: Covered) -> bool:
+    """Whether nothing was wrong from its first request to its answer; one without an answer does not say."""
+    asked_t, answered_t = task.invoked_t or 0, task.answered_t or 0
+    return any(True for _ in disturbed.gaps((asked_t, answered_t), max(1, answered_t - asked_t)))
+
+
+def _sessions(evidence: Evidence) -> dict[int, list[Resources]]:
+    """Worker's session -> its samples, in their order."""
+    found: dict[int, list[Resources]] = {}
+    for one in evidence.resources:
+        if one.phase == "worker" and one.sid is not None:
+            found.setdefault(one.sid, []).append(one)
+    return found
+
+
+def _hit(evidence: Evidence, pids: set[int], from_t: int, until_t: int, *, but: FaultRecord | None = None) -> bool:
+    """Whether a fault other than `but` met one of these processes at that time."""
+    return any(
+        fault is not but and fault.from_t <= until_t and fault.over_t >= from_t and not pids.isdisjoint(fault.pids)
+        for fault in evidence.faults.values()
+    )

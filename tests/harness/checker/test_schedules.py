@@ -1,0 +1,132 @@
+"""Tasks that begin before they are due, or long after; and urgent ones that do not come first."""
+
+from typing import Any
+
+import pytest
+from support.histories import Story
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Result, Verdict
+
+STATED = {"delays": True, "starts_when_idle": True, "priorities": ["high", "default", "low"]}
+MANY = 40
+
+
+def scheduled(*, begin_ms: int, fault: str | None = None, **plan: Any) -> Result:
+    """A task that is submitted at 1 s and due at 3 s, and a worker that is there all the time."""
+    story = Story().begin(plan={"tasks": 2, **STATED, **plan}, recover_within=2.0).submit("early").ran("early")
+    story.add("submit", "invoke", task="t", delay_ms=2_000, at_ms=1_000).add("submit", "ok", task="t")
+    if fault:
+        story.kill(1, name=fault)
+        story.add("fault", "end", fault=fault, number=1)
+    story.add("effect", "begin", pid=100, task="t", execution="x", at_ms=begin_ms).ended("t", "x")
+    return judge(story.drained().end().events)
+
+
+def broken(result: Result) -> list[str]:
+    return [one.name for one in result.promises if one.broken]
+
+
+@pytest.mark.parametrize("begin_ms", [2_900, 3_000, 5_900])
+def test_a_scheduled_task_that_begins_when_it_is_due_keeps_the_promise(begin_ms: int) -> None:
+    assert scheduled(begin_ms=begin_ms).verdict is Verdict.PASS
+
+
+def test_a_scheduled_task_that_begins_before_it_is_due_breaks_the_promise() -> None:
+    result = scheduled(begin_ms=2_800)
+    assert (result.verdict, broken(result)) == (Verdict.VIOLATION, ["delays"])
+    assert scheduled(begin_ms=2_800, delays=False).verdict is Verdict.PASS
+
+
+def test_a_jump_of_the_clock_excuses_a_scheduled_task_that_begins_too_soon() -> None:
+    assert not broken(scheduled(begin_ms=2_000, fault="clock-jump"))
+    assert broken(scheduled(begin_ms=2_000, fault="worker-sigkill"))
+
+
+def test_a_scheduled_task_that_begins_long_after_it_was_due_beside_an_idle_worker_breaks_the_promise() -> None:
+    result = scheduled(begin_ms=9_000)
+    assert (result.verdict, broken(result)) == (Verdict.LIVENESS, ["starts_when_idle"])
+    assert scheduled(begin_ms=9_000, starts_when_idle=False).verdict is Verdict.PASS
+
+
+def test_a_task_that_begins_long_after_it_was_accepted_beside_an_idle_worker_breaks_the_promise() -> None:
+    def begun(begin_ms: int, **plan: Any) -> Result:
+        story = Story().begin(plan={"tasks": 2, **STATED, **plan}, recover_within=2.0).submit("early").ran("early")
+        story.submit("t").add("effect", "begin", pid=100, task="t", execution="x", at_ms=begin_ms).ended("t", "x")
+        return judge(story.drained().end().events)
+
+    assert broken(begun(9_000)) == ["starts_when_idle"]
+    assert not broken(begun(3_900))
+    assert not broken(begun(9_000, starts_when_idle=False))
+
+
+def test_a_submission_that_was_not_acknowledged_may_begin_at_any_time() -> None:
+    story = Story().begin(plan={"tasks": 2, **STATED}, recover_within=2.0).submit("early").ran("early")
+    story.submit("t", "info").add("effect", "begin", pid=100, task="t", execution="x", at_ms=9_000).ended("t", "x")
+    assert not broken(judge(story.drained().end().events))
+
+
+def batch(
+    order: list[str], *, call: int | None = 1, fault: str | None = None, attempt: int | None = 1, **plan: Any
+) -> Result:
+    """As many tasks as `order` has, of the priorities that it gives, which begin in this order, perhaps after a fault.
+
+    The numbers of their attempts are what `attempt` says.
+    """
+    story = Story().begin(plan={"tasks": len(order), **STATED, **plan})
+    names = {f"{priority}-{number}": priority for number, priority in enumerate(order)}
+    for name, priority in names.items():
+        story.add("submit", "invoke", task=name, priority=priority, call=call)
+    for name in names:
+        story.add("submit", "ok", task=name)
+    if fault:
+        story.kill(1, name=fault, pids=(300,))
+    for name in names:
+        story.add("effect", "begin", pid=100, task=name, execution=name, attempt=attempt).ended(name, name)
+    return judge(story.drained().end().events)
+
+
+HIGH, DEFAULT, LOW = (["high"] * MANY, ["default"] * MANY, ["low"] * MANY)
+
+
+def test_a_batch_of_which_the_urgent_tasks_begin_first_keeps_the_promise() -> None:
+    assert batch(HIGH + DEFAULT + LOW).verdict is Verdict.PASS
+    # Now and then a low one goes first, so that these do not starve.
+    assert batch(["low"] * 3 + HIGH + ["low"] * 17 + DEFAULT + ["low"] * 20).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("order", [["high", "default"] * MANY, DEFAULT + HIGH, ["low", "high"] * MANY])
+def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -> None:
+    result = batch(order)
+    assert (result.verdict, broken(result)) == (Verdict.VIOLATION, ["priorities"])
+    assert batch(order, priorities=[]).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("fault", ["server-sigkill", "worker-sigterm", "net-reset"])
+def test_a_fault_by_which_workers_give_back_what_they_hold_excuses_any_order(fault: str) -> None:
+    assert not broken(batch(DEFAULT + HIGH, fault=fault))
+
+
+def test_a_killed_worker_excuses_only_the_order_of_the_tasks_that_it_held() -> None:
+    assert broken(batch(DEFAULT + HIGH, fault="worker-sigkill")) == ["priorities"]
+    assert not broken(batch(DEFAULT + HIGH, fault="worker-sigkill", attempt=2))
+
+
+def test_tasks_without_a_number_of_their_attempt_are_compared_in_a_baseline_only() -> None:
+    assert not broken(batch(DEFAULT + HIGH, attempt=None))
+    assert broken(batch(DEFAULT + HIGH, attempt=None, misbehaving=0)) == ["priorities"]
+
+
+def test_tasks_that_were_not_submitted_together_are_not_compared() -> None:
+    assert batch(DEFAULT + HIGH, call=None).verdict is Verdict.PASS
+
+
+def test_a_task_that_is_passed_by_later_ones_of_a_higher_priority_was_not_overtaken() -> None:
+    def passed(priority: str) -> Result:
+        story = Story().begin(plan={"tasks": 2, "fifo": True, "misbehaving": 0, **STATED}, recover_within=1.0)
+        story.add("submit", "invoke", task="first", priority="low").add("submit", "ok", task="first")
+        story.add("submit", "invoke", task="later", priority=priority).add("submit", "ok", task="later").ran("later")
+        story.add("effect", "begin", pid=100, task="first", execution="x", at_ms=9_000).ended("first", "x")
+        return judge(story.drained().end().events)
+
+    assert passed("high").overtaken == []
+    assert passed("low").overtaken == ["first"]
