@@ -206,6 +206,8 @@ class Target:
         if not self.enqueue_command:
             raise NotImplementedError("The target has neither `enqueue` nor `enqueue_command`.")
         request = {"task": task.id, "payload": task.text, "type": task.type, "attempt": task.attempt}
+        asked = {"priority": task.priority, "delay_ms": task.delay_ms}
+        request |= {name: wish for name, wish in asked.items() if wish}
         answer = self._command_client.ask(request)
         if answer.outcome == "ok":
             return answer.promised

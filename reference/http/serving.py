@@ -70,9 +70,9 @@ def serve(
     Raises:
         ConfigError: the address cannot be listened on, or others than this machine would need no token.
     """
-    refuse_without_token(name, config, host)
     raise_descriptor_limit()
     listener = listen(host, port)
+    refuse_without_token(name, config, host)
     _return_large_memory()
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that has to wait
     channels: dict[int, Any] = {}

@@ -33,9 +33,9 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
     Raises:
         ConfigError: the address cannot be listened on, or others than this machine would need no token.
     """
-    refuse_without_token("producer", config, host)
     raise_descriptor_limit()
     listener = listen(host, port)
+    refuse_without_token("producer", config, host)
     os.environ |= {"ZEROLOSS_REDIS_URL": config.redis_url, "ZEROLOSS_NAMESPACE": config.namespace}
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = uvicorn.Config(

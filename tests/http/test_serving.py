@@ -216,7 +216,13 @@ def test_an_ipv6_address_is_shown_in_brackets_so_that_it_can_be_opened(queue: Qu
 def test_an_answer_does_not_tell_what_serves_it(queue: Queue) -> None:
     with served("producer", queue.config.redis_url) as producer:
         _, headers, _ = exchange(producer.port, HEALTHZ)
-    assert set(headers) == {"cache-control", "content-length", "content-type", "date"}
+    assert set(headers) == {
+        "cache-control",
+        "content-length",
+        "content-type",
+        "date",
+        "x-content-type-options",
+    }
 
 
 def test_sixteen_requests_wait_for_redis_at_a_time_and_the_next_wait_in_silence(queue: Queue) -> None:
