@@ -51,7 +51,7 @@ def test_a_renewal_says_who_its_consumer_is_and_the_gauges_show_it(queue: Queue)
     assert 5_000 <= (consumer.age_ms or 0) < 15_000
 
 
-def test_what_a_consumer_said_of_itself_goes_in_the_step_in_which_it_leaves(queue: Queue) -> None:
+def test_the_words_of_a_consumer_go_in_the_step_in_which_it_leaves(queue: Queue) -> None:
     consumer = renewed(queue)
     assert set(info_of(queue)) == {b"w1"}
     assert consumer.leave()
