@@ -102,6 +102,15 @@ def test_a_key_of_another_type_for_the_monitor_stops_no_renewal_no_recovery_and_
     assert renewed(queue, "w2", **{"run:5": 1}).leave()
 
 
+def test_the_words_of_a_consumer_that_is_not_registered_are_removed_within_moments(queue: Queue) -> None:
+    """A reaper of an older release, or a log that lost its end, may leave them."""
+    queue.client.hset(queue.keys.info, "ghost", "1 {}")
+    queue.client.zadd(queue.keys.consumers, {"dead": 1})
+    queue.client.hset(queue.keys.info, "dead", "1 {}")
+    renewed(queue)
+    assert set(info_of(queue)) == {b"dead", b"w1"}
+
+
 # The series
 
 
