@@ -45,7 +45,8 @@ TURNS = 16  # of so many claimed tasks one is looked for among the low ones firs
 #       then fields of the series and how much to add to each
 # Returns {whether the lease had ended or never begun, how many tasks are held, whether claiming is paused, the time}
 # Recovery has forgotten the numbers with the entry: noted again, they keep out what the network repeats from before.
-# What is for the monitor comes last, and by `pcall`.
+# What is for the monitor comes last, and by `pcall`. Who notes for all also removes what consumers said that are not
+# registered any more: a reaper of a release that knows nothing of it leaves it.
 _RENEW = Script(f"""#!lua flags=allow-oom
 {NOW}{NOTE}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -53,7 +54,11 @@ if not lease and ARGV[3] ~= '0' then redis.call('HSET', KEYS[4], ARGV[1], ARGV[3
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 local held, paused = redis.call('HLEN', KEYS[2]), redis.call('EXISTS', KEYS[3])
 if ARGV[4] ~= '' then redis.pcall('HSET', KEYS[5], ARGV[1], string.format('%d ', now) .. ARGV[4]) end
-if KEYS[6] then note(KEYS[6], now, {{KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]}}, ARGV, 5) end
+if KEYS[6] and note(KEYS[6], now, {{KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]}}, ARGV, 5) then
+  for _, name in ipairs(redis.pcall('HKEYS', KEYS[5])) do
+    if redis.pcall('ZSCORE', KEYS[1], name) == false then redis.pcall('HDEL', KEYS[5], name) end
+  end
+end
 return {{(lease and tonumber(lease) > now) and 0 or 1, held, paused, now}}
 """)
 

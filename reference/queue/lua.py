@@ -69,6 +69,7 @@ end
 # `note(series, now, places, counts, from)` notes what the charts show. Once in each slot of a minute, by the first of N
 # workers: what Redis holds then (the counters, how many tasks wait by priority and since when, how many are delayed
 # and dead), in one field. At each call: what the caller counted since its last one, as pairs of a field and a number.
+# Returns whether this is the first in its slot.
 # Nothing in it may stop the script that it stands in: a key of another type, or a right that is missing, is a gap.
 SERIES_SLOT_MS = 10_000
 # Upper bounds of a minute's histograms, in ms, as in the field "wait:5"; beyond the last one it is "wait:inf".
@@ -82,7 +83,8 @@ local function waiting(list)
 end
 local function note(series, now, places, counts, from)
   local slot = string.format('%d', math.floor(now % 60000 / {SERIES_SLOT_MS}))
-  if redis.pcall('HEXISTS', series, slot) == 0 then
+  local first = redis.pcall('HEXISTS', series, slot) == 0
+  if first then
     local shown = {{string.format('%d', now)}}
     local names = {{'enqueued', 'completed', 'failed', 'retried', 'recovered', 'dead_lettered'}}
     for _, name in ipairs(names) do
@@ -98,6 +100,7 @@ local function note(series, now, places, counts, from)
     redis.pcall('EXPIRE', series, {SERIES_KEPT_S})
   end
   for i = from, #counts, 2 do redis.pcall('HINCRBY', series, counts[i], counts[i + 1]) end
+  return first
 end
 """
 

@@ -89,7 +89,7 @@ def test_the_oldest_pending_task_is_the_one_that_is_claimed_next(queue: Queue) -
     assert (read(queue).oldest_pending_age_ms or 0) > 1_000_000_000_000
 
 
-def test_what_waits_is_counted_and_aged_by_priority(queue: Queue) -> None:
+def test_waiting_tasks_are_counted_and_aged_by_priority(queue: Queue) -> None:
     queue.push(entry("old", since=1))
     queue.client.rpush(queue.keys.pending_low, entry("low", priority="l"))
     queue.client.set(queue.keys.pending_high, "a string")

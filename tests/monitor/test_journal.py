@@ -51,7 +51,7 @@ def test_a_renewal_says_who_its_consumer_is_and_the_gauges_show_it(queue: Queue)
     assert 5_000 <= (consumer.age_ms or 0) < 15_000
 
 
-def test_what_a_consumer_said_of_itself_goes_in_the_step_in_which_it_leaves(queue: Queue) -> None:
+def test_the_words_of_a_consumer_go_in_the_step_in_which_it_leaves(queue: Queue) -> None:
     consumer = renewed(queue)
     assert set(info_of(queue)) == {b"w1"}
     assert consumer.leave()
@@ -100,6 +100,15 @@ def test_a_key_of_another_type_for_the_monitor_stops_no_renewal_no_recovery_and_
         assert queue.kill(consumer) == 1
         assert len(queue.pending()) == 1
     assert renewed(queue, "w2", **{"run:5": 1}).leave()
+
+
+def test_the_words_of_a_consumer_that_is_not_registered_are_removed_within_moments(queue: Queue) -> None:
+    """A reaper of an older release, or a log that lost its end, may leave them."""
+    queue.client.hset(queue.keys.info, "ghost", "1 {}")
+    queue.client.zadd(queue.keys.consumers, {"dead": 1})
+    queue.client.hset(queue.keys.info, "dead", "1 {}")
+    renewed(queue)
+    assert set(info_of(queue)) == {b"dead", b"w1"}
 
 
 # The series

@@ -175,7 +175,7 @@ def test_each_letter_is_requeued_or_purged_once_where_several_press_at_once(
     ],
     ids=str,
 )
-def test_what_a_page_of_another_site_can_send_changes_nothing(
+def test_a_request_that_a_page_of_another_site_can_send_changes_nothing(
     queue: Queue, monitor: falcon.testing.TestClient, headers: dict[str, str], status: int
 ) -> None:
     bury(queue, *named("a"))

@@ -57,7 +57,7 @@ def test_a_line_of_no_task_names_none_and_an_exception_is_within_the_line() -> N
     assert shown["exception"].endswith("ValueError: no")
 
 
-def test_what_is_logged_while_a_handler_runs_belongs_to_its_task() -> None:
+def test_a_line_that_is_logged_while_a_handler_runs_belongs_to_its_task() -> None:
     token = running.set(Task(entry("t2")))
     try:
         assert json.loads(JsonFormatter().format(record("x")))["task_id"] == "t2"
