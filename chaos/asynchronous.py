@@ -38,7 +38,8 @@ class AsynchronousTarget(Target):
 
     def enqueue(self, task: Task) -> str | None:
         """Run `send` in the event loop, and wait for it."""
-        return self._wait_for(self.send(task))
+        promised: str | None = self._wait_for(self.send(task))
+        return promised
 
     def _wait_for(self, coroutine: Any) -> Any:
         if self._loop is None:  # in `ready`, which is asked by one thread before any submission

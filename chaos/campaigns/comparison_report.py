@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from jinja2 import Environment, PackageLoader
 
-from ..report.console import seconds
+from ..checker.wording import duration
 from .compare import COMPARISON_NAME, Cell, Comparison
 
 MARKDOWN_NAME = "comparison.md"
@@ -45,7 +45,7 @@ def render(template: str, comparison: Comparison) -> str:
 def redelivery(cell: Cell) -> str:
     """How long a struck task waited for its next execution, and how many never had one."""
     times = cell.redelivery_ms
-    shown = [f"median {seconds(times.median)}, max {seconds(times.max)}"] if times else []
+    shown = [f"median {duration(times.median)}, max {duration(times.max)}"] if times else []
     if cell.never:
         shown.append(f"{cell.never} of {cell.struck} never")
     return "; ".join(shown) or "-"

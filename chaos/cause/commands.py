@@ -46,7 +46,8 @@ def last_change(trail: Trail | None) -> Step | None:
     """The last step that may have changed where the task lies; None: there is none."""
     changes = [step for step in trail.steps if not step.refused and deed_of(step) is not Deed.READ] if trail else []
     queues = [step for step in changes if not _writes_a_record(step, trail.task if trail else "")]
-    return (queues or changes or [None])[-1]
+    found = queues or changes
+    return found[-1] if found else None
 
 
 def _writes_a_record(step: Step, task: str) -> bool:

@@ -119,7 +119,7 @@ def _common(
 
 def _all(count: int, of: int) -> str:
     if count == of:
-        return f"all {of:,}" if of > 1 else "the one"
+        return {1: "the one", 2: "both"}.get(of, f"all {of:,}")
     return f"{count:,} of the {of:,}"
 
 

@@ -124,8 +124,8 @@ def undecided_tasks(count: int, census: CensusRecord | None) -> str:
     places = (reason for places in census.found.values() for place, reason in places.items() if place == "record")
     example = next((f", as {reason}" for reason in places if reason), "")
     return (
-        f"Redis holds only a record of {plural(count, 'unfinished task')}{example}: it does not show whether they wait "
-        "or have failed. Write census() in the target, which asks the queue."
+        f"Only a record of {plural(count, 'unfinished task')} is left in Redis{example}: it does not show whether they "
+        "wait or have failed. Write census() in the target, which asks the queue."
     )
 
 

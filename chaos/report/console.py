@@ -6,8 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, LoadResult, Result, Verdict
-from ..checker.wording import duration as seconds
-from ..checker.wording import plural
+from ..checker.wording import duration, plural
 
 DUPLICATES_MAX = 10
 TASKS_MAX = 10
@@ -40,11 +39,11 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
     lines += _duplicates(result.duplicates)
     times = result.time_to_redelivery_ms
     if times:
-        found = f"median {seconds(times.median)}, max {seconds(times.max)}"
+        found = f"median {duration(times.median)}, max {duration(times.max)}"
         lines.append(_row("redelivery", f"{found} ({plural(times.count, 'interrupted task')})"))
     times = result.end_to_end_ms
     if times:
-        found = f"median {seconds(times.median)}, p99 {seconds(times.p99)}, max {seconds(times.max)}"
+        found = f"median {duration(times.median)}, p99 {duration(times.p99)}, max {duration(times.max)}"
         lines.append(_row("end to end", found))
     if result.load:
         lines += _load(result.load)

@@ -11,8 +11,9 @@ from ..checker.evidence import gather
 from ..checker.findings import end_to_end_ms
 from ..checker.situations import STATES
 from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Summary
+from ..checker.wording import duration
 from ..history import Event
-from .console import STORIES_MAX, seconds
+from .console import STORIES_MAX
 from .histogram import histogram
 from .pack import pack
 
@@ -77,7 +78,7 @@ def render_template(template: Path, **members: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["seconds"] = seconds
+    environment.filters["seconds"] = duration
     environment.filters["short"] = lambda text: text if len(text) <= TEXT_CHARACTERS_MAX else f"{text[:300]}…"
     return environment.get_template(template.name).render(css=_asset("report.css"), **members)
 
@@ -113,11 +114,11 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
     figures.append((f"{len(result.duplicates):,}", "duplicates", f"{unexplained:,} unexplained"))
     times = result.time_to_redelivery_ms
     if times:
-        figures.append((seconds(times.median), "median redelivery", f"max {seconds(times.max)}"))
+        figures.append((duration(times.median), "median redelivery", f"max {duration(times.max)}"))
     times = result.end_to_end_ms
     if times:
-        figures.append((seconds(times.median), "median end to end", f"p99 {seconds(times.p99)}"))
-    figures.append((seconds(result.duration_ms), "duration", f"seed {result.seed}"))
+        figures.append((duration(times.median), "median end to end", f"p99 {duration(times.p99)}"))
+    figures.append((duration(result.duration_ms), "duration", f"seed {result.seed}"))
     return figures
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..checker.verdicts import Result, Story, Verdict
-from .console import printable, seconds
+from ..checker.wording import duration
+from .console import printable
 
 PASSING = (Verdict.PASS, Verdict.EXCUSED)
 PAGE = "report.html"
@@ -30,7 +31,7 @@ def markdown(result: Result, directory: Path) -> str:
         ("tasks", ", ".join(f"{fate} {count:,}" for fate, count in result.counts.items())),
     ]
     if times:
-        rows.append(("redelivery", f"median {seconds(times.median)}, max {seconds(times.max)}"))
+        rows.append(("redelivery", f"median {duration(times.median)}, max {duration(times.max)}"))
     lines = [f"## zeroloss: {result.verdict}", "", _inert(result.because), ""]
     lines += [line for sentence in result.cause for line in (_inert(sentence), "")]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {_inert(text)} |" for name, text in rows)]

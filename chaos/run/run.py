@@ -17,7 +17,6 @@ from ..checker.verdicts import Result
 from ..history import EVENTS_DIRECTORY, Recorder, load, write_merged
 from ..history.masking import mask_files
 from ..history.tail import LedgerTail
-from ..history.trace import TRACE_NAME, write_trails
 from ..plan.plan import PLAN_NAME, Plan, repeat_command
 from ..plan.requests import build_fault
 from ..report import write_reports
@@ -27,7 +26,6 @@ from ..system.interruption import Interrupted, interruptible
 from ..system.network import Network
 from ..system.processes import Managed, spawn
 from ..system.producer import Producer
-from ..system.proxy import Tracer
 from ..system.room import check_room, naming_a_full_file_system
 from ..system.servers import Server, open_server
 from ..system.submitter import Submitter
@@ -43,6 +41,7 @@ from .progress import Progress
 from .resources import Sampler
 from .scan import scan
 from .starvation import Watch
+from .tracing import Tracing
 from .workload import Workload
 
 POLL_S = 0.05
@@ -136,7 +135,7 @@ class _Run:
         faults = {planned.fault: build_fault(planned.fault, planned.options) for planned in plan.faults}
         self._shims = [str(shim) for name in sorted(faults) if (shim := faults[name].shim)]
         self._through_proxy = trace or any(fault.through_proxy for fault in faults.values())
-        self._tracer = Tracer(target.scripts, self._ledger.completed, time.monotonic_ns) if trace else None
+        self._tracing = Tracing(target.scripts, self._ledger.completed) if trace else None
         for fault in faults.values():
             fault.prepare(self._directory)
 
@@ -148,8 +147,8 @@ class _Run:
         if self._through_proxy:
             self._network = self._open_network(server.url)
         self._submitter = self._start_agent()
-        if self._network and self._tracer:
-            self._stack.callback(self._keep_trace, self._network, self._tracer)
+        if self._network and self._tracing:
+            self._stack.callback(self._keep_trace, self._network, self._tracing)
         versions = self._submitter.hello()
         self._progress.say(f"Target: {', '.join(f'{name} {version}' for name, version in versions.items())}")
         record_begin(
@@ -262,21 +261,19 @@ class _Run:
         )
 
     def _open_network(self, url: str) -> Network:
+        tracer = self._tracing.tracer if self._tracing else None
         try:
-            return self._stack.enter_context(Network(url, self._plan.workers, self._tracer))
+            return self._stack.enter_context(Network(url, self._plan.workers, tracer))
         except ValueError as error:
             raise TargetError(str(error)) from None
 
-    def _keep_trace(self, network: Network, tracer: Tracer) -> None:
+    def _keep_trace(self, network: Network, tracing: Tracing) -> None:
         self._ledger.poll()
-        unfinished = self._submitter.promised - self._ledger.completed()
-        # In the proxy's own thread: workers may still send.
-        trails = network.proxy.call(lambda: list(tracer.trails(unfinished)))
-        write_trails(self._directory / TRACE_NAME, trails)
+        tracing.keep(network, self._directory, self._submitter.promised)
 
     def _client_environment(self, who: str) -> Environment:
         """Of a process that is no worker: where the run is traced, its commands are followed as well."""
-        if not (self._network and self._tracer):
+        if not (self._network and self._tracing):
             return self._environment
         return self._environment_at(self._network.client_url(who))[1]
 

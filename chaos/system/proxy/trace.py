@@ -174,7 +174,8 @@ class Tracer:
                 return
             first = self._first[task] = []
             self._counts[task] = 0
-        last = (self._last.get(task) or first or [None])[-1]
+        kept = self._last.get(task) or first
+        last = kept[-1] if kept else None
         if last and step.carried_by == "reply" and _same(last, step):
             last.times += 1
             return

@@ -746,7 +746,7 @@ def test_a_task_of_which_only_a_record_is_left_is_undecided_and_census_is_asked_
     story = Story().begin().submit("a").submit("b").ran("b").deadline(a=("record", "in the string job:a"))
     result = judge(story.end(a=("record", "in the string job:a")).events)
     assert (result.verdict, result.fates["a"]) == ("INCONCLUSIVE", Fate.UNDECIDED)
-    assert "edis holds only a record of 1 unfinished task, as in the string job:a" in result.because
+    assert "nly a record of 1 unfinished task is left in Redis, as in the string job:a" in result.because
 
 
 def test_a_task_given_up_with_a_reason_is_reported_with_it() -> None:

@@ -481,3 +481,22 @@ def test_the_page_explains_excused_losses_and_shows_the_matrix_and_the_situation
     assert row[2:] == ["0", "0", "2", "0", "0", "0", "1"]
     assert page.locator("#situations tbody tr").count() == len(SITUATIONS)
     assert page.title() != "owned"
+
+
+def test_console_and_junit_name_what_interrupted_which_task(tmp_path: Path) -> None:
+    lost_with_a_story(tmp_path)
+    result = read(tmp_path)
+    console = text_of(result)
+    assert [f"lost-{number} LOST" in console for number in (1, 2, 3, 4)] == [True, True, True, False]
+    assert "fault 3 (worker-sigkill) interrupted it" in console
+    suite = next(iter(JUnitXml.fromfile(str(tmp_path / "junit.xml"))))
+    (failure,) = next(case for case in suite if case.name == "verdict").result
+    assert "lost-4 LOST:" in failure.text
+    assert "fault 4 (worker-sigkill) interrupted it" in failure.text
+
+
+def test_the_result_keeps_cause_and_stories_for_programs(tmp_path: Path) -> None:
+    lost_with_a_story(tmp_path)
+    stored = json.loads((tmp_path / "result.json").read_text())
+    assert stored["cause"][0] == "4 tasks were lost, interrupted in their bodies."
+    assert stored["stories"][0]["task"] == "lost-1"
