@@ -1,6 +1,7 @@
 """Mutants that begin tasks too soon, too late, or in the wrong turn."""
 
 from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue.task import PRIORITIES
 
 from .mutant import mutant
 from .patching import edit, patch
@@ -10,7 +11,7 @@ from .profiles import DEFAULT, VARIED
 @mutant(expects="PRIORITIES", breaks="I7", profile=DEFAULT)
 def priorities_ignored() -> None:
     """Every task is pushed with the default priority."""
-    patch(enqueuer, "PRIORITIES", dict.fromkeys(enqueuer.PRIORITIES, "d"))
+    patch(enqueuer, "PRIORITIES", dict.fromkeys(PRIORITIES, "d"))
 
 
 @mutant(expects="DELAYS", breaks="I4", profile=VARIED)

@@ -66,14 +66,14 @@ class Reference(Target):
     max_attempts = 4
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     attempts_grow = True
-    priorities = ("high", "default", "low")
+    priorities: Sequence[str] = ("high", "default", "low")
     delays = True
     starts_when_idle = True
     accepts = True
     grace = 25.0
     workers_stay = True
     keys_at_rest = 20
-    mix = (
+    mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "server-script-flush", "server-maxmemory", "producer-sigkill"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
     )
