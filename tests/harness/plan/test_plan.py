@@ -13,6 +13,7 @@ from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 from zeroloss.plan.variety import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN
 from zeroloss.target import Target
+from zeroloss.targets.reference import Reference
 
 
 def plan(**changes: Any) -> Plan:
@@ -207,6 +208,13 @@ def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_serv
     assert "server-sigkill" not in own
     under_load = draw_mix(1, **asked, appendfsync="always", target=Listing, load=True)
     assert all(one.fault != "producer-sigkill" for one in under_load)
+
+
+def test_every_fault_that_the_reference_lists_is_known_and_drawn_by_some_seed() -> None:
+    asked: dict[str, Any] = {"kills": 2, "server": "embedded", "appendfsync": "always", "workers": 3}
+    listed = {word.partition(":")[0] for word in Reference.mix}
+    drawn = {one.fault for seed in range(40) for one in draw_mix(seed, **asked, target=Reference)}
+    assert listed <= drawn
 
 
 WORKERS, SERVERS, CRASHES = {"worker-sigstop", "worker-sigterm"}, {"client-kill", "client-pause"}, {"server-sigkill"}
