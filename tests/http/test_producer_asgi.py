@@ -21,7 +21,7 @@ from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
 from zeroloss.reference.http import group_commit
 from zeroloss.reference.http.group_commit import GroupCommit
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission, turn_to_decode
 from zeroloss.reference.queue.errors import (
     IdempotencyConflict,
     NotAccepted,
@@ -186,6 +186,23 @@ def test_a_redis_that_hangs_leaves_the_requests_of_its_call_unknown(queue: Queue
     assert isinstance(outcome[0], Accepted)
 
 
+def test_the_loop_does_not_wait_for_the_digest_of_a_large_payload(queue: Queue) -> None:
+    """Another thread has the turn to decode: it is waited for in a thread, and the loop goes on."""
+    queue.enqueue("to know the protocol")
+    large = one('"%s"' % ("x" * 100_000), idempotency_key="k")
+
+    async def ask() -> None:
+        group = GroupCommit(queue.enqueuer, 6)
+        with turn_to_decode(100_000):
+            waiting = asyncio.create_task(group.enqueue(large))
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+            assert not waiting.done()
+        assert isinstance((await waiting)[0], Accepted)
+
+    asyncio.run(ask())
+
+
 def test_a_script_that_redis_has_forgotten_is_sent_whole(queue: Queue) -> None:
     queue.enqueue("to know the protocol")
     queue.client.script_flush()
@@ -298,7 +315,7 @@ def test_several_processes_share_one_port_and_count_together(queue: Queue) -> No
     ],
     ids=["no http", "a long head", "two lengths"],
 )
-def test_what_never_reaches_the_asgi_app_is_a_problem_document_too(
+def test_a_request_that_never_reaches_the_asgi_app_is_answered_with_a_problem_document(
     queue: Queue, request_bytes: bytes, status: int
 ) -> None:
     with served("asgi", queue.config.redis_url) as producer:
