@@ -33,7 +33,9 @@ LARGE_AT_ONCE = 2  # bodies that are decoded at a time, beside the loop
 class _App(falcon.asgi.App[Any, Any]):
     """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent."""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(  # type: ignore[override]  # Falcon's own differs from its base's in the same way
+        self, scope: Any, receive: Any, send: Any
+    ) -> None:
         if scope["type"] == "http":
             headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
             if any(each[0] == b"expect" for each in headers):

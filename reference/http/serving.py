@@ -196,6 +196,8 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     waitress answers and closes at once, and a client that is still sending then sees a reset connection, not the 413.
     """
 
+    error: Any
+    expect_continue: bool
     _dropped_bytes: int | None = None
 
     def parse_header(self, header_plus: bytes) -> None:

@@ -313,10 +313,13 @@ class Enqueuer:
         Raises:
             OutcomeUnknown: nobody can say it of any.
         """
-        call = self._call(requests)
-        size = sum(map(len, call.texts)) + 256 * len(call.keys)
         pool: Any = self._client.connection_pool
-        if not self._known or not self._durability.immediate or not call.texts or size > SENT_AT_ONCE_BYTES:
+        # Looked at first: a digest of a large payload waits for its turn.
+        chars = sum(len(submission.payload_json) for submissions in requests for submission in submissions)
+        if not self._known or not self._durability.immediate or chars > SENT_AT_ONCE_BYTES:
+            return None
+        call = self._call(requests)
+        if not call.texts or sum(map(len, call.texts)) + 256 * len(call.keys) > SENT_AT_ONCE_BYTES:
             return None
         connection = pool.idle_connection()
         if connection is None:
