@@ -218,8 +218,8 @@ class _Letter:
 def _refuse_other_sites(req: falcon.Request) -> None:
     """Refuse what a page of another site made a browser send.
 
-    A form cannot send JSON, a script of another site has to ask first, and is never allowed to; browsers say besides
-    from where a request comes.
+    A form cannot send JSON, a script of another site has to ask first, and is never allowed to; browsers also say of
+    which site a request is.
     """
     require_media_type(req, ("application/json",))
     if req.get_header("Sec-Fetch-Site", default="none") not in ("none", "same-origin"):

@@ -1,7 +1,5 @@
 """Traces by OpenTelemetry: a span of the producer, one of the wait in the queue, one of the handler, in one trace.
 
-    from yourapp.queue.telemetry.tracing import enqueue, trace_handlers, trace_producer
-
     trace_handlers()                             # once, in the module of --app
     enqueue(queue, "email", {"to": "a"})         # `Queue.enqueue` in a span of its own
     app = trace_producer(create_app(client, config))
