@@ -4,7 +4,7 @@
 //
 // `payload` is the JSON text that arrived, compared byte for byte (nil: none); `attempt` the number of this delivery (0:
 // not known). Without ZEROLOSS_LEDGER in the environment it only runs the body. One file a process, one write an event.
-// What a line means: docs/ledger.md of zeroloss. Standard library only, Linux; copy it freely.
+// What a line means: docs/ledger.md of zeroloss. Standard library only, Go 1.21 or later, Linux; copy it freely.
 package main
 
 import (

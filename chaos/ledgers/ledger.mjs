@@ -33,7 +33,8 @@ export async function effect(task, { payload, attempt } = {}, body = () => {}) {
     result = await body();
   } catch (error) {
     const text = `${error?.name ?? "Error"}: ${error?.message ?? error}`;
-    write(file, "error", task, execution, { error: text.slice(0, 500).toWellFormed() });
+    // By way of UTF-8, which has no halves of a character.
+    write(file, "error", task, execution, { error: Buffer.from(text.slice(0, 500)).toString() });
     throw error;
   }
   write(file, "end", task, execution, {});

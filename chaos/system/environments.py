@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 from ..target import Target, title
 from .packages import cache_directory, locked, made, node_modules, ruby_variables, run_quietly, unpacked
 
+BUILD_VARIABLE = "ZEROLOSS_BUILD"
+"""The folder in which a `build` runs, for one that goes elsewhere."""
+
 T = TypeVar("T", bound=Target)
 
 
@@ -74,7 +77,7 @@ def _built(target: type[Target], equipment: Mapping[str, str], say: Callable[[st
     say(f"Build: {shlex.join(command)}")
     with locked(place.with_suffix(".lock")):
         # Compilers keep what they compiled below the home directory.
-        env = {"HOME": str(Path.home()), **os.environ, **equipment}
+        env = {"HOME": str(Path.home()), **os.environ, **equipment, BUILD_VARIABLE: str(place)}
         run_quietly(command, env, f"`build` of the target {title(target)} failed", cwd=place)
     return place
 

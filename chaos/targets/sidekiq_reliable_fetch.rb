@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# The application of `sidekiq-reliable`: a fetch for Sidekiq 6 by which a job is in Redis until it has run: BRPOPLPUSH into a list of the process.
+# The application of `sidekiq-reliable`: a fetch for Sidekiq 6 by which a job is in Redis until it has run, as
+# BRPOPLPUSH moves it into a list of the process.
 require "securerandom"
 require_relative "sidekiq_app"
 

@@ -63,14 +63,17 @@ class Redis {
   #parse(from) {
     const stop = this.#text.indexOf("\r\n", from);
     if (stop < 0) return null;
-    const [kind, rest, end] = [this.#text.toString("latin1", from, from + 1), this.#text.toString("utf8", from + 1, stop), stop + 2];
+    const kind = this.#text.toString("latin1", from, from + 1);
+    const rest = this.#text.toString("utf8", from + 1, stop);
+    const end = stop + 2;
     if (kind === "+") return { value: rest, end };
     if (kind === "-") return { value: new Error(rest), end };
     if (kind === ":") return { value: Number(rest), end };
     const count = Number(rest);
     if (count < 0) return { value: null, end };
     if (kind === "$") {
-      return this.#text.length < end + count + 2 ? null : { value: this.#text.subarray(end, end + count), end: end + count + 2 };
+      const whole = this.#text.length >= end + count + 2;
+      return whole ? { value: this.#text.subarray(end, end + count), end: end + count + 2 } : null;
     }
     const members = { value: [], end };
     for (let number = 0; number < count; number++) {
@@ -86,7 +89,9 @@ class Redis {
 async function worker(reliable) {
   const redis = await Redis.open();
   for (;;) {
-    const task = reliable ? await redis.send("EVAL", CLAIM, 2, PENDING, HELD, LEASE_MS) : (await redis.send("BRPOP", PENDING, 1))?.[1];
+    const task = reliable
+      ? await redis.send("EVAL", CLAIM, 2, PENDING, HELD, LEASE_MS)
+      : (await redis.send("BRPOP", PENDING, 1))?.[1];
     if (!task) {
       if (reliable) await sleep(50);
       continue;

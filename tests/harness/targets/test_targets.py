@@ -210,7 +210,11 @@ def test_a_program_that_a_target_builds_is_found_by_its_name_alone(
     monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path / "cache"))
 
     class Compiled(Target):
-        build = ("sh", "-c", 'printf "#!/bin/sh\\necho at your service\\n" > servant && chmod +x servant')
+        build = (
+            "sh",
+            "-c",
+            'printf "#!/bin/sh\\necho at your service\\n" > servant && chmod +x $ZEROLOSS_BUILD/servant',
+        )
         worker = ("servant",)
         enqueue_command = ("servant",)
 
