@@ -55,7 +55,7 @@ def begin_of(directory: Path) -> Run:
         (["run", "--demand", "glory"], "--demand: there is no situation 'glory'"),
         (["run", "--demand", "worker-sigkill@home"], "--demand: there is no situation 'worker-sigkill@home'"),
         (["prove", "--quick", "--thorough"], "--quick and --thorough exclude each other"),
-        (["prove", "--target", "nope"], "'nope' is no target"),
+        (["prove", "--target", "nope"], "'nope' is not a target"),
         (["prove", "--redis", "redis://127.0.0.1:1/0"], "--redis"),
         (["run", "--out", "{tmp}"], "exists and is not an empty directory"),
         (["run", "--out", "{tmp}/something.txt/x"], "something.txt/x can't be made: not a directory"),
@@ -67,7 +67,7 @@ def begin_of(directory: Path) -> Run:
         (["check", "{tmp}"], "can't be read"),
         (["check"], "--directory"),
         (["replay", "{tmp}/nothing.json"], "can't be read"),
-        (["replay", "{tmp}/something.txt"], "is no plan"),
+        (["replay", "{tmp}/something.txt"], "is not a plan"),
     ],
 )
 def test_a_senseless_command_is_refused_in_one_sentence_with_status_2(

@@ -181,7 +181,7 @@ def test_an_interrupted_enumeration_says_how_to_go_on_and_leaves_no_process(tmp_
     [
         (["--jobs", "0"], "--jobs must be at least 1"),
         (["--resume", "nowhere"], "nothing to be resumed"),
-        (["--target", "nobody"], "'nobody' is no target"),
+        (["--target", "nobody"], "'nobody' is not a target"),
     ],
 )
 def test_bad_usage_is_one_sentence(

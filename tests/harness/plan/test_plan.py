@@ -139,8 +139,8 @@ def test_a_run_that_makes_no_sense_is_refused_in_one_sentence(changes: dict[str,
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "is no plan"),
-        ("[]", "is no plan"),
+        ("", "is not a plan"),
+        ("[]", "is not a plan"),
         (encode(plan()).decode().replace("worker-sigkill", "earthquake"), "There is no fault 'earthquake'"),
         (encode(plan()).decode().replace('"version": 2', '"version": 99'), "of version 99"),
     ],

@@ -266,7 +266,7 @@ def test_another_interpreter_is_given_only_the_few_files_that_it_needs(tmp_path:
     env = Environment(tmp_path, "package.module:Class", target).of(["/usr/bin/python3"])
     library = env["PYTHONPATH"].split(os.pathsep)[0]
     assert sorted(path.name for path in (Path(library) / "zeroloss").iterdir()) == [
-        "__init__.py", "agent.py", "client.py", "ledger.py", "target.py",
+        "__init__.py", "agent.py", "asynchronous.py", "client.py", "ledger.py", "target.py",
     ]  # fmt: skip
     code = "import zeroloss.agent, sys; print('redis' in sys.modules or 'msgspec' in sys.modules)"
     run = subprocess.run(

@@ -68,9 +68,10 @@ def test_a_failure_names_the_task_when_it_was_submitted_what_killed_it_where_it_
     for line in (
         r"VIOLATION: \d tasks? (was|were) promised and lost \(LOST\)\.",
         r"zl-1-\d{7}: LOST",
-        r"  submitted  [\d.]+ m?s after the start, promised at [\d.]+ m?s",
-        r"  killed by  fault \d \(worker-sigkill\) at [\d.]+ m?s: Worker \d+ was inside a task .*",
-        r"  last seen  in process \d+, which began it at [\d.]+ m?s and never ended it, and not in the broker .*",
+        r"\d tasks? (was|were) lost, .*",
+        r"  It was submitted at [\d.]+ m?s and promised at [\d.]+ m?s\.",
+        r"  Process \d+ began it at [\d.]+ m?s; fault \d \(worker-sigkill\) interrupted it at .* inside a task .*",
+        r"  It was not in the broker at the end\.",
         rf"replay  zeroloss replay {run}/plan\.json",
         rf"report  {run}/report\.html",
     ):
@@ -111,7 +112,7 @@ def test_a_test_that_uses_the_fixture_bears_the_marker_and_can_be_left_out(tmp_p
     ("line", "says"),
     [
         ('zeroloss.run(MyQueue, faults="earthquake")', "There is no fault 'earthquake'"),
-        ('zeroloss.run("nope")', "'nope' is no target"),
+        ('zeroloss.run("nope")', "'nope' is not a target"),
         ('zeroloss.run(MyQueue, plugin=["a.py", "b.py"])', "--plugin a.py: there is no such Python file."),
         (
             "zeroloss.run(type('Inner', (MyQueue,), {'__qualname__': 'f.Inner'}))",
