@@ -81,7 +81,7 @@ def test_states_and_faults_of_several_tasks_are_counted() -> None:
     assert "the fault then: worker-kill" in by
 
 
-def test_what_all_lost_tasks_and_few_others_have_is_named_with_both_counts() -> None:
+def test_a_trait_that_all_lost_tasks_and_few_others_have_is_named_with_both_counts() -> None:
     story = done(Story().begin(), 40)
     for number in range(4):
         story.submit(f"big-{number}")

@@ -64,7 +64,7 @@ def test_an_id_that_came_with_two_tasks_stands_for_neither(client: redis.Redis, 
     assert commands(tracer) == ["HSET"]
 
 
-def test_what_a_transaction_queues_is_kept_when_it_was_executed_only(client: redis.Redis, tracer: Tracer) -> None:
+def test_a_command_of_a_transaction_is_kept_only_when_it_was_executed(client: redis.Redis, tracer: Tracer) -> None:
     with client.pipeline() as pipeline:
         pipeline.lpush("q", TASK).execute()
     connection = client.connection_pool.get_connection()

@@ -246,7 +246,9 @@ def test_without_faults_named_the_console_says_which_were_drawn(
     words = ["run", "--redis", "redis://127.0.0.1:1/0", "--seed", "1", "--kills", "7", "--out", str(tmp_path / "run")]
     assert execute(words) == 2
     drawn = listed(load_plan(tmp_path / "run" / "plan.json").faults)
-    assert drawn == "7 worker-sigkill, 1 worker-sigterm, 1 worker-sigstop, 1 client-reuses-key"
+    assert drawn.startswith("7 worker-sigkill, ")
+    assert all(one in drawn for one in ("1 worker-sigterm", "1 worker-sigstop", "1 client-reuses-key"))
+    assert "server" not in drawn  # what has a URL is somebody else's
     assert f"Faults: {drawn}\n" in capsys.readouterr().out
 
 

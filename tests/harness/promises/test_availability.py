@@ -23,7 +23,7 @@ def broken(result: Result, name: str) -> list[str]:
     return stated.broken
 
 
-def test_what_is_not_stated_is_not_judged() -> None:
+def test_a_promise_that_is_not_stated_is_not_judged() -> None:
     silent = dict.fromkeys(STATED)
     asked = asked_to_end(a_run(**silent)).ran("cut", pid=300)
     assert done(sampled(sampled(refused(asked), 99, 100), 99, 101)).verdict is Verdict.PASS

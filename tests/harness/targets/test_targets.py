@@ -194,7 +194,7 @@ def test_packages_of_debian_that_are_installed_are_used_as_they_are(
     ],
     ids=["npm", "debian", "build", "no compiler"],
 )
-def test_what_cannot_be_installed_or_built_is_said_in_one_sentence(
+def test_a_package_or_program_that_cannot_be_had_is_said_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, tuple[str, ...]], sentence: str
 ) -> None:
     monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path))
