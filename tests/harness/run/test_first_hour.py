@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 from rich.console import Console
 from support.places import TARGETS
 from support.runs import carry_out
@@ -99,6 +100,8 @@ def test_a_durability_that_the_server_has_no_replicas_for_is_refused_before_anyt
 def test_a_server_with_a_url_is_asked_for_its_replicas_before_the_workers_start(
     embedded: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with redis.Redis.from_url(embedded.url) as client:
+        client.flushall()
     words = ["run", "--target", "brpop", "--redis", embedded.url, "--faults", "none", "--tasks", "1"]
     assert execute([*words, "--durability", "replicas:9", "--out", str(tmp_path / "run")]) == 2
     assert "--durability replicas:9 can't be met: the server has no replicas." in capsys.readouterr().err
