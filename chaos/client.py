@@ -110,11 +110,11 @@ def _answer(line: bytes) -> tuple[int, Answer]:
     try:
         members = json.loads(line)
     except ValueError:
-        raise ValueError("It has to be JSON.") from None
+        raise ValueError("It must be JSON.") from None
     if not isinstance(members, dict) or not isinstance(members.get("request"), int):
-        raise ValueError("`request` has to be the number of the request.")
+        raise ValueError("`request` must be the number of the request.")
     if members.get("outcome") not in OUTCOMES:
-        raise ValueError(f"`outcome` has to be {', '.join(OUTCOMES[:-1])} or {OUTCOMES[-1]}.")
+        raise ValueError(f"`outcome` must be {', '.join(OUTCOMES[:-1])} or {OUTCOMES[-1]}.")
     promised = members.get("promised")
     answer = Answer(
         members["outcome"],

@@ -82,7 +82,7 @@ def load_inherited() -> None:
 
 
 def load_named(names: Iterable[str]) -> None:
-    """What a plan names: files are loaded, distributions have to be installed. Raises PluginError."""
+    """What a plan names: files are loaded, distributions must be installed. Raises PluginError."""
     for name in names:
         if name.endswith(".py"):
             load_files([name])

@@ -153,7 +153,7 @@ class Target:
     """How many tasks `enqueue_many` takes in one call; 0: there is no `enqueue_many`."""
     behaviours: Collection[str] = ()
     """How its task body can be told to misbehave, by the payload's member `behaviour`; `zeroloss behaviours` lists
-    them. What is named here is in every run with faults; its retries have to be on."""
+    them. What is named here is in every run with faults; its retries must be on."""
     raw_payloads: bool = False
     """Whether `enqueue` sends `task.text` and the body hands these very bytes to `effect`: compared byte for byte."""
     numbers: NUMBERS = "exact"

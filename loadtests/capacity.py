@@ -127,14 +127,14 @@ def _parser() -> argparse.ArgumentParser:
 def _above_0(text: str) -> float:
     value = float(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"has to be above 0, not {text}")
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
 
 
 def _seconds(text: str) -> int:
     value = int(text)
     if value < 1:  # to Locust 0 is no limit
-        raise argparse.ArgumentTypeError(f"has to be at least 1, not {text}")
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return value
 
 

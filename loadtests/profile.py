@@ -51,7 +51,7 @@ def read_profile(name: str) -> Profile:
         raise ProfileError(f"The profile {path} can't be read: it is no text.") from None
     words = _last(lines, "system").split()
     if wrong := [word for word in words if "=" not in word]:
-        raise ProfileError(f"{path}: system has to be NAME=VALUE ..., not {wrong[0]!r}.")
+        raise ProfileError(f"{path}: system must be NAME=VALUE ..., not {wrong[0]!r}.")
     system = {setting: value for setting, _, value in (word.partition("=") for word in words)}
     files = _last(lines, "locustfile") or "locustfile.py"
     return Profile(path, system, [_locustfile(path, one.strip()) for one in files.split(",")])

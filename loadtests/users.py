@@ -150,7 +150,7 @@ class CarefulClients(Producer):
 
 
 class WrongClients(Producer):
-    """Requests that have to be refused, each with the status that says why, and with nothing enqueued."""
+    """Requests that must be refused, each with the status that says why, and with nothing enqueued."""
 
     weight = 1
     kind = "wrong"

@@ -131,9 +131,9 @@ def mutate(
         MutationError: runs or jobs make no sense.
     """
     if runs < 1:
-        raise MutationError(f"--runs has to be at least 1, not {runs}.")
+        raise MutationError(f"--runs must be at least 1, not {runs}.")
     if jobs < 1:
-        raise MutationError(f"--jobs has to be at least 1, not {jobs}.")
+        raise MutationError(f"--jobs must be at least 1, not {jobs}.")
     profiles = [profile for profile in PROFILES.values() if any(one.profile is profile for one in mutants)]
     controls = [_control(profile, mutants) for profile in profiles]
     planned = [*controls, *((mutant.name, mutant.profile, mutant.expects, mutant.defect) for mutant in mutants)]

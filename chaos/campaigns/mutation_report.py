@@ -16,7 +16,7 @@ def trial_line(trial: Trial) -> str:
 
 
 def mutation_table(mutation: Mutation) -> RenderableType:
-    """Every mutant, what it has to be caught as, and in how many of its runs it was; then the reference."""
+    """Every mutant, what it must be caught as, and in how many of its runs it was; then the reference."""
     table = Table(box=None, pad_edge=False)
     table.add_column("mutant", no_wrap=True)
     table.add_column("")

@@ -85,7 +85,7 @@ def measure(
     Raises MutationError: jobs makes no sense.
     """
     if jobs < 1:
-        raise MutationError(f"--jobs has to be at least 1, not {jobs}.")
+        raise MutationError(f"--jobs must be at least 1, not {jobs}.")
     stopping = Event()
     path = directory / STEPS_NAME
     known: dict[str, dict[str, Verdict]] = {name: {} for name in (REFERENCE, *(mutant.name for mutant in mutants))}

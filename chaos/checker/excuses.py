@@ -81,14 +81,16 @@ def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
     return excuses
 
 
-def windows_of(evidence: Evidence) -> Callable[[int, int], Window | None]:
+def windows_of(evidence: Evidence, *, promises: bool = True) -> Callable[[int, int], Window | None]:
     """What finds the window of a time, from and to: of those that have a part of it the first to end.
 
-    There is one for each crash that may take something. What is gone, the first that could has taken.
+    There is one for each crash that may take something. What is gone, the first that could has taken. `promises`: of
+    promised tasks, which the queue may have been told to have confirmed; else of its other writes, which it has not.
     """
-    windows = failovers_of(evidence)
+    asked = str(_kept(evidence.begin).get("asked")) if promises else ""
+    windows = [] if asked.startswith("replicas:") else failovers_of(evidence)
     for crash in crashes_of(evidence):
-        taken = _taken(evidence.begin, ordered=crash.ordered)
+        taken = _taken(evidence.begin, asked, ordered=crash.ordered)
         if taken is None:
             continue
         seconds, why = taken
@@ -112,12 +114,10 @@ def _ending_t(evidence: Evidence, crash: Crash) -> int:
 
 
 def failovers_of(evidence: Evidence) -> list[Window]:
-    """From the beginning of each failover to when clients followed. Confirmed by a replica, nothing is excused.
+    """From the beginning of each failover to when clients followed.
 
     The fault waits, before it strikes, until every replica has what was written before it began.
     """
-    if str(_kept(evidence.begin).get("asked")).startswith("replicas:"):
-        return []
     healed_t = evidence.phases.get("healed", evidence.last_t)
     return [
         Window(
@@ -162,7 +162,7 @@ def _kept(begin: Run | None) -> Mapping[str, Any]:
     return begin.durability if begin and isinstance(begin.durability, Mapping) else {}
 
 
-def _taken(begin: Run | None, *, ordered: bool) -> tuple[int | None, str] | None:
+def _taken(begin: Run | None, asked: str, *, ordered: bool) -> tuple[int | None, str] | None:
     """(seconds before the end, why); None for seconds: everything. None: nothing may be taken."""
     kept = _kept(begin)
     if kept.get("appendonly") is False:
@@ -171,6 +171,6 @@ def _taken(begin: Run | None, *, ordered: bool) -> tuple[int | None, str] | None
             return None, f"without an append-only file that takes everything{since}"
         return None if kept.get("save") else (None, "without file or snapshots that takes everything")
     slow_fsync = kept.get("appendonly") is True and kept.get("appendfsync") == "everysec" and not ordered
-    if slow_fsync and kept.get("asked") != "fsync":
+    if slow_fsync and asked != "fsync":
         return SLOW_FSYNC_S, f"with an fsync every second a kill may take what came up to {SLOW_FSYNC_S} s before it"
     return None

@@ -93,7 +93,7 @@ class _Causes:
             evidence=evidence,
             faults=Spans(((fault.from_t, fault.over_t), fault) for fault in effective if not fault.misbehaved),
             misbehaved=[fault for fault in effective if fault.misbehaved],
-            first_window=windows_of(evidence),
+            first_window=windows_of(evidence, promises=False),
             ended_by_t=ended_by_t,
             gone_t=[gone.t for gone in evidence.exits if gone.role == "worker" and not gone.wanted],
             last_seen=last_seen,

@@ -14,7 +14,7 @@ OVERTAKEN_S = 1.0
 DURING_S = 2
 """A process that ends so many seconds after a fault ended during it: its clients gave up first."""
 OVERTAKEN_SHARE = 0.25
-"""In a run with faults so many of the tasks have to be late before that is held against the queue."""
+"""In a run with faults so many of the tasks must be late before that is held against the queue."""
 WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
 """In how many of the waits tasks of a fate did not move: for the queue alone, after a new task, after a restart."""
 

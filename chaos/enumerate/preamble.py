@@ -11,7 +11,7 @@ FAULT_NAME = "crash-point"
 
 
 def record_begin(recorder: Recorder, slot: Slot, case: Case, doomed: Sequence[str]) -> None:
-    """The event `run` `begin`. `doomed`: the tasks that have to be given up."""
+    """The event `run` `begin`. `doomed`: the tasks that must be given up."""
     command = ["zeroloss", "enumerate", "--target", slot.spec]
     if case.crashes:
         command += ["--points", str(case.crashes[0])]

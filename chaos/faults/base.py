@@ -97,7 +97,7 @@ class Stage:
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
     nothing_left: Callable[[], bool] = lambda: False
-    """Whether everything was submitted, and all that was promised is done or has to be given up; or whether bodies end
+    """Whether everything was submitted, and all that was promised is done or must be given up; or whether bodies end
     at once, so that there is nothing to wait for."""
 
 
@@ -150,13 +150,13 @@ class Fault(ABC):
     needs_one_server: ClassVar[bool] = False
     """Whether the server must stand alone: under Sentinel it would cause a failover that nobody has planned."""
     in_container: ClassVar[bool] = False
-    """Whether the server has to be in a container for it."""
+    """Whether the server must be in a container for it."""
     through_proxy: ClassVar[bool] = False
     """Whether the workers have to reach the server through the proxy for it."""
     moves_producer: ClassVar[bool] = False
     """Whether the producer has another address after it."""
     shim: ClassVar[Path | None] = None
-    """A folder that has to be on the workers' Python path for it."""
+    """A folder that must be on the workers' Python path for it."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: random.Random, recover_within_s: float) -> "list[PlannedTask]":
         """The tasks that the plan needs for this fault, in the order of their times; most need nothing."""

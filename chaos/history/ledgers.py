@@ -9,7 +9,7 @@ from .events import Effect, Event, Ledger, Run
 
 LATEST_S = 60.0
 """A process that outlives a killed harness may still write for so long after the harness's last line."""
-PAGE = "docs/ledger.md says what a line has to be"
+PAGE = "docs/ledger.md says what a line must be"
 
 _NAME = re.compile(r"worker-([0-9]+)\.jsonl", re.ASCII)
 _OTHERS = re.compile(r"(before-)?(harness|agent|load|worker)-[0-9]+\.jsonl", re.ASCII)
@@ -71,9 +71,9 @@ def wrong(path: Path, event: Event, bounds: Bounds | None) -> str | None:
     if name is None:
         return "its name"
     if not isinstance(event, Effect):
-        return "`kind` has to be effect"
+        return "`kind` must be effect"
     if event.pid != int(name[1]):
         return f"`pid` is {event.pid}, and the file is that of process {name[1]}"
     if bounds and (clause := bounds.wrong(event.t)):
-        return f"`t` is {event.t}, {clause}, and has to be nanoseconds of CLOCK_MONOTONIC as the kernel counts them"
+        return f"`t` is {event.t}, {clause}, and must be nanoseconds of CLOCK_MONOTONIC as the kernel counts them"
     return None

@@ -42,9 +42,12 @@ def answered_before_the_push() -> None:
 @mutant(expects=("CORRUPT", "FAILED"), breaks="I6", profile=VARIED)
 def body_in_latin_1() -> None:
     """A body whose charset is not named is read as Latin-1."""
-    from zeroloss.reference.http import producer  # only here: for other mutants a worker need not load it
+    from zeroloss.reference.http.intake import Intake  # only here: for other mutants a worker need not load it
 
-    patch(producer, "decode_utf8", lambda body, _what: body.decode("latin-1"))
+    def misread(read: Any) -> Any:
+        return lambda self, expected, body: read(self, expected, body.decode("latin-1").encode())
+
+    Intake.read_one, Intake.read_many = misread(Intake.read_one), misread(Intake.read_many)  # type: ignore[method-assign]
 
 
 @mutant(expects="LOST", breaks="I2", profile=SLOW_DISK)

@@ -34,7 +34,7 @@ class Mutant:
     defect: str
     """One sentence."""
     expects: tuple[str, ...]
-    """The categories under which it has to be caught; any of them will do."""
+    """The categories under which it must be caught; any of them will do."""
     breaks: str
     """The number of the invariant."""
     profile: Profile

@@ -13,7 +13,7 @@ _RING = Script(f"#!lua flags=allow-oom\n{LISTS}ring()")
 
 
 def patch(owner: Any, name: str, replacement: Any) -> Any:
-    """Replace `owner.name`, which has to be there, and return what it was."""
+    """Replace `owner.name`, which must be there, and return what it was."""
     original = getattr(owner, name)
     setattr(owner, name, replacement)
     return original
@@ -38,7 +38,7 @@ def configure(actor: type[Any], **changes: Any) -> None:
 
 
 def ring(client: redis.Redis, waiting: Sequence[str]) -> None:
-    """Leave the bell as it has to be, by a command of its own. `waiting`: the bell and the three lists."""
+    """Leave the bell as it must be, by a command of its own. `waiting`: the bell and the three lists."""
     _RING(client, waiting, [])
 
 

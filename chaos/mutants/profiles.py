@@ -41,7 +41,7 @@ class Profile:
     """The clocks of the workers' processes are an hour ahead or behind."""
     appendfsync: Appendfsync = "off"
     durability: str | None = None
-    """How safe a task has to be before it is promised, as `zeroloss run --durability` says."""
+    """How safe a task must be before it is promised, as `zeroloss run --durability` says."""
     varied: bool = False
     """The tasks are as varied as the reference states that it can take them, as those of `zeroloss run` are."""
 
@@ -178,7 +178,7 @@ DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfs
 SLOW_DISK = Profile(
     name="slow-disk",
     faults="server-slow-fsync:count=1:for_s=1:kill=true",
-    # So few that they do not come in a burst: some have to be promised in the last half second before the crash.
+    # So few that they do not come in a burst: some must be promised in the last half second before the crash.
     tasks=99,
     stretch=8.0,
     # ... and to wait until then.
@@ -191,7 +191,7 @@ BAD_LINE = Profile(
     name="bad-line",
     faults="net-reply-loss:count=3:for_s=4:share=0.3",
     tasks=300,
-    # There have to be tasks until the last fault.
+    # There must be tasks until the last fault.
     stretch=2.0,
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_MAX_RECOVERIES": "40", "ZEROLOSS_AHEAD_MS": "500"},

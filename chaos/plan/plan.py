@@ -87,7 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def doomed(self) -> list[str]:
-        """The tasks that have to be given up."""
+        """The tasks that must be given up."""
         return [task.id for task in self.tasks if task.behaviour in DOOMED]
 
     def summary(self) -> dict[str, Any]:

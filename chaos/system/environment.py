@@ -14,7 +14,7 @@ from ..target import Target, located
 
 NAMESPACE = "zeroloss"
 DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
-"""How safe a task has to be before the target promises it; a target that knows none of it does not read it."""
+"""How safe a task must be before the target promises it; a target that knows none of it does not read it."""
 DEFAULTS_VARIABLE = "ZEROLOSS_DEFAULTS"
 """`off`: no defaults are read from pyproject.toml, as in the commands that a campaign runs."""
 SUSPENDED_VARIABLE = "ZEROLOSS_SUSPENDED_NS"
@@ -30,7 +30,7 @@ class Environment:
     """What a target's processes are started with."""
 
     def __init__(self, directory: Path, spec: str, target: Target, durability: str | None = None) -> None:
-        """`durability`: how safe a task has to be before it is promised; None: as the environment says."""
+        """`durability`: how safe a task must be before it is promised; None: as the environment says."""
         self._directory = directory
         self._target = target
         self._durability = {} if durability is None else {DURABILITY_VARIABLE: durability}

@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("has to be at least 1")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 

@@ -117,8 +117,19 @@ SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")
 
 PREFIX = "ZEROLOSS_"
 _OF_THE_HARNESS = {
-    *("BACKEND", "DEFAULTS", "ENGINE_LOG", "FAULTS", "IMAGE_FORCE", "INSTALL", "LEDGER", "OUT", "PLUGINS", "PROFILE"),
-    *("REDIS_IMAGE", "REQUIREMENT", "RUN", "SEED", "TARGET", "VENVS", "WARDEN"),
+    *(
+        "BACKEND",
+        "BUILD",
+        "DEFAULTS",
+        "ENGINE_LOG",
+        "FAULTS",
+        "IMAGE_FORCE",
+        "INSTALL",
+        "LANGUAGE_KILLS",
+        "LEDGER",
+        "OUT",
+    ),
+    *("PLUGINS", "PROFILE", "REDIS_IMAGE", "REQUIREMENT", "RUN", "SEED", "SUSPENDED_NS", "TARGET", "VENVS", "WARDEN"),
 }
 """What variables with the prefix mean to the harness that tests the queue; its processes inherit them."""
 

@@ -140,7 +140,7 @@ def test_the_script_refuses_a_profile_that_there_is_not_in_one_sentence() -> Non
     words = [sys.executable, "-m", "zeroloss.cli.ci"]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr == ("zeroloss-ci: ZEROLOSS_PROFILE has to be quick, default or thorough, not 'heroic'.\n")
+    assert ended.stderr == ("zeroloss-ci: ZEROLOSS_PROFILE must be quick, default or thorough, not 'heroic'.\n")
 
 
 def test_the_script_shows_no_summary_of_a_run_that_was_there_before(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_the_action_s_commands_fail_the_job_and_name_the_lost_task_on_its_page_a
     assert annotation.startswith("::error title=zeroloss VIOLATION::")
     for text in (page, annotation):
         assert sorted(lost)[0] in text
-        assert "(worker-sigkill) at" in text
+        assert "(worker-sigkill) interrupted" in text
         assert "zeroloss replay" in text
 
 

@@ -15,8 +15,11 @@ AT_WORKERS = frozenset({"nothing", "worker", "idle worker", "command", "handler"
 
 
 def refused_of(evidence: Evidence) -> list[str]:
-    """The tasks that were not accepted though nothing disturbed the server, the producer or the way to them."""
-    if option(evidence.begin, "accepts") is not True:
+    """The tasks that were not accepted though nothing disturbed the server, the producer or the way to them.
+
+    None where a load sent them, as its profile may send what must be refused.
+    """
+    if option(evidence.begin, "accepts") is not True or option(evidence.begin, "load"):
         return []
     spans = [
         (fault.from_t, (fault.over_t or evidence.last_t) + MARGIN)

@@ -92,7 +92,7 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
     explained = explains(evidence)
     seen_t = evidence.first_tasks()
     met = {pid for fault in evidence.faults.values() for pid in fault.pids}
-    taken = windows_of(evidence)
+    taken = windows_of(evidence, promises=False)
     found = []
     for name, task in evidence.tasks.items():
         if not _is_one(evidence, task) or len(task.executions) < 2:

@@ -16,7 +16,7 @@ EARLY = 10 * MS
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
 """What faults aim at that put off only what a worker held that died, or that stood still."""
 EACH_MIN = 20
-"""So many tasks of two priorities have to be accepted by one call for these to be compared."""
+"""So many tasks of two priorities must be accepted by one call for these to be compared."""
 FIRST_MIN = 0.75
 """Of all pairs of tasks of two priorities, so many have to begin in that order; half of them do by chance."""
 

@@ -14,7 +14,7 @@ from .base import HandlerFault
 class HandlerExitsAlways(HandlerFault):
     """The bodies of some tasks kill the process that they run in, at every attempt (I1, I2, I4, I5).
 
-    Each has to be given up in the end, and those that were in hand with it must not be.
+    Each must be given up in the end, and those that were in hand with it must not be.
     """
 
     name: ClassVar[str] = "handler-exits-always"

@@ -14,7 +14,7 @@ from .base import HandlerFault
 class HandlerRaisesAlways(HandlerFault):
     """The bodies of some tasks raise at every attempt (I1, I2, I5).
 
-    Each has to be given up in the end, with a reason, and must not stop the others.
+    Each must be given up in the end, with a reason, and must not stop the others.
     """
 
     name: ClassVar[str] = "handler-raises-always"

@@ -9,7 +9,7 @@ from ..base import Fault, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFault(Fault):
-    """Something is done to the server, which has to be the harness's own and stand alone."""
+    """Something is done to the server, which must be the harness's own and stand alone."""
 
     aims_at: ClassVar[Aim] = "server"
     everywhere: ClassVar[bool] = True

@@ -52,7 +52,7 @@ class ClockJump(Fault):
         stage.wait(self.for_s)
         said = [path.read_text() for path in clocks.glob(f"{worker.sid}.[0-9]*")]
         if not said:
-            raise Missed(f"No process of worker {worker.sid} carries the clock that can be set; it has to be Python.")
+            raise Missed(f"No process of worker {worker.sid} carries the clock that can be set; it must be Python.")
         return Effect(
             evidence=f"The clock of worker {worker.sid} was {abs(by_s):g} s {'ahead' if by_s > 0 else 'behind'} for "
             f"{self.for_s:g} s; {said.count(wrong)} of its {len(said)} processes read it meanwhile.",

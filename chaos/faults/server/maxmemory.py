@@ -14,7 +14,7 @@ from .memory import starve
 class ServerMaxmemory(ServerFault):
     """Sets maxmemory below what the server holds, without eviction, for seconds (I1, I2, I4).
 
-    Whatever adds is refused, even a move from one list to another. What was accepted has to be worked off all the same,
+    Whatever adds is refused, even a move from one list to another. What was accepted must be worked off all the same,
     and what is refused must not be promised. https://redis.io/docs/latest/develop/reference/eviction/
     """
 

@@ -14,7 +14,7 @@ from .base import WorkerFault
 class WorkerSigterm(WorkerFault):
     """Asks a worker that is inside a task to end, and waits until it has (I1, I2).
 
-    What it had claimed and not begun has to be given back, and what runs has to be finished.
+    What it had claimed and not begun must be given back, and what runs must be finished.
     """
 
     name: ClassVar[str] = "worker-sigterm"

@@ -11,7 +11,7 @@ from .server import NotOurServer, Server, ServerUnavailable
 class ExternalServer(Server):
     """Used as it is found: not started, not stopped, not configured, never flushed.
 
-    Its database has to be empty at the beginning, since the census of a run could not tell its tasks from a stranger's,
+    Its database must be empty at the beginning, since the census of a run could not tell its tasks from a stranger's,
     and a worker under test could execute a stranger's.
 
     Raises:
@@ -30,7 +30,7 @@ class ExternalServer(Server):
             self._version = self.version()
         except (ValueError, TypeError):  # without its text, which cites parts of the URL
             raise ServerUnavailable(
-                f"{self._name} is not a Redis URL: it has to be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and "
+                f"{self._name} is not a Redis URL: it must be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and "
                 "% in the password written as percent codes."
             ) from None
         except (redis.RedisError, OSError) as error:

@@ -244,7 +244,7 @@ def test_the_profile_of_a_proof_says_what_was_changed() -> None:
     assert effort_name(changed) == "default, 299 runs at most, 8 h at most"
 
 
-@pytest.mark.parametrize(("words", "says"), [(["--runs", "0"], "--runs has to be"), (["--hours", "0"], "--hours has")])
+@pytest.mark.parametrize(("words", "says"), [(["--runs", "0"], "--runs must be"), (["--hours", "0"], "--hours must")])
 def test_a_bound_that_makes_no_sense_is_refused(
     words: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,7 +85,7 @@ def test_the_default_profile_is_what_a_run_does_that_is_told_nothing(tmp_path: P
     words = ["run", "--redis", "embedded", "--seed", "3", "--out", str(tmp_path / "run")]
     planned: list[Plan] = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("zeroloss.cli.runs._carry_out", lambda plan, *_: planned.append(plan) or 0)
+        patched.setattr("zeroloss.cli.runs.carry_out", lambda plan, *_, **__: planned.append(plan) or 0)
         assert execute(words) == 0
     assert encode(planned[0]) == encode(PROFILES["default"].plan(seed=3, target="reference", server="embedded"))
 

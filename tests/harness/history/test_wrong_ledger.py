@@ -70,7 +70,7 @@ def test_a_time_that_cannot_be_true_is_named_with_its_file_and_line(
         (lambda: line(time.monotonic_ns(), phase="start"), "Invalid enum value 'start' - at `$.phase`"),
         (lambda: line(time.monotonic_ns(), extra=1), "unknown field `extra`"),
         (lambda: line(time.monotonic_ns(), kind="run", phase="end"), "unknown field `task`"),
-        (lambda: '{"t":1,"pid":1,"kind":"run","phase":"end"}\n', "`kind` has to be effect"),
+        (lambda: '{"t":1,"pid":1,"kind":"run","phase":"end"}\n', "`kind` must be effect"),
         (lambda: "hello\n", "JSON is malformed"),
     ],
     ids=["a fraction", "another pid", "a phase", "a member", "a kind", "another kind", "no JSON"],

@@ -44,6 +44,10 @@ def test_a_refusal_by_a_target_that_states_nothing_is_no_breach() -> None:
     assert done(refused(a_run(accepts=False))).verdict is Verdict.PASS
 
 
+def test_a_refusal_of_what_a_load_sends_is_not_judged() -> None:
+    assert not broken(done(refused(a_run(load="smoke.conf"))), "accepts")
+
+
 def test_a_worker_that_is_killed_is_no_reason_to_refuse_a_task() -> None:
     assert broken(done(refused(a_run().kill(1, name="worker-sigkill"))), "accepts")
 

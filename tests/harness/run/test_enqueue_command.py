@@ -118,9 +118,9 @@ def test_an_answer_that_does_not_come_leaves_the_outcome_unknown() -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ("hello", "It has to be JSON. It wrote: hello"),
-        ("[]", "`request` has to be the number of the request."),
-        ('{"request": 1}', "`outcome` has to be ok, refused or unknown."),
+        ("hello", "It must be JSON. It wrote: hello"),
+        ("[]", "`request` must be the number of the request."),
+        ('{"request": 1}', "`outcome` must be ok, refused or unknown."),
     ],
 )
 def test_a_line_that_is_no_answer_is_shown_with_what_it_has_to_be(said: str, sentence: str) -> None:
@@ -139,9 +139,9 @@ def test_a_command_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize(
     ("members", "named"),
     [
-        ('enqueue_command = "node client.mjs"', "its `enqueue_command` has to be a command, a list of words"),
-        ('build = "make"', "its `build` has to be a command, a list of words"),
-        ('numbers = "float"', 'its `numbers` has to be "exact" or "double", not \'float\''),
+        ('enqueue_command = "node client.mjs"', "its `enqueue_command` must be a command, a list of words"),
+        ('build = "make"', "its `build` must be a command, a list of words"),
+        ('numbers = "float"', 'its `numbers` must be "exact" or "double", not \'float\''),
     ],
 )
 def test_a_member_of_a_target_that_makes_no_sense_is_named(tmp_path: Path, members: str, named: str) -> None:
