@@ -96,6 +96,12 @@ class SentinelServer(Server):
         return self._front.url
 
     @property
+    def sentinel_url(self) -> str:
+        """For clients that ask Sentinel themselves; they reach each node through its door."""
+        hosts = ",".join(f"{LOOPBACK}:{port}" for port in self.sentinel_ports)
+        return f"redis+sentinel://{hosts}/{GROUP}/0"
+
+    @property
     def running(self) -> bool:
         return self.primary.running
 

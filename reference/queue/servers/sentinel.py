@@ -1,15 +1,16 @@
 """The primary that Sentinel announces, and a pool whose connections all lead to it.
 
 redis-py's own `SentinelConnectionPool` asks only when it connects, takes the first Sentinel that answers, and turns
-READONLY, a definite no, into a lost connection, which leaves the outcome open. A primary that was cut off from its
-Sentinels keeps its clients' connections, so their answer has to be asked for while all connections stand; and a
-Sentinel that was cut off with it still names it, so the answer of most of them counts.
+READONLY, a definite no, into a lost connection, which leaves the outcome open. A primary that was cut off keeps its
+clients' connections, and every thread may be waiting on one: so a thread of the pool's asks while connections stand.
+A Sentinel that was cut off with the primary still names it, so the answer of most of them counts.
 https://redis.io/docs/latest/develop/reference/sentinel-clients/
 """
 
 import socket
 import threading
 import time
+import weakref
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -45,7 +46,7 @@ class Primary:
         return [each for pool in pools for each in pool.sockets()]
 
     def address(self) -> tuple[str, int]:
-        """Host and port, for a new connection.
+        """Host and port, asked for unless that was done a moment ago.
 
         Raises:
             redis.ConnectionError: no Sentinel names one.
@@ -54,16 +55,6 @@ class Primary:
             if self._address is None or time.monotonic() - self._asked_at > FRESH_S:
                 self._address = self._ask()
             return self._address
-
-    def noticed(self) -> tuple[str, int] | None:
-        """The same while connections stand, as far as it is known: asked by one thread at a time, at times."""
-        if time.monotonic() - self._asked_at > LOOK_S and self._lock.acquire(blocking=False):
-            try:
-                with suppress(redis.RedisError):  # without an answer the one before stands
-                    self._address = self._ask()
-            finally:
-                self._lock.release()
-        return self._address
 
     def _ask(self) -> tuple[str, int]:
         now = time.monotonic()
@@ -87,7 +78,7 @@ class Primary:
 
 
 class SentinelPool(Pool):
-    """Its connections lead to the primary; when another one is announced, all of them are closed.
+    """Its connections lead to the primary; when another one is announced, those to the one before are closed.
 
     Those in use are shut, too: a wait at a primary that was cut off would otherwise end seconds later. What was sent on
     them is a lost reply to its caller.
@@ -103,19 +94,23 @@ class SentinelPool(Pool):
     def reset(self) -> None:
         self._primary.reset()
         self._leads_to: tuple[str, int] | None = None
+        self._unwatched = threading.Lock()  # taken once, by who starts the thread
         super().reset()
 
-    def get_connection(self, *_deprecated: Any, **_options: Any) -> Any:
-        self._checkpid()
-        self._follow(self._primary.noticed())
-        return super().get_connection()
+    def follow(self) -> None:
+        """Ask where connections stand, and leave the primary before if another one is announced."""
+        if super().sockets():
+            with suppress(redis.RedisError):  # without an answer the one before stands
+                self._lead_to(self._primary.address())
 
     def _locate(self) -> tuple[str, int]:
         address = self._primary.address()
-        self._follow(address)
+        self._lead_to(address)
+        if self._unwatched.acquire(blocking=False):
+            threading.Thread(target=_watch, name="sentinel", args=(weakref.ref(self),), daemon=True).start()
         return address
 
-    def _follow(self, address: tuple[str, int] | None) -> None:
+    def _lead_to(self, address: tuple[str, int]) -> None:
         before, self._leads_to = self._leads_to, address
         if before in (None, address):
             return
@@ -124,3 +119,10 @@ class SentinelPool(Pool):
             if (sock := connection._sock) and (connection.host, connection.port) != address:
                 with suppress(OSError):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS: another thread reads above it
+
+
+def _watch(reference: "weakref.ref[SentinelPool]") -> None:
+    while pool := reference():
+        pool.follow()
+        del pool
+        time.sleep(LOOK_S)
