@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..faults import Fault, load_faults
-from ..system.servers import URL_SCHEMES, SentinelServer
+from ..system.servers import SENTINEL_KINDS, URL_SCHEMES
 from ..target import Target
 from .requests import PlanError
 
@@ -21,9 +21,9 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
             raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
         if fault.through_proxy and server.startswith(_UNPROXIED):
             raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
-        if fault.fails_over and server != SentinelServer.kind:
+        if fault.fails_over and server not in SENTINEL_KINDS:
             raise PlanError(f"--faults {fault.name} needs a primary with replicas: say --redis sentinel.")
-        if fault.needs_one_server and server == SentinelServer.kind:
+        if fault.needs_one_server and server in SENTINEL_KINDS:
             planned = " or ".join(one.name for one in load_faults() if one.fails_over)
             raise PlanError(
                 f"--faults {fault.name} is for one server, and Sentinel would fail over: say --redis embedded, or "
@@ -58,6 +58,6 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     """
     if (load and fault.arranges()) or (fault.needs_keys and not target.idempotent):
         return False
-    if fault.needs_one_server and server.startswith((*URL_SCHEMES, SentinelServer.kind)):
+    if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS)):
         return False
     return fault.ends_server != "killed" or appendfsync == "always"

@@ -123,7 +123,7 @@ class _Run:
     def carry_out(self) -> None:
         self._class = equipped(self._class, self._progress.say)
         server = self._open_server()
-        self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
+        self._target = self._class(redis_url=server.client_url, namespace=NAMESPACE, directory=self._directory)
         self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
         self._submitter = self._start_agent()
         versions = self._submitter.hello()

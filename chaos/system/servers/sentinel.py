@@ -264,6 +264,16 @@ class SentinelServer(Server):
         _ask(port.number, "SENTINEL", "DEBUG", *(str(word) for pair in HASTE.items() for word in pair))
 
 
+class SentinelUrlServer(SentinelServer):
+    """The same for a target whose clients ask Sentinel themselves: a primary that is cut off is so from them, too."""
+
+    kind: ClassVar[str] = "sentinel-url"
+
+    @property
+    def client_url(self) -> str:
+        return self.sentinel_url
+
+
 def _ask(port: int, *command: str) -> Any:
     """Raises redis.RedisError."""
     client: Any = redis.Redis(
