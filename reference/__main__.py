@@ -28,11 +28,12 @@ import redis
 
 from . import __version__
 from .queue.config import Config, load_config, unknown_variables
-from .queue.connection import connect, shown_url
+from .queue.connection import connect
 from .queue.dead_letters import LETTER_ID, DeadLetters
 from .queue.errors import QueueError
 from .queue.protocol import refuse_at_start
 from .queue.reaper import Reaper
+from .queue.servers.urls import shown_url
 from .queue.texts import printable
 from .worker.supervisor import Supervisor, worker_command
 

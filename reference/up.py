@@ -16,9 +16,10 @@ from pathlib import Path
 import redis
 
 from .queue.config import SERVER_VARIABLES, Config
-from .queue.connection import connect, shown_url
+from .queue.connection import connect
 from .queue.errors import QueueError
 from .queue.protocol import refuse_at_start
+from .queue.servers.urls import shown_url
 from .signals import STOP_SIGNALS
 from .worker.supervisor import child_environment, reap_orphans
 

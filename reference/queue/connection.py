@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import redis
@@ -19,9 +20,19 @@ from redis.retry import Retry
 
 from .config import Config
 from .errors import ConfigError
+from .keys import Keys
+from .servers.cluster import SlotOwner, Topology
+from .servers.following import FollowingPool
 from .servers.pool import CONNECT_TIMEOUT_S, Gate, Pool
-from .servers.sentinel import ANSWER_S, Primary, SentinelPool
-from .servers.urls import SENTINEL_SCHEMES, read_sentinel_url, refuse_url_options, shown_url
+from .servers.sentinel import ANSWER_S, Primary
+from .servers.urls import (
+    CLUSTER_SCHEMES,
+    SENTINEL_SCHEMES,
+    read_cluster_url,
+    read_sentinel_url,
+    refuse_url_options,
+    shown_url,
+)
 
 ASK_TIMEOUT_S = 1.0  # for the version, at the start
 OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
@@ -46,8 +57,11 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
     """
     url = config.redis_url
     answer_s, connect_s = timeout_s or config.socket_timeout_ms / 1000, timeout_s or CONNECT_TIMEOUT_S
-    if url.partition("://")[0] in SENTINEL_SCHEMES:
+    scheme = url.partition("://")[0]
+    if scheme in SENTINEL_SCHEMES:
         return redis.Redis(connection_pool=_sentinel_pool(url, connections, answer_s, connect_s))
+    if scheme in CLUSTER_SCHEMES:
+        return redis.Redis(connection_pool=_cluster_pool(config, connections, answer_s, connect_s))
     try:
         refuse_url_options(url)
         pool = Pool.from_url(url, max_connections=connections, **_options(url, answer_s, connect_s))
@@ -77,16 +91,32 @@ def _options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
     }
 
 
-def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float) -> SentinelPool:
+def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
     """Raises ConfigError: the URL makes no sense."""
-    found = read_sentinel_url(url)
-    gate = Gate()
-    login = {**parse_url(found.sentinel), **_options(url, ANSWER_S, ANSWER_S), "gate": gate, "max_connections": 1}
-    sentinels = [
-        redis.Redis(connection_pool=Pool(**{**login, "host": host, "port": port})) for host, port in found.sentinels
-    ]
+    found, gate = read_sentinel_url(url), Gate()
+    sentinels = [_asking(url, found.sentinel, gate, *place) for place in found.sentinels]
     server = {**parse_url(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
-    return SentinelPool(primary=Primary(found.group, sentinels), gate=gate, **server)
+    return FollowingPool(locator=Primary(found.group, sentinels), gate=gate, **server)
+
+
+def _cluster_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
+    """Raises ConfigError: the URL makes no sense, or the keys of the namespace would lie in several slots."""
+    url, key = config.redis_url, Keys(config.namespace).pending
+    found, gate = read_cluster_url(url), Gate()
+    if not re.search(r"\{[^}]+\}", config.namespace):
+        raise ConfigError(
+            f"namespace {config.namespace!r} has no hash tag, so a cluster would spread its keys: "
+            f"name it {{{config.namespace}}}, with the braces."
+        )
+    topology = Topology(found.nodes, partial(_asking, url, found.server, gate))
+    server = {**parse_url(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
+    return FollowingPool(locator=SlotOwner(topology, key), gate=gate, **server)
+
+
+def _asking(url: str, login: str, gate: Gate, host: str, port: int) -> redis.Redis:
+    """A client of a Sentinel, or of a node, that is only asked where to go."""
+    options = {**parse_url(login), **_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
+    return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
 
 
 def refuse_client(client: redis.Redis) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import redis
+from redis.exceptions import MovedError
 
 from .config import Config
 from .connection import NeverSent, Script, borrowed
@@ -275,7 +276,10 @@ class Enqueuer:
             if not self._known:
                 refuse_other_protocol(self._client, self._keys)
                 self._known = True
-            length, *answers = self._call(keys, arguments)
+            try:
+                length, *answers = self._call(keys, arguments)
+            except MovedError:  # a definite no, and the next connection leads to the slot's new owner
+                length, *answers = self._call(keys, arguments)
         except OtherProtocol as error:
             raise NotAccepted(str(error)) from error
         except (NeverSent, redis.BusyLoadingError) as error:

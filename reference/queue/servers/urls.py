@@ -16,11 +16,13 @@ TLS_OPTIONS = {name for name in inspect.signature(redis.SSLConnection.__init__).
 SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password", "sentinel_tls"}
 
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
+CLUSTER_PORT = 6379
 SENTINEL_PORT = 26379
 PORT_MAX = 65_535
-_SENTINEL_URL = re.compile(r"(rediss?)\+sentinel://(?:([^@/?#]*)@)?([^@/?#]*)([^@?#]*)(?:\?([^#]*))?")
+_URL_OF_MANY = re.compile(r"(rediss?)\+(?:sentinel|cluster)://(?:([^@/?#]*)@)?([^@/?#]*)([^@?#]*)(?:\?([^#]*))?")
 _HOST = r"(\[[\da-fA-F:.]+\]|[^:/@\[\],]+)(?::(\d{1,5}))?"
-_SHOWN_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/[^/@:]+(/\d+)?)?")
+_SHOWN_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/[^/@:]*(/\d+)?)?")
 
 
 class SentinelUrl(NamedTuple):
@@ -38,7 +40,7 @@ def read_sentinel_url(url: str) -> SentinelUrl:
     Raises:
         ConfigError: it is not such a URL; the sentence says which part is wrong.
     """
-    found = _SENTINEL_URL.fullmatch(url)
+    found = _URL_OF_MANY.fullmatch(url)
     if not found:
         raise _refusal("use redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB", "percent codes")
     scheme, login, hosts, path, query = found.groups(default="")
@@ -60,20 +62,46 @@ def read_sentinel_url(url: str) -> SentinelUrl:
         if name in ("sentinel_username", "sentinel_password")
     ]
     return SentinelUrl(
-        tuple(_host(host) for host in hosts.split(",")),
+        tuple(_host(host, "Sentinel", SENTINEL_PORT) for host in hosts.split(",")),
         group,
         f"{scheme}://{login}{'@' if login else ''}primary/{database or 0}{_query(server)}",
         f"{'redis' if tls == 'false' else scheme}://sentinel{_query(sentinel)}",
     )
 
 
-def _host(text: str) -> tuple[str, int]:
+class ClusterUrl(NamedTuple):
+    """Where a Cluster URL leads. `server` is a plain URL whose host is a placeholder."""
+
+    nodes: tuple[tuple[str, int], ...]
+    server: str
+
+
+def read_cluster_url(url: str) -> ClusterUrl:
+    """Read `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`; `rediss+cluster` uses TLS.
+
+    Raises:
+        ConfigError: it is not such a URL; the sentence says which part is wrong.
+    """
+    found = _URL_OF_MANY.fullmatch(url)
+    if not found:
+        raise _refusal("use redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT", "percent codes", "Cluster")
+    scheme, login, hosts, path, query = found.groups(default="")
+    options = parse_qsl(query, keep_blank_values=True)
+    refuse_options(scheme, options)
+    if path not in ("", "/", "/0") or dict(options).get("db", "0") != "0":
+        raise _refusal("a cluster has database 0 only", "leave it out", "Cluster")
+    nodes = tuple(_host(host, "node", CLUSTER_PORT, "Cluster") for host in hosts.split(","))
+    return ClusterUrl(nodes, f"{scheme}://{login}{'@' if login else ''}node/0{_query(options)}")
+
+
+def _host(text: str, what: str, port_default: int, kind: str = "Sentinel") -> tuple[str, int]:
     if not text or text.startswith(":"):
-        raise _refusal("name at least one Sentinel, and none that is empty", "HOST:26379,HOST:26379")
+        example = f"HOST:{port_default},HOST:{port_default}"
+        raise _refusal(f"name at least one {what}, and none that is empty", example, kind)
     found = re.fullmatch(_HOST, text)
-    port = int(found[2] or SENTINEL_PORT) if found else 0
+    port = int(found[2] or port_default) if found else 0
     if not found or not 0 < port <= PORT_MAX:
-        raise _refusal(f"a port is a number from 1 to {PORT_MAX}", "HOST:26379")
+        raise _refusal(f"a port is a number from 1 to {PORT_MAX}", f"HOST:{port_default}", kind)
     return found[1].strip("[]"), port
 
 
@@ -81,9 +109,9 @@ def _query(options: list[tuple[str, str]]) -> str:
     return f"?{urlencode(options)}" if options else ""
 
 
-def _refusal(what: str, example: str) -> ConfigError:
+def _refusal(what: str, example: str, kind: str = "Sentinel") -> ConfigError:
     quoting = ", with / ? # @ : and % in a password as percent codes" if example == "percent codes" else f" ({example})"
-    return ConfigError(f"redis_url is not a Sentinel URL: {what}{quoting}.")
+    return ConfigError(f"redis_url is not a {kind} URL: {what}{quoting}.")
 
 
 def refuse_options(scheme: str, options: list[tuple[str, str]], also: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -113,7 +141,7 @@ def refuse_url_options(url: str) -> None:
 def shown_url(url: str) -> str:
     """The URL without what may be a password, wherever it stands: before the host, among the options, unquoted."""
     scheme = url.partition("://")[0]
-    if scheme in SENTINEL_SCHEMES:
+    if scheme in (*SENTINEL_SCHEMES, *CLUSTER_SCHEMES):
         place = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
         unquoted = "#" in url or "@" in url.partition("?")[2] or "/" in url.rpartition("@")[0].partition("://")[2]
         return f"{scheme}://{place if _SHOWN_HOSTS.fullmatch(place) and not unquoted else '...'}"

@@ -17,6 +17,7 @@ from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import NeverSent, Script, connect
 from zeroloss.reference.queue.errors import NotAccepted
+from zeroloss.reference.queue.servers import following
 from zeroloss.reference.queue.servers import sentinel as sentinel_module
 from zeroloss.system.servers import Server
 
@@ -97,7 +98,7 @@ def test_a_sentinel_that_was_cut_off_with_the_old_primary_is_outvoted(tmp_path: 
 def test_a_sentinel_that_hangs_costs_its_answer_once(
     three: list[LoneSentinel], pair: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentinel_module, "LOOK_S", 0.0)
+    monkeypatch.setattr(following, "LOOK_S", 0.0)
     three[0].pause()
     with connect(Config(redis_url=url_of(*three))) as client:
         assert port_reached(client) == pair[0]
@@ -114,7 +115,7 @@ def test_a_sentinel_that_ends_leaves_standing_connections_as_they_are(
         number = client.client_id()
         for sentinel in three:
             sentinel.end()
-        monkeypatch.setattr(sentinel_module, "LOOK_S", 0.0)
+        monkeypatch.setattr(following, "LOOK_S", 0.0)
         assert client.client_id() == number
 
 
