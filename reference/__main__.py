@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     options = _parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     try:
-        config = load_config(redis_url=options.redis, namespace=options.namespace)
+        config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards)
         if options.run is not _worker_process:  # its parent has
             for sentence in unknown_variables():
                 logger.warning(sentence)
@@ -80,6 +80,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, description=text, help=text) if text else commands.add_parser(name)
         sub.add_argument("--redis", metavar="URL", help="the server (default: REDIS_URL, REDIS_ADDR, then localhost)")
         sub.add_argument("--namespace", help="the prefix of the queue's keys (default: tasks)")
+        sub.add_argument("--shards", type=int, metavar="N", help="over how many queues it is spread (default: 1)")
         sub.set_defaults(run=run)
         return sub
 
@@ -131,7 +132,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
     sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")
-    sub.set_defaults(run=_vendor, redis=None, namespace=None)
+    sub.set_defaults(run=_vendor, redis=None, namespace=None, shards=None)
     return parser
 
 
@@ -181,12 +182,20 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
-    refuse_at_start(config)
-    arguments = ["--app", options.app, "--namespace", config.namespace]
+    balance = None
+    if config.shards == 1:
+        refuse_at_start(config)
+    else:
+        from .shards import layout
+        from .shards.balance import Balance
+
+        layout.refuse_at_start(config)
+        balance = Balance(config)
+    arguments = ["--app", options.app, "--shards", "1"]
     for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():
         value = getattr(config, setting)
         arguments += [option, str(value / unit if unit > 1 else value)]
-    supervisor = Supervisor(config, worker_command(arguments), options.processes)
+    supervisor = Supervisor(config, worker_command(arguments), options.processes, balance)
     if options.health_port is not None:
         from .worker.health import serve_health
 
@@ -207,7 +216,7 @@ def _health(_config: Config, options: argparse.Namespace) -> int:
 def _pause(config: Config, _options: argparse.Namespace) -> int:
     from .queue.client import Queue
 
-    Queue(connect(config), config).pause()
+    Queue.of(config).pause()
     print(f"paused: within {config.renew_ms / 1000:g} s no worker of {config.namespace} claims, until resumed")
     return 0
 
@@ -215,7 +224,7 @@ def _pause(config: Config, _options: argparse.Namespace) -> int:
 def _resume(config: Config, _options: argparse.Namespace) -> int:
     from .queue.client import Queue
 
-    was_paused = Queue(connect(config), config).resume()
+    was_paused = Queue.of(config).resume()
     print("resumed" if was_paused else f"{config.namespace} was not paused")
     return 0
 
@@ -247,7 +256,9 @@ def _up(config: Config, options: argparse.Namespace) -> int:
 
 
 def _dead_letter(config: Config, options: argparse.Namespace) -> int:
-    letters = DeadLetters(connect(config), config)
+    from .queue.client import Queue
+
+    letters: DeadLetters = Queue.of(config).dead_letters
     if options.action == "list":
         if options.limit < 1:
             raise QueueError(f"--limit has to be at least 1, not {options.limit}.")
@@ -276,11 +287,14 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
 
 def _letters_of(letters: DeadLetters, name: str) -> list[str]:
     """The ids of the letters that a name stands for."""
-    return [name] if LETTER_ID.fullmatch(name) else [letter.id for letter in letters.find(name)]
+    return [name] if LETTER_ID.fullmatch(name.rpartition("/")[2]) else [letter.id for letter in letters.find(name)]
 
 
 def _adopt(config: Config, _options: argparse.Namespace) -> int:
-    count = Reaper(connect(config), config).adopt()
+    from .shards.layout import shard_configs
+
+    configs = [config] if config.shards == 1 else shard_configs(config)
+    count = sum(Reaper(connect(each), each).adopt() for each in configs)
     print(f"adopted: {count}" + (f"; a worker recovers them after {config.lease_ms / 1000:g} s" if count else ""))
     return 0
 

@@ -22,7 +22,7 @@ from ..queue.config import Config, load_config, unknown_variables
 from ..queue.connection import connect
 from ..queue.durability import Durability
 from ..queue.enqueuer import Accepted, Enqueuer, Submission, turn_to_decode
-from ..queue.errors import TaskTooLarge
+from ..queue.errors import OutcomeUnknown, TaskTooLarge
 from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
 from . import problems, serving
@@ -46,19 +46,21 @@ DURABILITY_HEADER = "Zeroloss-Durability"
 NDJSON_TYPES = ("application/x-ndjson", "application/jsonl")
 
 
-def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
+def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, Any]:
     """The WSGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+
+    With several shards each has clients of its own, and `client` is None.
 
     Raises:
         ConfigError: the URL is not one that redis-py reads.
     """
     app = falcon.App()
     problems.install(app)
-    enqueuer = Enqueuer(client, config)
+    enqueuer = _enqueuer(client, config)
     app.add_route("/task", _Task(enqueuer, config))
     app.add_route("/tasks", _Tasks(enqueuer, config))
     app.add_route("/healthz", Health())
-    app.add_route("/readyz", _Ready(connect_probe(config), config))
+    app.add_route("/readyz", _Ready(config))
     app.add_route("/openapi.json", _Description(config))
     return app
 
@@ -68,8 +70,7 @@ def from_environment() -> falcon.App[Any, Any]:
     config = load_config()
     for sentence in unknown_variables():
         logging.getLogger(__name__).warning(sentence)
-    refuse_at_start(config)
-    return create_app(connect(config), config)
+    return _started(config)
 
 
 def serve(config: Config, host: str, port: int) -> None:
@@ -78,8 +79,25 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
-    refuse_at_start(config)
-    serving.serve("producer", create_app(connect(config), config), config, host, port)
+    serving.serve("producer", _started(config), config, host, port)
+
+
+def _started(config: Config) -> falcon.App[Any, Any]:
+    if config.shards == 1:
+        refuse_at_start(config)
+        return create_app(connect(config), config)
+    from ..shards import layout
+
+    layout.refuse_at_start(config)
+    return create_app(None, config)
+
+
+def _enqueuer(client: redis.Redis | None, config: Config) -> Enqueuer:
+    if client is not None:
+        return Enqueuer(client, config)
+    from ..shards.spread import Spread
+
+    return Spread(config)
 
 
 class _Task:
@@ -107,10 +125,10 @@ class _Tasks:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         results = self._enqueue(self._read(req))
-        refused = sum(result["status"] == "refused" for result in results)
+        queued, refused = (sum(result["status"] == status for result in results) for status in ("queued", "refused"))
         resp.set_header(DURABILITY_HEADER, self._config.durability)
-        answer = {"queued": len(results) - refused, "refused": refused, "results": results}
-        _answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, answer)
+        answer = {"queued": queued, "refused": refused, "results": results}
+        _answer(resp, falcon.HTTP_207 if queued < len(results) else falcon.HTTP_202, answer)
 
     def _read(self, req: falcon.Request) -> list[Submission | Problem]:
         media_type = require_media_type(req, (JSON_TYPE, *NDJSON_TYPES))
@@ -150,19 +168,39 @@ class _Tasks:
                 results.append(_queued(outcome))
             else:
                 problem = outcome if isinstance(outcome, Problem) else problem_of(outcome)
-                results.append({"status": "refused", "problem": problem.document()})
+                status = "unknown" if isinstance(outcome, OutcomeUnknown) else "refused"
+                results.append({"status": status, "problem": problem.document()})
         return results
 
 
 class _Ready:
-    def __init__(self, probe: redis.Redis, config: Config) -> None:
-        self._probe = probe
+    """With several shards it is ready as long as one is: a task without a key goes there."""
+
+    def __init__(self, config: Config) -> None:
         self._durability = Durability(config.durability, config.durability_timeout_ms)
-        self._keys = Keys(config.namespace)
+        self._sharded = config.shards > 1
+        configs = [config]
+        if self._sharded:
+            from ..shards.layout import shard_configs
+
+            configs = shard_configs(config)
+        self._probes = {each.namespace: (connect_probe(each), Keys(each.namespace)) for each in configs}
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        policy = require_ready(self._probe, self._durability, self._keys)
-        ready = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
+        policies: dict[str, str] = {}
+        problems: dict[str, Problem] = {}
+        for namespace, (probe, keys) in self._probes.items():
+            try:
+                policies[namespace] = require_ready(probe, self._durability, keys)
+            except Problem as problem:
+                problems[namespace] = problem
+        if not policies:
+            raise next(iter(problems.values()))
+        policy = ", ".join(sorted(set(policies.values())))
+        ready: dict[str, Any] = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
+        if self._sharded:
+            ready["shards"] = dict.fromkeys(policies, "ready")
+            ready["shards"] |= {name: problem.document()["detail"] for name, problem in problems.items()}
         _answer(resp, falcon.HTTP_200, ready)
 
     on_head = on_get

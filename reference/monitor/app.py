@@ -32,9 +32,12 @@ from ..queue.gauges import Gauges, Reading
 
 def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once."""
+    return _app(Gauges(client, config))
+
+
+def _app(gauges: Gauges) -> falcon.App[Any, Any]:
     app = falcon.App()
     problems.install(app)
-    gauges = Gauges(client, config)
     app.add_route("/", _Page())
     app.add_route("/stats", _Stats(gauges))
     app.add_route("/metrics", _Metrics(gauges))
@@ -48,6 +51,11 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
+    if config.shards > 1:
+        from ..shards.queue import sharded_gauges
+
+        serving.serve("monitor", _app(sharded_gauges(config, connect_probe)), config, host, port)
+        return
     refuse_old_server(config)
     serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
 

@@ -10,6 +10,8 @@ from .durability import Durability
 from .errors import ConfigError
 from .texts import NAME_CHARS_MAX, printable
 
+SHARDS_MAX = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -21,6 +23,7 @@ class Config:
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     namespace: str = "tasks"
+    shards: int = 1  # over how many queues the tasks are spread: {tasks-0}, {tasks-1}...; 1: one, named as above
 
     # The lease: how long a silent consumer keeps its tasks, and how often a living one says that it lives.
     lease_ms: int = 10_000
@@ -62,6 +65,8 @@ class Config:
                     raise ConfigError(f"{field.name} has to be a whole number of at least {lowest}, not {value!r}.")
         if not self.namespace or any(c.isspace() for c in self.namespace):
             raise ConfigError(f"namespace has to be a word without spaces, not {self.namespace!r}.")
+        if self.shards > SHARDS_MAX:
+            raise ConfigError(f"shards has to be at most {SHARDS_MAX}, not {self.shards}.")
         if self.renew_ms * 3 > self.lease_ms:
             raise ConfigError(
                 f"renew_ms ({self.renew_ms}) has to be at most a third of lease_ms ({self.lease_ms}), "

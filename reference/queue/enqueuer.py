@@ -26,6 +26,7 @@ from .errors import (
     NotAccepted,
     OtherProtocol,
     OutcomeUnknown,
+    QueueError,
     QueueFull,
     TaskTooLarge,
 )
@@ -207,6 +208,10 @@ class Accepted(NamedTuple):
     replayed: bool
 
 
+Outcome = Accepted | QueueError
+"""Of one task of a batch: a promise, or why there is none."""
+
+
 class Enqueuer:
     """The producing side of the queue; safe to share between threads."""
 
@@ -232,7 +237,7 @@ class Enqueuer:
             return outcome
         raise outcome
 
-    def enqueue_many(self, submissions: Sequence[Submission]) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
+    def enqueue_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Enqueue many in one atomic step; the outcomes are in the order of the submissions.
 
         Raises:
@@ -244,7 +249,7 @@ class Enqueuer:
         accepted: list[Submission] = []
         guards: list[Any] = []  # what the script is told of each idempotency key
         guarded: list[tuple[int, str, str]] = []  # and whose answer it will be: place among the outcomes, id, key
-        outcomes: list[Accepted | TaskTooLarge | IdempotencyConflict] = []
+        outcomes: list[Outcome] = []
         for submission, new_id in zip(submissions, new_task_ids(len(submissions)), strict=True):
             task_id = submission.task_id or new_id
             text = encode(task_id=task_id, task_type=submission.task_type, payload_json=submission.payload_json)
