@@ -191,7 +191,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
 
         layout.refuse_at_start(config)
         balance = Balance(config)
-    arguments = ["--app", options.app, "--shards", "1"]
+    arguments = ["--app", options.app, "--namespace", config.namespace, "--shards", "1"]
     for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():
         value = getattr(config, setting)
         arguments += [option, str(value / unit if unit > 1 else value)]
@@ -214,17 +214,17 @@ def _health(_config: Config, options: argparse.Namespace) -> int:
 
 
 def _pause(config: Config, _options: argparse.Namespace) -> int:
-    from .queue.client import Queue
+    from .queue.client import open_queue
 
-    Queue.of(config).pause()
+    open_queue(config).pause()
     print(f"paused: within {config.renew_ms / 1000:g} s no worker of {config.namespace} claims, until resumed")
     return 0
 
 
 def _resume(config: Config, _options: argparse.Namespace) -> int:
-    from .queue.client import Queue
+    from .queue.client import open_queue
 
-    was_paused = Queue.of(config).resume()
+    was_paused = open_queue(config).resume()
     print("resumed" if was_paused else f"{config.namespace} was not paused")
     return 0
 
@@ -256,9 +256,9 @@ def _up(config: Config, options: argparse.Namespace) -> int:
 
 
 def _dead_letter(config: Config, options: argparse.Namespace) -> int:
-    from .queue.client import Queue
+    from .queue.client import open_queue
 
-    letters: DeadLetters = Queue.of(config).dead_letters
+    letters: DeadLetters = open_queue(config).dead_letters
     if options.action == "list":
         if options.limit < 1:
             raise QueueError(f"--limit has to be at least 1, not {options.limit}.")

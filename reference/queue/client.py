@@ -59,20 +59,8 @@ class Queue:
         Raises:
             ConfigError: a setting, or an option of the URL, is refused.
         """
-        return cls.of(load_config(redis_url=url, namespace=namespace, **settings))
-
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        """The same, of settings that were read already: over all shards where there are several.
-
-        Raises:
-            ConfigError: an option of the URL is refused.
-        """
-        if config.shards == 1:
-            return cls(connect(config), config)
-        from ..shards.queue import ShardedQueue  # which extends this class
-
-        return ShardedQueue(config)  # type: ignore[return-value]
+        config = load_config(redis_url=url, namespace=namespace, **settings)
+        return cls(connect(config), config) if config.shards == 1 else open_queue(config)  # type: ignore[return-value]
 
     def close(self) -> None:
         """Close its connections; the next command opens new ones."""
@@ -145,6 +133,19 @@ class Queue:
             redis.RedisError: Redis does not answer.
         """
         return self._gauges.read()
+
+
+def open_queue(config: Config) -> Queue:
+    """Make a queue of settings that were read already, over all shards where there are several.
+
+    Raises:
+        ConfigError: an option of the URL is refused.
+    """
+    if config.shards == 1:
+        return Queue(connect(config), config)
+    from ..shards.queue import ShardedQueue  # which extends `Queue`
+
+    return ShardedQueue(config)
 
 
 def _submission(task: NewTask) -> Submission:

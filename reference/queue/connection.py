@@ -95,7 +95,7 @@ def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float
     """Raises ConfigError: the URL makes no sense."""
     found, gate = read_sentinel_url(url), Gate()
     sentinels = [_asking(url, found.sentinel, gate, *place) for place in found.sentinels]
-    server = {**parse_url(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
+    server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
     return FollowingPool(locator=Primary(found.group, sentinels), gate=gate, **server)
 
 
@@ -109,13 +109,19 @@ def _cluster_pool(config: Config, connections: int, answer_s: float, connect_s: 
             f"name it {{{config.namespace}}}, with the braces."
         )
     topology = Topology(found.nodes, partial(_asking, url, found.server, gate))
-    server = {**parse_url(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
+    server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
     return FollowingPool(locator=SlotOwner(topology, key), gate=gate, **server)
+
+
+def _read(url: str) -> dict[str, Any]:
+    """A plain URL as options of a connection."""
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    return options
 
 
 def _asking(url: str, login: str, gate: Gate, host: str, port: int) -> redis.Redis:
     """A client of a Sentinel, or of a node, that is only asked where to go."""
-    options = {**parse_url(login), **_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
+    options = {**_read(login), **_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
     return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
 
 

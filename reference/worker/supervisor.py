@@ -187,19 +187,13 @@ class Supervisor:
         child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
         child.started_at = time.monotonic()
         _, begun = child.pipe
-        told = [
-            "--namespace",
-            child.namespace,
-            "--consumer",
-            child.name,
-            "--parent",
-            str(os.getpid()),
-            "--begun",
-            str(begun),
-        ]
+        told = ["--consumer", child.name, "--parent", str(os.getpid()), "--begun", str(begun)]
         if child.number == 0 and not child.had_begun:
             told += ["--pool", str(len(self._children))]
+        if self._balance:
+            told += ["--namespace", child.namespace]  # of two the last counts
         try:
+            self._reaper(child.namespace)  # now: when the child dies, nothing more may be opened
             # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
             child.process = subprocess.Popen(
                 [*self._command, *told], process_group=0, pass_fds=[begun], env=child_environment(self._config)

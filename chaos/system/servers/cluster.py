@@ -33,7 +33,7 @@ class ClusterNode(EmbeddedServer):
     def ask(self, *command: Any) -> Any:
         """Raises redis.RedisError."""
         with self._client() as client:
-            return client.execute_command(*command)
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         super().close()

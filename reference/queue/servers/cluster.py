@@ -68,7 +68,8 @@ class Topology:
         awake = [node for node in self._nodes if self._resting.get(node, 0.0) <= now]
         for node in awake or list(self._nodes):
             try:
-                table: Any = self._nodes[node].execute_command("CLUSTER NODES")
+                client: Any = self._nodes[node]
+                table = client.execute_command("CLUSTER NODES")
             except redis.RedisError as error:
                 self._resting[node] = now + REST_S
                 self._reasons.append(str(error))
