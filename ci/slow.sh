@@ -9,7 +9,7 @@ commit=$(git rev-parse HEAD)
 out=build/slow/$commit
 mkdir -p "$out"
 
-steps="model stories coverage enumerate prove mutants recall"
+steps="model stories coverage enumerate prove mutants recall cluster"
 if [ "$#" -eq 0 ]; then
     # shellcheck disable=SC2086  # they are words
     set -- $steps
@@ -42,6 +42,15 @@ for step; do
             [ ! -e "$out/recall/steps.jsonl" ] || how="--resume $out/recall"
             # shellcheck disable=SC2086
             zeroloss mutants --recall "run,prove --quick,prove" $how
+            ;;
+        cluster)
+            rm -rf "$out/cluster"
+            for fault in cluster-reshard cluster-primary-sigkill worker-sigkill:count=3; do
+                zeroloss run --redis cluster --target zeroloss.targets.reference_shards:ReferenceShards \
+                    --durability replicas:1 --tasks 200 --workers 2 --faults "$fault" --out "$out/cluster/${fault%:*}"
+            done
+            zeroloss run --redis sentinel-url --durability replicas:1 --tasks 250 --workers 1 \
+                --faults primary-cut-off --out "$out/cluster/primary-cut-off"
             ;;
         *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
     esac

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..faults import Fault, load_faults
-from ..system.servers import SENTINEL_KINDS, URL_SCHEMES
+from ..system.servers import SENTINEL_KINDS, URL_SCHEMES, ClusterServer
 from ..target import Target
 from .requests import PlanError
 
@@ -21,8 +21,14 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
             raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
         if fault.through_proxy and server.startswith(_UNPROXIED):
             raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
-        if fault.fails_over and server not in SENTINEL_KINDS:
+        if fault.in_cluster and server != ClusterServer.kind:
+            raise PlanError(f"--faults {fault.name} needs a cluster: say --redis cluster.")
+        if fault.through_proxy and server == ClusterServer.kind:
+            raise PlanError(f"--faults {fault.name} needs the proxy, which stands before one server only.")
+        if fault.fails_over and not fault.in_cluster and server not in SENTINEL_KINDS:
             raise PlanError(f"--faults {fault.name} needs a primary with replicas: say --redis sentinel.")
+        if fault.needs_one_server and server == ClusterServer.kind:
+            raise PlanError(f"--faults {fault.name} is for one server: say --redis embedded.")
         if fault.needs_one_server and server in SENTINEL_KINDS:
             planned = " or ".join(one.name for one in load_faults() if one.fails_over)
             raise PlanError(
@@ -58,6 +64,6 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     """
     if (load and fault.arranges()) or (fault.needs_keys and not target.idempotent):
         return False
-    if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS)):
+    if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS, ClusterServer.kind)):
         return False
     return fault.ends_server != "killed" or appendfsync == "always"

@@ -1,11 +1,13 @@
 """A Redis Cluster on the loopback interface: three primaries with a replica each, all of the embedded binary."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import redis
+from redis.crc import key_slot
 
 from ...history import Recorder
 from .embedded import EmbeddedServer
@@ -127,15 +129,52 @@ class ClusterServer(Server):
         """
         self._await(lambda: all(_is_settled(node) for node in self.nodes), "The cluster does not settle")
 
-    def move_slot(self, slot: int) -> tuple[ClusterNode, ClusterNode]:
-        """Move a slot with its keys to another primary, one key at a time; from where and to where.
+    def is_served(self, slot: int) -> bool:
+        """Whether a living node serves a slot."""
+        try:
+            return self.owner(slot).running
+        except Unavailable:
+            return False
+
+    def busiest_slot(self) -> tuple[int, int]:
+        """The slot with the most keys, and how many. Raises redis.RedisError, ServerUnavailable: there are no keys."""
+        counts: Counter[int] = Counter()
+        for node in self._primaries():
+            keys = node.ask("KEYS", "*")
+            counts.update(key_slot(key.encode()) for key in keys)
+        if not counts:
+            raise Unavailable("The cluster holds no keys.")
+        return counts.most_common(1)[0]
+
+    def refusals(self) -> dict[str, int]:
+        """How many commands all nodes have refused so far because of a slot, by the kind of error."""
+        found: Counter[str] = Counter()
+        for node in self.nodes:
+            for name, count in node.ask("INFO", "errorstats").items():
+                if (kind := name.removeprefix("errorstat_")) in ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"):
+                    found[kind] += int(count["count"])
+        return dict(found)
+
+    def await_replicated(self, node: ClusterNode) -> None:
+        """Until the node's replica has confirmed what it has written by now. Raises ServerUnavailable: it does not."""
+        offset = int(node.ask("INFO", "replication")["master_repl_offset"])
+        self._await(
+            lambda: int(node.ask("INFO", "replication")["slave0"]["offset"]) >= offset,
+            "The replica does not confirm what its primary has written",
+        )
+
+    def _primaries(self) -> list[ClusterNode]:
+        owners = [self.owner(SLOTS * number // PRIMARIES + 1) for number in range(PRIMARIES)]
+        return list(dict.fromkeys(owners))
+
+    def move_slot(self, slot: int, to: ClusterNode | None = None) -> tuple[ClusterNode, ClusterNode]:
+        """Move a slot with its keys to another primary, in steps; from where and to where.
 
         Raises:
             redis.RedisError: a node refused.
         """
         source = self.owner(slot)
-        primaries = [self.owner(SLOTS // PRIMARIES * number + 1) for number in range(PRIMARIES)]
-        target = next(node for node in primaries if node is not source)
+        target = to or next(node for node in self._primaries() if node is not source)
         source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
