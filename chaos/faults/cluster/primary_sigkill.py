@@ -60,4 +60,5 @@ class ClusterPrimarySigkill(Fault):
         )
 
     def heal(self, stage: Stage) -> None:
-        stage.server.start()
+        if isinstance(stage.server, ClusterServer):
+            stage.server.start()
