@@ -1,16 +1,12 @@
 """Tasks over several shards: each by its key, else in turn, away from what refuses."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 
-import falcon.testing
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from support.queue_fixtures import Queue as Seen
-from zeroloss.reference.http import producer
 from zeroloss.reference.queue.client import NewTask, Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.enqueuer import Accepted, Submission
@@ -178,25 +174,12 @@ def test_dead_letters_of_all_shards_are_one_list_newest_first(queue: Seen, confi
         assert letters.purge_all() == 6
 
 
-def test_the_producer_answers_each_task_of_a_batch_and_shows_each_shard(queue: Seen, config: Config) -> None:
-    http = falcon.testing.TestClient(producer.create_app(None, config))
-    assert http.simulate_get("/readyz").json["shards"] == dict.fromkeys(names(config), "ready")
+def test_several_requests_of_one_call_are_answered_each_by_itself(queue: Seen, config: Config, spread: Spread) -> None:
     spoil(queue, config, 1)
-    body = json.dumps([{"payload": number} for number in range(40)])
-    answer = http.simulate_post(
-        "/tasks", body=body, headers={"Content-Type": "application/json", "Idempotency-Key": "k"}
+    refused, accepted, nothing = spread.enqueue_requests(
+        [[Submission("1", idempotency_key=key_of(1))], [Submission("2", idempotency_key=key_of(0))], []]
     )
-    assert answer.status_code == 207, answer.text
-    refused = [index for index in range(40) if shard_of(f"k:{index}", SHARDS) == 1]
-    assert [index for index, each in enumerate(answer.json["results"]) if each["status"] == "refused"] == refused
-    assert answer.json["queued"] == 40 - len(refused)
-    assert http.simulate_post("/task", json={"payload": 1}).status_code == 202
-
-
-def test_no_shard_of_a_server_that_is_gone_is_ready(dead_port: int) -> None:
-    config = Config(redis_url=f"redis://127.0.0.1:{dead_port}/0", shards=2)
-    http = falcon.testing.TestClient(producer.create_app(None, config))
-    assert http.simulate_get("/readyz").status_code == 503
-    assert http.simulate_post("/task", json={"payload": 1}).json["type"].endswith("not-accepted")
-    with Queue.connect(config.redis_url, shards=2) as connected, pytest.raises(redis.ConnectionError):
-        connected.stats()
+    assert isinstance(refused, NotAccepted)
+    assert isinstance(accepted, list)
+    assert isinstance(accepted[0], Accepted)
+    assert nothing == []

@@ -11,6 +11,7 @@ from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import NeverSent, Script, connect
 from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
 from zeroloss.reference.queue.errors import ConfigError, NotAccepted
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.servers.urls import ClusterUrl, read_cluster_url, shown_url
@@ -104,6 +105,18 @@ def test_a_producer_goes_on_at_once_when_its_slot_has_moved(cluster: ClusterServ
             assert source is not target
             assert queue.enqueue("email", number, idempotency_key=f"k{number}").replayed
         assert queue.stats().pending == 2
+
+
+def test_a_request_that_was_sent_to_the_slot_s_old_owner_did_nothing(cluster: ClusterServer) -> None:
+    config = config_of(cluster, redis_url=f"redis://127.0.0.1:{cluster.owner(SLOT).port}")  # which follows nothing
+    with connect(config) as client:
+        enqueuer = Enqueuer(client, config)
+        enqueuer.enqueue(Submission("1"))
+        cluster.move_slot(SLOT)
+        sent = enqueuer.send_requests([[Submission("2")]])
+        assert sent is not None
+        assert sent.receive() is None
+        assert enqueuer.send_requests([[Submission("2")]]) is None, "the connection to the old owner is kept"
 
 
 def test_a_slot_on_its_way_refuses_each_step_and_runs_none_on_half_of_the_keys(cluster: ClusterServer) -> None:
