@@ -43,7 +43,8 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
 def check_durability(durability: str | None, server: str) -> None:
     """Raises PlanError: a task is to be on more replicas than the server has. A server with a URL is asked later."""
     wanted = int((durability or "").partition(":")[2] or 0)
-    has = 0 if server in ALONE else NODES - 1 if server == SentinelServer.kind else wanted
+    replicas = dict.fromkeys(ALONE, 0) | dict.fromkeys(SENTINEL_KINDS, NODES - 1) | {ClusterServer.kind: 1}
+    has = replicas.get(server, wanted)
     if wanted > has:
         instead = f"; --redis {SentinelServer.kind} has {NODES - 1}" if wanted < NODES else ""
         raise PlanError(

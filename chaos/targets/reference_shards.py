@@ -20,7 +20,11 @@ class ReferenceShards(Reference):
     """As `reference`, spread over shards. Its workers move between them, so a recovery may wait for one to move."""
 
     name: ClassVar[str] = "reference-shards"
-    fifo = False  # within a shard only
+    # Order and priorities hold within a shard only, and a process that moves to another shard ends.
+    fifo = False
+    priorities = ()
+    workers_stay = False
+    keys_at_rest = SHARDS * (Reference.keys_at_rest or 0)
     recover_within = LEASE_MS / 1000 + BALANCE_S + START_S
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_SHARDS": str(SHARDS)}
 

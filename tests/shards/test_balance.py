@@ -79,7 +79,7 @@ def test_two_pools_do_not_move_a_process_to_the_same_shard_at_once(config: Confi
     assert other.relocation(["{tasks-0}", "{tasks-1}"]) is None
 
 
-def test_what_a_dead_worker_held_is_work_too(config: Config, shards: list[Queue]) -> None:
+def test_the_tasks_that_a_dead_worker_held_are_work_too(config: Config, shards: list[Queue]) -> None:
     balance = Balance(config)
     shards[0].consumer("a")
     dead = shards[1].consumer("dead")

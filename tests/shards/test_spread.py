@@ -146,7 +146,7 @@ def test_a_queue_of_shards_counts_pauses_and_gives_back_as_one_queue_does(queue:
         assert not connected.resume()
 
 
-def test_what_one_shard_cannot_tell_is_missing_in_the_sum_and_named(queue: Seen, config: Config) -> None:
+def test_a_figure_that_one_shard_cannot_tell_is_missing_in_the_sum_and_named(queue: Seen, config: Config) -> None:
     with Queue.connect(config.redis_url, shards=SHARDS) as connected:
         spoil(queue, config, 2)
         stats = connected.stats()
