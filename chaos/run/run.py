@@ -142,7 +142,7 @@ class _Run:
     def carry_out(self) -> None:
         self._class = equipped(self._class, self._progress.say)
         server = self._open_server()
-        self._target = self._class(redis_url=server.url, namespace=NAMESPACE, directory=self._directory)
+        self._target = self._class(redis_url=server.client_url, namespace=NAMESPACE, directory=self._directory)
         self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
         if self._through_proxy:
             self._network = self._open_network(server.url)

@@ -186,15 +186,7 @@ class Reference(Target):
             pipeline.execute()
 
     def census(self) -> Iterator[Found]:
-        keys, client = Keys(self.namespace), self._redis
-        for waiting in keys.lists:
-            yield from _found("pending", client.lrange(waiting, 0, -1))
-        yield from _found("delayed", client.zrange(keys.delayed, 0, -1))
-        letters: Any = client.xrange(keys.dead_letter)
-        for _, letter in letters:
-            yield from _found("dead_letter", [letter[b"entry"]], letter[b"error"].decode())
-        for key in client.scan_iter(match=f"{keys.processing('')}*", count=1000):
-            yield from _found("processing", client.hvals(key))
+        yield from census_of(self._redis, Keys(self.namespace))
 
     @cached_property
     def _redis(self) -> redis.Redis:
@@ -244,6 +236,18 @@ class ReferenceInOrder(Reference):
     priorities = ()
     delays = False
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
+
+
+def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
+    """What lies in one queue."""
+    for waiting in keys.lists:
+        yield from _found("pending", client.lrange(waiting, 0, -1))
+    yield from _found("delayed", client.zrange(keys.delayed, 0, -1))
+    letters: Any = client.xrange(keys.dead_letter)
+    for _, letter in letters:
+        yield from _found("dead_letter", [letter[b"entry"]], letter[b"error"].decode())
+    for key in client.scan_iter(match=f"{keys.processing('')}*", count=1000):
+        yield from _found("processing", client.hvals(key))
 
 
 def _submission(task: Task) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..queue.enqueuer import Enqueuer, Outcome, Submission
 from ..queue.errors import NotAccepted
@@ -21,6 +21,13 @@ class _Waiting(NamedTuple):
     submissions: Sequence[Submission]
     chars: int
     answer: asyncio.Future[list[Outcome]]
+
+
+class Commit(Protocol):
+    """Enqueues the tasks of one request, perhaps together with those of others."""
+
+    async def enqueue(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """As `GroupCommit.enqueue`."""
 
 
 class GroupCommit:

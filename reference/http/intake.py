@@ -9,7 +9,7 @@ from prometheus_client import Counter
 
 from ..queue.config import Config
 from ..queue.enqueuer import Accepted, Outcome, Submission, turn_to_decode
-from ..queue.errors import TaskTooLarge
+from ..queue.errors import OutcomeUnknown, TaskTooLarge
 from .bodies import read_idempotency_key, read_trace_context, require_media_type
 from .problems import Problem, malformed, problem_of
 from .submissions import ENVELOPE_BYTES, decode_utf8, read_submission, split_array, split_lines
@@ -105,7 +105,7 @@ class Intake:
         """Answer `POST /task`.
 
         Raises:
-            TaskTooLarge, IdempotencyConflict: the outcome.
+            QueueError: the outcome.
         """
         if not isinstance(outcome, Accepted):
             raise outcome
@@ -122,23 +122,25 @@ class Intake:
         """Answer `POST /tasks`: `outcomes` are those of the items that are submissions, in order."""
         results: list[Any] = []
         priorities: dict[str, int] = {}
-        refused = 0
+        queued = refused = 0
         rest = iter(outcomes)
         for item in items:
             outcome = next(rest) if isinstance(item, Submission) else item
             if isinstance(outcome, Accepted):
                 results.append(_Queued(outcome.task_id))
+                queued += 1
                 if not outcome.replayed and isinstance(item, Submission):
                     priorities[item.priority] = priorities.get(item.priority, 0) + 1
             else:
                 problem = outcome if isinstance(outcome, Problem) else problem_of(outcome)
-                results.append({"status": "refused", "problem": problem.document()})
-                refused += 1
+                is_unknown = isinstance(outcome, OutcomeUnknown)
+                results.append({"status": "unknown" if is_unknown else "refused", "problem": problem.document()})
+                refused += not is_unknown
         for priority, count in priorities.items():
             self._enqueued.labels(priority).inc(count)
         resp.set_header(DURABILITY_HEADER, self._config.durability)
-        document = {"queued": len(results) - refused, "refused": refused, "results": results}
-        answer(resp, falcon.HTTP_207 if refused else falcon.HTTP_202, document)
+        document = {"queued": queued, "refused": refused, "results": results}
+        answer(resp, falcon.HTTP_207 if queued < len(results) else falcon.HTTP_202, document)
 
 
 def task_body_limit(config: Config) -> int:

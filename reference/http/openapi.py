@@ -169,7 +169,7 @@ def _queued() -> dict[str, Any]:
 def _batch_answer() -> dict[str, Any]:
     refused = {
         "type": "object",
-        "properties": {"status": {"const": "refused"}, "problem": _ref("schemas", "Problem")},
+        "properties": {"status": {"enum": ["refused", "unknown"]}, "problem": _ref("schemas", "Problem")},
         "required": ["status", "problem"],
         "additionalProperties": False,
     }

@@ -14,6 +14,7 @@ times as many, is in `producer_asgi.py`.
 """
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import falcon
@@ -31,12 +32,15 @@ from .bodies import read_body
 from .intake import Intake, answer, submissions_of, task_body_limit
 from .metrics import Metrics, MetricsResource
 from .openapi import describe
+from .problems import Problem
 from .readiness import Health, connect_probe, require_ready
 from .tokens import guards, producer_token
 
 
-def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
+def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, Any]:
     """The WSGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+
+    With several shards each has clients of its own, and `client` is None.
 
     Raises:
         ConfigError: the URL is not one that redis-py reads.
@@ -44,7 +48,7 @@ def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
     metrics = Metrics()
     app = falcon.App(middleware=[metrics, *guards(producer_token(config))])
     problems.install(app)
-    enqueuer, intake = Enqueuer(client, config), Intake(config, metrics.enqueued)
+    enqueuer, intake = _enqueuer(client, config), Intake(config, metrics.enqueued)
     app.add_route("/task", _Task(enqueuer, intake))
     app.add_route("/tasks", _Tasks(enqueuer, intake))
     app.add_route("/healthz", Health())
@@ -60,7 +64,7 @@ def looking(config: Config, metrics: Metrics) -> dict[str, Any]:
         ConfigError: the URL is not one that redis-py reads.
     """
     return {
-        "/readyz": _Ready(connect_probe(config), config),
+        "/readyz": _Ready(config),
         "/metrics": MetricsResource(metrics),
         "/openapi.json": _Description(config),
     }
@@ -69,7 +73,7 @@ def looking(config: Config, metrics: Metrics) -> dict[str, Any]:
 def from_environment() -> falcon.App[Any, Any]:
     """The app for a WSGI server that takes a factory."""
     config = config_from_environment()
-    return create_app(connect(config), config)
+    return create_app(client_of(config), config)
 
 
 def config_from_environment() -> Config:
@@ -81,7 +85,7 @@ def config_from_environment() -> Config:
     config = load_config()
     for sentence in unknown_variables():
         logging.getLogger(__name__).warning(sentence)
-    refuse_at_start(config)
+    refuse_unusable(config)
     return config
 
 
@@ -92,12 +96,13 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
         ConfigError: the address cannot be listened on, the URL cannot be used, the server is too old, or uvicorn is
             not installed.
     """
-    refuse_at_start(config)
+    refuse_unusable(config)
     if server == "waitress":
         if processes != 1:
             raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
         limits = {"/task": task_body_limit(config)}
-        serving.serve("producer", create_app(connect(config), config), config, host, port, limits)
+        app = create_app(client_of(config), config)
+        serving.serve("producer", app, config, host, port, limits)
         return
     if processes < 1:
         raise ConfigError(f"--processes has to be at least 1, not {processes}.")
@@ -106,6 +111,37 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
     except ModuleNotFoundError as error:
         raise ConfigError(f"--server asgi needs the package {error.name}: pip install 'zeroloss[asgi]'.") from None
     serving_asgi.serve(config, host, port, processes)
+
+
+def client_of(config: Config) -> redis.Redis | None:
+    """What `create_app` takes of these settings: with several shards none, as each gets clients of its own.
+
+    Raises:
+        ConfigError: the URL is not one that redis-py reads.
+    """
+    return connect(config) if config.shards == 1 else None
+
+
+def refuse_unusable(config: Config) -> None:
+    """Refuse a server, and with several shards each, that cannot be worked with, if it says so at once.
+
+    Raises:
+        ConfigError, OtherProtocol: why.
+    """
+    if config.shards == 1:
+        refuse_at_start(config)
+        return
+    from ..shards import layout
+
+    layout.refuse_at_start(config)
+
+
+def _enqueuer(client: redis.Redis | None, config: Config) -> Enqueuer:
+    if client is not None:
+        return Enqueuer(client, config)
+    from ..shards.spread import Spread
+
+    return Spread(config)
 
 
 class _Task:
@@ -129,17 +165,47 @@ class _Tasks:
 
 
 class _Ready:
-    def __init__(self, probe: redis.Redis, config: Config) -> None:
-        self._probe = probe
+    """With several shards it is ready as long as one is: a task without a key goes there."""
+
+    def __init__(self, config: Config) -> None:
         self._durability = Durability(config.durability, config.durability_timeout_ms)
-        self._keys = Keys(config.namespace)
+        self._sharded = config.shards > 1
+        configs = [config]
+        if self._sharded:
+            from ..shards.layout import shard_configs
+
+            configs = shard_configs(config)
+        self._probes = {each.namespace: (connect_probe(each), Keys(each.namespace)) for each in configs}
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        policy = require_ready(self._probe, self._durability, self._keys)
-        ready = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
+        found = dict(zip(self._probes, self._ask_all(), strict=True))
+        policies = {name: each for name, each in found.items() if isinstance(each, str)}
+        problems = {name: each for name, each in found.items() if isinstance(each, Problem)}
+        if not policies:
+            raise next(iter(problems.values()))
+        policy = ", ".join(sorted(set(policies.values())))
+        ready: dict[str, Any] = {"status": "ready", "maxmemory_policy": policy, "durability": self._durability.level}
+        if self._sharded:
+            ready["shards"] = dict.fromkeys(policies, "ready")
+            ready["shards"] |= {name: problem.document()["detail"] for name, problem in problems.items()}
         answer(resp, falcon.HTTP_200, ready)
 
     on_head = on_get
+
+    def _ask_all(self) -> list[str | Problem]:
+        probes = list(self._probes.values())
+        if not self._sharded:
+            return [self._ask(probes[0])]
+        with ThreadPoolExecutor(len(probes)) as threads:  # of those that hang none is waited for after another
+            return list(threads.map(self._ask, probes))
+
+    def _ask(self, probe: tuple[redis.Redis, Keys]) -> str | Problem:
+        """The eviction policy of one, or why it is not ready."""
+        client, keys = probe
+        try:
+            return require_ready(client, self._durability, keys)
+        except Problem as problem:
+            return problem
 
 
 class _Description:

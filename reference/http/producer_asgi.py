@@ -20,7 +20,7 @@ from ..queue.connection import connect
 from ..queue.enqueuer import LARGE, Enqueuer
 from . import problems
 from .bodies import read_body_async
-from .group_commit import GroupCommit
+from .group_commit import Commit, GroupCommit
 from .intake import Intake, submissions_of
 from .metrics import Metrics
 from .producer import config_from_environment, looking
@@ -54,8 +54,10 @@ def _after_nothing(receive: Any) -> Any:
     return receive_next
 
 
-def create_app(client: redis.Redis, config: Config) -> _App:
+def create_app(client: redis.Redis | None, config: Config) -> _App:
     """The ASGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+
+    With several shards each has clients of its own, and `client` is None.
 
     Raises:
         ConfigError: the URL is not one that redis-py reads.
@@ -63,7 +65,7 @@ def create_app(client: redis.Redis, config: Config) -> _App:
     metrics = Metrics()
     app = _App(middleware=[metrics, *guards(producer_token(config))])
     problems.install_async(app)
-    group = GroupCommit(Enqueuer(client, config), config.socket_timeout_ms / 1_000)
+    group = _group(client, config)
     intake = Intake(config, metrics.enqueued)
     decoding = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="decode")
     app.add_route("/task", _Task(group, intake, decoding))
@@ -74,6 +76,15 @@ def create_app(client: redis.Redis, config: Config) -> _App:
     return app
 
 
+def _group(client: redis.Redis | None, config: Config) -> Commit:
+    timeout_s = config.socket_timeout_ms / 1_000
+    if client is not None:
+        return GroupCommit(Enqueuer(client, config), timeout_s)
+    from .sharded import ShardedGroupCommit
+
+    return ShardedGroupCommit(config, timeout_s)
+
+
 def from_environment() -> _App:
     """The app for an ASGI server that takes a factory."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
@@ -82,7 +93,7 @@ def from_environment() -> _App:
 
 
 class _Task:
-    def __init__(self, group: GroupCommit, intake: Intake, decoding: ThreadPoolExecutor) -> None:
+    def __init__(self, group: Commit, intake: Intake, decoding: ThreadPoolExecutor) -> None:
         self._group, self._intake, self._decoding = group, intake, decoding
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
@@ -94,7 +105,7 @@ class _Task:
 
 
 class _Tasks:
-    def __init__(self, group: GroupCommit, intake: Intake, decoding: ThreadPoolExecutor) -> None:
+    def __init__(self, group: Commit, intake: Intake, decoding: ThreadPoolExecutor) -> None:
         self._group, self._intake, self._decoding = group, intake, decoding
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:

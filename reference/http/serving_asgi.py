@@ -36,7 +36,11 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
     raise_descriptor_limit()
     listener = listen(host, port)
     refuse_without_token("producer", config, host)
-    os.environ |= {"ZEROLOSS_REDIS_URL": config.redis_url, "ZEROLOSS_NAMESPACE": config.namespace}
+    os.environ |= {
+        "ZEROLOSS_REDIS_URL": config.redis_url,
+        "ZEROLOSS_NAMESPACE": config.namespace,
+        "ZEROLOSS_SHARDS": str(config.shards),
+    }
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = uvicorn.Config(
         APP,

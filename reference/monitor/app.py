@@ -10,13 +10,17 @@
     GET  /metrics            for Prometheus; `zeroloss_up 0` and nothing else where Redis does not answer
     GET  /healthz            the process runs
 
+With several shards, counts, consumers and dead letters are those of all; series, pending and delayed tasks are those of
+one, which `?shard=NAMESPACE` names.
+
 It never shows numbers that it did not just read. What Redis refuses, as it does where a key is of another type, is null
 in /stats, which says why in `unreadable`; it is missing in /metrics, and a sentence on the page.
 """
 
 import json
 import mimetypes
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
 
@@ -33,13 +37,14 @@ from ..http.submissions import decode_utf8
 from ..http.tokens import guards, monitor_token
 from ..queue.config import Config
 from ..queue.connection import refuse_old_server
+from ..queue.dead_letters import DeadLetters
 from ..queue.errors import QueueError
-from ..queue.gauges import Gauges, read_about
+from ..queue.gauges import Gauges, Reading, read_about
 from ..queue.keys import Keys
 from ..queue.task import PRIORITIES
 from .letters import Letters, Wanted
 from .metrics import QueueCollector
-from .places import Places
+from .places import Places, Shown
 from .series import MINUTES_MAX, Series
 from .troubles import troubles_of, troubles_of_series
 
@@ -56,23 +61,28 @@ PAGE_POLICY = (
 )
 
 
-def create_app(client: redis.Redis, config: Config) -> falcon.App[Any, Any]:
-    """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once."""
+def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, Any]:
+    """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once.
+
+    With several shards each has a client of its own, and `client` is None.
+    """
     app = falcon.App(middleware=guards(monitor_token(config)))
     problems.install(app)
     app.add_error_handler(RedisError, _on_redis_error)
     app.add_error_handler(QueueError, _on_queue_error)
-    gauges, letters = Gauges(client, config), Letters(client, config)
+    clients, gauges, dead_letters = _parts(client, config)
+    shards = {name: replace(config, namespace=name, shards=1) for name in clients}
+    letters = Letters(dead_letters)
     app.add_route("/", _File("index.html"))
     for name in sorted(path.name for path in resources.files(__package__).joinpath("static").iterdir()):
         if name.endswith((".css", ".js")):
             app.add_route(f"/static/{name}", _File(name))
-    app.add_route("/stats", _Stats(gauges, client))
-    app.add_route("/series", _Series(Series(client, config)))
-    app.add_route("/vanished", _Vanished(client, config))
-    app.add_route("/tasks/{place}", _Tasks(Places(client, config)))
+    app.add_route("/stats", _Stats(gauges, clients))
+    app.add_route("/series", _Series({name: Series(clients[name], each) for name, each in shards.items()}))
+    app.add_route("/vanished", _Vanished(clients))
+    app.add_route("/tasks/{place}", _Tasks({name: Places(clients[name], each) for name, each in shards.items()}))
     app.add_route("/letters", _Letters(letters))
-    app.add_route("/letters/{name}", _Letter(letters))
+    app.add_route("/letters/{name:path}", _Letter(letters))  # an id has a slash where there are shards
     app.add_route("/metrics", _Metrics(gauges))
     app.add_route("/healthz", Health())
     return app
@@ -84,8 +94,20 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
+    if config.shards > 1:
+        serving.serve("monitor", create_app(None, config), config, host, port)
+        return
     refuse_old_server(config)
     serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
+
+
+def _parts(client: redis.Redis | None, config: Config) -> tuple[dict[str, redis.Redis], Gauges, DeadLetters]:
+    """A client for each shard, by its namespace, and what reads all of them."""
+    if client is not None:
+        return {config.namespace: client}, Gauges(client, config), DeadLetters(client, config)
+    from ..shards.queue import look_at_shards
+
+    return look_at_shards(config, connect_probe)
 
 
 class _File:
@@ -107,41 +129,49 @@ class _File:
 
 
 class _Stats:
-    def __init__(self, gauges: Gauges, client: redis.Redis) -> None:
-        self._gauges, self._client = gauges, client
+    def __init__(self, gauges: Gauges, clients: Mapping[str, redis.Redis]) -> None:
+        self._gauges, self._clients = gauges, clients
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         reading = self._gauges.read()
-        troubles = [trouble._asdict() for trouble in troubles_of(reading, self._memory())]
-        _answer(resp, asdict(reading) | {"troubles": troubles})
+        shards: Mapping[str, Reading | None] = getattr(reading, "shards", {})
+        answering = [client for name, client in self._clients.items() if shards.get(name, reading)]
+        troubles = troubles_of(reading, map(_memory, answering), shards)
+        _answer(resp, asdict(reading) | {"troubles": [trouble._asdict() for trouble in troubles]})
 
     on_head = on_get
 
-    def _memory(self) -> Any:
-        try:
-            return self._client.info("memory")
-        except ResponseError:  # INFO is forbidden or renamed
-            return None
+
+def _memory(client: redis.Redis) -> Any:
+    try:
+        return client.info("memory")
+    except ResponseError:  # INFO is forbidden or renamed
+        return None
 
 
 class _Series:
-    def __init__(self, series: Series) -> None:
-        self._series = series
+    def __init__(self, shards: Mapping[str, Series]) -> None:
+        self._shards = shards
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        reading = self._series.read(_number(req, "minutes", 60, MINUTES_MAX))
+        name = _shard(req, self._shards)
+        reading = self._shards[name].read(_number(req, "minutes", 60, MINUTES_MAX))
         troubles = [trouble._asdict() for trouble in troubles_of_series(reading)]
-        _answer(resp, asdict(reading) | {"troubles": troubles})
+        _answer(resp, asdict(reading) | {"queue": name, "troubles": troubles})
 
 
 class _Vanished:
-    def __init__(self, client: redis.Redis, config: Config) -> None:
-        self._client: Any = client
-        self._key = Keys(config.namespace).vanished
+    def __init__(self, clients: Mapping[str, redis.Redis]) -> None:
+        self._clients: Mapping[str, Any] = clients
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        records = self._client.xrevrange(self._key, count=VANISHED_SHOWN)
-        _answer(resp, {"vanished": [_vanished(*record) for record in records]})
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        found = [
+            _vanished(*record)
+            for name, client in self._clients.items()
+            for record in client.xrevrange(Keys(name).vanished, count=VANISHED_SHOWN)
+        ]
+        found.sort(key=lambda one: one["time_ms"], reverse=True)
+        _answer(resp, {"vanished": found[:VANISHED_SHOWN]})
 
 
 def _vanished(record_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
@@ -157,23 +187,29 @@ def _vanished(record_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
 
 
 class _Tasks:
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, shards: Mapping[str, Places]) -> None:
+        self._shards = shards
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, place: str) -> None:
+        places = self._shards[_shard(req, self._shards)]
         start = _number(req, "start", 0, START_MAX)
         match place:
             case "pending":
                 priority = req.get_param("priority", default="default")
                 if priority not in PRIORITIES:
                     raise Problem("malformed", "priority has to be high, default or low.")
-                _answer(resp, self._places.pending(priority, start))
+                _answer(resp, places.pending(priority, start))
             case "delayed":
-                _answer(resp, self._places.delayed(start))
+                _answer(resp, places.delayed(start))
             case "processing":
-                _answer(resp, self._places.processing(req.get_param("consumer", default=""), start))
+                _answer(resp, self._held(req.get_param("consumer", default=""), start))
             case _:
                 raise falcon.HTTPNotFound
+
+    def _held(self, consumer: str, start: int) -> Shown:
+        """What a consumer holds, on whichever shard that is."""
+        pages = [each.processing(consumer, start) for each in self._shards.values()]
+        return max(pages, key=lambda page: int(page["total"]))
 
 
 class _Letters:
@@ -235,6 +271,14 @@ def _read_json(req: falcon.Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise Problem("malformed", "The body has to be a JSON object.")
     return asked
+
+
+def _shard(req: falcon.Request, shards: Mapping[str, Any]) -> str:
+    """Which one is asked for; if none is, the first."""
+    name = req.get_param("shard", default=next(iter(shards)))
+    if name not in shards:
+        raise Problem("malformed", f"shard has to be one of {', '.join(shards)}.")
+    return name
 
 
 def _number(req: falcon.Request, name: str, default: int, highest: int) -> int:

@@ -7,9 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import redis
-
-from ..queue.config import Config
 from ..queue.dead_letters import DeadLetter, DeadLetters, NotRequeueable
 from .places import PAGE, PAGE_BYTES, SLICE, Shown, summary_of
 
@@ -38,8 +35,8 @@ class Wanted(NamedTuple):
 class Letters:
     """Pages of the dead-letter stream, newest first, and acts on it."""
 
-    def __init__(self, client: redis.Redis, config: Config) -> None:
-        self._letters = DeadLetters(client, config)
+    def __init__(self, letters: DeadLetters) -> None:
+        self._letters = letters
 
     def page(self, wanted: Wanted, before: str | None = None) -> Shown:
         """One page of those wanted, and `next` where there may be more: what to give as `before` then.

@@ -1,6 +1,7 @@
 """What is wrong with a queue, worst first, each with what to do. Only what was read is judged."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..queue.gauges import Reading
@@ -18,10 +19,20 @@ class Trouble(NamedTuple):
     detail: str
 
 
-def troubles_of(reading: Reading, memory: Mapping[str, Any] | None) -> list[Trouble]:
-    """What a reading shows, and Redis's `INFO memory`; None: it may not be asked."""
-    found = [*_workers(reading), *_memory(memory or {}), *_waiting(reading)]
-    return sorted(found, key=lambda trouble: trouble.level)  # critical comes before warning
+def troubles_of(
+    reading: Reading,
+    memories: Iterable[Mapping[str, Any] | None],
+    shards: Mapping[str, Reading | None] = MappingProxyType({}),
+) -> list[Trouble]:
+    """What a reading shows, each server's `INFO memory`, and each shard's reading.
+
+    None: the one may not be asked, the other does not answer.
+    """
+    found = [*_workers(reading), *_unattended(shards)]
+    for memory in memories:
+        found += _memory(memory or {})
+    found += _waiting(reading)
+    return sorted(dict.fromkeys(found), key=lambda trouble: trouble.level)  # critical comes before warning
 
 
 def troubles_of_series(series: SeriesReading) -> list[Trouble]:
@@ -44,6 +55,14 @@ def _workers(reading: Reading) -> Iterator[Trouble]:
     if reading.awaiting_recovery:
         held = f"{reading.awaiting_recovery:,} are held by workers that are gone"
         yield Trouble("warning", "Tasks await recovery", f"{held}; a living worker gives them back within seconds.")
+
+
+def _unattended(shards: Mapping[str, Reading | None]) -> Iterator[Trouble]:
+    for name, reading in shards.items():
+        if reading is None:
+            yield Trouble("critical", f"The shard {name} does not answer", "Its tasks wait until its Redis does.")
+        elif reading.pending and reading.consumers is not None and not reading.consumers:
+            yield Trouble("warning", f"No worker attends {name}", "Run at least as many processes as there are shards.")
 
 
 def _waiting(reading: Reading) -> Iterator[Trouble]:

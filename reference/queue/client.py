@@ -13,8 +13,8 @@ import redis
 from .config import Config, load_config
 from .connection import connect, refuse_client
 from .dead_letters import DeadLetters
-from .enqueuer import AT_ONCE, Accepted, Enqueuer, Submission, due_at, due_in
-from .errors import IdempotencyConflict, InvalidTask, TaskTooLarge
+from .enqueuer import AT_ONCE, Accepted, Enqueuer, Outcome, Submission, due_at, due_in
+from .errors import InvalidTask
 from .gauges import Gauges, Reading
 from .keys import Keys
 from .task import PRIORITIES, refuse_constant, refuse_half_pairs
@@ -63,7 +63,7 @@ class Queue:
             ConfigError: a setting, or an option of the URL, is refused.
         """
         config = load_config(redis_url=url, namespace=namespace, **settings)
-        return cls(connect(config), config)
+        return cls(connect(config), config) if config.shards == 1 else open_queue(config)  # type: ignore[return-value]
 
     def close(self) -> None:
         """Close its connections; the next command opens new ones."""
@@ -103,8 +103,10 @@ class Queue:
         task = NewTask(task_type, payload, id, priority, delay_ms, execute_at, idempotency_key, trace_context)
         return self._enqueuer.enqueue(_submission(task))
 
-    def enqueue_many(self, tasks: Iterable[NewTask]) -> list[Accepted | TaskTooLarge | IdempotencyConflict]:
-        """Enqueue many in one atomic step; the outcomes are in the order of the tasks.
+    def enqueue_many(self, tasks: Iterable[NewTask]) -> list[Outcome]:
+        """Enqueue many in one atomic step, or one for each shard; the outcomes are in the order of the tasks.
+
+        Each is `Accepted`, or the error for this task: too large, a conflict, or what its shard answered.
 
         Raises:
             InvalidTask, QueueFull, NotAccepted: none was enqueued.
@@ -135,6 +137,19 @@ class Queue:
             redis.RedisError: Redis does not answer.
         """
         return self._gauges.read()
+
+
+def open_queue(config: Config) -> Queue:
+    """Make a queue of settings that were read already, over all shards where there are several.
+
+    Raises:
+        ConfigError: an option of the URL is refused.
+    """
+    if config.shards == 1:
+        return Queue(connect(config), config)
+    from ..shards.queue import ShardedQueue  # which extends `Queue`
+
+    return ShardedQueue(config)
 
 
 def _submission(task: NewTask) -> Submission:

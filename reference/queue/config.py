@@ -11,6 +11,7 @@ from .errors import ConfigError
 from .texts import NAME_CHARS_MAX, printable
 
 ANYONE = "anyone"
+SHARDS_MAX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Config:
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     namespace: str = "tasks"
+    shards: int = 1  # over how many queues the tasks are spread: {tasks-0}, {tasks-1}...; 1: one, named as above
 
     # The lease: how long a silent consumer keeps its tasks, and how often a living one says that it lives.
     lease_ms: int = 10_000
@@ -73,6 +75,8 @@ class Config:
             raise ConfigError(f"namespace has to be a word without spaces, not {self.namespace!r}.")
         if self.access not in ("token", ANYONE):
             raise ConfigError(f"access has to be token or {ANYONE}, not {self.access!r}.")
+        if self.shards > SHARDS_MAX:
+            raise ConfigError(f"shards has to be at most {SHARDS_MAX}, not {self.shards}.")
         if self.renew_ms * 3 > self.lease_ms:
             raise ConfigError(
                 f"renew_ms ({self.renew_ms}) has to be at most a third of lease_ms ({self.lease_ms}), "

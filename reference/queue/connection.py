@@ -6,33 +6,36 @@ repeated here: after an error the caller decides, because only the caller knows 
 """
 
 import hashlib
-import inspect
 import re
-import select
-import socket
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import MasterDownError, MovedError, NoScriptError, ReadOnlyError
 from redis.retry import Retry
 
 from .config import Config
 from .errors import ConfigError
+from .keys import Keys
+from .servers.cluster import SlotOwner, Topology
+from .servers.following import FollowingPool
+from .servers.pool import CONNECT_TIMEOUT_S, Gate, Pool
+from .servers.sentinel import ANSWER_S, Primary
+from .servers.urls import (
+    CLUSTER_SCHEMES,
+    SENTINEL_SCHEMES,
+    read_cluster_url,
+    read_sentinel_url,
+    refuse_url_options,
+    shown_url,
+)
 
-CONNECT_TIMEOUT_S = 5.0
 ASK_TIMEOUT_S = 1.0  # for the version, at the start
 OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
-
-# Who logs in, how the connection is called, and TLS. Every other option would win over what `connect` sets: some repeat
-# a command after a lost reply, change the type of an answer, or end a wait too early.
-URL_OPTIONS = {"db", "username", "password", "client_name"}
-TLS_OPTIONS = {name for name in inspect.signature(redis.SSLConnection.__init__).parameters if name.startswith("ssl_")}
 
 # What tells that a connection leads to the wrong server, or to none. After a planned failover an old session may stay
 # open for hours: only a new connection reaches who is primary now. (LOADING is a `ConnectionError` to redis-py.)
@@ -53,21 +56,15 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
         ConfigError: the URL is not one that redis-py reads, or has an option that would undo what is set here.
     """
     url = config.redis_url
+    answer_s, connect_s = timeout_s or config.socket_timeout_ms / 1000, timeout_s or CONNECT_TIMEOUT_S
+    scheme = url.partition("://")[0]
+    if scheme in SENTINEL_SCHEMES:
+        return redis.Redis(connection_pool=_sentinel_pool(url, connections, answer_s, connect_s))
+    if scheme in CLUSTER_SCHEMES:
+        return redis.Redis(connection_pool=_cluster_pool(config, connections, answer_s, connect_s))
     try:
-        _refuse_options(url)
-        # redis-py's connection over a socket of the file system does not take it.
-        keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-        pool = Pool.from_url(
-            url,
-            max_connections=connections,
-            retry=Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
-            socket_timeout=timeout_s or config.socket_timeout_ms / 1000,
-            socket_connect_timeout=timeout_s or CONNECT_TIMEOUT_S,
-            health_check_interval=0,
-            protocol=2,  # the maintenance pushes of RESP3 are of no use here
-            driver_info=redis.DriverInfo(),  # else each connection reads the version from a file
-            **keepalive,
-        )
+        refuse_url_options(url)
+        pool = Pool.from_url(url, max_connections=connections, **_options(url, answer_s, connect_s))
     except ValueError as error:
         # A password may stand before the last @ or among the options, and the error cites parts of the URL, too.
         shown, reason = config.redis_url, str(error)
@@ -80,32 +77,52 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
     return redis.Redis(connection_pool=pool)
 
 
-def _refuse_options(url: str) -> None:
-    parts = urlsplit(url)
-    allowed = URL_OPTIONS | TLS_OPTIONS if parts.scheme == "rediss" else URL_OPTIONS
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in allowed and parts.scheme in ("redis", "rediss", "unix"):
-            # What is no name may be a part of a password that was not quoted.
-            shown = f"The option {name!r}" if name.isidentifier() else "An option"
-            raise ConfigError(
-                f"{shown} of redis_url is refused, as the queue itself sets what its correctness needs: remove it; "
-                f"{', '.join(sorted(URL_OPTIONS))} may stay, and with rediss:// redis-py's ssl_ options."
-            )
+def _options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
+    """What every connection is made with. The limits are seconds."""
+    return {
+        "retry": Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
+        "socket_timeout": answer_s,
+        "socket_connect_timeout": connect_s,
+        "health_check_interval": 0,
+        "protocol": 2,  # the maintenance pushes of RESP3 are of no use here
+        "driver_info": redis.DriverInfo(),  # else each connection reads the version from a file
+        # redis-py's connection over a socket of the file system does not take it.
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+    }
 
 
-def shown_url(url: str) -> str:
-    """The URL without what may be a password, wherever it stands: before the host, among the options, unquoted."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # half an IPv6 address
-        return "..."
-    if parts.scheme == "unix":
-        return f"unix://{parts.path.rpartition('@')[2]}"
-    place = parts.netloc.rpartition("@")[2] + parts.path
-    # A password with a slash or a question mark in it that was not quoted is taken apart in the wrong places.
-    if parts.scheme and re.fullmatch(r"(\[[\da-fA-F:.]+\]|[^:/@]*)(:\d+)?(/\d*)?", place) and "@" not in parts.fragment:
-        return f"{parts.scheme}://{place}"
-    return f"{parts.scheme}://..." if parts.scheme else "..."
+def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
+    """Raises ConfigError: the URL makes no sense."""
+    found, gate = read_sentinel_url(url), Gate()
+    sentinels = [_asking(url, found.sentinel, gate, *place) for place in found.sentinels]
+    server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
+    return FollowingPool(locator=Primary(found.group, sentinels), gate=gate, **server)
+
+
+def _cluster_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
+    """Raises ConfigError: the URL makes no sense, or the keys of the namespace would lie in several slots."""
+    url, key = config.redis_url, Keys(config.namespace).pending
+    found, gate = read_cluster_url(url), Gate()
+    if not re.search(r"\{[^}]+\}", config.namespace):
+        raise ConfigError(
+            f"namespace {config.namespace!r} has no hash tag, so a cluster would spread its keys: "
+            f"name it {{{config.namespace}}}, with the braces."
+        )
+    topology = Topology(found.nodes, partial(_asking, url, found.server, gate))
+    server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
+    return FollowingPool(locator=SlotOwner(topology, key), gate=gate, **server)
+
+
+def _read(url: str) -> dict[str, Any]:
+    """A plain URL as options of a connection."""
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    return options
+
+
+def _asking(url: str, login: str, gate: Gate, host: str, port: int) -> redis.Redis:
+    """A client of a Sentinel, or of a node, that is only asked where to go."""
+    options = {**_read(login), **_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
+    return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
 
 
 def refuse_client(client: redis.Redis) -> None:
@@ -144,134 +161,6 @@ def refuse_old_server(config: Config) -> None:
     if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
         shown, oldest = shown_url(config.redis_url), ".".join(map(str, OLDEST_SERVER))
         raise ConfigError(f"The server at {shown} is Redis {version}, and the queue needs Redis {oldest} or later.")
-
-
-class Gate:
-    """Keeps connections from being made while the process forks, and a fork from coming while one is being made.
-
-    Else a forked process would get a socket that no connection has yet, so that nobody could close it there.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:  # in a forked child as well: a thread that is not there may have held the lock
-        self.making = 0  # connections, now
-        self.closed = 0  # by how many threads that fork
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Make a connection within."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self.closed)
-            self.making += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self.making -= 1
-                self._changed.notify_all()
-
-    def shut(self) -> None:
-        """Let none be begun, and wait for those that are; not for ever, as where a server does not answer."""
-        with self._changed:
-            self.closed += 1
-            self._changed.wait_for(lambda: not self.making, CONNECT_TIMEOUT_S)
-
-    def open(self) -> None:
-        with self._changed:
-            self.closed -= 1
-            self._changed.notify_all()
-
-
-def _through(gate: Gate, connection_class: type[Any]) -> type[Any]:
-    """A class of connections that are made through the gate, and known as soon as they are."""
-
-    class Connection(connection_class):  # type: ignore[misc]
-        def _connect(self) -> Any:
-            with gate.passing():
-                self._sock = super()._connect()
-                return self._sock
-
-    return Connection
-
-
-class Pool(redis.BlockingConnectionPool):
-    """Closes all its connections after an error on one that they may share, and looks at each with one system call.
-
-    A connection that comes back closed has met such an error: those that are idle are closed then, and those in use
-    when they come back.
-
-    redis-py's own look makes the socket non-blocking, reads, catches the error that this gives, and makes it blocking
-    again. With threads that wait for the interpreter after each system call that took as long as a short command.
-    """
-
-    def __init__(self, *arguments: Any, connection_class: type[Any] = redis.Connection, **options: Any) -> None:
-        self.gate = Gate()
-        options["connection_class"] = _through(self.gate, connection_class)
-        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
-
-    def sockets(self) -> list[socket.socket]:
-        """Those of all its connections, whoever uses them."""
-        return [sock for connection in self._connections if (sock := connection._sock)]
-
-    def reset(self) -> None:  # at the beginning, and in a forked child, which has to open connections of its own
-        self._used: deque[tuple[Any, Any]] = deque()  # with what polls each; the last one used is the next
-        self._generation = 0  # how often all were closed
-        super().reset()  # type: ignore[no-untyped-call]
-
-    def get_connection(self, *_deprecated: Any, **_options: Any) -> Any:
-        self._checkpid()
-        generation = self._generation  # read first: what is opened now may come back only to be closed
-        connection = self._stands() or super().get_connection()  # type: ignore[no-untyped-call]
-        connection.generation = generation
-        return connection
-
-    def idle_connection(self) -> Any:
-        """An open connection that nobody uses, or None; it is to be released, as any."""
-        self._checkpid()
-        generation = self._generation
-        connection = self._stands()
-        if connection is not None:
-            connection.generation = generation
-        return connection
-
-    def _stands(self) -> Any:
-        """The idle connection used last, if the other end has not closed it."""
-        with suppress(IndexError):
-            connection, poll = self._used.pop()
-            if not poll.poll(0):
-                return connection
-            super().release(connection)  # type: ignore[no-untyped-call]
-        return None
-
-    def is_outdated(self, connection: Any) -> bool:
-        """Whether a connection in use has to be closed, since others of its time led astray."""
-        return bool(getattr(connection, "generation", self._generation) != self._generation)  # none: it never stood
-
-    def _close_idle(self) -> None:
-        self._generation += 1
-        with suppress(IndexError):
-            while True:
-                connection, _ = self._used.pop()
-                connection.disconnect()
-                super().release(connection)  # type: ignore[no-untyped-call]
-        self.disconnect(inuse_connections=False)
-
-    def release(self, connection: Any) -> None:
-        self._checkpid()
-        if self.is_outdated(connection):
-            connection.disconnect()
-        elif not connection.is_connected:
-            self._close_idle()
-        # Whoever waits for a connection waits at redis-py's queue, and only while that is empty.
-        if self.pool.queue and connection._sock and self.owns_connection(connection):
-            poll = select.poll()
-            poll.register(connection._sock, select.POLLIN)
-            self._used.append((connection, poll))
-        else:
-            super().release(connection)  # type: ignore[no-untyped-call]
 
 
 class Script:

@@ -64,7 +64,7 @@ class DeadLetter:
     @property
     def dead_at(self) -> int:
         """When it was given up, in ms by Redis's clock."""
-        return int(self.id.partition("-")[0])
+        return int(self.id.rpartition("/")[2].partition("-")[0])  # before the slash is the number of a shard
 
 
 class DeadLetters:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import MovedError, NoScriptError
 
 from .config import Config
 from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, send
@@ -245,8 +245,8 @@ class Accepted(NamedTuple):
     replayed: bool
 
 
-Outcome = Accepted | TaskTooLarge | IdempotencyConflict
-"""Of one task of a request that was admitted."""
+Outcome = Accepted | QueueError
+"""Of one task: a promise, or why there is none."""
 
 
 class Enqueuer:
@@ -300,9 +300,12 @@ class Enqueuer:
             return list(call.outcomes)
         with self._errors():
             if not self._known:
-                refuse_other_protocol(self._client, self._keys)
+                self._recognize()
                 self._known = True
-            return self._push(call)
+            try:
+                return self._push(call)
+            except MovedError:  # a definite no, and the next connection leads to the slot's new owner
+                return self._push(call)
 
     def send_requests(self, requests: Sequence[Sequence[Submission]]) -> "Sent | None":
         """Send what `enqueue_requests` would, and leave the reply to be read when it is there.
@@ -328,6 +331,10 @@ class Enqueuer:
         with self._errors(), sent.closing():
             send(connection, *_ENQUEUE.command(call.keys, call.arguments()))
         return sent
+
+    def _recognize(self) -> None:
+        """Ask, before the first task, whether this is a queue to push to. Raises OtherProtocol."""
+        refuse_other_protocol(self._client, self._keys)
 
     def _call(self, requests: Sequence[Sequence[Submission]]) -> "_Call":
         call = _Call(self._keys, self._config)
@@ -372,11 +379,14 @@ class Sent:
         self.descriptor: int = connection._sock.fileno()
 
     def receive(self) -> list[list[Outcome] | QueueError] | None:
-        """As `enqueue_requests`; None: Redis does not know the script, and did nothing."""
+        """As `enqueue_requests`; None: Redis does not know the script, or the slot has moved, and it did nothing."""
         with self._errors(), self.closing():
             try:
                 reply = self._connection.read_response()
             except NoScriptError:
+                reply = None
+            except MovedError:
+                self._connection.disconnect()  # the next one leads to the slot's new owner
                 reply = None
         self._pool.release(self._connection)
         return None if reply is None else self._call.read(reply)

@@ -21,10 +21,11 @@ import redis
 from .. import signals
 from ..logs import running
 from ..queue.config import Config
-from ..queue.connection import CONNECT_TIMEOUT_S, connect
+from ..queue.connection import connect
 from ..queue.consumer import Consumer
 from ..queue.errors import LazyResult, RanTooLong
 from ..queue.reaper import Reaper
+from ..queue.servers.pool import CONNECT_TIMEOUT_S
 from ..queue.texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
 from ..signals import STOP_SIGNALS, guard_forks
 from .claimer import Claimer

@@ -5,15 +5,17 @@ It saw the child die, so it need not wait for the lease to end.
 
 import logging
 import os
+import random
 import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import redis
 
@@ -34,6 +36,7 @@ AT_WORK = b"w"  # what a process writes to its pipe when it begins a task
 WELL = b"h"  # ... and every second in which it claims, or could not
 SILENCE_MAX_S = 10.0  # without that, it is not healthy
 LOOK_S = 0.05
+BALANCE_S = 3.0  # between two looks at all shards, with jitter
 CALM_S = 5.0  # a child that lived this long did not fail at its start
 RESTART_MAX_S = 5.0
 LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
@@ -54,12 +57,14 @@ class _Child:
     well_at: float = field(default_factory=time.monotonic)
     had_begun: bool = False  # the last one that died
     name: str = ""
+    namespace: str = ""  # of the queue that it attends
+    moving: bool = False  # it was asked to end, so that another queue gets its successor
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     quick_deaths: int = 0
     failed_starts: int = 0  # in a row
     restart_at: float = 0.0
-    to_recover: list[str] = field(default_factory=list)
+    to_recover: list[tuple[str, str]] = field(default_factory=list)  # namespace and consumer
 
     def hear(self) -> None:
         """Read what its process has written."""
@@ -70,15 +75,31 @@ class _Child:
                     self.well_at = time.monotonic()
 
 
+class Balance(Protocol):
+    """Says which of several queues a process attends: see `shards/balance.py`."""
+
+    def choose(self, attended: Iterable[str]) -> Config:
+        """The settings of a process that starts. `attended`: the namespaces of the pool's other processes."""
+
+    def relocation(self, attended: Sequence[str]) -> str | None:
+        """The namespace of a process of this pool that another queue needs more; None: there is no need."""
+
+
 class Supervisor:
     """Runs `processes` worker processes until a signal. `run()` gives the exit status."""
 
     def __init__(
-        self, config: Config, command: Sequence[str], processes: int, environment: Mapping[str, str] | None = None
+        self,
+        config: Config,
+        command: Sequence[str],
+        processes: int,
+        environment: Mapping[str, str] | None = None,
+        balance: Balance | None = None,
     ) -> None:
-        self._config, self._command = config, list(command)
+        self._config, self._command, self._balance = config, list(command), balance
         self._environment = {**child_environment(config), **(environment or {})}
-        self._reaper = Reaper(connect(config, connections=2), config)
+        self._reapers: dict[str, Reaper] = {}
+        self._balance_at = time.monotonic() + BALANCE_S
         self._children = [_Child(number) for number in range(processes)]
         self._stop_signal: int | None = None
         self._stopped_at = 0.0
@@ -97,6 +118,7 @@ class Supervisor:
             if self._never_starts():
                 self._stop()
                 return NEVER_STARTED_STATUS
+            self._rebalance()
             reap_orphans({child.process.pid for child in self._children if child.process})
             time.sleep(LOOK_S)
         return self._stop()
@@ -129,12 +151,13 @@ class Supervisor:
         if child.process is not None and status is not None:
             child.process = None
             self._judge(child, status)
-            if status == RECYCLED_STATUS:
+            if status == RECYCLED_STATUS or child.moving:
                 logger.info("Worker process %s ended as it was to; starting another.", child.name)
             else:
                 logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
                 self._postpone(child)
-            child.to_recover.append(child.name)
+            child.moving = False
+            child.to_recover.append((child.namespace, child.name))
         if child.process is None and status != USAGE_STATUS and time.monotonic() >= child.restart_at:
             self._start(child)
         self._recover(child)
@@ -165,6 +188,10 @@ class Supervisor:
         child.restart_at = time.monotonic() + pause_s
 
     def _start(self, child: _Child) -> None:
+        chosen = self._config
+        if self._balance:
+            chosen = self._balance.choose(self._attended(child))
+        child.namespace = chosen.namespace
         child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
         child.started_at = time.monotonic()
         _, begun = child.pipe
@@ -172,7 +199,10 @@ class Supervisor:
         told += ["--place", str(child.number)]
         if child.number == 0 and not child.had_begun:
             told += ["--pool", str(len(self._children))]
+        if self._balance:
+            told += ["--namespace", child.namespace]  # of two the last counts
         try:
+            self._reaper(child.namespace)  # now: when the child dies, nothing more may be opened
             # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
             child.process = subprocess.Popen(
                 [*self._command, *told], process_group=0, pass_fds=[begun], env=self._environment
@@ -184,13 +214,38 @@ class Supervisor:
     def _recover(self, child: _Child) -> None:
         try:
             while child.to_recover:
-                moved = self._reaper.recover(child.to_recover[0], is_dead=True)
+                namespace, name = child.to_recover[0]
+                moved = self._reaper(namespace).recover(name, is_dead=True)
                 if moved:
-                    logger.warning("Recovered %d tasks of %s.", moved, child.to_recover[0])
+                    logger.warning("Recovered %d tasks of %s.", moved, name)
                 child.to_recover.pop(0)
         except redis.RedisError as error:
             logger.warning("Recovery at once failed (%s); the sweeps of the others will do it.", error)
             child.to_recover.clear()
+
+    def _reaper(self, namespace: str) -> Reaper:
+        if namespace not in self._reapers:
+            config = replace(self._config, namespace=namespace, shards=1)
+            self._reapers[namespace] = Reaper(connect(config, connections=2), config)
+        return self._reapers[namespace]
+
+    def _attended(self, but: _Child | None = None) -> list[str]:
+        """The namespaces that the processes attend."""
+        return [child.namespace for child in self._children if child.process and child is not but]
+
+    def _rebalance(self) -> None:
+        """Ask one process to end, in order, where another queue needs it more; its successor is started there."""
+        if not self._balance or time.monotonic() < self._balance_at or any(child.moving for child in self._children):
+            return
+        # Jitter, so that of two pools that see the same need one comes first.
+        self._balance_at = time.monotonic() + BALANCE_S * random.uniform(0.5, 1.0)
+        namespace = self._balance.relocation(self._attended())
+        for child in self._children:
+            if child.process and child.namespace == namespace:
+                logger.info("Worker process %s leaves %s: another shard has work and no worker.", child.name, namespace)
+                child.moving = True
+                child.process.send_signal(signal.SIGTERM)
+                return
 
     def _stop(self) -> int:
         """Ask the children to stop; kill what outlives the grace, or all where that is demanded."""
@@ -206,7 +261,7 @@ class Supervisor:
         left = [child for child in self._children if child.process and child.process.returncode]
         if left and self._answers():
             for child in left:
-                child.to_recover.append(child.name)
+                child.to_recover.append((child.namespace, child.name))
                 self._recover(child)
         if self._at_once and any(process.returncode == -signal.SIGKILL for process in processes):
             return 128 + self._at_once
@@ -216,7 +271,9 @@ class Supervisor:
     def _answers(self) -> bool:
         """Whether Redis does, at once: a stop does not wait for it."""
         try:
-            return bool(connect(self._config, connections=1, timeout_s=1.0).ping())
+            namespaces = {child.namespace for child in self._children if child.namespace}
+            configs = [replace(self._config, namespace=namespace, shards=1) for namespace in namespaces]
+            return all(bool(connect(each, connections=1, timeout_s=1.0).ping()) for each in configs)
         except redis.RedisError as error:
             logger.warning("Redis does not answer (%s); what is left is recovered by others.", error)
             return False

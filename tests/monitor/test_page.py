@@ -214,3 +214,16 @@ def test_dead_letters_that_were_read_are_not_shown_while_redis_is_down(
         rows(page, 0)
         server.start()
         rows(page, 2)
+
+
+def test_the_page_of_several_shards_lists_the_tasks_of_the_chosen_one(page: Page, queue: Queue) -> None:
+    last = queue.configured(namespace="{tasks-1}")
+    last.push(entry("waiting"))
+    with served("monitor", last.config.redis_url, shards=2) as monitor:
+        page.goto(f"{monitor.url}#tasks")
+        shards = page.get_by_label("Charts and lists of tasks")
+        expect(shards.locator("option")).to_have_count(2, timeout=PATIENCE_MS)
+        expect(page.locator("#tasks-note")).to_have_text("There is none.", timeout=PATIENCE_MS)
+        shards.select_option("{tasks-1}")
+        rows(page, 1, "task-table")
+        expect(page.locator("#troubles")).to_contain_text("No worker is alive", timeout=PATIENCE_MS)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 from ...history import Recorder
 from ...history.masking import without_password
+from .cluster import ClusterServer
 from .container import ContainerServer, engine_answers
 from .embedded import EmbeddedServer
 from .external import ExternalServer
-from .sentinel import SentinelServer
+from .sentinel import SentinelServer, SentinelUrlServer
 from .server import AppendFsync, Durability, NoNetwork, NotOurServer, Server, ServerUnavailable
 
 __all__ = [
+    "SENTINEL_KINDS",
     "AppendFsync",
+    "ClusterServer",
     "Durability",
     "NoNetwork",
     "NotOurServer",
@@ -24,6 +27,9 @@ __all__ = [
 ]
 
 URL_SCHEMES = ("redis://", "rediss://", "unix://")
+_SENTINELS: dict[str, type[SentinelServer]] = {each.kind: each for each in (SentinelServer, SentinelUrlServer)}
+SENTINEL_KINDS = tuple(_SENTINELS)
+"""Servers that fail over."""
 
 
 def open_server(
@@ -36,8 +42,9 @@ def open_server(
     """A server that answers, for `with`.
 
     Args:
-        spec: `embedded`, `sentinel` (embedded, with replicas), `container` or a Redis URL. None or `auto`: a container
-            where a Docker engine answers and can start one, else embedded.
+        spec: `embedded`, `sentinel` (embedded, with replicas), `sentinel-url` (its clients ask Sentinel), `cluster`,
+            `container` or a Redis URL. None or `auto`: a container where a Docker engine answers and can start one,
+            else embedded.
         appendfsync: of the append-only file; None: no such file, and no snapshots either. Not for an external server.
         directory: for the server's files.
         recorder: gets the starts and exits of the embedded server.
@@ -52,14 +59,17 @@ def open_server(
         spec = "embedded"
     if spec == "embedded":
         return _started(EmbeddedServer(directory, appendfsync, recorder))
-    if spec == SentinelServer.kind:
-        return _started(SentinelServer(directory, appendfsync, recorder))
+    if spec in _SENTINELS:
+        return _started(_SENTINELS[spec](directory, appendfsync, recorder))
+    if spec == ClusterServer.kind:
+        return _started(ClusterServer(directory, appendfsync, recorder))
     if spec == "container":
         return _started(ContainerServer(appendfsync))
     if spec.startswith(URL_SCHEMES):
         return ExternalServer(spec)
     raise ServerUnavailable(
-        f"{without_password(spec)!r} is no server: say embedded, sentinel, container, auto or a URL, redis://HOST:PORT/0."
+        f"{without_password(spec)!r} is no server: say embedded, sentinel, sentinel-url, cluster, container, "
+        "auto or a URL, redis://HOST:PORT/0."
     )
 
 

@@ -96,6 +96,12 @@ class SentinelServer(Server):
         return self._front.url
 
     @property
+    def sentinel_url(self) -> str:
+        """For clients that ask Sentinel themselves; they reach each node through its door."""
+        hosts = ",".join(f"{LOOPBACK}:{port}" for port in self.sentinel_ports)
+        return f"redis+sentinel://{hosts}/{GROUP}/0"
+
+    @property
     def running(self) -> bool:
         return self.primary.running
 
@@ -256,6 +262,16 @@ class SentinelServer(Server):
         self._sentinels.append((process, port))
         self._await(lambda: bool(_ask(port.number, "PING")), f"The Sentinel with the log {log_path} does not answer")
         _ask(port.number, "SENTINEL", "DEBUG", *(str(word) for pair in HASTE.items() for word in pair))
+
+
+class SentinelUrlServer(SentinelServer):
+    """The same for a target whose clients ask Sentinel themselves: a primary that is cut off is so from them, too."""
+
+    kind: ClassVar[str] = "sentinel-url"
+
+    @property
+    def client_url(self) -> str:
+        return self.sentinel_url
 
 
 def _ask(port: int, *command: str) -> Any:

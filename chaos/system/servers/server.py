@@ -97,6 +97,11 @@ class Server(ABC):
     def url(self) -> str:
         """redis://HOST:PORT/DB, the same after each restart."""
 
+    @property
+    def client_url(self) -> str:
+        """What the target is given; another one where its clients find the server in another way than the harness."""
+        return self.url
+
     @abstractmethod
     def start(self) -> None:
         """Starts it, or starts it again on the same port with the same data; returns when it answers.

@@ -33,6 +33,9 @@ export const make = (name, properties = {}, ...children) => {
 // All that comes from tasks and workers is set as text.
 export const cell = (text, className = "") => make("td", {textContent: text, className});
 
+// With several shards, which of them is asked for what only one can show.
+export const shard = () => at("shard").value ? "&shard=" + encodeURIComponent(at("shard").value) : "";
+
 // A GET, or with `body` a POST of JSON, which no other site's page can send.
 export async function ask(path, body) {
   const options = {cache: "no-store", signal: AbortSignal.timeout(10000)};

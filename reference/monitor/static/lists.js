@@ -1,5 +1,5 @@
 // Dead letters and tasks: pages of them, one in whole, and what an operator does with them.
-import {NONE, age, ask, at, cell, clock, make, number} from "./format.js";
+import {NONE, age, ask, at, cell, clock, make, number, shard} from "./format.js";
 
 const ERROR_CHARS = 160;
 let letters = [], older = null, place = "pending?priority=default", moreFrom = null, opened = null, asked = 0;
@@ -170,7 +170,7 @@ async function look(start = 0) {
   const rows = at("task-table").tBodies[0];
   let page;
   try {
-    page = await ask(`tasks/${place}&start=${start}`);
+    page = await ask(`tasks/${place}&start=${start}${shard()}`);
   } catch (error) {
     rows.replaceChildren();
     at("tasks-note").textContent = error.message;
@@ -192,5 +192,6 @@ async function look(start = 0) {
 }
 
 at("place").addEventListener("change", () => look());
+at("shard").addEventListener("change", () => look());
 at("look").addEventListener("click", () => look());
 at("more-tasks").addEventListener("click", () => look(moreFrom));

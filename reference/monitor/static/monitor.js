@@ -1,5 +1,5 @@
 // The overview: what is wrong, the numbers of this second, the charts, who works.
-import {NONE, age, ask, at, cell, clock, make, number, rate, short} from "./format.js";
+import {NONE, age, ask, at, cell, clock, make, number, rate, shard, short} from "./format.js";
 import {draw} from "./charts.js";
 import {forgetLists, openTab} from "./lists.js";
 
@@ -62,7 +62,16 @@ function showTroubles(troubles) {
     make("li", {className: trouble.level}, make("strong", {textContent: trouble.title}), trouble.detail)));
 }
 
+// The charts have one queue's past: with several shards, that of the chosen one.
+function showShards(shards) {
+  const names = Object.keys(shards);
+  at("shards").hidden = names.length === 0;
+  if (at("shard").options.length !== names.length)
+    at("shard").replaceChildren(...names.map(name => make("option", {textContent: name})));
+}
+
 function showReading() {
+  showShards(reading.shards ?? {});
   clock.ahead = reading.time_ms - Date.now();
   if (document.body.className === "down") openTab();
   lastReadAt = new Date();
@@ -126,9 +135,10 @@ function broken(points, gapMs) {
 function drawCharts() {
   const to = reading?.time_ms ?? series?.time_ms ?? clock.now(), from = to - minutes * 60000;
   const noted = series?.points ?? [];
-  const now = reading && series && (!noted.length || reading.time_ms - noted.at(-1).time_ms >= 2000) ? [{
-    time_ms: reading.time_ms, counters: reading.counters,
-    pending: reading.pending_by_priority, oldest_ms: reading.oldest_by_priority_ms}] : [];
+  const last = reading?.shards ? reading.shards[series?.queue] : reading;
+  const now = last && series && (!noted.length || last.time_ms - noted.at(-1).time_ms >= 2000) ? [{
+    time_ms: last.time_ms, counters: last.counters,
+    pending: last.pending_by_priority, oldest_ms: last.oldest_by_priority_ms}] : [];
   const points = [...noted, ...now].filter(point => point.time_ms >= from - 15000);
   const clip = list => list.filter(point => point[0] >= from);
   const by = member => PRIORITIES.map(name => ({name, points: broken(clip(points.map(p => [p.time_ms, p[member][name] ?? null])), GAP_MS)}));
@@ -149,7 +159,7 @@ function drawCharts() {
 async function readSeries() {
   seriesAt = performance.now();
   try {
-    const [read, gone] = await Promise.all([ask(`series?minutes=${minutes}`), ask("vanished").catch(() => null)]);
+    const [read, gone] = await Promise.all([ask(`series?minutes=${minutes}${shard()}`), ask("vanished").catch(() => null)]);
     if (!reading) return;  // Redis went away meanwhile
     series = read;
     showVanished(gone?.vanished ?? [], read.time_ms);
@@ -188,6 +198,7 @@ for (const button of document.querySelectorAll("[data-minutes]"))
       other.setAttribute("aria-pressed", String(other === button));
     readSeries();
   });
+at("shard").addEventListener("change", () => readSeries());
 addEventListener("resize", drawCharts);
 addEventListener("hashchange", () => { openTab(); if (reading) drawCharts(); });
 openTab();

@@ -88,7 +88,7 @@ def test_a_loss_that_a_scan_would_have_found_in_redis_is_not_waited_for_three_ti
     assert [event.phase for event in load(tmp_path / "run") if event.kind == "poke"] == []
 
 
-@pytest.mark.parametrize("server", ["embedded", "container", "sentinel"])
+@pytest.mark.parametrize("server", ["embedded", "container", "sentinel", "sentinel-url", "cluster"])
 def test_a_durability_that_the_server_has_no_replicas_for_is_refused_before_anything_starts(server: str) -> None:
     with pytest.raises(PlanError, match=f"--durability replicas:9 can't be met: --redis {server} has"):
         make_plan(

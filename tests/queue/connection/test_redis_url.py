@@ -2,8 +2,9 @@
 
 import pytest
 from zeroloss.reference.queue.config import Config
-from zeroloss.reference.queue.connection import connect, shown_url
+from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.errors import ConfigError
+from zeroloss.reference.queue.servers.urls import shown_url
 
 HIDDEN = [
     ("redis://:secret@host:1/0", "redis://host:1/0"),

@@ -1,0 +1,50 @@
+"""The slot of a busy shard moves to another node, and back."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import redis
+
+from ...history import Aim
+from ...system.servers import ClusterServer, ServerUnavailable
+from ..base import Effect, Fault, InFlight, Missed, Stage
+from ..registry import fault
+
+
+@fault
+@dataclass(frozen=True, kw_only=True)
+class ClusterReshard(Fault):
+    """Moves the slot with the most keys to another primary, key by key, while it is used, and back (I1, I2, I3, I8).
+
+    While keys are on their way the nodes refuse commands (ASK, TRYAGAIN), and afterwards the old owner does (MOVED).
+    """
+
+    name: ClassVar[str] = "cluster-reshard"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3", "I8")
+    aims_at: ClassVar[Aim] = "server"
+    everywhere: ClassVar[bool] = True
+    in_cluster: ClassVar[bool] = True
+
+    away_s: float = 2.0
+    """How long the slot stays with the other node."""
+
+    def inject(self, stage: Stage) -> Effect:
+        server = stage.server
+        if not isinstance(server, ClusterServer):
+            raise Missed("Only a cluster has slots to move.")
+        in_flight = InFlight(stage)
+        try:
+            slot, keys = server.busiest_slot()
+            source, target = server.move_slot(slot)
+            stage.wait(self.away_s)
+            back_from, back_to = server.move_slot(slot, to=source)
+            refused = sum(server.refusals().values())
+        except (ServerUnavailable, redis.RedisError) as error:
+            raise Missed(f"The slot did not move: {str(error).rstrip('.')}.") from None
+        if (back_from, back_to) != (target, source):
+            raise Missed(f"Slot {slot} did not come back to the node that it came from.")
+        return Effect(
+            evidence=f"Slot {slot} with {keys} keys went from port {source.port} to port {target.port} and, "
+            f"{self.away_s:g} s later, back; the nodes had refused {refused} commands by then.",
+            tasks=in_flight.tasks(),
+        )

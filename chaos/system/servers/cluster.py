@@ -1,0 +1,241 @@
+"""A Redis Cluster on the loopback interface: three primaries with a replica each, all of the embedded binary."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import redis
+from redis.crc import key_slot
+
+from ...history import Recorder
+from .embedded import EmbeddedServer
+from .server import LOOPBACK, READY_POLL_S, AppendFsync, HeldPort, Server
+from .server import ServerUnavailable as Unavailable
+
+PRIMARIES = 3
+SLOTS = 16_384
+NODE_TIMEOUT_MS = 2_000
+"""A node that is silent for so long is failing: its replica asks for votes."""
+SETTLE_DEADLINE_S = 60.0
+
+
+class ClusterNode(EmbeddedServer):
+    """One node; `primary` is the one that it was made a replica of, None for a primary."""
+
+    def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None) -> None:
+        super().__init__(directory, appendfsync, recorder)
+        self.bus = HeldPort()
+
+    @property
+    def port(self) -> int:
+        return self._port.number
+
+    def ask(self, *command: Any) -> Any:
+        """Raises redis.RedisError."""
+        with self._client() as client:
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        super().close()
+        self.bus.close()
+
+    def _options(self) -> list[str]:
+        cluster = {
+            "--cluster-enabled": "yes",
+            "--cluster-port": str(self.bus.number),
+            "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
+            "--cluster-replica-validity-factor": "0",  # however long it was disconnected, it may be promoted
+            "--repl-diskless-sync-delay": "0",
+        }
+        return [*super()._options(), *(word for option in cluster.items() for word in option)]
+
+
+class ClusterServer(Server):
+    """Started, killed and so on is the node that owns slot 0 now."""
+
+    kind: ClassVar[str] = "cluster"
+
+    def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
+        self._directory = directory.resolve()
+        self.nodes = [
+            ClusterNode(self._directory / f"node-{number}", appendfsync, recorder)
+            for number in range(1, 2 * PRIMARIES + 1)
+        ]
+
+    @property
+    def url(self) -> str:
+        """Of the node that owns slot 0."""
+        return self.owner(0).url
+
+    @property
+    def client_url(self) -> str:
+        return f"redis+cluster://{','.join(f'{LOOPBACK}:{node.port}' for node in self.nodes)}"
+
+    @property
+    def running(self) -> bool:
+        return self.nodes[0].running
+
+    def start(self) -> None:
+        """Start what does not run; the first time, join the nodes to a cluster. Returns when all slots are served."""
+        fresh = not any(node.data_dir.exists() for node in self.nodes)
+        for node in self.nodes:
+            if not node.running:
+                node.start()
+        if fresh:
+            self._join()
+        self.await_settled()
+
+    def stop(self) -> int:
+        return self.owner(0).stop()
+
+    def kill(self) -> int:
+        return self.owner(0).kill()
+
+    def pause(self) -> None:
+        self.owner(0).pause()
+
+    def resume(self) -> None:
+        for node in self.nodes:
+            if node.running:
+                node.resume()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def describe(self) -> str:
+        return f"{self.nodes[0].describe()}, and {2 * PRIMARIES - 1} others: {PRIMARIES} primaries, a replica each"
+
+    def owner(self, slot: int) -> ClusterNode:
+        """The living node that serves a slot, by the highest epoch that any node knows.
+
+        Raises:
+            ServerUnavailable: none does.
+        """
+        claims = [claim for node in self.nodes if node.running for claim in _claims(node, slot)]
+        for _, port in sorted(claims, reverse=True):
+            found = next((node for node in self.nodes if node.port == port and node.running), None)
+            if found:
+                return found
+        raise Unavailable(f"No node of the cluster serves slot {slot}.")
+
+    def await_settled(self) -> None:
+        """Until every slot is served and each primary has a replica that follows it.
+
+        Raises:
+            ServerUnavailable: it takes longer than `SETTLE_DEADLINE_S`.
+        """
+        self._await(lambda: all(_is_settled(node) for node in self.nodes), "The cluster does not settle")
+
+    def is_served(self, slot: int) -> bool:
+        """Whether a living node serves a slot."""
+        try:
+            return self.owner(slot).running
+        except Unavailable:
+            return False
+
+    def busiest_slot(self) -> tuple[int, int]:
+        """The slot with the most keys, and how many. Raises redis.RedisError, ServerUnavailable: there are no keys."""
+        counts: Counter[int] = Counter()
+        for node in self._primaries():
+            keys = node.ask("KEYS", "*")
+            counts.update(key_slot(key.encode()) for key in keys)
+        if not counts:
+            raise Unavailable("The cluster holds no keys.")
+        return counts.most_common(1)[0]
+
+    def refusals(self) -> dict[str, int]:
+        """How many commands all nodes have refused so far because of a slot, by the kind of error."""
+        found: Counter[str] = Counter()
+        for node in self.nodes:
+            for name, count in node.ask("INFO", "errorstats").items():
+                if (kind := name.removeprefix("errorstat_")) in ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"):
+                    found[kind] += int(count["count"])
+        return dict(found)
+
+    def await_replicated(self, node: ClusterNode) -> None:
+        """Until the node's replica has confirmed what it has written by now. Raises ServerUnavailable: it does not."""
+        offset = int(node.ask("INFO", "replication")["master_repl_offset"])
+        self._await(
+            lambda: int(node.ask("INFO", "replication")["slave0"]["offset"]) >= offset,
+            "The replica does not confirm what its primary has written",
+        )
+
+    def _primaries(self) -> list[ClusterNode]:
+        owners = [self.owner(SLOTS * number // PRIMARIES + 1) for number in range(PRIMARIES)]
+        return list(dict.fromkeys(owners))
+
+    def move_slot(self, slot: int, to: ClusterNode | None = None) -> tuple[ClusterNode, ClusterNode]:
+        """Move a slot with its keys to another primary, in steps; from where and to where.
+
+        Raises:
+            redis.RedisError: a node refused.
+        """
+        source = self.owner(slot)
+        target = to or next(node for node in self._primaries() if node is not source)
+        source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            source.ask("MIGRATE", LOOPBACK, target.port, "", 0, 5_000, "KEYS", *keys)
+        for node in (target, source):
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        return source, target
+
+    def _join(self) -> None:
+        primaries, replicas = self.nodes[:PRIMARIES], self.nodes[PRIMARIES:]
+        bounds = [SLOTS * number // PRIMARIES for number in range(PRIMARIES + 1)]
+        for epoch, node in enumerate(self.nodes, start=1):
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)
+        for node, first, end in zip(primaries, bounds, bounds[1:], strict=False):
+            node.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        for node in self.nodes[1:]:
+            node.ask("CLUSTER", "MEET", LOOPBACK, self.nodes[0].port, self.nodes[0].bus.number)
+        self._await(
+            lambda: all(len(_table(node)) == len(self.nodes) for node in self.nodes), "The nodes do not meet each other"
+        )
+        for replica, primary in zip(replicas, primaries, strict=True):
+            replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
+
+    def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
+        give_up_s = time.monotonic() + SETTLE_DEADLINE_S
+        while True:
+            try:
+                if settled():
+                    return
+            except redis.RedisError:
+                pass  # a node is not up yet
+            if time.monotonic() > give_up_s:
+                raise Unavailable(f"{otherwise} within {SETTLE_DEADLINE_S:g} s; see the logs in {self._directory}.")
+            time.sleep(READY_POLL_S)
+
+
+def _table(node: ClusterNode) -> list[dict[str, Any]]:
+    """What it knows of each node. Raises redis.RedisError."""
+    found: dict[str, dict[str, Any]] = node.ask("CLUSTER NODES")
+    return [{"port": int(address.rpartition(":")[2]), **about} for address, about in found.items()]
+
+
+def _claims(node: ClusterNode, slot: int) -> list[tuple[int, int]]:
+    """(epoch, port) of the primaries that serve a slot, as one node sees it; none where it does not answer."""
+    try:
+        table = _table(node)
+    except redis.RedisError:
+        return []
+    return [
+        (int(about["epoch"]), about["port"])
+        for about in table
+        if "fail" not in about["flags"].split(",")
+        and any(int(found[0]) <= slot <= int(found[-1]) for found in about["slots"])
+    ]
+
+
+def _is_settled(node: ClusterNode) -> bool:
+    if node.ask("CLUSTER INFO")["cluster_state"] != "ok" or any("fail" in one["flags"] for one in _table(node)):
+        return False
+    replication = node.ask("INFO", "replication")
+    if replication["role"] == "master":
+        return bool(replication["connected_slaves"] == 1 and replication["slave0"]["state"] == "online")
+    return bool(replication["master_link_status"] == "up")

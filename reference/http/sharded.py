@@ -1,0 +1,46 @@
+"""Group commit with shards: each has a group of its own, so that one that hangs delays no task but its own."""
+
+import asyncio
+from collections.abc import Sequence
+
+from ..queue.config import Config
+from ..queue.enqueuer import Outcome, Submission
+from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
+from ..shards.spread import Part, Spread, joined
+from .group_commit import GroupCommit
+
+
+class ShardedGroupCommit:
+    """Splits a request as `Spread` does, and pushes each part with those of other requests. For one event loop."""
+
+    def __init__(self, config: Config, timeout_s: float) -> None:
+        self._spread = Spread(config)
+        self._groups = {shard: GroupCommit(shard, timeout_s) for shard in self._spread.shards}
+
+    async def enqueue(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Enqueue the tasks of one request; the outcomes are in their order.
+
+        Raises:
+            QueueFull, NotAccepted: none was enqueued.
+            OutcomeUnknown: there was one part, and nobody can say.
+        """
+        parts = self._spread.split(submissions)
+        answers = await asyncio.gather(*[self._answer(part) for part in parts])
+        outcomes = joined(parts, answers)
+        if isinstance(outcomes, QueueError):
+            raise outcomes
+        return outcomes
+
+    async def _answer(self, part: Part) -> list[Outcome] | QueueError:
+        """What the first shard answers that does not refuse; else the refusal of the last."""
+        refusal: QueueError = NotAccepted("There are no shards.")
+        for shard in part.order:
+            try:
+                return await self._groups[shard].enqueue(part.submissions)
+            except OutcomeUnknown as error:
+                shard.rest()
+                return error
+            except (QueueFull, NotAccepted) as error:  # a definite no, so that it may go elsewhere
+                shard.rest()
+                refusal = error
+        return refusal

@@ -1,0 +1,1 @@
+"""Which server a URL leads to, and the pool of connections to it."""

@@ -1,0 +1,115 @@
+"""Which shard a worker process attends: chosen from what Redis shows, by each pool for itself.
+
+A shard shows how many consumers with a living lease it has, and whether it has work. A process goes where the fewest
+are, and of these where most waits. A pool looks again every few seconds, and moves a process from where it can be
+spared to where there is none. A key that expires keeps two pools from doing so at once.
+"""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from ..queue.config import Config
+from ..queue.connection import Script, connect
+from ..queue.errors import OtherProtocol
+from ..queue.keys import Keys
+from .layout import refuse_other_count, shard_configs
+
+logger = logging.getLogger(__name__)
+
+ASK_TIMEOUT_S = 1.0
+MOVE_MS = 5_000  # what a process that moves may take before another pool tries
+
+# KEYS  the three lists, delayed, consumers
+# Returns {consumers with a living lease, tasks that wait or whose time has come, consumers whose lease has ended}
+_LOOK = Script("""#!lua flags=no-writes
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local waiting = 0
+for i = 1, 3 do waiting = waiting + redis.call('LLEN', KEYS[i]) end
+waiting = waiting + redis.call('ZCOUNT', KEYS[4], '-inf', now)
+local living = redis.call('ZCOUNT', KEYS[5], '(' .. now, '+inf')
+return {living, waiting, redis.call('ZCARD', KEYS[5]) - living}
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One shard, as it was seen. `work`: tasks that wait, and consumers whose tasks are to be recovered."""
+
+    shard: Config
+    attendants: int
+    work: int
+
+
+class Balance:
+    """Chooses shards for the processes of one pool."""
+
+    def __init__(self, config: Config) -> None:
+        self.shards = shard_configs(config)
+        self._clients = [connect(shard, connections=2, timeout_s=ASK_TIMEOUT_S) for shard in self.shards]
+
+    def choose(self, attended: Iterable[str]) -> Config:
+        """The shard for a process that starts. `attended`: the namespaces of the pool's other processes.
+
+        These count as attendants though Redis may not show them yet. Where no shard answers, any is as good.
+        """
+        own = Counter(attended)
+        loads = self._look()
+        if not loads:
+            return random.choice(self.shards)
+        return min(loads, key=lambda load: _rank(load, own)).shard
+
+    def relocation(self, attended: Sequence[str]) -> str | None:
+        """The namespace of a process of this pool that another shard needs more; None: there is no need.
+
+        A shard needs one that has no attendant. One can be spared where there are others; if the shard in need has
+        work, also where there is no work.
+        """
+        own = Counter(attended)
+        loads = self._look()
+        needy = [load for load in loads if not load.attendants and not own[load.shard.namespace]]
+        urgent = any(load.work for load in needy)
+        spare = [
+            load
+            for load in loads
+            if needy and own[load.shard.namespace] and (load.attendants > 1 or (urgent and not load.work))
+        ]
+        if not spare or not self._reserve(max(needy, key=lambda load: (load.work, random.random())).shard):
+            return None
+        return max(spare, key=lambda load: (load.attendants, -load.work, random.random())).shard.namespace
+
+    def _reserve(self, shard: Config) -> bool:
+        """Whether this pool is the one that moves a process there."""
+        client = self._clients[self.shards.index(shard)]
+        try:
+            return bool(client.set(f"{shard.namespace}:moving", 1, nx=True, px=MOVE_MS))
+        except redis.RedisError:
+            return False
+
+    def _look(self) -> list[Load]:
+        """Every shard that answers and is one of this number."""
+        loads = []
+        for shard, client in zip(self.shards, self._clients, strict=True):
+            keys = _keys(shard)
+            try:
+                refuse_other_count(client, shard, len(self.shards))
+                attendants, waiting, ended = _LOOK(client, keys, [])
+            except (redis.RedisError, OtherProtocol) as error:
+                logger.warning("The shard %s is left out: %s", shard.namespace, error)
+                continue
+            loads.append(Load(shard, attendants, waiting + ended))
+        return loads
+
+
+def _rank(load: Load, own: Counter[str]) -> tuple[int, int, float]:
+    return max(load.attendants, own[load.shard.namespace]), -load.work, random.random()
+
+
+def _keys(shard: Config) -> list[str]:
+    keys = Keys(shard.namespace)
+    return [*keys.lists, keys.delayed, keys.consumers]

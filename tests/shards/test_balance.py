@@ -1,0 +1,118 @@
+"""Which shard a worker process attends: N processes anywhere cover N shards, also after kills."""
+
+import dataclasses
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.processes.worker_process import Pool
+from support.queue_fixtures import Queue
+from support.waiting import wait_until
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.shards.balance import Balance
+from zeroloss.reference.shards.layout import shard_configs
+
+SHARDS = 3
+COVERED_S = 20.0  # the stated time, with the default lease
+
+
+@pytest.fixture
+def config(queue: Queue) -> Config:
+    return dataclasses.replace(queue.config, shards=SHARDS)
+
+
+@pytest.fixture
+def shards(queue: Queue, config: Config) -> Iterator[list[Queue]]:
+    """Each shard as a queue by itself."""
+    made = [queue.configured(namespace=each.namespace) for each in shard_configs(config)]
+    yield made
+    for each in made:
+        each.own_client.close()
+
+
+def test_a_process_goes_where_the_fewest_are_and_then_where_most_waits(config: Config, shards: list[Queue]) -> None:
+    balance = Balance(config)
+    shards[0].consumer("a")
+    shards[2].enqueue(1)
+    assert balance.choose([]).namespace == "{tasks-2}"
+    assert balance.choose(["{tasks-2}"]).namespace == "{tasks-1}"
+    assert Counter(balance.choose(["{tasks-2}", "{tasks-1}"] * 2).namespace for _ in range(5)) == {"{tasks-0}": 5}
+
+
+def test_a_pool_that_starts_many_at_once_covers_all_shards(config: Config) -> None:
+    balance, attended = Balance(config), []
+    for _ in range(2 * SHARDS):
+        attended.append(balance.choose(attended).namespace)
+    assert set(Counter(attended).values()) == {2}
+
+
+def test_a_process_is_moved_only_where_work_has_no_worker_and_it_can_be_spared(
+    queue: Queue, config: Config, shards: list[Queue]
+) -> None:
+    def relocation(*attended: str) -> str | None:
+        queue.client.delete(*[f"{each.namespace}:moving" for each in shard_configs(config)])
+        return Balance(config).relocation(attended)
+
+    shards[0].consumer("a")
+    assert relocation("{tasks-0}") is None  # there is no work, and nobody else
+    shards[1].enqueue(1)
+    assert relocation("{tasks-0}") == "{tasks-0}"  # nothing waits here
+    shards[0].enqueue(1)
+    assert relocation("{tasks-0}") is None  # it would leave work without a worker
+    shards[0].consumer("b")
+    assert relocation("{tasks-0}") == "{tasks-0}"
+    shards[1].consumer("c")
+    assert relocation("{tasks-0}") == "{tasks-0}"  # of two here, one attends the third shard
+    assert relocation("{tasks-0}", "{tasks-2}") is None  # one is on its way there
+    shards[2].consumer("d")
+    assert relocation("{tasks-0}") is None
+
+
+def test_two_pools_do_not_move_a_process_to_the_same_shard_at_once(config: Config, shards: list[Queue]) -> None:
+    for name in ("a", "b"):
+        shards[0].consumer(name)
+        shards[1].consumer(name)
+    one, other = Balance(config), Balance(config)
+    assert one.relocation(["{tasks-0}", "{tasks-1}"]) is not None
+    assert other.relocation(["{tasks-0}", "{tasks-1}"]) is None
+
+
+def test_the_tasks_that_a_dead_worker_held_are_work_too(config: Config, shards: list[Queue]) -> None:
+    balance = Balance(config)
+    shards[0].consumer("a")
+    dead = shards[1].consumer("dead")
+    shards[1].enqueue(1)
+    shards[1].claim(dead)
+    shards[1].expire("dead")
+    assert balance.relocation(["{tasks-0}"]) == "{tasks-0}"
+
+
+def living(queue: Queue, config: Config) -> list[int]:
+    """How many consumers with a living lease each shard has."""
+    seconds, _ = queue.client.time()
+    keys = [Keys(each.namespace).consumers for each in shard_configs(config)]
+    return [int(queue.client.zcount(key, seconds * 1000, "+inf")) for key in keys]
+
+
+def test_pools_cover_all_shards_and_one_takes_over_when_another_is_killed(
+    start_pool: Callable[..., Pool], queue: Queue, config: Config, shards: list[Queue]
+) -> None:
+    """Two processes in each pool: where one pool is killed, one process moves, as nothing waits on its own shard."""
+    settings = {"ZEROLOSS_SHARDS": str(SHARDS), "ZEROLOSS_LEASE_MS": "1500", "ZEROLOSS_RENEW_MS": "500"}
+    settings["ZEROLOSS_BLOCK_MS"] = "200"
+    first, second = (start_pool("--processes", "2", **settings) for _ in range(2))
+    wait_until(lambda: sum(living(queue, config)) >= 4, 60, "the pools do not start")  # a busy machine takes its time
+    wait_until(lambda: min(living(queue, config)) > 0, COVERED_S, "a shard has no worker")
+    children = first.children()
+    for process in [first.process, *children]:
+        process.send_signal(signal.SIGKILL)
+    for shard in shards:
+        shard.enqueue(1)
+    wait_until(
+        lambda: [shard.counters().get("dead_lettered", 0) for shard in shards] == [1] * SHARDS,
+        COVERED_S,
+        "a shard with work has no worker",
+    )
+    assert second.process.poll() is None
