@@ -17,6 +17,13 @@ class MyQueue(Target):
     max_attempts = None  # 4: a task is given up once its body has raised four times, not earlier
     backoff = None  # ((0.5, 1.0), (1.0, 2.0)): seconds, from and to, before the first retry and before all further ones
     attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` is told
+    priorities = ()  # ("high", "default", "low"), the highest first: `enqueue` is handed one of them as `task.priority`
+    delays = False  # True: `enqueue` heeds `task.delay_ms`, and no task begins sooner than that
+    starts_when_idle = False  # True: a task begins within `recover_within` and a second while a worker is idle
+    accepts = False  # True: every task is accepted while nothing disturbs the server
+    grace = None  # 25.0: seconds for which a worker that gets SIGTERM lets what it runs go on
+    workers_stay = False  # True: a process that runs tasks ends only when it is asked to, or killed
+    keys_at_rest = None  # 20: at most so many keys without an expiry are left when all tasks are done
 
     def enqueue(self, task: Task) -> None:
         """To return is a promise; raise zeroloss.target.Refused for a definite no."""
