@@ -36,7 +36,7 @@ from ..http.readiness import Health, connect_probe
 from ..http.submissions import decode_utf8
 from ..http.tokens import guards, monitor_token
 from ..queue.config import Config
-from ..queue.connection import refuse_old_server
+from ..queue.connection import refuse_client_of_shards, refuse_old_server
 from ..queue.dead_letters import DeadLetters
 from ..queue.errors import QueueError
 from ..queue.gauges import Gauges, Reading, read_about
@@ -65,6 +65,9 @@ def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, An
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once.
 
     With several shards each has a client of its own, and `client` is None.
+
+    Raises:
+        ConfigError: `client` does not fit the number of shards.
     """
     app = falcon.App(middleware=guards(monitor_token(config)))
     problems.install(app)
@@ -103,6 +106,7 @@ def serve(config: Config, host: str, port: int) -> None:
 
 def _parts(client: redis.Redis | None, config: Config) -> tuple[dict[str, redis.Redis], Gauges, DeadLetters]:
     """A client for each shard, by its namespace, and what reads all of them."""
+    refuse_client_of_shards(client, config)
     if client is not None:
         return {config.namespace: client}, Gauges(client, config), DeadLetters(client, config)
     from ..shards.queue import look_at_shards
