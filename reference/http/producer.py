@@ -21,7 +21,7 @@ import falcon
 import redis
 
 from ..queue.config import Config, load_config, unknown_variables
-from ..queue.connection import connect
+from ..queue.connection import connect, refuse_client_of_shards
 from ..queue.durability import Durability
 from ..queue.enqueuer import Enqueuer
 from ..queue.errors import ConfigError
@@ -43,7 +43,7 @@ def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, An
     With several shards each has clients of its own, and `client` is None.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads.
+        ConfigError: the URL is not one that redis-py reads, or `client` does not fit the number of shards.
     """
     metrics = Metrics()
     app = falcon.App(middleware=[metrics, *guards(producer_token(config))])
@@ -137,6 +137,7 @@ def refuse_unusable(config: Config) -> None:
 
 
 def _enqueuer(client: redis.Redis | None, config: Config) -> Enqueuer:
+    refuse_client_of_shards(client, config)
     if client is not None:
         return Enqueuer(client, config)
     from ..shards.spread import Spread

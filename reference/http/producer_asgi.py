@@ -16,14 +16,14 @@ import falcon.asgi
 import redis
 
 from ..queue.config import Config
-from ..queue.connection import connect
+from ..queue.connection import refuse_client_of_shards
 from ..queue.enqueuer import LARGE, Enqueuer
 from . import problems
 from .bodies import read_body_async
 from .group_commit import Commit, GroupCommit
 from .intake import Intake, submissions_of
 from .metrics import Metrics
-from .producer import config_from_environment, looking
+from .producer import client_of, config_from_environment, looking
 from .readiness import Health
 from .tokens import guards, producer_token
 
@@ -60,7 +60,7 @@ def create_app(client: redis.Redis | None, config: Config) -> _App:
     With several shards each has clients of its own, and `client` is None.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads.
+        ConfigError: the URL is not one that redis-py reads, or `client` does not fit the number of shards.
     """
     metrics = Metrics()
     app = _App(middleware=[metrics, *guards(producer_token(config))])
@@ -77,6 +77,7 @@ def create_app(client: redis.Redis | None, config: Config) -> _App:
 
 
 def _group(client: redis.Redis | None, config: Config) -> Commit:
+    refuse_client_of_shards(client, config)
     timeout_s = config.socket_timeout_ms / 1_000
     if client is not None:
         return GroupCommit(Enqueuer(client, config), timeout_s)
@@ -89,7 +90,7 @@ def from_environment() -> _App:
     """The app for an ASGI server that takes a factory."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     config = config_from_environment()
-    return create_app(connect(config), config)
+    return create_app(client_of(config), config)
 
 
 class _Task:

@@ -36,19 +36,18 @@ from ..http.readiness import Health, connect_probe
 from ..http.submissions import decode_utf8
 from ..http.tokens import guards, monitor_token
 from ..queue.config import Config
-from ..queue.connection import refuse_old_server
+from ..queue.connection import refuse_client_of_shards, refuse_old_server
 from ..queue.dead_letters import DeadLetters
 from ..queue.errors import QueueError
-from ..queue.gauges import Gauges, Reading, read_about
-from ..queue.keys import Keys
+from ..queue.gauges import Gauges, Reading
 from ..queue.task import PRIORITIES
 from .letters import Letters, Wanted
 from .metrics import QueueCollector
 from .places import Places, Shown
 from .series import MINUTES_MAX, Series
 from .troubles import troubles_of, troubles_of_series
+from .vanished import read_vanished
 
-VANISHED_SHOWN = 20
 IDS_MAX = 1_000  # letters that one request names
 BODY_BYTES_MAX = 65_536
 START_MAX = 10**9
@@ -65,6 +64,9 @@ def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, An
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once.
 
     With several shards each has a client of its own, and `client` is None.
+
+    Raises:
+        ConfigError: `client` does not fit the number of shards.
     """
     app = falcon.App(middleware=guards(monitor_token(config)))
     problems.install(app)
@@ -103,6 +105,7 @@ def serve(config: Config, host: str, port: int) -> None:
 
 def _parts(client: redis.Redis | None, config: Config) -> tuple[dict[str, redis.Redis], Gauges, DeadLetters]:
     """A client for each shard, by its namespace, and what reads all of them."""
+    refuse_client_of_shards(client, config)
     if client is not None:
         return {config.namespace: client}, Gauges(client, config), DeadLetters(client, config)
     from ..shards.queue import look_at_shards
@@ -162,28 +165,10 @@ class _Series:
 
 class _Vanished:
     def __init__(self, clients: Mapping[str, redis.Redis]) -> None:
-        self._clients: Mapping[str, Any] = clients
+        self._clients = clients
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        found = [
-            _vanished(*record)
-            for name, client in self._clients.items()
-            for record in client.xrevrange(Keys(name).vanished, count=VANISHED_SHOWN)
-        ]
-        found.sort(key=lambda one: one["time_ms"], reverse=True)
-        _answer(resp, {"vanished": found[:VANISHED_SHOWN]})
-
-
-def _vanished(record_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
-    _, about = read_about(fields.get(b"about", b""))
-    counts = {name: fields.get(name.encode(), b"") for name in ("recovered", "dead_lettered")}
-    return {
-        "time_ms": int(record_id.partition(b"-")[0]),
-        "consumer": fields.get(b"consumer", b"").decode(errors="backslashreplace"),
-        "host": about.host,
-        "version": about.version,
-        **{name: int(text) if text.isdigit() and len(text) < 19 else None for name, text in counts.items()},
-    }
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        _answer(resp, {"vanished": read_vanished(self._clients)})
 
 
 class _Tasks:

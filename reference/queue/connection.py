@@ -142,6 +142,21 @@ def refuse_client(client: redis.Redis) -> None:
         raise ConfigError(f"This Redis client {wrong}: make the queue with Queue.connect(url) instead.")
 
 
+def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
+    """Refuse one client for several shards, and none for one queue: tasks would lie where no worker looks.
+
+    Raises:
+        ConfigError: which of them it is.
+    """
+    if client is not None and config.shards > 1:
+        raise ConfigError(
+            f"One client cannot serve {config.shards} shards, as each has its own: make the queue with "
+            "Queue.connect(url, shards=N), or an app with create_app(None, config)."
+        )
+    if client is None and config.shards == 1:
+        raise ConfigError("An app without a client is for several shards, and shards is 1: give create_app a client.")
+
+
 def refuse_old_server(config: Config) -> None:
     """Refuse a server that cannot run the queue's scripts, if it says so.
 

@@ -18,7 +18,7 @@ import redis
 from redis.exceptions import MovedError, NoScriptError
 
 from .config import Config
-from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, send
+from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, refuse_client_of_shards, send
 from .durability import Durability
 from .errors import (
     IdempotencyConflict,
@@ -253,6 +253,8 @@ class Enqueuer:
     """The producing side of the queue; safe to share between threads."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
+        """Raises ConfigError: the settings are those of several shards."""
+        refuse_client_of_shards(client, config)
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._durability = Durability(config.durability, config.durability_timeout_ms)
         self._known = False  # that the queue speaks this protocol

@@ -188,9 +188,7 @@ class Supervisor:
         child.restart_at = time.monotonic() + pause_s
 
     def _start(self, child: _Child) -> None:
-        chosen = self._config
-        if self._balance:
-            chosen = self._balance.choose(self._attended(child))
+        chosen = self._balance.choose(self._attended(child)) if self._balance else self._config
         child.namespace = chosen.namespace
         child.name = f"{socket.gethostname()}-{os.getpid()}-{child.number}-{secrets.token_hex(4)}"
         child.started_at = time.monotonic()

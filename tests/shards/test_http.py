@@ -4,6 +4,9 @@ import asyncio
 import dataclasses
 import json
 import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +20,13 @@ from zeroloss.reference.http.sharded import ShardedGroupCommit
 from zeroloss.reference.monitor import app as monitor
 from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
-from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards import spread
 from zeroloss.reference.shards.layout import shard_configs, shard_of
+from zeroloss.system.servers import Server
 
 SHARDS = 3
 NAMES = [f"{{tasks-{number}}}" for number in range(SHARDS)]
@@ -157,3 +163,35 @@ def test_dead_letters_and_vanished_consumers_of_all_shards_are_one_list(
     assert [letter["letter"] for letter in read(http, "/letters")["letters"]] == [third]
     for wrong in ("9/1-1", "1/x", "1-1", "x/1-1"):
         assert http.simulate_get("/letters", params={"before": wrong}).status_code == 400
+
+
+@pytest.mark.parametrize("server", ["waitress", "asgi"])
+def test_the_command_of_each_server_spreads_what_it_promises_over_the_shards(embedded: Server, server: str) -> None:
+    command = [sys.executable, "-m", "zeroloss.reference", "producer", "--port", "0", "--server", server]
+    command += ["--shards", str(SHARDS), "--redis", embedded.url]
+    with redis.Redis.from_url(embedded.url) as client:
+        client.flushall()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                url = process.stdout.readline().rpartition(" ")[2].strip()
+                for _ in range(SHARDS):
+                    request = urllib.request.Request(f"{url}/task", b'{"payload": 1}')
+                    request.add_header("Content-Type", "application/json")
+                    with urllib.request.urlopen(request) as answer:
+                        assert answer.status == 202
+            finally:
+                process.terminate()
+        assert [client.llen(Keys(name).pending) for name in NAMES] == [1] * SHARDS
+        assert client.llen("tasks:pending") == 0
+
+
+def test_settings_of_several_shards_are_refused_with_a_client_of_one_queue(config: Config) -> None:
+    with connect(config) as client:
+        for make in (producer.create_app, producer_asgi.create_app, monitor.create_app, Queue, Enqueuer):
+            with pytest.raises(ConfigError, match="shards"):
+                make(client, config)
+    alone = dataclasses.replace(config, shards=1)
+    for make in (producer.create_app, producer_asgi.create_app, monitor.create_app):
+        with pytest.raises(ConfigError, match="shards"):
+            make(None, alone)
