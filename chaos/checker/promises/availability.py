@@ -46,12 +46,15 @@ def interrupted_of(evidence: Evidence) -> list[str]:
     grace_s = option(evidence.begin, "grace")
     if not isinstance(grace_s, int | float):
         return []
+    excused = _ended_by_a_task(evidence)
     return [
         name
         for fault in evidence.faults.values()
         if fault.traits.asks_to_end and fault.over_t - fault.from_t < grace_s * SECOND
         for name, one in fault.struck.items()
-        if one.end is None and not _hit(evidence, {one.pid}, one.begin, evidence.last_t, but=fault)
+        if one.end is None
+        and one.pid not in excused
+        and not _hit(evidence, {one.pid}, one.begin, evidence.last_t, but=fault)
     ]
 
 
@@ -59,13 +62,7 @@ def ended_of(evidence: Evidence) -> list[str]:
     """Names of the processes that ran tasks and ended by themselves, for no reason that the history shows."""
     if option(evidence.begin, "workers_stay") is not True:
         return []
-    listed = option(evidence.begin, "ends_its_process")
-    excused = {
-        one.pid
-        for name in (listed if isinstance(listed, list) else ())
-        for one in (evidence.tasks[name].executions if name in evidence.tasks else ())
-        if one.end is None
-    }
+    excused = _ended_by_a_task(evidence)
     ran = evidence.first_tasks()
     found = []
     for sid, samples in _sessions(evidence).items():
@@ -84,6 +81,17 @@ def ended_of(evidence: Evidence) -> list[str]:
                 if not _hit(evidence, members | {sid}, before.t - MARGIN, after.t)
             ]
     return found
+
+
+def _ended_by_a_task(evidence: Evidence) -> set[int]:
+    """The processes in which a task did not come to its end that may end its process, by the plan."""
+    listed = option(evidence.begin, "ends_its_process")
+    return {
+        one.pid
+        for name in (listed if isinstance(listed, list) else ())
+        for one in (evidence.tasks[name].executions if name in evidence.tasks else ())
+        if one.end is None
+    }
 
 
 def _undisturbed(task: Task, disturbed: Covered) -> bool:

@@ -107,6 +107,11 @@ def test_a_worker_that_is_killed_while_it_ends_is_not_held_against_its_grace() -
     assert not broken(done(asked_to_end(a_run(), name="worker-sigkill").ran("cut", pid=300)), "grace")
 
 
+def test_a_task_that_ends_its_process_excuses_the_others_that_it_cuts() -> None:
+    story = asked_to_end(a_run(ends_its_process=["e"]).submit("e").started("e", "y", pid=200)).ran("cut", pid=300)
+    assert not broken(done(story), "grace")
+
+
 def sampled(story: Story, *pids: int) -> Story:
     """A sample of worker 100, whose processes are these."""
     now_ms = story.events[-1].t // 1_000_000
