@@ -57,16 +57,19 @@ class Durability:
             raise NotConfirmed(self.level, reason)
 
     def why_out_of_reach(self, client: redis.Redis) -> str | None:
-        """Why the server, as it is now, cannot reach the level; None: it can. Asked on a connection that wrote nothing.
+        """Why the server, as it is now, cannot reach the level; None: it can.
+
+        Asked on a connection of its own, that wrote nothing: after a write the answer would take as long as a promise.
 
         Raises:
             redis.RedisError: the server does not answer.
         """
-        connection = client.connection_pool.get_connection()
+        pool: Any = client.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
         try:
             return self._shortfall(connection, PROBE_MS)
         finally:
-            client.connection_pool.release(connection)
+            connection.disconnect()
 
     def _shortfall(self, connection: Any, timeout_ms: int) -> str | None:
         try:
