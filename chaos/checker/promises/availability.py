@@ -12,6 +12,8 @@ MARGIN = SECOND
 """So long after a fault is over, a client may still meet what it has left."""
 AT_WORKERS = frozenset({"nothing", "worker", "idle worker", "command", "handler"})
 """What faults aim at that can be no reason to refuse a task."""
+CONNECTIONS = frozenset({"producer", "network", "client"})
+"""What faults aim at after which a client's connections may be broken."""
 
 
 def refused_of(evidence: Evidence) -> list[str]:
@@ -27,9 +29,15 @@ def refused_of(evidence: Evidence) -> list[str]:
         if fault.begin_t is not None and (fault.everywhere or fault.traits.aims_at not in AT_WORKERS)
     ]
     spans += [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.late]
-    # On a crowded machine an answer may be late; a definite no is not the machine's.
-    crowds = [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.crowded]
-    disturbed, crowded = Covered(spans), Covered(spans + crowds)
+    # On a crowded machine an answer may be late, and a client finds a connection broken whenever it uses it next. A
+    # definite no is neither.
+    unsure = [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.crowded]
+    unsure += [
+        (fault.from_t, evidence.last_t)
+        for fault in evidence.faults.values()
+        if fault.begin_t is not None and fault.traits.aims_at in CONNECTIONS
+    ]
+    disturbed, doubtful = Covered(spans), Covered(spans + unsure)
     abandoned = option(evidence.begin, "abandoned") or ()
     return [
         name
@@ -37,7 +45,7 @@ def refused_of(evidence: Evidence) -> list[str]:
         if (task.fail or task.error is not None)
         and not task.promised
         and name not in abandoned
-        and _undisturbed(task, disturbed if task.refused else crowded)
+        and _undisturbed(task, disturbed if task.refused else doubtful)
     ]
 
 

@@ -75,6 +75,16 @@ def test_a_crowded_machine_is_a_reason_for_no_answer_and_none_for_a_refusal() ->
     assert not broken(crowded("info"), "accepts")
 
 
+def test_a_connection_to_a_killed_producer_may_be_found_broken_at_any_time_after_it() -> None:
+    def later(phase: str) -> Result:
+        story = a_run().kill(1, name="producer-sigkill").add("fault", "end", fault="producer-sigkill", number=1)
+        story.add("submit", "invoke", task="no", at_ms=9_000)
+        return done(story.add("submit", phase, task="no", error="Broken pipe, or it was too large"))
+
+    assert not broken(later("info"), "accepts")
+    assert broken(later("fail"), "accepts")
+
+
 def test_a_part_of_a_batch_that_is_refused_breaks_the_promise() -> None:
     story = a_run().add("submit", "invoke", task="no", call=1).add("submit", "fail", task="no")
     assert broken(done(story), "accepts")
