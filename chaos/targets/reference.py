@@ -74,7 +74,7 @@ class Reference(Target):
     workers_stay = True
     keys_at_rest = 20
     mix: Sequence[str] = (
-        *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "producer-sigkill"),
+        *("server-sigkill:down_s=6", "server-sigterm", "script-flush"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
     )
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
