@@ -28,6 +28,7 @@ LEASE_MS = 2_000
 SWEEP_MS = 500
 HTTP_TIMEOUT_S = 15.0
 RETRY_S = 0.1
+LARGE_BATCH, BATCH_PATIENCE_S = 100, 12.0
 HTTP_ACCEPTED = 202
 HTTP_MULTI_STATUS = 207
 HTTP_UNPROCESSABLE = 422
@@ -156,6 +157,13 @@ class Reference(Target):
         body = f"[{','.join(map(_submission, tasks))}]"
         key = f"batch-{tasks[0].id}" if _one_in(2, tasks[0].id) else None
         status, answer = self._post("/tasks", body, key)
+        # Half of a run may be in one batch: where nothing of it was accepted, it is sent again, as the answer allows.
+        give_up_s = time.monotonic() + BATCH_PATIENCE_S
+        while len(tasks) >= LARGE_BATCH and status == HTTP_SERVICE_UNAVAILABLE and _refuses(status, answer):
+            if time.monotonic() > give_up_s:
+                break
+            time.sleep(RETRY_S)
+            status, answer = self._post("/tasks", body, key)
         if key and status == HTTP_ACCEPTED:
             self._post("/tasks", body, key)
         if status not in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
