@@ -136,6 +136,10 @@ class FaultRecord:
         """Until when it may have struck: it was seen to, and was healed."""
         return max(self.effective_t or 0, self.end_t or 0)
 
+    def during(self, from_t: int, until_t: int) -> bool:
+        """Whether it may have struck at some moment of this time."""
+        return self.from_t <= until_t and self.over_t >= from_t
+
     @property
     def hits_workers(self) -> bool:
         return self.traits.aims_at == "worker"

@@ -172,7 +172,7 @@ class _Causes:
         """What explains it beside a fault, in a few words; empty: nothing does."""
         if self._died(earlier, later):
             return "its process died"
-        if any(one.t >= earlier.begin and one.t - one.late_ms * 1_000_000 <= later.begin for one in self.evidence.late):
+        if any(one.t >= earlier.begin and one.since_t <= later.begin for one in self.evidence.late):
             return "the machine was overloaded"
         return ""
 

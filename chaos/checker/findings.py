@@ -93,7 +93,7 @@ def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
     since_t = task.ok_t or 0
     ways = (fault for fault in evidence.faults.values() if fault.traits.aims_at == "network" or fault.traits.fails_over)
     return any(fault.from_t < first.begin and fault.over_t > since_t for fault in ways) or any(
-        since_t < one.t and one.t - one.late_ms * 1_000_000 < first.begin for one in (*evidence.late, *evidence.crowded)
+        since_t < one.t and one.since_t < first.begin for one in (*evidence.late, *evidence.crowded)
     )
 
 
@@ -176,7 +176,7 @@ def starved_ms(evidence: Evidence, fate: Fate) -> int:
     waits = list(pairwise([*(t for t in marks if t is not None), evidence.last_t + 1]))
     return min(
         max(
-            (one.late_ms for one in evidence.late if one.t > from_t and one.t - one.late_ms * 1_000_000 < to_t),
+            (one.late_ms for one in evidence.late if one.t > from_t and one.since_t < to_t),
             default=0,
         )
         for from_t, to_t in waits[: WAITS.get(fate)]

@@ -170,6 +170,11 @@ class Harness(_Event, tag="harness", kw_only=True, frozen=True):
     phase: Literal["late", "crowded"]
     late_ms: int
 
+    @property
+    def since_t(self) -> int:
+        """When that began."""
+        return self.t - self.late_ms * 1_000_000
+
 
 class Resources(_Event, tag="resources", kw_only=True, frozen=True):
     """What the server, or one worker's whole session, holds at `t`. Members that could not be read are None."""

@@ -28,10 +28,10 @@ def refused_of(evidence: Evidence) -> list[str]:
         for fault in evidence.faults.values()
         if fault.begin_t is not None and (fault.everywhere or fault.traits.aims_at not in AT_WORKERS)
     ]
-    spans += [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.late]
+    spans += [(one.since_t, one.t + MARGIN) for one in evidence.late]
     # On a crowded machine an answer may be late, and a client finds a connection broken whenever it uses it next. A
     # definite no is neither.
-    unsure = [(one.t - one.late_ms * 1_000_000, one.t + MARGIN) for one in evidence.crowded]
+    unsure = [(one.since_t, one.t + MARGIN) for one in evidence.crowded]
     unsure += [
         (fault.from_t, evidence.last_t)
         for fault in evidence.faults.values()
@@ -75,12 +75,12 @@ def ended_of(evidence: Evidence) -> list[str]:
     found = []
     for sid, samples in _sessions(evidence).items():
         members = {pid for one in samples for pid in one.pids}
-        exit_t = next((one.t for one in evidence.exits if one.sid == sid), None)
-        own = next((one for one in evidence.exits if one.sid == sid and not one.wanted and one.role == "worker"), None)
-        if own and not members & excused and not _hit(evidence, members | {sid}, samples[0].t, own.t):
-            found.append(f"worker {sid} with status {own.status}")
+        ended = next((one for one in evidence.exits if one.sid == sid), None)
+        unasked = ended is not None and ended.role == "worker" and not ended.wanted and not members & excused
+        if ended and unasked and not _hit(evidence, members | {sid}, samples[0].t, ended.t):
+            found.append(f"worker {sid} with status {ended.status}")
         # What is gone while the session ends goes with it.
-        lived = [one for one in samples if exit_t is None or one.t < exit_t - MARGIN]
+        lived = [one for one in samples if ended is None or one.t < ended.t - MARGIN]
         for before, after in pairwise(lived):
             gone = (set(before.pids) - set(after.pids)) & ran.keys() - excused
             found += [
@@ -120,6 +120,6 @@ def _sessions(evidence: Evidence) -> dict[int, list[Resources]]:
 def _hit(evidence: Evidence, pids: set[int], from_t: int, until_t: int, *, but: FaultRecord | None = None) -> bool:
     """Whether a fault other than `but` met one of these processes at that time."""
     return any(
-        fault is not but and fault.from_t <= until_t and fault.over_t >= from_t and not pids.isdisjoint(fault.pids)
+        fault is not but and fault.during(from_t, until_t) and not pids.isdisjoint(fault.pids)
         for fault in evidence.faults.values()
     )

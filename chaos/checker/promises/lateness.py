@@ -30,8 +30,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
     within_s = evidence.begin.recover_within if evidence.begin else None
     if within_s is None:
         return []
-    workers = _Workers.of(evidence)
-    blocked = _blocked(evidence, workers)
+    idleness = _Idleness.of(evidence)
     late = []
     for fault in evidence.faults.values():
         for name, struck in fault.struck.items():
@@ -39,10 +38,9 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
             # From the fault's begin on, as a quick recovery may precede the moment its effect was on record.
             since_t = max(struck.begin + 1, fault.from_t)
             begins = [one.begin for one in evidence.tasks[name].executions if one.begin >= since_t]
-            if not begins or not fault.hits_workers or not workers.died(struck, died_t):
+            if not begins or not fault.hits_workers or not idleness.workers.died(struck, died_t):
                 continue
-            free = blocked.gaps((died_t, min(begins)), IDLE)
-            if any(workers.idle(span, since_t=fault.from_t) for span in free):
+            if idleness.was(died_t, min(begins), since_t=fault.from_t):
                 late.append(Redelivery(name, fault.number, (min(begins) - died_t) / 1e6))
     return late
 
@@ -52,14 +50,12 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     waits = backoff_of(evidence.begin)
     if not waits:
         return []
-    workers = _Workers.of(evidence)
-    blocked = _blocked(evidence, workers)
+    idleness = _Idleness.of(evidence)
     late: dict[str, None] = {}
     for retry in retries:
         wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
         due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + _allowed(evidence)
-        free = blocked.gaps((due_t, max(due_t, retry.again.begin)), IDLE)
-        if any(workers.idle(span, since_t=retry.failed.begin) for span in free):
+        if idleness.was(due_t, max(due_t, retry.again.begin), since_t=retry.failed.begin):
             late[retry.task] = None
     return list(late)
 
@@ -68,16 +64,14 @@ def late_starts_of(evidence: Evidence) -> list[str]:
     """The tasks that began long after they were accepted or due, though a worker was idle."""
     if option(evidence.begin, "starts_when_idle") is not True:
         return []
-    workers = _Workers.of(evidence)
-    blocked = _blocked(evidence, workers)
+    idleness = _Idleness.of(evidence)
     late = []
     for name, task in evidence.tasks.items():
         if task.ok_t is None:
             continue
         due_t = task.ok_t + task.delay_ms * 1_000_000 + _allowed(evidence)
         begin_t = max(due_t, min((one.begin for one in task.executions), default=due_t))
-        free = blocked.gaps((due_t, begin_t), IDLE)
-        if any(workers.idle(span, since_t=task.ok_t) for span in free):
+        if idleness.was(due_t, begin_t, since_t=task.ok_t):
             late.append(name)
     return late
 
@@ -86,12 +80,6 @@ def _allowed(evidence: Evidence) -> int:
     """So long, ns, may a recovery take."""
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     return round((within_s + MARGIN_S) * SECOND)
-
-
-def _blocked(evidence: Evidence, workers: "_Workers") -> Covered:
-    """When nothing is held against the queue."""
-    allowed = _allowed(evidence)
-    return Covered((begin_t, over_t + allowed) for begin_t, over_t in _disturbances(evidence, workers))
 
 
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
@@ -105,7 +93,7 @@ def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
                 later = [other.begin for other in task.executions if other.begin > one.begin]
                 yield one.begin, min(later, default=evidence.last_t)
     for late in (*evidence.late, *evidence.crowded):
-        yield late.t - late.late_ms * 1_000_000, late.t
+        yield late.since_t, late.t
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +161,25 @@ class _Workers:
             bisect_left(self.gone_t, self.last_seen[pid]) >= bisect_left(self.gone_t, until_t)
             for pid in self.lives.during((until_t, since_t))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Idleness:
+    """When a worker was idle, and nothing was under way that may put off what it could do."""
+
+    workers: _Workers
+    blocked: Covered
+    """When nothing is held against the queue."""
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> "_Idleness":
+        workers, allowed = _Workers.of(evidence), _allowed(evidence)
+        spans = _disturbances(evidence, workers)
+        return cls(workers=workers, blocked=Covered((begin_t, over_t + allowed) for begin_t, over_t in spans))
+
+    def was(self, from_t: int, until_t: int, *, since_t: int) -> bool:
+        """Whether a worker rested for long within that time: `since_t` as `_Workers.idle` has it."""
+        return any(self.workers.idle(span, since_t=since_t) for span in self.blocked.gaps((from_t, until_t), IDLE))
 
 
 def _rests(busy: Covered, span: Span) -> bool:

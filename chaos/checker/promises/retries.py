@@ -13,11 +13,9 @@ from ..excuses import windows_of
 from ..explanations import explains
 from ..stated import backoff_of, option
 from ..verdicts import Fate
+from .clocks import in_doubt, shortest
 
 SECOND = 1_000_000_000
-EARLY_SHARE = 0.05
-EARLY_S = 0.01
-"""By this share, and this much, two clocks may differ on how long a wait was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +78,8 @@ def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     return _names(
         retry.task
         for retry in retries
-        if retry.again.begin - (retry.failed.end or 0) < _shortest(waits, retry)
-        and not _clock_in_doubt(evidence, retry)
+        if retry.again.begin - (retry.failed.end or 0) < shortest(waits[min(retry.number_min, len(waits)) - 1][0])
+        and not in_doubt(evidence, retry.failed.end or 0, retry.again.begin)
     )
 
 
@@ -115,19 +113,6 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
 def _is_one(evidence: Evidence, task: Task) -> bool:
     """Whether all its executions are of one task: several submissions may be several to a queue."""
     return task.invoked - task.fail <= 1 or option(evidence.begin, "idempotent") is True
-
-
-def _shortest(waits: list[tuple[float, float]], retry: Retry) -> float:
-    from_s = waits[min(retry.number_min, len(waits)) - 1][0]
-    return (from_s * (1 - EARLY_SHARE) - EARLY_S) * SECOND
-
-
-def _clock_in_doubt(evidence: Evidence, retry: Retry) -> bool:
-    """A fault of the server, or of clocks, was under way while the task waited."""
-    return any(
-        fault.everywhere and fault.from_t <= retry.again.begin and fault.over_t >= (retry.failed.end or 0)
-        for fault in evidence.faults.values()
-    )
 
 
 def _names(names: Iterable[str]) -> list[str]:

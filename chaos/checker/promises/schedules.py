@@ -7,12 +7,8 @@ from collections.abc import Iterator
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..stated import option
+from .clocks import in_doubt, shortest
 
-SECOND = 1_000_000_000
-MS = 1_000_000
-EARLY_SHARE = 0.05
-EARLY = 10 * MS
-"""By this share, and this much, two clocks may differ on how long a wait was."""
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
 """What faults aim at that put off only what a worker held that died, or that stood still."""
 EACH_MIN = 20
@@ -30,7 +26,7 @@ def early_starts_of(evidence: Evidence) -> list[str]:
         for name, task in evidence.tasks.items()
         if task.delay_ms
         and any(one.begin < _soonest(task) for one in task.executions)
-        and not _clock_in_doubt(evidence, task)
+        and not in_doubt(evidence, task.invoked_t or 0, _soonest(task))
     ]
 
 
@@ -67,8 +63,8 @@ def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
     first = min(task.executions, key=lambda one: one.begin)
     if first.attempt != 1 and not evidence.undisturbed:
         return None
-    since = [one for one in evidence.faults.values() if one.from_t <= first.begin and one.over_t >= (task.ok_t or 0)]
-    return None if any(_gives_back(one) or first.pid in one.pids for one in since if one.begin_t) else first
+    since = [one for one in evidence.faults.values() if one.begin_t and one.during(task.ok_t or 0, first.begin)]
+    return None if any(_gives_back(one) or first.pid in one.pids for one in since) else first
 
 
 def _gives_back(fault: FaultRecord) -> bool:
@@ -77,15 +73,7 @@ def _gives_back(fault: FaultRecord) -> bool:
 
 
 def _soonest(task: Task) -> int:
-    return (task.invoked_t or 0) + round(task.delay_ms * MS * (1 - EARLY_SHARE)) - EARLY
-
-
-def _clock_in_doubt(evidence: Evidence, task: Task) -> bool:
-    """A fault of the server, or of clocks, was under way before it was due."""
-    return any(
-        fault.everywhere and fault.from_t <= _soonest(task) and fault.over_t >= (task.invoked_t or 0)
-        for fault in evidence.faults.values()
-    )
+    return (task.invoked_t or 0) + round(shortest(task.delay_ms / 1000))
 
 
 def _batches(evidence: Evidence) -> Iterator[list[Task]]:

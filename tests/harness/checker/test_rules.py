@@ -26,6 +26,7 @@ MODULES = (
     "excuses",
     "explanations",
     "promises.answers",
+    "promises.clocks",
     "promises.retries",
     "promises.lateness",
     "promises.schedules",
