@@ -4,18 +4,23 @@ import asyncio
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import psutil
 import pytest
-from support.places import ROOT
-from support.processes.over_http import app_of, asgi_app_of, assert_problem_document, exchange, post, request_of, served
+from support.processes.over_http import (
+    app_of,
+    asgi_app_of,
+    assert_problem_document,
+    exchange,
+    post,
+    request_of,
+    served,
+    under_granian,
+)
 from support.processes.relay import Relay
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
@@ -238,30 +243,6 @@ def test_a_client_that_gives_up_takes_no_answer_from_the_others(queue: Queue) ->
         assert isinstance((await stays)[0], Accepted)
 
     asyncio.run(ask())
-
-
-@contextmanager
-def under_granian(redis_url: str) -> Iterator[int]:
-    """As the module's docstring says how."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = "zeroloss.reference.http.producer_asgi:from_environment"
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), app]
-    process = subprocess.Popen(
-        command, env={"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
-    )
-
-    def listens() -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(listens, timeout_s=20)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def test_granian_serves_the_asgi_app(queue: Queue) -> None:

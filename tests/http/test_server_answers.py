@@ -2,15 +2,12 @@
 
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from support.places import ROOT
-from support.processes.over_http import served
-from support.waiting import wait_until
+from support.processes.over_http import served, under_granian
 from zeroloss.system.servers import Server
 
 JSON = b"Host: x\r\nContent-Type: application/json\r\n"
@@ -42,24 +39,8 @@ def listening(server: str, redis_url: str) -> Iterator[int]:
         with served("producer" if server == "waitress" else "asgi", redis_url) as producer:
             yield producer.port
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = "zeroloss.reference.http.producer_asgi:from_environment"
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), app]
-    environ = {"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def listens() -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(listens, timeout_s=20)
+    with under_granian(redis_url) as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def answer_to(port: int, request: bytes) -> str:

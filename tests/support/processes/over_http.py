@@ -17,6 +17,7 @@ from zeroloss.reference.http import producer, producer_asgi
 
 from support.places import ROOT
 from support.queue_fixtures import Queue
+from support.waiting import wait_until
 
 SERVED = {"producer": "http.producer", "monitor": "monitor.app", "asgi": "http.producer"}
 RUN = """
@@ -161,3 +162,26 @@ def assert_problem_document(document: dict[str, Any], status: int, *words: str, 
     for word in words:
         assert word in document["detail"]
     assert "Traceback" not in document["detail"]
+
+
+@contextmanager
+def under_granian(redis_url: str) -> Iterator[int]:
+    """The ASGI app under granian, as its module's docstring says how; gives the port, once it listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = "zeroloss.reference.http.producer_asgi:from_environment"
+    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), app]
+    environ = {"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(listens, timeout_s=20)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
