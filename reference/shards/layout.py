@@ -1,14 +1,14 @@
 """Which shards there are, which of them a key belongs to, and the refusal of another number of them."""
 
 import hashlib
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import redis
 
 from ..queue import protocol
 from ..queue.config import Config
-from ..queue.connection import ASK_TIMEOUT_S, Script, connect
+from ..queue.connection import Script
 from ..queue.errors import OtherProtocol
 
 # KEYS  shards
@@ -59,8 +59,4 @@ def refuse_at_start(config: Config) -> None:
         OtherProtocol: a shard is of another protocol, or one of another number of shards.
     """
     for shard in shard_configs(config):
-        protocol.refuse_at_start(shard)
-        client = connect(shard, connections=1, timeout_s=ASK_TIMEOUT_S)
-        with suppress(redis.RedisError):  # it is asked again before the first task
-            refuse_other_count(client, shard, config.shards)
-        client.connection_pool.disconnect()
+        protocol.refuse_at_start(shard, partial(refuse_other_count, shard=shard, count=config.shards))
