@@ -1,8 +1,6 @@
 """A Redis Cluster on the loopback interface: three primaries with a replica each, all of the embedded binary."""
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,14 +9,13 @@ from redis.crc import key_slot
 
 from ...history import Recorder
 from .embedded import EmbeddedServer
-from .server import LOOPBACK, READY_POLL_S, AppendFsync, HeldPort, Server
+from .server import LOOPBACK, AppendFsync, HeldPort, SeveralServers
 from .server import ServerUnavailable as Unavailable
 
 PRIMARIES = 3
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2_000
 """A node that is silent for so long is failing: its replica asks for votes."""
-SETTLE_DEADLINE_S = 60.0
 
 
 class ClusterNode(EmbeddedServer):
@@ -52,7 +49,7 @@ class ClusterNode(EmbeddedServer):
         return [*super()._options(), *(word for option in cluster.items() for word in option)]
 
 
-class ClusterServer(Server):
+class ClusterServer(SeveralServers):
     """Started, killed and so on is the node that owns slot 0 now."""
 
     kind: ClassVar[str] = "cluster"
@@ -198,18 +195,6 @@ class ClusterServer(Server):
         )
         for replica, primary in zip(replicas, primaries, strict=True):
             replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
-
-    def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
-        give_up_s = time.monotonic() + SETTLE_DEADLINE_S
-        while True:
-            try:
-                if settled():
-                    return
-            except redis.RedisError:
-                pass  # a node is not up yet
-            if time.monotonic() > give_up_s:
-                raise Unavailable(f"{otherwise} within {SETTLE_DEADLINE_S:g} s; see the logs in {self._directory}.")
-            time.sleep(READY_POLL_S)
 
 
 def _table(node: ClusterNode) -> list[dict[str, Any]]:

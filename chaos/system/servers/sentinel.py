@@ -9,8 +9,6 @@ All that the nodes and the Sentinels say to each other goes through a door of th
 primary can be cut off from them while clients still reach it.
 """
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +20,8 @@ from ...history import Recorder
 from ..processes import CannotStart, Managed, spawn
 from ..proxy import Link, Listener, Proxy
 from .embedded import EmbeddedServer
-from .server import ASK_TIMEOUT_S, LOOPBACK, READY_POLL_S, AppendFsync, HeldPort, Server
+from .server import ASK_TIMEOUT_S, LOOPBACK, AppendFsync, HeldPort, SeveralServers
 from .server import ServerUnavailable as Unavailable
-
-SETTLE_DEADLINE_S = 60.0
-"""A Sentinel that was starved of the processor for 2 s does nothing for 30 s (its TILT mode)."""
 
 NODES = 3
 SENTINELS = 3
@@ -71,10 +66,12 @@ class Node(EmbeddedServer):
         return [*super()._options(), "--repl-diskless-sync-delay", "0", *announced, *follows]
 
 
-class SentinelServer(Server):
+class SentinelServer(SeveralServers):
     """Started, killed and so on is the node that clients reach. What is started again follows the one announced."""
 
     kind: ClassVar[str] = "sentinel"
+    # One of them is not up yet, or the Sentinels are about to change their mind.
+    not_yet: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, Unavailable)
 
     def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
         self._directory = directory.resolve()
@@ -229,18 +226,6 @@ class SentinelServer(Server):
 
     def _known(self) -> bool:
         return all(_knows_all(port, self.primary.door.port) for port in self.sentinel_ports)
-
-    def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
-        give_up_s = time.monotonic() + SETTLE_DEADLINE_S
-        while True:
-            try:
-                if settled():
-                    return
-            except (redis.RedisError, Unavailable):
-                pass  # one of them is not up yet, or the Sentinels are about to change their mind
-            if time.monotonic() > give_up_s:
-                raise Unavailable(f"{otherwise} within {SETTLE_DEADLINE_S:g} s; see the logs in {self._directory}.")
-            time.sleep(READY_POLL_S)
 
     def _start_sentinel(self, directory: Path) -> None:
         directory.mkdir(parents=True)

@@ -23,6 +23,9 @@ STOP_DEADLINE_S = 15.0
 ASK_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.5
 READY_POLL_S = 0.005
+SETTLE_DEADLINE_S = 60.0
+"""So long may several servers take to agree. A Sentinel that was starved of the processor for 2 s does nothing for 30 s
+(its TILT mode)."""
 
 
 class ServerUnavailable(Exception):
@@ -226,6 +229,28 @@ class Server(ABC):
                 raise ServerUnavailable(reason)
             if time.monotonic() > give_up_s:
                 raise ServerUnavailable(f"The server did not answer within {START_DEADLINE_S:g} s: {last}.")
+            time.sleep(READY_POLL_S)
+
+
+class SeveralServers(Server):
+    """Several processes that have to agree before they are of use."""
+
+    not_yet: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError,)
+    """What is raised while they do not."""
+    _directory: Path
+
+    def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
+        give_up_s = time.monotonic() + SETTLE_DEADLINE_S
+        while True:
+            try:
+                if settled():
+                    return
+            except self.not_yet:
+                pass
+            if time.monotonic() > give_up_s:
+                raise ServerUnavailable(
+                    f"{otherwise} within {SETTLE_DEADLINE_S:g} s; see the logs in {self._directory}."
+                )
             time.sleep(READY_POLL_S)
 
 
