@@ -24,11 +24,13 @@ import os
 import platform
 import queue
 import re
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -55,6 +57,9 @@ FULL, UNWRITTEN = errno.ENOSPC, 70
 """Exit statuses: an event could not be written, as the file system is full; or for another reason."""
 NAMESPACE_VARIABLE = "ZEROLOSS_NAMESPACE"
 DIRECTORY_OF_RUN_VARIABLE = "ZEROLOSS_RUN"
+INTERPRETERS = frozenset({"node", "ruby"})
+"""Their versions are recorded; what is compiled says its own by the pin of its compiler."""
+VERSION_TIMEOUT_S = 10.0
 
 
 class Agent:
@@ -233,7 +238,18 @@ def _versions(target: Target) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             pass
     pinned = [one.rpartition("@") for one in target.npm] + [one.partition("=") for one in target.debian]
-    return versions | {name: version for name, _, version in pinned if version}
+    return versions | _interpreters(target) | {name: version for name, _, version in pinned if version}
+
+
+def _interpreters(target: Target) -> dict[str, str]:
+    """Of the languages that its commands are written in, as each says it."""
+    named = {Path(word).name for command in (target.worker, target.enqueue_command) for word in command[:3]}
+    found = {}
+    for name in sorted(named & INTERPRETERS):
+        with suppress(OSError, subprocess.SubprocessError):
+            said = subprocess.run([name, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S)
+            found[name] = said.stdout.strip().partition("\n")[0].removeprefix(f"{name} ")
+    return found
 
 
 def main() -> None:

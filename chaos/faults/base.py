@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
+LONG_MS = 4_000
+"""A body that lasts so long goes on for seconds after most faults."""
 SETTLE_S = 2.0
 """For so long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
@@ -94,6 +96,8 @@ class Stage:
     """Tasks that earlier faults of this run found in flight in a worker: what became of those bodies is their doing."""
     behaving: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Way to misbehave -> the tasks of the plan that do so."""
+    long: frozenset[str] = frozenset()
+    """Tasks of the plan whose bodies last for `LONG_MS` at least."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
     nothing_left: Callable[[], bool] = lambda: False
@@ -135,6 +139,8 @@ class Fault(ABC):
     """Whether the target has to take several tasks in one call for it."""
     needs_keys: ClassVar[bool] = False
     """Whether the target has to state that it is `idempotent` for it."""
+    needs_attempts: ClassVar[bool] = False
+    """Whether the target has to state that `attempts_grow` for it to be in the mix."""
 
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
@@ -155,6 +161,8 @@ class Fault(ABC):
     """Whether the server must be in a container for it."""
     through_proxy: ClassVar[bool] = False
     """Whether the workers have to reach the server through the proxy for it."""
+    of_clients: ClassVar[bool] = False
+    """Whether it is the producer and the client, not the workers, that have to reach the server through the proxy."""
     moves_producer: ClassVar[bool] = False
     """Whether the producer has another address after it."""
     shim: ClassVar[Path | None] = None
@@ -263,12 +271,14 @@ def many(count: int) -> str:
     return f"{count} tasks" if count > 1 else "a task"
 
 
-def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Managed:
+def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, long: bool = False) -> Managed:
     """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
 
     Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
     one whose tasks no fault has met before. After `SETTLE_S` any will do, save that `untouched` is heeded as in
-    `catch_worker`. Raises Missed: none within the time, or nothing is left to do.
+    `catch_worker`. `long`: one that is inside a long body, if one is within half of the time.
+
+    Raises Missed: none within the time, or nothing is left to do.
     """
     begun_s = time.monotonic()
     fresh = untouched or stage.random.random() < UNTOUCHED_SHARE
@@ -282,6 +292,7 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> 
             if tasks
             and not ((untouched or (fresh and patient)) and tasks & stage.struck())
             and not (patient and _just_started(stage, worker))
+            and not (long and stage.long and time.monotonic() < begun_s + patience_s / 2 and not tasks & stage.long)
         ]
         if busy:
             return stage.random.choice(busy)

@@ -39,6 +39,8 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     """One of the target's priorities; empty: it states none."""
     delay_ms: int = 0
     """It is scheduled to begin so many ms after it was submitted."""
+    spaced: bool = False
+    """Whether there are spaces behind the commas and colons of its text."""
 
     def text(self) -> str:
         """The payload's JSON text. `odd` holds what careless re-encoding changes."""
@@ -47,11 +49,12 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
             odd = {"whole": 2**53 + 1, **odd}
         members: dict[str, Any] = {"id": self.id, "work_ms": self.work_ms}
         members |= {"behaviour": self.behaviour} if self.behaviour else {}
-        text = json.dumps({**members, "odd": odd}, ensure_ascii=not self.raw, separators=(",", ":"))
+        comma, colon = separators = (", ", ": ") if self.spaced else (",", ":")
+        text = json.dumps({**members, "odd": odd}, ensure_ascii=not self.raw, separators=separators)
         if self.numbers == "text":
-            text = f"{text[:-2]},{ONLY_IN_TEXT}}}}}"
-        frame = len(b',"filler":""')
-        return f'{text[:-1]},"filler":"{self._filler(self.size_bytes - len(text.encode()) - frame)}"}}'
+            text = f"{text[:-2]}{comma}{ONLY_IN_TEXT}}}}}"
+        frame = f'{comma}"filler"{colon}""'
+        return f'{text[:-1]}{frame[:-1]}{self._filler(self.size_bytes - len(text.encode()) - len(frame))}"}}'
 
     def task(self) -> Task:
         """What the target is handed."""

@@ -3,27 +3,24 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import falcon
+import redis
+from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.durability import Durability
 from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
-from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown
+from zeroloss.reference.queue.errors import NotAccepted
 from zeroloss.reference.queue.task import new_task_id
 
-from .mutant import mutant
+from .mutant import UNEXPLAINED, mutant
 from .patching import patch
-from .profiles import DOWN, SLOW_DISK, STALL_ASKED_ONCE, VARIED
+from .profiles import DEFAULT, DOWN, LOST_REPLIES, SLOW_DISK, STALL_ASKED_ONCE, VARIED
 
 
 @mutant(expects="GHOST", breaks="I6", profile=STALL_ASKED_ONCE)
 def lost_reply_is_a_refusal() -> None:
     """Where Redis's reply is lost, the producer answers that nothing was accepted."""
 
-    def push(self: Any, keys: list[str], arguments: list[Any]) -> Any:
-        try:
-            return original(self, keys, arguments)
-        except OutcomeUnknown as error:
-            raise NotAccepted(str(error)) from error
-
-    original = patch(Enqueuer, "_push", push)
+    patch(enqueuer, "OutcomeUnknown", NotAccepted)
 
 
 @mutant(expects="LOST", breaks="I2", profile=DOWN)
@@ -58,3 +55,22 @@ def unread_confirmation() -> None:
         self._shortfall(connection, self.timeout_ms)
 
     patch(Durability, "confirm", confirm)
+
+
+@mutant(expects=("ATTEMPTS_GROW", UNEXPLAINED), breaks="I3", profile=LOST_REPLIES)
+def pushed_again() -> None:
+    """Where Redis's reply is lost, the producer pushes the task once more."""
+
+    def push(self: Any, call: Any) -> Any:
+        try:
+            return original(self, call)
+        except redis.ConnectionError:
+            return original(self, call)
+
+    original = patch(Enqueuer, "_push", push)
+
+
+@mutant(expects="ACCEPTS", breaks="I2", profile=DEFAULT)
+def part_of_a_batch_is_all() -> None:
+    """A batch of which a part was refused is answered 202, as one that was accepted whole."""
+    patch(falcon, "HTTP_207", falcon.HTTP_202)

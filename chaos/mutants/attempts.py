@@ -1,5 +1,6 @@
 """Mutants that count wrongly: tasks, attempts, failures."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -51,3 +52,15 @@ def failure_counted_as_recovery() -> None:
     """A failure of a handler is counted among the recoveries, and never reaches the bound of the retries."""
     raised = "head.attempt, head.retries = head.attempt + 1, head.retries + 1"
     edit(consumer, "_RETRY", raised, raised.replace("retries", "recoveries"))
+
+
+@mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=DEFAULT)
+def recoveries_counted_as_failures() -> None:
+    """A task that was recovered is given up after fewer failures of its handler."""
+
+    def fail(self: Any, task: Any, error: str, traceback: str = "", config: Any = None, after_ms: Any = None) -> Any:
+        config = config or self._config
+        fewer = replace(config, max_retries=config.max_retries - (task.attempt - 1 - task.retries))
+        return original(self, task, error, traceback, fewer, after_ms)
+
+    original = patch(Consumer, "fail", fail)

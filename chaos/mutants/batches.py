@@ -34,6 +34,12 @@ def batch_of_a_thousand() -> None:
     edit(enqueuer, "_ENQUEUE", "for from = 1, #batch, 1000 do", "for from = 1, math.min(#batch, 1000), 1000 do")
 
 
+@mutant(expects="LOST", breaks="I2", profile=DEFAULT)
+def last_of_each_thousand() -> None:
+    """Of a batch each thousandth task is not pushed, and all are promised."""
+    edit(enqueuer, "_ENQUEUE", "math.min(from + 999, #batch)", "math.min(from + 998, #batch)")
+
+
 @mutant(breaks="I3", profile=DEFAULT, blind_spot="A hundred tasks seldom end within one round trip.")
 def acks_of_a_hundred() -> None:
     """Of what is finished the first hundred are acked in one step, and the rest is taken for acked."""

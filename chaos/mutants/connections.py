@@ -6,7 +6,6 @@ from typing import Any
 
 import redis
 from zeroloss.reference.queue.enqueuer import Enqueuer
-from zeroloss.reference.queue.errors import OutcomeUnknown
 from zeroloss.reference.queue.servers import pool
 from zeroloss.reference.worker import presence
 from zeroloss.reference.worker.claimer import Claimer
@@ -55,10 +54,10 @@ def deaf_after_four_losses() -> None:
 def connection_not_returned() -> None:
     """After a lost reply the producer does not give its connection back, until it has none left."""
 
-    def push(self: Any, keys: list[str], arguments: list[Any]) -> Any:
+    def push(self: Any, call: Any) -> Any:
         try:
-            return original(self, keys, arguments)
-        except OutcomeUnknown:
+            return original(self, call)
+        except redis.ConnectionError:
             self._client.connection_pool.get_connection()
             raise
 

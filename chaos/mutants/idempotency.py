@@ -9,7 +9,7 @@ from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
 
 from .mutant import LEAK, UNEXPLAINED, mutant
 from .patching import configure, edit, patch
-from .profiles import DEFAULT, VARIED
+from .profiles import DEFAULT, FULL, VARIED
 
 
 @mutant(expects=(UNEXPLAINED, "IDEMPOTENT"), breaks="I8", profile=DEFAULT)
@@ -67,3 +67,10 @@ def keys_ignored_in_batches() -> None:
         return original(self, submissions)
 
     original = patch(Enqueuer, "enqueue_many", enqueue_many)
+
+
+@mutant(expects="LOST", breaks="I8", profile=FULL)
+def key_kept_without_room() -> None:
+    """A key is kept before it is known whether there is room: who comes again is told that it is there."""
+    keep = "redis.call('SET', key, known[key], 'PX', ARGV[3])"
+    edit(enqueuer, "_ENQUEUE", "keys[#keys + 1] = key\n", f"keys[#keys + 1] = key\n  {keep}\n")

@@ -66,3 +66,16 @@ def type_normalised() -> None:
 def limit_of_64_kib() -> None:
     """A task above 64 KiB is refused as too large, whatever the limit is set to."""
     configure(Enqueuer, max_task_bytes=LARGE_BYTES)
+
+
+@mutant(expects=("CORRUPT", "FAILED"), breaks="I6", profile=VARIED)
+def white_space_taken_out() -> None:
+    """A payload with spaces is decoded and written anew without them."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        text = submission.payload_json
+        if '": ' in text:
+            text = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+        return original(self, submission._replace(payload_json=text))
+
+    original = patch(Enqueuer, "enqueue", enqueue)

@@ -1,6 +1,9 @@
 """Mutants that begin tasks too soon, too late, or in the wrong turn."""
 
+from typing import Any
+
 from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue.consumer import TURNS, Consumer
 from zeroloss.reference.queue.task import PRIORITIES
 
 from .mutant import mutant
@@ -24,3 +27,15 @@ def schedule_ignored() -> None:
 def scheduled_for_later() -> None:
     """A task is scheduled for ten seconds later than was asked for."""
     edit(enqueuer, "_ENQUEUE", "now + string.sub(at, 2)", "now + 10000 + string.sub(at, 2)")
+
+
+@mutant(expects="LOWER_WITHIN", breaks="I7", profile=DEFAULT)
+def turn_begins_anew() -> None:
+    """Whose turn it is, is counted anew in each claim, so that small claims never come to the lower priorities."""
+
+    def settled(self: Any, number: int, reply: Any) -> Any:
+        settlement = original(self, number, reply)
+        self._turn = len(settlement.claimed) % TURNS
+        return settlement
+
+    original = patch(Consumer, "_settled", settled)

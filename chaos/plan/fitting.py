@@ -79,6 +79,10 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     """
     if load and (fault.arranges() or fault.moves_producer):
         return False
+    if fault.needs_attempts and not target.attempts_grow:
+        return False
+    if fault.through_proxy and server not in ALONE and not server.startswith(URL_SCHEMES[0]):
+        return False
     if (fault.needs_keys and not target.idempotent) or (fault.needs_own_server and server.startswith(URL_SCHEMES)):
         return False
     if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS, ClusterServer.kind)):

@@ -15,11 +15,11 @@ from ..faults.planned import PlannedTask
 from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
-LONG_MS_MIN, LONG_MS_MAX = 1_000, 3_000
+LONG_MS_MIN, LONG_MS_MAX = 1_000, 6_000
 LONG_ONE_IN = 100
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
-BACKLOG_SHARE = 0.25
+BACKLOG_SHARE = 0.3
 """This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
 SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
@@ -27,11 +27,13 @@ LARGE_BYTES_TOTAL = 4_000_000
 """All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
-BURST_SIZES = (999, 1_000, 1_001)
+BURST_SIZES = (1_000, 1_001, 1_001)
 FAILING_TOGETHER = 0.3
 """This part of a burst raises once: the queue has them all to try again at the same moment."""
-SCHEDULED_TOGETHER = 0.55
-"""This part of a burst is scheduled for the same moment if the target can; if not, half as many raise once as well."""
+SCHEDULED_TOGETHER = 0.92
+"""This part of the backlog is one call, scheduled for the same moment, if the target can."""
+FAILING_TOO = 0.28
+"""This part of a burst raises once as well if it can not."""
 TOGETHER_MS = 2_500
 SCHEDULED_ONE_IN = 40
 """Of so many other tasks one is scheduled."""
@@ -40,6 +42,9 @@ URGENT_ONE_IN = 10
 """Of so many tasks one has the highest priority, and another the lowest."""
 GIVEN_UP_TOGETHER = 0.11
 """This part of a burst is given up at the same moment."""
+GIVEN_UP_ONE_IN = 100
+"""Of so many tasks one raises always, at the end of a body that is long enough to be struck by a fault first."""
+GIVEN_UP_MS = 700
 SELDOM = {
     "raise-system-exit": 400,
     "raise-keyboard-interrupt": 400,
@@ -75,11 +80,12 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
         if not wishes.work_ms:
             tasks = _with_long_bodies(draw, tasks, burst)
         tasks = _in_batches(draw, tasks, burst, target.batch_max)
+        if target.delays:
+            tasks = _with_delays(draw, tasks, burst, target.batch_max)
     tasks = _with_sizes(draw, tasks, target)
-    if varied and target.delays:
-        tasks = _with_delays(draw, tasks, burst)
     if varied and wishes.misbehave:
-        tasks = _with_misdeeds(draw, tasks, burst, frozenset(target.behaviours))
+        tasks = _with_misdeeds(draw, tasks, burst, target)
+    of_the_burst = _draw_priority(draw, target.priorities)  # of one only: each has a list of its own inside
     numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
     return [
         replace(
@@ -87,9 +93,10 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
             type=draw.choice(target.types) if target.types else "",
             raw=draw.random() < 0.5,
             numbers=numbers,
-            priority=_draw_priority(draw, target.priorities),
+            priority=of_the_burst if number in burst else _draw_priority(draw, target.priorities),
+            spaced=draw.random() < 0.5,
         )
-        for task in tasks
+        for number, task in enumerate(tasks)
     ]
 
 
@@ -173,13 +180,19 @@ def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) ->
     ]
 
 
-def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
-    """Of a burst many for one moment, and elsewhere a few for any."""
+def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max: int) -> list[PlannedTask]:
+    """Of the backlog most for one moment, in as few calls as it takes; half of what is left of it, and a few elsewhere,
+    for any: there may be a limit to how many are scheduled at once.
+    """
     made = list(tasks)
-    for place in draw.sample(burst, round(SCHEDULED_TOGETHER * len(burst))):
-        made[place] = replace(made[place], delay_ms=TOGETHER_MS)
-    elsewhere = [place for place in range(len(tasks)) if place not in burst]
-    for place in draw.sample(elsewhere, len(elsewhere) // SCHEDULED_ONE_IN):
+    together = range(round(SCHEDULED_TOGETHER * sum(not task.at_s for task in tasks)))
+    first_free = 1 + max(task.batch for task in tasks)
+    for place in together:
+        batch = first_free + place // batch_max if batch_max > 1 else 0
+        made[place] = replace(made[place], delay_ms=TOGETHER_MS, batch=batch)
+    elsewhere = [place for place in range(len(tasks)) if place not in burst and place not in together]
+    beside = [place for place in elsewhere if not tasks[place].at_s]
+    for place in [*beside[::2], *draw.sample(elsewhere, len(elsewhere) // SCHEDULED_ONE_IN)]:
         made[place] = replace(made[place], delay_ms=draw.randint(DELAY_MS_MIN, DELAY_MS_MAX))
     return made
 
@@ -194,11 +207,11 @@ def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:
     return draw.choice(priorities[1:-1] or priorities)
 
 
-def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, told: frozenset[str]) -> list[PlannedTask]:
-    made = list(tasks)
-    places = [place for place in burst if not tasks[place].delay_ms]
+def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, target: type[Target]) -> list[PlannedTask]:
+    made, told = list(tasks), frozenset(target.behaviours)
+    places = list(burst)
     draw.shuffle(places)
-    failing = FAILING_TOGETHER + (0 if len(places) < len(burst) else SCHEDULED_TOGETHER / 2)
+    failing = FAILING_TOGETHER + (0 if target.delays else FAILING_TOO)
     for behaviour, share in (("raise-once", failing), ("raise-always", GIVEN_UP_TOGETHER)):
         if behaviour in told:
             chosen, places = places[: round(share * len(burst))], places[round(share * len(burst)) :]
@@ -206,6 +219,9 @@ def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, told: f
                 made[place] = replace(made[place], behaviour=behaviour)
     elsewhere = [place for place in range(len(tasks)) if place not in burst]
     draw.shuffle(elsewhere)
+    for _ in range(len(tasks) // GIVEN_UP_ONE_IN if "raise-always" in told else 0):
+        place = elsewhere.pop()
+        made[place] = replace(made[place], behaviour="raise-always", work_ms=GIVEN_UP_MS)
     for behaviour, one_in in SELDOM.items():
         for _ in range(len(tasks) // one_in if behaviour in told else 0):
             place = elsewhere.pop()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..checker.verdicts import Fate, Result
+from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result
 from ..history import Census, Effect, Event, Fault, Poke, Process, Run, Submit
 from .traffic import traffic
 
@@ -176,12 +176,15 @@ class _Columns:
                 struck = [self._rows[task] for task in fault.tasks_hit if task in self._rows]
                 self._faults[fault.number]["struck"] = struck
         names = list(Fate)
+        told = {story.task for story in self._result.stories}
+        defects = VIOLATIONS | LIVENESS_DEFECTS
         lanes = self._lanes()
         executions = self._executions
         return {
             "last": last,
             "fates": [fate.value for fate in names],
             "ids": self._ids,
+            "wrong": [row for row, task in enumerate(self._ids) if task in told or self._result.fates[task] in defects],
             "fate": [names.index(self._result.fates[task]) for task in self._ids],
             "invoked_delta": _deltas(self._invoked),
             "outcome": self._outcome,

@@ -12,6 +12,13 @@ function drawTimeline(run, onTask) {
   const bottom = Math.max(height, 60);
   const last = Math.max(run.last, 1);
   let from = 0, to = last, width = 0, colours = {}, queued = false;
+  // Of a run that failed, first only what went wrong: its tasks, and the faults that interrupted them, if any did.
+  const wrong = new Set(run.wrong), interrupted = fault => (fault.struck ?? []).some(row => wrong.has(row));
+  const matters = run.faults.some(interrupted) ? interrupted : () => true, focus = document.getElementById("focus");
+  focus.checked = wrong.size > 0;
+  focus.parentElement.hidden = !wrong.size;
+  const pale = e => focus.checked && !wrong.has(run.executions.task[e]);
+  const shown = () => focus.checked ? run.faults.filter(matters) : run.faults;
 
   const x = t => LEFT + (t - from) / (to - from) * (width - LEFT);
   const time = px => from + (px - LEFT) / (width - LEFT) * (to - from);
@@ -95,7 +102,7 @@ function drawTimeline(run, onTask) {
 
   function bands(c) {
     c.fillStyle = colours.band;
-    for (const fault of run.faults) {
+    for (const fault of shown()) {
       const begin = fault.begin ?? fault.effective ?? fault.missed, end = fault.end ?? fault.effective ?? fault.missed ?? begin;
       if (begin === undefined || end < from || begin > to) continue;
       c.fillRect(x(begin), 0, Math.max(2, x(end) - x(begin)), bottom);
@@ -104,12 +111,13 @@ function drawTimeline(run, onTask) {
 
   function bars(c) {
     // Plain ones first, so that what matters is never hidden; one fill per colour and pixel keeps 100,000 fluent.
-    const order = ["completed", "duplicate", "error", "killed"], last = new Map();
-    for (const name of order) {
+    const kinds = ["completed", "duplicate", "error", "killed"], last = new Map();
+    for (const [name, faint] of [...kinds.map(name => [name, true]), ...kinds.map(name => [name, false])]) {
       c.fillStyle = colours[name];
+      c.globalAlpha = faint ? .15 : 1;
       last.clear();
       for (const lane of lanes) for (const e of lane.executions) {
-        if (run.executions.until[e] < from || run.executions.begin[e] > to || colour(e) !== name) continue;
+        if (run.executions.until[e] < from || run.executions.begin[e] > to || pale(e) !== faint || colour(e) !== name) continue;
         const [left, top, wide, high] = box(e);
         const right = Math.max(left + wide, left + (name === "completed" ? 1 : 2.5));
         if (name === "completed" && (last.get(top) ?? -1) >= right) continue;
@@ -117,11 +125,12 @@ function drawTimeline(run, onTask) {
         c.fillRect(left, top, right - left - (wide > 4 ? .7 : 0), high);
       }
     }
+    c.globalAlpha = 1;
   }
 
   function marks(c) {
     const rowOf = new Map(run.processes.map(p => [p.pid, p.lane]));
-    for (const fault of run.faults) {
+    for (const fault of shown()) {
       if (fault.effective === undefined) continue;
       for (const pid of fault.pids) {
         if (!rowOf.has(pid)) continue;
@@ -148,7 +157,7 @@ function drawTimeline(run, onTask) {
 
   function describe(px, py) {
     if (px < LEFT || py > bottom) return "";
-    for (const fault of run.faults) {
+    for (const fault of shown()) {
       const at = fault.effective ?? fault.missed;
       if (at !== undefined && Math.abs(x(at) - px) < 5) return words.fault(fault);
     }
@@ -187,6 +196,7 @@ function drawTimeline(run, onTask) {
   });
   canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
   canvas.addEventListener("dblclick", () => { from = 0; to = last; redraw(); });
+  focus.addEventListener("change", redraw);
   addEventListener("resize", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   draw();

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..faults import Effect, Fault, Missed, Stage
+from ..faults.base import LONG_MS
 from ..history.tail import LedgerTail
 from ..plan.plan import Plan
 from ..plan.requests import build_fault
@@ -101,6 +102,7 @@ class Nemesis(threading.Thread):
                     random=draw,
                     wait=self._wait,
                     behaving=self._plan.behaving,
+                    long=frozenset(task.id for task in self._plan.tasks if task.work_ms >= LONG_MS),
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
                     **self._more,

@@ -55,6 +55,7 @@ def record_begin(
             "backoff": target.backoff,
             "attempts_grow": target.attempts_grow,
             "priorities": list(target.priorities),
+            "lower_within": target.lower_within,
             "delays": target.delays,
             "starts_when_idle": target.starts_when_idle,
             "accepts": target.accepts,

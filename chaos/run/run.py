@@ -134,7 +134,9 @@ class _Run:
         self._network: Network | None = None
         faults = {planned.fault: build_fault(planned.fault, planned.options) for planned in plan.faults}
         self._shims = [str(shim) for name in sorted(faults) if (shim := faults[name].shim)]
-        self._through_proxy = trace or any(fault.through_proxy for fault in faults.values())
+        proxied = [fault for fault in faults.values() if fault.through_proxy]
+        self._proxied_workers = trace or any(not fault.of_clients for fault in proxied)
+        self._proxied_clients = trace or any(fault.of_clients for fault in proxied)
         self._tracing = Tracing(target.scripts, self._ledger.completed) if trace else None
         for fault in faults.values():
             fault.prepare(self._directory)
@@ -144,7 +146,7 @@ class _Run:
         server = self._open_server()
         self._target = self._class(redis_url=server.client_url, namespace=NAMESPACE, directory=self._directory)
         self._environment = Environment(self._directory, self._plan.target, self._target, self._plan.durability)
-        if self._through_proxy:
+        if self._proxied_workers or self._proxied_clients:
             self._network = self._open_network(server.url)
         self._submitter = self._start_agent()
         if self._network and self._tracing:
@@ -160,7 +162,7 @@ class _Run:
             server=server,
             agent_versions=versions,
             asked=self._environment.of([sys.executable]).get(DURABILITY_VARIABLE),
-            network=self._network.cost.recorded() if self._network else None,
+            network=self._network.cost.recorded() if self._network and self._proxied_workers else None,
         )
         if command := self._target.producer:
             of_producer = self._client_environment("producer")
@@ -272,8 +274,8 @@ class _Run:
         tracing.keep(network, self._directory, self._submitter.promised)
 
     def _client_environment(self, who: str) -> Environment:
-        """Of a process that is no worker: where the run is traced, its commands are followed as well."""
-        if not (self._network and self._tracing):
+        """Of a process that is no worker: it may have a way of its own to the server as well."""
+        if not (self._network and self._proxied_clients):
             return self._environment
         return self._environment_at(self._network.client_url(who))[1]
 
@@ -284,7 +286,9 @@ class _Run:
 
     def _start_worker(self, slot: int) -> Managed:
         target, environment = self._target, self._environment
-        if self._network:  # a target may make of the URL what it likes, so it is another one for each way
+        if (
+            self._network and self._proxied_workers
+        ):  # a target may make of the URL what it likes, so it is another one for each way
             target, environment = self._environment_at(self._network.listeners[slot].url)
         return self._spawn(environment, target.worker, "worker", f"worker-{slot + 1}", self._shims)
 

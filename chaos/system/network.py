@@ -47,6 +47,8 @@ class Network:
         self.proxy = Proxy(url)
         self._tracer = tracer
         self.listeners: list[Listener] = []
+        self.clients: dict[str, Listener] = {}
+        """Who is no worker -> his way."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # which ends the proxy should measuring it fail
@@ -64,8 +66,10 @@ class Network:
         self._stack.close()
 
     def client_url(self, who: str) -> str:
-        """The server's URL for a process that is no worker, which no fault of the network reaches."""
-        return self.proxy.listen(tracer=self._tracer, who=who).url
+        """The server's URL for a process that is no worker."""
+        if who not in self.clients:
+            self.clients[who] = self.proxy.listen(tracer=self._tracer, who=who)
+        return self.clients[who].url
 
     def set_links(self, slots: Collection[int], link: Link) -> None:
         """The same for each of these; jitter is drawn for each by itself."""

@@ -28,13 +28,20 @@ LEASE_MS = 2_000
 SWEEP_MS = 500
 HTTP_TIMEOUT_S = 15.0
 RETRY_S = 0.1
-LARGE_BATCH, BATCH_PATIENCE_S = 100, 12.0
+LARGE_BATCH, PATIENCE_S = 100, 12.0
+MAX_SCHEDULED = 572
+"""So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
+NO_TASK = '{"id":"no task"}'
+"""It has no type, and is refused."""
 HTTP_ACCEPTED = 202
 HTTP_MULTI_STATUS = 207
 HTTP_UNPROCESSABLE = 422
+HTTP_TOO_MANY = 429
 HTTP_SERVER_ERROR = 500
 HTTP_SERVICE_UNAVAILABLE = 503
 TYPE = "chaos"
+ASYNCHRONOUS = f"{TYPE}.3"
+"""Of this type a handler is a coroutine."""
 ENVELOPE_BYTES_MAX = 1_024
 """What a task's other members, such as the text of its error, take beside its payload."""
 NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
@@ -68,6 +75,7 @@ class Reference(Target):
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     attempts_grow = True
     priorities: Sequence[str] = ("high", "default", "low")
+    lower_within = 128  # eight times the sixteen of one worker
     delays = True
     starts_when_idle = True
     accepts = True
@@ -75,11 +83,11 @@ class Reference(Target):
     workers_stay = True
     keys_at_rest = 20
     mix: Sequence[str] = (
-        *("server-sigkill:down_s=6", "server-sigterm", "script-flush"),
+        *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
     )
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
-    types = (TYPE, f"{TYPE}-é", f"{TYPE}.3")
+    types = (TYPE, f"{TYPE}-é", ASYNCHRONOUS)
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
@@ -99,10 +107,11 @@ class Reference(Target):
         "ZEROLOSS_BLOCK_MS": "500",
         # So short that one which is taken for a thousandth of it is over when a key is used again.
         "ZEROLOSS_IDEMPOTENCY_TTL_MS": "60000",
+        "ZEROLOSS_MAX_SCHEDULED": str(MAX_SCHEDULED),
     }
     settings: ClassVar[str] = (
         "lease 2 s (default 10), sweep 0.5 s (default 1), renewal 0.5 s (default 2.5), block 0.5 s (default 1), "
-        "idempotency keys 60 s (default a day)"
+        f"idempotency keys 60 s (default a day), at most {MAX_SCHEDULED} scheduled tasks (default a million)"
     )
     promise: ClassVar[str] = (
         "An accepted task is executed to completion at least once, or is in the dead-letter list with a reason."
@@ -129,10 +138,13 @@ class Reference(Target):
             self._hang_up(body, None)
         if behaviour == "client-retries-unanswered" and task.attempt == 1:
             self._hang_up(body, key)
-        refused = True
+        refused, give_up_s = True, time.monotonic() + PATIENCE_S
         for left in reversed(range(self.attempts)):
             try:
                 status, answer = self._post("/task", body, key)
+                while status == HTTP_TOO_MANY and time.monotonic() < give_up_s:
+                    time.sleep(RETRY_S)
+                    status, answer = self._post("/task", body, key)
             except (http.client.HTTPException, OSError):
                 refused = False
                 if left:
@@ -154,14 +166,17 @@ class Reference(Target):
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
         """Half of all batches have a key, and are sent again once they were answered."""
-        body = f"[{','.join(map(_submission, tasks))}]"
         key = f"batch-{tasks[0].id}" if _one_in(2, tasks[0].id) else None
+        # Half of the small ones without a key have something behind their tasks that has to be refused.
+        bad = len(tasks) < LARGE_BATCH and not key and _one_in(3, tasks[0].id)
+        body = f"[{','.join([*map(_submission, tasks), *[NO_TASK] * bad])}]"
         status, answer = self._post("/tasks", body, key)
         # Half of a run may be in one batch: where nothing of it was accepted, it is sent again, as the answer allows.
-        give_up_s = time.monotonic() + BATCH_PATIENCE_S
-        while len(tasks) >= LARGE_BATCH and status == HTTP_SERVICE_UNAVAILABLE and _refuses(status, answer):
-            if time.monotonic() > give_up_s:
-                break
+        give_up_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_s and (
+            status == HTTP_TOO_MANY
+            or (len(tasks) >= LARGE_BATCH and status == HTTP_SERVICE_UNAVAILABLE and _refuses(status, answer))
+        ):
             time.sleep(RETRY_S)
             status, answer = self._post("/tasks", body, key)
         if key and status == HTTP_ACCEPTED:
@@ -169,15 +184,18 @@ class Reference(Target):
         if status not in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
             raise Refused(answer) if _refuses(status, answer) else RuntimeError(answer)
         results = json.loads(answer)["results"]
-        if len(results) != len(tasks):
-            raise RuntimeError(f"{len(tasks)} tasks were sent, and {len(results)} answered: {answer[:200]}")
-        refused = []
+        if len(results) != len(tasks) + bad:
+            raise RuntimeError(f"{len(tasks) + bad} tasks were sent, and {len(results)} answered: {answer[:200]}")
+        if bad and (status == HTTP_ACCEPTED or results.pop()["status"] != "refused"):
+            raise RuntimeError(
+                f"Of a batch one was to be refused, and the answer, {status}, promises all: {answer[:200]}"
+            )
+        if status == HTTP_ACCEPTED:  # that promises all of them
+            return []
         for task, result in zip(tasks, results, strict=True):
-            if result["status"] == "refused":
-                refused.append(task.id)
-            elif result["task_id"] != task.id:
+            if result["status"] != "refused" and result["task_id"] != task.id:
                 raise RuntimeError(f"Another task was promised: {result}")
-        return refused
+        return [task.id for task, result in zip(tasks, results, strict=True) if result["status"] == "refused"]
 
     def _plant(self, task: Task, behaviour: str) -> None:
         """Put into Redis what no client of the queue could: what is no task, what a dead worker has left."""
@@ -242,6 +260,7 @@ class ReferenceInOrder(Reference):
     workers = 1
     in_order = True
     priorities = ()
+    lower_within = None
     delays = False
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
 

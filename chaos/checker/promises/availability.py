@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from ...history import Resources
-from ..evidence import Evidence, FaultRecord, Task
+from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..spans import Covered
 from ..stated import option
 
@@ -63,7 +63,16 @@ def interrupted_of(evidence: Evidence) -> list[str]:
         if one.end is None
         and one.pid not in excused
         and not _hit(evidence, {one.pid}, one.begin, evidence.last_t, but=fault)
+        and not _lost(evidence, one, fault)
     ]
+
+
+def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:
+    """Whether others may have had the task by then, as its worker could not renew its lease: nobody waits for it."""
+    since_t = one.begin - MARGIN
+    outages = (fault for fault in evidence.faults.values() if fault is not asked and fault.everywhere)
+    starved = any(late.since_t <= asked.over_t and late.t >= since_t for late in evidence.late)
+    return starved or any(fault.during(since_t, asked.from_t) for fault in outages)
 
 
 def ended_of(evidence: Evidence) -> list[str]:

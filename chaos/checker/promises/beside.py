@@ -12,7 +12,7 @@ from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .lateness import late_retries_of, late_starts_of
 from .retries import early_of, endless_of, retries_of, same_attempt_of, too_few_of
-from .schedules import early_starts_of, slighted_of
+from .schedules import early_starts_of, slighted_of, starved_of
 
 
 def promises_of(
@@ -36,6 +36,7 @@ def promises_of(
     grows = option(begin, "attempts_grow") is True
     retries = list(retries_of(evidence))
     priorities = option(begin, "priorities")
+    lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
     grace = option(begin, "grace")
     ended = ended_of(evidence)
@@ -104,6 +105,14 @@ def promises_of(
             else None,
             verdict=Verdict.VIOLATION,
             broken=slighted_of(evidence),
+        ),
+        Promise(
+            name="lower_within",
+            stated=f"While many tasks of a lower priority wait, one begins among any {lower} of higher ones."
+            if isinstance(lower, int)
+            else None,
+            verdict=Verdict.LIVENESS,
+            broken=starved_of(evidence),
         ),
         Promise(
             name="delays",

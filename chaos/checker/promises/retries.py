@@ -16,6 +16,8 @@ from ..verdicts import Fate
 from .clocks import in_doubt, shortest
 
 SECOND = 1_000_000_000
+VANISHED_MAX = 3
+"""A task whose workers died more often may have been given up for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +58,29 @@ def endless_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
 
 
 def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
-    """The tasks that were given up after fewer failures than the target states, with every execution on record."""
+    """The tasks that were given up after fewer failures than the target states.
+
+    A queue may give a task up, too, because its workers died again and again: not where few of them did.
+    """
     stated = option(evidence.begin, "max_attempts")
     if not isinstance(stated, int):
         return []
-    return [
-        name
-        for name, task in evidence.tasks.items()
-        if fates[name] in (Fate.DEAD, Fate.FAILED)
-        and task.executions
-        and all(one.raised for one in task.executions)
-        and len(task.executions) < stated
-    ]
+    given_up = [name for name in evidence.tasks if fates[name] in (Fate.DEAD, Fate.FAILED)]
+    return [name for name in given_up if _failed_only(evidence.tasks[name], fewer_than=stated)]
+
+
+def _failed_only(task: Task, *, fewer_than: int) -> bool:
+    """Whether it was given up when its body had raised, and nothing but fewer failures can have been the reason."""
+    executions = sorted(task.executions, key=lambda one: one.begin)
+    raised = sum(one.raised for one in executions)
+    if not executions or not executions[-1].raised or raised >= fewer_than:
+        return False
+    return _claims(task) - raised <= VANISHED_MAX
+
+
+def _claims(task: Task) -> int:
+    """How often it was claimed, as far as is known: not every worker that claimed it has begun it."""
+    return max([len(task.executions), *(one.attempt or 0 for one in task.executions)])
 
 
 def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:

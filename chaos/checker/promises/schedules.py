@@ -3,16 +3,19 @@
 What is due and not begun though a worker is idle is judged with the other late ones, in `lateness.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..stated import option
 from .clocks import in_doubt, shortest
 
+SECOND = 1_000_000_000
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
 """What faults aim at that put off only what a worker held that died, or that stood still."""
 EACH_MIN = 20
 """So many tasks of two priorities must be accepted by one call for these to be compared."""
+WAITING_MIN = 20
+"""So many tasks of a priority have to wait at once to be many."""
 FIRST_MIN = 0.75
 """Of all pairs of tasks of two priorities, so many have to begin in that order; half of them do by chance."""
 
@@ -52,6 +55,53 @@ def slighted_of(evidence: Evidence) -> list[str]:
                     f"{len(begins[other])} of priority {other} that were accepted with them"
                 )
     return clauses
+
+
+def starved_of(evidence: Evidence) -> list[str]:
+    """A clause for each priority of which none began for long, while many of its tasks waited and higher ones began."""
+    stated, most = option(evidence.begin, "priorities"), option(evidence.begin, "lower_within")
+    if not isinstance(stated, list | tuple) or not isinstance(most, int):
+        return []
+    begins = sorted((one.begin, task.priority) for task in evidence.tasks.values() for one in task.executions)
+    longest = {
+        priority: _in_a_row(evidence, begins, priority, stated[:rank]) for rank, priority in enumerate(stated) if rank
+    }
+    return [
+        f"{in_a_row:,} tasks of higher priorities began one after the other while at least {WAITING_MIN} of priority "
+        f"{priority} waited"
+        for priority, in_a_row in longest.items()
+        if in_a_row > most
+    ]
+
+
+def _in_a_row(
+    evidence: Evidence, begins: Iterable[tuple[int, str | None]], priority: str, higher: Collection[str]
+) -> int:
+    """How many of higher ones began at most between two of this priority, while many of this one waited.
+
+    A task waits from a second after it was accepted, or due, on: until then a worker may be busy with what it claimed
+    before. One whose first execution is not attempt 1 was in the hands of a worker that died.
+    """
+    changes = []
+    for task in evidence.tasks.values():
+        first = min(task.executions, key=lambda one: one.begin, default=None)
+        if task.priority != priority or task.ok_t is None or first is None or first.attempt not in (1, None):
+            continue
+        since_t = task.ok_t + task.delay_ms * 1_000_000 + SECOND
+        if first.begin > since_t:
+            changes += [(since_t, 1), (first.begin, -1)]
+    changes.sort()
+    waiting = place = in_a_row = longest = 0
+    for t, whose in begins:
+        while place < len(changes) and changes[place][0] < t:
+            waiting += changes[place][1]
+            place += 1
+        if waiting < WAITING_MIN or whose == priority:
+            in_a_row = 0
+        elif whose in higher:
+            in_a_row += 1
+            longest = max(longest, in_a_row)
+    return longest
 
 
 def _unhindered(evidence: Evidence, task: Task) -> Execution | None:

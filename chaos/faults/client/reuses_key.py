@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 WAYS = ("client-reuses-key", "client-reuses-key-at-once")
+SCHEDULED_ONE_IN = 3
+"""Of so many that are drawn one is a scheduled task, where there are some."""
 
 
 @fault
@@ -40,6 +42,9 @@ class ClientReusesKey(Fault):
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         well_behaved = [task.id for task in tasks if not task.behaviour]
         drawn = draw.sample(well_behaved, min(self.tasks, len(well_behaved)))
+        # A key has to be kept with a scheduled task as well.
+        scheduled = [task.id for task in tasks if task.delay_ms and not (task.behaviour or task.batch)]
+        drawn[::SCHEDULED_ONE_IN] = scheduled[: len(drawn[::SCHEDULED_ONE_IN])] or drawn[::SCHEDULED_ONE_IN]
         ways = {task: WAYS[place % len(WAYS)] for place, task in enumerate(drawn)}
         return [replace(task, behaviour=ways.get(task.id, task.behaviour)) for task in tasks]
 

@@ -14,7 +14,7 @@ from .base import WorkerFault
 class WorkerSigterm(WorkerFault):
     """Asks a worker that is inside a task to end, and waits until it has (I1, I2).
 
-    What it had claimed and not begun must be given back, and what runs must be finished.
+    What it had claimed and not begun must be given back, and what runs must be finished, also where it takes seconds.
     """
 
     name: ClassVar[str] = "worker-sigterm"
@@ -28,7 +28,7 @@ class WorkerSigterm(WorkerFault):
     """How long to wait for a worker that is inside a task, and then for its end."""
 
     def inject(self, stage: Stage) -> Effect:
-        worker = busy_worker(stage, self.patience_s)
+        worker = busy_worker(stage, self.patience_s, long=True)
         tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
         worker.terminate(self.signal)
         try:

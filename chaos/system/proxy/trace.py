@@ -1,7 +1,8 @@
 """Which commands carried which task: what the proxy keeps of a traced run.
 
 A task is found by its id in a command or a reply. Where a queue has an id of its own for it, such as a UUID or the id
-of a stream's entry, the first command that holds both shows that they are the same.
+of a stream's entry, the first command that holds both shows that they are the same. A command that removes a field of
+a hash carries the task that was last written to that field or read from it.
 """
 
 import re
@@ -27,6 +28,7 @@ _ALIAS = re.compile(
 )
 _ENTRY = re.compile(rb"[0-9]{13}-[0-9]+")
 _SCRIPTS = frozenset({"EVALSHA", "EVALSHA_RO", "EVAL", "EVAL_RO"})
+_WRITES_A_FIELD = frozenset({"HSET", "HMSET", "HSETNX"})
 _QUIET = frozenset({"SUBSCRIBE", "PUBLISH", "CLIENT", "HELLO", "AUTH", "SELECT"})
 
 
@@ -63,6 +65,8 @@ class Tracer:
         self._last: dict[str, deque[Step]] = {}
         self._counts: dict[str, int] = {}
         self._aliases: dict[bytes, str | None] = {}  # None: of several tasks, so that it names none
+        self._fields: dict[tuple[bytes, bytes], str] = {}
+        """Key of a hash and field -> the task in it."""
         self._sessions = 0
         self.not_followed = 0
         """Steps of tasks for which there was no room."""
@@ -81,7 +85,9 @@ class Tracer:
         ids = _ids(raw)
         if len(ids) == 1:
             self._learn(words[2:], *ids)
-        command.tasks = ids or self._by_alias(raw)
+            if name in _WRITES_A_FIELD and len(words) == 4:
+                self._place(words[1], words[2], *ids)
+        command.tasks = ids or self._by_alias(raw) or (self._by_field(words) if name == "HDEL" else [])
         if name == "MULTI":
             session.transaction = []
         for task in command.tasks:
@@ -107,7 +113,10 @@ class Tracer:
             return
         if len(command.tasks) == 1 and (entry := _ENTRY.search(raw[:64])):
             self._learn([entry[0]], *command.tasks, always=True)
-        for task in _ids(raw) or self._by_alias(raw):
+        carried = _ids(raw) or self._by_alias(raw)
+        if command.name == "HGET" and len(carried) == 1 and len(command.words) == 3:
+            self._place(command.words[1], command.words[2], *carried)
+        for task in carried:
             if task not in command.tasks:
                 step = self._step(session, command, "reply")
                 step.answered = True
@@ -131,6 +140,15 @@ class Tracer:
             return []
         candidates = _ALIAS.findall(raw) + _ENTRY.findall(raw)
         return sorted({task for one in candidates if (task := self._aliases.get(one))})
+
+    def _by_field(self, words: list[bytes]) -> list[str]:
+        """The tasks in the fields that it removes."""
+        found = {self._fields.pop((words[1], field), "") for field in words[2:]} if len(words) > 2 else set()
+        return sorted(found - {""})
+
+    def _place(self, key: bytes, field: bytes, task: str) -> None:
+        if len(self._fields) < ALIASES_MAX:
+            self._fields[key, field] = task
 
     def _learn(self, words: Iterable[bytes], task: str, *, always: bool = False) -> None:
         for word in words:

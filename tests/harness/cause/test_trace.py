@@ -57,6 +57,16 @@ def test_the_id_of_a_stream_s_entry_stands_for_its_task(client: redis.Redis, tra
     assert commands(tracer) == ["XADD", "XREADGROUP <-", "XACK"]
 
 
+def test_a_removed_field_of_a_hash_carries_the_task_that_was_read_from_it(client: redis.Redis, tracer: Tracer) -> None:
+    client.eval("redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])", 1, "processing", 7, TASK)
+    client.hget("processing", "7")
+    client.hdel("processing", "8")
+    client.hdel("processing", "7")
+    client.hset("processing", "9", TASK)
+    client.hdel("processing", "7", "9")
+    assert commands(tracer)[1:] == ["HGET <-", "HDEL", "HSET", "HDEL"]
+
+
 def test_an_id_that_came_with_two_tasks_stands_for_neither(client: redis.Redis, tracer: Tracer) -> None:
     for task in (TASK, OTHER):
         client.hset("messages", f"{UUID}:x", task)

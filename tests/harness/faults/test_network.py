@@ -1,6 +1,7 @@
 """Faults of the way between workers and server: each is seen by the proxy's own counts, and mended afterwards."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.runs import carry_out
 from support.waiting import wait_until
 from zeroloss.checker.verdicts import Fate, Verdict
 from zeroloss.faults import FAULTS, Missed
+from zeroloss.faults.client.reply_loss import ClientReplyLoss
 from zeroloss.faults.network.disconnect import NetDisconnect
 from zeroloss.faults.network.latency import NetLatency
 from zeroloss.faults.network.partition import NetPartition
@@ -25,6 +27,7 @@ from zeroloss.history import Run, load
 from zeroloss.plan.plan import make_plan
 from zeroloss.plan.requests import PlanError, parse_faults
 from zeroloss.system.network import Network, measure
+from zeroloss.system.processes import spawn
 from zeroloss.system.proxy import Link, Proxy
 from zeroloss.system.servers import Server
 
@@ -284,3 +287,34 @@ def test_a_run_without_such_a_fault_goes_past_the_proxy(tmp_path: Path) -> None:
     assert carry_out(tmp_path, "brpop", "none", tasks=5).failure is None
     begin = next(event for event in load(tmp_path / "run") if isinstance(event, Run))
     assert begin.network is None
+
+
+def test_replies_to_those_who_submit_break_off_and_those_to_workers_do_not(
+    scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
+) -> None:
+    submits = SPEAKS.replace("URL", repr(network.client_url("producer"))).replace("KEY", repr("submitted"))
+    process = spawn([sys.executable, "-c", submits], role="producer", log_path=scene.directory / "producer.log")
+    try:
+        wait_until(lambda: grown(client, "submitted"))
+        effect = scene.play(ClientReplyLoss(share=0.5, for_s=0.5), network=network, workload_over=lambda: False)
+        told = re.fullmatch(r"(\d+) replies to those who submit broke off with their connections\.", effect.evidence)
+        assert told
+        assert 1 <= int(told[1]) <= len(network.clients["producer"].cut)
+        assert not any(listener.cut for listener in network.listeners)
+        grows(client, "submitted")
+    finally:
+        process.kill_session()
+
+
+def test_where_all_is_submitted_no_reply_to_a_client_can_be_lost(scene: Scene, network: Network) -> None:
+    network.client_url("producer")
+    with pytest.raises(Missed, match="No reply was due"):
+        scene.play(ClientReplyLoss(for_s=0.1), network=network, workload_over=lambda: True)
+    with pytest.raises(Missed, match="do not go through the proxy"):
+        scene.play(ClientReplyLoss())
+
+
+def test_only_those_who_submit_go_through_the_proxy_for_a_fault_of_theirs(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, "reference", "client-reply-loss:share=0.9", tasks=90)
+    assert outcome.result.verdict is Verdict.PASS, outcome.result.because
+    assert not any("through the proxy" in note for note in outcome.result.notes)

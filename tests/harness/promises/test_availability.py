@@ -117,6 +117,16 @@ def test_a_worker_that_is_killed_while_it_ends_is_not_held_against_its_grace() -
     assert not broken(done(asked_to_end(a_run(), name="worker-sigkill").ran("cut", pid=300)), "grace")
 
 
+def test_a_task_whose_lease_an_outage_may_have_ended_is_nobody_s_to_wait_for() -> None:
+    def cut(outage: str) -> Result:
+        story = a_run().submit("cut").started("cut", "x", pid=200).kill(1, name=outage)
+        story.add("fault", "end", fault=outage, number=1).kill(2, name="worker-sigterm", pids=(200,), tasks=("cut",))
+        return done(story.ran("cut", pid=300))
+
+    assert not broken(cut("client-pause"), "grace")
+    assert broken(cut("worker-sigkill"), "grace")
+
+
 def test_a_task_that_ends_its_process_excuses_the_others_that_it_cuts() -> None:
     story = asked_to_end(a_run(ends_its_process=["e"]).submit("e").started("e", "y", pid=200)).ran("cut", pid=300)
     assert not broken(done(story), "grace")

@@ -70,6 +70,20 @@ def test_a_task_that_a_dying_worker_took_with_it_may_be_given_up_earlier() -> No
     assert given_up(story).verdict is Verdict.PASS
 
 
+def cut_and_raised(attempt: int) -> Result:
+    """Its worker died, and then its body raised, as this attempt."""
+    story = a_run().add("effect", "begin", pid=100, task="a", execution="cut", attempt=1, at_ms=1_000)
+    return given_up(raised(story.kill(1, tasks=("a",)), attempt, at_ms=4_000, pid=101))
+
+
+def test_the_death_of_a_worker_is_no_failure_of_the_task() -> None:
+    assert_broken(cut_and_raised(2), "max_attempts")
+
+
+def test_a_task_whose_workers_died_again_and_again_may_be_given_up_earlier() -> None:
+    assert cut_and_raised(6).verdict is Verdict.PASS
+
+
 def test_a_task_that_never_began_may_be_given_up_at_once() -> None:
     assert given_up(a_run()).verdict is Verdict.PASS
 

@@ -101,6 +101,35 @@ def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -
     assert batch(order, priorities=[]).verdict is Verdict.PASS
 
 
+def waiting(higher: int, *, low: int = 40, attempt: int = 1, **plan: Any) -> Result:
+    """So many tasks of a high priority begin, 10 ms each, while all low ones wait; then these."""
+    names = [f"high-{number}" for number in range(higher)] + [f"low-{number}" for number in range(low)]
+    story = Story().begin(plan={"tasks": len(names), **STATED, "lower_within": 64, **plan})
+    for name in names:
+        story.add("submit", "invoke", task=name, priority=name.partition("-")[0])
+    for name in names:
+        story.add("submit", "ok", task=name)
+    for number, name in enumerate(names):
+        first = attempt if name.startswith("low") else 1
+        begin_ms = 5_000 + 10 * number
+        story.add("effect", "begin", pid=100, task=name, execution=name, attempt=first, at_ms=begin_ms)
+        story.ended(name, name)
+    return judge(story.drained().end().events)
+
+
+def test_many_low_tasks_that_wait_while_urgent_ones_begin_on_and_on_break_the_promise() -> None:
+    result = waiting(65)
+    assert (result.verdict, broken(result)) == (Verdict.LIVENESS, ["lower_within"])
+    assert "65 tasks of higher priorities began one after the other" in result.because
+    assert not broken(waiting(64))
+    assert not broken(waiting(65, lower_within=None))
+
+
+def test_a_few_low_tasks_or_those_of_a_dead_worker_may_wait_for_longer() -> None:
+    assert not broken(waiting(65, low=19))
+    assert not broken(waiting(65, attempt=2))
+
+
 @pytest.mark.parametrize("fault", ["server-sigkill", "worker-sigterm", "net-reset"])
 def test_a_fault_by_which_workers_give_back_what_they_hold_excuses_any_order(fault: str) -> None:
     assert not broken(batch(DEFAULT + HIGH, fault=fault))

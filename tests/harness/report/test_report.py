@@ -345,6 +345,7 @@ def lost_with_a_story(directory: Path) -> Path:
     for number in range(1, 5):
         story.submit(f"lost-{number}").started(f"lost-{number}", f"e{number}", 100 + number)
         story.kill(number, pids=(100 + number,), tasks=(f"lost-{number}",), name="worker-sigkill")
+    story.submit("good").started("good", "e9", 200).add("effect", "end", pid=200, task="good", execution="e9")
     return reported(directory, story.drained().end())[1]["report.html"]
 
 
@@ -360,6 +361,22 @@ def test_verdict_cause_timeline_and_three_stories_are_open_and_the_rest_is_folde
     assert page.inner_text("#circumstances") == "2026-11-29 09:00 UTC · Linux, 2 processors · commit 0123456789ab"
     page.click("#stories a:text-is('lost-2')")
     page.wait_for_selector("#task h3:has-text('lost-2')")
+
+
+def test_the_picture_of_a_run_that_failed_shows_first_only_what_went_wrong(tmp_path: Path, page: Page) -> None:
+    open_report(page, lost_with_a_story(tmp_path))
+    picture = "document.querySelector('canvas').toDataURL()"
+    assert page.is_checked("#focus")
+    filtered = page.evaluate(picture)
+    page.uncheck("#focus")
+    page.wait_for_function(f"filtered => {picture} !== filtered", arg=filtered)
+
+
+def test_the_picture_of_a_run_that_passed_has_nothing_to_choose(tmp_path: Path, page: Page) -> None:
+    story = Story().begin().submit("only").started("only", "x")
+    story.add("effect", "end", pid=100, task="only", execution="x")
+    open_report(page, reported(tmp_path, story.drained().end())[1]["report.html"])
+    assert page.is_hidden("#focus")
 
 
 def test_a_page_on_a_phone_does_not_scroll_sideways(tmp_path: Path, page: Page) -> None:

@@ -68,6 +68,13 @@ def test_a_return_is_a_promise_refused_a_no_and_any_other_error_unknown(agents: 
     ]  # fmt: skip
 
 
+def test_the_version_of_the_interpreter_of_a_target_s_commands_is_on_record(agents: Agents) -> None:
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    said = agents.start("bullmq").hello()
+    assert said["node"] == node
+    assert said["bullmq"]
+
+
 def test_a_batch_is_one_call_and_each_of_its_tasks_has_an_outcome_of_its_own(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()

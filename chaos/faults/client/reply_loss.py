@@ -1,0 +1,60 @@
+"""A bad line between those who submit and the server."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...history import Aim
+from ...system.proxy import Link
+from ..base import Effect, Fault, InMix, Missed, Stage
+from ..registry import fault
+
+LOOK_EVERY_S = 0.1
+
+
+@fault
+@dataclass(frozen=True, kw_only=True)
+class ClientReplyLoss(Fault):
+    """For a while many replies to the producer, or to the client without one, break off after they were due (I2, I8).
+
+    The server has executed what it was sent, and its client cannot know: whoever sends it again without a key has
+    queued it twice, and whoever answers that nothing was accepted says what is not so. That a task runs twice under one
+    attempt is no duplicate that this explains.
+    """
+
+    name: ClassVar[str] = "client-reply-loss"
+    threatens: ClassVar[tuple[str, ...]] = ("I2", "I8")
+    aims_at: ClassVar[Aim] = "client"
+    loses_replies: ClassVar[bool] = True
+    through_proxy: ClassVar[bool] = True
+    of_clients: ClassVar[bool] = True
+    in_mix: ClassVar[InMix] = "once"
+    needs_attempts: ClassVar[bool] = True
+
+    share: float = 0.3
+    """Of the replies."""
+    for_s: float = 2.0
+    """How long it lasts at least."""
+    patience_s: float = 10.0
+    """How long to wait for the first reply that breaks off."""
+
+    def inject(self, stage: Stage) -> Effect:
+        if stage.network is None:
+            raise Missed("The clients do not go through the proxy.")
+        doors = stage.network.clients.values()
+        before = sum(len(door.cut) for door in doors)
+        for number, door in enumerate(doors):
+            door.set_link(Link(cut_share=self.share, seed=stage.random.getrandbits(32) + number))
+        waited_s = 0.0
+        while waited_s < self.patience_s:
+            stage.wait(LOOK_EVERY_S)
+            waited_s += LOOK_EVERY_S
+            cut = sum(len(door.cut) for door in doors) - before
+            if waited_s >= self.for_s and (cut or stage.workload_over()):
+                break
+        if not cut:
+            raise Missed("No reply was due.")
+        return Effect(evidence=f"{cut} replies to those who submit broke off with their connections.")
+
+    def heal(self, stage: Stage) -> None:
+        for door in stage.network.clients.values() if stage.network else ():
+            door.set_link(Link())
