@@ -1,6 +1,5 @@
 """The documentation is a site without broken links, and its generated pages are current."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from markdown.extensions.toc import slugify
-from support.places import ROOT, TESTS
+from support.places import ROOT
 
 LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -35,12 +34,6 @@ def test_a_link_of_a_page_beside_the_site_leads_to_a_file_and_to_a_heading_in_it
 
 
 def test_the_pages_that_are_made_from_the_code_are_current() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "support.pages", "--check"],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 0, f"{ended.stderr}write them again: PYTHONPATH=.:tests python -m support.pages"
+    command = [sys.executable, str(SITE / "pages.py"), "--check"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, f"{ended.stderr}write them again: python ci/site/pages.py"

@@ -1,4 +1,4 @@
-"""Pages of the reference that are made from the code: `PYTHONPATH=.:tests python -m support.pages` writes them.
+"""Write the pages of the reference that are made from the code: `python ci/site/pages.py`.
 
 With `--check` it writes nothing, and exits with 1 if one is out of date.
 """
@@ -8,6 +8,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from zeroloss.checker.situations import SITUATIONS, STATES
 from zeroloss.cli import app
@@ -15,9 +16,8 @@ from zeroloss.faults import load_faults
 from zeroloss.faults.behaviours import BEHAVIOURS
 from zeroloss.reference.__main__ import _parser
 
-from support.places import ROOT
-
-MADE = "This page is made from the code by `PYTHONPATH=.:tests python -m support.pages`; a test keeps it current.\n"
+ROOT = Path(__file__).parents[2]
+MADE = "This page is made from the code by `python ci/site/pages.py`; a test keeps it current.\n"
 
 
 def commands() -> str:
