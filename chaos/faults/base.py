@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
 SETTLE_S = 2.0
-"""For so long a fault waits for a worker that is well under way, and no longer."""
+"""For that long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
-"""Whoever has been inside a task for so long is well under way, too."""
+"""Whoever has been inside a task for that long is well under way, too."""
 UNTOUCHED_SHARE = 0.7
 """This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
 HELD_BACK_S = 1.0
-"""For so long are workers held back at most, so that tasks wait: less than most leases."""
+"""For that long are workers held back at most, so that tasks wait: less than most leases."""
 WAITING = 20
-"""So many waiting tasks are enough."""
+"""That many waiting tasks are enough."""
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "once", "always"]
 
 
 def how_many(default: int) -> int:
-    """An option that says how many: none at all is no fault. All other numbers may be 0."""
+    """An option that says how many: none at all is not a fault. All other numbers may be 0."""
     option: int = field(default=default, metadata={"least": 1})
     return option
 
@@ -71,7 +71,7 @@ class Stage:
     random: random.Random
     """Seeded from the run's seed and the fault's number."""
     wait: Callable[[float], None]
-    """Sleeps so many seconds; raises at once when the run is being stopped."""
+    """Sleeps that many seconds; raises at once when the run is being stopped."""
     recover_within_s: float = 0.0
     """After how long the target promises a dead worker's task again."""
     producer: "Producer | None" = None
@@ -132,9 +132,9 @@ class Fault(ABC):
     """Whether the server executes commands whose replies it takes."""
 
     needs_batches: ClassVar[bool] = False
-    """Whether the target has to take several tasks in one call for it."""
+    """Whether the target must take several tasks in one call for it."""
     needs_keys: ClassVar[bool] = False
-    """Whether the target has to state that it is `idempotent` for it."""
+    """Whether the target must state that it is `idempotent` for it."""
 
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
@@ -150,11 +150,11 @@ class Fault(ABC):
     needs_one_server: ClassVar[bool] = False
     """Whether the server must stand alone: under Sentinel it would cause a failover that nobody has planned."""
     in_cluster: ClassVar[bool] = False
-    """Whether the server has to be a cluster for it."""
+    """Whether the server must be a cluster for it."""
     in_container: ClassVar[bool] = False
     """Whether the server must be in a container for it."""
     through_proxy: ClassVar[bool] = False
-    """Whether the workers have to reach the server through the proxy for it."""
+    """Whether the workers must reach the server through the proxy for it."""
     moves_producer: ClassVar[bool] = False
     """Whether the producer has another address after it."""
     shim: ClassVar[Path | None] = None
@@ -267,7 +267,7 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> 
     """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
 
     Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
-    one whose tasks no fault has met before. After `SETTLE_S` any will do, save that `untouched` is heeded as in
+    one whose tasks no fault has met before. After `SETTLE_S` any will do, except that `untouched` is heeded as in
     `catch_worker`. Raises Missed: none within the time, or nothing is left to do.
     """
     begun_s = time.monotonic()

@@ -38,7 +38,7 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     priority: str = ""
     """One of the target's priorities; empty: it states none."""
     delay_ms: int = 0
-    """It is scheduled to begin so many ms after it was submitted."""
+    """It is scheduled to begin that many ms after it was submitted."""
 
     def text(self) -> str:
         """The payload's JSON text. `odd` holds what careless re-encoding changes."""
@@ -61,7 +61,7 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
         )
 
     def _filler(self, size: int) -> str:
-        """Text of so many bytes; none where there is no room."""
+        """Text of that many bytes; none where there is no room."""
         raw = FILLER_RAW * (max(0, size) // len(FILLER_RAW.encode())) if self.raw else ""
         left = max(0, size - len(raw.encode()))
         digits = hashlib.sha256(self.id.encode()).hexdigest()

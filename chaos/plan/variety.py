@@ -34,10 +34,10 @@ SCHEDULED_TOGETHER = 0.55
 """This part of a burst is scheduled for the same moment if the target can; if not, half as many raise once as well."""
 TOGETHER_MS = 2_500
 SCHEDULED_ONE_IN = 40
-"""Of so many other tasks one is scheduled."""
+"""Of that many other tasks one is scheduled."""
 DELAY_MS_MIN, DELAY_MS_MAX = 300, 6_000
 URGENT_ONE_IN = 10
-"""Of so many tasks one has the highest priority, and another the lowest."""
+"""Of that many tasks one has the highest priority, and another the lowest."""
 GIVEN_UP_TOGETHER = 0.11
 """This part of a burst is given up at the same moment."""
 SELDOM = {
@@ -47,7 +47,7 @@ SELDOM = {
     "exit-once": 700,
     "hang-once": 1_000,
 }
-"""Of so many tasks one misbehaves so, where the target can be told to."""
+"""Of that many tasks one misbehaves so, where the target can be told to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range) -> list[P
 
 
 def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:
-    """The first and the last for one in so many each, else one of those in between, or of all where there is none."""
+    """The first and the last for one in that many each, else one of those in between, or of all where there is none."""
     if not priorities:
         return ""
     number = draw.randrange(URGENT_ONE_IN)

@@ -1,4 +1,4 @@
-"""The way between the workers and the server, where a plan has a fault that strikes there: a proxy's port for each."""
+"""The way between the workers and the server, where a plan has a fault that hits there: a proxy's port for each."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ PROBES = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCost:
-    """What the proxy adds: medians of so many round trips of PING, one after the other, ms."""
+    """What the proxy adds: medians of that many round trips of PING, one after the other, ms."""
 
     probes: int
     direct_ms: float
@@ -64,7 +64,7 @@ class Network:
         self._stack.close()
 
     def client_url(self, who: str) -> str:
-        """The server's URL for a process that is no worker, which no fault of the network reaches."""
+        """The server's URL for a process that is not a worker, which no fault of the network reaches."""
         return self.proxy.listen(tracer=self._tracer, who=who).url
 
     def set_links(self, slots: Collection[int], link: Link) -> None:

@@ -12,9 +12,9 @@ from .clocks import in_doubt, shortest
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
 """What faults aim at that put off only what a worker held that died, or that stood still."""
 EACH_MIN = 20
-"""So many tasks of two priorities must be accepted by one call for these to be compared."""
+"""That many tasks of two priorities must be accepted by one call for these to be compared."""
 FIRST_MIN = 0.75
-"""Of all pairs of tasks of two priorities, so many have to begin in that order; half of them do by chance."""
+"""Of all pairs of tasks of two priorities, that many must begin in that order; half of them do by chance."""
 
 
 def early_starts_of(evidence: Evidence) -> list[str]:
