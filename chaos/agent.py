@@ -51,7 +51,7 @@ BY_THE_PLAN = "client-"
 OUTCOMES = ("ok", "info", "fail")
 """What is known of a task after several attempts: the first of these that any has had."""
 SHOWN_TASKS = 200
-"""Of so many submissions the payload itself is recorded, as the ledger does of the first executions."""
+"""Of that many submissions the payload itself is recorded, as the ledger does of the first executions."""
 ERROR_CHARACTERS_MAX = 500
 FULL, UNWRITTEN = errno.ENOSPC, 70
 """Exit statuses: an event could not be written, as the file system is full; or for another reason."""

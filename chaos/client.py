@@ -90,7 +90,7 @@ class _Running:
             try:
                 number, answer = _answer(line)
             except ValueError as error:
-                wrong = f"`enqueue_command` wrote a line that is no answer: {error} It wrote: {_shown(line)}"
+                wrong = f"`enqueue_command` wrote a line that is not an answer: {error} It wrote: {_shown(line)}"
                 self._process.kill()
                 break
             with self._lock:
@@ -106,7 +106,7 @@ class _Running:
 
 
 def _answer(line: bytes) -> tuple[int, Answer]:
-    """Raises ValueError, with a sentence, for what is none."""
+    """Raises ValueError, with a sentence, for an invalid one."""
     try:
         members = json.loads(line)
     except ValueError:

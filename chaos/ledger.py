@@ -20,7 +20,7 @@ DIRECTORY_VARIABLE = "ZEROLOSS_LEDGER"
 ERROR_CHARACTERS_MAX = 500
 
 SHOWN_CALLS, SHOWN_BYTES_MAX = 3, 4_096
-"""Of so many executions of a process, and if it is no longer than this, the payload itself is recorded, so that the
+"""Of that many executions of a process, and if it is no longer than this, the payload itself is recorded, so that the
 report can name what differs from what was submitted."""
 
 _NOT_GIVEN = object()

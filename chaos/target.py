@@ -63,7 +63,7 @@ class TargetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is handed to `enqueue`. `payload` is JSON; it holds `id` and `work_ms`, how long the body has to take."""
+    """What is handed to `enqueue`. `payload` is JSON; it holds `id` and `work_ms`, how long the body must take."""
 
     id: str
     payload: dict[str, Any]
@@ -77,7 +77,7 @@ class Task:
     priority: str = ""
     """One of the target's `priorities`; empty: it states none."""
     delay_ms: int = 0
-    """The task must not begin sooner than so many ms after it was submitted; 0 unless the target states `delays`."""
+    """The task must not begin sooner than that many ms after it was submitted; 0 unless the target states `delays`."""
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -113,7 +113,7 @@ class Target:
     later than `recover_within` and a second after a later one was completed. In a run with faults, fewer than a quarter
     of all are, of those whose first execution tells `effect` that it is `attempt=1`."""
     unexplained_duplicates: int | None = None
-    """At most so many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
+    """At most that many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
     None: they are only reported."""
     idempotent: bool = False
     """Whether a task that a client submits twice is one task, as with an idempotency key. Then some tasks of the
@@ -125,7 +125,7 @@ class Target:
     """Seconds, from and to, that the queue waits after a task has raised for the first time, the second and so on; the
     last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
     attempts_grow: bool = False
-    """Whether no two executions of a task have the same `attempt`, as `effect` is told, and a later claim has a higher
+    """Whether no two executions of a task have the same `attempt`, as `effect` gets it, and a later claim has a higher
     one. A queue with fencing tokens tells `effect` the token as `attempt`: it need not go up by one."""
     priorities: Sequence[str] = ()
     """Names of priorities, the highest first. Some tasks have the first, some the last, most one in between. Of many
@@ -145,7 +145,7 @@ class Target:
     workers_stay: bool = False
     """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
     keys_at_rest: int | None = None
-    """At most so many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
+    """At most that many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
     mix: Sequence[str] = ()
     """Faults that it can meet, as `--faults` takes them; three of them are drawn into each default mix."""
     payload_bytes_max: int = 131_072
@@ -171,9 +171,9 @@ class Target:
     python: str | None = None
     """The interpreter in which `enqueue` and `census` are called; None: of `requirements`, or the harness's own."""
     requirements: Sequence[str] = ()
-    """What pip has to install for it. With any, its processes and the agent run in an environment of these alone."""
+    """What pip must install for it. With any, its processes and the agent run in an environment of these alone."""
     npm: Sequence[str] = ()
-    """What npm has to install for it, as `bullmq@6.7.0`. Node finds it by `require`, also in `createRequire`."""
+    """What npm must install for it, as `bullmq@6.7.0`. Node finds it by `require`, also in `createRequire`."""
     debian: Sequence[str] = ()
     """Debian's packages that it needs. What is not installed is unpacked into a folder of its own."""
     build: Sequence[str] = ()
@@ -181,7 +181,7 @@ class Target:
     leaves there is found by the other commands by its name alone."""
     enqueue_command: Sequence[str] = ()
     """A command that submits tasks with the queue's own client, in any language: docs/ledger.md has its protocol.
-    `enqueue` uses it unless it is written anew."""
+    `enqueue` uses it unless it is written again."""
     equipment: Mapping[str, str] = {}
     """Set by the harness: the environment variables by which its commands find what was installed and built."""
     settings: ClassVar[str] = "as shipped"

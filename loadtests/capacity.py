@@ -25,7 +25,7 @@ PER_USER = 5.0
 REACHED_SHARE = 0.9
 """A step that did not reach this share of its rate has shown nothing about it."""
 TRIES = 2
-"""A step that breaks is tried again before it is believed: one hiccup of a shared machine is no limit of the queue."""
+"""A step that breaks is tried again: one hiccup of a shared machine is not a limit of the queue."""
 EXIT_USAGE = 2
 
 
@@ -133,7 +133,7 @@ def _above_0(text: str) -> float:
 
 def _seconds(text: str) -> int:
     value = int(text)
-    if value < 1:  # to Locust 0 is no limit
+    if value < 1:  # to Locust 0 is not a limit
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return value
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EARLY_KEPT_NS = 60_000_000_000
-"""So long is an execution kept whose promise is not known yet: a Locust worker reports twice a second."""
+"""That long is an execution kept whose promise is not known yet: a Locust worker reports twice a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ def refusal_of(ledger: str | Path) -> str | None:
     """A sentence that says why no ledger can be read there; None: it can."""
     if Path(ledger).is_dir():
         return None
-    return f"--ledger {ledger} is no folder: name the one that the workers have in ZEROLOSS_LEDGER."
+    return f"--ledger {ledger} is not a folder: name the one that the workers have in ZEROLOSS_LEDGER."
 
 
 class Follower:
-    """Reads what is added to the ledger from now on. Has to run on the machine whose workers write it."""
+    """Reads what is added to the ledger from now on. Must run on the machine whose workers write it."""
 
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
@@ -100,7 +100,7 @@ class Follower:
                     yield event["task"], event["t"]
 
     def _forget_strangers(self) -> None:
-        # A second execution of a task, or a task of somebody else: there is no promise to come.
+        # A second execution of a task, or a task of another client: there is no promise to come.
         oldest_ns = time.monotonic_ns() - EARLY_KEPT_NS
         for task, ended_ns in list(self._early.items()):
             if ended_ns > oldest_ns:

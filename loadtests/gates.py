@@ -1,4 +1,4 @@
-"""The gates: what a load has to keep to. A pure function of figures; nothing here knows Locust."""
+"""The gates: what a load must keep to. A pure function of figures; nothing here knows Locust."""
 
 import math
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Figures:
     """Tasks accepted; None: there was no ledger to follow them in."""
     effect_p95_ms: float | None
     lost: int | None
-    """Tasks accepted and never executed; None: nothing can be said of them."""
+    """Tasks accepted and never executed; None: nothing can be concluded about them."""
     ledger_empty: bool = False
     """Whether no worker wrote to the ledger: the tasks may have been executed all the same."""
     drain_s: float | None
@@ -48,7 +48,7 @@ class Slo:
 
     @classmethod
     def read(cls, options: Any) -> "Slo":
-        """From parsed options; what was typed into Locust's page is text. Raises ValueError: that is no number."""
+        """From parsed options; what was typed into Locust's page is text. Raises ValueError: that is not a number."""
         given = {field.name: getattr(options, f"slo_{field.name}", None) for field in fields(cls)}
         return cls(**{name: None if value in (None, "") else float(value) for name, value in given.items()})
 
@@ -73,7 +73,7 @@ def check(figures: Figures, slo: Slo) -> list[Gate]:
 
 
 def rounded_up(ms: float) -> int:
-    """A time as it is counted: in whole ms, and from 1 s on three digits of it, as there may be only so many counters.
+    """A time as it is counted: in whole ms, and from 1 s on three digits of it, which bounds the counters.
 
     Up, so that a threshold of three digits is kept by exactly the times that are within it.
     """
@@ -82,7 +82,7 @@ def rounded_up(ms: float) -> int:
 
 
 def empty_ledger(promised: int) -> str:
-    """The sentence on a ledger to which nothing was written while so many tasks were accepted."""
+    """The sentence on a ledger to which nothing was written while that many tasks were accepted."""
     return (
         f"--ledger stayed empty while {promised:,} tasks were accepted: set ZEROLOSS_LEDGER to that folder in the "
         "workers, and check that they have a handler of the type --task-type, which writes to it."
@@ -138,7 +138,7 @@ def _exactly(value: float, unit: str) -> str:
 
 
 def _shown(value: float | None, threshold: float, unit: str) -> str:
-    """Rounded, but never to the threshold itself: a broken one has to look broken."""
+    """Rounded, but never to the threshold itself: a broken one must look broken."""
     if value is None:
         return "not measured"
     scale = 100 if unit == "%" else 1

@@ -84,7 +84,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     option(
         "expect-429",
         False,
-        "A request refused with 429 is no failure",
+        "A request refused with 429 is not a failure",
         "the queue is meant to be full",
         action="store_true",
     )

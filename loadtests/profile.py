@@ -1,4 +1,4 @@
-"""What others than Locust have to know of a profile. Locust reads the same file by itself, with `--config`.
+"""What others than Locust must know of a profile. Locust reads the same file by itself, with `--config`.
 
 Locust looks for the profile's locustfiles from where it is started. Here they are also found beside the profile and in
 this package, so that a profile can be used from anywhere.
@@ -48,7 +48,7 @@ def read_profile(name: str) -> Profile:
     except OSError as error:
         raise ProfileError(f"The profile {path} can't be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise ProfileError(f"The profile {path} can't be read: it is no text.") from None
+        raise ProfileError(f"The profile {path} can't be read: it is not text.") from None
     words = _last(lines, "system").split()
     if wrong := [word for word in words if "=" not in word]:
         raise ProfileError(f"{path}: system must be NAME=VALUE ..., not {wrong[0]!r}.")

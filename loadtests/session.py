@@ -91,7 +91,7 @@ class Reporting(Session):
     def _report_often(self) -> None:
         while True:
             gevent.sleep(REPORT_EVERY_S)
-            with suppress(RPCError):  # the master is away, and Locust looks after that; it is told the next time
+            with suppress(RPCError):  # the master is away, and Locust looks after that; it hears the next time
                 self._report()
 
     def _report(self) -> None:
@@ -214,7 +214,7 @@ class Judging(Session):
         if not all(gate.passed for gate in gates):
             environment.process_exit_code = EXIT_BROKEN
         elif self.options.slo_failure_ratio is not None and not environment.runner.exceptions:
-            environment.process_exit_code = 0  # failures within what is allowed are none to Locust, either
+            environment.process_exit_code = 0  # failures within the allowed share do not count for Locust, either
 
     def _say(self, **_: Any) -> None:
         # After Locust's own tables: what decided is what one reads last.

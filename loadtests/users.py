@@ -58,7 +58,7 @@ class Producer(FastHttpUser):
         self._session = self.environment.session
         self._options = self._session.options
         if self._options.user_rate:
-            # Users that are spawned together would else send together, for ever: a burst each time.
+            # Users that are spawned together would else send together, forever: a burst each time.
             gevent.sleep(random.random() / self._options.user_rate)
 
     def wait_time(self) -> float:
@@ -167,7 +167,7 @@ class WrongClients(Producer):
                 if response.status_code != status:
                     response.failure(f"{status} was to be expected, not {response.status_code}.")
                 elif not (response.headers.get("Content-Type") or "").startswith(PROBLEM):
-                    response.failure("The refusal is no problem document.")
+                    response.failure("The refusal is not a problem document.")
                 else:
                     phase = "fail"
                     response.success()

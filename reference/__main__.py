@@ -49,7 +49,7 @@ logger = logging.getLogger(__package__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__}") -> int:
-    """Run a command; 0, or 2 with one sentence on standard error when what was asked makes no sense.
+    """Run a command; 0, or 2 with one sentence on standard error when what was asked is invalid.
 
     `prog` is what usage messages call the command.
     """
@@ -199,7 +199,7 @@ def _monitor(config: Config, options: argparse.Namespace) -> int:
 def _worker(config: Config, options: argparse.Namespace) -> int:
     config = _with_worker_options(config, options)
     if options.processes < 1:
-        raise QueueError(f"--processes has to be at least 1, not {options.processes}.")
+        raise QueueError(f"--processes must be at least 1, not {options.processes}.")
     balance = None
     if config.shards == 1:
         refuse_at_start(config)
@@ -292,7 +292,7 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
         count_in_place(options.place)  # before the application makes metrics of its own
     config = _with_worker_options(config, options)
     handlers = load_handlers(options.app, config)
-    tell_parent(b"\n")  # from here on status 2 is no usage error
+    tell_parent(b"\n")  # from here on status 2 is not a usage error
     if options.pool:
         server, names = shown_url(config.redis_url), printable(", ".join(sorted(handlers)), NAMES_CHARS_MAX)
         what = f"Serving: {__package__} {__version__}, {server}, namespace {config.namespace}, handlers {names}"
@@ -318,7 +318,7 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
     letters: DeadLetters = open_queue(config).dead_letters
     if options.action == "list":
         if options.limit < 1:
-            raise QueueError(f"--limit has to be at least 1, not {options.limit}.")
+            raise QueueError(f"--limit must be at least 1, not {options.limit}.")
         for letter in letters.page(options.limit, options.before):
             shown: dict[str, Any] = {"id": letter.id, "dead_at": letter.dead_at, "reason": letter.reason}
             shown |= {"error": letter.error, "traceback": letter.traceback, "consumer": letter.consumer}

@@ -8,7 +8,7 @@ from typing import Any
 
 FORMATS = ("plain", "json")
 
-# The task whose handler runs here: what the handler logs is told with it, by whatever logger.
+# The task whose handler runs here: what the handler logs carries it, by whatever logger.
 running: ContextVar[Any] = ContextVar("running", default=None)
 
 

@@ -17,7 +17,7 @@ RECORD_NAME = "VENDORED.json"
 LICENCE_NAME = "LICENSE"
 DISTRIBUTION = "zeroloss"
 NAMES_MAX = 5
-"""So many changed files are named in one sentence."""
+"""That many changed files are named in one sentence."""
 
 _HERE = Path(__file__).resolve().parent
 
@@ -29,7 +29,7 @@ class VendorError(QueueError):
 def vendor(destination: Path, package: str) -> Path:
     """Copy the unit to `destination/package`, or bring a copy that nobody has changed up to date; returns its folder.
 
-    `package` may be dotted. Raises VendorError: the name is none, or there is something of one's own in that place.
+    `package` may be dotted. Raises VendorError: the name is invalid, or that place holds something else.
     """
     folder = _folder(destination, package)
     if folder.resolve() == _HERE:
@@ -88,7 +88,7 @@ def _lines(path: Path | None) -> list[str]:
 
 def _folder(destination: Path, package: str) -> Path:
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", package):
-        raise VendorError(f"--package has to be a name that can be imported, not {package!r}.")
+        raise VendorError(f"--package must be a name that can be imported, not {package!r}.")
     return destination.joinpath(*package.split("."))
 
 
@@ -115,7 +115,7 @@ def _licence() -> Path:
     for file in files:
         if file.name == LICENCE_NAME:
             return Path(str(file.locate()))
-    raise VendorError("The licence, which a copy has to bear, is not beside this unit.")
+    raise VendorError("The licence, which a copy must bear, is not beside this unit.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +131,13 @@ def _record(folder: Path) -> _Record:
         found = json.loads((folder / RECORD_NAME).read_text())
         return _Record(version=str(found["version"]), digest=str(found["digest"]), files=dict(found["files"]))
     except FileNotFoundError:
-        raise VendorError(f"{folder} holds no {RECORD_NAME}: it is no copy of this unit.") from None
+        raise VendorError(f"{folder} holds no {RECORD_NAME}: it is not a copy of this unit.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VendorError(f"{folder / RECORD_NAME} can't be read: {type(error).__name__}: {error}.") from None
 
 
 def _differences(folder: Path, recorded: dict[str, str]) -> list[str]:
-    """Files that are missing, other than they were, or of somebody else; bytecode is none."""
+    """Files that are missing, other than they were, or foreign; bytecode is ignored."""
     present = {name: _sha256(path) for name, path in _files(folder).items()}
     return sorted(name for name in present.keys() | recorded.keys() if present.get(name) != recorded.get(name))
 

@@ -56,11 +56,11 @@ def container(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def docker() -> None:
-    """A Docker engine. CI has to have one; a laptop need not."""
+    """A Docker engine. CI must have one; a laptop need not."""
     if engine_answers():
         return
     if os.environ.get("CI"):
-        pytest.fail("No Docker engine answers, and CI has to have one: sh ci/engine.sh installs and starts it.")
+        pytest.fail("No Docker engine answers, and CI must have one: sh ci/engine.sh installs and starts it.")
     pytest.skip("no Docker engine answers")
 
 

@@ -15,10 +15,10 @@ from .mutation import Mutation, Row
 from .recall import Recall, recall_rows, recall_sentences
 
 RARE = (300, 10_000)
-"""Defects that hit one task in so many: how probably they were missed is said."""
+"""Defects that hit one task in that many: how probably they were missed is stated."""
 RUNS_FOR_ONE_PERCENT = 299
 INCONCLUSIVE_SHARE_MAX = 0.05
-"""Of the seeded runs: so many may show nothing and are not counted; a night has some on any machine."""
+"""Of the seeded runs: that many may show nothing and are not counted; a night has some on any machine."""
 NOT_JUDGED = frozenset({Fate.ABSENT, Fate.PHANTOM, Fate.GHOST, Fate.UNDECIDED})
 
 NOT_COVERED = [
@@ -86,7 +86,7 @@ def certify(
         commands: what repeats each part.
         circumstances: when, of what, where, and with how much effort.
         stopped: the part with the first conclusive failure, after which nothing more was run; empty: none.
-        mutants_known: how many there are; what was not run of them is not covered, and said to be.
+        mutants_known: how many there are; what was not run of them is listed as not covered.
         recall: what this version was measured to catch; None: it was not.
     """
     conclusive = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]

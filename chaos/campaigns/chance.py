@@ -4,7 +4,7 @@ from math import sqrt
 
 CONFIDENCE = 0.95
 NORMAL_QUANTILE = 1.959964
-"""So many standard deviations hold 95 % of a normal distribution."""
+"""That many standard deviations hold 95 % of a normal distribution."""
 
 
 def loss_probability_below(runs: int) -> float:
@@ -13,7 +13,7 @@ def loss_probability_below(runs: int) -> float:
 
 
 def missed_with(one_in: int, tasks: int) -> float:
-    """The probability that a defect which hits one task in so many hits none of these: (1 - 1/N)^n."""
+    """The probability that a defect which hits one task in that many hits none of these: (1 - 1/N)^n."""
     return float((1 - 1 / one_in) ** tasks)
 
 

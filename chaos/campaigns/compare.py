@@ -21,7 +21,7 @@ from ..target import Target, load_target, title
 from .subharness import run_harness
 
 FAULTS = "worker-sigkill,worker-sigkill-quiet,worker-sigstop,worker-sigterm,server-sigkill"
-"""What is compared unless told."""
+"""What is compared by default."""
 CELLS = "cells"
 CELL_NAME = "cell.json"
 COMPARISON_NAME = "comparison.json"
@@ -45,9 +45,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     because: str
     promised: int = 0
     counts: dict[str, int] = {}
-    """How many tasks met each fate."""
+    """How many tasks met each outcome."""
     struck: int = 0
-    """In how many tasks' bodies a fault struck."""
+    """In how many tasks' bodies a fault hit."""
     never: int = 0
     """How many of these never ran again."""
     duplicates: int = 0
@@ -118,7 +118,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to compare. `targets`: as on the command line -> loaded; `kills`: of each fault that strikes many times."""
+    """What to compare. `targets`: as on the command line -> loaded; `kills`: of each fault that hits many times."""
 
     targets: Mapping[str, type[Target]]
     faults: Sequence[str]

@@ -43,7 +43,7 @@ def render(template: str, comparison: Comparison) -> str:
 
 
 def redelivery(cell: Cell) -> str:
-    """How long a struck task waited for its next execution, and how many never had one."""
+    """How long a hit task waited for its next execution, and how many never had one."""
     times = cell.redelivery_ms
     shown = [f"median {duration(times.median)}, max {duration(times.max)}"] if times else []
     if cell.never:

@@ -9,7 +9,7 @@ from ..plan.plan import Plan, load_plan
 def kept_plans(directory: Path, target: str) -> list[Path]:
     """The plans that were kept of this target, in the order of their names; none where there is no such directory.
 
-    Raises PlanError: a file in it is no plan.
+    Raises PlanError: a file in it is not a plan.
     """
     return [path for path in sorted(directory.glob("*.json")) if load_plan(path).target == target]
 

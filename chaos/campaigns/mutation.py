@@ -1,4 +1,4 @@
-"""Runs the mutants, and the reference in their place first: whether the harness notices what it has to notice.
+"""Runs the mutants, and the reference in their place first: whether the harness notices what it must notice.
 
 A mutant is caught when its run ends in a verdict against it, with an exit status that is not 0, and shows a category
 that it expects (see `mutants/mutant.py`). That means something only if
@@ -31,7 +31,7 @@ AGAIN_MAX = 3
 
 
 class MutationError(Exception):
-    """What was asked for makes no sense; the text is one sentence for the user."""
+    """What was asked for is invalid; the text is one sentence for the user."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     verdict: Verdict
     categories: list[str]
-    """What its result shows: fates that are defects, UNEXPLAINED duplicates, OVERTAKEN tasks, broken promises."""
+    """What its result shows: outcomes that are defects, UNEXPLAINED duplicates, OVERTAKEN tasks, broken promises."""
     because: str
     seconds: float
     caught: bool
@@ -125,10 +125,10 @@ def mutate(
     directory: Path,
     say: Callable[[Trial], None],
 ) -> Mutation:
-    """Run the controls and then the mutants, `jobs` at a time. `say` is told of each run that is over.
+    """Run the controls and then the mutants, `jobs` at a time. `say` is notified of each run that is over.
 
     Raises:
-        MutationError: runs or jobs make no sense.
+        MutationError: runs or jobs are invalid.
     """
     if runs < 1:
         raise MutationError(f"--runs must be at least 1, not {runs}.")
@@ -166,7 +166,7 @@ def mutate(
 
 
 def categories(result: Result) -> list[str]:
-    """What a result shows: defects as fates, duplicates that no fault explains, disorder, leaks, broken promises."""
+    """What a result shows: defects as outcomes, duplicates that no fault explains, disorder, leaks, broken promises."""
     shown: list[str] = [
         fate.value for fate in Fate if fate in VIOLATIONS | LIVENESS_DEFECTS and result.counts.get(fate)
     ]

@@ -28,7 +28,7 @@ QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson
 
 
 WHOLE = (2_000, 50)
-"""Tasks and kills of what `zeroloss run` does if it is told nothing."""
+"""Tasks and kills of what `zeroloss run` does without options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Effort:
     mutants: str | None
     mutant_runs: int
     sample: int | None = None
-    """So many of the mutants, drawn by the seed; None: all that are named."""
+    """That many of the mutants, drawn by the seed; None: all that are named."""
     hours: float | None = None
-    """No run is begun after so long; None: no limit."""
+    """No run is begun after that long; None: no limit."""
 
 
 EFFORTS = {

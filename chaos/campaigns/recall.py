@@ -37,7 +37,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """So many of so many."""
+    """That many of that many."""
 
     caught: int
     of: int

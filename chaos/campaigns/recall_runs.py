@@ -82,7 +82,7 @@ def measure(
 
     Of a mutant that a command has caught no further step of that command is carried out.
 
-    Raises MutationError: jobs makes no sense.
+    Raises MutationError: jobs is invalid.
     """
     if jobs < 1:
         raise MutationError(f"--jobs must be at least 1, not {jobs}.")

@@ -54,7 +54,7 @@ class Budget:
 
 
 def worst_of(result: Result) -> str:
-    """The worst fate that a result shows; empty: none that is a defect, as in a baseline that showed duplicates."""
+    """The worst outcome that a result shows; empty: none that is a defect, as in a baseline that showed duplicates."""
     return next((fate.value for fate in DEFECTS if result.counts.get(fate.value)), "")
 
 

@@ -10,7 +10,7 @@ from .where import Where, last_execution
 
 LARGE_BYTES = 65_536
 SHARE_MIN = 0.8
-"""So many of the lost tasks must have it."""
+"""That many of the lost tasks must have it."""
 CHANCE_MAX = 0.002
 """So improbable must it be that as many have it by chance."""
 SHOWN_MAX = 2

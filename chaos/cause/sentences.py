@@ -20,7 +20,7 @@ MISSING = {
     Fate.NEEDS_RESTART: "left until a worker was restarted",
     Fate.UNDECIDED: "not done, and nothing shows where they are",
 }
-"""The fates of promised tasks that were not done as promised, the worst first."""
+"""The outcomes of promised tasks that were not done as promised, the worst first."""
 WRONG = {
     Fate.CORRUPT: "ran with another payload than was submitted",
     Fate.GHOST: "ran although they were refused",

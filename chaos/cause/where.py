@@ -17,7 +17,7 @@ SECOND = 1_000_000_000
 SOON_S = 1.0
 """What a fault does to a task that is claimed, acked or retried shows within this time."""
 RECOVERED_SHARE = 0.5
-"""A queue that runs so many of the interrupted tasks again recovers tasks: others got lost when it did so."""
+"""A queue that runs that many of the interrupted tasks again recovers tasks: others got lost when it did so."""
 
 
 class Where(StrEnum):

@@ -66,7 +66,7 @@ class Task:
     executions: list[Execution] = field(default_factory=list)
     priority: str | None = None
     delay_ms: int = 0
-    """It was not to begin sooner than so long after it was submitted."""
+    """It was not to begin sooner than that long after it was submitted."""
     call: tuple[int, int] | None = None
     """The process and number of the call by which it was submitted with others."""
     answers: list[Answer] = field(default_factory=list)
@@ -128,16 +128,16 @@ class FaultRecord:
 
     @property
     def from_t(self) -> int:
-        """From when on it may have struck."""
+        """From when on it may have hit."""
         return (self.effective_t or 0) if self.begin_t is None else self.begin_t
 
     @property
     def over_t(self) -> int:
-        """Until when it may have struck: it was seen to, and was healed."""
+        """Until when it may have hit: it was seen to, and was healed."""
         return max(self.effective_t or 0, self.end_t or 0)
 
     def during(self, from_t: int, until_t: int) -> bool:
-        """Whether it may have struck at some moment of this time."""
+        """Whether it may have hit at some moment of this time."""
         return self.from_t <= until_t and self.over_t >= from_t
 
     @property
@@ -181,7 +181,7 @@ class Evidence:
     wrong_ledgers: list[str] = field(default_factory=list)
     """What is wrong with files of the workers' ledger, a sentence each."""
     void: str | None = None
-    """Why nothing can be said of the queue; None: nothing of that kind."""
+    """Why nothing can be concluded about the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
     """The tasks that the workload wants given up; None: the plan does not say."""
 
@@ -364,7 +364,7 @@ def _find_what_was_struck(evidence: Evidence) -> None:
             fault.struck.update(reversed([*by_pid[pid].during((t, t))]))
         # What the nemesis claims counts where the ledger agrees that it was in flight at some moment of the fault: a
         # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
-        # killed never ends, and would seem to be in flight for ever.
+        # killed never ends, and would seem to be in flight forever.
         since_t = t if fault.begin_t is None else fault.begin_t
         if fault.traits.aims_at == "handler":
             claimed = {name: evidence.tasks[name] for name in fault.claimed & evidence.tasks.keys()}

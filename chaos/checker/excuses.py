@@ -8,7 +8,7 @@ every prefix that is left, wherever it stood in the queue, and is LOST however m
 | -------------------------------------- | ------------------------------------ | -------------------- |
 | AOF, fsync always                      | nothing                              | nothing              |
 | AOF, fsync every second                | up to 2 s: while an fsync is slow,   | nothing              |
-|                                        | Redis holds a write back so long     |                      |
+|                                        | Redis holds a write back that long     |                      |
 | AOF, fsync left to the kernel          | nothing: each write has been handed  | nothing              |
 |                                        | to the kernel before its answer      |                      |
 | no AOF                                 | everything (since a snapshot whose   | everything, without  |
@@ -20,7 +20,7 @@ which every replica had everything, and the moment in which clients reach the ne
 have each task confirmed by a replica (`replicas:N`), nothing is excused.
 
 Where the queue was told to confirm each task by an fsync, an append-only file excuses nothing. An eviction excuses
-nothing either: Redis is told to throw keys away, and a queue that promises nevertheless breaks its promise.
+nothing either: Redis is configured to evict keys, and a queue that promises nevertheless breaks its promise.
 https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
 """
 
@@ -116,7 +116,7 @@ def _ending_t(evidence: Evidence, crash: Crash) -> int:
 def failovers_of(evidence: Evidence) -> list[Window]:
     """From the beginning of each failover to when clients followed.
 
-    The fault waits, before it strikes, until every replica has what was written before it began.
+    The fault waits, before it hits, until every replica has what was written before it began.
     """
     healed_t = evidence.phases.get("healed", evidence.last_t)
     return [
@@ -134,7 +134,7 @@ def failovers_of(evidence: Evidence) -> list[Window]:
 
 
 def crashes_of(evidence: Evidence) -> list[Crash]:
-    """The ends of the server that a fault brought about, in their order. The one at the end of the run is none."""
+    """The ends of the server that a fault brought about, in their order, without the one at the end of the run."""
     exits = [(gone.t, gone.status) for gone in evidence.exits if gone.role == "server"]
     exits_t = [t for t, _ in exits]
     faults = sorted(

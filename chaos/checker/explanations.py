@@ -26,7 +26,7 @@ from .verdicts import Duplicate, FaultRef
 
 SECOND = 1_000_000_000
 ACK_UNDER_WAY_S = 1.0
-"""For so long after a body has ended may the news of it be on its way, and be lost to a fault."""
+"""For that long after a body has ended may the news of it be on its way, and be lost to a fault."""
 HELD_UP_S = 0.1
 """No queue takes a worker for dead that was held up for less."""
 
@@ -59,9 +59,9 @@ class _Causes:
 
     evidence: Evidence
     faults: Spans[FaultRecord]
-    """Those that took effect, from when and until when they may have struck."""
+    """Those that took effect, from when and until when they may have hit."""
     misbehaved: list[FaultRecord]
-    """Those of handlers: they strike at any time of the run, and are counted at its end."""
+    """Those of handlers: they hit at any time of the run, and are counted at its end."""
     first_window: Callable[[int, int], Window | None]
     ended_by_t: dict[int, int]
     """Process -> when the last fault that aimed at it was over."""
@@ -72,7 +72,7 @@ class _Causes:
     cut_off: dict[int, list[Execution]]
     """Process -> its executions that never ended."""
     taken_over_within: int
-    """So long after a fault may a worker begin what it claimed before: later, others had it by any rule."""
+    """That long after a fault may a worker begin what it claimed before: later, others had it by any rule."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Causes":
@@ -147,7 +147,7 @@ class _Causes:
         return window.fault if window and window.until_t <= later.begin else None
 
     def _in_question(self, earlier: Execution, later: Execution) -> Span:
-        """When a fault must have struck to explain it: not long after the earlier one had ended, whatever the fault."""
+        """When a fault must have hit to explain it: not long after the earlier one had ended, whatever the fault."""
         heard_t = NEVER if earlier.end is None else earlier.end + round((ACK_UNDER_WAY_S + SLOW_FSYNC_S) * SECOND)
         return earlier.begin - self.taken_over_within, min(later.begin, heard_t)
 
@@ -189,7 +189,7 @@ class _Causes:
 def _met(fault: FaultRecord, name: str, earlier: Execution) -> bool:
     """The fault met the earlier execution, its process or all processes, before the queue had to know of its end.
 
-    A fault strikes at some moment between its begin and its `effective`, which is recorded only once it was seen, and
+    A fault hits at some moment between its begin and its `effective`, which is recorded only once it was seen, and
     a quick recovery may come in between. So it lies between the executions if any of its moments does. What had ended
     long before it was acknowledged long before it, whatever happened to its process.
     """

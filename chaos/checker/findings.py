@@ -1,4 +1,4 @@
-"""What a history shows beside the fates: kills, times, faults, exits."""
+"""What a history shows beside the outcomes: kills, times, faults, exits."""
 
 import math
 import statistics
@@ -12,11 +12,11 @@ from .verdicts import Duplicate, Exit, Fate, FaultResult, Kills, Leftover, LoadR
 
 OVERTAKEN_S = 1.0
 DURING_S = 2
-"""A process that ends so many seconds after a fault ended during it: its clients gave up first."""
+"""A process that ends that many seconds after a fault ended during it: its clients gave up first."""
 OVERTAKEN_SHARE = 0.25
-"""In a run with faults so many of the tasks must be late before that is held against the queue."""
+"""In a run with faults that many of the tasks must be late before that is held against the queue."""
 WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
-"""In how many of the waits tasks of a fate did not move: for the queue alone, after a new task, after a restart."""
+"""In how many of the waits tasks of an outcome did not move: for the queue alone, after a new task, after a restart."""
 
 
 def kills_of(evidence: Evidence) -> Kills:
@@ -27,7 +27,7 @@ def kills_of(evidence: Evidence) -> Kills:
 
 
 def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
-    """For each task in whose body a fault struck: ms from the effect being seen to the next execution's begin."""
+    """For each task in whose body a fault hit: ms from the effect being seen to the next execution's begin."""
     found = []
     for fault in sorted(evidence.faults.values(), key=lambda fault: fault.number):
         if fault.effective_t is None:
@@ -50,7 +50,7 @@ def overtaken_of(evidence: Evidence) -> list[str]:
     Long: a second more than the queue takes to recover. What is merely in the hands of a worker that is slow, or was
     given back because the machine was, comes within that. In a run with faults `_may_be_late` says which count, and
     some of these are late in any queue: what a worker gives back as its server fails waits behind what is recovered
-    next, again and again. Fewer than a share of all are none.
+    next, again and again. Fewer than a share of all do not count.
     """
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     slack = int((within_s + OVERTAKEN_S) * 1e9)
@@ -167,7 +167,7 @@ def leftovers_of(evidence: Evidence, census: CensusRecord | None) -> list[Leftov
 
 
 def starved_ms(evidence: Evidence, fate: Fate) -> int:
-    """By how much the harness came late in each of the waits in which tasks of this fate did not move.
+    """By how much the harness came late in each of the waits in which tasks of this outcome did not move.
 
     What does not move then, waits perhaps for the machine. 0: in one of the waits the harness was never late, so that
     the queue had all of its time. Whatever was late before the first has had the time of the drain since.

@@ -1,4 +1,4 @@
-"""What a history lacks without which nothing can be said of the queue: no PASS, and no violation either.
+"""What a history lacks without which nothing can be concluded about the queue: no PASS, and no violation either.
 
 Missing evidence is not evidence: a history without its beginning, with fewer submissions than the plan, or without any
 task body would acquit a queue that loses tasks, or accuse one that loses none.
@@ -15,7 +15,7 @@ NUMBERED = 2
 """The first version of the format in which the harness numbers its lines."""
 
 WRONG_LEDGERS_MAX = 3
-"""So many files of the ledger are named."""
+"""That many files of the ledger are named."""
 
 UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
 """What a task may seem to have come to if its body ran and was not recorded."""
@@ -40,7 +40,7 @@ def _wrong_ledgers(evidence: Evidence) -> Iterator[str]:
 def _missing_lines(evidence: Evidence) -> Iterator[str]:
     for file, numbers in sorted(evidence.lines.items()):
         last = max(numbers)
-        # Counted first: a number that somebody wrote may be of any size.
+        # Counted first: a number from a file may be of any size.
         missing = last - len(numbers)
         if missing > 0:
             first = next(number for number in range(1, last) if number not in numbers)

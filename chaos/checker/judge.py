@@ -1,6 +1,6 @@
 """The judge: a pure function from a history to a `Result`. It reads no file, no clock and no broker.
 
-What each fate and each verdict means is defined once, in `verdicts.py`; the laws are in `invariants.py`.
+What each outcome and each verdict means is defined once, in `verdicts.py`; the laws are in `invariants.py`.
 """
 
 from collections import Counter
@@ -162,7 +162,7 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
 
 
 def _new(promises: list[Promise], verdict: Verdict) -> list[str]:
-    """What no fate and no rule of a baseline says already."""
+    """What no outcome and no rule of a baseline says already."""
     judged_elsewhere = ("recover_within", "order", "unexplained_duplicates")
     return clauses_of([one for one in promises if one.name not in judged_elsewhere], verdict)
 

@@ -34,7 +34,7 @@ def difference(submitted: str, executed: str) -> str | None:
     try:
         values = json.loads(submitted), json.loads(executed)
     except (ValueError, RecursionError):
-        return f"what arrived is no JSON: {_clipped(executed)}"
+        return f"what arrived is not JSON: {_clipped(executed)}"
     return next(_differences("", *values), None) or _spelling(submitted, executed)
 
 

@@ -78,7 +78,7 @@ def _lease_expired_alive(facts: _Facts) -> int:
 
 
 def _outlived(one: Execution, executions: list[Execution]) -> bool:
-    """It came to its end although another process had begun the same task meanwhile: its owner was no corpse."""
+    """It came to its end although another process had begun the same task meanwhile: its owner was not a corpse."""
     return one.end is not None and any(
         other.pid != one.pid and one.begin < other.begin < one.end for other in executions
     )

@@ -1,4 +1,4 @@
-"""What the beginning of a history states: the planned faults, the doomed tasks, what the target promises."""
+"""What the beginning of a history states: the planned faults, the tasks that must fail, what the target promises."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -39,7 +39,7 @@ class Failures:
 
 
 def failures_of(evidence: Evidence) -> Failures | None:
-    """None: so few failed that nothing must be said of it."""
+    """None: so few failed that nothing needs to be reported."""
     if option(evidence.begin, "load"):
         return None
     abandoned = option(evidence.begin, "abandoned")
@@ -57,7 +57,7 @@ def first_error_of(tasks: Iterable[Task]) -> str | None:
 
 
 def few_promises(failures: Failures | None) -> list[str]:
-    """The doubt that so few promises leave, in a sentence; none where there was none at all, which is said apart."""
+    """The doubt that so few promises leave, in a sentence; empty where there was no promise at all."""
     if failures and failures.too_many and failures.failed < failures.submitted:
         return [f"{failures.clause}."]
     return []

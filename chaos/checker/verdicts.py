@@ -1,4 +1,4 @@
-"""What a run is given: a fate for each task, a verdict for the run, and the evidence for both."""
+"""What a run is given: an outcome for each task, a verdict for the run, and the evidence for both."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Fate(StrEnum):
-    """What became of one task. The first that applies, from top to bottom, is its fate.
+    """What became of one task. The first that applies, from top to bottom, is its outcome.
 
     Promised: the submission was acknowledged. Refused: a definite no. Unknown: neither was heard, or the client died.
     Ran: an execution began. Completed: an execution ended without an error. In the broker: the last census found it.
@@ -56,7 +56,7 @@ class Verdict(StrEnum):
 
 
 AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
-"""The verdicts against a queue: what a user would be told, by an exit status that is not 0."""
+"""The verdicts against a queue: what a user learns from an exit status that is not 0."""
 
 
 _EXIT_CODES = {
@@ -139,7 +139,7 @@ class Kills(msgspec.Struct, frozen=True):
 
 
 class Redelivery(msgspec.Struct, frozen=True):
-    """A task in whose body a fault struck, and after how long its next execution began (None: never)."""
+    """A task in whose body a fault hit, and after how long its next execution began (None: never)."""
 
     task: str
     fault: int
@@ -189,7 +189,7 @@ class Excuse(msgspec.Struct, frozen=True):
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """One thing that a run has to have come to in order to mean something, and how often it did."""
+    """One thing that a run must have come to in order to mean something, and how often it did."""
 
     name: str
     title: str
@@ -301,7 +301,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The command that repeats this run."""
     duration_ms: float
     counts: dict[str, int]
-    """How many tasks met each fate; fates that none met are left out."""
+    """How many tasks met each outcome; outcomes that none met are left out."""
     kills: Kills
     time_to_redelivery_ms: Summary | None
     redeliveries: list[Redelivery]
@@ -335,5 +335,5 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     fates: dict[str, Fate]
 
     def tasks(self, *fates: Fate) -> list[str]:
-        """The tasks that met one of these fates."""
+        """The tasks that met one of these outcomes."""
         return [task for task, fate in self.fates.items() if fate in fates]

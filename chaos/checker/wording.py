@@ -34,7 +34,7 @@ _CLAUSES = {
 SHORT_BODY_MS = 5
 """A shorter body is hardly ever hit by a fault."""
 DEFECTS = tuple(_CLAUSES)
-"""The fates that are a defect of the queue, the worst first."""
+"""The outcomes that are a defect of the queue, the worst first."""
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
@@ -118,7 +118,7 @@ def without_promise(error: str | None) -> str:
 
 
 def undecided_tasks(count: int, census: CensusRecord | None) -> str:
-    """Why nothing shows what became of so many unfinished tasks, and what to do."""
+    """Why nothing shows what became of that many unfinished tasks, and what to do."""
     if census is None:
         return f"No census was completed, so that the outcome of {plural(count, 'unfinished task')} is unknown."
     places = (reason for places in census.found.values() for place, reason in places.items() if place == "record")
@@ -141,7 +141,7 @@ def none_mid_task(kills: Kills, body_ms: float | None) -> str:
 
 
 def while_starved(late_ms: int, tasks: int) -> str:
-    """Why it does not count that so many tasks were late or stuck."""
+    """Why it does not count that that many tasks were late or stuck."""
     return (
         f"{plural(tasks, 'task')} {'was' if tasks == 1 else 'were'} late or never done while the machine was "
         f"overloaded: the harness itself, waiting for the queue, was up to {late_ms / 1000:.1f} s late."

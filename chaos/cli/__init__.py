@@ -19,7 +19,7 @@ app.config = (apply_defaults,)
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. What is wrong with it is said in one sentence on standard error.
+    """Run one command; its exit status. An error is reported in one sentence on standard error.
 
     Never 1 but for a VIOLATION, which is Python's own status of an exception that nobody caught.
     """
@@ -31,7 +31,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         hide(word)
     try:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        print(end="", flush=True)  # here, where it is told if that fails
+        print(end="", flush=True)  # here, where a failure of it is reported
         return status if isinstance(status, int) else 0
     except CycloptsError as error:
         say_error(" ".join(str(error).split()))
@@ -67,7 +67,7 @@ def main(command: Callable[[], int] = execute) -> None:
     except BrokenPipeError:
         _hush()  # its reader, such as `head`, has seen enough
         status = EXIT_BROKEN_PIPE
-    except Exception:  # noqa: BLE001 - what is wrong could not be said, or what was started does not end
+    except Exception:  # noqa: BLE001 - what is wrong could not be reported, or what was started does not end
         with suppress(OSError):
             sys.stderr.write(masked(traceback.format_exc()))
         _hush()

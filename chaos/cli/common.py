@@ -1,4 +1,4 @@
-"""What the commands have in common: the app, exit statuses, where a run goes, and how something is said."""
+"""What the commands have in common: the app, exit statuses, where a run goes, and how messages are written."""
 
 import errno
 import os

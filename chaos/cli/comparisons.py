@@ -38,7 +38,7 @@ def compare(
         targets: Names that `zeroloss targets` lists, or as --target of `zeroloss run`; separated by commas; else all.
         faults: As `zeroloss faults` lists them, each by itself; separated by commas; else five that kill and stop.
         tasks: How many to submit in each run.
-        kills: How often worker-sigkill and worker-sigterm strike in a run.
+        kills: How often worker-sigkill and worker-sigterm hit in a run.
         seed: Of every run.
         redis: embedded, sentinel, container, or auto: a container where an engine answers.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @app.command
 def faults(*, plugin: Plugins = ()) -> int:
-    """List the faults: how often each is planned unless told, its options, what it does, and what it threatens.
+    """List the faults: how often each is planned by default, its options, what it does, and what it threatens.
 
     Args:
         plugin: A Python file that registers faults with @fault; any number of times.

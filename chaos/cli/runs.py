@@ -70,7 +70,7 @@ def run(
         durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
             ZEROLOSS_DURABILITY says. The plan keeps it.
         require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
-        demand: What the run has to meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
+        demand: What the run must meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
         load: A profile for Locust, which then sends the tasks: a file, or the name of a shipped one, such as chaos.
         run_time: How long the load lasts, as 90s or 5m; else as the profile says.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
@@ -163,7 +163,7 @@ def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> 
 
 @app.command
 def check(directory: Path) -> int:
-    """Judge a stored run again, and write its reports anew.
+    """Judge a stored run again, and rewrite its reports.
 
     Args:
         directory: The run's directory.

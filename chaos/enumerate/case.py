@@ -40,7 +40,7 @@ class Stopped(Exception):
 
 
 class CaseRun:
-    """Carries out one case in `directory`, which is made anew. `stopping` ends it early, by Stopped."""
+    """Carries out one case in `directory`, which is made, empty. `stopping` ends it early, by Stopped."""
 
     def __init__(
         self, slot: Slot, case: Case, prepared: Prepared | None, directory: Path, stopping: threading.Event
@@ -60,7 +60,7 @@ class CaseRun:
         self._pool: WorkerPool | None = None
 
     def prepare(self) -> Prepared | None:
-        """Let a colleague begin a task, and kill it in the middle. None: it was never seen there."""
+        """Let another worker begin a task, and kill it in the middle. None: it was never seen there."""
         for _ in range(COLLEAGUE_ATTEMPTS):
             with ExitStack() as stack:
                 self._slot.begin([], frozenset())

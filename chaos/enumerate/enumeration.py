@@ -38,9 +38,9 @@ PAIRS_NAME = "pairs.json"
 ATTEMPTS = 6
 """A point that is not reached is tried so often in all."""
 DATABASES = 16
-"""As many as a server has unless it is told otherwise; each slot has one for itself."""
+"""As many as a server has by default; each slot has one for itself."""
 BROKEN = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
-STEP_TITLES = {COLLEAGUE: "a colleague killed in the middle of a task", STOP: "an orderly stop by SIGTERM"}
+STEP_TITLES = {COLLEAGUE: "another worker killed in the middle of a task", STOP: "an orderly stop by SIGTERM"}
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -129,7 +129,7 @@ class Enumeration:
     def _open_slot(self, stack: ExitStack, number: int) -> Slot:
         directory = self._request.directory / f"slot-{number + 1}"
         server = self._request.server
-        # A server that is somebody else's: the one database that was named, and no other.
+        # An external server: the one database that was named, and no other.
         url = server.url if server.kind == "external" else _with_database(server.url, number)
         slot = Slot(self._request.spec, self._request.target, url=url, directory=directory)
         stack.enter_context(slot)

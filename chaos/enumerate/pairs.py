@@ -7,7 +7,7 @@ from .plan import Crash, plan_crashes
 from .table import Row
 
 PAIRS_PER_NAME = 2
-"""Of each command of the recovering worker, so many occurrences."""
+"""Of each command of the recovering worker, that many occurrences."""
 
 
 def worth_a_pair(singles: Sequence[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ import msgspec
 from ..system.proxy import ANY_ROLE, Phase, Point
 
 PER_NAME_MAX = 15
-"""Of each command only so many occurrences: a worker that polls sends the same one for ever."""
+"""Of each command only that many occurrences: a worker that polls sends the same one forever."""
 SPARE = 1
 """The last that were seen of a command are left out: the next run may not come so far."""
 
@@ -49,7 +49,7 @@ def plan_crashes(recordings: Sequence[Counts], per_name: int = PER_NAME_MAX) -> 
 def matches(crash: Crash, pattern: str | None) -> bool:
     """Whether `pattern`, with `*` and `?`, is found in the text of a crash. None: every crash is meant."""
     text = str(crash)
-    # What a point may begin with is no wildcard there: `*/GET#1` means the point of that name.
+    # What a point may begin with is not a wildcard there: `*/GET#1` means the point of that name.
     return pattern is None or pattern in text or fnmatch.fnmatchcase(text, f"*{pattern}*")
 
 
@@ -59,7 +59,7 @@ def _shares(counts: Counts) -> bool:
 
 
 def _robust(key: tuple[str, str], recordings: Sequence[Counts], per_name: int) -> int:
-    """So many occurrences can be counted on."""
+    """That many occurrences can be counted on."""
     counts = [recording[key] for recording in recordings]
     fewest = min(counts)
     return min(fewest if max(counts) == fewest else max(1, fewest - SPARE), per_name)

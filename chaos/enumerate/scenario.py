@@ -1,6 +1,6 @@
 """The fixed small workload that every case of an enumeration goes through, and what a case is.
 
-Tasks that succeed, one that fails and is retried, one that always fails, one that a dead colleague had begun, one that
+Tasks that succeed, one that fails and is retried, one that always fails, one that a dead worker had begun, one that
 comes while the worker waits, and an orderly stop in the middle of a task with others behind it.
 """
 
@@ -33,7 +33,7 @@ ALL_TASKS = (*FIRST, LATE, *LAST, LEFT)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a dead colleague has left: the database, and the history so far."""
+    """What the killed worker has left: the database, and the history so far."""
 
     snapshot: Snapshot
     events: Path

@@ -17,7 +17,7 @@ from ..target import Target, TargetError
 
 LOGS_DIRECTORY = "logs"
 Snapshot = list[tuple[bytes, int, bytes]]
-"""Key, time to live (ms, 0: for ever) and value, as DUMP gives it."""
+"""Key, time to live (ms, 0: forever) and value, as DUMP gives it."""
 
 
 class SlotWorker:

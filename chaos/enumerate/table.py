@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     because: str
     fates: dict[str, list[str]]
-    """Of the tasks that met a bad one: fate -> tasks."""
+    """Of the tasks that met a bad one: outcome -> tasks."""
     duplicates: int
     unexplained: int
     """Of the duplicates."""
@@ -124,7 +124,7 @@ def verdict_of(rows: Sequence[Row]) -> Verdict:
 
 
 def unreachable_of(rows: Sequence[Row]) -> list[Row]:
-    """The points to which no attempt came, at commands that were struck elsewhere: how often they come is timing.
+    """The points to which no attempt came, at commands that were hit elsewhere: how often they come is timing.
 
     Empty where they are more than a tenth: then it is the enumeration that does not reach the queue.
     """

@@ -30,22 +30,22 @@ SERVER_TIMEOUT_S = 5.0
 LONG_MS = 4_000
 """A body that lasts so long goes on for seconds after most faults."""
 SETTLE_S = 2.0
-"""For so long a fault waits for a worker that is well under way, and no longer."""
+"""For that long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
-"""Whoever has been inside a task for so long is well under way, too."""
+"""Whoever has been inside a task for that long is well under way, too."""
 UNTOUCHED_SHARE = 0.7
 """This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
 HELD_BACK_S = 1.0
-"""For so long are workers held back at most, so that tasks wait: less than most leases."""
+"""For that long are workers held back at most, so that tasks wait: less than most leases."""
 WAITING = 20
-"""So many waiting tasks are enough."""
+"""That many waiting tasks are enough."""
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "once", "always"]
 
 
 def how_many(default: int) -> int:
-    """An option that says how many: none at all is no fault. All other numbers may be 0."""
+    """An option that says how many: none at all is not a fault. All other numbers may be 0."""
     option: int = field(default=default, metadata={"least": 1})
     return option
 
@@ -73,7 +73,7 @@ class Stage:
     random: random.Random
     """Seeded from the run's seed and the fault's number."""
     wait: Callable[[float], None]
-    """Sleeps so many seconds; raises at once when the run is being stopped."""
+    """Sleeps that many seconds; raises at once when the run is being stopped."""
     recover_within_s: float = 0.0
     """After how long the target promises a dead worker's task again."""
     producer: "Producer | None" = None
@@ -136,7 +136,7 @@ class Fault(ABC):
     """Whether the server executes commands whose replies it takes."""
 
     needs_batches: ClassVar[bool] = False
-    """Whether the target has to take several tasks in one call for it."""
+    """Whether the target must take several tasks in one call for it."""
     needs_keys: ClassVar[bool] = False
     """Whether the target has to state that it is `idempotent` for it."""
     needs_attempts: ClassVar[bool] = False
@@ -156,7 +156,7 @@ class Fault(ABC):
     needs_one_server: ClassVar[bool] = False
     """Whether the server must stand alone: under Sentinel it would cause a failover that nobody has planned."""
     in_cluster: ClassVar[bool] = False
-    """Whether the server has to be a cluster for it."""
+    """Whether the server must be a cluster for it."""
     in_container: ClassVar[bool] = False
     """Whether the server must be in a container for it."""
     through_proxy: ClassVar[bool] = False

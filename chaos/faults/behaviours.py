@@ -6,7 +6,7 @@ BEHAVIOURS = {
     "raise-system-exit": "its body raises SystemExit at the first attempt",
     "raise-keyboard-interrupt": "its body raises KeyboardInterrupt at the first attempt",
     "raise-memory-error": "its body raises MemoryError at the first attempt",
-    "hang-once": "its body does not return for as long as it is said to work, at the first attempt",
+    "hang-once": "its body does not return for as long as its plan says, at the first attempt",
     "exit-once": "its body ends the process it runs in, at the first attempt",
     "outlive-lease": "its body takes longer than a lease",
     "hungry": "its body asks for more memory than a worker usually needs",
@@ -17,19 +17,19 @@ BEHAVIOURS = {
     "client-reuses-key-at-once": "its client sends it, and another payload, several times at once with one key",
     "exit": "its body ends the process it runs in, at every attempt",
     "unknown-type": "no worker knows its type",
-    "undecodable": "it lies in the queue as bytes that are no task",
+    "undecodable": "it lies in the queue as bytes that are not a task",
     "orphan": "it lies where a dead worker has left it",
-    "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are no task",
+    "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are not a task",
 }
-"""What a task can do wrong. A target is told in the payload, and does it in its body or its `enqueue`."""
+"""What a task can do wrong. A target finds it in the payload, and does it in its body or its `enqueue`."""
 IN_BODY = frozenset(
     {"", "raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
     | {"hang-once", "exit-once", "exit", "outlive-lease", "hungry"}
 )
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
-"""Those that no queue can complete: they have to end in the dead-letter list, and nothing else may (I5)."""
+"""Those that no queue can complete: they must end in the dead-letter list, and nothing else may (I5)."""
 ENDS_ITS_PROCESS = frozenset({"exit-once", "exit", "hungry", "outlive-lease"})
 """Those by which a body may end the process that it runs in, as a target may end one whose task takes too long."""
 ABANDONED = frozenset({"client-gives-up"})
-"""Those whose client hears nothing, by the plan: that they were not promised is no failure."""
+"""Those whose client hears nothing, by the plan: that they were not promised is not a failure."""

@@ -64,7 +64,7 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
         )
 
     def _filler(self, size: int) -> str:
-        """Text of so many bytes; none where there is no room."""
+        """Text of that many bytes; none where there is no room."""
         raw = FILLER_RAW * (max(0, size) // len(FILLER_RAW.encode())) if self.raw else ""
         left = max(0, size - len(raw.encode()))
         digits = hashlib.sha256(self.id.encode()).hexdigest()

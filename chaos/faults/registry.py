@@ -15,12 +15,12 @@ FAULTS: Registry[type[Fault]] = Registry("fault", "zeroloss.faults")
 def fault(made: Class) -> Class:
     """Register a fault under its `name`. It stands above `@dataclass(frozen=True, kw_only=True)`.
 
-    Raises TypeError: it is no dataclass of its own, or does not say what every fault has to say.
+    Raises TypeError: it is not a dataclass of its own, or does not say what every fault must say.
     """
     missing = [name for name in ("name", "threatens", "aims_at") if not hasattr(made, name)]
     missing += sorted(getattr(made, "__abstractmethods__", ()))
     if missing:
-        raise TypeError(f"the fault {made.__name__} has to define {', '.join(missing)}")
+        raise TypeError(f"the fault {made.__name__} must define {', '.join(missing)}")
     if made.aims_at not in get_args(Aim):
         raise TypeError(f"the fault {made.__name__} aims at {made.aims_at!r}; say one of {', '.join(get_args(Aim))}")
     if "__dataclass_fields__" not in vars(made):

@@ -57,7 +57,7 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     commit: str | None = None
     """Of the target's file, with `-dirty` where it has changes."""
     reason: str | None = None
-    """Why nothing can be said of the queue, at `void`: what its clients saw of the server was nobody's plan."""
+    """Why nothing can be concluded about the queue, at `void`: what its clients saw of the server was nobody's plan."""
 
 
 class Submit(_Event, tag="submit", kw_only=True, frozen=True):
@@ -74,7 +74,7 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     priority: str | None = None
     """At invoke: of a target that has priorities."""
     delay_ms: int | None = None
-    """At invoke: the task is not to begin sooner than so long after it was submitted."""
+    """At invoke: the task is not to begin sooner than that long after it was submitted."""
     call: int | None = None
     """At invoke: the number of the call by which its process submits several tasks."""
     error: str | None = None
@@ -100,7 +100,7 @@ class Effect(_Event, tag="effect", kw_only=True, frozen=True):
 
 
 class Ledger(_Event, tag="ledger", kw_only=True, frozen=True):
-    """What is wrong with a file of the workers' ledger, whose wrong lines are no part of the history."""
+    """What is wrong with a file of the workers' ledger, whose wrong lines are not part of the history."""
 
     kind: ClassVar[str] = "ledger"
     phase: Literal["wrong"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from .events import Effect, Event, Ledger, Run
 
 LATEST_S = 60.0
-"""A process that outlives a killed harness may still write for so long after the harness's last line."""
+"""A process that outlives a killed harness may still write for that long after the harness's last line."""
 PAGE = "docs/ledger.md says what a line must be"
 
 _NAME = re.compile(r"worker-([0-9]+)\.jsonl", re.ASCII)
@@ -59,7 +59,7 @@ def complaint(path: Path, lines: Sequence[tuple[int, str]], *, t: int) -> Ledger
         reason = f"{path.name}, line {number}: {wrong}; {PAGE}.{also}"
     else:
         reason = (
-            f"{path.name} is no name of a ledger's file: the process with the number PID writes worker-PID.jsonl into "
+            f"{path.name} is not a name of a ledger's file: the process with the id PID writes worker-PID.jsonl into "
             f"the folder that ZEROLOSS_LEDGER names; {PAGE}."
         )
     return Ledger(t=t, pid=0, phase="wrong", reason=reason)

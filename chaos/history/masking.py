@@ -1,6 +1,6 @@
 """Keeps the passwords of Redis URLs out of everything that the harness writes.
 
-`hide` is told a URL where one enters: on the command line, from `REDIS_URL`, as a server's. From then on `masked`
+`hide` is given each URL where it enters: on the command line, from `REDIS_URL`, as a server's. From then on `masked`
 replaces its password in any text, in whichever form it stands there.
 """
 

@@ -135,7 +135,7 @@ def _text_of(path: Path) -> tuple[list[bytes], int]:
 
 
 def _event(line: bytes) -> Event:
-    """Raises HistoryError, with a clause, where it is none."""
+    """Raises HistoryError, with a clause, where it is invalid."""
     try:
         return _decoder.decode(line)
     except RecursionError:

@@ -77,7 +77,7 @@ class LedgerTail:
         """Read what was written since the last time."""
         with self._lock:
             for line in self._files.lines():
-                # What a worker in another language got wrong is said once the run is over.
+                # What a worker in another language got wrong is reported once the run is over.
                 with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     self._take(_decoder.decode(line))
             for one in self._open.values():
@@ -135,7 +135,7 @@ class LedgerTail:
             return {one.task: one.pid for one in self._begun.values() if _session_of(one.pid) != one.sid}
 
     def lasted(self, seconds: float) -> frozenset[str]:
-        """The tasks of which a body was seen to take so long, or to have taken so long already."""
+        """The tasks of which a body was seen to take that long, or to have taken that long already."""
         with self._lock:
             return frozenset(task for task, t in self._lasted_t.items() if t >= seconds * 1e9)
 

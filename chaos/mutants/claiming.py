@@ -128,7 +128,7 @@ def repeated_claim_overwrites() -> None:
 
 @mutant(expects=("NEEDS_RESTART", "STUCK", "NEEDS_TRAFFIC"), breaks="I1", profile=STALL_BUSY)
 def numbers_used_again() -> None:
-    """After a lost reply a worker claims under the same number again, which Redis refuses for ever."""
+    """After a lost reply a worker claims under the same number again, which Redis refuses forever."""
 
     def reserve(self: Any, _count: int) -> int:
         return int(self._given) + 1

@@ -19,7 +19,7 @@ LOSSES = 4
 
 @mutant(expects=LEAK, breaks="I4", profile=RECONNECTS)
 def five_connections_leaked() -> None:
-    """Each connection that is made anew leaves five others open."""
+    """Each new connection leaves five others open."""
     kept: list[socket.socket] = []
 
     def leaking(gate: Any, connection_class: type[Any], locate: Any) -> type[Any]:

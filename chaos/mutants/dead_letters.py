@@ -15,7 +15,7 @@ def five_dead_letters() -> None:
     edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('XTRIM', KEYS[2], 'MAXLEN', 5)")
 
 
-@mutant(breaks="I2", profile=DEFAULT, blind_spot="Most runs end before the list was left alone for so long.")
+@mutant(breaks="I2", profile=DEFAULT, blind_spot="Most runs end before the list was left alone for that long.")
 def dead_letters_expire() -> None:
     """The dead-letter list is gone when nothing was added to it for ten seconds."""
     edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('PEXPIRE', KEYS[2], 10000)")

@@ -41,7 +41,7 @@ def dead_letter_without_the_push() -> None:
 
 @mutant(expects="STUCK", breaks="I5", profile=HANDLERS)
 def retries_uncounted() -> None:
-    """A task whose handler always raises is retried for ever."""
+    """A task whose handler always raises is retried forever."""
     configure(Consumer, max_retries=NO_BOUND)
 
 
@@ -53,7 +53,7 @@ def gives_up_at_once() -> None:
 
 @mutant(expects="STUCK", breaks="I5", profile=POISON)
 def recoveries_uncounted() -> None:
-    """A task that kills its worker is recovered for ever."""
+    """A task that kills its worker is recovered forever."""
     configure(Reaper, max_recoveries=NO_BOUND)
 
 
@@ -81,7 +81,7 @@ def undecodable_deleted() -> None:
 
 @mutant(expects="CORRUPT", breaks="I6", profile=HANDLERS)
 def payload_by_cjson() -> None:
-    """A task that is retried or recovered is encoded anew by Lua's cjson: long numbers are rounded, [] becomes {}."""
+    """A task that is retried or recovered is encoded again by Lua's cjson: long numbers are rounded, [] becomes {}."""
     body = "string.sub(entry, head.body)"
     for owner, script in ((consumer, "_RETRY"), (reaper, "_RECOVER")):
         edit(owner, script, f".. {body}", f".. cjson.encode(cjson.decode({body}))")

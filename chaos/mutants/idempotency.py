@@ -51,7 +51,7 @@ def conflict_unnoticed() -> None:
 
 @mutant(expects=LEAK, breaks="I8", profile=VARIED)
 def key_without_expiry() -> None:
-    """An idempotency key is kept for ever."""
+    """An idempotency key is kept forever."""
     edit(
         enqueuer, "_ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[3])", "redis.call('SET', key, known[key])"
     )

@@ -22,7 +22,7 @@ LEAK = "LEAK"
 OVERTAKEN = "OVERTAKEN"
 """The category of a task that, without any fault, came long after later ones.
 
-All others are the names of fates and, in capitals, of the promises that a target may state, such as BACKOFF.
+All others are the names of outcomes and, in capitals, of the promises that a target may state, such as BACKOFF.
 """
 
 
@@ -57,10 +57,10 @@ def mutant(
 ) -> Callable[[Callable[[], None]], Mutant]:
     """Register a function that puts a defect in. Its name, with hyphens, names the mutant; its docstring the defect.
 
-    `profile`: one of `PROFILES`, as the reference has to pass under it first. Raises ValueError: it is another.
+    `profile`: one of `PROFILES`, as the reference must pass under it first. Raises ValueError: it is another.
     """
     if PROFILES.get(profile.name) is not profile:
-        raise ValueError(f"the profile {profile.name!r} is none of {', '.join(PROFILES)}")
+        raise ValueError(f"the profile {profile.name!r} is not one of {', '.join(PROFILES)}")
 
     def register(apply: Callable[[], None]) -> Mutant:
         made = Mutant(

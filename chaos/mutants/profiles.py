@@ -231,7 +231,7 @@ DUE_TOGETHER = Profile(
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
 DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
-"""What `zeroloss run` does if it is told nothing."""
+"""What `zeroloss run` does without options."""
 
 PROFILES = {
     profile.name: profile

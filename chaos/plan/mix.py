@@ -12,9 +12,9 @@ from .requests import FaultRequest, checked_kills, parse_faults
 
 DRAWN = 5
 OF_THE_TARGET = 3
-"""So many are drawn of those that a target lists."""
+"""That many are drawn of those that a target lists."""
 STAYS_DEAD_OF = 3
-"""Of so many workers one is not started again."""
+"""Of that many workers one is not started again."""
 
 
 def draw_mix(
@@ -27,7 +27,7 @@ def draw_mix(
     target: type[Target] = Target,
     load: bool = False,
 ) -> list[FaultRequest]:
-    """What every queue has to bear: so many kills (50 unless told), one each of a few others, and some at the end.
+    """What every queue must bear: that many kills (50 by default), one each of a few others, and some at the end.
 
     And what is for all targets that state something, as `target` may, and some of what it lists as its `mix`. `load`:
     Locust sends the tasks. Of three workers one stays dead, where there are enough kills. Faults that need something of

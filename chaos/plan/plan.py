@@ -66,13 +66,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     require_durability: bool = False
     """Whether a loss that the server's durability allows is a violation all the same."""
     durability: str | None = None
-    """How safe a task must be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: it is not told."""
+    """How safe a task must be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: not stated."""
     load: PlannedLoad | None = None
     """What sends the tasks; None: they are the plan's."""
     plugins: list[str] = []
     """Where faults and targets come from that are not shipped: files, or NAME==VERSION of what is installed."""
     demand: list[str] = []
-    """What the run has to meet to mean something: names of `situations`, or FAULT@STATE."""
+    """What the run must meet to mean something: names of `situations`, or FAULT@STATE."""
 
     @property
     def misbehaving(self) -> int:
@@ -139,7 +139,7 @@ def make_plan(
 ) -> Plan:
     """Draw tasks, times and faults from the seed. Raises PlanError.
 
-    `stated`: what the target can be told. `recover_within_s`: what it promises. `work_ms`: the shortest and the longest
+    `stated`: what the target supports. `recover_within_s`: what it promises. `work_ms`: the shortest and the longest
     body; None: as drawn. With a load there are no tasks: it sends its own.
     """
     built = [build_fault(request.fault, request.options) for request in faults]

@@ -15,7 +15,7 @@ MIX = "mix"
 
 
 class PlanError(Exception):
-    """What was asked for makes no sense, or a plan can't be read; the text is one sentence for the user."""
+    """What was asked for is invalid, or a plan can't be read; the text is one sentence for the user."""
 
 
 class FaultRequest(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
     `kills` is the count of a worker fault that states none.
 
     Raises:
-        PlanError: an unknown fault or option, or a value that is none.
+        PlanError: an unknown fault or option, or an invalid value.
     """
     if kills is not None:
         checked_kills(kills)
@@ -69,7 +69,7 @@ def parse_work_ms(text: str) -> tuple[int, int]:
 
 
 def checked_kills(kills: int) -> int:
-    """The same number. Raises PlanError: it is none that makes sense."""
+    """The same number. Raises PlanError: it is invalid."""
     if kills < 1:
         raise PlanError(f"--kills must be at least 1, not {kills}; for none say --faults none.")
     return kills
@@ -103,7 +103,7 @@ def _read(name: str, key: str, text: str, kind: Any) -> Any:
 
 
 def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
-    """The fault itself. Raises PlanError: no such fault, no such option, or a number that makes no sense."""
+    """The fault itself. Raises PlanError: no such fault, no such option, or a number that is invalid."""
     fault = known_fault(name)
     fields = {field.name: field for field in dataclasses.fields(fault)}
     for key, value in options.items():

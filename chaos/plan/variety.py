@@ -36,10 +36,10 @@ FAILING_TOO = 0.28
 """This part of a burst raises once as well if it can not."""
 TOGETHER_MS = 2_500
 SCHEDULED_ONE_IN = 40
-"""Of so many other tasks one is scheduled."""
+"""Of that many other tasks one is scheduled."""
 DELAY_MS_MIN, DELAY_MS_MAX = 300, 6_000
 URGENT_ONE_IN = 10
-"""Of so many tasks one has the highest priority, and another the lowest."""
+"""Of that many tasks one has the highest priority, and another the lowest."""
 GIVEN_UP_TOGETHER = 0.11
 """This part of a burst is given up at the same moment."""
 GIVEN_UP_ONE_IN = 100
@@ -52,7 +52,7 @@ SELDOM = {
     "exit-once": 700,
     "hang-once": 1_000,
 }
-"""Of so many tasks one misbehaves so, where the target can be told to."""
+"""Of that many tasks one misbehaves so, where the target can be told to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max
 
 
 def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:
-    """The first and the last for one in so many each, else one of those in between, or of all where there is none."""
+    """The first and the last for one in that many each, else one of those in between, or of all where there is none."""
     if not priorities:
         return ""
     number = draw.randrange(URGENT_ONE_IN)

@@ -93,7 +93,7 @@ def _duplicates(duplicates: list[Duplicate]) -> list[Text]:
         return [_row("duplicates", "none")]
     unexplained = sum(not duplicate.explained for duplicate in duplicates)
     rows = [_row("duplicates", f"{len(duplicates):,}, {unexplained:,} of them unexplained")]
-    # The unexplained first: they are what somebody has to look into.
+    # The unexplained first: they are what a person must look into.
     shown = sorted(duplicates, key=lambda duplicate: duplicate.explained)[:DUPLICATES_MAX]
     rows += [_row("", f"{one.task} completed {one.executions} times: {one.explanation}") for one in shown]
     if len(duplicates) > DUPLICATES_MAX:

@@ -123,7 +123,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
 
 
 def _offenders(result: Result) -> list[tuple[Fate, list[str], int]]:
-    """(fate, some of its tasks, how many it has), the worst first."""
+    """(outcome, some of its tasks, how many it has), the worst first."""
     worst_first = (*sorted(VIOLATIONS), *sorted(LIVENESS_DEFECTS), Fate.UNDECIDED, Fate.EXCUSED, Fate.DEAD)
     found = [(fate, result.tasks(fate)) for fate in worst_first]
     return [(fate, tasks[:ROWS_MAX], len(tasks)) for fate, tasks in found if tasks]

@@ -17,7 +17,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def write(run_directory: Path, result: Result) -> Path:
-    """Some case fails exactly when the exit status is not 0. A verdict of EXCUSED is no pass: its case is skipped."""
+    """Some case fails exactly when the exit status is not 0. EXCUSED is not a pass: its case is skipped."""
     properties = {"seed": str(result.seed), "server": result.server, "durability": result.durability}
     cases = [_verdict_case(result), *map(_law_case, result.properties), *map(_fault_case, result.faults)]
     return write_suite(run_directory, f"zeroloss {result.target}", properties, cases)

@@ -40,7 +40,7 @@ function story(run, row) {
   const outcome = ["", "acknowledged: promised", "refused", "outcome unknown"][Math.max(0, run.outcome[row])];
   if (outcome) tell(run.invoked[row] + run.answered[row], outcome);
   else if (run.outcome[row] === 0) tell(run.invoked[row], "no answer was recorded");
-  // A fault that struck the process once the task had run its course is no part of its story.
+  // A fault that hit the process once the task had run its course is not part of its story.
   const lastBegin = Math.max(...x.begin.filter((_, e) => x.task[e] === row));
   x.task.forEach((owner, e) => {
     if (owner !== row) return;

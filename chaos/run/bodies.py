@@ -6,9 +6,9 @@ from ..history.tail import LedgerTail
 from ..plan.plan import Plan
 
 LONG_MS = 50
-"""Bodies that are planned to last so long are looked at."""
+"""Bodies that are planned to last that long are looked at."""
 SEEN_MIN = 20
-"""So many of them must have ended."""
+"""That many of them must have ended."""
 SHARE_MAX = 0.1
 """At most this share of them lasted half of `LONG_MS`."""
 

@@ -56,7 +56,7 @@ class Drain:
         """`scan_finds`: a scan of Redis has found tasks of this run while they waited: what it misses is not there."""
         longest_s = max((task.work_ms for task in plan.tasks), default=0) / 1000
         self.patience_s = recover_within_s + longest_s + MARGIN_S
-        """So long may nothing be completed before it is said to stand still."""
+        """That long may nothing complete before it counts as standing still."""
         self._plan = plan
         self._server_url = server_url
         self._submitter, self._workers, self._ledger, self._recorder = submitter, workers, ledger, recorder
@@ -104,7 +104,7 @@ class Drain:
     def _wait_until_done(self) -> bool:
         """Until every promised task has ended or was given up on record, and none is open. False: it stands still.
 
-        The deadline moves with each task that is completed, so that a long backlog is no reason to say that it stands.
+        The deadline moves with each task that is completed, so that a long backlog is not STUCK.
         """
         progress = (-1, -1)
         deadline_s = census_s = 0.0

@@ -49,7 +49,7 @@ def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
     match = _TIME.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     run_s = hours * 3600 + minutes * 60 + seconds
-    if not run_s:  # to Locust 0 is no limit
+    if not run_s:  # to Locust 0 is not a limit
         raise PlanError(f"--load {profile}: the run time must be like 90s, 5m or 1h30m, not {text!r}.")
     return PlannedLoad(str(profile), float(run_s))
 

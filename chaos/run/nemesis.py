@@ -20,7 +20,7 @@ from ..system.workers import WorkerPool
 
 POLL_S = 0.05
 COME_BACK_S = 10.0
-"""For so long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
+"""For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
 AHEAD_SHARE = 0.25
 """While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them."""

@@ -32,8 +32,8 @@ def record_begin(
 ) -> None:
     """The event `run` `begin`.
 
-    `command` is what was run, and `repeat` repeats it, whatever that was. `asked`: how safe the target was told that a
-    task must be before it promises it. `network`: what the proxy between workers and server costs, if there is one.
+    `command` is what was run, and `repeat` repeats it, whatever that was. `asked`: how safe a task
+    must be before the target promises it. `network`: what the proxy between workers and server costs, if there is one.
     """
     durability = server.durability()
     recorder.record(

@@ -47,7 +47,7 @@ from .workload import Workload
 POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0
 FIRST_TASK_S = 15.0
-"""For so long trickle and faults wait until a first task has begun: where none does, the run shows that too."""
+"""For that long trickle and faults wait until a first task has begun: where none does, the run shows that too."""
 LOGS_DIRECTORY = "logs"
 
 
@@ -107,7 +107,7 @@ def _carried_out(
     reports: dict[str, Path] = {}
     try:
         reports = write_reports(directory, result, events)
-    except Exception as error:  # noqa: BLE001 - the verdict stands without its report, and is said
+    except Exception as error:  # noqa: BLE001 - the verdict stands without its report, and is reported
         failure = failure or error
     return Outcome(result=result, reports=reports, failure=failure)
 

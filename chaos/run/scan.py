@@ -85,7 +85,7 @@ def _sorted_set(client: Any, key: bytes) -> Iterator[bytes]:
 
 
 def _stream(client: Any, key: bytes) -> Iterator[bytes]:
-    """New and pending entries. Without a group all are new; with several, what any of them still has to do counts."""
+    """New and pending entries. Without a group all are new; with several, what any of them still must do counts."""
     groups = client.xinfo_groups(key)
     delivered = [_position(group["last-delivered-id"]) for group in groups]
     pending = {

@@ -16,7 +16,7 @@ LATE_S = 1.0
 """What comes so late for want of the machine may make a healthy queue look stuck; what comes less late is noise."""
 CROWDED_S = 1.0
 CROWDED = 5.0
-"""So many threads for each processor that would run, over a second: each gets a fifth of its time at the best."""
+"""That many threads for each processor that would run, over a second: each gets a fifth of its time at the best."""
 LOADAVG = Path("/proc/loadavg")
 
 

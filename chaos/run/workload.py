@@ -17,7 +17,7 @@ class Workload(threading.Thread):
     """A thread that submits a plan's tasks, open loop: a slow queue is not given less. `failure`: what ended it.
 
     It waits for the rest of the run, though: for the workers to begin, and for faults that take longer than planned, as
-    on a busy machine. Else all of the tasks would be done before the last faults strike.
+    on a busy machine. Else all of the tasks would be done before the last faults hit.
     """
 
     def __init__(self, plan: Plan, submitter: Submitter, horizon: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""`zeroloss init`: a starter target, a test and a workflow in somebody's repository, which run as they are written."""
+"""`zeroloss init`: a starter target, a test and a workflow in a repository, which run as they are written."""
 
 import ast
 import importlib.metadata

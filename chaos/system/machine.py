@@ -21,7 +21,7 @@ def machine() -> str:
 
 def commit_of(path: Path) -> str:
     """With `-dirty` where it has changes; empty: git does not track the file, or is not there."""
-    # A work tree may hold what is no part of its commit, such as an environment with its packages.
+    # A work tree may hold what is not part of its commit, such as an environment with its packages.
     if not _git(path.parent, "ls-files", path.name):
         return ""
     return _git(path.parent, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")

@@ -1,4 +1,4 @@
-"""The way between the workers and the server, where a plan has a fault that strikes there: a proxy's port for each."""
+"""The way between the workers and the server, where a plan has a fault that hits there: a proxy's port for each."""
 
 import statistics
 import time
@@ -17,7 +17,7 @@ PROBES = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCost:
-    """What the proxy adds: medians of so many round trips of PING, one after the other, ms."""
+    """What the proxy adds: medians of that many round trips of PING, one after the other, ms."""
 
     probes: int
     direct_ms: float

@@ -1,6 +1,6 @@
 """Processes under the harness's hand: each in a session of its own, its output in a file, known to the warden.
 
-Killing means the whole session, at once: see `sessions`. A process that exits by itself is only noticed when somebody
+Killing means the whole session, at once: see `sessions`. A process that exits by itself is only noticed when a caller
 asks (`poll`, `wait`); the run's supervisor does so.
 """
 

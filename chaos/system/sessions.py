@@ -38,7 +38,7 @@ def start_mark(pid: int) -> str | None:
 def stop(sid: int, deadline_s: float = 1.0) -> list[int]:
     """SIGSTOPs every member, those too that are born meanwhile, and returns the members that stand still.
 
-    Within the deadline that is all of them, save for one that waits in the kernel for a disk.
+    Within the deadline that is all of them, except for one that waits in the kernel for a disk.
     """
     give_up_s = time.monotonic() + deadline_s
     _signal_groups(sid, [], signal.SIGSTOP)  # before the first look: from here on it can be believed

@@ -23,7 +23,7 @@ READY_DEADLINE_S = 30.0
 CENSUS_DEADLINE_S = 60.0
 READY_POLL_S = 0.05
 HOPELESS_AFTER = 20
-"""So many submissions that all raised the same error, and no other before them, are a mistake of the client's."""
+"""That many submissions that all raised the same error, and no other before them, are a mistake of the client's."""
 
 
 class AgentDied(Exception):
@@ -31,7 +31,7 @@ class AgentDied(Exception):
 
 
 class Submitter:
-    """One agent. Safe across threads, save that one census is asked for at a time."""
+    """One agent. Safe across threads, except that one census is asked for at a time."""
 
     def __init__(
         self, spec: str, *, python: str, env: Mapping[str, str], log_path: Path, recorder: Recorder | None

@@ -1,4 +1,4 @@
-"""The target's workers: so many sessions, each kept running. What ends by itself is on record and started again."""
+"""The target's workers: that many sessions, each kept running. What ends by itself is on record and started again."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ class _Slot:
 class WorkerPool:
     """`size` workers, started by `start_one(slot)`. Safe across threads.
 
-    `on_gone(sid)` is told of every session that is over.
+    `on_gone(sid)` is notified of every session that is over.
     """
 
     def __init__(self, size: int, start_one: Callable[[int], Managed], on_gone: Callable[[int], None]) -> None:
@@ -95,7 +95,7 @@ class WorkerPool:
                     self._refill(number, slot)
 
     def postpone(self, worker: Managed, seconds: float) -> None:
-        """Should this worker end, leave its place empty until so many seconds from now. `start_missing` may fill it."""
+        """Should this worker end, leave its place empty for that many seconds. `start_missing` may fill it."""
         with self._lock:
             for slot in self._slots:
                 if slot.worker is worker:

@@ -53,7 +53,7 @@ QUEUE = (sys.executable, "-m", "zeroloss.reference")
 
 
 class Reference(Target):
-    """The queue of `reference/`, submitted to over HTTP; as shipped, save that its lease is short."""
+    """The queue of `reference/`, submitted to over HTTP; as shipped, except that its lease is short."""
 
     name: ClassVar[str] = "reference"
     worker = (
@@ -198,7 +198,7 @@ class Reference(Target):
         return [task.id for task, result in zip(tasks, results, strict=True) if result["status"] == "refused"]
 
     def _plant(self, task: Task, behaviour: str) -> None:
-        """Put into Redis what no client of the queue could: what is no task, what a dead worker has left."""
+        """Put into Redis what no client of the queue could: what is not a task, what a dead worker has left."""
         keys, client = Keys(self.namespace), self._redis
         text = encode(task_id=task.id, task_type=TYPE, payload_json=task.text)
         entry = text[:-1] if "undecodable" in behaviour else b"d,1,0,0,0,0,;" + text
@@ -223,7 +223,7 @@ class Reference(Target):
         return threading.local()
 
     def _post(self, path: str, body: str, idempotency_key: str | None) -> tuple[int, str]:
-        """One request on this thread's own connection, which is opened anew after any error."""
+        """One request on this thread's own connection, which is opened again after any error."""
         connection = getattr(self._connections, "http", None)
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
@@ -287,7 +287,7 @@ def _submission(task: Task) -> str:
 
 
 def _one_in(count: int, name: str) -> bool:
-    """Of so many names one, always the same ones."""
+    """Of that many names one, always the same ones."""
     return zlib.crc32(name.encode()) % count == 0
 
 

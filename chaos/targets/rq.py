@@ -9,7 +9,7 @@ from . import pins
 
 
 class Rq(Target):
-    """A killed worker's job is not run again, but moved to the failed jobs once somebody looks."""
+    """A killed worker's job is not run again, but moved to the failed jobs once a worker looks."""
 
     name: ClassVar[str] = "rq"
     requirements = pins.RQ
@@ -20,7 +20,7 @@ class Rq(Target):
     )
     workers = 6
     # A heartbeat is good for the monitoring interval and a minute that no option shortens. What was taken and not begun
-    # may have had one, too; when that has ended, it is let lie for a minute after somebody first saw it.
+    # may have had one, too; when that has ended, it is let lie for a minute after a worker first saw it.
     recover_within = 140.0
     settings: ClassVar[str] = (
         "--job-monitoring-interval 2 s (default 30), --maintenance-interval 5 s (default 600), --worker-ttl 20 s "

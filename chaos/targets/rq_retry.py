@@ -6,7 +6,7 @@ from .rq import Rq
 
 
 class RqRetry(Rq):
-    """A killed worker's job is put back once somebody looks, as it has retries left."""
+    """A killed worker's job is put back once a worker looks, as it has retries left."""
 
     name: ClassVar[str] = "rq-retry"
     settings: ClassVar[str] = f"Retry(max=5) on every job (default none); {Rq.settings}"

@@ -11,7 +11,7 @@ CHUNK = 1_000
 
 
 def stage(client: redis.Redis, count: int, key: str = STAGED, first: int = 0) -> None:
-    """Put so many tasks where no worker sees them."""
+    """Put that many tasks where no worker sees them."""
     tasks = elements(count, first)
     while chunk := list(islice(tasks, CHUNK)):
         client.lpush(key, *chunk)

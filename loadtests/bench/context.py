@@ -72,7 +72,7 @@ class Context:
     def interleaved(self, subjects: Mapping[str, Callable[[], T]], show: Callable[[T], str]) -> dict[str, list[T]]:
         """Measure each subject once a round, in turn, every round beginning with another one; all values by name.
 
-        What fails once is out, with the reason said: half of its rounds could not be compared with the others'.
+        What fails once is out, with the reason: half of its rounds could not be compared with the others'.
         """
         found: dict[str, list[T]] = {name: [] for name in subjects}
         for number in range(self.rounds):

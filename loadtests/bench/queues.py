@@ -22,7 +22,7 @@ NPM_DEADLINE_S = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A queue of somebody else's, or our own: `worker` and `client` are commands of its own environment.
+    """A third-party queue, or our own: `worker` and `client` are commands of its own environment.
 
     `left(client)`: how many tasks the server holds that are not acknowledged; asking costs the server next to nothing.
     `rate`: tasks/s, a guess, from which its first backlog follows.
@@ -66,7 +66,7 @@ class Queue:
         return self._command(self.peer.worker), self._environment | dict(env or {})
 
     def feed(self, count: int, *, rate: float = 0, payload_bytes: int = 0) -> None:
-        """Have its client send so many tasks, `rate` a second (0: as fast as it can), and wait for that.
+        """Have its client send that many tasks, `rate` a second (0: as fast as it can), and wait for that.
 
         Raises:
             BenchError: the client failed.
@@ -90,7 +90,7 @@ class Queue:
 
 
 def equipped(peers: Iterable[Peer], context: Context) -> list[Queue]:
-    """Those whose environment is there or can be made; of the others it is said why not."""
+    """Those whose environment is there or can be made; of the others, why not."""
     queues = []
     for peer in peers:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """A target that a figure has to reach."""
+    """A target that a figure must reach."""
 
     value: float
 
@@ -40,7 +40,7 @@ Target = AtLeast | AtMost
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What was measured, its unit, and a value for each round. `note`: what a reader has to know beside it."""
+    """What was measured, its unit, and a value for each round. `note`: what a reader must know beside it."""
 
     label: str
     unit: str

@@ -81,10 +81,10 @@ def require_media_type(req: falcon.Request, accepted: Sequence[str]) -> str:
     media_type = media_type.strip()
     if media_type not in accepted:
         got = f"not {media_type[:100]!r}" if media_type else "and it is missing"
-        raise Problem("unsupported-media-type", f"Content-Type has to be {' or '.join(accepted)}, {got}.")
+        raise Problem("unsupported-media-type", f"Content-Type must be {' or '.join(accepted)}, {got}.")
     charset = re.search(r"charset\s*=\s*\"?([^\s\";]*)", parameters) if parameters else None
     if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
-        raise Problem("unsupported-media-type", f"The charset has to be utf-8, not {charset[1][:50]!r}.")
+        raise Problem("unsupported-media-type", f"The charset must be utf-8, not {charset[1][:50]!r}.")
     return media_type
 
 
@@ -100,13 +100,13 @@ def read_idempotency_key(req: falcon.Request) -> str | None:
     bare = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
     if not _key.fullmatch(header) or len(bare) > NAME_CHARS_MAX:
         raise malformed(
-            f"Idempotency-Key has to be 1 to {NAME_CHARS_MAX} printable ASCII characters without quotes or backslashes."
+            f"Idempotency-Key must be 1 to {NAME_CHARS_MAX} printable ASCII characters without quotes or backslashes."
         )
     return bare
 
 
 def read_trace_context(req: falcon.Request) -> str:
-    """The `traceparent` header, which travels with the task; empty where there is none, or none that makes sense.
+    """The `traceparent` header, which travels with the task; empty where there is none, or an invalid one.
 
     https://www.w3.org/TR/trace-context/#traceparent-header
     """

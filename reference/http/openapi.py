@@ -143,7 +143,7 @@ def _task() -> dict[str, Any]:
                 "type": "integer",
                 "minimum": 0,
                 "maximum": DELAY_MS_MAX,
-                "description": "It runs so many ms from now, by Redis's clock",
+                "description": "It runs that many ms from now, by Redis's clock",
             },
             "execute_at": {
                 "type": "string",

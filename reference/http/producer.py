@@ -105,7 +105,7 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
         serving.serve("producer", app, config, host, port, limits)
         return
     if processes < 1:
-        raise ConfigError(f"--processes has to be at least 1, not {processes}.")
+        raise ConfigError(f"--processes must be at least 1, not {processes}.")
     try:
         from . import serving_asgi
     except ModuleNotFoundError as error:

@@ -26,16 +26,16 @@ local function failed(...)
   return type(answer) == 'table' and answer.err
 end
 for i = 2, 4 do
-  if failed('LLEN', KEYS[i]) then return KEYS[i] .. ' is no list, or may not be read' end
+  if failed('LLEN', KEYS[i]) then return KEYS[i] .. ' is not a list, or may not be read' end
   if not redis.acl_check_cmd('LPUSH', KEYS[i], '') then return 'the user may not LPUSH to ' .. KEYS[i] end
 end
-if failed('ZCARD', KEYS[5]) then return KEYS[5] .. ' is no sorted set, or may not be read' end
+if failed('ZCARD', KEYS[5]) then return KEYS[5] .. ' is not a sorted set, or may not be read' end
 if not redis.acl_check_cmd('ZADD', KEYS[5], 'NX', '0', '') then return 'the user may not ZADD to ' .. KEYS[5] end
 if not redis.acl_check_cmd('GET', KEYS[7]) or not redis.acl_check_cmd('SET', KEYS[7], '', 'PX', '1') then
   return 'the user may not GET and SET ' .. KEYS[7]
 end
 if failed('HINCRBY', KEYS[6], 'enqueued', 0) then
-  return KEYS[6] .. ' is no hash with a number in it, or may not be written'
+  return KEYS[6] .. ' is not a hash with a number in it, or may not be written'
 end
 return ''
 """)

@@ -74,7 +74,7 @@ def serve(
     listener = listen(host, port)
     refuse_without_token(name, config, host)
     _return_large_memory()
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that has to wait
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that must wait
     channels: dict[int, Any] = {}
     adjustments = Adjustments(
         sockets=[listener],
@@ -140,9 +140,9 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, None)[0][0]
         return socket.create_server((host, port), family=family)
     except OverflowError:
-        raise ConfigError(f"The port has to be 0 to 65535, not {port}.") from None
+        raise ConfigError(f"The port must be 0 to 65535, not {port}.") from None
     except UnicodeError:
-        raise ConfigError(f"Cannot listen on {host}:{port}: it is no name of a host.") from None
+        raise ConfigError(f"Cannot listen on {host}:{port}: it is not a name of a host.") from None
     except socket.gaierror as error:
         raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
     except OSError as error:
@@ -228,7 +228,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]
-    """waitress's own refusals, of requests that are no HTTP or too large, as problem documents."""
+    """waitress's own refusals, of requests that are not HTTP or too large, as problem documents."""
 
     def execute(self) -> None:
         error = self.request.error

@@ -76,7 +76,7 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Ends a connection whose head or body is late, or whose head is too large, and answers what is no HTTP.
+    """Ends a connection whose head or body is late, or whose head is too large, and answers what is not HTTP.
 
     uvicorn bounds none of these.
     """

@@ -138,7 +138,7 @@ def _bounded(items_max: int) -> Any:
 
 
 def split_lines(body: bytes, items_max: int = sys.maxsize) -> list[bytes]:
-    """Split NDJSON into its lines; empty ones are no items, as its specification allows.
+    """Split NDJSON into its lines; empty ones are not items, as its specification allows.
 
     Raises:
         Problem: 413, too many.
@@ -171,7 +171,7 @@ def _refusal(text: bytes, what: str, error: Exception) -> Problem:
         return malformed(f"{what} is not a JSON object with a payload: it does not begin with {{.")
     except ValueError as reason:
         if member := _half_pair(text):
-            return malformed(f"{what}'s {member} holds half of a surrogate pair, which is no text.")
+            return malformed(f"{what}'s {member} holds half of a surrogate pair, which is not text.")
         return malformed(f"{what} is not a JSON object with a payload: {_reason(reason)}.")
     unknown = [name for name in members if name not in _MEMBERS]
     if unknown:
@@ -262,12 +262,12 @@ def _nested_too_deep(what: str) -> Problem:
 
 def _wrong_name(member: str, what: str) -> Problem:
     return malformed(
-        f"{what}'s {member} has to be a string of 1 to {NAME_CHARS_MAX} characters without control characters."
+        f"{what}'s {member} must be a string of 1 to {NAME_CHARS_MAX} characters without control characters."
     )
 
 
 def _wrong_priority(what: str) -> Problem:
-    return malformed(f"{what}'s priority has to be {' or '.join(map(json.dumps, PRIORITIES))}.")
+    return malformed(f"{what}'s priority must be {' or '.join(map(json.dumps, PRIORITIES))}.")
 
 
 def _reason(error: Exception) -> str:

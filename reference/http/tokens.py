@@ -25,7 +25,7 @@ def producer_token(config: Config) -> str | None:
     """The producer's token, of the setting or its file; None: there is none.
 
     Raises:
-        ConfigError: the file cannot be read, both are set, or it is no token.
+        ConfigError: the file cannot be read, both are set, or it is not a token.
     """
     return _token(config.token, config.token_file, "token")
 
@@ -47,7 +47,7 @@ def _token(value: str, path: str, setting: str) -> str | None:
         if not value:
             raise ConfigError(f"{setting}_file {path!r} is empty; write the token into it.")
     if value and (not value.isascii() or not value.isprintable() or " " in value or len(value) > TOKEN_BYTES_MAX):
-        raise ConfigError(f"{setting} has to be 1 to {TOKEN_BYTES_MAX} printable ASCII characters without spaces.")
+        raise ConfigError(f"{setting} must be 1 to {TOKEN_BYTES_MAX} printable ASCII characters without spaces.")
     return value or None
 
 
@@ -75,7 +75,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def guards(token: str | None) -> list[Any]:
-    """The middleware of an app: its token, where there is one, and what browsers are told of its answers."""
+    """The middleware of an app: its token, where there is one, and the headers for browsers."""
     return [*([BearerToken(token)] if token else []), BrowserHeaders()]
 
 

@@ -182,7 +182,7 @@ class _Tasks:
             case "pending":
                 priority = req.get_param("priority", default="default")
                 if priority not in PRIORITIES:
-                    raise Problem("malformed", "priority has to be high, default or low.")
+                    raise Problem("malformed", "priority must be high, default or low.")
                 _answer(resp, places.pending(priority, start))
             case "delayed":
                 _answer(resp, places.delayed(start))
@@ -224,7 +224,7 @@ class _Letter:
         if "ids" in asked:
             ids = asked["ids"]
             if not isinstance(ids, list) or len(ids) > IDS_MAX or not all(isinstance(each, str) for each in ids):
-                raise Problem("malformed", f"ids has to be an array of at most {IDS_MAX} ids of letters.")
+                raise Problem("malformed", f"ids must be an array of at most {IDS_MAX} ids of letters.")
             _answer(resp, self._letters.act(name, ids))
             return
         if asked.get("all") is not True:
@@ -232,14 +232,14 @@ class _Letter:
         words = {field: asked.get(field, "") for field in Wanted._fields}
         before = asked.get("before")
         if not all(isinstance(word, str) for word in words.values()) or not isinstance(before, str | None):
-            raise Problem("malformed", "reason, type, text and before have to be texts.")
+            raise Problem("malformed", "reason, type, text and before must be texts.")
         _answer(resp, self._letters.act_on_all(name, Wanted(**words), before))
 
 
 def _refuse_other_sites(req: falcon.Request) -> None:
     """Refuse what a page of another site made a browser send.
 
-    A form cannot send JSON, a script of another site has to ask first, and is never allowed to; browsers also say of
+    A form cannot send JSON, a script of another site must ask first, and is never allowed to; browsers also say of
     which site a request is.
     """
     require_media_type(req, ("application/json",))
@@ -254,7 +254,7 @@ def _read_json(req: falcon.Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Problem("malformed", "The body is not JSON.") from None
     if not isinstance(asked, dict):
-        raise Problem("malformed", "The body has to be a JSON object.")
+        raise Problem("malformed", "The body must be a JSON object.")
     return asked
 
 
@@ -262,14 +262,14 @@ def _shard(req: falcon.Request, shards: Mapping[str, Any]) -> str:
     """Which one is asked for; if none is, the first."""
     name = req.get_param("shard", default=next(iter(shards)))
     if name not in shards:
-        raise Problem("malformed", f"shard has to be one of {', '.join(shards)}.")
+        raise Problem("malformed", f"shard must be one of {', '.join(shards)}.")
     return name
 
 
 def _number(req: falcon.Request, name: str, default: int, highest: int) -> int:
     text = req.get_param(name, default=str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise Problem("malformed", f"{name} has to be a whole number.")
+        raise Problem("malformed", f"{name} must be a whole number.")
     return min(int(text), highest)
 
 

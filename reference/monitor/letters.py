@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..queue.dead_letters import DeadLetter, DeadLetters, NotRequeueable
 from .places import PAGE, PAGE_BYTES, SLICE, Shown, summary_of
 
-SOUGHT_S = 1.0  # one answer looks at letters for so long; the page asks for the rest
+SOUGHT_S = 1.0  # one answer looks at letters for that long; the page asks for the rest
 ACTED_S = 2.0
 PAYLOAD_BYTES_MAX = 65_536  # of one letter that is shown in whole
 ERROR_CHARS_MAX = 300  # of one in a list
@@ -42,7 +42,7 @@ class Letters:
         """One page of those wanted, and `next` where there may be more: what to give as `before` then.
 
         Raises:
-            QueueError: `before` is no id of a letter.
+            QueueError: `before` is not an id of a letter.
             redis.RedisError: Redis does not answer, or the key is of another type.
         """
         until, shown, size, looked, last = time.monotonic() + SOUGHT_S, [], 0, 0, None
@@ -75,7 +75,7 @@ class Letters:
         """Requeue or purge letters by their ids: how many were still there, and how many cannot be read.
 
         Raises:
-            QueueError: that is no id of a letter.
+            QueueError: that is not an id of a letter.
             redis.RedisError: Redis does not answer, or refuses.
         """
         if verb == "purge":

@@ -1,7 +1,7 @@
 """Looks into what is pending, delayed or held, a page at a time, without changing it.
 
 Entries may have a megabyte each, so a page is read a few at a time, until it is long enough or large enough. Tasks move
-while somebody turns pages: one may show twice, or not at all.
+while the pages are read: one may show twice, or not at all.
 """
 
 import math
@@ -17,7 +17,7 @@ from ..queue.task import PRIORITIES, Task
 from ..queue.texts import NAME_CHARS_MAX, printable
 
 PAGE = 50  # tasks
-PAGE_BYTES = 1_048_576  # ... or so many bytes of theirs
+PAGE_BYTES = 1_048_576  # ... or that many bytes of theirs
 SLICE = 8  # tasks that are read at a time
 PREVIEW_CHARS = 200
 

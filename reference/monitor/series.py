@@ -15,7 +15,7 @@ from ..queue.task import PRIORITIES
 
 MINUTES_MAX = 120
 REASON_CHARS_MAX = 200
-FAILING_SHARE = 0.1  # of what finished in the last minutes, beyond which it is said
+FAILING_SHARE = 0.1  # of what finished in the last minutes, beyond which it is reported
 FAILING_MIN = 10
 FAILING_OVER_MS = 300_000
 

@@ -158,7 +158,7 @@ def _submission(task: NewTask) -> Submission:
         if value is not None:
             _check_name(name, value)
     if task.priority not in PRIORITIES:
-        raise InvalidTask(f"priority has to be high, default or low, not {task.priority!r:.{NAME_CHARS_MAX}}.")
+        raise InvalidTask(f"priority must be high, default or low, not {task.priority!r:.{NAME_CHARS_MAX}}.")
     if task.delay_ms is not None and task.execute_at is not None:
         raise InvalidTask("delay_ms and execute_at cannot both be given: they say the same.")
     due = AT_ONCE
@@ -168,13 +168,13 @@ def _submission(task: NewTask) -> Submission:
         due = due_at(task.execute_at)
     trace = task.trace_context
     if not isinstance(trace, str) or (trace and not _TRACEPARENT.fullmatch(trace)):
-        raise InvalidTask("trace_context has to be a traceparent, as W3C's Trace Context has it: 00-ID-ID-01.")
+        raise InvalidTask("trace_context must be a traceparent, as W3C's Trace Context has it: 00-ID-ID-01.")
     return Submission(_json(task.payload), task.type, task.id, task.idempotency_key, task.priority, due, trace)
 
 
 def _check_name(name: str, value: object) -> None:
     if not isinstance(value, str) or not 0 < len(value) <= NAME_CHARS_MAX or not value.isprintable():
-        raise InvalidTask(f"{name} has to be a text of 1 to {NAME_CHARS_MAX} printable characters.")
+        raise InvalidTask(f"{name} must be a text of 1 to {NAME_CHARS_MAX} printable characters.")
 
 
 def _json(payload: Any) -> str:

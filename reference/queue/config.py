@@ -19,7 +19,7 @@ class Config:
     """Everything that can be set. Durations are milliseconds, sizes bytes; the last word of a name is its unit.
 
     Raises:
-        ConfigError: a value, or the relation of two values, makes no sense; the text names the setting.
+        ConfigError: a value, or the relation of two values, is invalid; the text names the setting.
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -70,31 +70,31 @@ class Config:
             if member.type is int or member.type == "int":
                 lowest = 0 if member.name in _MAY_BE_ZERO else 1
                 if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                    raise ConfigError(f"{member.name} has to be a whole number of at least {lowest}, not {value!r}.")
+                    raise ConfigError(f"{member.name} must be a whole number of at least {lowest}, not {value!r}.")
         if not self.namespace or any(c.isspace() for c in self.namespace):
-            raise ConfigError(f"namespace has to be a word without spaces, not {self.namespace!r}.")
+            raise ConfigError(f"namespace must be a word without spaces, not {self.namespace!r}.")
         if self.access not in ("token", ANYONE):
-            raise ConfigError(f"access has to be token or {ANYONE}, not {self.access!r}.")
+            raise ConfigError(f"access must be token or {ANYONE}, not {self.access!r}.")
         if self.shards > SHARDS_MAX:
-            raise ConfigError(f"shards has to be at most {SHARDS_MAX}, not {self.shards}.")
+            raise ConfigError(f"shards must be at most {SHARDS_MAX}, not {self.shards}.")
         if self.renew_ms * 3 > self.lease_ms:
             raise ConfigError(
-                f"renew_ms ({self.renew_ms}) has to be at most a third of lease_ms ({self.lease_ms}), "
+                f"renew_ms ({self.renew_ms}) must be at most a third of lease_ms ({self.lease_ms}), "
                 "so that two lost heartbeats do not cost a living worker its tasks."
             )
         Durability(self.durability, self.durability_timeout_ms)
         if self.durability_timeout_ms > self.socket_timeout_ms - 1_000:
             raise ConfigError(
-                f"durability_timeout_ms ({self.durability_timeout_ms}) has to be at most block_ms + 4000 "
+                f"durability_timeout_ms ({self.durability_timeout_ms}) must be at most block_ms + 4000 "
                 f"({self.socket_timeout_ms - 1_000}): no reply of Redis is waited for longer than a second more."
             )
         if self.backoff_max_ms < self.backoff_ms:
             raise ConfigError(
-                f"backoff_max_ms ({self.backoff_max_ms}) has to be at least backoff_ms ({self.backoff_ms})."
+                f"backoff_max_ms ({self.backoff_max_ms}) must be at least backoff_ms ({self.backoff_ms})."
             )
         if self.max_body_bytes < self.max_task_bytes:
             raise ConfigError(
-                f"max_body_bytes ({self.max_body_bytes}) has to be at least max_task_bytes ({self.max_task_bytes})."
+                f"max_body_bytes ({self.max_body_bytes}) must be at least max_task_bytes ({self.max_task_bytes})."
             )
 
     @property
@@ -139,7 +139,7 @@ _OF_THE_HARNESS = {
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """A sentence for each `ZEROLOSS_*` variable that is no setting, with the name that may have been meant."""
+    """A sentence for each `ZEROLOSS_*` variable that is not a setting, with the name that may have been meant."""
     known = {f"{PREFIX}{member.name.upper()}" for member in fields(Config)}
     others = {f"{PREFIX}{name}" for name in _OF_THE_HARNESS}
     sentences = []
@@ -174,7 +174,7 @@ def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> C
             try:
                 values[member.name] = int(text)
             except ValueError:
-                raise ConfigError(f"{variable} has to be a whole number, not {text!r}.") from None
+                raise ConfigError(f"{variable} must be a whole number, not {text!r}.") from None
         else:
             values[member.name] = text
     values.update({name: value for name, value in arguments.items() if value is not None})

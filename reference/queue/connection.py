@@ -71,7 +71,7 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
         if "@" in shown or "?" in shown:
             shown = "..." if "?" in shown else f"...@{shown.rpartition('@')[2]}"
             reason = (
-                "it has to be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and % in a password as percent codes"
+                "it must be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and % in a password as percent codes"
             )
         raise ConfigError(f"redis_url {shown!r} is not a Redis URL: {reason}.") from None
     return redis.Redis(connection_pool=pool)
@@ -92,7 +92,7 @@ def _options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
 
 
 def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
-    """Raises ConfigError: the URL makes no sense."""
+    """Raises ConfigError: the URL is invalid."""
     found, gate = read_sentinel_url(url), Gate()
     sentinels = [_asking(url, found.sentinel, gate, *place) for place in found.sentinels]
     server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
@@ -100,7 +100,7 @@ def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float
 
 
 def _cluster_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
-    """Raises ConfigError: the URL makes no sense, or the keys of the namespace would lie in several slots."""
+    """Raises ConfigError: the URL is invalid, or the keys of the namespace would lie in several slots."""
     url, key = config.redis_url, Keys(config.namespace).pending
     found, gate = read_cluster_url(url), Gate()
     if not re.search(r"\{[^}]+\}", config.namespace):

@@ -37,7 +37,7 @@ from .texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX
 # longer for a reply than anybody waits, and the same tasks would be fetched again and again.
 MAX_TRANSFER_BYTES = 1_048_576
 
-TURNS = 16  # of so many claimed tasks one is looked for among the low ones first, and one among the default ones
+TURNS = 16  # of that many claimed tasks one is looked for among the low ones first, and one among the default ones
 
 # KEYS  consumers, processing, paused, numbers, info, then, where the minute is known: its series, counters, the three
 #       lists, delayed, dead_letter
@@ -300,7 +300,7 @@ class Consumer:
         return self._settled(number, _SETTLE(self._client, *self._settling(number, limit, done)))
 
     def reserve(self, count: int) -> int:
-        """The first of so many numbers that no claim was given yet, nor will be again."""
+        """The first of that many numbers that no claim was given yet, nor will be again."""
         with self._lock:
             first = self._given + 1
             self._given += count
@@ -424,7 +424,7 @@ class Consumer:
 
     def _refuse_fork(self) -> None:
         if os.getpid() != self._pid:
-            raise QueueError(f"Consumer {self.name} belongs to another process: a forked process has to make its own.")
+            raise QueueError(f"Consumer {self.name} belongs to another process: a forked process must make its own.")
 
 
 def backoff_ms(config: Config, failures: int) -> int:

@@ -24,7 +24,7 @@ LETTER_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 # KEYS  the bell and the three lists, dead_letter
 # ARGV  ids of letters
 # Returns how many were requeued, and the ids of those whose entry cannot be read
-# The limits begin anew; the attempt stands, as it is a fencing token and the burial raised it.
+# The limits begin again; the attempt stands, as it is a fencing token and the burial raised it.
 _REQUEUE = Script(f"""#!lua flags=allow-oom
 {HEADER}{LISTS}
 local requeued, unreadable = 0, {{}}
@@ -81,7 +81,7 @@ class DeadLetters:
         """One page, newest first; of those older than the letter `before`, which is how the next page is had.
 
         Raises:
-            QueueError: `before` is no id of a letter.
+            QueueError: `before` is not an id of a letter.
         """
         newest = "+" if before is None else f"({_checked(before)}"
         letters: Any = self._client.xrevrange(self._keys.dead_letter, newest, "-", count=max(1, limit))
@@ -91,7 +91,7 @@ class DeadLetters:
         """One letter; None where it is not there any more.
 
         Raises:
-            QueueError: that is no id of a letter.
+            QueueError: that is not an id of a letter.
         """
         letters: Any = self._client.xrange(self._keys.dead_letter, _checked(letter_id), letter_id, count=1)
         return _read(*letters[0]) if letters else None
@@ -103,11 +103,11 @@ class DeadLetters:
     def requeue(self, *letter_ids: str) -> int:
         """Give tasks a new budget of attempts, at the end of the queue. How many were still there.
 
-        Their `attempt` goes on growing, as a fencing token has to.
+        Their `attempt` goes on growing, as a fencing token must.
 
         Raises:
             NotRequeueable: an entry cannot be read; the others were requeued.
-            QueueError: that is no id of a letter.
+            QueueError: that is not an id of a letter.
         """
         requeued, unreadable = self._requeue(letter_ids)
         if unreadable:
@@ -127,7 +127,7 @@ class DeadLetters:
         """Delete letters. How many were still there.
 
         Raises:
-            QueueError: that is no id of a letter.
+            QueueError: that is not an id of a letter.
         """
         if not letter_ids:
             return 0
@@ -156,7 +156,7 @@ class DeadLetters:
 
 def _checked(letter_id: str) -> str:
     if not LETTER_ID.fullmatch(letter_id):
-        raise QueueError(f"{letter_id!r} is no id of a dead letter; one looks like 1795929154172-0.")
+        raise QueueError(f"{letter_id!r} is not an id of a dead letter; one looks like 1795929154172-0.")
     return letter_id
 
 

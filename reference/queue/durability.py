@@ -1,4 +1,4 @@
-"""How safe a task has to be before it is promised: `memory`, `fsync` or `replicas:N`.
+"""How safe a task must be before it is promised: `memory`, `fsync` or `replicas:N`.
 
     memory      Redis has acknowledged it. What a crash then takes is the server's own business (its appendfsync).
     fsync       it is also on the primary's disk: `WAITAOF 1 0` (Redis 7.2, Valkey). An older server that fsyncs always
@@ -6,7 +6,7 @@
     replicas:N  it is also in the memory of N replicas: `WAIT N`.
 
 `WAIT` and `WAITAOF` confirm the writes of their own connection, and a reply below what was asked for is not an error
-to Redis: it has to be read. See https://redis.io/docs/latest/commands/waitaof/ and .../commands/wait/
+to Redis: it must be read. See https://redis.io/docs/latest/commands/waitaof/ and .../commands/wait/
 """
 
 import re
@@ -31,7 +31,7 @@ class Durability:
 
     def __post_init__(self) -> None:
         if self.level not in (MEMORY, FSYNC) and not _REPLICAS.fullmatch(self.level):
-            raise ConfigError(f"durability has to be memory, fsync or replicas:N, not {self.level!r}.")
+            raise ConfigError(f"durability must be memory, fsync or replicas:N, not {self.level!r}.")
 
     @property
     def replicas(self) -> int:

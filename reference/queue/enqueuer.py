@@ -1,4 +1,4 @@
-"""Enqueue: from "somebody asks" to "promised".
+"""Enqueue: from the request to the promise.
 
 A task is promised when Redis has acknowledged it, and it is as safe as `durability` asks, and only then. Guard (I8),
 bound and push are one atomic step.
@@ -188,12 +188,12 @@ def due_in(delay_ms: object) -> str:
     """What `Submission.due` is for a delay.
 
     Raises:
-        InvalidTask: that is no delay.
+        InvalidTask: that is not a delay.
     """
     if isinstance(delay_ms, float) and delay_ms.is_integer():  # to JSON 5.0 and 5 are the same number
         delay_ms = int(delay_ms)
     if not isinstance(delay_ms, int) or isinstance(delay_ms, bool) or not 0 <= delay_ms <= DELAY_MS_MAX:
-        raise InvalidTask(f"delay_ms has to be a whole number of ms from 0 to {DELAY_MS_MAX} (ten years).")
+        raise InvalidTask(f"delay_ms must be a whole number of ms from 0 to {DELAY_MS_MAX} (ten years).")
     return f"+{delay_ms}"
 
 
@@ -201,19 +201,19 @@ def due_at(execute_at: object) -> str:
     """What `Submission.due` is for a time with its zone, as a `datetime` or as RFC 3339 has it.
 
     Raises:
-        InvalidTask: that is no such time.
+        InvalidTask: that is not such a time.
     """
     try:
         time = msgspec.convert(execute_at, Annotated[datetime, msgspec.Meta(tz=True)], strict=True)
         return str(min(max(0, round(time.timestamp() * 1000)), TIME_MS_MAX))
     except (msgspec.ValidationError, ValueError, OverflowError):
         raise InvalidTask(
-            "execute_at has to be a time with its zone, as RFC 3339 writes it: 2026-01-31T09:30:00Z."
+            "execute_at must be a time with its zone, as RFC 3339 writes it: 2026-01-31T09:30:00Z."
         ) from None
 
 
 class Submission(NamedTuple):
-    """What somebody asks to have queued. `payload_json` is valid JSON text, carried byte for byte (I6).
+    """A request to queue a task. `payload_json` is valid JSON text, carried byte for byte (I6).
 
     A named tuple, as is its answer: a batch makes thousands, and a frozen dataclass takes three times as long to make.
     """
@@ -361,7 +361,7 @@ class Enqueuer:
     def _push(self, call: "_Call") -> list[list[Outcome] | QueueError]:
         if self._durability.immediate:
             return call.read(_ENQUEUE(self._client, call.keys, call.arguments()))
-        with borrowed(self._client) as connection:  # one for both: a connection is told about its own writes only
+        with borrowed(self._client) as connection:  # one for both: a connection knows about its own writes only
             answers = call.read(_ENQUEUE.on(connection, call.keys, call.arguments()))
             promised = [place for place, outcomes in enumerate(answers) if _promises(outcomes)]
             if promised:
@@ -422,7 +422,7 @@ class _Call:
         self.outcomes: list[list[Outcome]] = []  # of each request, as they are if Redis accepts it
         self._accepted: list[Submission] = []
         self._sizes: list[int] = []  # how many tasks of each request the script is given
-        self._guards: list[Any] = []  # what the script is told of each idempotency key
+        self._guards: list[Any] = []  # what the script gets for each idempotency key
         self._guarded: list[tuple[list[Outcome], int, str, str]] = []  # and whose answer it will be: where, id, key
 
     def add(self, submissions: Sequence[Submission]) -> None:

@@ -8,7 +8,7 @@ class QueueError(Exception):
 
 
 class ConfigError(QueueError):
-    """A setting, or the relation of two settings, makes no sense. The text is one sentence for the operator."""
+    """A setting, or the relation of two settings, is invalid. The text is one sentence for the operator."""
 
 
 class Undecodable(QueueError):
@@ -35,7 +35,7 @@ class RanTooLong(QueueError):
 
 
 class InvalidTask(QueueError):
-    """A member of a task makes no sense, or its payload cannot be written as JSON. Nothing was accepted."""
+    """A member of a task is invalid, or its payload cannot be written as JSON. Nothing was accepted."""
 
 
 class TaskTooLarge(QueueError):
@@ -67,7 +67,7 @@ class OtherProtocol(QueueError):
 
 
 class NotAccepted(QueueError):
-    """Redis said no, or was never reached: nothing was enqueued, certainly."""
+    """Redis refused, or was never reached: nothing was enqueued, certainly."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Nothing was accepted: {reason}")
@@ -93,7 +93,7 @@ class NotConfirmed(OutcomeUnknown):
 
 
 class LeaseLost(QueueError):
-    """The consumer no longer holds this task: it was recovered and belongs to somebody else (I3)."""
+    """The consumer no longer holds this task: it was recovered elsewhere (I3)."""
 
     def __init__(self, consumer: str, task_id: str) -> None:
         super().__init__(f"Consumer {consumer} no longer holds task {printable(task_id, NAME_CHARS_MAX)}.")

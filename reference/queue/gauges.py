@@ -41,7 +41,7 @@ class RunningTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerReading:
-    """A live consumer: its lease has not ended. None, or empty: it could not be read, or was not said."""
+    """A live consumer: its lease has not ended. None, or empty: it could not be read, or was not reported."""
 
     name: str
     holding: int | None  # tasks

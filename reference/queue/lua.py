@@ -11,7 +11,7 @@ Of every script that writes:
 # Milliseconds of Redis's clock: the only clock that leases and due times are compared with.
 NOW = "local time = redis.call('TIME'); local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
 
-# An entry's header (see `task.py`): `heading` reads it, nil where there is none that makes sense; `headed` writes it
+# An entry's header (see `task.py`): `heading` reads it, nil where it is missing or invalid; `headed` writes it
 # before the same body. Only the first bytes are looked at: an entry may have megabytes, or a count of 4,300 digits.
 HEADER = """
 local function heading(entry)
@@ -29,7 +29,7 @@ end
 """
 
 # Of scripts whose KEYS begin with the bell and the three lists (`Keys.waiting`). `pending(entry)` is the list that an
-# entry belongs to; `ring` leaves the bell as it has to be, and comes last: a bell of another type must not undo
+# entry belongs to; `ring` leaves the bell as it must be, and comes last: a bell of another type must not undo
 # anything, nor keep anything from being done.
 LISTS = """
 local lists = {h = KEYS[2], d = KEYS[3], l = KEYS[4]}

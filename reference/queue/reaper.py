@@ -21,7 +21,7 @@ from .texts import NAME_CHARS_MAX, printable
 logger = logging.getLogger(__name__)
 
 MOVE_BATCH = 100  # entries that one script moves at most, so that nobody waits long for it
-MOVE_BYTES = 16_777_216  # ... and of so many bytes; one may have more
+MOVE_BYTES = 16_777_216  # ... and of that many bytes; one may have more
 PROMOTE_ROUNDS = 1_000  # a sweep is bounded: 100,000 due tasks at the most
 SCAN_COUNT = 1_000  # keys looked at in one step of the search for orphans
 
@@ -223,7 +223,7 @@ class Reaper:
     def adopt(self) -> int:
         """Give what no entry of `consumers` names an entry, so that a sweep recovers it after a lease. How many.
 
-        The queue leaves nothing like that behind: somebody's hand, or a copy of some of its keys, may. It looks at
+        The queue leaves nothing like that behind: a manual change, or a copy of some of its keys, may. It looks at
         every key of the database, in steps.
         """
         prefix = self._keys.processing("")
@@ -234,7 +234,7 @@ class Reaper:
         return adopted
 
     def _ours(self, names: Iterable[bytes]) -> Iterator[str]:
-        """All but what is no UTF-8: no consumer has such a name, so it is somebody else's, and left alone."""
+        """All but what is not UTF-8: no consumer has such a name, so it is foreign, and left alone."""
         for name in names:
             try:
                 yield name.decode()

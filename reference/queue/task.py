@@ -11,8 +11,8 @@ In Redis a task is an entry: a short ASCII header with its counts, and then its 
     | attempt: one higher for each retry, recovery and burial; it never falls
     priority: h, d or l
 
-So a script raises a count without reading the JSON, and 1.10 stays 1.10. A bare JSON object, which somebody else may
-push, gets its header when it is claimed. Where an object has two members of one name the last counts.
+So a script raises a count without reading the JSON, and 1.10 stays 1.10. A bare JSON object, which a foreign producer
+may push, gets its header when it is claimed. Where an object has two members of one name the last counts.
 """
 
 import json
@@ -68,7 +68,7 @@ class Task:
         """Read an entry with its header.
 
         Raises:
-            Undecodable: there is no header, or what follows is no JSON object with a string `id`.
+            Undecodable: there is no header, or what follows is not a JSON object with a string `id`.
         """
         header = _HEADER.match(entry, 0, HEADER_BYTES_MAX)
         if header is None:
@@ -160,7 +160,7 @@ def refuse_half_pairs(payload_json: str) -> None:
         try:
             msgspec.json.decode(payload_json, type=msgspec.Raw)
         except ValueError:
-            raise InvalidTask("The payload holds half of a surrogate pair, which is no text.") from None
+            raise InvalidTask("The payload holds half of a surrogate pair, which is not text.") from None
 
 
 def encode(*, task_id: str, task_type: str, payload_json: str) -> bytes:

@@ -148,7 +148,7 @@ class ShardedDeadLetters(DeadLetters):
         number, slash, rest = letter_id.partition("/")
         is_number = number.isascii() and number.isdecimal() and len(number) < 4
         if not slash or not is_number or int(number) >= len(self._shards) or not LETTER_ID.fullmatch(rest):
-            raise QueueError(f"{letter_id!r} is no id of a dead letter here; one looks like 0/1795929154172-0.")
+            raise QueueError(f"{letter_id!r} is not an id of a dead letter here; one looks like 0/1795929154172-0.")
         return int(number), rest
 
 

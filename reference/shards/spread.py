@@ -18,7 +18,7 @@ from ..queue.enqueuer import Enqueuer, Outcome, Submission
 from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
 from .layout import refuse_other_count, shard_configs, shard_of
 
-REST_S = 1.0  # a shard that refused is asked last for so long
+REST_S = 1.0  # a shard that refused is asked last for that long
 TOGETHER = 100  # tasks without a key of one batch that go to one shard, at least
 
 

@@ -60,7 +60,7 @@ class Claimer(threading.Thread):
         self._waiter = Waiter(consumer, self.inbox, config.block_ms)
         self._awaited: int | None = None  # the number in flight: that of the wait that is under way
         self._dry = False  # the last claim found too little: wait, or look again when a task is finished
-        self._unsure = True  # what is held has to be read before the next claim
+        self._unsure = True  # what is held must be read before the next claim
         self._renew_at = 0.0
         self._retry_at = 0.0  # no command before that, after an error
         self._errors = 0
@@ -91,7 +91,7 @@ class Claimer(threading.Thread):
 
     def run(self) -> None:
         self._waiter.start()
-        while not self.left and self._waiter.is_alive():  # without the waiter it would wait for ever: the worker ends
+        while not self.left and self._waiter.is_alive():  # without the waiter it would wait forever: the worker ends
             try:
                 self._receive()
                 if time.monotonic() < self._retry_at:
@@ -225,7 +225,7 @@ class Claimer(threading.Thread):
         return [delivery for delivery in self._deliveries.values() if delivery.state is not State.ADRIFT]
 
     def _surplus(self) -> list[Delivery]:
-        """What is never to be begun here, and has to be given back."""
+        """What is never to be begun here, and must be given back."""
         return [delivery for delivery in self._with(State.HELD) if delivery is not self._alone]
 
     def _forget(self, delivery: Delivery) -> None:

@@ -60,7 +60,7 @@ class Handler:
         """The same within a worker of this configuration.
 
         Raises:
-            ConfigError: the type's own settings make no sense.
+            ConfigError: the type's own settings are invalid.
         """
         backoff_max_ms = max(config.backoff_max_ms, self.settings.get("backoff_ms", 0))
         config = replace(config, backoff_max_ms=backoff_max_ms, **self.settings)
@@ -131,7 +131,7 @@ def handler(
     one handler thread, and is cancelled at its time limit.
 
     Raises:
-        ConfigError: the type has a handler already, a setting makes no sense, the second parameter is no Struct, or
+        ConfigError: the type has a handler already, a setting is invalid, the second parameter is not a Struct, or
             calling the function would not run it, as it is a generator function.
     """
     milliseconds = {"task_timeout_ms": _ms("timeout", timeout), "backoff_ms": _ms("backoff", backoff)}
@@ -152,7 +152,7 @@ def handler(
             _payload_type(task_type, function),
             {name: value for name, value in settings.items() if value is not None},
         )
-        made.under(Config())  # to refuse where it is written what makes no sense
+        made.under(Config())  # to refuse where it is written what is invalid
         registry[task_type] = made
         return function
 
@@ -187,7 +187,7 @@ def _ms(name: str, seconds: float | None) -> int | None:
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ConfigError(f"{name} has to be a number of seconds above 0, not {seconds!r}.")
+        raise ConfigError(f"{name} must be a number of seconds above 0, not {seconds!r}.")
     return max(1, int(seconds * 1000))
 
 
@@ -207,7 +207,7 @@ def _payload_type(task_type: str, function: Any) -> Any:
     if not (inspect.isclass(struct) and issubclass(struct, msgspec.Struct)):
         raise ConfigError(
             f"The handler of task type {task_type!r} takes a second parameter, {named[1].name!r}, "
-            "which has to be annotated with a msgspec.Struct."
+            "which must be annotated with a msgspec.Struct."
         )
     return annotation
 
@@ -253,7 +253,7 @@ def load_handlers(app: str, config: Config) -> dict[str, Handler]:
         ConfigError: it cannot be imported, registers nothing, or its settings do not go with the configuration.
     """
     if not all(part.isidentifier() for part in app.split(".")):
-        raise ConfigError(f"--app {app}: that is no import path; it looks like myapp.tasks.")
+        raise ConfigError(f"--app {app}: that is not an import path; it looks like myapp.tasks.")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)

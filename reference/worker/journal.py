@@ -1,6 +1,6 @@
 """What a worker process says of itself with each renewal, for the monitor: no round trip of its own.
 
-It is no part of the protocol's promises. What is on its way when a reply is lost is not sent again, so no number is
+It is not part of the protocol's promises. What is on its way when a reply is lost is not sent again, so no number is
 ever too high.
 """
 

@@ -8,13 +8,13 @@ SUCCEEDED, RETRIED, DEAD_LETTERED = "succeeded", "retried", "dead_lettered"
 
 
 class Observer(Protocol):
-    """Called in the worker's own threads: it has to be quick, and to raise nothing."""
+    """Called in the worker's own threads: it must be quick, and raise nothing."""
 
     def begun(self, task: Task, waited_s: float | None) -> None:
         """A handler begins. `waited_s`: since enqueue, or the due time; None: not its first attempt, or not known."""
 
     def ended(self, task: Task, seconds: float) -> None:
-        """Its handler has returned or raised, after so long."""
+        """Its handler has returned or raised, after that long."""
 
     def settled(self, task: Task, outcome: str) -> None:
         """Redis knows what came of it: one of this module's outcomes. One of no known type was never begun."""

@@ -49,7 +49,7 @@ class Pace:
         return min(self._config.ahead, int(free * ahead_s / max(self._task_s, 1e-6)))
 
     def hoards(self, hand: Iterable[Timed]) -> bool:
-        """Whether what waits in hand waits behind slow tasks only: somebody else might be free to run it."""
+        """Whether what waits in hand waits behind slow tasks only: another worker might be free to run it."""
         began_before = time.monotonic() - self.hoarding_s
         slow = sum(1 for d in hand if d.started is not None and d.seconds is None and d.started < began_before)
         return slow >= self._config.threads

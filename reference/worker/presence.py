@@ -7,7 +7,7 @@ on which nothing is ever published, and `PUBSUB NUMSUB` tells whether it is: a s
 was reading from it, and is back before that.
 
 Absence means something only where presence was seen, so it is marked, with the server's run id. After a restart or a
-failover nobody is thought absent until he has been there; until then leases alone count. So they do for a worker that
+failover a consumer counts as absent only once it was seen there; until then leases alone count, as for a worker that
 is paused, or cut off without the server knowing: it keeps its subscription.
 
 https://redis.io/docs/latest/commands/pubsub-numsub/
@@ -71,7 +71,7 @@ class Presence(threading.Thread):
             marked = bool(self._mark())  # each time: a worker that was taken for dead left the registry meanwhile
             if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises when the other end closed
                 connection.read_response()
-            elif marked:  # a firewall may have forgotten the connection: both ends would wait for ever
+            elif marked:  # a firewall may have forgotten the connection: both ends would wait forever
                 connection.send_command("PING")
                 connection.read_response()
 

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
 GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
-CANCEL_S = 2.0  # an async handler that has not ended so long after it was cancelled hangs, too
+CANCEL_S = 2.0  # an async handler that has not ended that long after it was cancelled hangs, too
 WELL_S = 1.0  # between two words to the parent
 LOOK_S = 0.1  # how often the main thread looks at clocks and threads
 
@@ -194,7 +194,7 @@ class Worker:
         self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
 
     def _say_if_well(self) -> None:
-        """Tell the parent, unless it claims nothing though it could. That Redis fails is no reason to be replaced."""
+        """Tell the parent, unless it claims nothing though it could. Redis errors do not count."""
         now = time.monotonic()
         if not self._claimer.could_claim():
             self._could_since = now
@@ -275,7 +275,7 @@ def run_worker(
 ) -> None:
     """Run a worker in this process and end the process with its status, whatever its threads still do.
 
-    `parent` is the pid of who started it, and told by that one: who asks the system may be too late.
+    `parent` is the pid of the process that started it, passed explicitly: getppid() is racy at start-up.
     `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
     """
     status = Worker(config, name, handlers, parent, tell, observer).run()

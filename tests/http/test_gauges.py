@@ -112,13 +112,13 @@ def test_a_clock_that_went_back_makes_no_negative_age(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("element", [b"\xff", b"nonsense", b"[]", b'{"id":"a"}', b"[" * 100_000])
-def test_an_element_that_is_no_task_has_no_age_and_is_counted(queue: Queue, element: bytes) -> None:
+def test_an_element_that_is_not_a_task_has_no_age_and_is_counted(queue: Queue, element: bytes) -> None:
     queue.client.rpush(queue.keys.pending, element)
     reading = read(queue)
     assert (reading.pending, reading.oldest_pending_age_ms) == (1, None)
 
 
-def test_a_consumer_with_a_name_that_is_no_text_is_shown_all_the_same(queue: Queue) -> None:
+def test_a_consumer_with_a_name_that_is_not_text_is_shown_all_the_same(queue: Queue) -> None:
     seconds, _ = queue.client.time()
     queue.client.zadd(queue.keys.consumers, {b"\xff": (seconds + 60) * 1000})
     queue.client.hset(b"tasks:processing:\xff", "1", "x")
@@ -140,7 +140,7 @@ def test_a_redis_that_is_down_gives_an_error_and_no_reading(queue: Queue, dead_p
         read(nowhere)
 
 
-# What cannot be read harms its own gauge. A number that was not read is none.
+# What cannot be read harms its own gauge. A number that was not read is None.
 
 EXPECTED = {
     "pending": ({"pending", "oldest_pending_age_ms"}, "tasks:pending"),
@@ -213,7 +213,7 @@ def test_all_keys_of_another_type_leave_a_reading_without_numbers(busy: Queue) -
 
 
 @pytest.mark.parametrize("value", ["many", "1.5", "1_000", "", "9" * 5_000, "inf"])
-def test_a_counter_that_is_no_number_is_unknown_and_the_others_stay(busy: Queue, value: str) -> None:
+def test_a_counter_that_is_not_a_number_is_unknown_and_the_others_stay(busy: Queue, value: str) -> None:
     busy.client.hset(busy.keys.counters, "failed", value)
     reading = read(busy)
     assert (reading.counters["failed"], reading.counters["enqueued"]) == (None, 4)

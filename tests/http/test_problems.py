@@ -125,7 +125,7 @@ def test_each_error_of_a_producer_has_its_kind_and_says_what_to_do(
     assert problem.headers == headers
 
 
-def test_an_error_of_the_queue_that_no_request_should_meet_is_logged_whole_and_told_as_unexpected(
+def test_an_error_of_the_queue_that_no_request_should_meet_is_logged_whole_and_reported_as_unexpected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     error = LeaseLost("w1", "t1")
@@ -137,7 +137,7 @@ def test_an_error_of_the_queue_that_no_request_should_meet_is_logged_whole_and_t
     assert str(error) == "Consumer w1 no longer holds task t1."
 
 
-def test_a_defect_is_logged_with_its_request_and_told_as_unexpected(
+def test_a_defect_is_logged_with_its_request_and_reported_as_unexpected(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
@@ -188,7 +188,7 @@ def test_no_detail_is_longer_than_500_characters() -> None:
     ],
     ids=["a path", "a long path", "a method"],
 )
-def test_a_request_that_goes_nowhere_is_told_what_is_there(
+def test_a_request_that_goes_nowhere_learns_what_is_there(
     queue: Queue, method: str, path: str, status: int, detail: str
 ) -> None:
     answer: falcon.testing.Result = app_of(queue).simulate_request(method, path)

@@ -184,7 +184,7 @@ def test_a_batch_carries_its_payloads_byte_for_byte(http: Any, queue: Queue, med
     assert b'"payload":[ 1e2 ]}' in second
 
 
-def test_a_line_that_is_no_task_refuses_that_item_only(http: Any, queue: Queue) -> None:
+def test_a_line_that_is_not_a_task_refuses_that_item_only(http: Any, queue: Queue) -> None:
     lines = [b'{"id": "a", "payload": 1}', b"{nonsense", b"\xff", b'{"payloda": 1}', b'{"id": "b", "payload": 2}']
     answer = http.simulate_post("/tasks", body=b"\n".join(lines), headers=NDJSON)
     assert answer.status_code == 207
@@ -204,7 +204,7 @@ def test_an_item_that_is_too_large_is_refused_alone(queue: Queue) -> None:
     assert payloads(queue.pending()) == [1]
 
 
-def test_empty_lines_of_ndjson_are_no_items(http: Any) -> None:
+def test_empty_lines_of_ndjson_are_not_items(http: Any) -> None:
     answer = post(http, "/tasks", '\n{"payload": 1}\r\n\n{"payload": 2}\n\n', Content_Type="application/x-ndjson")
     assert (answer.status_code, answer.json["queued"], len(answer.json["results"])) == (202, 2, 2)
 

@@ -94,7 +94,7 @@ def test_a_task_of_the_largest_size_is_accepted_however_its_names_are_written(qu
 def test_a_batch_is_split_no_further_than_to_the_first_task_too_many(
     queue: Queue, decoded: list[int], media_type: str
 ) -> None:
-    tasks = [b'{"payload": 1}'] * 3 + [b"this is no JSON and nobody reads it"]
+    tasks = [b'{"payload": 1}'] * 3 + [b"this is not JSON and nobody reads it"]
     body = b"[%b]" % b",".join(tasks) if media_type == "application/json" else b"\n".join(tasks)
     answer = post(app_of(queue, max_batch=2), "/tasks", body, Content_Type=media_type)
     assert_problem(answer, 413, "at least 3 tasks", "2 allowed", kind="too-large")
@@ -134,7 +134,7 @@ def test_an_item_of_an_array_that_is_larger_than_a_task_refuses_the_batch_with_4
     assert queue.everything() == {}
 
 
-def test_empty_lines_are_no_items_however_many_there_are() -> None:
+def test_empty_lines_are_not_items_however_many_there_are() -> None:
     assert list(split_lines(b"\n\n \t\r\n 1 \n\n2\n" + b"\n" * 1_000)) == [b"1", b"2"]
 
 
@@ -174,9 +174,7 @@ BOTH_SERVERS = pytest.mark.parametrize("part", ["producer", "asgi"])
 
 @BOTH_SERVERS
 @pytest.mark.parametrize("path", ["/task", "/tasks"])
-def test_a_length_beyond_the_limit_is_413_before_the_client_is_told_to_go_on(
-    queue: Queue, part: str, path: str
-) -> None:
+def test_a_length_beyond_the_limit_is_413_before_the_client_may_go_on(queue: Queue, part: str, path: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
     with served(part, queue.config.redis_url, max_task_bytes=1_000, max_body_bytes=20_000) as producer:
         status, _, body = exchange(producer.port, f"{head}Content-Length: 20001\r\n\r\n".encode())

@@ -25,7 +25,7 @@ def http(queue: Queue) -> falcon.testing.TestClient:
     return app_of(queue)
 
 
-# 400: what was sent makes no sense.
+# 400: what was sent is invalid.
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def http(queue: Queue) -> falcon.testing.TestClient:
         (b'\xef\xbb\xbf{"payload": 1}', ["JSON"]),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused_with_400(
+def test_a_body_that_is_not_a_json_object_is_refused_with_400(
     http: Any, queue: Queue, body: str | bytes, words: list[str]
 ) -> None:
     assert_problem(post(http, "/task", body), 400, "The body", *words, kind="malformed")
@@ -130,7 +130,7 @@ def test_a_repeated_name_inside_the_payload_is_the_payloads_own_business(http: A
         ("application/json", b'[{"payload": "\xff"}]', "The body is not UTF-8"),
     ],
 )
-def test_a_batch_that_is_no_batch_is_refused_as_a_whole_with_400(
+def test_a_batch_that_is_not_a_batch_is_refused_as_a_whole_with_400(
     http: Any, queue: Queue, media_type: str, body: str | bytes, word: str
 ) -> None:
     assert_problem(post(http, "/tasks", body, Content_Type=media_type), 400, word, kind="malformed")
@@ -139,7 +139,7 @@ def test_a_batch_that_is_no_batch_is_refused_as_a_whole_with_400(
 
 @BOTH
 @pytest.mark.parametrize("key", ["", '""', "k" * 257, 'a"b', '"a', '"', "a\\b", "schl\xfcssel", "a\tb"])
-def test_an_idempotency_key_that_is_none_is_refused_with_400(http: Any, queue: Queue, path: str, key: str) -> None:
+def test_an_invalid_idempotency_key_is_refused_with_400(http: Any, queue: Queue, path: str, key: str) -> None:
     assert_problem(post(http, path, TASK, Idempotency_Key=key), 400, "Idempotency-Key", "256", kind="malformed")
     assert set(queue.everything()) <= {"tasks:protocol"}
 
@@ -164,7 +164,7 @@ def test_an_unknown_route_is_404(http: Any, path: str) -> None:
         ("PATCH", "/openapi.json", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_a_wrong_method_is_405_and_told_which_are_right(http: Any, method: str, path: str, allowed: set[str]) -> None:
+def test_a_wrong_method_is_405_and_names_the_right_ones(http: Any, method: str, path: str, allowed: set[str]) -> None:
     answer = http.simulate_request(method, path)
     assert set(answer.headers["allow"].split(", ")) == allowed
     if method != "HEAD":
@@ -181,7 +181,7 @@ def test_options_tells_the_methods(http: Any) -> None:
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "application/cloudevents+json", "application/jsonp"],
 )
-def test_a_body_that_is_not_said_to_be_json_is_415(http: Any, queue: Queue, path: str, content_type: str) -> None:
+def test_a_body_without_a_json_content_type_is_415(http: Any, queue: Queue, path: str, content_type: str) -> None:
     answer = post(http, path, TASK, Content_Type=content_type)
     assert_problem(answer, 415, "Content-Type", "application/json", kind="unsupported-media-type")
     assert set(queue.everything()) <= {"tasks:protocol"}

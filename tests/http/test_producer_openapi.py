@@ -26,7 +26,7 @@ described = schemathesis.openapi.from_dict(
 
 @schemathesis.serializer("application/x-ndjson", "application/jsonl")
 def as_lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
-    """An array, one item a line; what is no array is one line."""
+    """An array, one item a line; what is not an array is one line."""
     items = value if isinstance(value, list) else [value]
     return b"".join(json.dumps(item).encode() + b"\n" for item in items)
 

@@ -33,7 +33,7 @@ def started(binary: str, folder: Path, *options: str) -> Iterator[str]:
 
 
 def assert_not_ready(queue: Queue, *words: str, **settings: Any) -> None:
-    """Neither is a task accepted, nor is it said that one would be."""
+    """Neither is a task accepted, nor does it report that one would be."""
     http = app_of(queue, **settings)
     assert post(http, "/task", TASK).status_code == 503
     answer = http.simulate_get("/readyz")

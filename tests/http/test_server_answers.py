@@ -13,7 +13,7 @@ from zeroloss.system.servers import Server
 JSON = b"Host: x\r\nContent-Type: application/json\r\n"
 REQUESTS = {
     "no HTTP": b"GET / / HTTP/1.1\r\nHost x\r\n\r\n",
-    "`Content-Length` that is no number": b"POST /task HTTP/1.1\r\n" + JSON + b"Content-Length: x\r\n\r\n",
+    "`Content-Length` that is not a number": b"POST /task HTTP/1.1\r\n" + JSON + b"Content-Length: x\r\n\r\n",
     "`Transfer-Encoding` beside `Content-Length`": b"POST /task HTTP/1.1\r\n"
     + JSON
     + b'Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n{"payload": 1}\r\n0\r\n\r\n',

@@ -190,13 +190,13 @@ def test_a_body_that_is_too_large_is_not_kept_while_it_is_read(queue: Queue) -> 
     assert [name for name in opened if name.endswith("(deleted)")] == []
 
 
-def test_an_address_that_cannot_be_had_is_told_in_one_sentence(queue: Queue) -> None:
+def test_an_address_that_cannot_be_used_is_reported_in_one_sentence(queue: Queue) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for host, number, reason in [
             ("127.0.0.1", port, f"Cannot listen on 127.0.0.1:{port}: Address already in use."),
-            ("127.0.0.1", 65_536, "The port has to be 0 to 65535, not 65536."),
-            ("two..dots", 0, r"Cannot listen on two\.\.dots:0: it is no name of a host\."),
+            ("127.0.0.1", 65_536, "The port must be 0 to 65535, not 65536."),
+            ("two..dots", 0, r"Cannot listen on two\.\.dots:0: it is not a name of a host\."),
             ("nowhere.invalid", 0, r"Cannot listen on nowhere.invalid:0: \w[^.]*\."),
         ]:
             with (

@@ -93,14 +93,14 @@ def test_a_media_type_is_taken_in_any_case_with_a_charset_that_is_part_of_utf_8(
     assert require_media_type(sent, TYPES) == "application/json"
 
 
-def test_another_media_type_or_none_is_told_what_is_accepted() -> None:
-    accepted = "Content-Type has to be application/json or application/x-ndjson"
+def test_another_media_type_or_none_learns_what_is_accepted() -> None:
+    accepted = "Content-Type must be application/json or application/x-ndjson"
     assert refused(require_media_type, request(Content_Type="text/" + "x" * 200)[0], TYPES) == (
         f"{accepted}, not 'text/{'x' * 95}'."
     )
     assert refused(require_media_type, request()[0], TYPES) == f"{accepted}, and it is missing."
     latin, _ = request(Content_Type="application/json; charset=" + "l" * 60)
-    assert refused(require_media_type, latin, TYPES) == f"The charset has to be utf-8, not '{'l' * 50}'."
+    assert refused(require_media_type, latin, TYPES) == f"The charset must be utf-8, not '{'l' * 50}'."
 
 
 @pytest.mark.parametrize("key", ["k", "k" * NAME_CHARS_MAX])
@@ -123,12 +123,12 @@ def test_a_name_has_from_1_to_256_characters_however_it_is_spelled(member: str) 
         assert len({"id": accepted.task_id, "type": accepted.task_type}[member] or "") == NAME_CHARS_MAX
         for wrong in (f'"{escape}{rest}x"', '""'):
             assert refused(read_submission, f'{{"payload":1,"{member}":{wrong}}}', "Item 3", None) == (
-                f"Item 3's {member} has to be a string of 1 to 256 characters without control characters."
+                f"Item 3's {member} must be a string of 1 to 256 characters without control characters."
             )
 
 
 @pytest.mark.parametrize("half", ["\\ud800", "\\udbff", "\\udc00", "\\udfff"])
-def test_half_of_a_surrogate_pair_is_no_name_and_what_lies_beside_them_is(half: str) -> None:
+def test_half_of_a_surrogate_pair_is_not_a_name_and_what_lies_beside_them_is(half: str) -> None:
     assert "half of a surrogate pair" in refused(read_submission, f'{{"payload":1,"id":"{half}"}}', "The body", None)
     for beside in ("\\ud7ff", "\\ue000", "\\ud83e\\udde8"):
         assert read_submission(f'{{"payload":1,"id":"{beside}"}}', "The body", None).task_id == json.loads(
@@ -171,7 +171,7 @@ def test_a_member_that_is_there_twice_is_named() -> None:
     assert refused(read_submission, text, "The body", None) == 'The body has "type" more than once; keep one.'
 
 
-def test_a_type_that_is_not_told_is_default_however_the_rest_is_spelled() -> None:
+def test_a_type_that_is_not_given_is_default_however_the_rest_is_spelled() -> None:
     for name in ("a", "\\u0061"):
         read = read_submission(f'{{"payload" : 1 , "id" : "{name}"}}', "The body", "k")
         assert (read.task_id, read.task_type, read.idempotency_key) == ("a", "default", "k")
@@ -192,14 +192,14 @@ def test_a_constant_that_only_python_takes_for_json_is_refused_with_its_place(co
     assert told == f"The body is not a JSON object with a payload: invalid character (offset {offset})."
 
 
-def test_a_body_that_ended_early_is_told_by_how_much() -> None:
+def test_a_body_that_ended_early_is_reported_with_how_much_is_missing() -> None:
     short, _ = request(b"x" * 7)
     short.env["CONTENT_LENGTH"] = "9"
     assert refused(read_body, short, LIMIT_BYTES) == "The body ended after 7 of 9 bytes; send it again."
 
 
 @pytest.mark.parametrize("before", ["", "-", "[1.5,", '["1.5",'])
-def test_a_number_beyond_what_python_reads_is_told_in_the_queues_own_words(before: str) -> None:
+def test_a_number_beyond_what_python_reads_is_reported_in_the_queues_own_words(before: str) -> None:
     def payload(digits: int) -> str:
         return f'{{"payload":{before}{"9" * digits}{"]" if "[" in before else ""}}}'
 
@@ -209,7 +209,7 @@ def test_a_number_beyond_what_python_reads_is_told_in_the_queues_own_words(befor
 
 
 @pytest.mark.parametrize("number", ['"%s"', "0.%s", "1e%s", "1e-%s", "1E+%s", "%s.5", "%se5"])
-def test_many_digits_that_are_no_whole_number_are_accepted(number: str) -> None:
+def test_many_digits_that_are_not_a_whole_number_are_accepted(number: str) -> None:
     payload = number % ("9" * 5_000)
     assert read_submission(f'{{"payload":{payload}}}', "The body", None).payload_json == payload
 
@@ -223,7 +223,7 @@ def test_many_digits_that_are_no_whole_number_are_accepted(number: str) -> None:
         ("[1,]", "trailing comma in array (offset 3)"),
     ],
 )
-def test_a_body_that_is_no_array_is_told_its_mistake(text: str, reason: str) -> None:
+def test_a_body_that_is_not_an_array_gets_its_mistake_named(text: str, reason: str) -> None:
     assert refused(split_array, text.encode()) == f"The body is not a JSON array of tasks: {reason}."
 
 

@@ -1,4 +1,4 @@
-"""Tokens: who may talk to the producer and the monitor, and what a browser is told of their answers."""
+"""Tokens: who may talk to the producer and the monitor, and which headers a browser gets."""
 
 import base64
 import json
@@ -95,7 +95,7 @@ def test_a_token_is_read_from_its_file(tmp_path: Path) -> None:
         ({"token": "schl\xfcssel"}, "printable ASCII"),
     ],
 )
-def test_a_token_that_is_none_is_refused_in_one_sentence(settings: dict[str, str], words: str) -> None:
+def test_an_invalid_token_is_refused_in_one_sentence(settings: dict[str, str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         producer_token(Config(**settings))  # type: ignore[arg-type]
 

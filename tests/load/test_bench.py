@@ -124,7 +124,7 @@ def test_a_figure_that_cannot_be_measured_is_left_out_with_the_reason(context: C
     assert "  b is left out: its worker ended with status 1" in said
 
 
-def test_a_worker_that_ends_is_not_waited_for_and_its_last_line_is_told(context: Context) -> None:
+def test_a_worker_that_ends_is_not_waited_for_and_its_last_line_is_shown(context: Context) -> None:
     worker = context.processes.start([sys.executable, "-c", "raise SystemExit('no such queue')"])
     with pytest.raises(BenchError, match="status 1: no such queue"):
         rate(lambda: 10, 10, worker, context.processes)

@@ -118,18 +118,18 @@ def test_faults_are_spread_over_the_load(tmp_path: Path) -> None:
         (("--load", "PROFILE", "--run-time", "0"), "must be like 90s, 5m or 1h30m, not '0'"),
         (("--load", "PROFILE", "--run-time", "0h0m0s"), "must be like 90s, 5m or 1h30m, not '0h0m0s'"),
         (("--load", "ENDLESS"), "must be like 90s, 5m or 1h30m, not '0s'"),
-        (("--load", "BINARY"), "can't be read: it is no text"),
+        (("--load", "BINARY"), "can't be read: it is not text"),
         (("--load", "PROFILE", "--faults", "handler-raises"), "needs tasks of its own"),
         (("--load", "PROFILE", "--faults", "producer-sigkill"), "Locust does not follow"),
     ],
 )
-def test_a_load_that_makes_no_sense_is_refused_before_anything_starts(
+def test_a_load_that_is_invalid_is_refused_before_anything_starts(
     options: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "endless").mkdir()
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     files = {"PROFILE": profile(tmp_path), "BINARY": tmp_path / "binary"}
-    files["ENDLESS"] = profile(tmp_path / "endless", seconds=0)  # to Locust 0 is no limit
+    files["ENDLESS"] = profile(tmp_path / "endless", seconds=0)  # to Locust 0 is not a limit
     assert execute(["run", "--redis", "embedded", *(str(files.get(word, word)) for word in options)]) == 2
     assert sentence in capsys.readouterr().err
 
@@ -186,7 +186,7 @@ def test_the_events_of_a_load_are_part_of_the_history() -> None:
     assert (event.t, event.requests, event.failures, event.p95_ms) == (7 * MS, 5, 1, 3.5)
 
 
-def test_an_ended_locust_is_no_exit_that_nobody_wanted() -> None:
+def test_an_ended_locust_is_not_an_exit_that_nobody_wanted() -> None:
     story = under_load(Story()).submit("a").ran("a").add("load", "end", seconds=1.0)
     story.add("process", "exit", role="load", sid=5, status=0, wanted=False)
     assert judge(story.drained().end().events).exits == []

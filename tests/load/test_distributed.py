@@ -38,7 +38,7 @@ class Slow(locust.User):
                 request_type=kind, name="x", response_time={ms}, response_length=0, exception=None, context={{}}
             )
 """
-"""Locust, of which each request is said to have taken so long."""
+"""Locust, of which each request is reported to have taken that long."""
 
 
 @pytest.mark.parametrize("processes", [0, 2])

@@ -57,7 +57,7 @@ def test_a_threshold_is_kept_up_to_itself_and_broken_beyond(name: str, kept: flo
         (Slo(failure_ratio=0.01), {"failures": 7, "requests": 3_000}, "0.23%, at most 1% allowed"),
     ],
 )
-def test_a_broken_threshold_is_told_with_figures_that_show_it(slo: Slo, changes: dict[str, object], told: str) -> None:
+def test_a_broken_threshold_is_reported_with_its_figures(slo: Slo, changes: dict[str, object], told: str) -> None:
     sentences = [gate.sentence for gate in gates(slo, **changes).values()]
     assert any(sentence.endswith(f": {told}.") for sentence in sentences), sentences
 
@@ -108,7 +108,7 @@ def test_a_lost_task_fails_where_there_is_a_ledger_though_no_threshold_says_so()
     assert "lost" not in gates(Slo(), lost=None)
 
 
-def test_to_follow_nothing_is_no_pass() -> None:
+def test_to_follow_nothing_is_not_a_pass() -> None:
     assert not gates(Slo(), promised=0)["promised"].passed
     assert "promised" not in gates(Slo(), promised=None)
 
@@ -130,7 +130,7 @@ def run_task(name: str) -> None:
         pass
 
 
-def test_a_promise_is_followed_to_the_end_of_its_task_and_the_time_between_is_told(ledger: Path) -> None:
+def test_a_promise_is_followed_to_the_end_of_its_task_and_the_time_between_is_shown(ledger: Path) -> None:
     follower = Follower(ledger)
     sent_s = time.time() - 2
     assert list(follower.follow(Promise("a", "single", sent_s))) == []

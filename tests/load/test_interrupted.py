@@ -113,7 +113,7 @@ def test_the_processes_of_a_killed_command_end_too(tmp_path: Path) -> None:
         started.end()
 
 
-def test_a_system_that_does_not_end_when_asked_is_killed_and_said_to_have_been(
+def test_a_system_that_does_not_end_when_asked_is_killed_and_reported_as_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(system, "STOP_S", 0.5)

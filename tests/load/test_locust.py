@@ -135,14 +135,14 @@ def test_a_threshold_on_tasks_without_a_ledger_is_refused_before_anything_is_sen
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_a_ledger_that_is_no_folder_is_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+def test_a_ledger_that_is_not_a_folder_is_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     ledger, host = str(tmp_path / name), ("--host", "http://127.0.0.1:9")
     capacity = (sys.executable, "-m", "zeroloss.loadtests.capacity", *host)
     for command in ((*LOCUST, *SHORT, *host), (*capacity, "--slo-p95-ms", "1", "--out", str(tmp_path / "out"))):
         ended = run(*command, "--ledger", ledger)
         assert ended.status == 2, ended.said
-        assert f"--ledger {ledger} is no folder: name the one that the workers have in ZEROLOSS_LEDGER." in ended.said
+        assert f"--ledger {ledger} is not a folder: name the one that the workers have in ZEROLOSS" in ended.said
         assert "Traceback" not in ended.said
     assert not (tmp_path / "out").exists()
 

@@ -59,7 +59,7 @@ def test_an_option_in_locust_s_page_says_in_words_and_units_what_it_is(
         labels = {label.replace(WORD_JOINER, "") for label in page.locator("label").all_inner_texts()}
     assert "P95 of requests, ms (at most)" in labels
     assert "P99 of requests, ms (at most)" in labels
-    assert "A request refused with 429 is no failure (the queue is meant to be full)" in labels
+    assert "A request refused with 429 is not a failure (the queue is meant to be full)" in labels
     assert not [label for label in labels if label.startswith(("Slo", "Junit", "Record", "System"))]
 
 

@@ -68,11 +68,11 @@ def test_a_printed_profile_is_read_by_a_plain_locust_from_any_folder(tmp_path: P
     assert "SingleTasks" in listed.stdout + listed.stderr
 
 
-def test_a_profile_that_is_no_text_is_named_in_a_sentence(tmp_path: Path) -> None:
+def test_a_profile_that_is_not_text_is_named_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     ended = run(*LOADTESTS, str(tmp_path / "binary"))
     assert ended.status == 2
-    assert ended.said == f"loadtests: The profile {tmp_path / 'binary'} can't be read: it is no text.\n"
+    assert ended.said == f"loadtests: The profile {tmp_path / 'binary'} can't be read: it is not text.\n"
 
 
 def test_a_profile_that_is_not_there_is_named_in_a_sentence() -> None:

@@ -224,7 +224,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.consumers[slot] = self.somebody_new()
 
     def _crash(self, slot: int) -> None:
-        """Its lease runs on, its hash stays, and somebody else takes its place."""
+        """Its lease runs on, its hash stays, and another worker takes its place."""
         self.consumers[slot] = self.somebody_new()
 
     def _crash_and_be_seen(self, slot: int) -> None:
@@ -282,7 +282,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.story.state = model.expire(self.state, name)
 
     def _lose_entry(self, name: str) -> None:
-        """By somebody's hand."""
+        """By a manual change."""
         self.client.zrem(self.queue.keys.consumers, name)
         self.story.state = model.lose_entry(self.state, name)
 

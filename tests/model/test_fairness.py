@@ -1,6 +1,6 @@
 """Order and fairness on the real queue: who is overtaken, by whom, and by how many at most.
 
-With several consumers a task is overtaken only by tasks that were already in somebody's hands when it began to wait:
+With several consumers a task is overtaken only by tasks that were already held by a consumer when it began to wait:
 they may be given back, or recovered, ahead of it. Retries go to the end, so that failing tasks overtake nobody.
 """
 
@@ -200,7 +200,7 @@ def _enqueue(queue: Queue, priority: str, count: int, payload_json: str = "null"
 
 
 class Flood:
-    """More of each priority than is claimed, from the first claim to the last: whoever starves does so for ever."""
+    """More of each priority than is claimed, from the first claim to the last: whoever starves does so forever."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue.configured(max_pending=100_000)
@@ -216,7 +216,7 @@ class Flood:
         return len(claimed)
 
     def check(self, at_least: int) -> None:
-        """At least so many are default ones and low ones, most by far are high ones, and each priority is in order."""
+        """At least that many are default and low ones, most by far are high ones, and each priority is in order."""
         assert min(self.claims.count("default"), self.claims.count("low")) >= at_least
         assert self.claims.count("high") >= len(self.claims) * 0.8
         for priority, seen in self.seen.items():
@@ -252,7 +252,7 @@ def test_no_priority_starves_where_the_bytes_of_one_reply_allow_fewer_tasks_than
 
 @pytest.mark.law("I7")
 def test_a_task_of_any_size_is_claimed_in_its_turn(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of a reply may be larger than the reply is to be, so that a large one never waits for ever."""
+    """The first of a reply may be larger than the reply is to be, so that a large one never waits forever."""
     monkeypatch.setattr(consumers, "MAX_TRANSFER_BYTES", 1_000)
     (large,) = _enqueue(queue, "low", 1, f'"{"x" * 5_000}"')
     _enqueue(queue, "high", 200)

@@ -54,7 +54,7 @@ def test_each_law_has_a_planted_mistake_that_breaks_it(law: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANTED_WITHIN)
-def test_within_the_bounds_of_the_planted_mistakes_the_honest_protocol_breaks_nothing(name: str) -> None:
+def test_within_the_bounds_of_the_planted_mistakes_the_correct_protocol_breaks_nothing(name: str) -> None:
     assert searched(PLANTED_WITHIN[name]).violations == ()
     assert {planted.bounds for planted in PLANTED.values()} == set(PLANTED_WITHIN.values())
 
@@ -133,7 +133,7 @@ def test_every_kind_of_step_is_taken_within_the_bounds() -> None:
         "takes the place",
         "a reaper recovers",
         "its parent recovers",
-        "strikes {} off",
+        "removes {}",
         "promotes",
         "requeues",
         "nothing reaches the server's disk",

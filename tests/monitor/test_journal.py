@@ -139,7 +139,7 @@ def test_counts_of_all_workers_are_summed_and_expire(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 2 3", "inf " * 15, "9" * 5_000, "- " * 15])
-def test_a_point_that_makes_no_sense_is_left_out_and_the_others_stay(queue: Queue, text: str) -> None:
+def test_a_point_that_is_invalid_is_left_out_and_the_others_stay(queue: Queue, text: str) -> None:
     renewed(queue)
     key = queue.keys.series(minute_of(queue))
     queue.client.hset(key, mapping={"9": text, "wait:x": "1", "wait:5": "many", "junk": "1"})

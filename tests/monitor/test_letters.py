@@ -102,7 +102,7 @@ def test_an_entry_that_cannot_be_read_is_a_row_that_says_so(queue: Queue, monito
     assert "nonsense" in monitor.simulate_get(f"/letters/{letter}").json["payload"]
 
 
-def test_a_letter_that_is_gone_and_an_id_that_is_none_are_problems(monitor: falcon.testing.TestClient) -> None:
+def test_a_letter_that_is_gone_and_an_invalid_id_are_problems(monitor: falcon.testing.TestClient) -> None:
     assert_problem(monitor.simulate_get("/letters/1-1"), 404, "requeued or purged")
     assert_problem(monitor.simulate_get("/letters/x"), 400, "no id of a dead letter", kind="malformed")
     assert_problem(monitor.simulate_get("/letters?before=x"), 400, "no id of a dead letter", kind="malformed")
@@ -190,15 +190,15 @@ def test_a_request_that_a_page_of_another_site_can_send_changes_nothing(
         ([], "JSON object"),
         ({}, "all: true"),
         ({"all": 1}, "all: true"),
-        ({"ids": "1-1"}, "ids has to be"),
-        ({"ids": [1]}, "ids has to be"),
+        ({"ids": "1-1"}, "ids must be"),
+        ({"ids": [1]}, "ids must be"),
         ({"ids": ["x"]}, "no id of a dead letter"),
         ({"ids": ["1-1"] * 1_001}, "at most 1000"),
-        ({"all": True, "reason": 1}, "have to be texts"),
+        ({"all": True, "reason": 1}, "must be texts"),
     ],
     ids=str,
 )
-def test_an_action_that_makes_no_sense_is_refused_with_a_sentence(
+def test_an_action_that_is_invalid_is_refused_with_a_sentence(
     queue: Queue, monitor: falcon.testing.TestClient, body: Any, word: str
 ) -> None:
     bury(queue, *named("a"))
@@ -244,5 +244,5 @@ def test_a_page_of_large_tasks_is_cut_short(queue: Queue, monitor: falcon.testin
 
 
 @pytest.mark.parametrize("path", ["/tasks/nowhere", "/tasks/pending?priority=x", "/tasks/pending?start=-1"])
-def test_a_place_that_is_none_is_a_problem(monitor: falcon.testing.TestClient, path: str) -> None:
+def test_an_unknown_place_is_a_problem(monitor: falcon.testing.TestClient, path: str) -> None:
     assert monitor.simulate_get(path).status_code in (400, 404)

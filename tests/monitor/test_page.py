@@ -136,7 +136,7 @@ def test_a_purge_asks_first_and_tells_of_what_was_gone_by_then(page: Page, queue
     page.get_by_role("button", name="Purge selected").click()
     page.locator("#confirm").get_by_role("button", name="Cancel").click()
     assert len(queue.dead()) == 2
-    queue.dead_letters.requeue(queue.dead_letters.page()[0].id)  # somebody else was faster
+    queue.dead_letters.requeue(queue.dead_letters.page()[0].id)  # another operator was faster
     page.get_by_role("button", name="Purge selected").click()
     page.locator("#confirm").get_by_role("button", name="Yes").click()
     note(page, "purged: 1, 1 were there no more")

@@ -106,7 +106,7 @@ def test_handlers_are_traced_by_the_middleware(monkeypatch: pytest.MonkeyPatch, 
     assert "process default" in traces.spans()
 
 
-def test_a_trace_context_that_is_none_is_refused(queue: Queue) -> None:
+def test_an_invalid_trace_context_is_refused(queue: Queue) -> None:
     for wrong in ("x", "00-0-0-0", f"{PARENT};", 1):
-        with pytest.raises(InvalidTask, match="trace_context has to be a traceparent"):
+        with pytest.raises(InvalidTask, match="trace_context must be a traceparent"):
             Client(queue.own_client, queue.config).enqueue("email", 1, trace_context=wrong)  # type: ignore[arg-type]

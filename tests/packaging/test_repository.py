@@ -69,13 +69,3 @@ def test_a_folder_holds_no_more_files_than_can_be_read_at_a_glance() -> None:
     assert {
         folder: count for folder, count in counts.items() if count > SOURCES_MAX and folder not in LARGE_FOLDERS
     } == {}
-
-
-def test_each_decision_has_a_status_and_a_date_and_is_listed() -> None:
-    folder = ROOT / "docs" / "decisions"
-    index = (folder / "README.md").read_text()
-    for path in sorted(folder.glob("0*.md")):
-        title, _, status = path.read_text().splitlines()[:3]
-        said = re.fullmatch(r"Status: (.+)\. Date: (\d{4}-\d\d-\d\d)\.", status)
-        assert said, path.name
-        assert f"| [{path.name[:4]}]({path.name}) | {title.removeprefix('# ')} | {said[1]} | {said[2]} |" in index

@@ -115,7 +115,7 @@ def test_a_change_in_a_copy_is_shown_as_a_diff(tmp_path: Path, capsys: pytest.Ca
     assert "own/extra.py" in shown
 
 
-def test_an_old_copy_is_said_to_be_old_and_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_an_old_copy_is_reported_as_old_and_is_brought_up_to_date(tmp_path: Path) -> None:
     copy = vendor(tmp_path, "theirs")
     # As one made by an earlier version: with a file that is no more, and one that was different.
     record = json.loads((copy / "VENDORED.json").read_text())
@@ -143,13 +143,13 @@ def test_a_copy_can_be_copied_and_is_the_same_then(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--package", "no-name"], "--package has to be a name that can be imported"),
-        (["--package", "full"], "full holds no VENDORED.json: it is no copy of this unit."),
+        (["--package", "no-name"], "--package must be a name that can be imported"),
+        (["--package", "full"], "full holds no VENDORED.json: it is not a copy of this unit."),
         (["--package", "absent", "--check"], "absent holds no VENDORED.json"),
         (["--package", "broken", "--check"], "broken/VENDORED.json can't be read"),
     ],
 )
-def test_a_folder_that_is_no_copy_is_left_alone(
+def test_a_folder_that_is_not_a_copy_is_left_alone(
     arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, file in (("full", "mine.py"), ("broken", "VENDORED.json")):

@@ -53,7 +53,7 @@ def foreign(tmp_path: Path) -> Iterator[Path]:
     """A repository that has folders of its own by our former names."""
     for name in ("chaos", "reference", "loadtests"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text('"""Somebody else\'s."""\n')
+        (tmp_path / name / "__init__.py").write_text('"""Someone else\'s."""\n')
     (tmp_path / "test_theirs.py").write_text("import chaos, reference, loadtests\n\ndef test_theirs():\n    pass\n")
     yield tmp_path
 
@@ -134,7 +134,7 @@ def test_handlers_that_were_registered_in_another_copy_are_named(tmp_path: Path)
     assert "its handlers are those of theirs, and this is zeroloss.reference" in ended.stderr
 
 
-def test_a_target_that_imports_us_by_our_former_name_is_told_the_new_one(tmp_path: Path) -> None:
+def test_a_target_that_imports_us_by_our_former_name_learns_the_new_one(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from chaos.target import Target\n")
     ended = run(tmp_path, sys.executable, "-m", "zeroloss", "run", "--target", "mine.py:Mine")
     assert ended.returncode == 2

@@ -131,13 +131,13 @@ def test_claimed_one_by_one_or_waiting_the_oldest_is_the_first_of_what_is_held(q
 
 def test_a_wait_whose_bell_is_of_another_type_claims_and_waits_its_time_for_nothing(queue: Queue) -> None:
     consumer = queue.consumer()
-    queue.client.set(queue.keys.bell, "somebody else's")
+    queue.client.set(queue.keys.bell, "another user's")
     queue.push(entry("t1"))
     assert ids(wait_for(consumer, 60_000)) == ["t1"]
     before_s = time.monotonic()
     assert wait_for(consumer, 300) == []
     assert time.monotonic() - before_s >= 0.3
-    assert queue.client.get(queue.keys.bell) == b"somebody else's"
+    assert queue.client.get(queue.keys.bell) == b"another user's"
 
 
 @pytest.mark.law("I3")
@@ -159,7 +159,7 @@ def test_the_numbers_of_a_consumer_only_grow(queue: Queue) -> None:
     assert int(queue.client.hget(queue.keys.numbers, "w1")) == numbers[-1]
 
 
-def test_a_bare_object_that_somebody_pushed_gets_its_header(queue: Queue) -> None:
+def test_a_bare_object_that_a_foreign_client_pushed_gets_its_header(queue: Queue) -> None:
     pushed = b' {"id":"t1","type":"email","payload":1.10,"trace":{"a":1E2}}'
     queue.client.lpush(queue.keys.pending_low, pushed)
     before_s, _ = queue.client.time()

@@ -103,7 +103,7 @@ REFUSED = {
     "NaN": (float("nan"), "The payload cannot be written as JSON: "),
     "text that is not JSON": (msgspec.Raw(b"not json"), "The payload cannot be written as JSON: Expecting value: "),
     "NaN in JSON": (msgspec.Raw(b"[NaN]"), "The payload cannot be written as JSON: NaN is not JSON."),
-    "bytes that are no text": (msgspec.Raw(b'"\xff"'), "The payload cannot be written as JSON: 'utf-8' codec "),
+    "bytes that are not text": (msgspec.Raw(b'"\xff"'), "The payload cannot be written as JSON: 'utf-8' codec "),
     "half a surrogate pair": ("\ud800", "The payload cannot be written as JSON: 'utf-8' codec "),
     "nested deep": (nested(NESTING_MAX + 1), "The payload is nested deeper than 200 levels; flatten it."),
     "nested very deep": (nested(100_000), "The payload is nested deeper than 200 levels; flatten it."),
@@ -112,7 +112,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("payload", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_a_payload_that_is_no_json_is_refused_in_one_sentence(
+def test_a_payload_that_is_not_json_is_refused_in_one_sentence(
     producer: Queue, queue: Seen, payload: Any, sentence: str
 ) -> None:
     for act in (
@@ -131,7 +131,7 @@ def test_a_payload_that_is_no_json_is_refused_in_one_sentence(
 def test_a_name_that_cannot_be_shown_is_refused(producer: Queue, queue: Seen, member: str, value: Any) -> None:
     with pytest.raises(InvalidTask) as caught:
         producer.enqueue_many([NewTask(**{"type": "email", "payload": 1, member: value})])
-    assert str(caught.value) == f"{member} has to be a text of 1 to 256 printable characters."
+    assert str(caught.value) == f"{member} must be a text of 1 to 256 printable characters."
     assert queue.everything() == {}
 
 
@@ -155,7 +155,7 @@ def test_a_namespace_and_settings_are_arguments_and_win_over_the_environment(
         theirs.enqueue("email", 1)
         mine.enqueue("email", 2)
     assert {key.decode() for key in queue.client.keys("*:pending")} == {"theirs:pending", "mine:pending"}
-    with pytest.raises(ConfigError, match="max_pending has to be a whole number"):
+    with pytest.raises(ConfigError, match="max_pending must be a whole number"):
         Queue.connect(max_pending=0)
 
 

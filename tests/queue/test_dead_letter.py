@@ -66,10 +66,10 @@ def test_the_next_page_is_that_before_the_last_letter(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "1", "-", "+", "1-", "1-0 ", "(1-0", "9" * 30 + "-0"])
-def test_a_text_that_is_no_id_of_a_letter_is_refused_in_a_sentence(queue: Queue, wrong: str) -> None:
+def test_a_text_that_is_not_an_id_of_a_letter_is_refused_in_a_sentence(queue: Queue, wrong: str) -> None:
     for act in (lambda: queue.dead_letters.page(before=wrong), lambda: queue.dead_letters.requeue(wrong),
                 lambda: queue.dead_letters.purge(wrong)):  # fmt: skip
-        with pytest.raises(QueueError, match="is no id of a dead letter; one looks like"):
+        with pytest.raises(QueueError, match="is not an id of a dead letter; one looks like"):
             act()
 
 
@@ -190,7 +190,7 @@ def test_the_letters_of_a_task_are_found_by_its_id(queue: Queue) -> None:
     queue.dead_lettered("b")
     queue.client.xadd(queue.keys.dead_letter, {"entry": queue.dead()[1], "error": "again"})
     assert [letter.error for letter in queue.dead_letters.find(task.id)] == ["ValueError: no", "again"]
-    assert queue.dead_letters.find("somebody else") == []
+    assert queue.dead_letters.find("someone else") == []
 
 
 def test_a_letter_that_is_gone_is_not_requeued(queue: Queue) -> None:

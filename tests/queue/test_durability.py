@@ -74,7 +74,7 @@ def test_a_level_is_read_from_the_environment(level: str) -> None:
 
 @pytest.mark.parametrize("level", ["disk", "replicas", "replicas:0", "replicas:-1", "replicas:x", "FSYNC", "fsync "])
 def test_a_level_that_there_is_not_is_refused_in_one_sentence(level: str) -> None:
-    with pytest.raises(ConfigError, match="durability has to be memory, fsync or replicas:N"):
+    with pytest.raises(ConfigError, match="durability must be memory, fsync or replicas:N"):
         Config(durability=level)
 
 
@@ -173,7 +173,7 @@ def test_replicas_1_is_503_and_unknown_while_the_replica_stands_still(paused: Qu
     assert len(paused.pending()) == 1
 
 
-def test_repeating_the_request_is_no_way_round_the_confirmation(
+def test_repeating_the_request_is_not_a_way_round_the_confirmation(
     replicated: tuple[Queue, redis.Redis, int], paused: Queue
 ) -> None:
     """Its task is in the queue since the first time, and nothing new is written: yet nobody has confirmed it."""

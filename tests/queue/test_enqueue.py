@@ -1,4 +1,4 @@
-"""Enqueue: a task is promised when Redis has acknowledged it, in one atomic step, or it is said why not."""
+"""Enqueue: a task is promised when Redis has acknowledged it, in one atomic step, or refused with the reason."""
 
 import json
 import select
@@ -99,7 +99,7 @@ def test_in_a_batch_what_is_too_large_is_refused_alone_and_the_answers_keep_thei
     assert payloads(queue.pending()) == ["a", "c"]
 
 
-def test_an_empty_batch_is_no_round_trip_and_no_error(queue: Queue, dead_port: int) -> None:
+def test_an_empty_batch_is_not_a_round_trip_and_no_error(queue: Queue, dead_port: int) -> None:
     assert queue.configured(redis_url=f"redis://127.0.0.1:{dead_port}/0").enqueuer.enqueue_many([]) == []
 
 
@@ -308,7 +308,7 @@ def test_a_batch_gives_what_its_submissions_give_one_by_one(
     assert results[0] == results[1]
 
 
-def test_a_python_value_is_enqueued_under_its_type_and_what_is_no_json_is_refused(queue: Queue) -> None:
+def test_a_python_value_is_enqueued_under_its_type_and_what_is_not_json_is_refused(queue: Queue) -> None:
     accepted = queue.enqueuer.enqueue_payload({"a": [1.5, None]}, task_type="mail")
     (task,) = map(read, queue.pending())
     assert (task.id, task.type, task.payload) == (accepted.task_id, "mail", {"a": [1.5, None]})
@@ -418,7 +418,7 @@ def test_a_dead_worker_s_list_and_retries_without_a_header_tell_the_first_editio
         queue.configured().enqueue("a")
 
 
-def test_a_bare_object_that_somebody_pushed_is_no_other_protocol(queue: Queue) -> None:
+def test_a_bare_object_that_a_foreign_client_pushed_is_not_an_other_protocol(queue: Queue) -> None:
     queue.push(b'{"id":"a","payload":1}')
     queue.enqueue("b")
     assert queue.client.get(queue.keys.protocol) == b"2"

@@ -217,7 +217,7 @@ def test_any_requests_at_the_same_moment_give_each_key_one_payload_and_one_task(
     queue.own_client.close()
     assert idempotent_enqueue(answers) == []
     given_ids = {answer.task for answer in answers if answer.task}
-    assert len(given_ids) == len({key for key, _ in requests})  # each key was given to somebody
+    assert len(given_ids) == len({key for key, _ in requests})  # each key was used
     assert sorted(ids(queue.pending())) == sorted(given_ids)
 
 

@@ -16,7 +16,7 @@ def fail_all(queue: Queue, *names: object) -> None:
 
 
 def delay(queue: Queue, count: int) -> list[bytes]:
-    """So many entries in delayed, all due, the first one first."""
+    """That many entries in delayed, all due, the first one first."""
     entries = [entry(f"{number:05d}") for number in range(count)]
     queue.client.zadd(queue.keys.delayed, {each: score for score, each in enumerate(entries, start=1)})
     return entries

@@ -229,7 +229,7 @@ def test_recovered_tasks_keep_their_priority_and_ring(queue: Queue) -> None:
 @pytest.mark.law("I4")
 def test_a_task_that_cannot_be_buried_stays_and_the_others_are_recovered(queue: Queue) -> None:
     strict = queue.configured(max_recoveries=1)
-    queue.client.set(queue.keys.dead_letter, "somebody else's")
+    queue.client.set(queue.keys.dead_letter, "another user's")
     queue.hold("w1", entry("sound"), entry("poison", recoveries=1), entry("other"), b"no task")
     queue.client.zadd(queue.keys.consumers, {"w1": 1})
     assert strict.reaper.sweep().recovered == 2
@@ -314,7 +314,7 @@ def test_a_zombie_of_two_recoveries_ago_changes_nothing(queue: Queue) -> None:
 
 
 def orphan(queue: Queue, name: str = "lost", *names: object) -> None:
-    """Tasks that are held by somebody whose entry is gone."""
+    """Tasks that are held by a consumer whose entry is gone."""
     queue.enqueue(*(names or ("a",)))
     queue.consumer(name).claim(100)
     queue.client.zrem(queue.keys.consumers, name)
@@ -380,7 +380,7 @@ def test_a_name_that_cannot_be_one_of_ours_does_not_stop_the_sweeps(queue: Queue
     assert queue.reaper.sweep().recovered == 1
 
 
-def test_a_name_that_cannot_be_one_of_ours_is_told_once(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_cannot_be_one_of_ours_is_reported_once(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
     queue.client.hset(queue.keys.processing("").encode() + b"\xff", "1", "x")
     queue.client.zadd(queue.keys.consumers, {b"\xff": 1})
     for _ in range(2):
@@ -391,7 +391,7 @@ def test_a_name_that_cannot_be_one_of_ours_is_told_once(queue: Queue, caplog: py
     ]
 
 
-def test_under_the_name_of_one_that_died_a_key_that_is_no_hash_does_not_stop_the_sweeps(queue: Queue) -> None:
+def test_under_the_name_of_one_that_died_a_key_that_is_not_a_hash_does_not_stop_the_sweeps(queue: Queue) -> None:
     queue.client.set(queue.keys.processing("foreign"), "x")
     queue.client.zadd(queue.keys.consumers, {"foreign": 1})
     orphan(queue)
@@ -401,7 +401,7 @@ def test_under_the_name_of_one_that_died_a_key_that_is_no_hash_does_not_stop_the
     assert queue.reaper.sweep().recovered == 1
 
 
-def test_a_foreign_key_that_is_no_hash_does_not_stop_the_sweeps(queue: Queue) -> None:
+def test_a_foreign_key_that_is_not_a_hash_does_not_stop_the_sweeps(queue: Queue) -> None:
     queue.client.set(queue.keys.processing("foreign"), "x")
     orphan(queue)
     queue.reaper.adopt()

@@ -122,7 +122,7 @@ def test_a_step_changes_nothing_where_the_key_that_it_adds_to_is_of_another_type
     begin(queue)
     key = queue.keys.processing("w1") if target == "processing" else getattr(queue.keys, target)
     queue.client.rename(key, "kept")
-    queue.client.set(key, "somebody else's")
+    queue.client.set(key, "another user's")
     prepared = queue.everything()
     # A recovery leaves what cannot be given up, and goes on with the others.
     goes_on = name == "recover for the last time"

@@ -62,7 +62,7 @@ def test_a_begun_task_is_kept(queue: Queue) -> None:
     assert payloads(queue.pending()) == ["b", "c"]
 
 
-def test_releasing_nothing_is_no_round_trip(queue: Queue) -> None:
+def test_releasing_nothing_is_not_a_round_trip(queue: Queue) -> None:
     consumer = queue.consumer()
     queue.own_client.close()
     calls_before = queue.client.info("stats")["total_commands_processed"]

@@ -63,7 +63,7 @@ def test_of_two_members_of_one_name_the_last_counts() -> None:
     assert (task.id, task.payload) == ("b", {"c": 2})
 
 
-def test_members_that_the_code_does_not_know_are_no_hindrance() -> None:
+def test_members_that_the_code_does_not_know_are_not_hindrance() -> None:
     assert Task(HEADER + b' {"deadline":1E5, "id" : "t1", "payload": 1}').id == "t1"
 
 
@@ -90,7 +90,7 @@ def test_members_that_the_code_does_not_know_are_no_hindrance() -> None:
     ],
     ids=lambda value: plain_id(value[:34].decode("latin-1")),
 )
-def test_an_entry_that_is_no_task_is_refused_as_undecodable(not_a_task: bytes) -> None:
+def test_an_entry_that_is_not_a_task_is_refused_as_undecodable(not_a_task: bytes) -> None:
     with pytest.raises(Undecodable):
         Task(HEADER + not_a_task)
 
@@ -111,12 +111,12 @@ def test_an_entry_that_is_no_task_is_refused_as_undecodable(not_a_task: bytes) -
     ],
     ids=lambda value: plain_id(value[:34].decode("latin-1")),
 )
-def test_a_header_that_makes_no_sense_is_refused(header: bytes) -> None:
+def test_a_header_that_is_invalid_is_refused(header: bytes) -> None:
     with pytest.raises(Undecodable, match="its header cannot be read"):
         Task(header + b'{"id":"t1"}')
 
 
-def test_why_it_is_refused_is_said_in_one_printable_line() -> None:
+def test_why_it_is_refused_is_reported_in_one_printable_line() -> None:
     with pytest.raises(Undecodable) as caught:
         Task(HEADER + b'{"id":17}')
     assert str(caught.value) == "not a task: Expected `str`, got `int` - at `$.id`"

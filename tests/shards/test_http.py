@@ -140,7 +140,7 @@ def test_tasks_are_listed_by_shard_and_those_held_by_their_consumer(
     assert read(http, "/series")["queue"] == NAMES[0]
     assert read(http, "/series?shard=%7Btasks-2%7D")["queue"] == NAMES[2]
     refusal = http.simulate_get("/series?shard=tasks")
-    assert (refusal.status_code, refusal.json["detail"]) == (400, f"shard has to be one of {', '.join(NAMES)}.")
+    assert (refusal.status_code, refusal.json["detail"]) == (400, f"shard must be one of {', '.join(NAMES)}.")
 
 
 def test_dead_letters_and_vanished_consumers_of_all_shards_are_one_list(

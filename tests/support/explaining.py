@@ -23,7 +23,7 @@ CAUSES = {
     "large-tasks-dropped": ("at enqueue", "payload above 64 KiB", "No command carried it"),
     "drain-drops": ("claimed and not yet begun", "worker-sigterm", "by worker-"),
 }
-"""Mutant -> what its cause and its stories have to say."""
+"""Mutant -> what its cause and its stories must say."""
 SEED = 3
 
 

@@ -37,7 +37,7 @@ class Reliable(Counted):
 
 
 def init(directory: Path, language: str) -> None:
-    """What a user would have after `zeroloss init`, and beside it two queues that can be told apart."""
+    """What a user would have after `zeroloss init`, and beside it two queues that can be distinguished."""
     assert execute(["init", str(directory), "--language", language, "--recover-within", "2.5"]) == 0
     (directory / TARGET.parent / "queues.py").write_text(QUEUES)
 

@@ -21,12 +21,12 @@ Shown = dict[str, list[dict[str, str]]]
 """The name of each sample, and the labels that it comes with."""
 OF_PROMETHEUS: Shown = {"up": [{}]}
 OF_WORKERS = "zeroloss_task_"
-"""Of a worker that has run nothing there is none of these, and that is no reason for an alert."""
+"""Of a worker that has run nothing there is none of these, and that does not justify an alert."""
 ADDED_BY_SCRAPE = {"job", "instance", "queue"}
 
 
 def exposition(embedded: Server) -> str:
-    """What the monitor shows of an empty queue, and a worker that has run a task of each fate."""
+    """What the monitor shows of an empty queue, and a worker that has run a task of each outcome."""
     config = Config(redis_url=embedded.url, namespace="deploy")
     of_monitor = falcon.testing.TestClient(create_app(connect_probe(config), config)).simulate_get("/metrics").text
     registry = CollectorRegistry()
@@ -50,7 +50,7 @@ def exposed(embedded: Server) -> Shown:
 
 
 def selectors(query: str) -> Iterator[promql_parser.VectorSelector]:
-    """The metrics that a query reads. Grafana's own variables are no PromQL."""
+    """The metrics that a query reads. Grafana's own variables are not PromQL."""
     found: list[promql_parser.VectorSelector] = []
 
     def look(expression: promql_parser.Expr) -> bool:
@@ -63,12 +63,12 @@ def selectors(query: str) -> Iterator[promql_parser.VectorSelector]:
 
 
 def assert_shown(query: str, exposed: Shown) -> None:
-    """Each metric of the query exists, with each label, and where a label has to have a value, with this one."""
+    """Each metric of the query exists, with each label, and where a label must have a value, with this one."""
     read = list(selectors(query))
     assert read
     for selector in read:
         samples = (exposed | OF_PROMETHEUS).get(selector.name)
-        assert samples, f"{selector.name} is no metric of the monitor: {query}"
+        assert samples, f"{selector.name} is not a metric of the monitor: {query}"
         for matcher in selector.matchers.matchers:
             if matcher.name not in ADDED_BY_SCRAPE:
                 values = {labels[matcher.name] for labels in samples}

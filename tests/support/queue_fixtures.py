@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Queue:
     """The actors of one queue, and a view of its keys. Lists are shown in the order in which they will be taken.
 
-    A lease lasts a minute unless told: no test waits for one to end, `expire` ends it now.
+    A lease lasts a minute by default: no test waits for one to end, `expire` ends it now.
     """
 
     def __init__(self, client: redis.Redis, url: str, **settings: Any) -> None:
@@ -117,7 +117,7 @@ class Queue:
         return list(reversed(self.client.lrange(key, 0, -1)))
 
     def push(self, *entries: bytes) -> None:
-        """Let them wait, in this order, as if somebody had pushed them by hand: the bell does not ring."""
+        """Let them wait, in this order, as if they had been pushed by hand: the bell does not ring."""
         self.client.lpush(self.keys.pending, *entries)
 
     def rings(self) -> bool:

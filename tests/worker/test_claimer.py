@@ -32,7 +32,7 @@ class Observed(Consumer):
         self.cut, self.executed = cut, executed
         self.steps: Counter[str] = Counter()
         self.arrived = 0
-        self.lost: list[Claimed] = []  # what was claimed and not told
+        self.lost: list[Claimed] = []  # what was claimed and not reported
         self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
         self.left: list[int] = []  # how many it still held
 
@@ -112,7 +112,7 @@ def finish(claimer: Claimer, delivery: Delivery) -> None:
 
 @LOST
 def test_the_tasks_of_a_release_that_was_cut_off_are_given_back_once(queue: Queue, executed: bool) -> None:
-    """One thread, which is quick at first and then slow, so that what was claimed ahead has to be given back."""
+    """One thread, which is quick at first and then slow, so that what was claimed ahead must be given back."""
     queue = queue.configured(threads=1, ahead=3, ahead_ms=20)
     consumer = Observed(queue, cut="release", executed=executed)
     enqueued = [*queue.enqueue(0), *queue.enqueue(*range(1, 5))]
@@ -127,7 +127,7 @@ def test_the_tasks_of_a_release_that_was_cut_off_are_given_back_once(queue: Queu
 
 
 @LOST
-def test_a_failure_that_could_not_be_told_is_told_once(queue: Queue, executed: bool) -> None:
+def test_a_failure_that_could_not_be_reported_is_reported_once(queue: Queue, executed: bool) -> None:
     queue.enqueue("a")
     claimer = started(queue, Observed(queue, cut="fail", executed=executed))
     delivery = begun(claimer)
@@ -272,7 +272,7 @@ def test_the_first_task_ends_the_wait_and_the_others_are_claimed_at_once(
     end(claimer, queue)
 
 
-def test_a_wait_that_was_cut_off_is_said_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wait_that_was_cut_off_is_logged_and_begun_again(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
     claimer = started(queue, Observed(queue, cut="wait"))
     wait_until(lambda: "Redis failed (the wait was cut off)" in caplog.text)
     wait_for_the_bell(queue)
@@ -330,7 +330,7 @@ def one_more_turn(claimer: Claimer) -> None:
         wait_until(claimer.inbox.empty)
 
 
-def test_after_a_step_that_succeeds_the_pauses_begin_anew(
+def test_after_a_step_that_succeeds_the_pauses_begin_again(
     queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claimers, "random", SimpleNamespace(uniform=partial(_between, 1.0)))
@@ -415,7 +415,7 @@ def test_a_surplus_task_is_still_given_back_when_a_suspect_comes_in(queue: Queue
     assert claimer._surplus() == [surplus]
 
 
-def test_a_task_whose_recoveries_were_before_its_requeue_is_no_suspect(queue: Queue) -> None:
+def test_a_task_whose_recoveries_were_before_its_requeue_is_not_a_suspect(queue: Queue) -> None:
     queue = queue.configured(threads=2, isolate_after=1)
     queue.push(entry("a", attempt=3), entry("b", attempt=3))
     claimer = started(queue)
@@ -644,7 +644,7 @@ def test_with_memory_full_what_comes_back_is_claimed(queue: Queue) -> None:
 
 
 def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would wait for ever, and renew its lease."""
+    """Else it would wait forever, and renew its lease."""
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     queue = queue.configured(renew_ms=50)
     consumer = Observed(queue)
@@ -654,7 +654,7 @@ def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monke
     assert not claimer.left
 
 
-def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue: Queue) -> None:
+def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_reported(queue: Queue) -> None:
     class Slow(Consumer):
         def fail(self, task: Task, error: str, *rest: Any) -> bool:
             steps.append("fail")
@@ -672,7 +672,7 @@ def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue:
     for delivery in [begun(claimer) for _ in range(5)]:
         delivery.error = "ValueError: no"
         finish(claimer, delivery)
-    wait_until(lambda: len(queue.delayed()) == 5, message="they are not told")
+    wait_until(lambda: len(queue.delayed()) == 5, message="they are not reported")
     assert "fail fail" not in " ".join(steps)
     end(claimer, queue)
 

@@ -76,8 +76,8 @@ def test_producer_and_worker_follow_a_planned_failover_though_their_old_sessions
         else:
             on_new.replicaof("NO", "ONE")
             on_old.replicaof("127.0.0.1", port_of(new))
-        wait_until(lambda: on_old.info("replication")["role"] == "slave", message="the old one is no replica yet")
-        wait_until(lambda: on_new.info("replication")["role"] == "master", message="the new one is no primary yet")
+        wait_until(lambda: on_old.info("replication")["role"] == "slave", message="the old one is not a replica yet")
+        wait_until(lambda: on_new.info("replication")["role"] == "master", message="the new one is not a primary yet")
         link.lead_to(port_of(new))
         wait_until(lambda: post(url) == 202, SOON_S, "the producer keeps to its old session")
         wait_until(

@@ -98,7 +98,7 @@ def test_an_app_that_is_not_there_is_refused_by_its_name(app: str, missing: str)
 
 
 @pytest.mark.parametrize("app", ["", ".tasks", "..", "my app.", "tasks.py/"])
-def test_a_text_that_is_no_import_path_is_refused_in_one_sentence(app: str) -> None:
+def test_a_text_that_is_not_an_import_path_is_refused_in_one_sentence(app: str) -> None:
     with pytest.raises(ConfigError, match="--app"):
         load_handlers(app, Config())
 
@@ -212,17 +212,17 @@ def test_a_handler_s_own_settings_hold_in_place_of_the_worker_s_and_no_others_ch
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"max_retries": -1}, "max_retries has to be a whole number of at least 0, not -1."),
-        ({"max_retries": 1.5}, "max_retries has to be a whole number of at least 0, not 1.5."),
-        ({"timeout": 0}, "timeout has to be a number of seconds above 0, not 0."),
-        ({"timeout": "5"}, "timeout has to be a number of seconds above 0, not '5'."),
-        ({"timeout": float("inf")}, "timeout has to be a number of seconds above 0, not inf."),
-        ({"timeout": True}, "timeout has to be a number of seconds above 0, not True."),
-        ({"backoff": float("nan")}, "backoff has to be a number of seconds above 0, not nan."),
+        ({"max_retries": -1}, "max_retries must be a whole number of at least 0, not -1."),
+        ({"max_retries": 1.5}, "max_retries must be a whole number of at least 0, not 1.5."),
+        ({"timeout": 0}, "timeout must be a number of seconds above 0, not 0."),
+        ({"timeout": "5"}, "timeout must be a number of seconds above 0, not '5'."),
+        ({"timeout": float("inf")}, "timeout must be a number of seconds above 0, not inf."),
+        ({"timeout": True}, "timeout must be a number of seconds above 0, not True."),
+        ({"backoff": float("nan")}, "backoff must be a number of seconds above 0, not nan."),
     ],
     ids=str,
 )
-def test_a_setting_that_makes_no_sense_is_refused_where_it_is_written(settings: dict[str, Any], sentence: str) -> None:
+def test_a_setting_that_is_invalid_is_refused_where_it_is_written(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         handler("email", **settings)(print)
     assert str(caught.value) == sentence
@@ -257,7 +257,7 @@ def takes_anything(task: Task, email) -> None: ...  # type: ignore[no-untyped-de
 
 @pytest.mark.parametrize("function", [takes_a_dict, takes_anything])
 def test_a_second_parameter_without_a_struct_is_refused_by_its_name(function: Any) -> None:
-    with pytest.raises(ConfigError, match="'email' takes a second parameter, 'email', which has to be annotated"):
+    with pytest.raises(ConfigError, match="'email' takes a second parameter, 'email', which must be annotated"):
         handler("email")(function)
     assert registry == {}
 
@@ -271,6 +271,6 @@ def test_a_second_hook_and_one_that_would_not_run_are_refused() -> None:
 
 
 @pytest.mark.parametrize("after", [-1, float("nan"), 1e300])
-def test_a_retry_after_a_time_that_makes_no_sense_cannot_be_raised(after: float) -> None:
+def test_a_retry_after_a_time_that_is_invalid_cannot_be_raised(after: float) -> None:
     with pytest.raises(ValueError, match="takes from 0 to 31622400 seconds"):
         Retry(after=after)

@@ -87,7 +87,7 @@ def test_every_line_of_a_pool_is_an_object_with_task_type_attempt_delivery_and_c
     assert {told["a"]["delivery"], told["b"]["delivery"]} == {1, 2}
 
 
-def test_a_log_format_that_is_none_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_log_format_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["pause", "--log-format", "xml"])
     assert ended.value.code == 2

@@ -23,7 +23,7 @@ def running(since_s: float | None, seconds: float | None = None) -> SimpleNamesp
 
 
 def pace_of(*seconds: float, threads: int = 4, ahead: int = 100, ahead_ms: int = 20) -> Pace:
-    """One that has seen tasks that took so long."""
+    """One that has seen tasks that took that long."""
     made = Pace(Config(threads=threads, ahead=ahead, ahead_ms=ahead_ms))
     for each in seconds:
         made.learn(each)

@@ -25,7 +25,7 @@ ABSENCE_S = 0.1
 
 @pytest.fixture
 def queue(queue: Queue) -> Iterator[Queue]:
-    """Leases of a minute: whoever is recovered here was not recovered because of his lease."""
+    """Leases of a minute: a worker that is recovered here was not recovered because of its lease."""
     made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100)
     yield made
     made.own_client.close()
@@ -81,7 +81,7 @@ def test_nobody_is_recovered_before_the_absence_that_counts_however_often_it_is_
     assert [patient.sweep().recovered for _ in range(5)] == [0] * 5
 
 
-def test_a_consumer_that_comes_back_begins_anew_when_it_goes_again(queue: Queue) -> None:
+def test_a_consumer_that_comes_back_begins_again_when_it_goes_again(queue: Queue) -> None:
     queue.enqueue("a")
     queue.consumer("w1").claim()
     queue.client.hset(queue.keys.presence, "w1", run_id(queue))

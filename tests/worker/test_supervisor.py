@@ -293,7 +293,7 @@ def test_a_pool_of_no_processes_is_refused() -> None:
     ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 2
-    assert "--processes has to be at least 1" in ended.stderr
+    assert "--processes must be at least 1" in ended.stderr
 
 
 def test_the_children_give_back_in_one_list_each(start_pool: StartPool, queue: Queue, watched: Watched) -> None:
@@ -316,7 +316,7 @@ def test_a_child_that_does_not_end_within_the_grace_is_killed_and_what_it_held_i
     assert ids(queue.pending()) == ["t1"]
 
 
-def test_a_child_that_dies_of_the_signal_itself_had_begun_nothing_and_is_no_failure(queue: Queue) -> None:
+def test_a_child_that_dies_of_the_signal_itself_had_begun_nothing_and_is_not_a_failure(queue: Queue) -> None:
     supervisor = Supervisor(queue.config, [sys.executable, "-c", "import time; time.sleep(60)"], processes=1)
     supervisor._tend(*supervisor._children)
     assert supervisor._stop() == 0

@@ -118,7 +118,7 @@ def test_a_context_that_was_suppressed_is_left_out() -> None:
     assert "first" not in traceback_of(caught(act))
 
 
-def test_the_first_error_of_a_group_is_told_too() -> None:
+def test_the_first_error_of_a_group_is_reported_too() -> None:
     inner = caught(raising(KeyError("inner")))
     assert "KeyError: 'inner'" in traceback_of(caught(raising(ExceptionGroup("all of them", [inner]))))
 
@@ -134,7 +134,7 @@ class Nasty(Exception):
         raise RuntimeError("not to be asked")
 
 
-@pytest.mark.parametrize("told", [lambda: 1 / 0, lambda: None, sys.exit], ids=["raises", "is no text", "exits"])
+@pytest.mark.parametrize("told", [lambda: 1 / 0, lambda: None, sys.exit], ids=["raises", "is not text", "exits"])
 def test_an_error_that_cannot_say_what_it_is_is_known_by_its_type(told: Callable[[], object]) -> None:
     error = caught(raising(Nasty(told)))
     assert reason_of(error) == "Nasty"

@@ -109,7 +109,7 @@ class Speechless(Exception):
         return self.told()  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("told", [lambda: 1 / 0, lambda: None, sys.exit], ids=["raises", "is no text", "exits"])
+@pytest.mark.parametrize("told", [lambda: 1 / 0, lambda: None, sys.exit], ids=["raises", "is not text", "exits"])
 def test_an_exception_that_cannot_say_what_it_is_fails_its_task_by_its_name_and_the_thread_goes_on(
     queue: Queue, told: Callable[[], object]
 ) -> None:

@@ -220,7 +220,7 @@ def test_where_up_is_killed_its_parts_end_too(up: Callable[..., Up]) -> None:
 
 
 @pytest.mark.parametrize("url", ["redis://{}", "redis://me:open-sesame@{}", "redis://{}?password=open-sesame"])
-def test_a_server_that_does_not_answer_is_told_in_one_sentence_without_its_password(
+def test_a_server_that_does_not_answer_is_reported_in_one_sentence_without_its_password(
     up: Callable[..., Up], dead_port: int, url: str
 ) -> None:
     system = up("--redis", url.format(f"127.0.0.1:{dead_port}"), before=SOON)
@@ -249,7 +249,7 @@ def test_without_the_embedded_server_up_says_what_to_install_or_name(up: Callabl
     )
 
 
-def test_a_url_that_is_none_is_told_in_one_sentence(up: Callable[..., Up]) -> None:
+def test_an_invalid_url_is_reported_in_one_sentence(up: Callable[..., Up]) -> None:
     system = up("--redis", "nonsense://127.0.0.1")
     assert system.wait() == 2
     assert "redis_url" in system.said()
@@ -285,13 +285,13 @@ def test_an_id_that_is_not_in_the_dead_letter_list_is_named(queue: Queue) -> Non
 
 
 @pytest.mark.parametrize("wrong", ["--limit=0", "--limit=-1", "--before=x", "--limit=many"])
-def test_a_page_that_is_none_is_refused(queue: Queue, wrong: str) -> None:
+def test_an_invalid_page_is_refused(queue: Queue, wrong: str) -> None:
     ended = run_dead_letter(queue, "list", wrong)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert wrong.partition("=")[0].replace("--before", "no id of a dead letter") in ended.stderr.splitlines()[-1]
 
 
-def test_a_variable_that_is_no_setting_is_named_at_the_start(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_a_setting_is_named_at_the_start(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEROLOSS_LEASE", "5000")
     ended = run_dead_letter(queue, "list")
     assert ended.returncode == 0

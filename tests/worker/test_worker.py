@@ -106,7 +106,7 @@ def test_a_task_of_an_unknown_type_is_dead_lettered_with_the_reason(
 
 
 @pytest.mark.law("I2")
-def test_an_element_that_is_no_task_is_dead_lettered_as_it_is(
+def test_an_element_that_is_not_a_task_is_dead_lettered_as_it_is(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
     queue.push(b"\xff{")
@@ -137,7 +137,7 @@ def test_a_suspect_task_is_run_with_nothing_beside_it(start_pool: StartPool, que
         watched.submit("note", f"t{number}")
     start_pool()
     watched.wait_for("suspect:3")
-    wait_until(lambda: ids(queue.pending()) == ["t0", "t1", "t2"], message="the others wait for somebody else")
+    wait_until(lambda: ids(queue.pending()) == ["t0", "t1", "t2"], message="the others wait for another worker")
     watched.open_gate()
     wait_until(lambda: watched.completed() == 4)
 

@@ -1,4 +1,4 @@
-"""Whether tasks are accepted while nothing is wrong, and whether workers end in order, and only when they have to."""
+"""Whether tasks are accepted while nothing is wrong, and whether workers end in order, and only when they must."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from ..stated import option
 
 SECOND = 1_000_000_000
 MARGIN = SECOND
-"""So long after a fault is over, a client may still meet what it has left."""
+"""That long after a fault is over, a client may still meet what it has left."""
 AT_WORKERS = frozenset({"nothing", "worker", "idle worker", "command", "handler"})
 """What faults aim at that can be no reason to refuse a task."""
 CONNECTIONS = frozenset({"producer", "network", "client"})

@@ -1,4 +1,4 @@
-"""What a run in which nothing was disturbed has to show: no duplicates and, where the target says so, order (I7).
+"""What a run in which nothing was disturbed must show: no duplicates and, where the target says so, order (I7).
 
 At-least-once allows duplicates, but for a reason. Here there is none. That tasks are not overtaken for long holds in
 any run.

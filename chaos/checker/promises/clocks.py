@@ -9,7 +9,7 @@ EARLY_S = 0.01
 
 
 def shortest(wait_s: float) -> float:
-    """What a wait of so many seconds may look like, ns."""
+    """What a wait of that many seconds may look like, ns."""
     return (wait_s * (1 - EARLY_SHARE) - EARLY_S) * SECOND
 
 

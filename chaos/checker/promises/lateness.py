@@ -20,7 +20,7 @@ SECOND = 1_000_000_000
 MARGIN_S = 1.0
 """A redelivery, and what a busy machine adds to it, may take so much longer."""
 IDLE_S = 1.0
-"""A worker that runs nothing for so long is idle, and not merely between two tasks."""
+"""A worker that runs nothing for that long is idle, and not merely between two tasks."""
 
 IDLE = round(IDLE_S * SECOND)
 
@@ -77,7 +77,7 @@ def late_starts_of(evidence: Evidence) -> list[str]:
 
 
 def _allowed(evidence: Evidence) -> int:
-    """So long, ns, may a recovery take."""
+    """That long, ns, may a recovery take."""
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     return round((within_s + MARGIN_S) * SECOND)
 

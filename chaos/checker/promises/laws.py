@@ -70,7 +70,7 @@ def _of_history(
     completed = [name for name in promised if tasks[name].completed]
     undecided = [name for name in promised if fates[name] is Fate.UNDECIDED]
     found = census.found if census else {}
-    # A place each: an outside census is no snapshot, and a task on the move may be seen twice.
+    # A place each: an outside census is not a snapshot, and a task on the move may be seen twice.
     places = {"broker": [name for name in promised if name in found], "undecided": undecided}
     finished = [name for name in completed if name not in found]
     reasons = {name: _reason(found.get(name, {})) for name in promised if fates[name] is Fate.FAILED}

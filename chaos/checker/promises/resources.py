@@ -2,7 +2,7 @@
 
 A series is what one worker's session, or the server, held over the run, cut into the stretches between the disturbances
 that took effect. That of a worker begins with its first task, and that of the server when as many workers as were
-planned have begun one: until then they grow because workers start. A leak is said only if the least of the last stretch
+planned have begun one: until then they grow because workers start. It is a leak only if the least of the last stretch
 is above the most of the first by the threshold, if the second half of the stretches still grows, and if it grew in
 several of them: neither a peak while workers reconnect, nor a warm-up, nor a pool that was enlarged once is a leak.
 """
@@ -21,7 +21,7 @@ TOTAL_MIN = {"clients": 10, "descriptors": 10, "threads": 10, "memory_bytes": 64
 PER_DISTURBANCE = {"clients": 1.0, "descriptors": 1.0, "threads": 1.0, "memory_bytes": 4 * 2**20}
 """And so much more for each disturbance, over the whole run and over its second half."""
 RISES_MIN = 3
-"""In so many stretches it holds at least that much more, at its least, than in any before."""
+"""In that many stretches it holds at least that much more, at its least, than in any before."""
 SERVER_MEMBERS = ("clients", "keys", "keys_expiring")
 WORKER_MEMBERS = ("descriptors", "threads", "memory_bytes")
 

@@ -17,7 +17,7 @@ EACH_MIN = 20
 WAITING_MIN = 20
 """So many tasks of a priority have to wait at once to be many."""
 FIRST_MIN = 0.75
-"""Of all pairs of tasks of two priorities, so many have to begin in that order; half of them do by chance."""
+"""Of all pairs of tasks of two priorities, that many must begin in that order; half of them do by chance."""
 
 
 def early_starts_of(evidence: Evidence) -> list[str]:

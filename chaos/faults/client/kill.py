@@ -33,7 +33,7 @@ class ClientKill(Fault):
     for_s: float = 1.0
     """How long the storm lasts."""
     every_s: float = 0.002
-    """From one gust to the next, on average: in step, it would strike a client at the same commands always."""
+    """From one gust to the next, on average: in step, it would hit a client at the same commands always."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight, killed = InFlight(stage), 0

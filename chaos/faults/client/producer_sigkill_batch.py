@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 HANDED_OVER_S = 0.1
-"""For so long the producer stands still before it is seen what is under way: meanwhile clients send what they have."""
+"""For that long the producer is stopped before its requests are read: clients send theirs meanwhile."""
 
 
 @fault

@@ -30,7 +30,7 @@ class ClusterPrimarySigkill(Fault):
     patience_s: float = 20.0
     """How long to wait until the replica is elected."""
     follow_s: float = 2.0
-    """How long clients have to find it."""
+    """How long clients may take to find it."""
 
     def inject(self, stage: Stage) -> Effect:
         server = stage.server

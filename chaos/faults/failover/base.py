@@ -11,9 +11,9 @@ from ..base import Effect, InFlight, Missed, Stage, held_back, wait_for
 def fail_over(
     stage: Stage, strike: Callable[[SentinelServer], str], *, follow_after_s: float, patience_s: float
 ) -> Effect:
-    """Has `strike` take the primary away and say so, waits for the promotion, and lets the clients follow.
+    """Has `strike` take the primary away and report it, waits for the promotion, and lets the clients follow.
 
-    Before it strikes, all replicas have what was written until the fault began: a run excuses none of that. It is over
+    Before it hits, all replicas have what was written until the fault began: a run excuses none of that. It is over
     when clients reach the new primary: a run excuses nothing of what was promised after that either.
 
     Raises Missed: the replicas are not there, or none is promoted within `patience_s`.

@@ -63,4 +63,4 @@ class HandlerFault(Fault):
 
     @abstractmethod
     def seen(self, stage: Stage) -> Set[str]:
-        """The tasks that, as the ledger shows, did what these have to do; others may be among them."""
+        """The tasks that, as the ledger shows, did what these must do; others may be among them."""

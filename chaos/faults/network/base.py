@@ -1,4 +1,4 @@
-"""What the faults of the network share: whose way they strike at, and how a slow one is seen."""
+"""What the faults of the network share: whose way they hit at, and how a slow one is seen."""
 
 import time
 from collections.abc import Collection
@@ -85,7 +85,7 @@ class Victims:
 
 
 def slow_down(stage: Stage, fault: WayFault, link: Link, for_s: float) -> Effect:
-    """Gives its workers this link for so long. Raises Missed: nothing came by."""
+    """Gives its workers this link for that long. Raises Missed: nothing came by."""
     victims = Victims(stage, fault.workers, fault.patience_s)
     before = victims.tallies()
     victims.network.set_links(victims.slots, link)

@@ -14,7 +14,7 @@ from .base import Victims, WayFault
 class NetReplyLoss(WayFault):
     """For a while many of the replies to workers break off, and their connections are reset (I1, I2, I3, I4).
 
-    Whatever is done in two commands is sooner or later done by half, and whoever cannot renew his lease loses it.
+    Whatever is done in two commands is sooner or later done by half, and a worker that cannot renew its lease loses it.
     """
 
     name: ClassVar[str] = "net-reply-loss"

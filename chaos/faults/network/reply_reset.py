@@ -11,7 +11,7 @@ from ..registry import fault
 from .base import Victims
 
 EACH_S = 1.0
-"""For so long one command is waited for: some are sent once in a worker's life."""
+"""For that long one command is waited for: some are sent once in a worker's life."""
 
 
 @fault
@@ -57,7 +57,7 @@ class NetReplyReset(Fault):
 
 
 def _arm_next(listener: Listener, stage: Stage, tried: set[str]) -> str:
-    """Strike at the next command of one kind: the more often it was sent, the likelier. In the proxy's thread.
+    """Act at the next command of one kind: the more often it was sent, the likelier. In the proxy's thread.
 
     Of those that were waited for in vain, none, while there are others.
     """

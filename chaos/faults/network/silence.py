@@ -11,10 +11,10 @@ from .base import Victims, WayFault, Workers
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetSilence(WayFault):
-    """All connections of a worker die silently: nothing is delivered any more, and nobody is told (I2, I3, I4).
+    """All connections of a worker die silently: nothing is delivered any more, and no side is notified (I2, I3, I4).
 
     As when a firewall or a NAT forgets them. Neither end sees a reset; the server goes on serving a client that is not
-    there, and may hand it a task. What either end opens anew works.
+    there, and may hand it a task. New connections of either end work.
     """
 
     name: ClassVar[str] = "net-silence"

@@ -22,7 +22,7 @@ class Starved:
 
 
 def starve(stage: Stage, *, policy: str, for_s: float, did: str, counted: Callable[[Any], int]) -> Starved:
-    """Too small a maxmemory for so long, with this policy; `counted` reads how often the server `did` something.
+    """Too small a maxmemory for that long, with this policy; `counted` reads how often the server `did` something.
 
     Raises Missed: it did nothing of the kind.
     """

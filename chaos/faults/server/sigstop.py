@@ -25,7 +25,7 @@ class ServerSigstop(ServerFault):
     for_s: float = 8.0
     """How long it stands still."""
     patience_s: float = 0.0
-    """How long to wait for a worker that is inside a task, so that workers have something to say; 0: strike at once."""
+    """How long to wait for a worker that is inside a task, so that workers have something to say; 0: hit at once."""
 
     def inject(self, stage: Stage) -> Effect:
         if self.patience_s:

@@ -29,7 +29,7 @@ class AsleepSigkill(WorkerFault):
     for_s: float = 5.0
     """How long it sleeps; longer than the lease and a sweep."""
     settled_s: float = 3.0
-    """Only a worker that has lived so long has surely begun to wait for work."""
+    """Only a worker that has lived that long has surely begun to wait for work."""
     patience_s: float = 10.0
     """How long to wait for an idle worker."""
 

@@ -46,7 +46,7 @@ class WorkerKillStorm(WorkerFault):
             stage.workers.start_missing()
             stage.wait(self.every_s)
         if killed < 2:
-            raise Missed(f"{killed} workers were killed within {self.for_s:g} s; that is no storm.")
+            raise Missed(f"{killed} workers were killed within {self.for_s:g} s; that is not a storm.")
         return Effect(
             evidence=f"{killed} workers exited with status -9 within {self.for_s:g} s, {len(tasks)} tasks in their "
             "bodies.",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 HUNGRY_EVERY = 5
-"""Each so many tasks' bodies ask for much memory."""
+"""Each that many tasks' bodies ask for much memory."""
 
 
 @fault

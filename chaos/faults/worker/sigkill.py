@@ -23,7 +23,7 @@ class WorkerSigkill(WorkerFault):
     count: ClassVar[int] = 50
 
     stays_dead: bool = False
-    """Whether it is not started again in this run, so that the others have to recover its tasks."""
+    """Whether it is not started again in this run, so that the others must recover its tasks."""
     patience_s: float = 10.0
     """How long to wait for a worker that is inside a task."""
 

@@ -25,7 +25,7 @@ class WorkerSigkillParent(WorkerFault):
     count: ClassVar[int] = 3
 
     orphans_for_s: float = 2.0
-    """How long they may live on before the worker is started anew, as a unit or a container would be."""
+    """How long they may live on before the worker is started again, as a unit or a container would be."""
     patience_s: float = 10.0
     """How long to wait for a worker that is inside a task."""
 
@@ -36,7 +36,7 @@ class WorkerSigkillParent(WorkerFault):
             worker.continue_session_members()
             raise Missed(f"Worker {worker.sid} is one process: it has no children.")
         stage.workers.postpone(worker, self.orphans_for_s)
-        # The kernel sends SIGHUP to children that are orphaned while they are stopped: they have to run again first.
+        # The kernel sends SIGHUP to children that are orphaned while they are stopped: they must run again first.
         for pid in orphans:
             sessions.send(pid, worker.sid, SIGCONT)
         worker.terminate(SIGKILL)

@@ -58,7 +58,7 @@ class WorkerSigkillQuiet(WorkerFault):
         last, ledger = max(stage.promised(), default=None), stage.ledger
         missed = f"No task had begun for {self.patience_s:g} s, nor {last}, the last that was promised."
         while last is not None and last not in ledger.begun:
-            # Patience begins anew with each: a queue takes as long as it takes for what had been submitted before.
+            # Patience begins again with each: a queue takes as long as it takes for what had been submitted before.
             wait_for(stage, partial(_further_begun, ledger, len(ledger.begun)), self.patience_s, missed)
 
 

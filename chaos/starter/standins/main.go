@@ -181,7 +181,7 @@ func submit() error {
 			_, err = redis.call("LPUSH", pending, request.Payload)
 		}
 		if err != nil {
-			redis = nil // the next request connects anew
+			redis = nil // the next request connects again
 			answer.Outcome, answer.Error = "unknown", err.Error()
 		}
 		if err = json.NewEncoder(os.Stdout).Encode(answer); err != nil {

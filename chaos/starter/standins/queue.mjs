@@ -111,7 +111,7 @@ async function client() {
       redis ??= await Redis.open();
       await redis.send("LPUSH", PENDING, payload);
     } catch (error) {
-      redis = null; // the next request connects anew
+      redis = null; // the next request connects again
       answer = { request, outcome: "unknown", error: String(error) };
     }
     process.stdout.write(`${JSON.stringify(answer)}\n`);

@@ -82,7 +82,7 @@ def client
       redis ||= Redis.new
       redis.call("LPUSH", PENDING, request["payload"])
     rescue StandardError => e
-      redis = nil # the next request connects anew
+      redis = nil # the next request connects again
       answer = { request: request["request"], outcome: "unknown", error: "#{e.class}: #{e.message}" }
     end
     puts JSON.generate(answer)

@@ -15,7 +15,7 @@ from .trace import Sent
 from .way import Way, receive, reset_on_close
 
 LINGER_S = 0.003
-"""After a relayed reply the worker gets so long to take it in before it is killed; nothing more is forwarded."""
+"""After a relayed reply the worker gets that long to take it in before it is killed; nothing more is forwarded."""
 
 _SUBSCRIPTIONS = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 _UNPAIRED = frozenset({"MONITOR", "SYNC", "PSYNC"})
@@ -23,7 +23,7 @@ _UNPAIRED = frozenset({"MONITOR", "SYNC", "PSYNC"})
 
 
 class Channel:
-    """Relays, counts and strikes. Called from the proxy's thread only."""
+    """Relays, counts and hits. Called from the proxy's thread only."""
 
     UNSENT_BYTES_MAX: ClassVar[int] = 4_194_304
     """With so much unsent to one end, the other is not read any further."""
@@ -34,7 +34,7 @@ class Channel:
         self.orphaned = False
         """Whether the worker has hung up, and something that it had sent before is still on its way to the server."""
         self.silent = False
-        """Whether nothing is delivered any more, in either direction, and neither end is told."""
+        """Whether nothing is delivered any more, in either direction, and neither end is notified."""
         self.deserted = False
         """Whether the server has hung up on a silent one."""
         self._listener = listener
@@ -273,7 +273,7 @@ class Channel:
             self.close()
 
     def _bury(self) -> None:
-        """An orphan whose last word was said is at its end."""
+        """An orphan whose last output was relayed has ended."""
         if self.silent:
             return
         way = self.to_server

@@ -47,7 +47,7 @@ def read_point(text: str) -> Point:
     """The point that `str(point)` wrote. Raises ValueError."""
     found = _WRITTEN.fullmatch(text)
     if not found:
-        raise ValueError(f"{text!r} is no crash point: write role/NAME#occurrence.")
+        raise ValueError(f"{text!r} is not a crash point: write role/NAME#occurrence.")
     return Point(found["role"], found["name"], int(found["occurrence"]))
 
 
@@ -68,7 +68,7 @@ def command_name(head: Sequence[bytes]) -> str:
 
 
 def is_handshake(name: str) -> bool:
-    """Whether a command only prepares its connection: such say nothing of the connection's role, and are no points."""
+    """Whether a command only prepares its connection: such say nothing of the connection's role, and are not points."""
     return name in _HANDSHAKE or name.startswith("CLIENT|") or not name
 
 

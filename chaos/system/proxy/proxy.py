@@ -1,6 +1,6 @@
 """The proxy: one thread, one listening port for each worker, so that it knows whom it serves.
 
-In the harness's own process: a thread costs no start, and a strike that kills needs the harness's hands.
+In the harness's own process: a thread costs no start, and a hit that kills needs the harness's hands.
 """
 
 import heapq

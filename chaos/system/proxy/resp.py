@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from .points import command_name
 
 HEAD_WORDS = 2
-"""So many words of a command are kept: its name needs no more."""
+"""That many words of a command are kept: its name needs no more."""
 
 
 class ProtocolError(Exception):
@@ -45,7 +45,7 @@ class RequestParser:
 
     def __init__(self) -> None:
         self.rest = b""
-        """What was fed and is no whole command yet."""
+        """What was fed and is not a whole command yet."""
         self._at = 0  # in `rest`: all before is scanned
         self._left = 0  # words of the command under way still to come
         self._head: list[bytes] = []
@@ -60,7 +60,7 @@ class RequestParser:
             while (end := data.find(b"\r\n", at)) >= 0:
                 if left:
                     if data[at] != 36:  # $
-                        raise ProtocolError("A command holds something that is no bulk string.")
+                        raise ProtocolError("A command holds something that is not a bulk string.")
                     stop = end + 4 + int(data[at + 1 : end])
                     if stop > size:
                         break
@@ -81,7 +81,7 @@ class RequestParser:
                     requests.append(Request(command_name(head) if head else "", data[start:at]))
                     start = at
         except ValueError:
-            raise ProtocolError("A length in a command is no number.") from None
+            raise ProtocolError("A length in a command is not a number.") from None
         self.rest, self._at, self._left, self._head = data[start:], at - start, left, head
         return requests
 
@@ -91,7 +91,7 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self.rest = b""
-        """What was fed and is no whole reply yet."""
+        """What was fed and is not a whole reply yet."""
         self._at = 0
         self._left = 0  # elements of the reply under way still to come
         self._push = False
@@ -120,7 +120,7 @@ class ReplyParser:
                 elif kind in b"*~>":
                     left += max(0, int(data[at + 1 : end])) - 1
                     at = end + 2
-                elif kind in b"%|":  # an attribute precedes the element that it speaks of, and is none itself
+                elif kind in b"%|":  # an attribute precedes its element, and is not one itself
                     left += 2 * int(data[at + 1 : end]) - (kind == 37)
                     at = end + 2
                 else:
@@ -129,6 +129,6 @@ class ReplyParser:
                     replies.append(Reply(data[start:at], push))
                     start = at
         except ValueError:
-            raise ProtocolError("A length in a reply is no number.") from None
+            raise ProtocolError("A length in a reply is not a number.") from None
         self.rest, self._at, self._left, self._push = data[start:], at - start, left, push
         return replies

@@ -10,9 +10,9 @@ from .points import Phase, Point
 class StrikeKind(StrEnum):
     """What happens at a point."""
 
-    KILL = "kill"  # the worker's session is killed, in the strike's phase
+    KILL = "kill"  # the worker's session is killed, in that phase
     DROP = "drop"  # before: the command vanishes; executed: its reply does. The connection stays, and is silent
-    RESET = "reset"  # the connection is reset, in the strike's phase
+    RESET = "reset"  # the connection is reset, in that phase
     CUT = "cut"  # half of the reply is relayed, then the connection is reset
     DELAY = "delay"  # the command (before) or its reply (executed) comes `delay_ms` late
 
@@ -58,7 +58,7 @@ class Link:
     to_server_lost: bool = False
     to_worker_lost: bool = False
     cut_share: float = 0.0
-    """So many of the replies are cut in their middle, and the connection is reset."""
+    """That many of the replies are cut in their middle, and the connection is reset."""
     refuse: bool = False
     """New connections are reset; those that are open stay."""
 

@@ -16,7 +16,7 @@ from ...history.trace import Step, Trail
 from .peers import living, owner
 
 TASKS_MAX = 20_000
-"""So many tasks are followed at once: those that are completed make room."""
+"""That many tasks are followed at once: those that are completed make room."""
 FIRST_STEPS_MAX, LAST_STEPS_MAX = 4, 28
 ALIASES_MAX = 200_000
 WORDS_MAX, WORD_CHARACTERS_MAX = 8, 60

@@ -1,4 +1,4 @@
-"""The Redis under test: embedded, alone or with replicas, in a container, or somebody else's. `open_server` chooses."""
+"""The Redis under test: embedded, alone or with replicas, in a container, or external. `open_server` chooses."""
 
 import contextlib
 from pathlib import Path
@@ -68,7 +68,7 @@ def open_server(
     if spec.startswith(URL_SCHEMES):
         return ExternalServer(spec)
     raise ServerUnavailable(
-        f"{without_password(spec)!r} is no server: say embedded, sentinel, sentinel-url, cluster, container, "
+        f"{without_password(spec)!r} is not a server: say embedded, sentinel, sentinel-url, cluster, container, "
         "auto or a URL, redis://HOST:PORT/0."
     )
 

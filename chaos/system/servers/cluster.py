@@ -15,7 +15,7 @@ from .server import ServerUnavailable as Unavailable
 PRIMARIES = 3
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2_000
-"""A node that is silent for so long is failing: its replica asks for votes."""
+"""A node that is silent for that long is failing: its replica asks for votes."""
 
 
 class ClusterNode(EmbeddedServer):

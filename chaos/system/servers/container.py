@@ -125,7 +125,7 @@ class ContainerServer(Server):
             while self._taken_off:
                 self._network(self._taken_off[-1]).connect(self._container())
                 self._taken_off.pop()
-            # The port is published anew, which takes a moment.
+            # The port is published again, which takes a moment.
             self._wait_until_ready(lambda _: True, self._end)
 
     def close(self) -> None:

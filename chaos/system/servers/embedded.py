@@ -131,7 +131,7 @@ class EmbeddedServer(Server):
 
 
 class _PortTaken(ServerUnavailable):
-    """Somebody else listens at the chosen port."""
+    """Another process listens at the chosen port."""
 
 
 def _end_of(process: Managed) -> Callable[[], str | None]:

@@ -1,4 +1,4 @@
-"""A server that somebody else runs: `--redis URL`."""
+"""An external server: `--redis URL`."""
 
 from typing import ClassVar, NoReturn
 

@@ -29,7 +29,7 @@ QUORUM = 2
 GROUP = "zeroloss"
 """What the Sentinels call the primary and its replicas."""
 DOWN_AFTER_MS = 2_000
-"""A primary that is silent for so long is down: long enough for a busy machine, short enough for a run."""
+"""A primary that is silent for that long is down: long enough for a busy machine, short enough for a run."""
 FAILOVER_TIMEOUT_MS = 5_000
 HASTE = {"info-period": 1_000, "publish-period": 250}
 """Sentinel asks and tells every 10 s and 2 s by default, and gives a primary that it replaced its orders after 8 s."""

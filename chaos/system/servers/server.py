@@ -24,7 +24,7 @@ ASK_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.5
 READY_POLL_S = 0.005
 SETTLE_DEADLINE_S = 60.0
-"""So long may several servers take to agree. A Sentinel that was starved of the processor for 2 s does nothing for 30 s
+"""Several servers may take that long to agree. A Sentinel that got no processor time for 2 s does nothing for 30 s
 (its TILT mode)."""
 
 
@@ -233,7 +233,7 @@ class Server(ABC):
 
 
 class SeveralServers(Server):
-    """Several processes that have to agree before they are of use."""
+    """Several processes that must agree before they are of use."""
 
     not_yet: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError,)
     """What is raised while they do not."""

@@ -1,1 +1,1 @@
-"""A small queue on Redis, as somebody may have it."""
+"""A small queue on Redis, as a user may have it."""

@@ -1,4 +1,4 @@
-"""What zeroloss has to know of this queue: how a worker is started, and how a task is submitted."""
+"""What zeroloss must know of this queue: how a worker is started, and how a task is submitted."""
 
 import sys
 
@@ -16,7 +16,7 @@ class MyQueue(Target):
     unexplained_duplicates = None  # 0: no task is completed more often than faults explain
     max_attempts = None  # 4: a task is given up once its body has raised four times, not earlier
     backoff = None  # ((0.5, 1.0), (1.0, 2.0)): seconds, from and to, before the first retry and before all further ones
-    attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` is told
+    attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` gets
     priorities = ()  # ("high", "default", "low"), the highest first: `enqueue` is handed one of them as `task.priority`
     lower_within = None  # 128: at most so many of higher priorities begin in a row while 20 of a lower one wait
     delays = False  # True: `enqueue` heeds `task.delay_ms`, and no task begins sooner than that
@@ -24,7 +24,7 @@ class MyQueue(Target):
     accepts = False  # True: every task is accepted while nothing disturbs the server
     grace = None  # 25.0: seconds for which a worker that gets SIGTERM lets what it runs go on
     workers_stay = False  # True: a process that runs tasks ends only when it is asked to, or killed
-    keys_at_rest = None  # 20: at most so many keys without an expiry are left when all tasks are done
+    keys_at_rest = None  # 20: at most that many keys without an expiry are left when all tasks are done
 
     def enqueue(self, task: Task) -> None:
         """To return is a promise; raise zeroloss.target.Refused for a definite no."""

@@ -1,4 +1,4 @@
-"""What somebody would write in half an hour: FastAPI, `redis.asyncio`, an LPUSH for each request, types checked."""
+"""What a developer would write in half an hour: FastAPI, `redis.asyncio`, an LPUSH for each request, types checked."""
 
 import json
 import os

@@ -47,7 +47,7 @@ def listens(port: int) -> bool:
 
 
 def load(port: int, request: bytes, seconds: float) -> Answered:
-    """Send for so long.
+    """Send for that long.
 
     Raises:
         BenchError: something was answered other than 202, or not at all.

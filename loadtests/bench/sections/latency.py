@@ -11,7 +11,7 @@ from ..peers import OURS, PEERS
 from ..queues import Queue, equipped
 from ..rows import AtLeast, Row, number, ratio
 
-RATES = {50: 3.0, 500: 2.0}  # tasks/s -> for so many seconds
+RATES = {50: 3.0, 500: 2.0}  # tasks/s -> for that many seconds
 QUICK_RATES = {50: 1.0, 500: 0.5}
 WARM = 20  # a client connects with its first tasks, and a worker imports with them: they are not counted
 PERCENTILES = (50, 99)

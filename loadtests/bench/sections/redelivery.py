@@ -1,7 +1,7 @@
 """How long a task waits that was in the hands of a worker when that was killed, all settings as shipped.
 
 And the counter-example: a worker that lives, and only lost its connections or was not heard for a moment, keeps its
-task. It is of no use to be fast in taking the tasks of the dead if the living are robbed.
+task. It is of no use to be fast in taking the tasks of the dead if living workers lose theirs.
 """
 
 import os
@@ -28,8 +28,8 @@ DEADLINE_S = 30.0
 BLACK_HOLE_S = 1.5
 LONE = "a lone worker is killed; until its task begins elsewhere"
 CHILD = "a child of a pool is killed; until its task begins again"
-KILLED = "robbed: a living worker, all its connections killed"
-SWALLOWED = f"robbed: a living worker that is not heard for {BLACK_HOLE_S:g} s"
+KILLED = "taken from a living worker: all its connections killed"
+SWALLOWED = f"taken from a living worker that is not heard for {BLACK_HOLE_S:g} s"
 
 
 class _Events:

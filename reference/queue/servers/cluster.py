@@ -16,7 +16,7 @@ import redis
 from redis.crc import key_slot
 
 FRESH_S = 0.1  # an answer that many connections use which are opened together
-REST_S = 5.0  # a node that does not answer is not asked for so long
+REST_S = 5.0  # a node that does not answer is not asked for that long
 NODES_MAX = 64
 
 
@@ -33,7 +33,7 @@ class Topology:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, as in a forked child: a thread that is not there may have held the lock."""
+        """Reset, as in a forked child: a thread that is not there may have held the lock."""
         self._lock = threading.Lock()
         self.doubt()
 

@@ -28,7 +28,7 @@ class Locator(Protocol):
         """Ask again at the next occasion: a connection led astray."""
 
     def reset(self) -> None:
-        """Begin anew, as in a forked child: a thread that is not there may have held a lock."""
+        """Reset, as in a forked child: a thread that is not there may have held a lock."""
 
     def sockets(self) -> list[socket.socket]:
         """Those of the connections on which it asks."""

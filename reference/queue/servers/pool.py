@@ -41,7 +41,7 @@ class Gate:
                 self._changed.notify_all()
 
     def shut(self) -> None:
-        """Let none be begun, and wait for those that are; not for ever, as where a server does not answer."""
+        """Let none be begun, and wait for those that are; not forever, as where a server does not answer."""
         with self._changed:
             self.closed += 1
             self._changed.wait_for(lambda: not self.making, CONNECT_TIMEOUT_S)
@@ -93,7 +93,7 @@ class Pool(redis.BlockingConnectionPool):
         """Those of all its connections, whoever uses them."""
         return [sock for connection in self._connections if (sock := connection._sock)]
 
-    def reset(self) -> None:  # at the beginning, and in a forked child, which has to open connections of its own
+    def reset(self) -> None:  # at the beginning, and in a forked child, which must open connections of its own
         self._used: deque[tuple[Any, Any]] = deque()  # with what polls each; the last one used is the next
         self._generation = 0  # how often all were closed
         super().reset()  # type: ignore[no-untyped-call]
@@ -124,7 +124,7 @@ class Pool(redis.BlockingConnectionPool):
         return None
 
     def is_outdated(self, connection: Any) -> bool:
-        """Whether a connection in use has to be closed, since others of its time led astray."""
+        """Whether a connection in use must be closed, since others of its time led astray."""
         return bool(getattr(connection, "generation", self._generation) != self._generation)  # none: it never stood
 
     def _close_idle(self) -> None:

@@ -17,7 +17,7 @@ import redis
 
 FRESH_S = 0.1  # an answer that many connections use which are opened together
 ANSWER_S = 0.3  # a Sentinel that takes longer is left out ...
-REST_S = 10.0  # ... and not asked again for so long
+REST_S = 10.0  # ... and not asked again for that long
 
 
 class Primary:
@@ -31,7 +31,7 @@ class Primary:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, as in a forked child: a thread that is not there may have held the lock."""
+        """Reset, as in a forked child: a thread that is not there may have held the lock."""
         self._lock = threading.Lock()
         self._asked_at = -REST_S
 

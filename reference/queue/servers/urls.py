@@ -123,7 +123,7 @@ def refuse_options(scheme: str, options: list[tuple[str, str]], also: set[str] =
     allowed = URL_OPTIONS | also | (TLS_OPTIONS if scheme == "rediss" else set())
     for name, _ in options:
         if name not in allowed:
-            # What is no name may be a part of a password that was not quoted.
+            # What is not a name may be a part of a password that was not quoted.
             shown = f"The option {name!r}" if name.isidentifier() else "An option"
             raise ConfigError(
                 f"{shown} of redis_url is refused, as the queue itself sets what its correctness needs: remove it; "

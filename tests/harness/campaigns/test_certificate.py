@@ -113,7 +113,7 @@ def test_the_bound_on_the_probability_of_a_loss_is_the_one_of_the_rule_of_three(
     assert loss_probability_below(300) == pytest.approx(3 / 300, rel=0.01)
 
 
-def test_mutants_that_were_not_run_are_said_to_be_not_covered() -> None:
+def test_mutants_that_were_not_run_are_listed_as_not_covered() -> None:
     issued = certify(report(), [passed()], mutation(row("a", True)), [], mutants_known=30)
     assert issued.not_covered[0] == "The 29 of 30 mutants that were not run."
     assert not [
@@ -245,8 +245,6 @@ def test_the_profile_of_a_proof_says_what_was_changed() -> None:
 
 
 @pytest.mark.parametrize(("words", "says"), [(["--runs", "0"], "--runs must be"), (["--hours", "0"], "--hours must")])
-def test_a_bound_that_makes_no_sense_is_refused(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bound_that_is_invalid_is_refused(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["prove", *words]) == 2
     assert says in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_a_comparison_that_is_interrupted_leaves_nothing_running_and_says_how_to
         (["--kills", "0"], "--kills must be at least 1, not 0."),
     ],
 )
-def test_a_comparison_that_makes_no_sense_is_refused_in_one_sentence(
+def test_a_comparison_that_is_invalid_is_refused_in_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["compare", *arguments]) == 2

@@ -81,7 +81,7 @@ def test_a_profile_draws_the_same_plan_from_the_same_seed(profile: Profile) -> N
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_the_default_profile_is_what_a_run_does_that_is_told_nothing(tmp_path: Path) -> None:
+def test_the_default_profile_is_what_a_run_does_without_options(tmp_path: Path) -> None:
     words = ["run", "--redis", "embedded", "--seed", "3", "--out", str(tmp_path / "run")]
     planned: list[Plan] = []
     with pytest.MonkeyPatch.context() as patched:
@@ -133,7 +133,7 @@ def test_mutants_are_caught_in_real_runs_and_the_reference_passes_in_their_place
         assert any(name in line and "caught" in line and category in line for line in said.splitlines()), said
 
 
-def test_a_mutant_whose_defect_does_not_show_is_tried_again_and_survives_and_that_is_said(
+def test_a_mutant_whose_defect_does_not_show_is_tried_again_and_survives_and_that_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zeroloss.campaigns.mutation.AGAIN_MAX", 1)

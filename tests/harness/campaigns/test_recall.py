@@ -135,7 +135,7 @@ def test_a_mutant_is_caught_in_a_real_run_and_the_campaign_is_resumed(
     assert said == []
 
 
-def test_a_step_that_comes_to_nothing_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_step_that_comes_to_nothing_is_reported_with_its_last_words(tmp_path: Path) -> None:
     mutant = replace(load_mutants()["payload-encoded-anew"], name="nobody")
     said: list[Step] = []
     nobody = {"asked": ["run"], "jobs": 2, "seed": 1, "server": "embedded", "directory": tmp_path, "say": said.append}
@@ -156,7 +156,7 @@ def test_a_step_that_comes_to_nothing_is_told_with_its_last_words(tmp_path: Path
         (["--recall", "run", "--jobs", "0"], "--jobs must be at least 1, not 0."),
     ],
 )
-def test_a_recall_that_makes_no_sense_is_refused_in_one_sentence(
+def test_a_recall_that_is_invalid_is_refused_in_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["mutants", *words, "--out", str(tmp_path / "mutants")]) == 2

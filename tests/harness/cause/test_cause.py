@@ -17,7 +17,7 @@ def cause(story: Story, plan: Mapping[str, PlannedTask] | None = None, **trails:
 
 
 def done(story: Story, count: int) -> Story:
-    """So many tasks that were completed at once."""
+    """That many tasks that were completed at once."""
     for number in range(count):
         story.submit(f"done-{number}").ran(f"done-{number}", pid=200)
     return story
@@ -92,7 +92,7 @@ def test_a_trait_that_all_lost_tasks_and_few_others_have_is_named_with_both_coun
     assert cause(story, plan)[2] == "In common: all 4 have a payload above 64 KiB, and 1 of the 40 others."
 
 
-def test_lost_tasks_that_share_nothing_are_said_to_share_nothing() -> None:
+def test_lost_tasks_that_share_nothing_are_reported_to_share_nothing() -> None:
     story = done(Story().begin(), 10)
     for number in range(3):
         failed(story.submit(f"x{number}"), f"x{number}", pid=100 + number)

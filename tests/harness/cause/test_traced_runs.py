@@ -24,12 +24,12 @@ def traced(directory: Path, target: str, faults: str, tasks: int = 12) -> Result
 
 
 def command_of(result: Result, fate: Fate) -> str:
-    """What the story of the first task of this fate says of Redis's commands."""
+    """What the story of the first task of this outcome says of Redis's commands."""
     story = next(story for story in result.stories if story.fate is fate)
     return next(sentence for sentence in story.sentences if " by worker-" in sentence)
 
 
-def test_a_task_that_a_killed_worker_had_popped_is_told_by_its_pop(tmp_path: Path) -> None:
+def test_a_task_that_a_killed_worker_had_popped_is_explained_by_its_pop(tmp_path: Path) -> None:
     result = traced(tmp_path, "brpop", "worker-sigkill:count=2")
     assert re.fullmatch(
         r"BRPOP by worker-\d \(process \d+\) removed it from zeroloss:pending; no command put it back; the process was "
@@ -39,7 +39,7 @@ def test_a_task_that_a_killed_worker_had_popped_is_told_by_its_pop(tmp_path: Pat
     assert result.cause[0] == "2 tasks were lost, interrupted in their bodies."
 
 
-def test_a_task_that_a_killed_worker_had_moved_aside_is_told_by_its_move(tmp_path: Path) -> None:
+def test_a_task_that_a_killed_worker_had_moved_aside_is_explained_by_its_move(tmp_path: Path) -> None:
     result = traced(tmp_path, "shared-list", "worker-sigkill:count=1")
     assert re.fullmatch(
         r"BRPOPLPUSH by worker-\d \(process \d+\) moved it from zeroloss:pending to zeroloss:processing; no command "
@@ -48,7 +48,7 @@ def test_a_task_that_a_killed_worker_had_moved_aside_is_told_by_its_move(tmp_pat
     )
 
 
-def test_a_retry_that_was_lost_between_its_two_commands_is_told_by_the_first(
+def test_a_retry_that_was_lost_between_its_two_commands_is_explained_by_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = traced(tmp_path, PUSHED, "none")

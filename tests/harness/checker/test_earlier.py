@@ -42,7 +42,7 @@ def test_a_name_that_nobody_knows_says_nothing(everywhere: bool) -> None:
 
 
 def seen(name: str, *, of_today: bool) -> dict[str, Any]:
-    """What is said of a run in which this fault hit a worker inside a task, and the server kept nothing."""
+    """What is reported about a run in which this fault hit a worker inside a task, and the server kept nothing."""
     planned = {"number": 1, "fault": name, "everywhere": FAULTS[name].everywhere}
     kept = {"appendonly": False, "save": ""}
     story = Story().begin(durability=kept, plan={"misbehaving": 0, "faults": [planned]}).submit("gone").submit("a")

@@ -148,7 +148,7 @@ def test_a_fault_that_killed_the_server_and_was_missed_for_another_reason_took_w
     assert [crash.ordered for crash in crashes_of(gather(story.events))] == [False]
 
 
-def test_a_workers_end_is_no_crash_of_the_server() -> None:
+def test_a_workers_end_is_not_a_crash_of_the_server() -> None:
     story = ServerStory(NO_AOF, name="worker-sigkill").promised("gone", 9_900)
     story.add("fault", "begin", fault="worker-sigkill", number=1, at_ms=9_990)
     story.add("process", "exit", role="worker", sid=300, status=-9, wanted=True, at_ms=10_000)
@@ -250,7 +250,7 @@ def test_an_excused_loss_does_not_cover_another_one() -> None:
     assert (result.verdict, result.exit_code) == (Verdict.VIOLATION, 1)
 
 
-# How it is said ---------------------------------------------------------------------------------------------------
+# How it is worded ---------------------------------------------------------------------------------------------------
 
 
 def test_a_run_with_excused_losses_says_how_many_and_never_PASS() -> None:

@@ -121,7 +121,7 @@ def test_a_duplicate_that_a_server_fault_may_have_caused_is_explained_for_each_w
     ("submitted_ms", "first", "second", "attempts"),
     [
         (1_000, (1_100, 1_900), (6_000, 6_100), (1, 2)),  # done and acknowledged long before it
-        (1_000, (11_100, 11_200), (11_300, 11_400), (1, 2)),  # begun so long after it that others would have had it
+        (1_000, (11_100, 11_200), (11_300, 11_400), (1, 2)),  # begun so late after it that others would have had it
         (1_000, (8_100, 8_200), (8_300, 8_400), (1, 1)),  # the same attempt twice: pushed twice, not taken over
         (8_050, (8_100, 8_200), (8_300, 8_400), (1, 2)),  # submitted only after it
         (1_000, (3_000, 3_100), (3_200, 3_300), (1, 2)),  # over before it began
@@ -208,7 +208,7 @@ def test_a_paused_worker_explains_nothing_that_two_others_did() -> None:
     assert_unexplained(ran(ran(paused(), 7_500, 7_600, pid=200), 8_100, 8_200, pid=300))
 
 
-# What is no fault --------------------------------------------------------------------------------------------------
+# What is not a fault --------------------------------------------------------------------------------------------------
 
 
 def test_a_process_that_died_inside_another_task_explains_what_it_had_just_done() -> None:
@@ -249,7 +249,7 @@ def test_a_worker_that_ended_by_itself_explains_what_it_had_just_done(
     assert verdict_and_duplicate(story)[1].explained is explained
 
 
-def test_a_kill_that_is_no_explanation_does_not_become_one_as_the_death_of_a_process() -> None:
+def test_a_kill_that_is_not_an_explanation_does_not_become_one_as_the_death_of_a_process() -> None:
     story = ran(submitted(submitted(a_run("worker-sigkill"), 1_000), 1_000, task="b"), 1_100, 2_000)
     story.add("effect", "begin", pid=100, task="b", execution="b1", at_ms=2_500)
     fault(story, "worker-sigkill", 30_000, 30_100, pids=[100], tasks=["b"])

@@ -47,7 +47,7 @@ def test_a_history_without_its_beginning_shows_nothing(faults_too: bool) -> None
 
 
 @pytest.mark.parametrize("plan", ["x", [1, 2], 3, None])
-def test_a_history_whose_plan_is_no_object_shows_nothing(plan: Any) -> None:
+def test_a_history_whose_plan_is_not_an_object_shows_nothing(plan: Any) -> None:
     story = Story().add("run", "begin", seed=1, plan=plan).submit("a").ran("a").drained().end()
     assert_inconclusive(judge(story.events), "can't be read")
 

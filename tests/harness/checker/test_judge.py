@@ -117,7 +117,7 @@ def test_a_task_that_was_not_promised_and_did_not_run_is_ABSENT(outcome: str | N
     assert result.verdict is Verdict.PASS
 
 
-def test_a_task_that_the_workload_dooms_has_to_be_dead_lettered_and_no_other_may_be() -> None:
+def test_a_task_that_the_workload_makes_fail_must_be_dead_lettered_and_no_other_may_be() -> None:
     story = Story().begin(plan={"doomed": ["a"]}).submit("good").ran("good").submit("a").submit("b")
     result = judged(story.drained().end(a=("dead_letter", "as planned"), b=("dead_letter", "too early")))
     assert (result.fates["a"], result.fates["b"]) == (Fate.DEAD, Fate.FAILED)
@@ -170,7 +170,7 @@ def test_a_dead_letter_with_another_payload_than_was_submitted_is_CORRUPT(lies: 
     assert judged(story.add("census", "found", task="a", **told).end()).fates["a"] is fate
 
 
-def test_a_task_in_the_broker_that_was_never_submitted_is_none_of_the_run() -> None:
+def test_a_task_in_the_broker_that_was_never_submitted_is_not_of_the_run() -> None:
     story = a_good_run().drained()
     found = {"place": "pending", "after": "end", "digest": "other"}
     assert judged(story.add("census", "found", task="a_stranger", **found).end()).fates == {"good": Fate.DONE}
@@ -219,7 +219,7 @@ def test_one_unanswered_attempt_keeps_a_refused_task_unknown() -> None:
     assert result.fates["a"] is Fate.RECOVERED
 
 
-def test_a_task_in_the_census_that_nobody_submitted_is_no_fate() -> None:
+def test_a_task_in_the_census_that_nobody_submitted_is_not_an_outcome() -> None:
     assert judged(a_good_run().drained().end(stranger="pending")).fates == {"good": Fate.DONE}
 
 
@@ -414,7 +414,7 @@ def test_a_fault_is_effective_missed_unfinished_or_not_begun_and_says_why() -> N
     assert [fault.evidence for fault in faults] == ["exit status -9", "no task was in flight", "", ""]
 
 
-def test_a_body_killed_earlier_is_not_in_flight_for_ever() -> None:
+def test_a_body_killed_earlier_is_not_in_flight_forever() -> None:
     story = a_good_run().submit("a").started("a", "a1", pid=100).kill(1, pids=(100,), tasks=("a",))
     result = judged(story.ran("a", pid=200).kill(2, pids=(200,), tasks=("a",)).drained().end())
     assert [fault.tasks_hit for fault in result.faults] == [["a"], []]
@@ -539,7 +539,7 @@ HISTORIES = st.lists(EVENTS, max_size=40).map(
 
 @given(st.lists(EVENTS, max_size=40) | HISTORIES)
 @settings(max_examples=100)
-def test_the_judge_never_raises_and_its_verdict_follows_from_its_fates(events: list[Event]) -> None:
+def test_the_judge_never_raises_and_its_verdict_follows_from_its_outcomes(events: list[Event]) -> None:
     result = judge(events)
     met = set(result.fates.values())
     assert result.verdict is not Verdict.VIOLATION or met & VIOLATIONS
@@ -551,14 +551,14 @@ def test_the_judge_never_raises_and_its_verdict_follows_from_its_fates(events: l
 
 @given(HISTORIES)
 @settings(max_examples=100)
-def test_a_history_in_which_nothing_is_missing_is_a_violation_exactly_by_its_fates(events: list[Event]) -> None:
+def test_a_history_in_which_nothing_is_missing_is_a_violation_exactly_by_its_outcomes(events: list[Event]) -> None:
     result = judge(events)
     assert (result.verdict is Verdict.VIOLATION) == bool(set(result.fates.values()) & VIOLATIONS)
 
 
 @given(HISTORIES)
 @settings(max_examples=100)
-def test_the_laws_and_the_fates_agree(events: list[Event]) -> None:
+def test_the_laws_and_the_outcomes_agree(events: list[Event]) -> None:
     result = judge(events)
     broken = {law.number: bool(law.violations) for law in result.properties}
     promised = {event.task for event in events if event.kind == "submit" and event.phase == "ok"}
@@ -603,7 +603,7 @@ def test_taking_away_the_only_end_of_a_promised_task_makes_it_LOST_or_STUCK(
 
 
 @given(st.lists(EVENTS, max_size=30, unique_by=lambda event: event.t), st.data())
-def test_delaying_an_unrelated_process_changes_no_other_fate(events: list[Event], data: st.DataObject) -> None:
+def test_delaying_an_unrelated_process_changes_no_other_outcome(events: list[Event], data: st.DataObject) -> None:
     """What another process did with a task of its own, whenever it did so, is nothing to the others."""
     moment = data.draw(st.integers(0, 50)) * MS
     stranger = [

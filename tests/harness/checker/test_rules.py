@@ -37,7 +37,7 @@ MODULES = (
     "submissions",
     "judge",
 )
-"""Each imports those before it only, so that they are built anew in this order."""
+"""Each imports those before it only, so that they are built again in this order."""
 
 
 def _copy_of(name: str) -> ModuleType:
@@ -59,13 +59,13 @@ SUITES = [
 ]
 """Copies of the tests, which are changed here."""
 NAMES = ("judge", "gather", "crashes_of", "Covered", "Spans")
-"""What these import of the modules, and have to get from those that lack a rule."""
+"""What these import of the modules, and must get from those that lack a rule."""
 
 HARMLESS = {
     ("evidence", "t is None"),
     ("findings", "fault.effective_t is None"),
 }
-"""A fault that took no effect has struck nothing: to leave it out of a walk over what was struck saves time only."""
+"""A fault that took no effect has hit nothing: to leave it out of a walk over what was hit saves time only."""
 
 
 def _source(module: str) -> str:

@@ -71,12 +71,12 @@ def test_a_process_that_no_fault_hit_was_not_killed() -> None:
     assert met(judged(story.ran("a", pid=200))) == {}
 
 
-def test_a_fault_that_is_none_of_the_workers_kills_none_of_them() -> None:
+def test_a_fault_that_does_not_aim_at_workers_kills_none_of_them() -> None:
     story = a_good_run().submit("a").ran("a", pid=100).kill(1, pids=(100,), name="server-sigkill").ran("a", pid=200)
     assert met(judged(story)) == {}
 
 
-def test_two_bodies_of_a_task_in_one_process_are_no_takeover() -> None:
+def test_two_bodies_of_a_task_in_one_process_are_not_a_takeover() -> None:
     story = a_good_run().submit("a").started("a", "a1").started("a", "a2")
     assert met(judged(story.ended("a", "a2").ended("a", "a1"))) == {}
 
@@ -189,7 +189,7 @@ def test_a_demand_that_was_not_met_makes_the_run_inconclusive(demand: str) -> No
     assert result.doubts == [f"The run was to meet the situation '{demand}' and did not."]
 
 
-# Outages: said in the report, and no verdict ---------------------------------------------------------------------
+# Outages: shown in the report, and no verdict ---------------------------------------------------------------------
 
 
 def crash(story: Story, number: int, met: list[int] | None) -> Story:

@@ -1,4 +1,4 @@
-"""The command line: one clear sentence for what makes no sense, and an exit status that a pipeline can act upon."""
+"""The command line: one clear sentence for what is invalid, and an exit status that a pipeline can act upon."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def begin_of(directory: Path) -> Run:
         (["run", "--target", "no/such/file.py:Class"], "there is no file no/such/file.py"),
         (["run", "--target", "zeroloss.target:Task"], "Task is not a subclass"),
         (["run", "--target", "zeroloss.target:Target"], "its `worker` must be a command"),
-        (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is no server"),
+        (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is not a server"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--out", "{tmp}/b"], "cannot be used"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"], "not zeroloss's to kill"),
         (["run", "--durability", "replicas:0"], "--durability must be memory, fsync or replicas:N, not 'replicas:0'"),
@@ -82,7 +82,7 @@ def test_a_senseless_command_is_refused_in_one_sentence_with_status_2(
     assert "Traceback" not in said
 
 
-def test_a_report_that_cannot_be_written_is_said_in_one_sentence_and_is_no_violation(
+def test_a_report_that_cannot_be_written_is_reported_in_one_sentence_and_is_not_a_violation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "run"
@@ -95,7 +95,7 @@ def test_a_report_that_cannot_be_written_is_said_in_one_sentence_and_is_no_viola
     assert said == f"zeroloss: {directory / 'result.json'}: is a directory.\n"
 
 
-def test_a_mistake_of_the_harness_is_shown_with_its_traceback_and_is_no_violation(
+def test_a_mistake_of_the_harness_is_shown_with_its_traceback_and_is_not_a_violation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("zeroloss.target.SHIPPED", None)
@@ -106,7 +106,7 @@ def test_a_mistake_of_the_harness_is_shown_with_its_traceback_and_is_no_violatio
 
 
 @pytest.mark.parametrize("command", ["run", "enumerate", "prove"])
-def test_for_a_target_that_is_none_no_directory_is_made(command: str, tmp_path: Path) -> None:
+def test_for_an_invalid_target_no_directory_is_made(command: str, tmp_path: Path) -> None:
     assert execute([command, "--target", "nobody", "--out", str(tmp_path / "run")]) == 2
     assert not (tmp_path / "run").exists()
 
@@ -120,7 +120,7 @@ class Blocked(Brpop):
 """
 
 
-def test_a_run_whose_history_cannot_be_written_is_no_violation(
+def test_a_run_whose_history_cannot_be_written_is_not_a_violation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "blocked.py").write_text(BLOCKED)
@@ -147,7 +147,7 @@ def test_a_target_that_ends_python_when_it_is_imported_has_no_say_in_the_status(
 
 
 @pytest.mark.parametrize("words", [["targets"], ["faults"], ["--help"]], ids=" ".join)
-def test_a_reader_that_has_seen_enough_is_no_violation(words: list[str], tmp_path: Path) -> None:
+def test_a_reader_that_has_seen_enough_is_not_a_violation(words: list[str], tmp_path: Path) -> None:
     command = zeroloss(*words, cwd=tmp_path)
     assert command.stdout is not None
     assert command.stderr is not None
@@ -156,7 +156,7 @@ def test_a_reader_that_has_seen_enough_is_no_violation(words: list[str], tmp_pat
     command.stderr.close()
 
 
-def test_a_result_that_cannot_be_printed_is_no_violation(tmp_path: Path) -> None:
+def test_a_result_that_cannot_be_printed_is_not_a_violation(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "zeroloss", "check", "nothing"]
     with Path("/dev/full").open("w") as full:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -232,7 +232,7 @@ def test_a_run_that_does_not_meet_what_was_demanded_is_inconclusive_and_says_so(
     assert f"zeroloss replay '{directory / 'plan.json'}'" in (directory / "junit.xml").read_text()
 
 
-def test_a_run_that_has_to_take_no_excuse_says_so_in_its_plan_and_its_history(tmp_path: Path) -> None:
+def test_a_run_that_must_take_no_excuse_says_so_in_its_plan_and_its_history(tmp_path: Path) -> None:
     few = ["--target", "brpop", "--redis", "embedded", "--tasks", "4", "--faults", "none", "--require-durability"]
     assert execute(["run", *few, "--out", str(tmp_path / "run")]) == 0
     assert load_plan(tmp_path / "run" / "plan.json").require_durability
@@ -242,13 +242,13 @@ def test_a_run_that_has_to_take_no_excuse_says_so_in_its_plan_and_its_history(tm
 def test_without_faults_named_the_console_says_which_were_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Nothing listens there: only what is said before anything is started matters.
+    # Nothing listens there: only what is reported before anything is started matters.
     words = ["run", "--redis", "redis://127.0.0.1:1/0", "--seed", "1", "--kills", "7", "--out", str(tmp_path / "run")]
     assert execute(words) == 2
     drawn = listed(load_plan(tmp_path / "run" / "plan.json").faults)
     assert drawn.startswith("7 worker-sigkill, ")
     assert all(one in drawn for one in ("1 worker-sigterm", "1 worker-sigstop", "1 client-reuses-key"))
-    assert "server" not in drawn  # what has a URL is somebody else's
+    assert "server" not in drawn  # a server with a URL is external
     assert f"Faults: {drawn}\n" in capsys.readouterr().out
 
 

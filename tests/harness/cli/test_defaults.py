@@ -48,7 +48,7 @@ def test_the_command_line_and_the_environment_win_over_the_project(monkeypatch: 
         ("[tool.zeroloss\n", "pyproject.toml can't be read"),
     ],
 )
-def test_a_default_that_makes_no_sense_is_refused_in_one_sentence(
+def test_a_default_that_is_invalid_is_refused_in_one_sentence(
     text: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("pyproject.toml").write_text(text)

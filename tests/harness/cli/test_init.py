@@ -1,4 +1,4 @@
-"""`zeroloss init`: from somebody's repository to a build that names the lost task, and, once cured, to a green one."""
+"""`zeroloss init`: from a repository to a build that names the lost task, and, once cured, to a green one."""
 
 import json
 import os

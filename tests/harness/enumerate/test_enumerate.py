@@ -44,7 +44,7 @@ def test_an_occurrence_that_does_not_come_in_every_recording_is_not_counted_on()
     assert {crash.occurrence for crash in crashes} == {1, 2}
 
 
-def test_a_command_that_a_worker_repeats_for_ever_is_planned_a_bounded_number_of_times() -> None:
+def test_a_command_that_a_worker_repeats_forever_is_planned_a_bounded_number_of_times() -> None:
     assert {crash.occurrence for crash in plan_crashes([recording(*["A/A"] * 99)], per_name=2)} == {1, 2}
 
 
@@ -121,7 +121,7 @@ def test_brpop_loses_what_it_was_handed_and_nothing_at_the_point_before(tmp_path
     assert verdicts.pop("BRPOP/BRPOP#2 after") in (lost, ("PASS", []))
     assert verdicts == {"BRPOP/BRPOP#2 before": ("PASS", []), "BRPOP/BRPOP#2 executed": lost}
     assert (report["planned"], report["reached"]) == (3, 3)
-    # It loses to any kill, also without a point: said, and left out of the cases.
+    # It loses to any kill, also without a point: reported, and left out of the cases.
     assert [one["step"] for one in report["rows"] if not one["crashes"]] == report_steps()
 
 
@@ -192,7 +192,7 @@ def test_bad_usage_is_one_sentence(
 
 
 def report_steps() -> list[str]:
-    return ["a colleague killed in the middle of a task", "an orderly stop by SIGTERM"]
+    return ["another worker killed in the middle of a task", "an orderly stop by SIGTERM"]
 
 
 def _bearing(directory: Path) -> list[int]:

@@ -53,7 +53,7 @@ def test_a_blocking_read_that_timing_withholds_keeps_no_sound_queue_from_a_pass(
 @pytest.mark.parametrize(
     "rows",
     [
-        [*reached(10), unreached("*/LREM#1 before")],  # a command that was struck nowhere
+        [*reached(10), unreached("*/LREM#1 before")],  # a command that was hit nowhere
         [*reached(10), unreached("*/BRPOP#11 before", "")],  # it was sent, and the kill did not come
         [*reached(5), unreached("*/BRPOP#6 before")],  # more than a tenth
         [unreached("*/BRPOP#1 before")],

@@ -131,7 +131,7 @@ def test_a_target_without_a_producer_cannot_lose_it(scene: Scene) -> None:
         scene.play(ProducerSigkill())
 
 
-def test_a_producer_that_ends_by_itself_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
+def test_a_producer_that_ends_by_itself_differs_from_one_that_was_killed(tmp_path: Path) -> None:
     producer = Producer(lambda: spawn([sys.executable, "-c", "exit(3)"], role="producer", log_path=tmp_path / "log"))
     try:
         assert wait_until(producer.ended_by_itself) == 3
@@ -210,7 +210,7 @@ def test_a_clock_jumps_and_jumps_back_in_one_worker_only(scene: Scene, monkeypat
     wait_until(lambda: hours(events / f"{jumped[0]}.jsonl")[-1] == "0", message="the clock did not jump back")
 
 
-def test_only_what_was_read_of_this_jump_is_told_and_not_of_one_before(
+def test_only_what_was_read_of_this_jump_counts_and_not_of_one_before(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (scene.directory / CLOCKS).mkdir()

@@ -52,7 +52,7 @@ def test_there_are_six_ways_for_a_handler_to_misbehave() -> None:
 
 
 @pytest.mark.parametrize("fault", HANDLERS, ids=lambda fault: fault.name)
-def test_so_many_tasks_of_the_plan_misbehave_and_those_that_always_do_are_to_be_given_up(
+def test_that_many_tasks_of_the_plan_misbehave_and_those_that_always_do_are_to_be_given_up(
     fault: type[HandlerFault],
 ) -> None:
     asked = fault(tasks=7)

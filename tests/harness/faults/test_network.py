@@ -1,4 +1,4 @@
-"""Faults of the way between workers and server: each is seen by the proxy's own counts, and mended afterwards."""
+"""Faults of the way between workers and server: each is seen by the proxy's own counts, and repaired afterwards."""
 
 import re
 import sys
@@ -104,7 +104,7 @@ def test_one_worker_is_cut_off_and_the_other_goes_on_and_afterwards_both_do(
     grows(client, *talkers)
 
 
-def test_a_connection_dies_without_a_word_and_what_is_opened_anew_works(
+def test_a_connection_dies_without_a_word_and_a_new_connection_works(
     scene: Scene, network: Network, client: redis.Redis, talkers: list[str]
 ) -> None:
     effect = scene.play(NetSilence(for_s=0.5), network=network)
@@ -137,7 +137,7 @@ def test_a_command_whose_reply_the_worker_does_not_hear_is_executed(
     grows(client, *talkers)
 
 
-def test_a_partition_lasts_longer_than_the_target_takes_to_recover_unless_told_otherwise(
+def test_a_partition_lasts_longer_than_the_target_takes_to_recover_by_default(
     scene: Scene, network: Network, talkers: list[str]
 ) -> None:
     effect = scene.play(NetPartition(), network=network, recover_within_s=0.2)
@@ -149,7 +149,7 @@ def test_a_partition_lasts_longer_than_the_target_takes_to_recover_unless_told_o
               NetReplyReset(patience_s=0.1), NetReplyLoss(for_s=0.1), NetSilence(for_s=0.1)],
     ids=lambda fault: fault.name,
 )  # fmt: skip
-def test_where_nothing_passes_nothing_was_struck(scene: Scene, network: Network, fault: NetPartition) -> None:
+def test_where_nothing_passes_nothing_was_hit(scene: Scene, network: Network, fault: NetPartition) -> None:
     scene.workers(BUSY, BUSY)
     wait_until(lambda: scene.ledger.poll() or scene.ledger.seen)
     with pytest.raises(Missed):
@@ -157,7 +157,7 @@ def test_where_nothing_passes_nothing_was_struck(scene: Scene, network: Network,
     assert [listener.link.clear for listener in network.listeners] == [True, True]
 
 
-def test_without_a_proxy_there_is_no_way_to_strike_at(scene: Scene) -> None:
+def test_without_a_proxy_there_is_no_way_to_hit_at(scene: Scene) -> None:
     scene.workers(BUSY)
     with pytest.raises(Missed, match="do not go through the proxy"):
         scene.play(NetPartition())
@@ -248,7 +248,7 @@ def test_a_server_without_a_network_of_its_own_cannot_be_taken_off_it(scene: Sce
         )  # fmt: skip
 
 
-def test_the_proxys_cost_is_measured_and_said(embedded: Server) -> None:
+def test_the_proxys_cost_is_measured_and_reported(embedded: Server) -> None:
     with Proxy(embedded.url) as proxy:
         cost = measure(embedded.url, proxy, probes=20)
     assert cost.direct_ms > 0

@@ -36,7 +36,7 @@ def forgets_every_other() -> None:
 '''
 SMALL = ("--target", "brpop", "--redis", "embedded", "--appendfsync", "off", "--tasks", "150", "--seed", "3")
 SMALL += ("--work-ms", "100:200")
-"""Bodies so long that tasks always wait: a server that dies then has something to lose."""
+"""Bodies of such a length that tasks always wait: a server that dies then has something to lose."""
 
 
 def command(*words: str, at: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -99,7 +99,7 @@ def test_a_fault_in_one_file_is_listed_planned_injected_excused_and_judged_witho
 
 
 def renumbered(lines: Iterable[str]) -> list[str]:
-    """Lines of a history, counted anew: none of them seems to be missing."""
+    """Lines of a history, counted again: none of them seems to be missing."""
     numbers: Counter[str] = Counter()
     made = []
     for event in map(json.loads, lines):
@@ -150,11 +150,11 @@ def test_a_fault_of_an_entry_point_is_there_without_being_asked_for_and_the_plan
         ("import sys; sys.exit(3)", "can't be loaded: SystemExit: 3."),
         ("from zeroloss.faults import FAULTS", "registers no fault and no mutant"),
         (FAULT.replace('"power-cut"', '"worker-sigkill"'), "there is a fault named 'worker-sigkill' already."),
-        (FAULT.replace("    aims_at", "    _"), "the fault PowerCut has to define aims_at."),
+        (FAULT.replace("    aims_at", "    _"), "the fault PowerCut must define aims_at."),
     ],
     ids=["raises", "exits", "registers nothing", "takes a name", "says too little"],
 )
-def test_a_plug_in_that_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+def test_a_plug_in_that_is_invalid_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "odd.py").write_text(text)
     sentence = refused(command("run", *SMALL, "--plugin", "odd.py", "--out", "run", at=tmp_path))
     assert sentence.startswith("zeroloss: --plugin odd.py")
@@ -163,7 +163,7 @@ def test_a_plug_in_that_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path
 
 
 @pytest.mark.parametrize("verb", ["faults", "mutants", "prove", "compare"])
-def test_each_command_that_takes_a_plug_in_refuses_one_that_makes_no_sense_before_it_begins(
+def test_each_command_that_takes_a_plug_in_refuses_one_that_is_invalid_before_it_begins(
     tmp_path: Path, verb: str
 ) -> None:
     (tmp_path / "odd.py").write_text("1 / 0")
@@ -214,4 +214,4 @@ def test_a_mutant_under_a_profile_of_its_own_is_refused_as_the_reference_never_p
     )
     (tmp_path / "mine.py").write_text(text)
     sentence = refused(command("mutants", "--plugin", "mine.py", "--only", "forgets-every-other", at=tmp_path))
-    assert "the profile 'mine' is none of " in sentence
+    assert "the profile 'mine' is not one of " in sentence

@@ -16,7 +16,7 @@ from zeroloss.faults.behaviours import BEHAVIOURS
 
 PACKAGE = Path(zeroloss.__file__).parent
 AT_HOME = ("faults", "mutants", "targets", "starter", "cli", "campaigns")
-"""Where faults may be named: at home, in profiles that combine them, and in what people are told to type."""
+"""Where faults may be named: at home, in profiles that combine them, and in what documentation tells people to type."""
 CLOSED = PACKAGE / "checker" / "earlier.py"
 """What histories of zeroloss 0.1 do not say of their faults."""
 NAMES = FAULTS.keys() - BEHAVIOURS.keys() - {"none", "slow"}
@@ -25,7 +25,7 @@ PREFIXES = {"worker-", "server-", "client-", "net-", "handler-", "primary-", "pr
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """The string constants of a module that are no docstrings, with their lines."""
+    """The string constants of a module that are not docstrings, with their lines."""
     tree = ast.parse(path.read_text())
     said = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -85,7 +85,7 @@ def drafted(**members: Any) -> type[Fault]:
 @pytest.mark.parametrize(
     ("members", "says"),
     [
-        ({"name": "drafted"}, "the fault Drafted has to define threatens, aims_at"),
+        ({"name": "drafted"}, "the fault Drafted must define threatens, aims_at"),
         ({"name": "drafted", "threatens": (), "aims_at": "moon"}, "aims at 'moon'; say one of nothing, worker"),
         ({"name": "worker-sigkill", "threatens": (), "aims_at": "worker"}, "there is a fault named 'worker-sigkill'"),
     ],
@@ -97,7 +97,7 @@ def test_a_fault_that_says_too_little_of_itself_is_not_registered(members: dict[
     assert before == FAULTS
 
 
-def test_a_fault_whose_options_are_no_fields_is_not_registered() -> None:
+def test_a_fault_whose_options_are_not_fields_is_not_registered() -> None:
     class Forgetful(Draft):
         name: ClassVar[str] = "forgetful"
         threatens: ClassVar[tuple[str, ...]] = ()

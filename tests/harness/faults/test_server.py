@@ -61,7 +61,7 @@ def test_a_frozen_server_is_the_same_afterwards(scene: Scene, open_own_server: O
     assert effect.evidence.endswith("answered nobody for 0.3 s, and is the same afterwards.")
 
 
-def test_a_server_that_answers_while_it_should_stand_still_is_no_frozen_one(
+def test_a_server_that_answers_while_it_should_stand_still_is_not_a_frozen_one(
     scene: Scene, open_own_server: OpenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = open_own_server(appendfsync=None)
@@ -71,7 +71,7 @@ def test_a_server_that_answers_while_it_should_stand_still_is_no_frozen_one(
 
 
 @pytest.mark.parametrize("mode", ["ALL", "WRITE"])
-def test_a_pause_is_seen_by_a_probe_that_has_to_wait(scene: Scene, open_own_server: OpenServer, mode: str) -> None:
+def test_a_pause_is_seen_by_a_probe_that_must_wait(scene: Scene, open_own_server: OpenServer, mode: str) -> None:
     server = open_own_server(appendfsync=None)
     effect = scene.play(ClientPause(for_s=1.5, mode=mode), server)  # type: ignore[arg-type]
     assert re.fullmatch(r"A PUBLISH sent into the pause was answered after \d+\.\d\d s\.", effect.evidence)

@@ -1,4 +1,4 @@
-"""Faults of workers: each is seen to strike inside a task, and afterwards all workers run again."""
+"""Faults of workers: each is seen to hit inside a task, and afterwards all workers run again."""
 
 import pytest
 from support.fault_stage import BUSY, Scene
@@ -199,9 +199,9 @@ def test_a_storm_kills_many_and_leaves_all_running(scene: Scene) -> None:
     assert len(pool.living()) == 2
 
 
-def test_one_kill_is_no_storm(scene: Scene) -> None:
+def test_one_kill_is_not_a_storm(scene: Scene) -> None:
     scene.workers(BUSY)
-    with pytest.raises(Missed, match="that is no storm"):
+    with pytest.raises(Missed, match="that is not a storm"):
         scene.play(WorkerKillStorm(for_s=0.05, every_s=0.1))
 
 
@@ -227,7 +227,7 @@ def test_the_successor_of_a_killed_worker_is_killed_inside_the_same_task(scene: 
     assert len(pool.living()) == 2
 
 
-def test_a_worker_that_was_killed_in_vain_is_told_too(scene: Scene) -> None:
+def test_a_worker_that_was_killed_in_vain_is_reported_too(scene: Scene) -> None:
     """Its task was done before the one that took it over could be caught; it was killed inside it all the same."""
     victims: list[int] = []
     scene.workers(SHARED, SHARED)

@@ -55,7 +55,7 @@ def empty(protected: dict[str, object]) -> dict[str, object]:
 
 @pytest.fixture(autouse=True)
 def nothing_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test hides is no secret of the next."""
+    """What one test hides is not a secret of the next."""
 
     monkeypatch.setattr(masking, "_hidden", {})
     monkeypatch.delenv("REDIS_URL", raising=False)

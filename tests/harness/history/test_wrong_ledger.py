@@ -75,7 +75,7 @@ def test_a_time_that_cannot_be_true_is_named_with_its_file_and_line(
     ],
     ids=["a fraction", "another pid", "a phase", "a member", "a kind", "another kind", "no JSON"],
 )
-def test_a_line_that_is_no_effect_is_named_and_the_others_are_kept(
+def test_a_line_that_is_not_an_effect_is_named_and_the_others_are_kept(
     events: Path, text: Callable[[], str], named: str
 ) -> None:
     (events / f"worker-{PID}.jsonl").write_text(line(time.monotonic_ns()) + text())
@@ -90,7 +90,7 @@ def test_a_line_that_is_no_effect_is_named_and_the_others_are_kept(
 def test_a_file_of_another_name_is_named_and_not_read(events: Path, name: str) -> None:
     (events / name).write_text(line(time.monotonic_ns()))
     (reason,) = complaints(events)
-    assert reason.startswith(f"{name} is no name of a ledger's file")
+    assert reason.startswith(f"{name} is not a name of a ledger's file")
     assert "worker-PID.jsonl" in reason
     assert not [event for event in read(events) if isinstance(event, Effect)]
 

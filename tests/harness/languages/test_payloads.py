@@ -46,7 +46,7 @@ def test_a_difference_of_which_no_text_was_recorded_is_still_a_violation() -> No
         ('{"a":1,"b":2}', '{"a":1}', "`b` was submitted as 2 and did not arrive"),
         ('{"a":1}', '{"a":1,"b":2}', "`b` was submitted as nothing and arrived as 2"),
         ("1", "[]", "it was submitted as 1 and arrived as []"),
-        ('{"a":1}', "a:1", "what arrived is no JSON: a:1"),
+        ('{"a":1}', "a:1", "what arrived is not JSON: a:1"),
         ('{"a":1.10}', '{"a":1.1}', "it has the same members, spelt otherwise: '{\"a\":1.10}' was submitted"),
         ('{"a":1' + "0" * 400 + "}", '{"a":1}', "arrived as 1"),
     ],

@@ -66,7 +66,7 @@ def test_faults_are_spread_over_the_run_and_the_last_leaves_tasks_behind_it() ->
 
 
 @given(seed=st.integers(0, 2**64), tasks=st.integers(1, 60))
-def test_every_task_has_an_id_of_its_own_that_is_no_part_of_another_and_bounded_work(seed: int, tasks: int) -> None:
+def test_every_task_has_an_id_of_its_own_that_is_not_part_of_another_and_bounded_work(seed: int, tasks: int) -> None:
     made = plan(seed=seed, tasks=tasks).tasks
     ids = [task.id for task in made]
     assert len(set(ids)) == tasks
@@ -110,7 +110,7 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
         ("worker-sigkill", 0, "--kills must be at least 1, not 0"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused_in_one_sentence(text: str, kills: int | None, says: str) -> None:
+def test_a_fault_that_is_invalid_is_refused_in_one_sentence(text: str, kills: int | None, says: str) -> None:
     with pytest.raises(PlanError, match=says) as caught:
         parse_faults(text, kills)
     assert "\n" not in str(caught.value)
@@ -131,7 +131,7 @@ def test_a_fault_that_makes_no_sense_is_refused_in_one_sentence(text: str, kills
         ),
     ],
 )
-def test_a_run_that_makes_no_sense_is_refused_in_one_sentence(changes: dict[str, Any], says: str) -> None:
+def test_a_run_that_is_invalid_is_refused_in_one_sentence(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(PlanError, match=says):
         plan(**changes)
 
@@ -145,7 +145,7 @@ def test_a_run_that_makes_no_sense_is_refused_in_one_sentence(changes: dict[str,
         (encode(plan()).decode().replace('"version": 2', '"version": 99'), "of version 99"),
     ],
 )
-def test_a_file_that_is_no_plan_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+def test_a_file_that_is_not_a_plan_is_refused_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(PlanError, match=says):
         load_plan(tmp_path / "plan.json")

@@ -193,7 +193,7 @@ def test_all_bodies_last_as_long_as_asked(least: int, more: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["5", "5:", ":5", "7:5", "-1:5", "a:b", "1:2:3", "0.5:2"])
-def test_a_length_of_bodies_that_makes_no_sense_is_refused_in_one_sentence(text: str) -> None:
+def test_a_length_of_bodies_that_is_invalid_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(PlanError, match=r"--work-ms must be MIN:MAX"):
         parse_work_ms(text)
 

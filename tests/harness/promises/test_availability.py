@@ -40,7 +40,7 @@ def test_a_refusal_while_nothing_was_disturbed_breaks_the_promise() -> None:
     assert "not accepted though nothing was disturbed: no" in broken(result, "accepts")[0]
 
 
-def test_a_refusal_by_a_target_that_states_nothing_is_no_breach() -> None:
+def test_a_refusal_by_a_target_that_states_nothing_is_not_a_breach() -> None:
     assert done(refused(a_run(accepts=False))).verdict is Verdict.PASS
 
 
@@ -48,7 +48,7 @@ def test_a_refusal_of_what_a_load_sends_is_not_judged() -> None:
     assert not broken(done(refused(a_run(load="smoke.conf"))), "accepts")
 
 
-def test_a_worker_that_is_killed_is_no_reason_to_refuse_a_task() -> None:
+def test_a_worker_that_is_killed_is_not_a_reason_to_refuse_a_task() -> None:
     assert broken(done(refused(a_run().kill(1, name="worker-sigkill"))), "accepts")
 
 
@@ -182,6 +182,6 @@ def test_keys_without_an_expiry_beyond_what_is_stated_are_a_leak_when_all_is_don
     assert ("keys without an expiry of server grew from 5 to 11" in result.because) == (verdict is Verdict.LEAK)
 
 
-def test_keys_that_are_there_while_tasks_wait_are_no_leak() -> None:
+def test_keys_that_are_there_while_tasks_wait_are_not_a_leak() -> None:
     story = a_run().add("resources", "server", keys=50, keys_expiring=0).drained()
     assert judge(story.add("resources", "server", keys=5, keys_expiring=0).end().events).verdict is Verdict.PASS

@@ -74,7 +74,7 @@ def test_a_duplicate_in_a_baseline_is_a_violation() -> None:
     assert result.because == "1 task completed more than once though nothing was disturbed."
 
 
-def test_a_duplicate_under_a_fault_is_none() -> None:
+def test_a_duplicate_under_a_fault_does_not_count() -> None:
     story = baseline(faults=({"number": 1, "fault": "worker-sigkill"},)).submit("a").started("a", "x")
     story.kill(1, pids=(100,), tasks=("a",), name="worker-sigkill").ended("a", "x").ran("a").drained().end()
     assert judge(story.events).verdict is Verdict.PASS

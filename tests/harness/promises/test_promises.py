@@ -105,7 +105,7 @@ def test_an_early_second_retry_is_held_to_the_second_wait() -> None:
     assert_broken(done(completed(story, 3, at_ms=2_400)), "backoff")
 
 
-def test_a_duplicate_of_a_completed_task_is_no_early_retry() -> None:
+def test_a_duplicate_of_a_completed_task_is_not_an_early_retry() -> None:
     story = completed(raised(a_run(), 1, at_ms=1_000), 2, at_ms=1_700)
     assert not promise(done(completed(story, 3, at_ms=1_750)), "backoff").broken
 
@@ -131,7 +131,7 @@ def test_a_clock_that_was_set_while_a_task_waited_explains_an_early_retry() -> N
     assert not promise(done(completed(story, 2, at_ms=5_100)), "backoff").broken
 
 
-def test_a_task_run_while_its_failed_execution_was_on_is_no_retry() -> None:
+def test_a_task_run_while_its_failed_execution_was_on_is_not_a_retry() -> None:
     story = a_run()
     story.add("effect", "begin", pid=100, task="a", execution="long", attempt=1, at_ms=1_000)
     story.add("effect", "begin", pid=200, task="a", execution="other", attempt=2, at_ms=2_000)
@@ -165,7 +165,7 @@ def test_a_lower_attempt_by_a_newcomer_is_innocent_if_a_fault_explains_it() -> N
     assert not promise(done(completed(story, 1, at_ms=1_700, pid=200)), "attempts_grow").broken
 
 
-def test_an_attempt_that_a_server_forgot_in_a_crash_is_no_breach() -> None:
+def test_an_attempt_that_a_server_forgot_in_a_crash_is_not_a_breach() -> None:
     plan = {**STATED, "faults": [{"number": 1, "fault": "server-sigkill", "everywhere": True}]}
 
     def crashed(durability: Any) -> Promise:

@@ -1,4 +1,4 @@
-"""When a resource that grows with the disturbances is a leak, and what is none."""
+"""When a resource that grows with the disturbances is a leak, and what is not."""
 
 import pytest
 from support.histories import Story
@@ -48,13 +48,13 @@ def test_memory_leaks_by_megabytes_only() -> None:
         [[20], [20], [20], [40], [40]],  # a pool that was enlarged once
     ],
 )
-def test_a_figure_that_does_not_grow_with_the_disturbances_is_no_leak(stretches: list[list[int]]) -> None:
+def test_a_figure_that_does_not_grow_with_the_disturbances_is_not_a_leak(stretches: list[list[int]]) -> None:
     result = judged(*stretches)
     assert (result.verdict, result.leaks) == (Verdict.PASS, [])
 
 
 @pytest.mark.parametrize(("workers", "leaks"), [(1, 1), (2, 0)])
-def test_the_connections_of_workers_that_start_are_no_leak(workers: int, leaks: int) -> None:
+def test_the_connections_of_workers_that_start_are_not_a_leak(workers: int, leaks: int) -> None:
     """Of two workers one has begun no task yet, and may still be starting."""
     faults = [{"number": n, "fault": "client-kill"} for n in range(1, 5)]
     story = Story().begin(plan={"tasks": 1, "workers": workers, "faults": faults}).submit("t").ran("t", pid=7)
@@ -67,7 +67,7 @@ def test_the_connections_of_workers_that_start_are_no_leak(workers: int, leaks: 
 
 
 @pytest.mark.parametrize("first_task_after", [5, None])
-def test_the_threads_and_files_of_a_start_are_no_leak(first_task_after: int | None) -> None:
+def test_the_threads_and_files_of_a_start_are_not_a_leak(first_task_after: int | None) -> None:
     story = Story().begin(plan={"tasks": 2, "faults": []}).submit("t").ran("t", pid=7).submit("u")
     for number, descriptors in enumerate([3, 8, 13, 18, 23, 28, 33, 33]):
         story.add("resources", "worker", sid=99, pids=[99, 100], descriptors=descriptors)

@@ -323,7 +323,7 @@ def test_hostile_ids_and_errors_are_shown_as_text(tmp_path: Path, page: Page) ->
     assert page.inner_text("#task .fate") == "DEAD"
 
 
-def test_a_task_that_is_not_known_is_said_to_be_unknown(tmp_path: Path, page: Page) -> None:
+def test_a_task_that_is_not_known_is_reported_as_unknown(tmp_path: Path, page: Page) -> None:
     _, paths = reported(tmp_path, a_run_with_everything())
     open_report(page, paths["report.html"], "#task=%E0%A4%A")
     assert page.inner_text("#task") == "This page knows no task %E0%A4%A."
@@ -386,7 +386,7 @@ def test_a_page_on_a_phone_does_not_scroll_sideways(tmp_path: Path, page: Page) 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_law_that_was_not_tested_is_not_said_to_be_kept(tmp_path: Path, page: Page) -> None:
+def test_a_law_that_was_not_tested_is_not_reported_as_kept(tmp_path: Path, page: Page) -> None:
     open_report(page, lost_with_a_story(tmp_path))
     unfold(page)
     rows = dict(row.rsplit("\t", 1) for row in page.inner_text("#laws tbody").splitlines() if "\t" in row)

@@ -46,7 +46,7 @@ def test_a_story_says_when_a_task_was_submitted_what_interrupted_it_and_where_it
     ]
 
 
-def test_a_task_that_no_worker_began_is_told_so() -> None:
+def test_a_task_that_no_worker_began_is_reported_so() -> None:
     (story,) = judged("t").stories
     assert story.sentences[1:] == ["No worker began it.", "It was not in the broker at the end."]
 

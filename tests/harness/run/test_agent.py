@@ -106,7 +106,7 @@ def test_the_first_exception_of_a_submission_is_known_and_whether_all_raised_the
     assert not agent.hopeless
 
 
-def test_a_misdeed_of_a_client_by_the_plan_is_no_error_of_its_own(agents: Agents) -> None:
+def test_a_misdeed_of_a_client_by_the_plan_is_not_an_error_of_its_own(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()
     for number in range(20):
@@ -227,12 +227,12 @@ def test_it_tells_the_versions_of_its_own_environment(agents: Agents) -> None:
     assert agents.start().hello()["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
-def test_a_target_that_cannot_be_loaded_there_is_said_in_one_sentence(agents: Agents) -> None:
+def test_a_target_that_cannot_be_loaded_there_is_reported_in_one_sentence(agents: Agents) -> None:
     with pytest.raises(TargetError, match="has no class Nothing"):
         agents.start(SCRIPTED.replace("Scripted", "Nothing")).hello()
 
 
-def test_a_target_that_does_not_get_ready_is_said_with_its_last_error(
+def test_a_target_that_does_not_get_ready_is_reported_with_its_last_error(
     agents: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zeroloss.system.submitter.READY_DEADLINE_S", 0.1)

@@ -123,9 +123,9 @@ def test_an_answer_that_does_not_come_leaves_the_outcome_unknown() -> None:
         ('{"request": 1}', "`outcome` must be ok, refused or unknown."),
     ],
 )
-def test_a_line_that_is_no_answer_is_shown_with_what_it_has_to_be(said: str, sentence: str) -> None:
+def test_a_line_that_is_not_an_answer_is_shown_with_what_it_must_be(said: str, sentence: str) -> None:
     commanded = target()
-    with pytest.raises(CommandFailed, match="`enqueue_command` wrote a line that is no answer") as caught:
+    with pytest.raises(CommandFailed, match="`enqueue_command` wrote a line that is not an answer") as caught:
         commanded.enqueue(task(say=said))
     assert sentence in str(caught.value)
     assert commanded.enqueue(task(answer=ok())) is None
@@ -144,7 +144,7 @@ def test_a_command_that_is_not_there_is_named() -> None:
         ('numbers = "float"', 'its `numbers` must be "exact" or "double", not \'float\''),
     ],
 )
-def test_a_member_of_a_target_that_makes_no_sense_is_named(tmp_path: Path, members: str, named: str) -> None:
+def test_a_member_of_a_target_that_is_invalid_is_named(tmp_path: Path, members: str, named: str) -> None:
     path = tmp_path / f"target_{abs(hash(members))}.py"
     path.write_text(f"from zeroloss import Target\n\nclass Mine(Target):\n    worker = ['true']\n    {members}\n")
     with pytest.raises(TargetError, match="its `") as caught:

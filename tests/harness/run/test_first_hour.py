@@ -1,4 +1,4 @@
-"""What somebody meets who tests a queue for the first time: each mistake gets the sentence that helps."""
+"""What a newcomer meets who tests a queue for the first time: each mistake gets the sentence that helps."""
 
 import io
 import sys

@@ -217,7 +217,7 @@ def test_a_fault_that_meets_all_workers_waits_until_each_has_completed_a_task(th
     assert len({event.pid for event in ends if over <= event.t <= second}) == 2
 
 
-def test_a_fault_strikes_all_the_same_when_a_worker_does_not_come_back_and_says_which_had(
+def test_a_fault_hits_all_the_same_when_a_worker_does_not_come_back_and_says_which_had(
     theatre: Theatre, open_own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zeroloss.run.nemesis.COME_BACK_S", 0.5)

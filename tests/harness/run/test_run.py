@@ -107,7 +107,7 @@ def test_a_queue_that_recovers_much_later_than_it_promises_while_its_workers_idl
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(starvation, "CROWDED", math.inf)  # tests may crowd the machine, and then nothing is late
-    # It counts from the claim, and a kill may strike at the end of a body: of a short one, so that the rest is known.
+    # It counts from the claim, and a kill may hit at the end of a body: of a short one, so that the rest is known.
     result = carry_out(tmp_path, f"{TARGETS}:Late", "worker-sigkill:count=3", tasks=100, work_ms=(20, 200)).result
     assert (result.verdict, result.exit_code) == (Verdict.LIVENESS, 3), result.because
     assert result.late

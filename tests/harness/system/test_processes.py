@@ -68,7 +68,7 @@ SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Managed]]:
-    """Starts a Python text and waits until it has said `ready` so many times."""
+    """Starts a Python text and waits until it has said `ready` that many times."""
     started: list[Managed] = []
 
     def starter(text: str, *arguments: str, ready: int = 1, recorder: Recorder | None = None) -> Managed:
@@ -106,7 +106,7 @@ def test_an_orphan_is_still_a_member_when_its_leader_has_exited(start: Callable[
     assert orphan != process.pid
 
 
-def test_a_zombie_is_no_member(start: Callable[..., Managed]) -> None:
+def test_a_zombie_is_not_a_member(start: Callable[..., Managed]) -> None:
     process = start(SLEEPER)
     os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)

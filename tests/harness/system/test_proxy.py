@@ -1,4 +1,4 @@
-"""The proxy between a worker and a real server: it relays, counts, and strikes at the point that it was told."""
+"""The proxy between a worker and a real server: it relays, counts, and acts at the point that it was given."""
 
 import os
 import signal
@@ -203,7 +203,7 @@ def test_a_reply_is_cut_in_its_middle(through: redis.Redis, listener: Listener, 
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_the_answer_to_a_subscription_can_be_struck_at_and_what_follows_is_relayed(
+def test_the_answer_to_a_subscription_can_be_hit_at_and_what_follows_is_relayed(
     listener: Listener, direct: redis.Redis, protocol: int
 ) -> None:
     point = Point("*", "SUBSCRIBE", 1)
@@ -350,7 +350,7 @@ def test_a_gated_worker_connects_and_gets_no_further_until_the_gate_is_opened(
     assert answers == [1]
 
 
-def test_other_workers_go_on_when_one_is_struck(proxy: Proxy, through: redis.Redis, listener: Listener) -> None:
+def test_other_workers_go_on_when_one_is_hit(proxy: Proxy, through: redis.Redis, listener: Listener) -> None:
     other = proxy.listen()
     listener.arm(Strike(point=Point("GET", "GET", 1), kind=StrikeKind.RESET))
     with connected(other) as client:
@@ -360,7 +360,7 @@ def test_other_workers_go_on_when_one_is_struck(proxy: Proxy, through: redis.Red
         assert client.ping()
 
 
-def test_a_strike_that_makes_no_sense_is_refused() -> None:
+def test_a_hit_that_is_invalid_is_refused() -> None:
     point = Point("*", "GET", 1)
     with pytest.raises(ValueError, match="kill"):
         Strike(point=point, kind=StrikeKind.KILL)

@@ -81,7 +81,7 @@ def test_a_command_that_prepares_a_connection_says_nothing_of_its_role() -> None
 
 
 @pytest.mark.parametrize("text", ["GET", "a/GET", "a/GET#0", "a/GET#x", "a/G ET#1", "a/b/GET#1"])
-def test_a_text_that_is_no_point_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_point_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no crash point"):
         read_point(text)
 
@@ -92,6 +92,6 @@ def test_a_point_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("parser", [RequestParser(), ReplyParser()])
-def test_a_stream_that_is_not_resp_is_said_to_be_none(parser: RequestParser | ReplyParser) -> None:
+def test_a_stream_that_is_not_resp_is_refused(parser: RequestParser | ReplyParser) -> None:
     with pytest.raises(ProtocolError):
         parser.feed(b"*1\r\n?x\r\n")

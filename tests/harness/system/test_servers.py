@@ -136,7 +136,7 @@ def test_durability_is_read_from_the_live_server(durable: Server) -> None:
         (None, None, None, None, "unknown"),
     ],
 )
-def test_durability_is_said_in_a_sentence(
+def test_durability_is_stated_in_a_sentence(
     appendonly: bool | None, appendfsync: str | None, save: str | None, policy: str | None, says: str
 ) -> None:
     kept = Durability(appendonly=appendonly, appendfsync=appendfsync, save=save, maxmemory_policy=policy)
@@ -194,7 +194,7 @@ def test_a_port_taken_before_the_first_start_is_changed_for_another(
         assert server.run_id()
 
 
-def test_a_port_taken_while_the_server_is_down_is_said(open_own_server: OpenServer) -> None:
+def test_a_port_taken_while_the_server_is_down_is_reported(open_own_server: OpenServer) -> None:
     server = open_own_server()
     server.kill()
     port = int(server.url.rpartition(":")[2].removesuffix("/0"))
@@ -214,7 +214,7 @@ def test_a_server_that_cannot_start_says_why_with_the_end_of_its_log(open_own_se
 
 @pytest.fixture
 def external_url(open_own_server: OpenServer) -> str:
-    """Of a server that somebody else runs."""
+    """Of an external server."""
     return open_own_server(appendfsync=None).url
 
 
@@ -262,14 +262,14 @@ def test_an_external_server_that_does_not_answer_is_one_sentence_without_its_pas
 
 
 @pytest.mark.parametrize("spec", ["nonsense", "http://127.0.0.1", "redis://127.0.0.1:port/0", ""])
-def test_a_server_that_makes_no_sense_is_one_sentence(spec: str, tmp_path: Path) -> None:
+def test_a_server_that_is_invalid_is_one_sentence(spec: str, tmp_path: Path) -> None:
     with pytest.raises(ServerUnavailable) as refused:
         open_server(spec, directory=tmp_path)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.container
-def test_an_image_that_is_not_to_be_had_is_said(docker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_missing_is_reported(docker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEROLOSS_REDIS_IMAGE", "localhost:1/no-such-image:1")
     with pytest.raises(ServerUnavailable, match="localhost:1/no-such-image:1"):
         open_server("container", directory=tmp_path)

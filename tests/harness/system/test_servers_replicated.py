@@ -122,7 +122,7 @@ def test_a_failover_that_does_not_come_in_time_is_missed_and_healed(server: Sent
     assert server.announced()[0] is server.primary
 
 
-def test_a_promotion_that_comes_while_a_fault_is_healed_is_followed_and_told_to_the_run(
+def test_a_promotion_that_comes_while_a_fault_is_healed_is_followed_and_reported_to_the_run(
     server: SentinelServer, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of what was written before it something may be gone, and no fault that took effect excuses that."""

@@ -109,7 +109,7 @@ def test_a_queue_that_forgets_its_keys_is_convicted_by_its_answers(tmp_path: Pat
 
 
 @pytest.mark.parametrize("answer", [UNKNOWN, (500, "unexpected"), HANGS_UP])
-def test_an_answer_that_leaves_it_open_is_no_refusal(
+def test_an_answer_that_leaves_it_open_is_not_a_refusal(
     answer: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:
     answers.append(answer)
@@ -153,7 +153,7 @@ def test_a_batch_is_promised_but_for_the_tasks_that_its_answer_refuses(
 
 
 @pytest.mark.parametrize("answer", [UNKNOWN, HANGS_UP, (202, results("queued", "queued"))])
-def test_an_answer_that_leaves_a_batch_open_is_no_refusal(
+def test_an_answer_that_leaves_a_batch_open_is_not_a_refusal(
     answer: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:
     answers.append(answer)

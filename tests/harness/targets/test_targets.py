@@ -23,7 +23,7 @@ TEXTBOOK = ["brpop", "shared-list"]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """An environment that several asked for at once. `said`: all that they were told; `places`: what each got."""
+    """An environment that several asked for at once. `said`: all messages that they got; `places`: what each got."""
 
     package: str
     said: list[str]
@@ -127,7 +127,7 @@ def test_an_environment_that_was_broken_off_is_made_again(made: Made) -> None:
 
 
 @pytest.mark.usefixtures("without_index")
-def test_requirements_that_cannot_be_had_are_said_in_one_sentence() -> None:
+def test_requirements_that_are_missing_are_reported_in_one_sentence() -> None:
     with pytest.raises(TargetError, match=r"The environment with zeroloss-absent==1 can't be made: .*zeroloss-absent"):
         environment(["zeroloss-absent==1"], lambda _: None)
 
@@ -135,7 +135,7 @@ def test_requirements_that_cannot_be_had_are_said_in_one_sentence() -> None:
 @pytest.mark.usefixtures("without_index")
 def test_a_target_with_requirements_runs_its_programs_from_its_environment(made: Made) -> None:
     class Stranger(Target):
-        """Somebody else's."""
+        """Another user's."""
 
         name = "stranger"
         requirements = (made.package,)
@@ -147,7 +147,7 @@ def test_a_target_with_requirements_runs_its_programs_from_its_environment(made:
     assert found.worker == (str(programs / "stranger"), "--threads", "2")
     assert found.python == str(programs / "python")
     assert title(found) == "stranger"
-    assert found.__doc__ == "Somebody else's."
+    assert found.__doc__ == "Another user's."
     assert issubclass(found, Stranger)
 
 
@@ -194,7 +194,7 @@ def test_packages_of_debian_that_are_installed_are_used_as_they_are(
     ],
     ids=["npm", "debian", "build", "no compiler"],
 )
-def test_a_package_or_program_that_cannot_be_had_is_said_in_one_sentence(
+def test_a_package_or_program_that_is_missing_is_reported_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, tuple[str, ...]], sentence: str
 ) -> None:
     monkeypatch.setenv("ZEROLOSS_VENVS", str(tmp_path))

@@ -71,7 +71,7 @@ def test_the_url_of_a_cluster_names_nodes_and_one_login(url: str, read: ClusterU
         ("redis+cluster://a", "no hash tag"),
     ],
 )
-def test_a_cluster_url_that_makes_no_sense_is_refused_by_one_sentence(url: str, sentence: str) -> None:
+def test_a_cluster_url_that_is_invalid_is_refused_by_one_sentence(url: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
         connect(Config(redis_url=url))
     assert "secret" not in str(caught.value)

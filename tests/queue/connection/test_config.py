@@ -1,4 +1,4 @@
-"""Settings: arguments, then the environment, then defaults; what makes no sense is refused in one sentence."""
+"""Settings: arguments, then the environment, then defaults; what is invalid is refused in one sentence."""
 
 import dataclasses
 import re
@@ -51,7 +51,7 @@ def test_an_argument_wins_over_the_environment_and_the_environment_over_the_defa
     assert (config.threads, config.namespace, config.max_retries) == (9, "mail", 3)
 
 
-def test_an_argument_that_is_none_was_not_given() -> None:
+def test_an_argument_that_is_None_was_not_given() -> None:
     assert load_config({"ZEROLOSS_THREADS": "7"}, threads=None).threads == 7
 
 
@@ -59,7 +59,7 @@ def test_an_empty_variable_was_not_given() -> None:
     assert load_config({"ZEROLOSS_THREADS": "", "REDIS_URL": "", "REDIS_ADDR": ""}) == Config()
 
 
-def test_the_environment_is_the_process_s_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_the_process_s_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEROLOSS_THREADS", "8")
     assert load_config().threads == 8
 
@@ -82,7 +82,7 @@ def test_every_number_can_be_set_by_its_variable(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["five", "1.5", "1e3", "0x10", "-", "5s"])
 def test_a_variable_that_is_not_a_number_is_refused_by_its_name(text: str) -> None:
-    with pytest.raises(ConfigError, match="ZEROLOSS_LEASE_MS has to be a whole number") as caught:
+    with pytest.raises(ConfigError, match="ZEROLOSS_LEASE_MS must be a whole number") as caught:
         load_config({"ZEROLOSS_LEASE_MS": text})
     assert text in str(caught.value)
 
@@ -96,11 +96,11 @@ def test_a_variable_that_is_not_a_number_is_refused_by_its_name(text: str) -> No
         ("ZEROLOSS_QQQ", "."),
     ],
 )
-def test_a_variable_that_is_none_of_ours_is_named_with_the_nearest_that_is(variable: str, meant: str) -> None:
+def test_an_unknown_variable_is_named_with_the_nearest_that_is(variable: str, meant: str) -> None:
     assert unknown_variables({variable: "1"}) == [f"{variable} is not a setting and has no effect{meant}"]
 
 
-def test_a_variable_of_somebody_else_or_without_a_value_is_not_named() -> None:
+def test_a_foreign_variable_or_without_a_value_is_not_named() -> None:
     assert unknown_variables({"REDIS_URL": "x", "ZEROLOSSY": "x", "zeroloss_x": "x", "ZEROLOSS_QQQ": ""}) == []
 
 
@@ -122,12 +122,12 @@ def test_no_variable_that_this_repository_uses_is_taken_for_a_mistake() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, 1.5, True, "10", None])
 def test_a_number_that_is_not_a_whole_positive_one_is_refused_by_its_name(name: str, value: object) -> None:
-    assert refused(**{name: value}).startswith(f"{name} has to be a whole number of at least ")
+    assert refused(**{name: value}).startswith(f"{name} must be a whole number of at least ")
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBERS) - MAY_BE_ZERO))
 def test_zero_is_refused_where_it_would_stop_the_queue(name: str) -> None:
-    assert refused(**{name: 0}) == f"{name} has to be a whole number of at least 1, not 0."
+    assert refused(**{name: 0}) == f"{name} must be a whole number of at least 1, not 0."
 
 
 @pytest.mark.parametrize("name", sorted(MAY_BE_ZERO))
@@ -137,11 +137,11 @@ def test_zero_is_accepted_where_it_means_never_or_none(name: str) -> None:
 
 @pytest.mark.parametrize("namespace", ["", " ", "two words", "line\nbreak", "tab\t"])
 def test_a_namespace_that_is_not_one_word_is_refused(namespace: str) -> None:
-    assert refused(namespace=namespace).startswith("namespace has to be a word")
+    assert refused(namespace=namespace).startswith("namespace must be a word")
 
 
 @given(lease_ms=st.integers(1, 10_000), renew_ms=st.integers(1, 10_000))
-def test_a_heartbeat_has_to_fit_three_times_into_its_lease(lease_ms: int, renew_ms: int) -> None:
+def test_a_heartbeat_must_fit_three_times_into_its_lease(lease_ms: int, renew_ms: int) -> None:
     if renew_ms * 3 <= lease_ms:
         assert Config(lease_ms=lease_ms, renew_ms=renew_ms).renew_ms == renew_ms
     else:
@@ -197,15 +197,15 @@ def test_the_environment_says_the_same_as_arguments_do(settings: dict[str, int])
 @pytest.mark.parametrize(
     ("bounded", "bound", "step", "others", "sentence"),
     [
-        ("renew_ms", 3_000, 1, {"lease_ms": 9_000}, "has to be at most a third of lease_ms (9000), so that two lost"
+        ("renew_ms", 3_000, 1, {"lease_ms": 9_000}, "must be at most a third of lease_ms (9000), so that two lost"
          " heartbeats do not cost a living worker its tasks."),
-        ("durability_timeout_ms", 5_000, 1, {}, "has to be at most block_ms + 4000 (5000): no reply of Redis is waited"
+        ("durability_timeout_ms", 5_000, 1, {}, "must be at most block_ms + 4000 (5000): no reply of Redis is waited"
          " for longer than a second more."),
-        ("backoff_max_ms", 1_000, -1, {}, "has to be at least backoff_ms (1000)."),
-        ("max_body_bytes", 1_048_576, -1, {}, "has to be at least max_task_bytes (1048576)."),
+        ("backoff_max_ms", 1_000, -1, {}, "must be at least backoff_ms (1000)."),
+        ("max_body_bytes", 1_048_576, -1, {}, "must be at least max_task_bytes (1048576)."),
     ],
 )  # fmt: skip
-def test_a_bound_is_still_accepted_and_what_is_beyond_it_is_told_why_not(
+def test_a_bound_is_still_accepted_and_what_is_beyond_it_is_refused_with_the_reason(
     bounded: str, bound: int, step: int, others: dict[str, int], sentence: str
 ) -> None:
     settings = {bounded: bound, **others}

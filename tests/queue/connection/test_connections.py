@@ -32,20 +32,20 @@ from zeroloss.system.servers import Server
         "redis://:secret/half@host:1/0",
     ],
 )
-def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
+def test_an_invalid_url_is_reported_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"redis_url '\.\.\.@host:(1|port)/0' is not a Redis URL") as caught:
         connect(Config(redis_url=url))
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("option", ["password=secret", "password=half@secret"])
-def test_a_url_that_is_none_and_has_options_is_not_shown(option: str) -> None:
+def test_an_invalid_url_with_options_is_not_shown(option: str) -> None:
     with pytest.raises(ConfigError, match=r"redis_url '\.\.\.' is not a Redis URL") as caught:
         connect(Config(redis_url=f"redis://host:port/0?{option}"))
     assert "secret" not in str(caught.value)
 
 
-def test_a_url_that_is_none_and_has_no_password_is_told_whole() -> None:
+def test_an_invalid_url_without_a_password_is_reported_whole() -> None:
     with pytest.raises(ConfigError, match=r"redis_url 'http://host:1/0' is not a Redis URL"):
         connect(Config(redis_url="http://host:1/0"))
 
@@ -80,7 +80,7 @@ def test_a_connection_that_redis_closed_is_opened_again_before_a_command_is_sent
 
 def test_a_connection_on_which_something_unread_waits_is_opened_again(queue: Queue) -> None:
     with borrowed(queue.own_client) as connection:
-        connection.send_command("ECHO", "somebody else's")
+        connection.send_command("ECHO", "another user's")
         wait_until(lambda: select.select([connection._sock], [], [], 0)[0], message="no reply came")
     assert queue.own_client.echo("mine") == b"mine"
 
@@ -93,7 +93,7 @@ def test_a_connection_that_broke_in_use_is_not_handed_on(queue: Queue) -> None:
 
 
 def numbers(client: redis.Redis, count: int) -> set[int]:
-    """The server's numbers of so many connections of the client, which are idle afterwards."""
+    """The server's numbers of that many connections of the client, which are idle afterwards."""
     with ExitStack() as held:
         connections = [held.enter_context(borrowed(client)) for _ in range(count)]
         for connection in connections:
@@ -108,7 +108,7 @@ LEADS_ASTRAY = pytest.mark.parametrize(
 
 
 @LEADS_ASTRAY
-def test_after_an_error_that_shows_the_wrong_server_every_connection_is_opened_anew(queue: Queue, error: str) -> None:
+def test_after_an_error_that_shows_the_wrong_server_every_connection_is_opened_again(queue: Queue, error: str) -> None:
     before = numbers(queue.own_client, 3)
     with pytest.raises(redis.RedisError):
         ERROR(queue.own_client, [], [error])
@@ -210,7 +210,7 @@ def test_a_redis_that_does_not_answer_is_waited_for_as_long_as_configured(
         server.resume()
 
 
-def test_a_redis_that_does_not_take_the_connection_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_does_not_take_the_connection_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_S", 0.2)
     with socket.socket() as full, ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))

@@ -37,7 +37,7 @@ def test_a_url_is_shown_without_its_password_wherever_that_stands(url: str, show
 @pytest.mark.parametrize(
     "url", ["redis://:secret/secret@host:1/0", "http://host/0?password=secret", "x://h?password=a@secret"]
 )
-def test_a_url_that_is_none_is_refused_without_its_password_wherever_that_stands(url: str) -> None:
+def test_an_invalid_url_is_refused_without_its_password_wherever_that_stands(url: str) -> None:
     with pytest.raises(ConfigError, match="is not a Redis URL") as caught:
         connect(Config(redis_url=url))
     assert "secret" not in str(caught.value)

@@ -60,9 +60,7 @@ def test_sentinels_without_tls_can_name_servers_with_tls() -> None:
         ("redis://h/0?sentinel_password=secret", "The option 'sentinel_password' of redis_url "),
     ],
 )
-def test_a_sentinel_url_that_makes_no_sense_is_refused_by_one_sentence_without_a_password(
-    url: str, sentence: str
-) -> None:
+def test_a_sentinel_url_that_is_invalid_is_refused_by_one_sentence_without_a_password(url: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
         connect(Config(redis_url=url))
     assert "secret" not in str(caught.value).replace("sentinel_password", "")

@@ -1,4 +1,4 @@
-"""Targets as somebody writes them in a first hour, each with a mistake or without what is optional."""
+"""Targets as a newcomer writes them in the first hour, each with a mistake or without what is optional."""
 
 import asyncio
 import json

@@ -81,7 +81,7 @@ def _recoveries(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[tu
 
 
 def _tokens(world: World) -> Iterator[str]:
-    """What ownership rests on: a number names one delivery for ever, and no two hold a task under one attempt."""
+    """What ownership rests on: a number names one delivery forever, and no two hold a task under one attempt."""
     tokens: dict[tuple[str, int], str] = {}
     for number, client in enumerate(world.clients):
         name = name_of(number)

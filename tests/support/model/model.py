@@ -1,4 +1,4 @@
-"""The queue as a plain Python value: what every verb does to it, said once more and without Redis.
+"""The queue as a plain Python value: what every verb does to it, a second time and without Redis.
 
 A `State` is never changed; each verb takes one and returns the next, and where it answers, the answer beside it.
 `dataclasses.replace` makes each transition read as "the same, but". Each verb is one script: what it leaves of the bell
@@ -128,7 +128,7 @@ def enqueue(state: State, wishes: Sequence[Wish], new_ids: Sequence[str]) -> tup
 
 
 def push(state: State, entry: Entry) -> State:
-    """A bare JSON object from somebody who does not know of bell, counters and header."""
+    """A bare JSON object from a client that does not know bell, counters and header."""
     return _append(state, [entry])
 
 
@@ -268,7 +268,7 @@ def adopt(state: State) -> tuple[State, int]:
 
 
 def lose_entry(state: State, consumer: str) -> State:
-    """By somebody's hand, or by a copy of some keys: nothing of the queue's own does it."""
+    """By a manual change, or by a copy of some keys: nothing of the queue's own does it."""
     return _lease(state, consumer, None)
 
 

@@ -12,14 +12,14 @@ from support.model.world import Bounds, Client, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Planted:
-    """`law`: what the search has to find broken. `protocol`: the queue with this one mistake."""
+    """`law`: what the search must find broken. `protocol`: the queue with this one mistake."""
 
     law: str
     protocol: Protocol
     bounds: Bounds
 
 
-# -- several steps where there has to be one ---------------------------------------------------------------------------
+# -- several steps where there must be one ---------------------------------------------------------------------------
 
 
 def _moved_back(state: State, consumer: str, *, taken: bool, pushed: bool) -> State:
@@ -276,7 +276,7 @@ PLANTED: dict[str, Planted] = {
     "a requeue sets the attempt back": _planted("I3", _LAST, requeue=_sets_the_attempt_back),
     "reconciling believes what is in flight": _planted("I3", _WAITS, reconciled=_believes_what_is_in_flight),
     "a claim does not look at the lease": _planted("I4", settle=_looks_at_no_lease),
-    "recovery strikes off who still holds something": _planted("I4", _ORDER, recover=_strikes_off_who_holds),
+    "recovery removes a consumer that still holds something": _planted("I4", _ORDER, recover=_strikes_off_who_holds),
     "a retry is not counted": _planted("I5", fail=_counts_no_retry),
     "a task is retried once too often": _planted("I5", fail=_retries_once_too_often),
     "a task is recovered once too often": _planted("I5", _LAST, recover=_counts_no_recovery),

@@ -34,7 +34,7 @@ class Found:
     seconds: float  # of one core
     violations: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
-    kinds: frozenset[str] = frozenset()  # of steps, as they are said
+    kinds: frozenset[str] = frozenset()  # of steps, as sentences
 
     def numbered(self) -> str:
         lines = [f"{number:2d}. {step}" for number, step in enumerate(self.story, 1)]

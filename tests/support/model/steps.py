@@ -1,12 +1,12 @@
 """Everything that may happen next in a `World`: to its producer, its consumers, its reapers, and its server.
 
-Time is not counted: whatever may happen later may happen now. So a pause is no step, others simply go first; only what
-a pause or a crash costs is: a lease that ends while its worker lives, a reply that is lost, a request that is carried
+Time is not counted: whatever may happen later may happen now. So a pause is not a step, others simply go first. The
+costs of a pause or crash are steps: a lease that ends while its worker lives, a lost reply, a request that is carried
 out late or twice, a server that comes back without its last writes. The number of such faults is bounded.
 
 What needs no step of its own: a reply that arrives late changes only what its reader believes, and nobody else can
 see that; a renewal that arrives late is a client that was slow to send it; what others do between the ring that ends a
-wait and its claim leaves the bell as it has to be, as if they had done it before.
+wait and its claim leaves the bell as it must be, as if they had done it before.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -284,7 +284,7 @@ def _recovery(protocol: Protocol, bounds: Bounds, world: World, number: int) -> 
         left = {each.number for each in after.holding(name)}
         moved = [each for each in server.holding(name) if each.number not in left]
         promises = world.promises._replace(vanished=_one_more(world.promises.vanished, moved))
-        says, of = (who + " recovers {} from {}", (moved, name)) if moved else (who + " strikes {} off", (name,))
+        says, of = (who + " recovers {} from {}", (moved, name)) if moved else (who + " removes {}", (name,))
         found = _order(protocol, bounds, server, name) if moved else []
         if server.lives(name) and not is_dead:
             found += [f"I3: Task {entry.id} was taken from {name}, whose lease lives." for _, entry in moved]

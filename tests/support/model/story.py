@@ -55,7 +55,7 @@ class Story:
         self.in_order: list[str] = []
         self.attempts: dict[str, int] = {}
         self.purged: set[str] = set()
-        self.rung = True  # by the queue, since somebody else pushed something
+        self.rung = True  # by the queue, since a foreign client pushed something
         self._seen: dict[str, Any] = {}
 
     def accept(self, task_id: str, wish: Wish) -> None:

@@ -1,6 +1,6 @@
 """Those who use the model's queue, as one value: a producer, consumers, a server, and what each of them believes.
 
-What may happen to it is in steps.py, what has to hold in it in laws.py, and search.py visits all that can be reached.
+What may happen to it is in steps.py, what must hold in it in laws.py, and search.py visits all that can be reached.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ class Client(NamedTuple):
     given: int = 0  # the highest number that a claim was sent with
     awaited: int = 0  # the number of the wait that is in flight; 0: none
     reply: Delivery | None = None  # what this wait has claimed: the reply is under way
-    unsure: bool = False  # it has to read its hash before it claims or acks anything
+    unsure: bool = False  # it must read its hash before it claims or acks anything
     late: tuple[Request, ...] = ()
 
     def next(self) -> Delivery | None:

@@ -24,7 +24,7 @@ def tool(name: str, *arguments: str | Path) -> None:
 
 
 def system_tool(name: str, package: str, *arguments: str | Path) -> str:
-    """What a program of the system says, which ends with 0. CI has to have it; a laptop need not."""
+    """What a program of the system says, which ends with 0. CI must have it; a laptop need not."""
     if not shutil.which(name):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed: apt-get install {package}")
     ended = subprocess.run([name, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -35,7 +35,7 @@ def system_tool(name: str, package: str, *arguments: str | Path) -> str:
 def run_pytest(
     folder: Path, text: str, *arguments: str, name: str = "test_mine.py"
 ) -> subprocess.CompletedProcess[str]:
-    """In somebody's project."""
+    """In a user's project."""
     (folder / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     if not importlib.metadata.entry_points(group="pytest11", name="zeroloss"):

@@ -1,4 +1,4 @@
-"""A link with a rate: all connections through it share so many bytes a second, each way. It can lead elsewhere."""
+"""A link with a rate: all connections through it share that many bytes a second, each way. It can lead elsewhere."""
 
 import contextlib
 import socket

@@ -90,7 +90,7 @@ class Watched:
         return [note.decode().rsplit(":", 1)[0] for note in self.queue.client.lrange("ran", 0, -1)]
 
     def wait_for(self, *began: str) -> None:
-        """These and no others; the pool may have to start first, which a busy machine takes its time for."""
+        """These and no others; the pool may start first, which takes long on a busy machine."""
         wait_until(lambda: self.ran() == [*began], timeout_s=30)
 
     def pids(self) -> list[int]:

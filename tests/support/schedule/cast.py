@@ -1,7 +1,7 @@
 """Everybody of one schedule, and what they do: the queue's own producer, workers and reapers.
 
 Real: the producer's app, asked over WSGI, and the `run` of `Claimer`, `Waiter`, `HandlerThread` and `Maintenance`,
-each in its own turn. What stands in for what is told in CONTRIBUTING.md, "Schedules".
+each in its own turn. What stands in for what is described in CONTRIBUTING.md, "Schedules".
 """
 
 import time
@@ -44,7 +44,7 @@ class Process:
         self.claimer: Claimer | None = None
         self.asleep_until_ms = 0
         self.dies_asleep = False
-        self.history = 0  # of what its threads did and were told: with the same history it is in the same state
+        self.history = 0  # of what its threads did and received: with the same history it is in the same state
 
     @property
     def lives(self) -> bool:

@@ -140,7 +140,7 @@ def moves(before: Census, after: Census) -> Iterator[Move]:
 
 
 def tell(actor: str, before: Census, after: Census, now_ms: int) -> list[str]:
-    """One sentence for each change; a living lease that is longer now is none."""
+    """One sentence for each change; a longer living lease is not a change."""
     said = [_sentence(actor, move) for move in moves(before, after)]
     for name, end in after.leases.items():
         if before.leases.get(name, 0) <= now_ms < end:

@@ -20,7 +20,7 @@ BLPOP = b"*3\r\n$5\r\nBLPOP\r\n"
 
 
 def run(server: redis.Redis, command: bytes) -> Any:
-    """Have a server run what somebody has sent; a refusal is a reply like any other."""
+    """Have a server run what a process has sent; a refusal is a reply like any other."""
     pool: Any = server.connection_pool
     connection = pool.get_connection()
     try:
@@ -64,7 +64,7 @@ class Network:
         self._waits: list[Wait] = []
 
     def serve(self) -> bool:
-        """What Redis does after each command that rang. Whether somebody was served."""
+        """What Redis does after each command that rang. Whether a process was served."""
         if not self._waits:
             return False
         rung = self._server.lpop(self._waits[0].bell)
@@ -115,7 +115,7 @@ class Network:
 
 
 class SteppingConnection(redis.Connection):
-    """Asks the scheduler before it sends. What makes a connection usable (HELLO and the like) is no step."""
+    """Asks the scheduler before it sends. What makes a connection usable (HELLO and the like) is not a step."""
 
     _busy = False
     _way = Way.GOES

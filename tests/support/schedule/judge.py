@@ -30,7 +30,7 @@ class Judge:
         self.seen: set[str] = set()  # was in Redis at least once
         self.violations: list[str] = []
         self.put_off_ms = 0  # by so much what went wrong has put off any recovery
-        self.bell_taken = False  # what went wrong has taken it: who waits waits for his time-out
+        self.bell_taken = False  # what went wrong has taken it: a waiting process waits for its time-out
         self.last: Census = NOTHING
         self._config = config
         self._abandoned: dict[tuple[str, bytes], int] = {}
@@ -107,7 +107,7 @@ class Judge:
                     self.violations.append(f"I5: {entry.id} was given up after {entry.retries} failures.")
 
     def answered(self, task: str, *, replayed: bool) -> None:
-        """The producer was told that it is accepted."""
+        """The producer learned that it is accepted."""
         self.refused.discard(task)
         if task not in self.accepted:
             self.accepted.append(task)

@@ -4,7 +4,7 @@ Those of `zeroloss.mutants.mutant.PROTOCOL` live below the process level: their 
 and Lua, and what they need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. The
 others show by sizes, durations, counts and answers, which a schedule of a few tasks has none of.
 A law other than the one that the mutant names is given where that is what a single task's story can show first: a task
-that is stuck for ever in a living worker's list breaks no conservation, it only never comes to its end (I2).
+that is stuck forever in a living worker's list breaks no conservation, it only never comes to its end (I2).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ STRANGERS = (Wish(behaviour="unknown type"),)
 
 @dataclass(frozen=True, kw_only=True)
 class Sought:
-    """`changes`: so many choices other than the first suffice."""
+    """`changes`: that many choices other than the first suffice."""
 
     law: str
     scenario: Scenario

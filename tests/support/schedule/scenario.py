@@ -47,7 +47,7 @@ class Scenario:
     keyed: bool = True
     """Each submission has an idempotency key, and is repeated while its outcome is unknown."""
     undecodable: bool = False
-    """Something that is no task lies in pending from the beginning."""
+    """Something that is not a task lies in pending from the beginning."""
     orphans: tuple[str, ...] = ()
     """A consumer whose lease has ended holds these: 'undecodable' or ids."""
     twins: bool = False
@@ -57,7 +57,7 @@ class Scenario:
     requeued_at_ms: int = 0
     """Then an operator requeues what was given up."""
     went_before: int = 0
-    """So many tasks were enqueued, and have come to their ends."""
+    """That many tasks were enqueued, and have come to their ends."""
     ahead_ms: int = 0
     """By so much the reaper's clock of the day is ahead."""
     faults: tuple[str, ...] = ("lost", "unsent", "crash", "sleep")

@@ -53,7 +53,7 @@ def options(stage: Stage, *, everybody: bool) -> list[Callable[[], object]]:
 
 
 def play(theatre: Theatre, scenario: Scenario, choices: Choices) -> Played:
-    """One schedule until a law is broken, or to its end, which has to come."""
+    """One schedule until a law is broken, or to its end, which must come."""
     widths: list[int] = []
 
     def choose(_stage: Stage, possible: int) -> int:
@@ -105,13 +105,13 @@ def _perform(
 
 
 def _shortened(story: list[str]) -> list[str]:
-    """What is said again and again is said once."""
+    """A line that repeats is printed once."""
     counted = [(said, len(list(same))) for said, same in groupby(story)]
     return [said if times == 1 else f"{said} ({times} times)" for said, times in counted]
 
 
 def every(theatre: Theatre, scenario: Scenario) -> Iterator[Played]:
-    """Every order of the commands of all, with at most one fault in each, which may strike anybody at any command.
+    """Every order of the commands of all, with at most one fault in each, which may hit anybody at any command.
 
     A schedule that comes into a state in which another has been ends there: it can only go on as that one did, or does.
     """

@@ -55,8 +55,8 @@ class Stage(Cast):
     def alone(self, able: list[tuple[Process, Actor]]) -> list[tuple[Process, Actor]]:
         """Those of one process, where none of them is about to say anything to Redis, else all.
 
-        What they do then, nobody else can see or change, as time stands still while somebody is able; so the others may
-        as well come later. A process that is blocked in Redis is none of these: whoever pushes wakes it.
+        What they do then, no other process can see or change, as time stands still while one is able; so the others may
+        as well come later. A process that is blocked in Redis is not one of these: a push wakes it.
         """
         blocked = self.network.blocked()
         for process in self.processes:
@@ -152,7 +152,7 @@ class Stage(Cast):
     def _touch_the_bell(self, *, lost: bool) -> None:
         bell, client = self.keys.bell, self.theatre.client
         self.judge.bell_taken = self.judge.bell_taken or lost
-        self.story.append("somebody removes the bell" if lost else "somebody rings the bell")
+        self.story.append("a foreign client removes the bell" if lost else "a foreign client rings the bell")
         client.delete(bell) if lost else client.lpush(bell, "1")
         self.judge.after("", self.observer.look(), self.clock.redis_ms)
         self._serve()
@@ -170,7 +170,7 @@ class Stage(Cast):
                 self.story.append(f"{name}'s lease ends")
 
     def faults_of(self, process: Process, actor: Actor) -> list[str]:
-        """Which of the scenario's faults can strike here: commands and replies of all, workers, reapers, the clock."""
+        """Which of the scenario's faults can hit here: commands and replies of all, workers, reapers, the clock."""
         strikes = {
             "lost": actor.want.kind in ("read", "write", "wait"),
             "unsent": actor.want.kind in ("read", "write", "wait"),
@@ -191,7 +191,7 @@ class Stage(Cast):
         return [what for what in self.scenario.faults if strikes[what]]
 
     def pass_by(self) -> bool:
-        """Nobody can go on: time passes until somebody can. False: that will never be.
+        """No process can go on: time passes until one can. False: that will never be.
 
         It passes in ticks, so that those whose times are near each other have their turns in any order.
         """
@@ -225,9 +225,9 @@ class Stage(Cast):
         return not lies and not any(producer.lives for producer in self.producers)
 
     def state(self) -> Hashable:
-        """Two schedules in equal states have the same futures, and the same is said of them.
+        """Two schedules in equal states have the same futures, and the same story.
 
-        A process is as it is by what its threads did, when, and what they were told, in this order.
+        A process is as it is by what its threads did, when, and what they received, in this order.
         The queue's counters are left out, as no code of it reads them.
         """
         processes = [(p.name, p.history, p.asleep_until_ms, p.dies_asleep, p.lives) for p in self.processes]

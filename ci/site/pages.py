@@ -1,0 +1,97 @@
+"""Write the pages of the reference that are made from the code: `python ci/site/pages.py`.
+
+With `--check` it writes nothing, and exits with 1 if one is out of date.
+"""
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from zeroloss.checker.situations import SITUATIONS, STATES
+from zeroloss.cli import app
+from zeroloss.faults import load_faults
+from zeroloss.faults.behaviours import BEHAVIOURS
+from zeroloss.reference.__main__ import _parser
+
+ROOT = Path(__file__).parents[2]
+MADE = "This page is made from the code by `python ci/site/pages.py`; a test keeps it current.\n"
+
+
+def commands() -> str:
+    """Each command of `zeroloss` and of `zeroloss queue` with its options, as `--help` shows them."""
+    harness = app.generate_docs(output_format="markdown", usage_name="zeroloss")
+    harness = re.sub(r"## Table of Contents\n.*?(?=\*\*Commands)", "", harness, flags=re.DOTALL)
+    harness = re.sub(r"## zeroloss queue\n.*?(?=## zeroloss run)", "", harness, flags=re.DOTALL)
+    head, _, rest = harness.partition("\n\n")
+    parser = _parser("zeroloss queue")
+    (subparsers,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    listed = [choice.dest for choice in subparsers._choices_actions]
+    parts = ["# Commands", MADE, rest.rstrip() + "\n", "## zeroloss queue", f"{parser.description} {parser.epilog}\n"]
+    shared = _options(subparsers.choices["pause"])
+    parts += ["Each command but `vendor` takes these:", "\n".join(shared)]
+    parts += [text for name in listed for text in _queue_command(name, subparsers.choices[name], shared)]
+    assert head == "# zeroloss"
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _queue_command(name: str, parser: argparse.ArgumentParser, shared: Sequence[str]) -> Iterable[str]:
+    yield f"### zeroloss queue {name}"
+    yield f"{str(parser.description)[0].upper()}{str(parser.description)[1:]}."
+    yield "\n".join(line for line in _options(parser) if line not in shared)
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    shown = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        value = action.metavar or (f"{{{','.join(action.choices)}}}" if action.choices else action.dest.upper())
+        words = action.option_strings[:1] + ([str(value)] if action.nargs != 0 else [])
+        told = action.help or (f"(default: {action.default})" if action.default is not None else "")
+        shown.append(f"* `{' '.join(words)}`" + (f": {told}" if told else ""))
+    return shown
+
+
+def faults() -> str:
+    """Each fault with its options, the situations that a run can be asked to meet, and how tasks misbehave."""
+    rows = []
+    for fault in load_faults():
+        options = "".join(f" `{field.name}={field.default}`" for field in dataclasses.fields(fault))
+        rows.append((f"`{fault.name}`", fault.summary(), fault.aims_at, str(fault.count), options.strip()))
+    situations = [(f"`{name}`", title) for name, title in SITUATIONS.items()]
+    situations += [
+        (f"`FAULT@{state}`", f"the fault hit while, for some task, {title}") for state, title in STATES.items()
+    ]
+    parts = [
+        "# Faults",
+        MADE,
+        "`--faults NAME:OPTION=VALUE,...` combines them; each takes `count`, how often it is injected. What they"
+        " need, and how some are made: [faults.md](faults.md).",
+        _table(("fault", "what it does", "aims at", "count", "options"), rows),
+        "## Situations",
+        "`--demand NAME,...` makes a run INCONCLUSIVE unless it met these. `FAULT` is the name of a fault.",
+        _table(("situation", "is met when"), situations),
+        "## Tasks that misbehave",
+        "A target states in `behaviours` which of these its task bodies know.",
+        _table(("`behaviour`", "what happens"), [(f"`{name}`", title) for name, title in BEHAVIOURS.items()]),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": commands, "fault-list.md": faults}
+
+
+if __name__ == "__main__":
+    stale = [name for name, page in PAGES.items() if (ROOT / "docs" / name).read_text() != page()]
+    if "--check" in sys.argv:
+        sys.exit(f"out of date: {', '.join(stale)}" if stale else 0)
+    for name in stale:
+        (ROOT / "docs" / name).write_text(PAGES[name]())
