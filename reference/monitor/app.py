@@ -29,10 +29,11 @@ import redis
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis.exceptions import RedisError, ResponseError
 
-from ..http import problems, serving
+from ..http import problems
 from ..http.bodies import read_body, require_media_type
 from ..http.problems import Problem, redis_unavailable
 from ..http.readiness import Health, connect_probe
+from ..http.servers import by_waitress
 from ..http.submissions import decode_utf8
 from ..http.tokens import guards, monitor_token
 from ..queue.config import Config
@@ -97,10 +98,10 @@ def serve(config: Config, host: str, port: int) -> None:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
     if config.shards > 1:
-        serving.serve("monitor", create_app(None, config), config, host, port)
+        by_waitress.serve("monitor", create_app(None, config), config, host, port)
         return
     refuse_old_server(config)
-    serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
+    by_waitress.serve("monitor", create_app(connect_probe(config), config), config, host, port)
 
 
 def _parts(client: redis.Redis | None, config: Config) -> tuple[dict[str, redis.Redis], Gauges, DeadLetters]:

@@ -18,7 +18,7 @@ import pytest
 from support.processes.over_http import Served, assert_problem_document, exchange, request_of, served
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
-from zeroloss.reference.http.serving import DROPPED_BYTES_MAX
+from zeroloss.reference.http.servers.by_waitress import DROPPED_BYTES_MAX
 from zeroloss.system.servers import Server
 
 TASK = b'{"payload": 1}'

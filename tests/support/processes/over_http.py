@@ -23,8 +23,8 @@ SERVED = {"producer": "http.producer", "monitor": "monitor.app", "asgi": "http.p
 RUN = """
 import resource
 if {deadlines_s}:
-    from zeroloss.reference.http import serving
-    serving.HEAD_TIMEOUT_S = serving.BODY_TIMEOUT_S = {deadlines_s}
+    from zeroloss.reference.http.servers import common
+    common.HEAD_TIMEOUT_S = common.BODY_TIMEOUT_S = {deadlines_s}
 if {descriptors}:
     resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
 from zeroloss.reference.queue.config import load_config
