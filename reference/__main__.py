@@ -97,12 +97,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub.add_argument("--port", type=int, default=port, help=f"0 lets the system choose (default: {port})")
 
         if name == "producer":
-            sub.add_argument(
-                "--server",
-                choices=["waitress", "asgi"],
-                default="waitress",
-                help="asgi: uvicorn, which takes several times as many",
-            )
+            _add_server_option(sub)
             sub.add_argument("--processes", type=int, default=1, metavar="N", help="on one port; with --server asgi")
 
     sub = command("worker", _worker, "run handlers in a pool of processes")
@@ -133,6 +128,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
+    _add_server_option(sub)
     sub.add_argument("--producer-port", type=int, default=PRODUCER_PORT)
     sub.add_argument("--monitor-port", type=int, default=MONITOR_PORT)
     sub.add_argument("--data", metavar="DIR", help="keep the embedded server's data here (default: gone at the end)")
@@ -163,6 +159,11 @@ _WORKER_OPTIONS = {
     "--max-tasks": ("max_tasks", 1, "N", "replace a process that has run N tasks (default: never)"),
     "--max-memory": ("max_memory_bytes", 1_048_576, "MIB", "replace a process that holds more (default: never)"),
 }
+
+
+def _add_server_option(parser: argparse.ArgumentParser) -> None:
+    text = "asgi: uvicorn, which takes several times as many"
+    parser.add_argument("--server", choices=["waitress", "asgi"], default="waitress", help=f"of the producer; {text}")
 
 
 def _add_worker_options(parser: argparse.ArgumentParser) -> None:
