@@ -19,7 +19,7 @@ from ..problems import Problem
 from . import common
 from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, Refusal, announce, prepare
 
-APP = f"{producer_asgi.__name__}:from_environment"
+APP = f"{producer_asgi.__name__}:for_own_server"
 
 
 def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
