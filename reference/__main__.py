@@ -30,7 +30,7 @@ import redis
 
 from . import __version__
 from .logs import FORMATS, configure
-from .queue.config import Config, load_config, unknown_variables
+from .queue.config import ANYONE, Config, load_config, unknown_variables
 from .queue.connection import connect
 from .queue.dead_letters import LETTER_ID, DeadLetters
 from .queue.errors import QueueError
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     options = _parser(prog).parse_args(argv)
     configure(options.log_format, getattr(options, "consumer", ""))
     try:
-        access = getattr(options, "access", None)
-        config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, access=access)
+        named = {name: getattr(options, name, None) for name in ("access", "monitor_hosts")}
+        config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, **named)
         if options.run is not _worker_process:  # its parent has
             for sentence in unknown_variables():
                 logger.warning(sentence)
@@ -95,10 +95,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub = command(name, run, f"serve the {name} over HTTP")
         sub.add_argument("--host", default="127.0.0.1")
         sub.add_argument("--port", type=int, default=port, help=f"0 lets the system choose (default: {port})")
-
+        text = "let other machines in without a token"
+        sub.add_argument("--no-token", dest="access", action="store_const", const=ANYONE, help=text)
         if name == "producer":
             _add_server_option(sub)
             sub.add_argument("--processes", type=int, default=1, metavar="N", help="on one port; with --server asgi")
+
+        else:
+            text = "further names by which it may be asked for where it listens on this machine only, without a token"
+            sub.add_argument("--allow-hosts", dest="monitor_hosts", metavar="NAME,NAME", help=text)
 
     sub = command("worker", _worker, "run handlers in a pool of processes")
     _add_worker_options(sub)

@@ -103,7 +103,7 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
             raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
         limits = {"/task": task_body_limit(config)}
         app = create_app(client_of(config), config)
-        by_waitress.serve("producer", app, config, host, port, limits)
+        by_waitress.serve("producer", app, config, host, port, config.max_body_bytes, limits)
         return
     if processes < 1:
         raise ConfigError(f"--processes has to be at least 1, not {processes}.")

@@ -56,11 +56,12 @@ def serve(
     config: Config,
     host: str,
     port: int,
+    body_bytes_max: int,
     body_limits: Mapping[str, int] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
 
-    `body_limits`: the most bytes that a body may have, by path, where that is less than the configuration's.
+    `body_bytes_max`: how large a body may be; `body_limits`: the same, by path, where it is another.
 
     Prints the address; port 0 lets the system choose one.
 
@@ -84,7 +85,7 @@ def serve(
         max_request_body_size=sys.maxsize,  # `_Request` has one, by path
         ident=None,
     )
-    server.channel_class = _channels(body_limits or {}, config.max_body_bytes)
+    server.channel_class = _channels(body_limits or {}, body_bytes_max)
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
