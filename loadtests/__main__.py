@@ -1,10 +1,12 @@
 """A profile against a system of its own: `python -m zeroloss.loadtests smoke [options of Locust]`.
 
 It starts the system on an embedded server, runs Locust headless, stops the system, and ends with Locust's status.
+With `--server asgi` its producer is the ASGI one.
 Ctrl-C and SIGTERM end it early, and what it started with it. `python -m zeroloss.loadtests smoke --print > smoke.conf`
 starts nothing: it writes the profile so that `locust --config smoke.conf` finds its locustfiles from any folder.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -26,15 +28,25 @@ def main(arguments: Sequence[str]) -> int:
         if more == ["--print"]:
             print(profile.text(), end="")
             return 0
-        with running_system(profile.system) as system:
+        server, more = _server(more)
+        with running_system(profile.system, server) as system:
             command = [sys.executable, "-m", "locust", *profile.options(), "--headless"]
-            command += ["--host", system.url, "--ledger", str(system.ledger), *more]
+            command += ["--host", system.url, "--ledger", str(system.ledger)]
+            command += ["--metrics", f"{system.monitor}/metrics", *more]
             return run_locust(command).returncode
     except (ProfileError, SystemFailed) as error:
         print(f"loadtests: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _server(options: Sequence[str]) -> tuple[str, list[str]]:
+    """What `--server` says, for the system, and the rest, for Locust."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--server", choices=["waitress", "asgi"], default="waitress")
+    own, others = parser.parse_known_args(options)
+    return own.server, others
 
 
 if __name__ == "__main__":

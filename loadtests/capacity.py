@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from .follow import refusal_of
-from .gates import EXIT_BROKEN
+from .judging.follow import refusal_of
+from .judging.gates import EXIT_BROKEN
 from .plot import plot
 from .system import EXIT_INTERRUPTED, System, SystemFailed, heed_signals, run_locust, running_system
 

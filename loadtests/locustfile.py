@@ -5,6 +5,13 @@ The users are in `users.py`, what can be set in `options.py`, what becomes of an
 
 import zeroloss.loadtests.options
 import zeroloss.loadtests.session  # noqa: F401 - importing them is what registers them with Locust
-from zeroloss.loadtests.users import Batches, CarefulClients, SingleTasks, WrongClients
+from zeroloss.loadtests.users import (
+    Batches,
+    CarefulClients,
+    PrioritizedTasks,
+    ScheduledTasks,
+    SingleTasks,
+    WrongClients,
+)
 
-__all__ = ["Batches", "CarefulClients", "SingleTasks", "WrongClients"]
+__all__ = ["Batches", "CarefulClients", "PrioritizedTasks", "ScheduledTasks", "SingleTasks", "WrongClients"]

@@ -50,12 +50,20 @@ def add_options(parser: LocustArgumentParser) -> None:
     option("task-type", "chaos", "Type of the tasks", "the name of a handler that writes the ledger", type=str)
     option("work-ms", 5, "Work of each task, ms", "how long its handler takes", type=int)
     option("payload-bytes", 200, "Filler of each task, bytes", "added to its payload", type=int)
+    option("delay-ms", 500, "Delay of scheduled tasks, ms", "at most; each has one of its own", type=int)
     option("batch-size", 20, "Tasks in a batch", "sent in one request", type=int)
     option(
         "ledger",
         "",
         "Ledger, folder",
-        "where the workers write it, their ZEROLOSS_LEDGER: accepted tasks are followed",
+        "where the workers write it, their ZEROLOSS_LEDGER: accepted tasks are followed; none: judge by --metrics",
+        type=str,
+    )
+    option(
+        "metrics",
+        "",
+        "Metrics of the monitor, URL",
+        "for --ledger none; empty: /metrics at port 8082 of the host",
         type=str,
     )
     option(
@@ -76,7 +84,9 @@ def add_options(parser: LocustArgumentParser) -> None:
         "to the end of the task's handler, at most",
         type=float,
     )
-    option("slo-lost", None, "Tasks accepted and never executed", "at most; 0 wherever there is a ledger", type=float)
+    option("slo-high-effect-p95-ms", None, "P95 of the same, high priority, ms", "at most", type=float)
+    option("slo-lost", None, "Tasks accepted and never executed", "at most; 0 unless nothing is followed", type=float)
+    option("slo-redelivered", None, "Tasks redelivered", "at most, for --ledger none", type=float)
     option("slo-drain-s", None, "Drain after the load, s", "until the last task is executed, at most", type=float)
     option(
         "slo-min-refused", None, "Requests refused with 429", "at least, for a load that fills the queue", type=float

@@ -21,11 +21,13 @@ from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC, StatsEntry, StatsError
 
-from .follow import Executed, Follower, Promise, refusal_of
-from .gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
-from .junit import write_junit
+from .judging.counting import NONE, UNSEEN, Counting, metrics_url
+from .judging.follow import Executed, Follower, Promise
+from .judging.gates import EXIT_BROKEN, Figures, Gate, Slo, check, empty_ledger, rounded_up
+from .judging.junit import write_junit
 from .options import Options
 from .record import Record
+from .refusals import refusal
 from .seconds import Seconds
 
 EFFECT = "enqueue -> effect"
@@ -115,6 +117,7 @@ class Judging(Session):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._follower: Follower | None = None
+        self._counting: Counting | None = None
         self._ended_s: float | None = None
         self._workers: set[str] = set()
         self._over: set[str] = set()
@@ -134,10 +137,13 @@ class Judging(Session):
     def promised(self, task: str, kind: str, sent_s: float) -> None:
         if self._follower:
             self._show(self._follower.follow(Promise(task, kind, sent_s)))
+        if self._counting:
+            self._counting.promised += 1
 
     def _begin(self, **_: Any) -> None:
         ledger = self.options.ledger
-        self._follower = Follower(Path(ledger)) if ledger else None
+        self._follower = Follower(Path(ledger)) if ledger not in ("", NONE) else None
+        self._counting = Counting(metrics_url(self.options.metrics, self.environment.host)) if ledger == NONE else None
         self._ended_s, self._lost, self._settled = None, None, False
         self._over = set()
         gevent.spawn(self._follow)
@@ -176,9 +182,11 @@ class Judging(Session):
         """The load is over: hear what was promised last, and wait until all of it is executed."""
         if isinstance(self.environment.runner, MasterRunner):
             self._hear_out(self.environment.runner)
-        follower = self._follower
+        follower, patience_s = self._follower, self.options.patience_s
+        if self._counting:
+            self._counting.settle(patience_s)
+            self._lost = self._counting.counts.unfinished if self._counting.counts else None
         if follower:
-            patience_s = self.options.patience_s
             give_up_s = time.monotonic() + patience_s
             left = len(follower.waiting())
             while left and time.monotonic() < give_up_s:
@@ -221,6 +229,9 @@ class Judging(Session):
         for gate in sorted(self._gates, key=lambda gate: not gate.passed):
             print(f"SLO {'kept' if gate.passed else 'broken'}: {gate.sentence}", file=sys.stderr)
 
+        if self._counting:
+            print(UNSEEN, file=sys.stderr)
+
     def _write(self, figures: Figures, gates: list[Gate]) -> None:
         if junit := self.options.junit:
             write_junit(Path(junit), gates)
@@ -230,8 +241,12 @@ class Judging(Session):
 
     def _figures(self) -> Figures:
         requests, effects = self._all(REQUEST), self._all(EFFECT)
-        follower, ended_s = self._follower, self._ended_s or time.time()
-        drained_s = max(0.0, (follower.last_executed_s or ended_s) - ended_s) if follower and self._lost == 0 else None
+        high = self.environment.stats.entries.get(("high", EFFECT))
+        follower, counting, ended_s = self._follower, self._counting, self._ended_s or time.time()
+        drained_s = counting.drained_s if counting else None
+        if follower and self._lost == 0:
+            drained_s = follower.last_executed_s or ended_s
+        sources: list[Follower | Counting] = [each for each in (follower, counting) if each]
         return Figures(
             requests=requests.num_requests,
             failures=requests.num_failures,
@@ -239,11 +254,15 @@ class Judging(Session):
             p95_ms=_percentile(requests, 0.95),
             p99_ms=_percentile(requests, 0.99),
             refused=sum(entry.num_requests for entry in self._entries(REQUEST) if entry.name.endswith(REFUSED_SUFFIX)),
-            promised=follower.promised if follower else None,
+            promised=sources[0].promised if sources else None,
             effect_p95_ms=_percentile(effects, 0.95),
             lost=self._lost,
             ledger_empty=follower is not None and follower.silent,
-            drain_s=drained_s,
+            drain_s=None if drained_s is None else max(0.0, drained_s - ended_s),
+            early=follower.early if follower else 0,
+            high_effect_p95_ms=_percentile(high, 0.95) if high else None,
+            counted=counting.counts if counting else None,
+            uncounted=counting.error if counting else "",
             silent=len(self._workers - self._over),
         )
 
@@ -271,13 +290,7 @@ def begin(environment: Environment, **_: Any) -> None:
     if isinstance(runner, WorkerRunner):
         environment.session = Reporting(environment, runner)
         return
-    options = Options(environment.parsed_options)
-    if options.headless and Slo.read(options).needs_ledger and not options.ledger:
-        print(
-            "A threshold on accepted tasks is set: say with --ledger where the workers write theirs.", file=sys.stderr
-        )
-        sys.exit(EXIT_USAGE)
-    if options.ledger and (refusal := refusal_of(options.ledger)):
-        print(refusal, file=sys.stderr)
+    if sentence := refusal(environment, Options(environment.parsed_options)):
+        print(sentence, file=sys.stderr)
         sys.exit(EXIT_USAGE)
     environment.session = Judging(environment)

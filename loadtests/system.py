@@ -24,10 +24,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class System:
-    """A running one: where its producer listens, and where its workers write their ledger."""
+    """A running one: where its producer and its monitor listen, and where its workers write their ledger."""
 
     url: str
     ledger: Path
+    monitor: str = ""
 
 
 class SystemFailed(Exception):
@@ -35,18 +36,22 @@ class SystemFailed(Exception):
 
 
 @contextmanager
-def running_system(settings: Mapping[str, str]) -> Iterator[System]:
-    """Start one with these settings in its environment, and stop it. Raises SystemFailed."""
+def running_system(settings: Mapping[str, str], server: str = "waitress") -> Iterator[System]:
+    """Start one with these settings in its environment, whose producer is served by `server`, and stop it.
+
+    Raises SystemFailed.
+    """
     with tempfile.TemporaryDirectory(prefix="zeroloss-load-") as scratch:
         ledger, log = Path(scratch, "ledger"), Path(scratch, "system.log")
         ledger.mkdir()
         command = [sys.executable, "-m", "zeroloss.reference", "up", "--app", HANDLERS]
-        command += ["--producer-port", "0", "--monitor-port", "0"]
+        command += ["--producer-port", "0", "--monitor-port", "0", "--server", server]
         environment = {**os.environ, **settings, "ZEROLOSS_LEDGER": str(ledger)}
         with log.open("wb") as output:
             process = _start(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            yield System(_wait_for_producer(process, log), ledger)
+            url, monitor = (_wait_for(part, process, log) for part in ("producer", "monitor"))
+            yield System(url, ledger, monitor)
         finally:
             _end(process, "The system")
 
@@ -93,10 +98,10 @@ def _end(process: subprocess.Popen[Any], name: str) -> None:
             signal.signal(number, handler)
 
 
-def _wait_for_producer(process: subprocess.Popen[bytes], log: Path) -> str:
+def _wait_for(part: str, process: subprocess.Popen[bytes], log: Path) -> str:
     give_up_s = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < give_up_s:
-        if listens := re.search(r"producer listening on (http://\S+)", log.read_text(errors="replace")):
+        if listens := re.search(rf"{part} listening on (http://\S+)", log.read_text(errors="replace")):
             return listens[1]
         time.sleep(POLL_S)
     raise SystemFailed(f"The system did not start: {log.read_text(errors='replace')[-2000:]}")

@@ -1,11 +1,13 @@
-"""Who sends: one task at a time, batches, careful clients that repeat themselves, and clients that get it wrong."""
+"""Who sends: single tasks, with a priority or a due time, batches, careful clients, and clients that get it wrong."""
 
 import json
+import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, ClassVar
 
@@ -17,10 +19,13 @@ from .record import ERROR_CHARACTERS_MAX
 from .session import REFUSED_SUFFIX
 
 ACCEPTED, SOME_REFUSED, FULL = 202, 207, 429
+JSON, NDJSON = "application/json", "application/x-ndjson"
 PROBLEM = "application/problem+json"
 RETRIES_MAX = 20
 RETRY_AFTER_S = 0.25
 REPEATED_SHARE = 0.3
+PRIORITIES = {"high": 1, "default": 2, "low": 1}  # and how often each is sent
+TOKEN_VARIABLE = "ZEROLOSS_TOKEN"  # the producer's own
 
 _numbers = count(1)
 
@@ -32,12 +37,19 @@ class Task:
     id: str
     type: str
     payload: dict[str, Any]
+    kind: str
+    """How it is called in the statistics."""
     made_s: float = field(default_factory=time.time)
-    """When it was first to be sent, in seconds since the epoch: from then on its user waits."""
+    """When it was first to be sent, or is due, in seconds since the epoch: from then on its user waits."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further members of the submission."""
+    noted: Mapping[str, Any] = field(default_factory=dict)
+    """What the history says of the submission beside its digests."""
 
     @property
     def body(self) -> str:
-        return f'{{"id": {json.dumps(self.id)}, "type": {json.dumps(self.type)}, "payload": {self.text}}}'
+        members = json.dumps({"id": self.id, "type": self.type, **self.more})
+        return f'{members[:-1]}, "payload": {self.text}}}'
 
     @property
     def text(self) -> str:
@@ -65,36 +77,41 @@ class Producer(FastHttpUser):
         rate = self._options.user_rate
         return constant_throughput(rate)(self) if rate else 0.0
 
-    def new_task(self) -> Task:
-        """A task that nobody has sent yet."""
+    def new_task(self, **more: Any) -> Task:
+        """A task that nobody has sent yet. `more`: members of `Task` that are not as usual."""
         name = f"load-{self._session.name}-{next(_numbers):08d}"  # of one length: none is a part of another
         filler = "z" * self._options.payload_bytes
-        return Task(name, self._options.task_type, {"id": name, "work_ms": self._options.work_ms, "filler": filler})
+        payload = {"id": name, "work_ms": self._options.work_ms, "filler": filler}
+        return Task(name, self._options.task_type, payload, **{"kind": self.kind, **more})
 
     @contextmanager
     def post(self, path: str, name: str, body: str, headers: dict[str, str]) -> Iterator[Any]:
         """One request. The answer is a failure unless the caller, or its status, says otherwise."""
-        headers = {"Content-Type": "application/json", **headers}
+        headers = {"Content-Type": JSON, **headers}
+        if token := os.environ.get(TOKEN_VARIABLE):
+            headers["Authorization"] = f"Bearer {token}"
         with self.client.post(path, name=name, data=body, headers=headers, catch_response=True) as response:
             yield response
             if response.status_code == FULL and self._options.expect_429:
                 response.request_meta["name"] += REFUSED_SUFFIX
                 response.success()
 
-    def submit(self, tasks: Sequence[Task], path: str, name: str, body: str, key: str | None = None) -> list[str]:
+    def submit(self, tasks: Sequence[Task], path: str, name: str, body: str, **headers: str) -> list[str]:
         """Send these tasks in one request; returns the outcome of each: ok, fail or info."""
         for one in tasks:
             raw = digest(one.text.encode())
-            self._session.note("invoke", one.id, digest=digest(one.payload), raw_digest=raw)
+            self._session.note("invoke", one.id, digest=digest(one.payload), raw_digest=raw, **one.noted)
         outcomes, said = ["info"] * len(tasks), "The user was stopped before the answer came."
         try:
-            with self.post(path, name, body, {"Idempotency-Key": key} if key else {}) as response:
+            with self.post(
+                path, name, body, {each.replace("_", "-"): text for each, text in headers.items()}
+            ) as response:
                 outcomes, said = _outcomes(response, len(tasks)), _said(response)
         finally:
             for one, outcome in zip(tasks, outcomes, strict=True):
                 self._session.note(outcome, one.id, error=None if outcome == "ok" else said)
                 if outcome == "ok":
-                    self._session.promised(one.id, self.kind, one.made_s)
+                    self._session.promised(one.id, one.kind, one.made_s)
         return outcomes
 
 
@@ -110,8 +127,37 @@ class SingleTasks(Producer):
         self.submit([one], "/task", "/task", one.body)
 
 
+class PrioritizedTasks(Producer):
+    """One task a request, of any priority; each priority has a row of its own in the statistics."""
+
+    weight = 1
+    kind = "priority"
+
+    @task
+    def send(self) -> None:
+        (priority,) = random.choices([*PRIORITIES], [*PRIORITIES.values()])
+        more = {"priority": priority}
+        one = self.new_task(kind=priority, more=more, noted=more)
+        self.submit([one], "/task", f"/task {priority}", one.body)
+
+
+class ScheduledTasks(Producer):
+    """One task a request, due within `--delay-ms`: from then on its execution is waited for, and not before."""
+
+    weight = 1
+    kind = "scheduled"
+
+    @task
+    def send(self) -> None:
+        delay_ms = random.randint(0, self._options.delay_ms)
+        due_s = time.time() + delay_ms / 1000
+        more = random.choice([{"delay_ms": delay_ms}, {"execute_at": datetime.fromtimestamp(due_s, UTC).isoformat()}])
+        one = self.new_task(made_s=due_s, more=more, noted={"delay_ms": delay_ms})
+        self.submit([one], "/task", f"/task {next(iter(more))}", one.body)
+
+
 class Batches(Producer):
-    """Many tasks in one request."""
+    """Many tasks in one request, as a JSON array or as lines."""
 
     weight = 1
     kind = "batch"
@@ -119,7 +165,10 @@ class Batches(Producer):
     @task
     def send(self) -> None:
         tasks = [self.new_task() for _ in range(self._options.batch_size)]
-        self.submit(tasks, "/tasks", "/tasks", f"[{','.join(one.body for one in tasks)}]")
+        if random.random() < 0.5:
+            self.submit(tasks, "/tasks", "/tasks", f"[{','.join(one.body for one in tasks)}]")
+        else:
+            self.submit(tasks, "/tasks", "/tasks lines", "\n".join(one.body for one in tasks), Content_Type=NDJSON)
 
 
 class CarefulClients(Producer):
@@ -132,7 +181,7 @@ class CarefulClients(Producer):
     def send(self) -> None:
         one = self.new_task()
         for _ in range(RETRIES_MAX):
-            (outcome,) = self.submit([one], "/task", "/task keyed", one.body, key=one.id)
+            (outcome,) = self.submit([one], "/task", "/task keyed", one.body, Idempotency_Key=one.id)
             if outcome != "info":
                 break
             gevent.sleep(RETRY_AFTER_S)

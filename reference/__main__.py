@@ -30,7 +30,7 @@ import redis
 
 from . import __version__
 from .logs import FORMATS, configure
-from .queue.config import Config, load_config, unknown_variables
+from .queue.config import ANYONE, Config, load_config, unknown_variables
 from .queue.connection import connect
 from .queue.dead_letters import LETTER_ID, DeadLetters
 from .queue.errors import QueueError
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     options = _parser(prog).parse_args(argv)
     configure(options.log_format, getattr(options, "consumer", ""))
     try:
-        access = getattr(options, "access", None)
-        config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, access=access)
+        named = {name: getattr(options, name, None) for name in ("access", "monitor_hosts")}
+        config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, **named)
         if options.run is not _worker_process:  # its parent has
             for sentence in unknown_variables():
                 logger.warning(sentence)
@@ -95,15 +95,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         sub = command(name, run, f"serve the {name} over HTTP")
         sub.add_argument("--host", default="127.0.0.1")
         sub.add_argument("--port", type=int, default=port, help=f"0 lets the system choose (default: {port})")
-
+        text = "let other machines in without a token"
+        sub.add_argument("--no-token", dest="access", action="store_const", const=ANYONE, help=text)
         if name == "producer":
-            sub.add_argument(
-                "--server",
-                choices=["waitress", "asgi"],
-                default="waitress",
-                help="asgi: uvicorn, which takes several times as many",
-            )
+            _add_server_option(sub)
             sub.add_argument("--processes", type=int, default=1, metavar="N", help="on one port; with --server asgi")
+
+        else:
+            text = "further names by which it may be asked for where it listens on this machine only, without a token"
+            sub.add_argument("--allow-hosts", dest="monitor_hosts", metavar="NAME,NAME", help=text)
 
     sub = command("worker", _worker, "run handlers in a pool of processes")
     _add_worker_options(sub)
@@ -133,6 +133,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
     sub = command("up", _up, "run everything: server, producer, monitor, a worker")
     sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
+    _add_server_option(sub)
     sub.add_argument("--producer-port", type=int, default=PRODUCER_PORT)
     sub.add_argument("--monitor-port", type=int, default=MONITOR_PORT)
     sub.add_argument("--data", metavar="DIR", help="keep the embedded server's data here (default: gone at the end)")
@@ -163,6 +164,11 @@ _WORKER_OPTIONS = {
     "--max-tasks": ("max_tasks", 1, "N", "replace a process that has run N tasks (default: never)"),
     "--max-memory": ("max_memory_bytes", 1_048_576, "MIB", "replace a process that holds more (default: never)"),
 }
+
+
+def _add_server_option(parser: argparse.ArgumentParser) -> None:
+    text = "asgi: uvicorn, which takes several times as many"
+    parser.add_argument("--server", choices=["waitress", "asgi"], default="waitress", help=f"of the producer; {text}")
 
 
 def _add_worker_options(parser: argparse.ArgumentParser) -> None:

@@ -62,8 +62,12 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             shared = ["--namespace", config.namespace, "--shards", str(config.shards)]
             shared += ["--log-format", options.log_format]
             environ = child_environment(config)
-            for name, port in (("producer", options.producer_port), ("monitor", options.monitor_port)):
-                _start(parts, name, [*_module(), name, *shared, "--port", str(port)], environ)
+            served = {
+                "producer": ["--port", str(options.producer_port), "--server", options.server],
+                "monitor": ["--port", str(options.monitor_port)],
+            }
+            for name, more in served.items():
+                _start(parts, name, [*_module(), name, *shared, *more], environ)
             app = options.app or f"{__package__}.demo"
             processes = ["--processes", str(config.shards)]  # one for each shard
             _start(parts, "worker", [*_module(), "worker", *shared, "--app", app, *processes], environ)

@@ -34,7 +34,7 @@ def read_body(req: falcon.Request, limit_bytes: int, advice: str = "send the tas
 async def read_body_async(
     req: "falcon.asgi.Request", limit_bytes: int, advice: str = "send the tasks in several requests"
 ) -> bytes:
-    """As `read_body`, under ASGI. The deadline for a body is the server's: here it would cost each request a timer.
+    """As `read_body`, under ASGI.
 
     Raises:
         Problem: as there.

@@ -27,13 +27,14 @@ from ..queue.enqueuer import Enqueuer
 from ..queue.errors import ConfigError
 from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
-from . import problems, serving
+from . import problems
 from .bodies import read_body
 from .intake import Intake, answer, submissions_of, task_body_limit
 from .metrics import Metrics, MetricsResource
 from .openapi import describe
 from .problems import Problem
 from .readiness import Health, connect_probe, require_ready
+from .servers import by_waitress
 from .tokens import guards, producer_token
 
 
@@ -102,15 +103,15 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
             raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
         limits = {"/task": task_body_limit(config)}
         app = create_app(client_of(config), config)
-        serving.serve("producer", app, config, host, port, limits)
+        by_waitress.serve("producer", app, config, host, port, config.max_body_bytes, limits)
         return
     if processes < 1:
         raise ConfigError(f"--processes must be at least 1, not {processes}.")
     try:
-        from . import serving_asgi
+        from .servers import by_uvicorn
     except ModuleNotFoundError as error:
         raise ConfigError(f"--server asgi needs the package {error.name}: pip install 'zeroloss[asgi]'.") from None
-    serving_asgi.serve(config, host, port, processes)
+    by_uvicorn.serve(config, host, port, processes)
 
 
 def client_of(config: Config) -> redis.Redis | None:

@@ -23,15 +23,23 @@ from .bodies import read_body_async
 from .group_commit import Commit, GroupCommit
 from .intake import Intake, submissions_of
 from .metrics import Metrics
+from .problems import Problem
 from .producer import client_of, config_from_environment, looking
 from .readiness import Health
+from .servers import common
+from .servers.common import Refusal
 from .tokens import guards, producer_token
 
 LARGE_AT_ONCE = 2  # bodies that are decoded at a time, beside the loop
 
 
 class _App(falcon.asgi.App[Any, Any]):
-    """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent."""
+    """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent.
+
+    `body_timeout_s`: how long a body may take; None where the server sees to that.
+    """
+
+    body_timeout_s: float | None = None
 
     async def __call__(  # type: ignore[override]  # Falcon's own differs from its base's in the same way
         self, scope: Any, receive: Any, send: Any
@@ -40,8 +48,38 @@ class _App(falcon.asgi.App[Any, Any]):
             headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
             if any(each[0] == b"expect" for each in headers):
                 receive = _after_nothing(receive)
+            if self.body_timeout_s is not None:
+                receive = _within(receive, self.body_timeout_s)
             scope = {**scope, "headers": headers}
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        except _LateBody as late:  # before Falcon has a request that could be answered
+            status, answered, body = Refusal(late).to_response()
+            fields = [
+                (name.lower().encode(), value.encode()) for name, value in (*answered, *(late.headers or {}).items())
+            ]
+            await send({"type": "http.response.start", "status": int(status[:3]), "headers": fields})
+            await send({"type": "http.response.body", "body": body})
+
+
+class _LateBody(Problem):
+    def __init__(self, timeout_s: float) -> None:
+        detail = f"The body did not come within {timeout_s:g} s; send it at once. Nothing was accepted."
+        super().__init__(None, detail, status=408, headers={"Connection": "close"})
+
+
+def _within(receive: Any, timeout_s: float) -> Any:
+    """The same, as long as all of a body has come by then; later it raises _LateBody."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+
+    async def receive_in_time() -> Any:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await receive()
+        except TimeoutError:
+            raise _LateBody(timeout_s) from None
+
+    return receive_in_time
 
 
 def _after_nothing(receive: Any) -> Any:
@@ -87,7 +125,14 @@ def _group(client: redis.Redis | None, config: Config) -> Commit:
 
 
 def from_environment() -> _App:
-    """The app for an ASGI server that takes a factory."""
+    """The app for an ASGI server that takes a factory. Bodies have a deadline, as such servers have none."""
+    app = for_own_server()
+    app.body_timeout_s = common.BODY_TIMEOUT_S
+    return app
+
+
+def for_own_server() -> _App:
+    """The app for `servers/by_uvicorn.py`, which ends a connection whose body is late."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     config = config_from_environment()
     return create_app(client_of(config), config)

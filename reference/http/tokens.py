@@ -58,7 +58,7 @@ def refuse_without_token(name: str, config: Config, host: str) -> None:
         ConfigError: naming the variable, and the option that allows it.
     """
     token = monitor_token(config) if name == "monitor" else producer_token(config)
-    if token or config.access == ANYONE or _is_loopback(host):
+    if token or config.access == ANYONE or is_loopback(host):
         return
     variable = f"{PREFIX}MONITOR_TOKEN" if name == "monitor" else f"{PREFIX}TOKEN"
     raise ConfigError(
@@ -67,7 +67,8 @@ def refuse_without_token(name: str, config: Config, host: str) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

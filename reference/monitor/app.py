@@ -19,7 +19,7 @@ in /stats, which says why in `unreadable`; it is missing in /metrics, and a sent
 
 import json
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
@@ -29,12 +29,14 @@ import redis
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from redis.exceptions import RedisError, ResponseError
 
-from ..http import problems, serving
+from ..http import problems
 from ..http.bodies import read_body, require_media_type
+from ..http.hosts import KnownHosts, known_hosts
 from ..http.problems import Problem, redis_unavailable
 from ..http.readiness import Health, connect_probe
+from ..http.servers import by_waitress
 from ..http.submissions import decode_utf8
-from ..http.tokens import guards, monitor_token
+from ..http.tokens import guards, is_loopback, monitor_token
 from ..queue.config import Config
 from ..queue.connection import refuse_client_of_shards, refuse_old_server
 from ..queue.dead_letters import DeadLetters
@@ -60,15 +62,17 @@ PAGE_POLICY = (
 )
 
 
-def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, Any]:
+def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] | None = None) -> falcon.App[Any, Any]:
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once.
 
-    With several shards each has a client of its own, and `client` is None.
+    With several shards each has a client of its own, and `client` is None. `hosts`: the names by which alone it is
+    asked for; None: any.
 
     Raises:
         ConfigError: `client` does not fit the number of shards.
     """
-    app = falcon.App(middleware=guards(monitor_token(config)))
+    own_names = [] if hosts is None else [KnownHosts(hosts)]
+    app = falcon.App(middleware=[*guards(monitor_token(config)), *own_names])
     problems.install(app)
     app.add_error_handler(RedisError, _on_redis_error)
     app.add_error_handler(QueueError, _on_queue_error)
@@ -96,11 +100,13 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
-    if config.shards > 1:
-        serving.serve("monitor", create_app(None, config), config, host, port)
-        return
-    refuse_old_server(config)
-    serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
+    client = None
+    if config.shards == 1:
+        refuse_old_server(config)
+        client = connect_probe(config)
+    open_here = is_loopback(host) and monitor_token(config) is None
+    app = create_app(client, config, known_hosts(host, config.monitor_hosts) if open_here else None)
+    by_waitress.serve("monitor", app, config, host, port, BODY_BYTES_MAX)
 
 
 def _parts(client: redis.Redis | None, config: Config) -> tuple[dict[str, redis.Redis], Gauges, DeadLetters]:

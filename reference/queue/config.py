@@ -62,6 +62,7 @@ class Config:
     token_file: str = ""
     monitor_token: str = field(default="", repr=False)
     monitor_token_file: str = ""
+    monitor_hosts: str = ""  # names, with commas, by which a monitor on this machine is asked for beside its own
     access: str = "token"  # to a part that other machines reach: token, or anyone where it has none
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,11 +21,13 @@ from support.processes.over_http import (
     post,
     request_of,
     served,
+    under_granian,
 )
 from support.queue_fixtures import Queue, payloads
 from support.waiting import wait_until
 from zeroloss.reference.http import submissions
 from zeroloss.reference.http.submissions import ENVELOPE_BYTES, split_lines
+from zeroloss.system.servers import Server
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\n\r\n"
 
@@ -195,27 +198,31 @@ def test_a_chunked_body_with_a_length_is_refused_and_its_connection_closed(queue
     assert set(queue.everything()) <= {"tasks:protocol"}
 
 
-@BOTH_SERVERS
-def test_healthz_answers_at_once_while_redis_hangs_forty_clients_wait_and_large_bodies_are_read(
-    queue: Queue, part: str
+@pytest.mark.parametrize("part", ["producer", "asgi", "monitor"])
+def test_healthz_answers_at_once_while_redis_hangs_forty_clients_wait_and_large_bodies_are_sent(
+    part: str, open_own_server: Callable[..., Server]
 ) -> None:
     item = b'{"payload":[%b0]}' % (b"[]," * 300_000)
-    large = request_of("/tasks", b"[%b]" % b",".join([item] * 4))
-    small = request_of("/task", b'{"payload": 2}')
-    with served(part, queue.config.redis_url) as producer, ThreadPoolExecutor(56) as pool:
-        assert exchange(producer.port, request_of("/task", b'{"payload": 1}'))[0] == 202
-        queue.client.client_pause(60_000, all=False)
+    path, small = "/tasks", request_of("/task", b'{"payload": 2}')
+    if part == "monitor":
+        path, small = "/letters/requeue", b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    large = request_of(path, b"[%b]" % b",".join([item] * 4)).replace(b"Host: x", b"Host: localhost")
+    server = open_own_server(appendfsync=None)
+    with served(part, server.url) as process, ThreadPoolExecutor(56) as pool:
+        assert exchange(process.port, small)[0] in (200, 202)
+        server.pause()
         try:
-            answers = [pool.submit(exchange, producer.port, large, 60) for _ in range(16)]
-            answers += [pool.submit(exchange, producer.port, small, 60) for _ in range(40)]
+            answers = [pool.submit(exchange, process.port, large, 60) for _ in range(16)]
+            waiting = [pool.submit(exchange, process.port, small, 60) for _ in range(40)]
             took_s = []
-            for _ in range(30):
+            while len(took_s) < 30 and not all(answer.done() for answer in waiting):
                 began_s = time.monotonic()
-                assert exchange(producer.port, HEALTHZ)[0] == 200
+                assert exchange(process.port, HEALTHZ)[0] == 200
                 took_s.append(time.monotonic() - began_s)
         finally:
-            queue.client.client_unpause()
-        assert {answer.result()[0] for answer in answers} <= {202, 400, 503}
+            server.resume()
+        assert {answer.result()[0] for answer in answers} <= {202, 400, 413, 503}
+        assert {answer.result()[0] for answer in waiting} <= {200, 202, 503}
         assert sorted(took_s)[len(took_s) // 2] < 0.1, "the median: the machine may be busy"
 
 
@@ -252,6 +259,23 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(queue: Queue, part: 
 
         wait_until(ended, timeout_s=20)
         assert exchange(producer.port, HEALTHZ)[0] == 200
+
+
+@pytest.mark.parametrize("sent", [0, 5], ids=["nothing", "a part"])
+def test_a_body_that_does_not_come_is_a_408_under_granian_and_nothing_is_accepted(queue: Queue, sent: int) -> None:
+    request = request_of("/task", b'{"payload": 1}')
+    with (
+        under_granian(queue.config.redis_url, "support.apps.hasty_producer:from_environment") as port,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+    ):
+        connection.sendall(request[: request.index(b"\r\n\r\n") + 4 + sent])
+        answer = b""
+        while data := connection.recv(65_536):
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"The body did not come within 1 s; send it at once. Nothing was accepted." in answer
+        assert exchange(port, request)[0] == 202
+    assert len(queue.pending()) == 1
 
 
 def test_a_server_without_descriptors_left_neither_spins_nor_floods_its_log_under_asgi(queue: Queue) -> None:

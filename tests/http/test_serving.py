@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
@@ -18,8 +17,7 @@ import pytest
 from support.processes.over_http import Served, assert_problem_document, exchange, request_of, served
 from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
-from zeroloss.reference.http.serving import DROPPED_BYTES_MAX
-from zeroloss.system.servers import Server
+from zeroloss.reference.http.servers.by_waitress import DROPPED_BYTES_MAX
 
 TASK = b'{"payload": 1}'
 HEALTHZ = b"GET /healthz HTTP/1.1\r\n\r\n"
@@ -238,32 +236,6 @@ def test_sixteen_requests_wait_for_redis_at_a_time_and_the_next_wait_in_silence(
             queue.client.client_unpause()
         assert [answer.result(20)[0] for answer in answers] == [202] * 24
         assert producer.said() == ""
-
-
-@pytest.mark.parametrize("part", ["producer", "monitor"])
-def test_healthz_answers_while_redis_hangs_and_more_clients_wait_than_there_are_threads(
-    part: str, open_own_server: Callable[..., Server]
-) -> None:
-    """None of the forty has its answer before or while `/healthz` is asked: each waits for a thread or for Redis."""
-    server = open_own_server(appendfsync=None)
-    request = request_of("/task", TASK) if part == "producer" else b"GET /stats HTTP/1.1\r\n\r\n"
-    with served(part, server.url) as process, ThreadPoolExecutor(40) as pool:
-        exchange(process.port, request)  # from now on a connection to Redis is open
-        server.pause()
-        try:
-            answers = [pool.submit(exchange, process.port, request) for _ in range(40)]
-            wait_until(lambda: clients_of(process) == 40)
-            took_s = []
-            while not any(answer.done() for answer in answers):
-                began_s = time.monotonic()
-                assert exchange(process.port, HEALTHZ)[0] == 200
-                took_s.append(time.monotonic() - began_s)
-        finally:
-            server.resume()
-        assert len(took_s) > 1
-        assert sorted(took_s)[len(took_s) // 2] < 0.1, "the median: the machine may be busy"
-        for answer in answers:
-            assert answer.result(60)[0] in (200, 202, 503)
 
 
 def test_a_hundred_idle_clients_keep_nobody_out(queue: Queue) -> None:

@@ -2,13 +2,25 @@
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import falcon.testing
 import pytest
-from support.processes.over_http import app_of, asgi_app_of, assert_problem, post, served
+from support.processes.over_http import (
+    Served,
+    app_of,
+    asgi_app_of,
+    assert_problem,
+    assert_problem_document,
+    exchange,
+    post,
+    served,
+)
 from support.queue_fixtures import Queue
+from zeroloss.reference.http.hosts import known_hosts
 from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.http.tokens import monitor_token, producer_token, refuse_without_token
 from zeroloss.reference.monitor import app as monitor
@@ -119,6 +131,38 @@ def test_a_server_bound_to_every_address_does_not_begin_without_a_token(queue: Q
         served(part, queue.config.redis_url, host="0.0.0.0"),
     ):
         pass
+
+
+def test_a_producer_starts_for_other_machines_without_a_token_where_no_token_is_said(queue: Queue) -> None:
+    command = [sys.executable, "-m", "zeroloss.reference", "producer", "--redis", queue.config.redis_url]
+    command += ["--host", "0.0.0.0", "--port", "0", "--no-token"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().startswith("producer listening on http://0.0.0.0:")
+        finally:
+            process.terminate()
+
+
+def status_of(monitor: Served, host: str, path: str = "/stats") -> int:
+    return exchange(monitor.port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
+
+
+def test_a_monitor_on_this_machine_answers_to_its_own_names_only(queue: Queue) -> None:
+    """Else a page whose name was made to lead to 127.0.0.1 could read the queue, and purge it."""
+    with served("monitor", queue.config.redis_url, monitor_hosts="queue.example, Other") as monitor:
+        own = ["localhost", "LOCALHOST.:1", "127.0.0.1", "[::1]:8082", "[::1]", f"127.0.0.1:{monitor.port}"]
+        for host in (*own, "queue.example:443", "other"):
+            assert status_of(monitor, host) == 200, host
+        for host in ("evil.example", "evil.example:8082", "localhost.evil.example", "127.0.0.3", "", "[::2]", "::1"):
+            assert status_of(monitor, host) == 403, host
+            assert status_of(monitor, host, "/healthz") == 200
+        request = b"POST /letters/purge HTTP/1.1\r\nHost: evil.example\r\nContent-Type: application/json\r\n"
+        status, _, body = exchange(monitor.port, request + b'Content-Length: 13\r\n\r\n{"all": true}')
+        assert_problem_document(json.loads(body), status, "not 'evil.example'", "--allow-hosts")
+    assert known_hosts("127.0.0.2", "") == ["localhost", "127.0.0.1", "[::1]", "127.0.0.2"]
+    with served("monitor", queue.config.redis_url, monitor_token=TOKEN) as monitor:
+        assert status_of(monitor, "queue.example") == 401, "who has the token is asked for no name"
 
 
 def test_a_token_is_not_shown_by_the_configuration() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from zeroloss.ledger import effect
-from zeroloss.loadtests.follow import Follower, Promise
-from zeroloss.loadtests.gates import Figures, Gate, Slo, check, rounded_up
+from zeroloss.loadtests.judging.follow import Follower, Promise
+from zeroloss.loadtests.judging.gates import Counts, Figures, Gate, Slo, check, rounded_up
 
 FINE = {
     "requests": 1_000,
@@ -19,6 +19,7 @@ FINE = {
     "refused": 5,
     "promised": 900,
     "effect_p95_ms": 300.0,
+    "high_effect_p95_ms": 200.0,
     "lost": 0,
     "drain_s": 1.5,
 }
@@ -34,6 +35,7 @@ KEPT_AND_BROKEN = [
     ("p99_ms", 90, 89),
     ("min_rate", 100, 101),
     ("effect_p95_ms", 300, 299),
+    ("high_effect_p95_ms", 200, 199),
     ("drain_s", 1.5, 1.4),
     ("min_refused", 5, 6),
 ]
@@ -108,7 +110,42 @@ def test_a_lost_task_fails_where_there_is_a_ledger_though_no_threshold_says_so()
     assert "lost" not in gates(Slo(), lost=None)
 
 
-def test_to_follow_nothing_is_not_a_pass() -> None:
+def test_a_scheduled_task_that_ran_early_fails_though_no_threshold_says_so() -> None:
+    assert gates(Slo(), early=2)["early"].sentence == "2 tasks were executed before they were due."
+    assert "early" not in gates(Slo())
+
+
+COUNTED = Counts(enqueued=900, succeeded=890, dead_lettered=4, redelivered=3, backlog=5)
+
+
+def test_figures_of_the_queue_are_told_with_what_is_nowhere_and_hold_what_was_accepted_here() -> None:
+    gate = gates(Slo(), counted=COUNTED)["counted"]
+    assert gate.passed
+    assert gate.sentence == (
+        "/metrics counted 900 tasks enqueued while 900 were accepted here: 890 succeeded, 4 dead-lettered, "
+        "3 redelivered; the backlog grew by 5, and 1 are nowhere."
+    )
+    assert not gates(Slo(), counted=COUNTED, promised=901)["counted"].passed
+    assert not gates(Slo(), counted=COUNTED, uncounted="It is away.")["counted"].passed
+
+
+def test_of_tasks_that_are_only_counted_those_that_did_not_succeed_are_unfinished() -> None:
+    assert (COUNTED.missing, COUNTED.unfinished) == (1, 10)
+    before = Counts(enqueued=100, succeeded=90, dead_lettered=1, redelivered=0, backlog=9)
+    assert COUNTED.since(before).unfinished == 1 + 3  # one is nowhere, three were given up
+
+
+def test_redeliveries_beyond_their_threshold_fail_and_so_they_do_where_nobody_counts() -> None:
+    assert gates(Slo(redelivered=3), counted=COUNTED)["redelivered"].passed
+    assert not gates(Slo(redelivered=2), counted=COUNTED)["redelivered"].passed
+    assert "not measured" in gates(Slo(redelivered=2))["redelivered"].sentence
+
+
+def test_a_threshold_on_effects_is_not_judged_where_tasks_are_only_counted() -> None:
+    assert "effect-p95-ms" not in gates(Slo(effect_p95_ms=1), counted=COUNTED, effect_p95_ms=None)
+
+
+def test_to_follow_nothing_is_no_pass() -> None:
     assert not gates(Slo(), promised=0)["promised"].passed
     assert "promised" not in gates(Slo(), promised=None)
 
@@ -168,6 +205,15 @@ def test_a_task_whose_handler_raised_or_did_not_end_is_not_executed(ledger: Path
         raise RuntimeError("as planned")
     assert list(follower.poll()) == []
     assert not follower.silent
+
+
+def test_a_task_that_ends_before_it_is_due_is_counted_as_early(ledger: Path) -> None:
+    follower = Follower(ledger)
+    for name, due_in_s in (("early", 60.0), ("due", 0.0)):
+        assert list(follower.follow(Promise(name, "scheduled", time.time() + due_in_s))) == []
+        run_task(name)
+    assert [one.ms == 0 for one in follower.poll()] == [True, False]
+    assert follower.early == 1
 
 
 def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(ledger: Path) -> None:

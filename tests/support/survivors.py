@@ -18,7 +18,7 @@ AT_A_TIME = 2
 OF_WORKERS = ("worker/test_worker", "worker/test_supervisor", "worker/test_presence")
 OF_SERVERS = ("http/test_serving", "http/test_monitor")
 # module -> the tests that start processes in which it runs
-TESTS = {"up": ("worker/test_up",), **dict.fromkeys(("serving", "producer", "app", "problems"), OF_SERVERS)}
+TESTS = {"up": ("worker/test_up",), **dict.fromkeys(("by_waitress", "producer", "app", "problems"), OF_SERVERS)}
 
 
 def survivors(modules: list[str]) -> list[str]:

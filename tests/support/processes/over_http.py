@@ -20,11 +20,12 @@ from support.queue_fixtures import Queue
 from support.waiting import wait_until
 
 SERVED = {"producer": "http.producer", "monitor": "monitor.app", "asgi": "http.producer"}
+ASGI_APP = "zeroloss.reference.http.producer_asgi:from_environment"
 RUN = """
 import resource
 if {deadlines_s}:
-    from zeroloss.reference.http import serving
-    serving.HEAD_TIMEOUT_S = serving.BODY_TIMEOUT_S = {deadlines_s}
+    from zeroloss.reference.http.servers import common
+    common.HEAD_TIMEOUT_S = common.BODY_TIMEOUT_S = {deadlines_s}
 if {descriptors}:
     resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
 from zeroloss.reference.queue.config import load_config
@@ -165,14 +166,13 @@ def assert_problem_document(document: dict[str, Any], status: int, *words: str, 
 
 
 @contextmanager
-def under_granian(redis_url: str) -> Iterator[int]:
+def under_granian(redis_url: str, app: str = ASGI_APP) -> Iterator[int]:
     """The ASGI app under granian, as its module's docstring says how; gives the port, once it listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = "zeroloss.reference.http.producer_asgi:from_environment"
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), app]
-    environ = {"REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
+    environ = {"REDIS_URL": redis_url, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def listens() -> bool:

@@ -1,27 +1,25 @@
 """Serve the ASGI app with uvicorn: one process or several on one port, with deadlines for slow clients."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
 import tempfile
 from typing import Any
 
-import falcon
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
-from ..queue.config import Config
-from ..signals import STOP_SIGNALS
-from .metrics import MULTIPROCESS_VARIABLE
-from .problems import MEDIA_TYPE, Problem
-from .serving import BODY_TIMEOUT_S, DRAIN_S, HEAD_BYTES_MAX, HEAD_TIMEOUT_S, announce, listen, raise_descriptor_limit
-from .tokens import refuse_without_token
+from ...queue.config import Config
+from ...signals import STOP_SIGNALS
+from .. import producer_asgi
+from ..metrics import MULTIPROCESS_VARIABLE
+from ..problems import Problem
+from . import common
+from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, Refusal, announce, prepare
 
-APP = f"{__package__}.producer_asgi:from_environment"
-BACKLOG = 1_024
+APP = f"{producer_asgi.__name__}:for_own_server"
 
 
 def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
@@ -33,9 +31,7 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
     Raises:
         ConfigError: the address cannot be listened on, or others than this machine would need no token.
     """
-    raise_descriptor_limit()
-    listener = listen(host, port)
-    refuse_without_token("producer", config, host)
+    listener = prepare("producer", config, host, port)
     os.environ |= {
         "ZEROLOSS_REDIS_URL": config.redis_url,
         "ZEROLOSS_NAMESPACE": config.namespace,
@@ -87,12 +83,12 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._await("head", HEAD_TIMEOUT_S)
+        self._await("head", common.HEAD_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None:  # the first bytes of the next request
             self._head_bytes = 0
-            self._await("head", HEAD_TIMEOUT_S)
+            self._await("head", common.HEAD_TIMEOUT_S)
         if self._awaits == "head":
             self._head_bytes += len(data)
         super().data_received(data)
@@ -100,7 +96,7 @@ class _Protocol(HttpToolsProtocol):
             self._end(431, f"The head has more than {HEAD_BYTES_MAX} bytes; send less.")
 
     def on_headers_complete(self) -> None:
-        self._await("body", BODY_TIMEOUT_S)
+        self._await("body", common.BODY_TIMEOUT_S)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -126,13 +122,11 @@ class _Protocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         if self._awaits == "head" and self._head_bytes:
-            self._end(408, f"The head did not come within {HEAD_TIMEOUT_S:g} s; send it at once.")
+            self._end(408, f"The head did not come within {common.HEAD_TIMEOUT_S:g} s; send it at once.")
         else:  # nothing was asked for, or the app waits for a body, and will see that its client is gone
             self.transport.close()
 
     def _end(self, status: int, detail: str) -> None:
         self._forget()
-        body = json.dumps(Problem(None, detail, status=status).document()).encode()
-        head = f"HTTP/1.1 {falcon.code_to_http_status(status)}\r\nContent-Type: {MEDIA_TYPE}\r\n"
-        self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        self.transport.write(Refusal(Problem(None, detail, status=status)).to_bytes())
         self.transport.close()

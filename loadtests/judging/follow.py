@@ -13,10 +13,13 @@ from pathlib import Path
 EARLY_KEPT_NS = 60_000_000_000
 """That long is an execution kept whose promise is not known yet: a Locust worker reports twice a second."""
 
+EARLY_S = 0.05
+"""A task that ended so long before it was due was executed early: clocks and roundings are less apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """An accepted task. `kind`: what sent it; `sent_s`: when the request began, in seconds since the epoch."""
+    """An accepted task. `kind`: what sent it; `sent_s`: when the request began, or it is due, s since the epoch."""
 
     task: str
     kind: str
@@ -49,6 +52,8 @@ class Follower:
         # Locust's other processes know the time of day only; between two clocks of one machine this is exact.
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
         self.promised = 0
+        self.early = 0
+        """How many tasks were executed before they were due."""
         self.silent = True
         """Whether no worker has written anything to the ledger since then."""
         self.last_executed_s: float | None = None
@@ -81,6 +86,7 @@ class Follower:
     def _executed(self, promise: Promise, ended_ns: int) -> Executed:
         ended_s = (ended_ns + self._epoch_ns) / 1e9
         self.last_executed_s = max(ended_s, self.last_executed_s or ended_s)
+        self.early += ended_s < promise.sent_s - EARLY_S
         return Executed(promise, max(0.0, (ended_s - promise.sent_s) * 1000))
 
     def _ends_in(self, path: Path) -> Iterator[tuple[str, int]]:

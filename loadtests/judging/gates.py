@@ -29,8 +29,42 @@ class Figures:
     """Whether no worker wrote to the ledger: the tasks may have been executed all the same."""
     drain_s: float | None
     """From the end of the load to the last execution; None: it never drained."""
+    early: int = 0
+    """Scheduled tasks that were executed before they were due."""
+    high_effect_p95_ms: float | None = None
+    """`effect_p95_ms` of the tasks of high priority."""
+    counted: "Counts | None" = None
+    """What the queue counted during the load, where that is all to judge by."""
+    uncounted: str = ""
+    """Why that could not be read at the end."""
     silent: int = 0
     """Locust workers that went away without a report of what they had been promised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What the queue's own figures say: totals, or what was added to them."""
+
+    enqueued: int
+    succeeded: int
+    dead_lettered: int
+    redelivered: int
+    backlog: int
+    """Tasks pending, processing or delayed."""
+
+    def since(self, before: "Counts") -> "Counts":
+        """What was added since then."""
+        return Counts(**{field.name: getattr(self, field.name) - getattr(before, field.name) for field in fields(self)})
+
+    @property
+    def missing(self) -> int:
+        """Of what was enqueued, how much neither succeeded nor was given up, and does not lie in the queue."""
+        return max(0, self.enqueued - self.succeeded - self.dead_lettered - self.backlog)
+
+    @property
+    def unfinished(self) -> int:
+        """Of what was enqueued, how much did not succeed."""
+        return self.missing + max(0, self.dead_lettered) + max(0, self.backlog)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +76,9 @@ class Slo:
     p99_ms: float | None = None
     min_rate: float | None = None
     effect_p95_ms: float | None = None
+    high_effect_p95_ms: float | None = None
     lost: float | None = None
+    redelivered: float | None = None
     drain_s: float | None = None
     min_refused: float | None = None
 
@@ -55,7 +91,9 @@ class Slo:
     @property
     def needs_ledger(self) -> bool:
         """Whether a threshold is set that only a ledger can tell of."""
-        return any(value is not None for value in (self.effect_p95_ms, self.lost, self.drain_s))
+        return any(
+            value is not None for value in (self.effect_p95_ms, self.high_effect_p95_ms, self.lost, self.drain_s)
+        )
 
 
 @dataclass(frozen=True)
@@ -97,10 +135,29 @@ def _always(figures: Figures, slo: Slo) -> Iterator[Gate]:
         yield Gate("workers", False, sentence)
     if figures.ledger_empty and figures.promised:
         yield Gate("ledger", False, empty_ledger(figures.promised))
+    if figures.early:
+        yield Gate("early", False, f"{figures.early:,} tasks were executed before they were due.")
+    if figures.uncounted:
+        yield Gate("counted", False, figures.uncounted)
+    elif figures.counted:
+        yield from _counted(figures.counted, figures.promised or 0, slo)
+    elif slo.redelivered is not None:
+        yield _at_most("redelivered", "tasks redelivered, by /metrics", None, slo.redelivered, "")
     if figures.lost is not None or slo.lost is not None:
         yield _at_most("lost", "tasks accepted and never executed", figures.lost, slo.lost or 0, "")
     if figures.promised == 0:
         yield Gate("promised", False, "No task was accepted, so that none could be followed.")
+
+
+def _counted(counts: Counts, promised: int, slo: Slo) -> Iterator[Gate]:
+    told = (
+        f"/metrics counted {counts.enqueued:,} tasks enqueued while {promised:,} were accepted here: "
+        f"{counts.succeeded:,} succeeded, {counts.dead_lettered:,} dead-lettered, {counts.redelivered:,} redelivered; "
+        f"the backlog grew by {counts.backlog:,}, and {counts.missing:,} are nowhere."
+    )
+    yield Gate("counted", counts.enqueued >= promised, told)
+    if slo.redelivered is not None:
+        yield _at_most("redelivered", "tasks redelivered, by /metrics", counts.redelivered, slo.redelivered, "")
 
 
 def _thresholds(figures: Figures, slo: Slo) -> Iterator[Gate]:
@@ -110,7 +167,7 @@ def _thresholds(figures: Figures, slo: Slo) -> Iterator[Gate]:
         ("failure-ratio", "failed requests", ratio, slo.failure_ratio, "%"),
         ("p95-ms", "p95 of requests", figures.p95_ms, slo.p95_ms, " ms"),
         ("p99-ms", "p99 of requests", figures.p99_ms, slo.p99_ms, " ms"),
-        ("effect-p95-ms", "p95 of enqueue -> effect", figures.effect_p95_ms, slo.effect_p95_ms, " ms"),
+        *([] if figures.counted else _of_effects(figures, slo)),
         ("drain-s", "drain after the load", figures.drain_s, slo.drain_s, " s"),
     )
     at_least = (
@@ -125,6 +182,14 @@ def _thresholds(figures: Figures, slo: Slo) -> Iterator[Gate]:
             passed = value is not None and value >= threshold
             told = _shown(value, threshold, unit)
             yield Gate(name, passed, f"{title}: {told}, at least {_exactly(threshold, unit)} wanted.")
+
+
+def _of_effects(figures: Figures, slo: Slo) -> list[tuple[str, str, float | None, float | None, str]]:
+    high = "p95 of enqueue -> effect of high priority"
+    return [
+        ("effect-p95-ms", "p95 of enqueue -> effect", figures.effect_p95_ms, slo.effect_p95_ms, " ms"),
+        ("high-effect-p95-ms", high, figures.high_effect_p95_ms, slo.high_effect_p95_ms, " ms"),
+    ]
 
 
 def _at_most(name: str, title: str, value: float | None, threshold: float, unit: str) -> Gate:

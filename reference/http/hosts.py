@@ -1,0 +1,51 @@
+"""Under which names a part on this machine is asked for, where nobody needs a token.
+
+A page of another site may have its own name lead to 127.0.0.1 (DNS rebinding): to a browser what answers there is then
+of that site, which may read and send all. What gives it away is the name in `Host`.
+"""
+
+from collections.abc import Iterable
+
+import falcon
+
+from .problems import Problem
+from .tokens import OPEN_PATHS
+
+OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+SHOWN_CHARS_MAX = 100
+
+
+class KnownHosts:
+    """Answers 403 where `Host` is another name than these. Browsers always send one; what sends none is let in."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = [_plain(name) for name in names]
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        """Let the request pass.
+
+        Raises:
+            Problem: 403.
+        """
+        host = req.get_header("Host")
+        if host is None or req.path in OPEN_PATHS or _plain(host) in self._names:
+            return
+        raise Problem(
+            None,
+            f"This monitor is {', '.join(self._names)}, not {_plain(host)[:SHOWN_CHARS_MAX]!r}: "
+            "open it by such a name, or start it with --allow-hosts (ZEROLOSS_MONITOR_HOSTS) and that name.",
+            status=403,
+        )
+
+
+def known_hosts(bound: str, more: str) -> list[str]:
+    """The names of a part that listens at `bound`; `more`: further ones, with commas between them."""
+    shown = f"[{bound}]" if ":" in bound else bound
+    words = [word.strip() for word in more.split(",")]
+    return list(dict.fromkeys([*OWN_NAMES, shown, *(word for word in words if word)]))
+
+
+def _plain(host: str) -> str:
+    """Without a port, a final dot and capital letters."""
+    name, _, port = host.strip().rpartition(":")
+    return (name if name and port.isdigit() and not name.endswith(":") else host.strip()).rstrip(".").lower()

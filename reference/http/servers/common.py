@@ -1,0 +1,86 @@
+"""What the servers have in common: the listening socket, limits, deadlines, and refusals that the app never sees."""
+
+import json
+import os
+import resource
+import socket
+from dataclasses import dataclass
+
+import falcon
+
+from ...queue.config import Config
+from ...queue.errors import ConfigError
+from ..problems import MEDIA_TYPE, Problem
+from ..tokens import refuse_without_token
+
+HEAD_TIMEOUT_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of the head
+BODY_TIMEOUT_S = 60.0  # from the first byte of a request to its last one
+HEAD_BYTES_MAX = 65_536
+DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes
+BACKLOG = 1_024
+DESCRIPTORS_WANTED = 8_192
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to what never reaches the app: a problem document, after which the connection is closed."""
+
+    problem: Problem
+
+    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Status line, headers and body, as waitress asks its errors for them."""
+        body = json.dumps(self.problem.document()).encode()
+        return falcon.code_to_http_status(self.problem.status_code), [("Content-Type", MEDIA_TYPE)], body
+
+    def to_bytes(self) -> bytes:
+        """The whole answer, as it is sent."""
+        status, headers, body = self.to_response()
+        headers += [("Content-Length", str(len(body))), ("Connection", "close")]
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
+
+
+def prepare(name: str, config: Config, host: str, port: int) -> socket.socket:
+    """A socket that listens for the part of this name, in a process that may have many connections.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or others than this machine would need no token.
+    """
+    _raise_descriptor_limit()
+    listener = _listen(host, port)
+    refuse_without_token(name, config, host)
+    return listener
+
+
+def _raise_descriptor_limit() -> None:
+    """Let the process have as many connections as its hard limit allows: the soft one is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, None)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OverflowError:
+        raise ConfigError(f"The port must be 0 to 65535, not {port}.") from None
+    except UnicodeError:
+        raise ConfigError(f"Cannot listen on {host}:{port}: it is not a name of a host.") from None
+    except socket.gaierror as error:
+        raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(f"Cannot listen on {host}:{port}: {reason}.") from None
+
+
+def announce(name: str, host: str, listener: socket.socket) -> None:
+    """Print where it can be reached."""
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
