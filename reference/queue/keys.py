@@ -61,8 +61,16 @@ class Keys:
 
     @property
     def presence(self) -> str:
-        """HASH: consumer -> run id of the server on which it was last seen to be subscribed to its channel."""
+        """HASH: consumer -> run id of the server on which it was last seen to be subscribed to its channel.
+
+        While it is absent a space follows, and since when, ms of Redis's clock.
+        """
         return f"{self.namespace}:presence"
+
+    @property
+    def asked(self) -> str:
+        """STRING, expiring: until when nobody else has to ask who is absent, ms of Redis's clock."""
+        return f"{self.namespace}:asked"
 
     @property
     def info(self) -> str:

@@ -5,7 +5,6 @@ it may be taken, so two reapers at the same time do no harm. No entry leaves Red
 """
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ logger = logging.getLogger(__name__)
 MOVE_BATCH = 100  # entries that one script moves at most, so that nobody waits long for it
 MOVE_BYTES = 16_777_216  # ... and of that many bytes; one may have more
 PROMOTE_ROUNDS = 1_000  # a sweep is bounded: 100,000 due tasks at the most
+ROUNDS = 10  # in a sweep: in each one process asks who is absent; with longer ones a dead worker is noticed later
 SCAN_COUNT = 1_000  # keys looked at in one step of the search for orphans
 
 # KEYS  the bell and the three lists, processing, consumers, numbers, presence, dead_letter, counters, info, vanished
@@ -107,24 +107,46 @@ if moved > 0 then ring() end
 return moved
 """)
 
-# KEYS  consumers, presence
-# ARGV  the beginning of every presence channel, then consumers that have been absent for long enough
-# Returns the consumers that are absent: their lease lives, but nobody is subscribed to their channel, though they have
-#         been on this very server. The lease of those that were named ends now.
+# KEYS  consumers, presence, asked
+# ARGV  the beginning of every presence channel, absence_ms, the length of a round in ms
+# Ends the lease of each consumer that has been absent for `absence_ms`: its lease lives, but nobody is subscribed to
+# its channel, though it has been on this very server. Does nothing where another process has asked in this round.
+# Since when one is absent is noted beside its mark, so that any process may ask in any round, and nothing is lost with
+# one that dies. A round ends early when an absence is long enough. The turn is noted last: a process that may not ask
+# takes it from nobody. A time further ahead than it can be is of before the clock was set back.
 _END_ABSENT = Script(f"""#!lua flags=allow-oom
 {NOW}
-local long = {{}}
-for i = 2, #ARGV do long[ARGV[i]] = true end
+local absence, round = tonumber(ARGV[2]), tonumber(ARGV[3])
+local asked = tonumber(redis.call('GET', KEYS[3]) or 0)
+if now < asked and asked <= now + round then return end
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local absent = {{}}
-for _, consumer in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
-  if redis.call('HGET', KEYS[2], consumer) == run_id
-      and redis.call('PUBSUB', 'NUMSUB', ARGV[1] .. consumer)[2] == 0 then
-    absent[#absent + 1] = consumer
-    if long[consumer] then redis.call('ZADD', KEYS[1], now, consumer) end
+local living = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')
+for from = 1, #living, 1000 do
+  local marks = redis.call('HMGET', KEYS[2], unpack(living, from, math.min(from + 999, #living)))
+  local names, channels, since = {{}}, {{}}, {{}}
+  for i, mark in ipairs(marks) do
+    local seen, gone = string.match(mark or '', '^(%x+) ?(%d*)$')
+    if seen == run_id then
+      names[#names + 1], channels[#channels + 1] = living[from + i - 1], ARGV[1] .. living[from + i - 1]
+      since[#since + 1] = tonumber(gone) or false
+    end
+  end
+  local counts = #names > 0 and redis.call('PUBSUB', 'NUMSUB', unpack(channels)) or {{}}
+  for i, name in ipairs(names) do
+    local gone = since[i]
+    if counts[2 * i] > 0 then
+      if gone then redis.call('HSET', KEYS[2], name, run_id) end
+    else
+      if not gone or gone > now then
+        gone = now
+        redis.call('HSET', KEYS[2], name, run_id .. string.format(' %d', now))
+      end
+      if now - gone >= absence then redis.call('ZADD', KEYS[1], now, name)
+      else round = math.min(round, gone + absence - now) end
+    end
   end
 end
-return absent
+redis.call('SET', KEYS[3], string.format('%d', now + round), 'PX', round)
 """)
 
 # KEYS  consumers
@@ -164,7 +186,6 @@ class Reaper:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._refusal = Refusal("Redis refuses to say who has vanished; until it does leases alone count")
         self._unburied = Refusal("What is to be given up stays with the dead worker, as Redis refuses to keep it")
-        self._absent_since: dict[bytes, float] = {}  # monotonic, s
         self._foreign: set[bytes] = set()  # names that were logged
 
     def sweep(self) -> Sweep:
@@ -179,17 +200,12 @@ class Reaper:
 
     def _end_leases_of_the_vanished(self) -> None:
         """A worker whose connections are gone, and stay gone, was killed: see `worker/presence.py`."""
-        now = time.monotonic()
-        long_ago = now - self._config.absence_ms / 1000
-        vanished = [name for name, since in self._absent_since.items() if since <= long_ago]
-        keys = [self._keys.consumers, self._keys.presence]
-        channel = self._keys.presence_channel("")
+        keys = [self._keys.consumers, self._keys.presence, self._keys.asked]
+        round_ms = max(1, self._config.sweep_ms // ROUNDS)
         try:
-            absent = _END_ABSENT(self._client, keys, [channel, *vanished])
+            _END_ABSENT(self._client, keys, [self._keys.presence_channel(""), self._config.absence_ms, round_ms])
         except redis.ResponseError as error:
             self._refusal.say(error)
-            return
-        self._absent_since = {name: self._absent_since.get(name, now) for name in absent}
 
     def recover(self, consumer: str, *, is_dead: bool = False) -> int:
         """Move all that a dead consumer holds back to the claiming end of pending, or to dead_letter (I4, I5).

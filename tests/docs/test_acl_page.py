@@ -19,6 +19,7 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect, refuse_old_server
 from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.protocol import refuse_at_start
+from zeroloss.reference.shards import layout
 from zeroloss.system.servers import Server
 
 PAGE = (ROOT / "docs" / "acl.md").read_text()
@@ -29,11 +30,12 @@ ALWAYS_ALLOWED = {"auth", "hello", "config|resetstat"}  # to every user; and by 
 class Guarded:
     """A server on which one user has the rights of the page."""
 
-    def __init__(self, server: Server, user: str, more: str = "") -> None:
+    def __init__(self, server: Server, user: str, more: str = "", namespace: str = "tasks") -> None:
         self.server, self.user = server, user
-        self.granted = re.findall(r"\+(\S+)", f"{RULES[user]} {more}")
+        rules = f"{RULES[user]} {more}".replace("tasks:", f"{namespace}:")
+        self.granted = re.findall(r"\+(\S+)", rules)
         self.admin = redis.Redis.from_url(server.url)
-        self.admin.execute_command("ACL", "SETUSER", user, "on", ">SECRET", *RULES[user].split(), *more.split())
+        self.admin.execute_command("ACL", "SETUSER", user, "on", ">SECRET", *rules.split())
         self.queue = Queue(self.admin, server.url)
         self.url = server.url.replace("redis://", f"redis://{user}:SECRET@")
         self.config = Config(redis_url=self.url)
@@ -54,8 +56,8 @@ class Guarded:
 def guard(open_own_server: Callable[..., Server]) -> Iterator[Callable[..., Guarded]]:
     made: list[Guarded] = []
 
-    def guarded(user: str, more: str = "") -> Guarded:
-        made.append(Guarded(open_own_server("embedded", appendfsync="always"), user, more))
+    def guarded(user: str, more: str = "", namespace: str = "tasks") -> Guarded:
+        made.append(Guarded(open_own_server("embedded", appendfsync="always"), user, more, namespace))
         return made[-1]
 
     yield guarded
@@ -180,3 +182,63 @@ def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
     used = guarded.used()
     assert guarded.refused() == []
     assert used == set(guarded.granted), f"used: {' '.join(f'+{name}' for name in sorted(used))}"
+
+
+SHARDED = {
+    "producer": "~{tasks-*}:shards",
+    "worker": "~{tasks-*}:shards ~{tasks-*}:moving +zcount +zcard",
+}
+
+
+def test_a_producer_enqueues_on_several_shards_with_its_rights_and_those_for_shards(
+    guard: Callable[..., Guarded],
+) -> None:
+    assert f"`{SHARDED['producer']}`" in PAGE
+    guarded = guard("producer", SHARDED["producer"], "{tasks-*}")
+    for shard in layout.shard_configs(Config(redis_url=guarded.server.url, shards=2)):
+        noted = guarded.queue.configured(namespace=shard.namespace)
+        noted.consumer().leave()  # the protocol is noted by now
+        noted.own_client.close()
+    guarded.begin()
+    config = Config(redis_url=guarded.url, shards=2)
+    layout.refuse_at_start(config)
+    http = falcon.testing.TestClient(producer.create_app(None, config))
+    answer = http.simulate_post("/tasks", json=[{"payload": n} for n in range(4)])
+    assert answer.status_code == 202, answer.text
+    for number in range(8):  # some for each shard
+        answer = http.simulate_post("/task", json={"payload": 1}, headers={"Idempotency-Key": f"k{number}"})
+        assert answer.status_code == 202, answer.text
+    assert http.simulate_get("/readyz").status_code == 200
+    used = guarded.used()
+    assert guarded.refused() == []
+    assert used <= set(guarded.granted)
+
+
+def test_a_worker_attends_several_shards_with_its_rights_and_those_for_shards(
+    guard: Callable[..., Guarded], tmp_path: Path
+) -> None:
+    """One process for two shards, so that it has to move."""
+    assert f"`{SHARDED['worker']}`" in PAGE
+    guarded = guard("worker", SHARDED["worker"], "{tasks-*}")
+    for shard in layout.shard_configs(Config(redis_url=guarded.server.url, shards=2)):
+        queue = guarded.queue.configured(namespace=shard.namespace)
+        queue.enqueuer.enqueue_payload(shard.namespace)
+        queue.own_client.close()
+    guarded.begin()
+    pool = Pool(
+        guarded.queue.configured(redis_url=guarded.url),
+        tmp_path / "worker.log",
+        *("--app", "zeroloss.reference.demo", "--threads", "1", "--shards", "2"),
+        ZEROLOSS_BLOCK_MS="20",
+    )
+    try:
+        for name in ("{tasks-0}", "{tasks-1}"):
+            wait_until(lambda name=name: pool.said(f"'{name}'"), timeout_s=30, message=name)
+        pool.signal(signal.SIGTERM)
+        assert pool.wait(30) == 0
+    finally:
+        print(pool.log.read_text()[-3000:])
+        pool.end()
+    used = guarded.used()
+    assert guarded.refused() == []
+    assert {"zcount", "set"} <= used <= set(guarded.granted), f"used: {sorted(used)}"

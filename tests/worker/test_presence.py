@@ -25,8 +25,8 @@ ABSENCE_S = 0.1
 
 @pytest.fixture
 def queue(queue: Queue) -> Iterator[Queue]:
-    """Leases of a minute: a worker that is recovered here was not recovered because of its lease."""
-    made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100)
+    """Leases of a minute: whoever is recovered here was not recovered because of his lease."""
+    made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100, sweep_ms=10)
     yield made
     made.own_client.close()
 
@@ -81,7 +81,65 @@ def test_nobody_is_recovered_before_the_absence_that_counts_however_often_it_is_
     assert [patient.sweep().recovered for _ in range(5)] == [0] * 5
 
 
-def test_a_consumer_that_comes_back_begins_again_when_it_goes_again(queue: Queue) -> None:
+def absent(queue: Queue, name: str = "w1") -> None:
+    """A consumer that holds a task, was here, and is not subscribed any more."""
+    queue.enqueue("a")
+    queue.consumer(name).claim()
+    queue.client.hset(queue.keys.presence, name, run_id(queue))
+
+
+def questions(queue: Queue) -> int:
+    return int(queue.client.info("commandstats").get("cmdstat_pubsub|numsub", {"calls": 0})["calls"])
+
+
+def test_one_process_of_many_asks_for_the_presence_of_all_in_a_round(queue: Queue) -> None:
+    slow = queue.configured(sweep_ms=600_000)
+    for number in range(3):
+        absent(queue, f"w{number}")
+    patient = [Reaper(slow.own_client, slow.configured(absence_ms=600_000).config) for _ in range(20)]
+    before = questions(queue)
+    for reaper in patient:
+        reaper.sweep()
+    assert questions(queue) - before == 1
+
+
+def test_an_absence_that_a_process_noticed_before_it_died_counts_for_the_others(queue: Queue) -> None:
+    absent(queue)
+    Reaper(queue.own_client, queue.config).sweep()
+    long_after = queue.client.time()[0] + 1
+    wait_until(lambda: queue.client.time()[0] > long_after)
+    assert Reaper(queue.own_client, queue.config).sweep().recovered == 1
+
+
+def test_a_round_ends_early_when_an_absence_is_long_enough(queue: Queue) -> None:
+    absent(queue)
+    slow = queue.configured(sweep_ms=600_000)
+    slow.reaper.sweep()
+    assert 0 < queue.client.pttl(queue.keys.asked) <= ABSENCE_S * 1000
+    wait_until(lambda: slow.reaper.sweep().recovered == 1)
+
+
+def test_a_clock_that_was_set_back_an_hour_delays_no_question_and_no_recovery(queue: Queue) -> None:
+    absent(queue)
+    an_hour_ahead = (queue.client.time()[0] + 3_600) * 1000
+    queue.client.set(queue.keys.asked, an_hour_ahead)
+    queue.client.hset(queue.keys.presence, "w1", f"{run_id(queue)} {an_hour_ahead}")
+    assert queue.reaper.sweep().recovered == 0
+    assert look_for_long(queue.reaper) == 1
+
+
+def test_the_presence_of_thousands_is_asked_in_few_commands(queue: Queue) -> None:
+    names = [f"w{number}" for number in range(2_500)]
+    ends_ms = (queue.client.time()[0] + 60) * 1000
+    queue.client.zadd(queue.keys.consumers, dict.fromkeys(names, ends_ms))
+    queue.client.hset(queue.keys.presence, mapping=dict.fromkeys(names, run_id(queue)))
+    before = questions(queue)
+    queue.reaper.sweep()
+    assert questions(queue) - before == 3
+    assert all(b" " in mark for mark in queue.client.hvals(queue.keys.presence))
+
+
+def test_a_consumer_that_comes_back_begins_anew_when_it_goes_again(queue: Queue) -> None:
     queue.enqueue("a")
     queue.consumer("w1").claim()
     queue.client.hset(queue.keys.presence, "w1", run_id(queue))
@@ -253,6 +311,12 @@ def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "Redis refuses to say who has vanished; until it does leases alone count"
     ]
+
+
+def test_a_process_that_may_not_ask_takes_the_turn_from_nobody(queue: Queue, limited: Queue) -> None:
+    absent(queue)
+    limited.configured(sweep_ms=600_000).reaper.sweep()
+    assert not queue.client.exists(queue.keys.asked)
 
 
 def test_a_refusal_to_say_who_has_vanished_ends_with_its_cause(queue: Queue, limited: Queue) -> None:
