@@ -283,7 +283,7 @@ class Settlement:
 
 
 class Departure(NamedTuple):
-    """`left`: nothing is held any more, and it is off the registry. `lost`: numbers that were not held any more (I3)."""
+    """`left`: nothing is held any more, and it is off the registry. `lost`: what was not held any more (I3)."""
 
     left: bool
     lost: list[int]

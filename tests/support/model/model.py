@@ -214,7 +214,7 @@ def renew(state: State, consumer: str, given: int = 0) -> State:
 def leave(
     state: State, consumer: str, done: Sequence[int] = (), unbegun: Sequence[int] = ()
 ) -> tuple[State, tuple[bool, tuple[int, ...]]]:
-    """What is done is acked and what was not begun is given back first. Whether it left, and what was lost of `done`."""
+    """What is done is acked and what was not begun given back first. Whether it left, and what was lost of `done`."""
     state, lost = _ack(state, consumer, done)
     state, _ = release(state, consumer, unbegun)
     if state.holding(consumer):
