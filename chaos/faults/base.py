@@ -96,6 +96,8 @@ class Stage:
     """Tasks that earlier faults of this run found in flight in a worker: what became of those bodies is their doing."""
     behaving: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Way to misbehave -> the tasks of the plan that do so."""
+    startup_s: Callable[[], float] = lambda: 0.0
+    """How long it took at the start of the run until a worker had begun a task."""
     long: frozenset[str] = frozenset()
     """Tasks of the plan whose bodies last for `LONG_MS` at least."""
     workload_over: Callable[[], bool] = lambda: True
@@ -221,7 +223,7 @@ def catch_worker(stage: Stage, patience_s: float, *, untouched: bool = False) ->
 
     `untouched`: only one that is in no task that a fault has met before. Raises Missed: none within the time.
     """
-    give_up_s = time.monotonic() + patience_s
+    give_up_s = time.monotonic() + _patience_s(stage, patience_s)
     while time.monotonic() < give_up_s:
         caught = stop_and_look(stage, busy_worker(stage, patience_s, untouched=untouched))
         if caught.tasks and not (untouched and caught.tasks.keys() & stage.struck()):
@@ -261,6 +263,11 @@ def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) ->
     return given
 
 
+def _patience_s(stage: Stage, patience_s: float) -> float:
+    """With the time that workers take to start: on a busy machine, it is longer than any fault would wait for them."""
+    return patience_s + 2 * stage.startup_s()
+
+
 def _just_started(stage: Stage, worker: Managed) -> bool:
     """It has completed nothing yet, and has not been inside a task for long."""
     return not stage.ledger.completed_since(worker.sid) and stage.ledger.longest_open_s(worker.sid) < LONG_INSIDE_S
@@ -281,8 +288,9 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
     Raises Missed: none within the time, or nothing is left to do.
     """
     begun_s = time.monotonic()
+    give_up_s = begun_s + _patience_s(stage, patience_s)
     fresh = untouched or stage.random.random() < UNTOUCHED_SHARE
-    while time.monotonic() < begun_s + patience_s:
+    while time.monotonic() < give_up_s:
         stage.ledger.poll()
         inside = {worker: stage.ledger.open_in_session(worker.sid).keys() for worker in stage.workers.living()}
         patient = time.monotonic() < begun_s + SETTLE_S

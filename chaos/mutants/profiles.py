@@ -197,7 +197,7 @@ BAD_LINE = Profile(
     settings={"ZEROLOSS_MAX_RECOVERIES": "40", "ZEROLOSS_AHEAD_MS": "500"},
     attempts=5,
 )
-LOST_REPLIES = Profile(name="lost-replies", faults="client-reply-loss:count=2:share=0.4:for_s=3", tasks=200)
+LOST_REPLIES = Profile(name="lost-replies", faults="client-reply-loss:share=0.4:for_s=4", tasks=200)
 CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=3", tasks=80, workers=3, odd_clocks=True)
 FULL = Profile(name="full", faults="none", tasks=200, settings={"ZEROLOSS_MAX_PENDING": "20"})
 RECONNECTS = Profile(

@@ -187,6 +187,7 @@ class _Run:
             directory=self._directory,
             network=self._network,
             under_way=self._under_way,
+            startup_s=lambda: self._startup_s,
             batch_under_way=self._submitter.batch_under_way,
             promised=lambda: self._submissions.promised,
             unknown=lambda: self._submitter.unknown,

@@ -165,24 +165,34 @@ class Reference(Target):
         raise Refused(answer) if refused else RuntimeError(answer)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
-        """Half of all batches have a key, and are sent again once they were answered."""
-        key = f"batch-{tasks[0].id}" if _one_in(2, tasks[0].id) else None
-        # Half of the small ones without a key have something behind their tasks that has to be refused.
-        bad = len(tasks) < LARGE_BATCH and not key and _one_in(3, tasks[0].id)
+        """Half of all batches have a key, and are sent again once they were answered.
+
+        Large ones always have: half of a run may be in one, so it is sent again until it is accepted.
+        """
+        large = len(tasks) >= LARGE_BATCH
+        key = f"batch-{tasks[0].id}" if large or _one_in(2, tasks[0].id) else None
+        # Half of the others have something behind their tasks that has to be refused.
+        bad = not key and _one_in(3, tasks[0].id)
         body = f"[{','.join([*map(_submission, tasks), *[NO_TASK] * bad])}]"
-        status, answer = self._post("/tasks", body, key)
-        # Half of a run may be in one batch: where nothing of it was accepted, it is sent again, as the answer allows.
-        give_up_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < give_up_s and (
-            status == HTTP_TOO_MANY
-            or (len(tasks) >= LARGE_BATCH and status == HTTP_SERVICE_UNAVAILABLE and _refuses(status, answer))
-        ):
+        refused, give_up_s = True, time.monotonic() + PATIENCE_S
+        while True:
+            left = time.monotonic() < give_up_s
+            try:
+                status, answer = self._post("/tasks", body, key)
+            except (http.client.HTTPException, OSError):
+                refused = False
+                if not (large and left):
+                    raise
+            else:
+                if status in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
+                    break
+                refused = refused and _refuses(status, answer)
+                again = status == HTTP_TOO_MANY or (large and status == HTTP_SERVICE_UNAVAILABLE)
+                if not (again and left):
+                    raise Refused(answer) if refused else RuntimeError(answer)
             time.sleep(RETRY_S)
-            status, answer = self._post("/tasks", body, key)
         if key and status == HTTP_ACCEPTED:
             self._post("/tasks", body, key)
-        if status not in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
-            raise Refused(answer) if _refuses(status, answer) else RuntimeError(answer)
         results = json.loads(answer)["results"]
         if len(results) != len(tasks) + bad:
             raise RuntimeError(f"{len(tasks) + bad} tasks were sent, and {len(results)} answered: {answer[:200]}")

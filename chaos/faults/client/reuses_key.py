@@ -40,7 +40,8 @@ class ClientReusesKey(Fault):
     """How long to wait until everything is submitted, when the planned time for it is over."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        well_behaved = [task.id for task in tasks if not task.behaviour]
+        # A batch keeps its size: what is one on its own does as well.
+        well_behaved = [task.id for task in tasks if not (task.behaviour or task.batch)]
         drawn = draw.sample(well_behaved, min(self.tasks, len(well_behaved)))
         # A key has to be kept with a scheduled task as well.
         scheduled = [task.id for task in tasks if task.delay_ms and not (task.behaviour or task.batch)]

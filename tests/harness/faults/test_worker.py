@@ -8,6 +8,7 @@ from zeroloss.faults.base import Caught, Stage
 from zeroloss.faults.worker.kill_in_recovery import WorkerKillInRecovery
 from zeroloss.faults.worker.kill_storm import WorkerKillStorm
 from zeroloss.faults.worker.memory import WorkerMemory
+from zeroloss.faults.worker.sigkill import WorkerSigkill
 from zeroloss.faults.worker.sigkill_child import WorkerSigkillChild
 from zeroloss.faults.worker.sigkill_parent import WorkerSigkillParent
 from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
@@ -275,3 +276,11 @@ def test_where_nobody_is_inside_a_task_it_is_missed(scene: Scene, fault: type[Fa
     scene.workers("import time; time.sleep(3600)")
     with pytest.raises(Missed, match=r"No worker was seen inside a task within 0\.1 s"):
         scene.play(fault(patience_s=0.1))  # type: ignore[call-arg]
+
+
+def test_a_fault_waits_for_longer_where_workers_take_long_to_start(scene: Scene) -> None:
+    scene.workers(f"import time\ntime.sleep(1.5)\n{BUSY}")
+    with pytest.raises(Missed, match="No worker was seen inside a task"):
+        scene.play(WorkerSigkill(patience_s=0.1))
+    effect = scene.play(WorkerSigkill(patience_s=0.1), startup_s=lambda: 15.0)
+    assert effect.tasks

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zeroloss.faults.planned import PlannedTask
+from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_work_ms
 from zeroloss.plan.variety import (
@@ -101,7 +102,8 @@ def test_each_type_of_a_target_is_met_and_a_target_without_types_is_given_none()
 def test_the_largest_batch_has_a_thousand_tasks_or_one_more_and_the_rest_is_single_or_in_small_groups() -> None:
     largest = set()
     for seed in range(20):
-        sizes = sorted(len(batch) for batch in together(plan(seed=seed).tasks))
+        mix = draw_mix(seed, kills=9, server="embedded", appendfsync="always", workers=3, target=Reference)
+        sizes = sorted(len(batch) for batch in together(plan(seed=seed, faults=mix).tasks))
         largest.add(sizes[-1])
         assert sizes[0] == 1
         assert sizes[-2] == round(SCHEDULED_TOGETHER * 600)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from support.runs import carry_out
 from support.waiting import wait_until
 from zeroloss.checker.verdicts import Verdict
 from zeroloss.target import Conflict, Refused, Task
+from zeroloss.targets import reference
 from zeroloss.targets.reference import Reference
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
@@ -34,8 +36,9 @@ def logs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def answers(logs: Path) -> Iterator[list[tuple[int, str]]]:
-    """What the producer at that address answers, in turn: status and kind of problem."""
+def answers(logs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
+    """What the producer at that address answers, in turn: status and kind of problem. No client is patient with it."""
+    monkeypatch.setattr(reference, "PATIENCE_S", 0.0)
     planned: list[tuple[int, str]] = []
 
     class Scripted(BaseHTTPRequestHandler):
@@ -137,6 +140,46 @@ def test_a_task_that_is_refused_twice_is_refused(answers: list[tuple[int, str]],
 def test_a_promise_after_an_unknown_outcome_is_a_promise(answers: list[tuple[int, str]], tmp_path: Path) -> None:
     answers += [UNKNOWN, (202, "")]
     Retrying(directory=tmp_path).enqueue(TASK)
+
+
+def test_a_task_for_which_there_is_no_room_is_sent_again_until_there_is(
+    answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "PATIENCE_S", 30.0)
+    answers += [(429, "queue-full"), (429, "queue-full"), (202, "")]
+    Reference(directory=tmp_path).enqueue(TASK)
+    answers += [(429, "queue-full"), (207, results("queued", "queued", "refused"))]
+    assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[2].id]
+
+
+def test_a_large_batch_is_sent_again_under_its_key_when_nobody_knows_what_became_of_it(
+    answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "LARGE_BATCH", len(BATCH))
+    answers += [UNKNOWN]
+    with pytest.raises(RuntimeError):
+        Reference(directory=tmp_path).enqueue_many(BATCH)
+    monkeypatch.setattr(reference, "PATIENCE_S", 30.0)
+    answers += [UNKNOWN, HANGS_UP, *[(202, results("queued", "queued", "queued"))] * 2]
+    assert Reference(directory=tmp_path).enqueue_many(BATCH) == []
+
+
+def test_an_answer_that_accepts_a_batch_as_a_whole_promises_all_of_it(
+    answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers += [(202, results("queued", "refused", "queued"))] * 2
+    assert Reference(directory=tmp_path).enqueue_many(BATCH) == []
+
+
+def test_a_batch_with_something_behind_it_that_is_no_task_must_not_be_promised_whole(
+    answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    batch = [replace(BATCH[0], id="zl-1-0000011"), BATCH[1]]
+    said = [{"status": "queued", "task_id": task.id} for task in batch] + [{"status": "refused", "task_id": None}]
+    answers += [(207, json.dumps({"results": said})), (202, json.dumps({"results": said}))]
+    assert Reference(directory=tmp_path).enqueue_many(batch) == []
+    with pytest.raises(RuntimeError, match="promises all"):
+        Reference(directory=tmp_path).enqueue_many(batch)
 
 
 def results(*statuses: str) -> str:
