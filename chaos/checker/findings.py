@@ -215,7 +215,7 @@ def _in_short(evidence: Evidence, role: str, status: int | None, group: list[Exi
     most = during.most_common(1)
     sentence += "".join(f", {count:,} of them during {name}" if many else f" during {name}" for name, count in most)
     words = next((gone.last_words for gone in reversed(group) if gone.last_words), "")
-    return f"{sentence}{f'; last words: {words}' if words else ''}"
+    return f"{sentence}{f'; last output: {words}' if words else ''}"
 
 
 def load_of(evidence: Evidence) -> LoadResult | None:

@@ -132,8 +132,8 @@ _COUNTED: dict[str, tuple[str, Callable[[_Facts], int]]] = {
     "lease-expired-alive": ("a task was taken over while its owner still ran it", _lease_expired_alive),
     "unknown-applied": ("a submission without an answer had been applied", _unknown_applied),
     "unknown-not-applied": ("a submission without an answer had not been applied", _unknown_not_applied),
-    "recovered-twice": ("a task outlived two deaths of those who ran it", _recovered_twice),
-    "dead-lettered-by-kills": ("a task was given up because all who ran it died", _dead_lettered_by_kills),
+    "recovered-twice": ("a task survived the deaths of two workers that ran it", _recovered_twice),
+    "dead-lettered-by-kills": ("a task was given up because every worker that ran it died", _dead_lettered_by_kills),
 }
 SITUATIONS = {name: title for name, (title, _) in _COUNTED.items()}
 """What `--demand` can ask for, beside FAULT@STATE."""

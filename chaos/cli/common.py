@@ -156,7 +156,7 @@ def say_failure(failure: BaseException, directory: Path) -> int:
         say_error(f"The harness failed: {type(failure).__name__}: {failure}{kept}.")
     else:
         say_error(str(failure))
-    print(f"What there was so far is in {directory}.", file=sys.stderr)
+    print(f"What was done so far is in {directory}.", file=sys.stderr)
     return EXIT_HARNESS_ERROR
 
 

@@ -81,7 +81,7 @@ def compare(
                 request, directory.resolve(), say=say, publish=lambda found: report.write(directory, found, write)
             )
     except Interrupted:
-        say_error(f"Interrupted; the same command with --out {directory} goes on with it.")
+        say_error(f"Interrupted; the same command with --out {directory} continues it.")
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
         return say_failure(error, directory)

@@ -63,7 +63,7 @@ def mutants(
     load_files(plugin)
     lines = TRIALS_NAME if recall is None else STEPS_NAME
     if resume is not None and not (resume / lines).is_file():
-        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no {lines}.")
+        raise UsageError(f"There is nothing to resume in {resume}: it holds no {lines}.")
     try:
         chosen = choose(only, blind_spots=recall is not None)
         asked = None if recall is None else chosen_commands(recall)
@@ -96,7 +96,7 @@ def mutants(
     except MutationError as error:
         raise UsageError(str(error)) from None
     except Interrupted:
-        say_error(f"Interrupted; `zeroloss mutants --resume {directory}` with the same options goes on with it.")
+        say_error(f"Interrupted; `zeroloss mutants --resume {directory}` with the same options continues it.")
         return EXIT_INTERRUPTED
     Console().print(mutation_table(mutation))
     for sentence in shipped_sentences():
@@ -134,7 +134,7 @@ def enumerate_(
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, not {jobs}.")
     if resume is not None and not (resume / "cases.jsonl").is_file():
-        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
+        raise UsageError(f"There is nothing to resume in {resume}: it holds no cases.jsonl.")
     load_target(target)
     directory = resume or new_directory(out, f"enumerate-{Path(target).stem}")
     try:
@@ -148,7 +148,7 @@ def enumerate_(
             console=Console(),
         )
     except Interrupted:
-        say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` goes on with it.")
+        say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` continues it.")
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
         return say_failure(error, directory)
@@ -212,10 +212,10 @@ def prove(
             say=say,
         )
     except Interrupted:
-        say_error(f"Interrupted; what there was so far is in {directory}.")
+        say_error(f"Interrupted; what was done so far is in {directory}.")
         return EXIT_INTERRUPTED
     except PartFailed as error:
-        say_error(f"{' '.join(str(error).split())} What there was so far is in {directory}.")
+        say_error(f"{' '.join(str(error).split())} What was done so far is in {directory}.")
         return EXIT_HARNESS_ERROR
     for line in certificate.statements or certificate.refused:
         say(f"  {line}")

@@ -254,7 +254,7 @@ def carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None, 
     failure = outcome.failure
     if isinstance(failure, Interrupted):
         say_result(console, outcome.result, outcome.reports)
-        say_error(f"Interrupted; everything was stopped, and what there was so far is in {directory}.")
+        say_error(f"Interrupted; everything was stopped, and what was done so far is in {directory}.")
         return EXIT_INTERRUPTED
     if failure:
         status = say_failure(failure, directory)

@@ -155,4 +155,4 @@ class Load:
         return self._agent.census()
 
     def _last_words(self) -> str:
-        return f"its last words: {self._process.log_tail() if self._process else ''}"
+        return f"its last output: {self._process.log_tail() if self._process else ''}"

@@ -81,7 +81,7 @@ class WorkerPool:
         """What to say if they end as soon as they are started, one after the other; None: they do not."""
         if self.self_exits <= FUTILE_STARTS * self.size:
             return None
-        return f"The workers end as soon as they are started; last words: {self.last_words}"
+        return f"The workers end as soon as they are started; last output: {self.last_words}"
 
     def start_missing(self) -> None:
         """Start every worker that does not run and is not retired, now, whatever it did before."""

@@ -36,6 +36,6 @@ class NetSilence(WayFault):
         if not (sent.held_bytes or answered.held_bytes):
             raise Missed(f"Nothing was sent within {for_s:g} s on the {dead} connections that had died.")
         return victims.effect(
-            f"{victims.names}: {dead} connections died without a word; {sent.held_bytes:,} bytes to the server and "
+            f"{victims.names}: {dead} connections died silently; {sent.held_bytes:,} bytes to the server and "
             f"{answered.held_bytes:,} from it were never delivered."
         )

@@ -35,7 +35,7 @@ class ServerDiskFull(ServerFault):
         if not sys.platform.startswith("linux"):
             raise Missed("Only Linux lets one process set another's limits.")
         if log_path is None or data_dir is None:
-            raise Missed("The files of this server are out of reach.")
+            raise Missed("The files of this server are not accessible.")
         aof = newest_aof(data_dir)
         if aof is None:
             raise Missed("The server keeps no append-only file.")

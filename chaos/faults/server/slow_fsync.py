@@ -51,7 +51,7 @@ class ServerSlowFsync(ServerFault):
 
     def inject(self, stage: Stage) -> Effect:
         if stage.server.durability().appendfsync != "everysec":
-            raise Missed("The server does not fsync every second: say --appendfsync everysec.")
+            raise Missed("The server does not fsync every second: use --appendfsync everysec.")
         with server_client(stage) as client:
             pid = int(client.info("server")["process_id"])
             before = _delayed(client)

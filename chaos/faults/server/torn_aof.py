@@ -33,7 +33,7 @@ class ServerTornAof(ServerFault):
     def inject(self, stage: Stage) -> Effect:
         log_path = stage.server.log_path
         if log_path is None or stage.server.data_dir is None:
-            raise Missed("The files of this server are out of reach.")
+            raise Missed("The files of this server are not accessible.")
         in_flight = InFlight(stage)
         with held_back(stage) as waiting:
             status = stage.server.kill()

@@ -32,7 +32,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "redis":
-            raise ValueError(f"The proxy stands before redis:// URLs only, not before {parts.scheme}://.")
+            raise ValueError(f"The proxy supports redis:// URLs only, not {parts.scheme}://.")
         self._parts = parts
         self._address = (parts.hostname or LOOPBACK, parts.port or 6379)
         self._selector = selectors.DefaultSelector()

@@ -94,7 +94,7 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
 @pytest.mark.parametrize(
     ("text", "kills", "says"),
     [
-        ("", None, "for a run without faults say --faults none"),
+        ("", None, "for a run without faults use --faults none"),
         ("worker-sigkil", None, "There is no fault 'worker-sigkil'"),
         ("worker-sigkill:count=0", None, "count must be a whole number of at least 1, not '0'"),
         ("worker-sigkill:count", None, "'count' is not an option"),
