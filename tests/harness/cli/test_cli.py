@@ -50,7 +50,10 @@ def begin_of(directory: Path) -> Run:
         (["run", "--target", "zeroloss.target:Target"], "its `worker` must be a command"),
         (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is not a server"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--out", "{tmp}/b"], "cannot be used"),
-        (["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"], "not zeroloss's to kill"),
+        (
+            ["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"],
+            "does not kill a server that it did not start",
+        ),
         (["run", "--durability", "replicas:0"], "--durability must be memory, fsync or replicas:N, not 'replicas:0'"),
         (["run", "--demand", "glory"], "--demand: there is no situation 'glory'"),
         (["run", "--demand", "worker-sigkill@home"], "--demand: there is no situation 'worker-sigkill@home'"),

@@ -123,7 +123,7 @@ def test_a_fault_that_is_invalid_is_refused_in_one_sentence(text: str, kills: in
         ({"workers": 0}, "--workers must be at least 1"),
         (
             {"server": "redis://127.0.0.1:1/0", "faults": [FaultRequest("server-sigkill", 1, {})]},
-            "not zeroloss's to kill",
+            "does not kill a server that it did not start",
         ),
         (
             {"faults": [FaultRequest("client-reuses-key", 1, {})]},
