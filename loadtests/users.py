@@ -1,4 +1,4 @@
-"""Who sends: one task at a time, batches, careful clients that repeat themselves, and clients that get it wrong."""
+"""Locust's users: one task at a time, batches, careful clients that repeat requests, and wrong ones."""
 
 import json
 import random

@@ -30,7 +30,7 @@ SERVER_TIMEOUT_S = 5.0
 SETTLE_S = 2.0
 """For that long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
-"""Whoever has been inside a task for that long is well under way, too."""
+"""A worker that has been inside a task for that long is well under way, too."""
 UNTOUCHED_SHARE = 0.7
 """This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
 HELD_BACK_S = 1.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Slow(Fault):
     """Nothing is done, but some tasks take twice as long as a dead worker's task lies (I3, I4).
 
-    Whoever takes a worker that is slow for one that is dead, runs its tasks twice.
+    A queue that takes a slow worker for a dead one runs its tasks twice.
     """
 
     name: ClassVar[str] = "slow"

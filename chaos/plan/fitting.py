@@ -14,7 +14,7 @@ ALONE = ("embedded", "container")
 
 
 def check_server(server: str, faults: Iterable[Fault]) -> None:
-    """Raises PlanError: a fault needs another server, or the server would not bear it."""
+    """Raises PlanError: a fault needs another server, or the server does not support it."""
     for fault in faults:
         if fault.needs_own_server and server.startswith(URL_SCHEMES):
             raise PlanError(

@@ -23,7 +23,7 @@ class _Slot:
     backoff_s: float = BACKOFF_S
     started_at: float = field(default=0.0)
     retired: bool = False
-    """Whoever ends here is not started again."""
+    """A worker that ends here is not started again."""
 
 
 class WorkerPool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ClientGivesUp(Fault):
     """Some clients send their task and hang up before the answer: nobody knows whether it was accepted (I2, I6).
 
-    What was accepted all the same must run once, as it was sent; and those who wait must not suffer from it.
+    What was accepted all the same must run once, as it was sent; and waiting clients must not suffer from it.
     """
 
     name: ClassVar[str] = "client-gives-up"

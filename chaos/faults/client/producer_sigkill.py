@@ -18,8 +18,8 @@ from ..registry import fault
 class ProducerSigkill(Fault):
     """SIGKILLs the target's producer while submissions are under way, and starts it again (I2, I6, I8).
 
-    Whoever was waiting for its answer does not know whether the task was accepted: that is on record as unknown. Asked
-    again with the same idempotency key, there must be one task, not two.
+    A client that waits for its answer does not learn whether the task was accepted: it is recorded as unknown. Sent
+    again with the same idempotency key, it must be one task, not two.
     """
 
     name: ClassVar[str] = "producer-sigkill"

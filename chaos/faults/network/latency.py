@@ -14,7 +14,7 @@ from .base import WayFault, slow_down
 class NetLatency(WayFault):
     """All that passes between workers and server comes late, now more, now less (I3, I4).
 
-    Whoever renews a lease just in time, renews it too late.
+    A worker that renews its lease just in time renews it too late.
     """
 
     name: ClassVar[str] = "net-latency"

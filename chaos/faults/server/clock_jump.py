@@ -19,8 +19,8 @@ CLOCKS = "clock"
 class ClockJump(Fault):
     """A worker's wall clock jumps, an hour ahead or back, and back again after seconds (I2, I3, I4).
 
-    As after a restored snapshot or a wrong time server. Whoever compares clocks of several machines, or measures a time
-    by the wall clock, takes the living for dead or the dead for living. Only Python's own `time.time` is shifted.
+    As after a restored snapshot or a wrong time server. A queue that compares clocks of several machines, or measures
+    time by the wall clock, takes living workers for dead or dead ones for living. Only Python's own `time.time` is shifted.
     """
 
     name: ClassVar[str] = "clock-jump"

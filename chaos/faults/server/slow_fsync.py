@@ -82,7 +82,7 @@ class ServerSlowFsync(ServerFault):
 
 @contextmanager
 def standing_still(thread: int) -> Iterator[None]:
-    """This one thread of another process; the others go on. It goes on too when whoever stopped it is gone.
+    """This one thread of another process; the others go on. It goes on too when the process that stopped it is gone.
 
     https://man7.org/linux/man-pages/man2/ptrace.2.html
     """

@@ -1,4 +1,4 @@
-"""The proxy: one thread, one listening port for each worker, so that it knows whom it serves.
+"""The proxy: one thread, one listening port for each worker, so that it knows which worker it serves.
 
 In the harness's own process: a thread costs no start, and a hit that kills needs the harness's hands.
 """
@@ -169,7 +169,7 @@ class Proxy:
         try:
             while not self._stopping:
                 self._turn()
-        except BaseException as error:  # noqa: BLE001 - whoever calls it next must hear of it
+        except BaseException as error:  # noqa: BLE001 - the next caller must hear of it
             self.failure = error
         for end in list(self._selector.get_map().values()):
             end.fileobj.close()  # type: ignore[union-attr]

@@ -321,7 +321,7 @@ def test_prove_says_what_it_does_with_its_options_and_ends_with_the_part_that_ca
 
 
 def left_over(directory: Path) -> list[str]:
-    """Processes of a run: those that bear its directory, and its server."""
+    """Processes of a run: those that name its directory, and its server."""
     found = [str(pid) for pid in bearing(f"ZEROLOSS_RUN={directory.resolve()}")]
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []

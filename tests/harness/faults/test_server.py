@@ -77,7 +77,7 @@ def test_a_pause_is_seen_by_a_probe_that_must_wait(scene: Scene, open_own_server
     assert re.fullmatch(r"A PUBLISH sent into the pause was answered after \d+\.\d\d s\.", effect.evidence)
 
 
-def test_forgotten_scripts_are_counted_and_so_are_those_who_miss_them(
+def test_forgotten_scripts_are_counted_and_so_are_the_workers_that_miss_them(
     scene: Scene, open_own_server: OpenServer
 ) -> None:
     server = open_own_server(appendfsync=None)

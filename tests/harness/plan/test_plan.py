@@ -191,7 +191,7 @@ class Listing(Target):
     mix = ("server-sigkill:down_s=6", "server-sigterm", "worker-sigint", "producer-sigkill")
 
 
-def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_server_bears() -> None:
+def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_server_supports() -> None:
     asked: dict[str, Any] = {"kills": 2, "server": "embedded", "workers": 3}
     drawn = set()
     for seed in range(20):
