@@ -20,7 +20,7 @@ class ClockJump(Fault):
     """A worker's wall clock jumps, an hour ahead or back, and back again after seconds (I2, I3, I4).
 
     As after a restored snapshot or a wrong time server. A queue that compares clocks of several machines, or measures
-    time by the wall clock, takes living workers for dead or dead ones for living. Only Python's own `time.time` is shifted.
+    time by the wall clock, takes living workers for dead or dead ones for living. Only Python's `time.time` is shifted.
     """
 
     name: ClassVar[str] = "clock-jump"
