@@ -16,9 +16,9 @@ from .verdicts import MatrixRow, Situation
 
 STATES = {
     "unsubmitted": "it was not submitted yet",
-    "submitting": "it was being submitted, and no answer was there",
+    "submitting": "it was being submitted, without an answer yet",
     "waiting": "it was in the queue, or its submission had failed, and no body ran",
-    "running": "its body ran, out of the fault's reach",
+    "running": "its body ran where the fault did not reach",
     "struck": "its body ran in a process that the fault hit",
     "unacked": "its body had ended in a process that the fault hit, and it ran again",
     "finished": "its body had ended",

@@ -11,7 +11,7 @@ from .registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NoFault(Fault):
-    """Nothing is done: no duplicates, and first in first out, are to be seen (I2, I6, I7)."""
+    """Injects nothing: the baseline, without duplicates and first in, first out (I2, I6, I7)."""
 
     name: ClassVar[str] = "none"
     threatens: ClassVar[tuple[str, ...]] = ()

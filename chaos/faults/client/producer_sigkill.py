@@ -16,7 +16,7 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ProducerSigkill(Fault):
-    """SIGKILLs the target's producer while submissions are under way, and starts it again (I2, I6, I8).
+    """SIGKILLs the target's producer during submissions, and starts it again (I2, I6, I8).
 
     A client that waits for its answer does not learn whether the task was accepted: it is recorded as unknown. Sent
     again with the same idempotency key, it must be one task, not two.

@@ -29,7 +29,7 @@ WAIT_ALL = 0x40000000
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerSlowFsync(ServerFault):
-    """The thread in which the server fsyncs every second stands still, as on a disk that is too slow (I1, I2).
+    """Stops the server's fsync thread, as a slow disk does (I1, I2).
 
     The server puts its writes off for up to 2 s meanwhile, and answers all the same: with `kill` it is killed while it
     does, and what it had not written is gone, which `everysec` allows. Linux, the embedded server, `--appendfsync

@@ -16,7 +16,7 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class AsleepSigkill(WorkerFault):
-    """Freezes a worker that waits for work, past its lease, and kills it without waking it (I2, I4).
+    """Freezes an idle worker until its lease has ended, then kills it without resuming it (I2, I4).
 
     The server does not know that it sleeps, and may hand a task to its blocked claim after everybody has given it up.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigkillQuiet(WorkerFault):
-    """SIGKILLs a worker inside a task when everything has been submitted, and the last has begun (I2, I4).
+    """SIGKILLs a worker inside a task after the last task was submitted and begun (I2, I4).
 
     No traffic follows, and no backlog keeps the other workers busy: a queue that recovers only when a new task comes in
     never recovers. The last tasks of the plan are long, so that one is still in its body. A task that moves only by the
