@@ -18,7 +18,7 @@ SHOWN_CHARACTERS = 200
 
 
 class CommandFailed(Exception):
-    """Nobody knows what became of a request; the text says why."""
+    """The outcome of a request is unknown; the text says why."""
 
 
 class Answer(NamedTuple):

@@ -40,7 +40,7 @@ class _Facts:
         return self.last_seen.get(pid, 0) <= t
 
     def killed_inside(self, fault: FaultRecord) -> list[str]:
-        """The fault took hold of the process in its body, and it fell silent. A partition kills nobody."""
+        """The fault took hold of the process in its body, and it fell silent. A partition kills no process."""
         t, killing = fault.effective_t or 0, fault.traits.aims_at != "network"
         return [
             name

@@ -133,7 +133,7 @@ def say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> No
 
 
 def say_failure(failure: BaseException, directory: Path) -> int:
-    """Why a run did not come to its end; what nobody foresaw goes, with its traceback, into a file."""
+    """Why a run did not end; an unexpected error goes, with its traceback, into a file."""
     import traceback
 
     from ..run.run import HarnessError

@@ -119,7 +119,7 @@ class Enumeration:
                     self._say(f"{len(pairs)} pairs.")
                     self._run_all(pool, pairs)
             finally:
-                # The slots may be closed only when nobody is in them any more.
+                # The slots may be closed only when no case uses them any more.
                 self._stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
         return self._report(time.monotonic() - begun_s, first.versions, cost)

@@ -104,7 +104,7 @@ def run_quietly(command: Sequence[str], env: Mapping[str, str], failed: str, cwd
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else, in this process or another, is in here. The lock falls with the process, however that ends."""
+    """One holder at a time, in all processes. The lock falls with the process, however that ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

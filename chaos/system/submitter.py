@@ -77,7 +77,7 @@ class Submitter:
 
     @property
     def unknown(self) -> frozenset[str]:
-        """The ids of the tasks of which nobody heard whether they were accepted."""
+        """The ids of the tasks with an unknown submission."""
         with self._lock:
             return frozenset(self._unknown)
 
@@ -150,7 +150,7 @@ class Submitter:
 
     def close(self) -> None:
         """End it. What it had not yet submitted is not submitted."""
-        # First the kill: the end of its input would end it too, and be on record as an exit that nobody wanted.
+        # First the kill: the end of its input would end it too, and be recorded as an unwanted exit.
         self.managed.kill_session()
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()

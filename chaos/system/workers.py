@@ -43,7 +43,7 @@ class WorkerPool:
         self.failure: BaseException | None = None
         """Why the supervisor gave up: a worker could not be started again."""
         self.self_exits = 0
-        """How many ended that nobody had killed."""
+        """How many ended without being killed."""
         self.last_words = ""
         """What the last of these wrote at its end."""
 

@@ -13,7 +13,7 @@ from .base import Victims, WayFault, Workers
 class NetReset(WayFault):
     """Resets all connections of a worker inside a task (I1, I2).
 
-    Nobody can say whether the last commands were executed; the worker lives on and connects again.
+    It is unknown whether the last commands were executed; the worker lives on and connects again.
     """
 
     name: ClassVar[str] = "net-reset"

@@ -18,7 +18,7 @@ from .base import WorkerFault
 class AsleepSigkill(WorkerFault):
     """Freezes an idle worker until its lease has ended, then kills it without resuming it (I2, I4).
 
-    The server does not know that it sleeps, and may hand a task to its blocked claim after everybody has given it up.
+    The server does not know that it sleeps, and may hand a task to its blocked claim after all others have given it up.
     """
 
     name: ClassVar[str] = "asleep-sigkill"

@@ -16,7 +16,7 @@ CONNECT_TIMEOUT_S = 5.0
 class Gate:
     """Keeps connections from being made while the process forks, and a fork from coming while one is being made.
 
-    Else a forked process would get a socket that no connection has yet, so that nobody could close it there.
+    Else a forked process would get a socket that no connection has yet, so that no worker could close it there.
     """
 
     def __init__(self) -> None:
