@@ -125,7 +125,7 @@ class Agent:
             if behaviour.startswith(TWICE):
                 again, _ = self._submit(replace(task, attempt=2))
                 outcome = min(outcome, again, key=OUTCOMES.index)
-            # What a client is to do by the plan tells nobody anything.
+            # What the plan makes a client do is not an error to report.
             error = None if behaviour.startswith(BY_THE_PLAN) else error
             self._reply({"task": task.id, "outcome": outcome, "again": again, "error": error})
 
@@ -140,7 +140,7 @@ class Agent:
             tasks.insert(0, task)
         else:
             outcomes.append(self._submit(task)[0])
-            if outcomes != ["ok"]:  # nobody knows whether its key is used now
+            if outcomes != ["ok"]:  # it is unknown whether its key is used now
                 return outcomes[0]
             time.sleep(LATE_S)
         with ThreadPoolExecutor(len(tasks)) as threads:

@@ -18,7 +18,7 @@ SHOWN_CHARACTERS = 200
 
 
 class CommandFailed(Exception):
-    """Nobody knows what became of a request; the text says why."""
+    """The outcome of a request is unknown; the text says why."""
 
 
 class Answer(NamedTuple):
@@ -79,7 +79,7 @@ class _Running:
             try:
                 while line:
                     line = line[self._process.stdin.write(line) :]
-            except OSError:  # it has ended, and whoever reads its output says so
+            except OSError:  # it has ended, and the reader of its output reports it
                 pass
         return waiting
 

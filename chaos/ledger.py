@@ -46,7 +46,7 @@ def effect(
 
     `attempt` is the number of this delivery, or its fencing token, if the queue tells; `payload` is what arrived: its
     digest is compared with what was submitted; its JSON text as bytes is compared byte for byte. Raises OSError if the
-    evidence can't be written: work that nobody saw would be reported as lost.
+    evidence can't be written: work without a record would be reported as lost.
     """
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if not directory:

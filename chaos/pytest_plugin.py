@@ -3,7 +3,7 @@
     def test_my_queue_survives(zeroloss):
         zeroloss.run(MyQueue(), faults=["worker-sigkill", "server-sigkill"], tasks=500, kills=20).assert_at_least_once()
 
-Tests that use it bear the marker `zeroloss`, so that `-m "not zeroloss"` leaves them out; written out,
+Tests that use it have the marker `zeroloss`, so that `-m "not zeroloss"` leaves them out; written out,
 `@pytest.mark.zeroloss(tasks=500)` gives the options of every `run` in a test. Loaded by every pytest where this is
 installed: what is heavy is imported when something is run.
 """

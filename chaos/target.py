@@ -216,7 +216,7 @@ class Target:
             return answer.promised
         if answer.outcome == "refused":
             raise (Conflict if answer.conflict else Refused)(answer.error)
-        raise ConnectionError(answer.error or "`enqueue_command` does not know what became of it")
+        raise ConnectionError(answer.error or "`enqueue_command` does not know its outcome")
 
     @cached_property
     def _command_client(self) -> CommandClient:

@@ -1,4 +1,4 @@
-"""Who sends: single tasks, with a priority or a due time, batches, careful clients, and clients that get it wrong."""
+"""Locust's users: single tasks with priorities or due times, batches, careful clients, and wrong ones."""
 
 import json
 import os

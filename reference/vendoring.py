@@ -115,7 +115,7 @@ def _licence() -> Path:
     for file in files:
         if file.name == LICENCE_NAME:
             return Path(str(file.locate()))
-    raise VendorError("The licence, which a copy must bear, is not beside this unit.")
+    raise VendorError("The licence, which a copy must contain, is not beside this unit.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def open_own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 def _living_descendants() -> list[str]:
-    """Processes below this one, and those that bear its warden's token wherever they are by now."""
+    """Processes below this one, and those with its warden's token, wherever they are."""
     pids = {child.pid for child in psutil.Process().children(recursive=True)}
     pids.update(bearing(f"{TOKEN_VARIABLE}={warden().token}"))
     pids.discard(warden().pid or 0)

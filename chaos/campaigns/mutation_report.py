@@ -53,7 +53,7 @@ def recall_table(recall: Recall) -> RenderableType:
         table.add_row(kind, *(str(share) if share.of else "" for share in shares.values()))
     said = list(recall_sentences(recall))
     if recall.false_alarms:
-        said.append(f"That means nothing: the reference itself was blamed by {', '.join(recall.false_alarms)}.")
+        said.append(f"That shows nothing: the reference itself failed under {', '.join(recall.false_alarms)}.")
     return Group(table, *(Text(sentence, "bold") for sentence in said))
 
 

@@ -167,7 +167,9 @@ def _run_part(words: Sequence[str], log: Path, result: Path) -> bytes:
     try:
         return result.read_bytes()
     except OSError:
-        raise PartFailed(f"`zeroloss {words[0]}` left no result; its last words: {process.log_tail()[-500:]}") from None
+        raise PartFailed(
+            f"`zeroloss {words[0]}` left no result; its last output: {process.log_tail()[-500:]}"
+        ) from None
 
 
 def write(certificate: Certificate, directory: Path) -> None:

@@ -91,9 +91,9 @@ class Shrink:
     def _try(self, candidate: Plan) -> Try:
         number, left_s = len(self.tries) + 1, self._give_up_s - time.monotonic()
         if number > self._budget.runs:
-            raise BudgetSpent(f"That were {plural(self._budget.runs, 'run')}; more with --runs.")
+            raise BudgetSpent(f"The limit of {plural(self._budget.runs, 'run')} was reached; allow more with --runs.")
         if left_s <= 0:
-            raise BudgetSpent("The time is over; more with --minutes.")
+            raise BudgetSpent("The time limit was reached; allow more with --minutes.")
         begun_s = time.monotonic()
         place = self._directory / f"try-{number:03d}"
         result, _ = replay_plan(candidate, place, stopping=Event(), deadline_s=left_s)

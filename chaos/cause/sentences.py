@@ -24,7 +24,7 @@ MISSING = {
 WRONG = {
     Fate.CORRUPT: "ran with another payload than was submitted",
     Fate.GHOST: "ran although they were refused",
-    Fate.PHANTOM: "ran although nobody had submitted them",
+    Fate.PHANTOM: "ran although they were never submitted",
 }
 FAULTS_NAMED_MAX = 5
 

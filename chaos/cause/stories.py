@@ -1,4 +1,4 @@
-"""The story of a task that went wrong: submitted when, begun by whom, interrupted by what, last seen where."""
+"""The story of a task that went wrong: submitted when, begun by which process, interrupted by what, last seen where."""
 
 from collections.abc import Mapping
 

@@ -43,7 +43,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Task:
-    """Everything recorded about one task; `invoked_t` is None if nobody submitted it. Times are ns."""
+    """Everything recorded about one task; `invoked_t` is None if it was never submitted. Times are ns."""
 
     invoked_t: int | None = None
     invoked: int = 0
@@ -87,7 +87,7 @@ class Task:
 
     @property
     def corrupt_digests(self) -> tuple[str, ...]:
-        """Digests that were executed or found and not submitted; none if nobody recorded what was submitted."""
+        """Digests that were executed or found and not submitted; none if the submission was not recorded."""
         seen = self.digests_executed + self.digests_found
         if not self.digests_submitted or seen == self.digests_submitted:
             return ()
@@ -124,7 +124,7 @@ class FaultRecord:
     end_t: int | None = None
     """When it was healed."""
     met: tuple[int, ...] | None = None
-    """Of a fault that met all workers: those that had completed a task since the one before; None: nobody says."""
+    """Of a fault that met all workers: those that had completed a task since the one before; None: not recorded."""
 
     @property
     def from_t(self) -> int:

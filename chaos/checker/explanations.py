@@ -154,7 +154,7 @@ class _Causes:
     def _taken_over(self, fault: FaultRecord, task: Task, earlier: Execution, later: Execution) -> bool:
         """One of the two is by a worker that was held up, of what it had claimed before the fault was over.
 
-        The other is by whoever took it over. What a queue numbers as the same attempt was not taken over.
+        The other is by the process that took it over. What a queue numbers as the same attempt was not taken over.
         """
         if fault.over_t - fault.from_t < HELD_UP_S * SECOND or (task.invoked_t or 0) > fault.over_t:
             return False

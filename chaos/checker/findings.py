@@ -85,8 +85,8 @@ def _overtaken(evidence: Evidence, tasks: Mapping[str, Task], slack: int) -> lis
 def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
     """Whether something disturbed this task before it began, so that others may have passed it.
 
-    What the queue numbers as attempt 1 was held by nobody who died. It may have been on a way that was cut or slow all
-    the same, or have come twice, or the machine stood still.
+    What the queue numbers as attempt 1 was never held by a process that died. Its connection may have been cut or slow,
+    it may have come twice, or the machine stood still.
     """
     if first.attempt != 1 or task.invoked > 1:
         return True
@@ -215,7 +215,7 @@ def _in_short(evidence: Evidence, role: str, status: int | None, group: list[Exi
     most = during.most_common(1)
     sentence += "".join(f", {count:,} of them during {name}" if many else f" during {name}" for name, count in most)
     words = next((gone.last_words for gone in reversed(group) if gone.last_words), "")
-    return f"{sentence}{f'; last words: {words}' if words else ''}"
+    return f"{sentence}{f'; last output: {words}' if words else ''}"
 
 
 def load_of(evidence: Evidence) -> LoadResult | None:

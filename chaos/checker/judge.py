@@ -250,7 +250,7 @@ def _verdict(
 def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
     doubts = []
     if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
-        doubts.append("The load did not come to its end, so that it is unknown whether it kept to its thresholds.")
+        doubts.append("The load did not end, so that it is unknown whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
         doubts.append(without_promise(first_error_of(evidence.tasks.values())))
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
@@ -268,5 +268,5 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
     if starved := _starved(evidence, fates):
         doubts.append(while_starved(max(starved.values()), sum(fate in starved for fate in fates)))
     if "end" not in evidence.phases:
-        doubts.append("The run did not come to its end.")
+        doubts.append("The run did not end.")
     return doubts

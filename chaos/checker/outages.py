@@ -7,7 +7,7 @@ from .stated import option
 
 
 def outages_of(evidence: Evidence) -> list[str]:
-    """A sentence on the faults that met all workers, for the report; empty: there were none, or nobody says."""
+    """A sentence on the faults that met all workers, for the report; empty: there were none, or it was not recorded."""
     struck = [
         fault.met for fault in evidence.faults.values() if fault.effective_t is not None and fault.met is not None
     ]

@@ -16,9 +16,9 @@ from .verdicts import MatrixRow, Situation
 
 STATES = {
     "unsubmitted": "it was not submitted yet",
-    "submitting": "it was being submitted, and no answer was there",
+    "submitting": "it was being submitted, without an answer yet",
     "waiting": "it was in the queue, or its submission had failed, and no body ran",
-    "running": "its body ran, out of the fault's reach",
+    "running": "its body ran where the fault did not reach",
     "struck": "its body ran in a process that the fault hit",
     "unacked": "its body had ended in a process that the fault hit, and it ran again",
     "finished": "its body had ended",
@@ -40,7 +40,7 @@ class _Facts:
         return self.last_seen.get(pid, 0) <= t
 
     def killed_inside(self, fault: FaultRecord) -> list[str]:
-        """The fault took hold of the process in its body, and it fell silent. A partition kills nobody."""
+        """The fault took hold of the process in its body, and it fell silent. A partition kills no process."""
         t, killing = fault.effective_t or 0, fault.traits.aims_at != "network"
         return [
             name
@@ -132,8 +132,8 @@ _COUNTED: dict[str, tuple[str, Callable[[_Facts], int]]] = {
     "lease-expired-alive": ("a task was taken over while its owner still ran it", _lease_expired_alive),
     "unknown-applied": ("a submission without an answer had been applied", _unknown_applied),
     "unknown-not-applied": ("a submission without an answer had not been applied", _unknown_not_applied),
-    "recovered-twice": ("a task outlived two deaths of those who ran it", _recovered_twice),
-    "dead-lettered-by-kills": ("a task was given up because all who ran it died", _dead_lettered_by_kills),
+    "recovered-twice": ("a task survived the deaths of two workers that ran it", _recovered_twice),
+    "dead-lettered-by-kills": ("a task was given up because every worker that ran it died", _dead_lettered_by_kills),
 }
 SITUATIONS = {name: title for name, (title, _) in _COUNTED.items()}
 """What `--demand` can ask for, beside FAULT@STATE."""

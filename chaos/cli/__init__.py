@@ -21,7 +21,7 @@ app.config = (apply_defaults,)
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. An error is reported in one sentence on standard error.
 
-    Never 1 but for a VIOLATION, which is Python's own status of an exception that nobody caught.
+    Never 1 but for a VIOLATION, which is Python's own status of an uncaught exception.
     """
     from ..history import HistoryError
     from ..plugins import PluginError

@@ -133,7 +133,7 @@ def say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> No
 
 
 def say_failure(failure: BaseException, directory: Path) -> int:
-    """Why a run did not come to its end; what nobody foresaw goes, with its traceback, into a file."""
+    """Why a run did not end; an unexpected error goes, with its traceback, into a file."""
     import traceback
 
     from ..run.run import HarnessError
@@ -156,7 +156,7 @@ def say_failure(failure: BaseException, directory: Path) -> int:
         say_error(f"The harness failed: {type(failure).__name__}: {failure}{kept}.")
     else:
         say_error(str(failure))
-    print(f"What there was so far is in {directory}.", file=sys.stderr)
+    print(f"What was done so far is in {directory}.", file=sys.stderr)
     return EXIT_HARNESS_ERROR
 
 

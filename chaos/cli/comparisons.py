@@ -30,20 +30,20 @@ def compare(
     write: Path | None = None,
     out: Path | None = None,
 ) -> int:
-    """Run each target under each fault, and write a table of what became of the tasks, with the command of each cell.
+    """Run each target under each fault, and write a table of the outcomes, with the command of each cell.
 
-    Exit status: that of the worst verdict. What is in --out already is not run again.
+    Exit status: that of the worst verdict. Cells that --out already has are not run again.
 
     Args:
-        targets: Names that `zeroloss targets` lists, or as --target of `zeroloss run`; separated by commas; else all.
-        faults: As `zeroloss faults` lists them, each by itself; separated by commas; else five that kill and stop.
-        tasks: How many to submit in each run.
+        targets: As `zeroloss run --target` takes them, separated by commas. Default: all that ship.
+        faults: Names that `zeroloss faults` lists, separated by commas. Default: five that kill and stop.
+        tasks: Tasks to submit in each run.
         kills: How often worker-sigkill and worker-sigterm hit in a run.
-        seed: Of every run.
+        seed: The seed of every run.
         redis: embedded, sentinel, container, or auto: a container where an engine answers.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
-        write: Another file for the Markdown.
-        out: The directory, which may hold a comparison that was broken off; else a new one in zeroloss-runs.
+        write: Write the Markdown to this file, too.
+        out: The directory, which may hold an interrupted comparison. Default: a new one in zeroloss-runs.
     """
     from ..campaigns import comparison_report as report
     from ..campaigns.compare import COMPARISON_NAME, FAULTS, Request, compare, load_targets
@@ -81,7 +81,7 @@ def compare(
                 request, directory.resolve(), say=say, publish=lambda found: report.write(directory, found, write)
             )
     except Interrupted:
-        say_error(f"Interrupted; the same command with --out {directory} goes on with it.")
+        say_error(f"Interrupted; the same command with --out {directory} continues it.")
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
         return say_failure(error, directory)

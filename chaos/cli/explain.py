@@ -20,14 +20,14 @@ def explain(
     replay: Annotated[bool, Parameter(negative="")] = False,
     redis: str | None = None,
 ) -> int:
-    """Say where tasks got lost, by which fault, and what they have in common; or tell the life of one task.
+    """Explain where tasks got lost, by which fault, and what they have in common; or one task's history.
 
     Args:
         directory: The run's directory.
-        task: The id of a task; else the first three that went wrong.
+        task: The id of a task. Default: the first three that went wrong.
         replay: Repeat the run first, with the Redis commands that carried each task kept, in a directory of its own,
             and explain that. The target and the plug-ins of the plan are imported and run.
-        redis: With --replay, the URL of the plan's server, if it had one. Else as REDIS_URL says.
+        redis: With --replay, the URL of the plan's server, if it had one. Default: REDIS_URL.
     """
     from ..history import HistoryError
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @app.command
 def faults(*, plugin: Plugins = ()) -> int:
-    """List the faults: how often each is planned by default, its options, what it does, and what it threatens.
+    """List the faults: default count, options, what each does, and which laws it threatens.
 
     Args:
         plugin: A Python file that registers faults with @fault; any number of times.
@@ -41,7 +41,7 @@ def _effect_of(fault: "type[Fault]") -> str:
 
 @app.command
 def situations() -> int:
-    """List the situations that a run can be asked to meet, and the states of the fault x state matrix."""
+    """List the situations that `--demand` can require, and the states of the fault x state matrix."""
     from ..checker.situations import SITUATIONS, STATES
 
     table = Table("--demand", "is met when", box=None)
@@ -55,7 +55,7 @@ def situations() -> int:
 
 @app.command
 def behaviours() -> int:
-    """List how tasks can be told to misbehave, by the member `behaviour` of their payload."""
+    """List the ways in which a task can misbehave; `behaviour` in its payload names one."""
     from ..faults.behaviours import BEHAVIOURS
 
     table = Table("behaviour", "what happens", box=None)
@@ -67,7 +67,7 @@ def behaviours() -> int:
 
 @app.command
 def targets() -> int:
-    """List the targets that are shipped, or installed with an entry point in zeroloss.targets."""
+    """List the targets that are shipped, or installed by an entry point in zeroloss.targets."""
     from ..target import load_target, named_targets
 
     table = Table("target", "workers", "recovers within", "what it is", box=None)

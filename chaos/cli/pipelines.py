@@ -8,11 +8,11 @@ from .common import UsageError, app, refuse_links_out, say
 
 @app.command
 def summary(directory: Path, *, form: Literal["plain", "markdown", "annotation"] = "plain") -> int:
-    """Say in a few lines what became of a run: where tasks got lost, and the stories of the first.
+    """Summarise a run in a few lines: where tasks got lost, and the stories of the first ones.
 
     Args:
         directory: The run's directory.
-        form: plain, markdown for the page of a job, or annotation: a workflow command of GitHub, if it did not pass.
+        form: plain; markdown, for a CI job's summary; annotation, a GitHub workflow command if the run did not pass.
     """
     from msgspec import MsgspecError
 
@@ -37,12 +37,12 @@ def init(
     recover_within: float = 30.0,
     language: Literal["python", "node", "ruby", "go", "shell"] = "python",
 ) -> int:
-    """Write a starter target, a test and a workflow into a repository; they run as they are written.
+    """Write a starter target, a test and a workflow into a repository; they run unchanged.
 
     Args:
-        directory: The repository; else this folder.
-        recover_within: Seconds after which the queue promises a dead worker's task again.
-        language: Of the worker. For others than Python a stand-in and a ledger are written beside the target.
+        directory: The repository's folder.
+        recover_within: Seconds within which the queue promises to run a dead worker's task again.
+        language: The worker's language. For others than Python a stand-in and a ledger are written beside the target.
     """
     from ..starter.languages import LANGUAGES
     from ..starter.write import CLASS, TARGET, TEST, InitError, explore, write_starter
@@ -77,7 +77,7 @@ def vendor_ledger(language: Literal["node", "ruby", "go", "shell"], destination:
     """Copy the ledger of a language, which its task bodies call, into your source: one file, without dependencies.
 
     Args:
-        language: Of the worker.
+        language: The worker's language.
         destination: A folder, or the file itself.
     """
     from ..starter.languages import LANGUAGES, LedgerError

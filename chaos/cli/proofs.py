@@ -36,22 +36,22 @@ def mutants(
     resume: Path | None = None,
     out: Path | None = None,
 ) -> int:
-    """Run queues that are broken in one named way each, and see that every one of them is caught.
+    """Run queues with one planted defect each, and check that each defect is caught.
 
     Exit status: 0 all caught, 1 one survived, 4 the reference itself did not pass under the same faults.
 
     Args:
-        only: Their names, separated by commas; else all.
-        runs: How often each; the seeds are counted up.
-        jobs: How many at a time.
-        seed: Of the first run of each.
+        only: Names, separated by commas. Default: all.
+        runs: Runs of each mutant, with successive seeds.
+        jobs: Runs at a time.
+        seed: The seed of each mutant's first run.
         redis: embedded or container.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         recall: Commands, separated by commas, of run, prove --quick and prove: run the mutants as these would, and
             count how many each catches. Exit status 0, however few.
-        resume: The directory of a campaign that was broken off; what it has done is not done again. Give the same
+        resume: The directory of an interrupted campaign, which is continued. Give the same
             --only, --runs and --seed.
-        out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
+        out: The directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from ..campaigns.mutation import MUTANTS_NAME, TRIALS_NAME, MutationError, choose, mutate
     from ..campaigns.mutation_report import mutation_table, recall_table, step_line, trial_line
@@ -63,7 +63,7 @@ def mutants(
     load_files(plugin)
     lines = TRIALS_NAME if recall is None else STEPS_NAME
     if resume is not None and not (resume / lines).is_file():
-        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no {lines}.")
+        raise UsageError(f"There is nothing to resume in {resume}: it holds no {lines}.")
     try:
         chosen = choose(only, blind_spots=recall is not None)
         asked = None if recall is None else chosen_commands(recall)
@@ -96,7 +96,7 @@ def mutants(
     except MutationError as error:
         raise UsageError(str(error)) from None
     except Interrupted:
-        say_error(f"Interrupted; `zeroloss mutants --resume {directory}` with the same options goes on with it.")
+        say_error(f"Interrupted; `zeroloss mutants --resume {directory}` with the same options continues it.")
         return EXIT_INTERRUPTED
     Console().print(mutation_table(mutation))
     for sentence in shipped_sentences():
@@ -120,12 +120,12 @@ def enumerate_(
 
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
-        points: Only the crashes whose text matches, as in '*/BLPOP#1 before'; with * and ?.
-        jobs: How many cases at a time, each in a database of its own; one for a server named by its URL.
-        pairs: Then kill the worker that recovers, too, at each of its own points.
-        redis: embedded, container, or the URL of an empty database, which is flushed again and again.
-        resume: The directory of an enumeration that was broken off; what it has done is not done again.
-        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+        points: Only the crashes whose text matches this pattern, such as '*/BLPOP#1 before'.
+        jobs: Cases at a time, each in a database of its own; 1 with a server's URL.
+        pairs: Also kill the recovering worker at each of its own points.
+        redis: embedded, container, or the URL of an empty database, which is flushed for each case.
+        resume: The directory of an interrupted enumeration, which is continued.
+        out: The run's directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from ..enumerate.command import enumerate_target
     from ..system.interruption import Interrupted
@@ -134,7 +134,7 @@ def enumerate_(
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, not {jobs}.")
     if resume is not None and not (resume / "cases.jsonl").is_file():
-        raise UsageError(f"There is nothing to be resumed in {resume}: it holds no cases.jsonl.")
+        raise UsageError(f"There is nothing to resume in {resume}: it holds no cases.jsonl.")
     load_target(target)
     directory = resume or new_directory(out, f"enumerate-{Path(target).stem}")
     try:
@@ -148,7 +148,7 @@ def enumerate_(
             console=Console(),
         )
     except Interrupted:
-        say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` goes on with it.")
+        say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` continues it.")
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
         return say_failure(error, directory)
@@ -168,20 +168,20 @@ def prove(
     plugin: Plugins = (),
     out: Path | None = None,
 ) -> int:
-    """Enumerate, run, try the mutants, and write a certificate, if the evidence carries one.
+    """Enumerate crash points, run, try the mutants, and write a certificate if the evidence is enough.
 
     Exit status: 0 a certificate was issued; else that of the worst verdict against the queue, or 4.
 
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
-        quick: Two short runs, a few mutants.
+        quick: Two runs, five mutants: about four minutes.
         thorough: Pairs of crashes, twenty runs, every mutant three times.
-        runs: How many seeded runs; a bound of 1 % on the probability of a loss per run needs 299.
-        hours: Begin no run later than that; without --runs as many as fit in.
+        runs: Seeded runs. A bound of 1 % on the probability that a run loses a task needs 299, one of 5 % needs 59.
+        hours: Begin no run after this time. Without --runs: as many runs as fit.
         redis: embedded or container.
-        seed: Of the first run.
+        seed: The seed of the first run.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
-        out: The directory, which must not exist or be empty; else a new one in zeroloss-runs.
+        out: The directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from dataclasses import replace
 
@@ -212,10 +212,10 @@ def prove(
             say=say,
         )
     except Interrupted:
-        say_error(f"Interrupted; what there was so far is in {directory}.")
+        say_error(f"Interrupted; what was done so far is in {directory}.")
         return EXIT_INTERRUPTED
     except PartFailed as error:
-        say_error(f"{' '.join(str(error).split())} What there was so far is in {directory}.")
+        say_error(f"{' '.join(str(error).split())} What was done so far is in {directory}.")
         return EXIT_HARNESS_ERROR
     for line in certificate.statements or certificate.refused:
         say(f"  {line}")
@@ -228,16 +228,16 @@ def prove(
 
 @app.command
 def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int = 2, out: Path | None = None) -> int:
-    """Leave out faults and tasks of a run that went wrong, as long as it goes wrong in the same way.
+    """Reduce the faults and tasks of a failed run while it still fails in the same way.
 
-    Exit status: 0, however much smaller it became; 2 there is no such run, or it did not go wrong.
+    Exit status: 0, whether or not it became smaller; 2 if there is no such run, or it did not fail.
 
     Args:
         directory: The run's directory.
-        runs: How many smaller runs at most.
-        minutes: How long at most.
-        tries: How often a smaller plan is run before it is given up: what goes wrong may do so by chance.
-        out: The directory of the smaller plan, which must not exist or be empty; else DIRECTORY-shrunk.
+        runs: Smaller runs, at most.
+        minutes: Minutes, at most.
+        tries: Runs of a smaller plan before it is rejected, since a failure can depend on chance.
+        out: The directory of the smaller plan, which must be new or empty. Default: DIRECTORY-shrunk.
     """
     from msgspec import MsgspecError
 

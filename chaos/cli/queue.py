@@ -9,7 +9,7 @@ from .common import app
 
 @app.command(help_flags=[])
 def queue(*words: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
-    """Run the reference queue: up, producer, worker, dead-letter and more; `zeroloss queue --help` says how."""
+    """Run the reference queue: up, producer, worker, dead-letter and more; see `zeroloss queue --help`."""
     from zeroloss.reference.__main__ import main
 
     try:

@@ -52,32 +52,32 @@ def run(
     trace: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
 ) -> int:
-    """Run a target under faults, and judge what became of every task.
+    """Run a target under faults, and judge the outcome of every task.
 
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
-        seed: Of the plan; drawn and printed if not given. The same seed and options repeat the run.
+        seed: The plan's seed. Default: a new one, which is printed. The same seed and options repeat the plan.
         redis: embedded, sentinel (a primary with replicas), sentinel-url (clients ask Sentinel), container, or an
             empty database's URL; else a container where an engine answers, else embedded.
         faults: mix: kills of workers, five others, and cuts of all connections at the end; else what `zeroloss
             faults` lists, as worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
-        kills: How many of a worker fault that states no count of its own; in the mix, of worker-sigkill.
-        tasks: How many to submit.
-        workers: How many worker sessions; else as many as the target says.
-        work_ms: How long a task's body takes, MIN:MAX in ms, as 0:50; else 5 to 400, with bursts of 0 and some of
+        kills: Default count for worker-* faults without one; in the mix, of worker-sigkill.
+        tasks: Tasks to submit.
+        workers: Worker sessions. Default: the target's `workers`.
+        work_ms: Duration of a task's body, MIN:MAX in ms, such as 0:50. Default: 5 to 400, with bursts of 0 and some of
             seconds.
-        appendfsync: Of the server's append-only file; off for none. A server named by its URL keeps its own.
+        appendfsync: The fsync policy of the server's append-only file; off: no file. A server URL keeps its own.
         durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
             ZEROLOSS_DURABILITY says. The plan keeps it.
-        require_durability: Take no excuse: what the server's durability allows a crash to take is LOST, not EXCUSED.
-        demand: What the run must meet, else it is INCONCLUSIVE: `zeroloss situations` lists it; separated by commas.
-        load: A profile for Locust, which then sends the tasks: a file, or the name of a shipped one, such as chaos.
-        run_time: How long the load lasts, as 90s or 5m; else as the profile says.
+        require_durability: Excuse nothing: what a crash may lose under the server's durability is LOST, not EXCUSED.
+        demand: Situations, by commas, without which the run is INCONCLUSIVE: see `zeroloss situations`.
+        load: Let Locust send the tasks, by this profile: a file, or the name of a shipped one, such as chaos.
+        run_time: Duration of the load, such as 90s or 5m. Default: the profile's.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         corpus: A directory: the plans that it holds of this target are replayed first, and the plan of a run that goes
             wrong is kept there. The exit status is that of the worst run.
-        trace: Keep the Redis commands that carried each task, for `zeroloss explain`: all goes through a proxy.
-        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+        trace: Record the Redis commands of each task for `zeroloss explain`; everything passes through a proxy.
+        out: The run's directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from ..plan.mix import draw_mix
     from ..plan.plan import make_plan
@@ -141,14 +141,14 @@ def run(
 
 @app.command
 def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> int:
-    """Repeat the run of a plan.json. The target and the plug-ins that it names are imported and run.
+    """Repeat the run of a plan.json, which imports and runs the target and plug-ins that it names.
 
-    Replay the plans of others as carefully as you would run their code.
+    Replay other people's plans only if you would run their code.
 
     Args:
         plan: The file.
-        redis: The URL of the plan's server, if it had one; a plan keeps no password. Else as REDIS_URL says.
-        out: The run's directory, which must not exist or be empty; else a new one in zeroloss-runs.
+        redis: The URL of the plan's server, if it had one; plans hold no password. Default: REDIS_URL.
+        out: The run's directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from ..plan.plan import load_plan
     from ..plan.requests import PlanError
@@ -254,7 +254,7 @@ def carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None, 
     failure = outcome.failure
     if isinstance(failure, Interrupted):
         say_result(console, outcome.result, outcome.reports)
-        say_error(f"Interrupted; everything was stopped, and what there was so far is in {directory}.")
+        say_error(f"Interrupted; everything was stopped, and what was done so far is in {directory}.")
         return EXIT_INTERRUPTED
     if failure:
         status = say_failure(failure, directory)

@@ -101,7 +101,7 @@ class CaseRun:
                 # Idle, it goes on sending what an idle worker sends, and its point may lie there.
                 self._wait(lambda victim=victim: victim.gone, LAST_WAIT_S)  # type: ignore[misc]
             for victim in victims:
-                # Whoever missed its point would go on working beside the healthy one.
+                # A worker that missed its point would go on beside the healthy one.
                 victim.managed.kill_session()
                 self._forget(victim.managed.sid)
             self._record_missed()

@@ -103,7 +103,7 @@ class Enumeration:
                 recorded = self._record(first, pool, others.result)
             except FailedUnharmed as failure:
                 self._found.append(failure.row)
-                self._say("It fails with nothing killed, so that it is killed nowhere.")
+                self._say("It fails without any kill, so that no worker is killed.")
             else:
                 self._steps = tuple(recorded.steps)
                 self._found += recorded.left_out
@@ -119,7 +119,7 @@ class Enumeration:
                     self._say(f"{len(pairs)} pairs.")
                     self._run_all(pool, pairs)
             finally:
-                # The slots may be closed only when nobody is in them any more.
+                # The slots may be closed only when no case uses them any more.
                 self._stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
         return self._report(time.monotonic() - begun_s, first.versions, cost)
@@ -174,8 +174,8 @@ class Enumeration:
             raise FailedUnharmed(_unharmed("the workload with nothing killed", outcome, name))
         if outcome.result.verdict is not Verdict.PASS:
             raise TargetError(
-                f"The target does not get through the fixed workload (tasks that succeed, one that raises once, one "
-                f"that always raises) though nothing is killed, so that no crash would show anything. It is "
+                f"The target fails the fixed workload (tasks that succeed, one that raises once, one "
+                f"that always raises) without any kill, so that a crash would show nothing. It is "
                 f"{outcome.result.verdict}: {outcome.result.because} Its history: {self._cases / name}"
             )
 
@@ -285,7 +285,7 @@ class Enumeration:
             proxy=cost.sentence,
             scripts=dict(self._request.target.scripts),
             notes=[
-                f"{row.step} fails already with nothing killed at a point, and was left out."
+                f"{row.step} already fails without a kill, and was left out."
                 for row in self._found
                 if row.step in STEP_TITLES.values()
             ],

@@ -79,7 +79,7 @@ class Slot:
         """Raises TargetError when the producer has ended by itself."""
         if self._producer and (status := self._producer.poll()) is not None:
             tail = self._producer.log_tail()
-            raise TargetError(f"The target's producer ended by itself with status {status}; its last words: {tail}")
+            raise TargetError(f"The target's producer ended by itself with status {status}; its last output: {tail}")
 
     def begin(self, snapshot: Snapshot, promised: frozenset[str]) -> None:
         """Make the database what it is at the start of a case."""

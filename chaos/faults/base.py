@@ -32,7 +32,7 @@ LONG_MS = 4_000
 SETTLE_S = 2.0
 """For that long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
-"""Whoever has been inside a task for that long is well under way, too."""
+"""A worker that has been inside a task for that long is well under way, too."""
 UNTOUCHED_SHARE = 0.7
 """This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
 HELD_BACK_S = 1.0
@@ -85,7 +85,7 @@ class Stage:
     promised: Callable[[], frozenset[str]] = frozenset
     """Tasks whose submission was acknowledged."""
     unknown: Callable[[], frozenset[str]] = frozenset
-    """Tasks whose submission ended without anybody knowing whether it was accepted."""
+    """Tasks whose submission ended with an unknown outcome."""
     repeated: Callable[[], int] = lambda: 0
     """How many submissions were sent a second time, and promised then."""
     directory: Path | None = None
@@ -118,7 +118,7 @@ class Fault(ABC):
     threatens: ClassVar[tuple[str, ...]]
     """The numbers of the invariants that a queue may break under it."""
     count: ClassVar[int] = 1
-    """How often it is planned when nobody says."""
+    """How often it is planned by default."""
 
     # What it does, which the history keeps for the judge; `Traits` says more.
     aims_at: ClassVar[Aim]
@@ -156,7 +156,7 @@ class Fault(ABC):
     needs_own_server: ClassVar[bool] = False
     """Whether the harness must have started the server for it: one that is named by its URL is not to be disturbed."""
     needs_one_server: ClassVar[bool] = False
-    """Whether the server must stand alone: under Sentinel it would cause a failover that nobody has planned."""
+    """Whether the server must stand alone: under Sentinel it would cause an unplanned failover."""
     in_cluster: ClassVar[bool] = False
     """Whether the server must be a cluster for it."""
     in_container: ClassVar[bool] = False

@@ -17,9 +17,9 @@ BEHAVIOURS = {
     "client-reuses-key-at-once": "its client sends it, and another payload, several times at once with one key",
     "exit": "its body ends the process it runs in, at every attempt",
     "unknown-type": "no worker knows its type",
-    "undecodable": "it lies in the queue as bytes that are not a task",
-    "orphan": "it lies where a dead worker has left it",
-    "orphan-undecodable": "it lies among what a dead worker has left, as bytes that are not a task",
+    "undecodable": "it is in the queue as bytes that are not a task",
+    "orphan": "it is where a dead worker left it",
+    "orphan-undecodable": "it is among a dead worker's tasks, as bytes that are not a task",
 }
 """What a task can do wrong. A target finds it in the payload, and does it in its body or its `enqueue`."""
 IN_BODY = frozenset(

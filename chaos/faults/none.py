@@ -11,7 +11,7 @@ from .registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NoFault(Fault):
-    """Nothing is done: no duplicates, and first in first out, are to be seen (I2, I6, I7)."""
+    """Injects nothing: the baseline, without duplicates and first in, first out (I2, I6, I7)."""
 
     name: ClassVar[str] = "none"
     threatens: ClassVar[tuple[str, ...]] = ()
@@ -21,5 +21,5 @@ class NoFault(Fault):
     def inject(self, stage: Stage) -> Effect:
         living = stage.workers.living()
         if len(living) < stage.workers.size:
-            raise Missed(f"Only {len(living)} of {stage.workers.size} workers run, though nobody had done anything.")
+            raise Missed(f"Only {len(living)} of {stage.workers.size} workers run, although nothing was done.")
         return Effect(evidence=f"Nothing was done; all {len(living)} workers run.")

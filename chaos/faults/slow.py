@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class Slow(Fault):
-    """Nothing is done, but some tasks take twice as long as a dead worker's task lies (I3, I4).
+    """Injects nothing; some tasks run for twice the time that recovery takes (I3, I4).
 
-    Whoever takes a worker that is slow for one that is dead, runs its tasks twice.
+    A queue that takes a slow worker for a dead one runs its tasks twice.
     """
 
     name: ClassVar[str] = "slow"
@@ -56,7 +56,7 @@ class Slow(Fault):
 @fault
 @dataclass(frozen=True, kw_only=True)
 class SlowIdle(Slow):
-    """As slow, and these tasks are all there are: nothing else comes in, from the start to the end (I3, I4)."""
+    """As slow, without any other task in the whole run (I3, I4)."""
 
     name: ClassVar[str] = "slow-idle"
 

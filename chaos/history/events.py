@@ -57,7 +57,7 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     commit: str | None = None
     """Of the target's file, with `-dirty` where it has changes."""
     reason: str | None = None
-    """Why nothing can be concluded about the queue, at `void`: what its clients saw of the server was nobody's plan."""
+    """Why nothing can be concluded about the queue, at `void`: what its clients saw of the server was not planned."""
 
 
 class Submit(_Event, tag="submit", kw_only=True, frozen=True):

@@ -87,7 +87,7 @@ class LedgerTail:
     def open_tasks(self) -> dict[str, int]:
         """Tasks whose body has begun and not ended, and the process that is in it."""
         with self._lock:
-            # A process can die without its session: then nobody abandons what it had begun.
+            # A process can die without its session: then nothing marks what it had begun as abandoned.
             self._open = {name: one for name, one in self._open.items() if _session_of(one.pid) == one.sid}
             return {execution.task: execution.pid for execution in self._open.values()}
 

@@ -24,7 +24,7 @@ class Step(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What follows the name, each word shortened: the first are its keys."""
     carried_by: Literal["request", "reply"] = "request"
     answered: bool = False
-    """Whether the server has answered it; else nobody knows whether it was executed."""
+    """Whether the server has answered it; else it is unknown whether it was executed."""
     times: int = 1
     """How often the same was sent and answered in a row, as by a census that looks again and again."""
     refused: str = ""

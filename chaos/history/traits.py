@@ -16,7 +16,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of one fault of a run, in the plan at `run` `begin` and in the fault's own `begin`."""
 
     aims_at: Aim | None = None
-    """None: nobody said."""
+    """None: not stated."""
     baseline: bool = False
     """Nothing is done: the fault stands for its absence."""
     arranges: bool = False

@@ -25,7 +25,7 @@ def lost_reply_is_a_refusal() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=DOWN)
 def answered_before_the_push() -> None:
-    """A task is promised at once, and pushed by a thread in the background, whose errors nobody reads."""
+    """A task is promised at once, and pushed by a thread in the background, whose errors are ignored."""
     pushing = ThreadPoolExecutor(1)
 
     def enqueue(self: Any, submission: Submission) -> Any:

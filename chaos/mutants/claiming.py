@@ -16,7 +16,7 @@ from .mutant import OVERTAKEN, UNEXPLAINED, mutant
 from .patching import edit, patch
 from .profiles import ASLEEP, BACKLOG, DEFAULT, HANDLERS, KILLS, SIGTERM, STALL_BUSY, ZOMBIE
 
-LOOKS_AGAIN = "Whoever waits looks again when its wait ends, and new tasks ring."
+LOOKS_AGAIN = "A waiting worker looks again when its wait ends, and new tasks ring."
 
 
 def _trust_nothing_but_the_hand(claimer: Any) -> None:

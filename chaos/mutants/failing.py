@@ -89,7 +89,7 @@ def payload_by_cjson() -> None:
 
 @mutant(expects="PHANTOM", breaks="I6", profile=HANDLERS)
 def retry_renamed() -> None:
-    """A retry is a new task with a new id, which nobody has submitted."""
+    """A retry is a new task with a new id, which was never submitted."""
     edit(consumer, "_RETRY", "delay(KEYS[2]", "entry = string.gsub(entry, '\"id\":\"', '%0again-', 1)\ndelay(KEYS[2]")
 
 
@@ -100,7 +100,7 @@ def retry_loses_its_priority() -> None:
     edit(consumer, "_RETRY", raised, f"{raised}\nhead.priority = 'd'")
 
 
-@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities, and nobody requeues anything.")
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities, and requeues nothing.")
 def requeue_loses_its_priority() -> None:
     """A dead letter that is requeued comes back with the default priority."""
     budget = "head.retries, head.recoveries = 0, 0"

@@ -79,7 +79,7 @@ def mutant(
 
 
 def load_mutants() -> dict[str, Mutant]:
-    """All of them, by name: those of plug-ins, too, that are installed or were loaded by whoever started this process.
+    """All of them, by name: those of plug-ins, too, that are installed or were loaded by the parent of this process.
 
     Raises PluginError.
     """

@@ -20,7 +20,7 @@ REMOVES_THE_CONSUMER = "if left == 0 then\n  redis.call('ZREM'"
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=KILLS)
 def no_recovery() -> None:
-    """Nobody looks for what the dead held."""
+    """No worker recovers the tasks of dead ones."""
     patch(Reaper, "recover", lambda _reaper, _consumer, **_: 0)
 
 
@@ -85,7 +85,7 @@ def recovery_needs_traffic() -> None:
 
 @mutant(expects=(UNEXPLAINED, "STUCK", "NEEDS_RESTART"), breaks="I3", profile=CLOCKS)
 def client_clock() -> None:
-    """Leases are written and judged by the clock of whoever does it, and not by Redis's."""
+    """Leases are written and judged by the clock of the process that does it, and not by Redis's."""
     read = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
 
     def command(self: Any, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, ...]:

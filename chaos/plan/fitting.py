@@ -14,28 +14,28 @@ ALONE = ("embedded", "container")
 
 
 def check_server(server: str, faults: Iterable[Fault]) -> None:
-    """Raises PlanError: a fault needs another server, or the server would not bear it."""
+    """Raises PlanError: a fault needs another server, or the server does not support it."""
     for fault in faults:
         if fault.needs_own_server and server.startswith(URL_SCHEMES):
             raise PlanError(
-                "The server at that URL is not zeroloss's to kill: say --redis embedded or --redis container."
+                "zeroloss does not kill a server that it did not start: use --redis embedded or --redis container."
             )
         if fault.in_container and server != "container":
-            raise PlanError("Only a server in a container can be taken off its network: say --redis container.")
+            raise PlanError("Only a server in a container can be taken off its network: use --redis container.")
         if fault.through_proxy and server.startswith(_UNPROXIED):
-            raise PlanError("The proxy, which the faults of the network need, stands before redis:// URLs only.")
+            raise PlanError("The proxy, which the faults of the network need, supports redis:// URLs only.")
         if fault.in_cluster and server != ClusterServer.kind:
-            raise PlanError(f"--faults {fault.name} needs a cluster: say --redis cluster.")
+            raise PlanError(f"--faults {fault.name} needs a cluster: use --redis cluster.")
         if fault.through_proxy and server == ClusterServer.kind:
-            raise PlanError(f"--faults {fault.name} needs the proxy, which stands before one server only.")
+            raise PlanError(f"--faults {fault.name} needs the proxy, which supports one server only.")
         if fault.fails_over and not fault.in_cluster and server not in SENTINEL_KINDS:
-            raise PlanError(f"--faults {fault.name} needs a primary with replicas: say --redis sentinel.")
+            raise PlanError(f"--faults {fault.name} needs a primary with replicas: use --redis sentinel.")
         if fault.needs_one_server and server == ClusterServer.kind:
-            raise PlanError(f"--faults {fault.name} is for one server: say --redis embedded.")
+            raise PlanError(f"--faults {fault.name} is for one server: use --redis embedded.")
         if fault.needs_one_server and server in SENTINEL_KINDS:
             planned = " or ".join(one.name for one in load_faults() if one.fails_over)
             raise PlanError(
-                f"--faults {fault.name} is for one server, and Sentinel would fail over: say --redis embedded, or "
+                f"--faults {fault.name} is for one server, and Sentinel would fail over: use --redis embedded, or "
                 f"--faults {planned}."
             )
 

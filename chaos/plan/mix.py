@@ -27,7 +27,7 @@ def draw_mix(
     target: type[Target] = Target,
     load: bool = False,
 ) -> list[FaultRequest]:
-    """What every queue must bear: that many kills (50 by default), one each of a few others, and some at the end.
+    """What every queue must survive: that many kills (50 by default), one each of a few others, and some at the end.
 
     And what is for all targets that state something, as `target` may, and some of what it lists as its `mix`. `load`:
     Locust sends the tasks. Of three workers one stays dead, where there are enough kills. Faults that need something of

@@ -51,12 +51,12 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
                 raise PlanError(f"--faults: {option!r} is not an option; write {requests[-1][0]}:name=value.")
             requests[-1][1][key.strip()] = value.strip()
     if not requests:
-        raise PlanError("--faults is empty; for a run without faults say --faults none.")
+        raise PlanError("--faults is empty; for a run without faults use --faults none.")
     for name, _ in requests:
         if name == MIX:
-            raise PlanError(f"--faults {name} stands alone and has no options but --kills.")
+            raise PlanError(f"--faults {name} cannot be combined, and takes no option but --kills.")
         if len(requests) > 1 and known_fault(name).baseline:
-            raise PlanError(f"--faults {name} stands alone: it is a baseline.")
+            raise PlanError(f"--faults {name} cannot be combined: it is a baseline.")
     return [_request(name, options, kills) for name, options in requests]
 
 
@@ -71,7 +71,7 @@ def parse_work_ms(text: str) -> tuple[int, int]:
 def checked_kills(kills: int) -> int:
     """The same number. Raises PlanError: it is invalid."""
     if kills < 1:
-        raise PlanError(f"--kills must be at least 1, not {kills}; for none say --faults none.")
+        raise PlanError(f"--kills must be at least 1, not {kills}; for none use --faults none.")
     return kills
 
 

@@ -23,7 +23,7 @@ POKE_WORK_MS = 5
 
 
 class Submissions(Protocol):
-    """What the drain needs of whoever submits: the agent, or a load with the agent behind it."""
+    """What the drain needs of the submitting side: the agent, or a load with the agent behind it."""
 
     @property
     def promised(self) -> frozenset[str]: ...

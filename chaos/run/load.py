@@ -131,7 +131,7 @@ class Load:
 
     @property
     def answered(self) -> int:
-        # When Locust is gone, nobody waits for an answer any more.
+        # When Locust is gone, no client waits for an answer.
         return (self._answered if self.is_alive() else self._invoked) + self._agent.answered
 
     @property
@@ -155,4 +155,4 @@ class Load:
         return self._agent.census()
 
     def _last_words(self) -> str:
-        return f"its last words: {self._process.log_tail() if self._process else ''}"
+        return f"its last output: {self._process.log_tail() if self._process else ''}"

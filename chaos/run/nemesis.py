@@ -38,7 +38,7 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Score:
-    """How far it is, for whoever shows progress."""
+    """How far it is, to show progress."""
 
     planned: int
     effective: int = 0

@@ -376,7 +376,7 @@ class _Run:
         check_room(self._directory)
         if self._producer and (status := self._producer.ended_by_itself()) is not None:
             tail = self._producer.process.log_tail()
-            raise HarnessError(f"The target's producer ended by itself with status {status}; its last words: {tail}")
+            raise HarnessError(f"The target's producer ended by itself with status {status}; its last output: {tail}")
         if self._submitter.managed.poll() is not None:
             raise self._submitter.died()
 

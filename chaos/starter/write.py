@@ -122,7 +122,7 @@ def _ignore_runs(path: Path) -> list[Path]:
 
 
 def own_requirement() -> str | None:
-    """What pip installs this very zeroloss from; None: no other machine can, or nobody knows.
+    """What pip installs this very zeroloss from; None: no other machine can, or it is unknown.
 
     An installation by name has a version alone; others say where they came from in direct_url.json (PEP 610).
     """

@@ -56,7 +56,7 @@ def node_modules(packages: Sequence[str], say: Callable[[str], None]) -> Path:
 def unpacked(packages: Sequence[str], say: Callable[[str], None]) -> Path:
     """A root directory with what these Debian packages need and the system lacks; empty where it lacks nothing."""
     command = [*_APT, "install", "--no-install-recommends", "--simulate", *packages]
-    listed = run_quietly(command, dict(os.environ), f"Debian's packages {', '.join(packages)} can't be had")
+    listed = run_quietly(command, dict(os.environ), f"Debian's packages {', '.join(packages)} can't be installed")
     # Such as: Inst ruby-rack (2.2.22-0+deb12u2 Debian:12.12/oldstable [all])
     missing = sorted(line.split()[1] for line in listed.splitlines() if line.startswith("Inst "))
     if not missing:
@@ -104,7 +104,7 @@ def run_quietly(command: Sequence[str], env: Mapping[str, str], failed: str, cwd
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Nobody else, in this process or another, is in here. The lock falls with the process, however that ends."""
+    """One holder at a time, in all processes. The lock falls with the process, however that ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -122,7 +122,7 @@ def _install_with_npm(place: Path, packages: Sequence[str]) -> None:
 
 def _unpack(place: Path, packages: Sequence[str]) -> None:
     place.mkdir()
-    failed = f"Debian's packages {', '.join(packages)} can't be had"
+    failed = f"Debian's packages {', '.join(packages)} can't be installed"
     archives = place / "archives"
     archives.mkdir()
     run_quietly([*_APT, "download", *packages], dict(os.environ), failed, cwd=archives)

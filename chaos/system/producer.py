@@ -35,7 +35,7 @@ class Producer:
                 self._wanted_down = False
 
     def ended_by_itself(self) -> int | None:
-        """Its exit status, if it ended and nobody had killed it."""
+        """Its exit status, if it ended without being killed."""
         with self._lock:
             return None if self._wanted_down else self._process.poll()
 

@@ -1,10 +1,10 @@
-"""Sessions of processes: who is in one, and how to stop, continue or end all of it at once.
+"""Sessions of processes: which processes are in one, and how to stop, continue or end all of it at once.
 
 Whatever the harness starts runs in a session of its own and is found by it: a child that changes its process group
 (as RQ's work horse does) stays in the session, and would survive `killpg`. Standard library only: the warden runs this.
 
 Not covered: a process that begins a session of its own is no longer a member; `bearing` finds those that kept their
-environment, on Linux. Nor one that is born, changes its group, bears the next and exits, on and on.
+environment, on Linux. Nor a chain of processes that each change their group, start the next one and exit.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def start_mark(pid: int) -> str | None:
 
 
 def stop(sid: int, deadline_s: float = 1.0) -> list[int]:
-    """SIGSTOPs every member, those too that are born meanwhile, and returns the members that stand still.
+    """SIGSTOPs every member, also those that start meanwhile, and returns the members that stand still.
 
     Within the deadline that is all of them, except for one that waits in the kernel for a disk.
     """
@@ -58,7 +58,7 @@ def resume(sid: int) -> None:
 
 
 def kill(sid: int, deadline_s: float = KILL_DEADLINE_S) -> list[int]:
-    """SIGKILLs every member and returns, when none is left, who they were.
+    """SIGKILLs every member and returns, when none is left, which they were.
 
     All are stopped first: a parent that sees its child die could tidy up, which no power cut would allow it.
 
@@ -118,8 +118,8 @@ def send(pid: int, sid: int, signum: int) -> None:
 def _signal_groups(sid: int, pids: list[int], signum: int) -> None:
     """To the leader's group and to those of these members, each as a whole, which no fork outruns.
 
-    A list of processes is not enough. It is read one by one, and of a chain in which each process lives only to bear
-    the next, each may be born after the list was made and die before its turn. One was never seen, for hours.
+    A list of processes is not enough. It is read one by one, and of a chain in which each process lives only to start
+    the next, each may start after the list was made and exit before its turn. One was never seen, for hours.
     """
     groups = {sid}
     for pid in pids:

@@ -77,7 +77,7 @@ class Submitter:
 
     @property
     def unknown(self) -> frozenset[str]:
-        """The ids of the tasks of which nobody heard whether they were accepted."""
+        """The ids of the tasks with an unknown submission."""
         with self._lock:
             return frozenset(self._unknown)
 
@@ -150,7 +150,7 @@ class Submitter:
 
     def close(self) -> None:
         """End it. What it had not yet submitted is not submitted."""
-        # First the kill: the end of its input would end it too, and be on record as an exit that nobody wanted.
+        # First the kill: the end of its input would end it too, and be recorded as an unwanted exit.
         self.managed.kill_session()
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()
@@ -185,7 +185,7 @@ class Submitter:
         if self.managed.poll() == FULL:
             return full(self.managed.log_path.parent)
         return AgentDied(
-            f"The agent, which holds the target, ended in mid-run; its last words: {self.managed.log_tail()}"
+            f"The agent, which holds the target, ended in mid-run; its last output: {self.managed.log_tail()}"
         )
 
     def _read(self, pipe: IO[bytes]) -> None:

@@ -7,8 +7,8 @@ warden ends all that is written down and then itself. A clean end takes the same
 `PR_SET_PDEATHSIG` would not do: it fires when the *thread* dies that started the process, and knows no containers.
 
 Three things could slip through, and are looked after:
-- The harness dies between starting a process and writing it down. So every process that it starts bears
-  `ZEROLOSS_WARDEN=<token>`, and the warden ends whoever bears its token: daemons in sessions of their own, too.
+- The harness dies between starting a process and writing it down. So every process that it starts has
+  `ZEROLOSS_WARDEN=<token>`, and the warden ends each process that has its token: daemons in sessions of their own, too.
 - A session's number passes to a stranger. So it is written down with the leader's start.
 - The warden itself is killed. So at its next registration the harness starts another, and tells it everything again.
 """
@@ -117,7 +117,7 @@ class Warden:
 
 
 def _start(token: str) -> subprocess.Popen[bytes]:
-    # It must not bear a token, an outer harness's neither: that one's warden would end it before it has done its work.
+    # It must not have a token, nor an outer harness's: that one's warden would end it before it has done its work.
     environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
     return subprocess.Popen(
         [sys.executable, "-m", "zeroloss.system.warden", token],

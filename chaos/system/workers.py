@@ -23,7 +23,7 @@ class _Slot:
     backoff_s: float = BACKOFF_S
     started_at: float = field(default=0.0)
     retired: bool = False
-    """Whoever ends here is not started again."""
+    """A worker that ends here is not started again."""
 
 
 class WorkerPool:
@@ -43,7 +43,7 @@ class WorkerPool:
         self.failure: BaseException | None = None
         """Why the supervisor gave up: a worker could not be started again."""
         self.self_exits = 0
-        """How many ended that nobody had killed."""
+        """How many ended without being killed."""
         self.last_words = ""
         """What the last of these wrote at its end."""
 
@@ -81,7 +81,7 @@ class WorkerPool:
         """What to say if they end as soon as they are started, one after the other; None: they do not."""
         if self.self_exits <= FUTILE_STARTS * self.size:
             return None
-        return f"The workers end as soon as they are started; last words: {self.last_words}"
+        return f"The workers end as soon as they are started; last output: {self.last_words}"
 
     def start_missing(self) -> None:
         """Start every worker that does not run and is not retired, now, whatever it did before."""

@@ -248,7 +248,7 @@ class Reference(Target):
             raise
 
     def _hang_up(self, body: str, idempotency_key: str | None) -> None:
-        """Send a request and close the connection. Raises ConnectionAbortedError: nobody knows what becomes of it."""
+        """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
         try:
             connection.request("POST", "/task", body.encode(), _headers(idempotency_key))

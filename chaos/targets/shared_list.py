@@ -1,4 +1,4 @@
-"""A queue that is often written: BRPOPLPUSH into one processing list, shared by all, that nobody ever reads again."""
+"""A queue that is often written: BRPOPLPUSH into one processing list, shared by all and never read again."""
 
 import sys
 from typing import ClassVar

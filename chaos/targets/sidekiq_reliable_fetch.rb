@@ -27,7 +27,7 @@ class ReliableFetch
     @queue = "queue:default"
     @identity = "#{Process.pid}-#{SecureRandom.hex(8)}"
     @held = held(@identity)
-    tick # before the first job, so that none lies in a list that nobody knows
+    tick # before the first job, so that none is in an unregistered list
     Thread.new { loop { keep_ticking } }
   end
 

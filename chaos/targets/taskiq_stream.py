@@ -8,7 +8,7 @@ from . import pins
 
 
 class TaskiqStream(AsynchronousTarget):
-    """A message is acknowledged when its task has run; a dead worker's are claimed by whoever reads a new one.
+    """A message is acknowledged when its task has run; a dead worker's are claimed by the worker that reads a new one.
 
     At most a hundred for each that is read, and none as long as nothing new comes in.
     """

@@ -43,7 +43,7 @@ class Queue:
     """A peer whose environment is there."""
 
     def __init__(self, peer: Peer, context: Context) -> None:
-        """Raises BenchError: what it needs can't be had."""
+        """Raises BenchError: what it needs can't be installed."""
         self.peer, self._context = peer, context
         if peer.node:
             self._folder = _node_modules(peer.requirements, context).parent

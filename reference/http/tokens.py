@@ -1,4 +1,4 @@
-"""Who may talk to an HTTP part: whoever has its token, and without one only what is on this machine."""
+"""Access to an HTTP part: with its token, and without one from this machine only."""
 
 import base64
 import binascii

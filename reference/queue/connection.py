@@ -38,7 +38,7 @@ ASK_TIMEOUT_S = 1.0  # for the version, at the start
 OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
 
 # What tells that a connection leads to the wrong server, or to none. After a planned failover an old session may stay
-# open for hours: only a new connection reaches who is primary now. (LOADING is a `ConnectionError` to redis-py.)
+# open for hours: only a new connection reaches the present primary. (LOADING is a `ConnectionError` to redis-py.)
 LEADS_ASTRAY = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, MovedError)
 
 

@@ -75,8 +75,8 @@ end
 #       then fields of the series and how much to add to each
 # Returns {whether the lease had ended or never begun, how many tasks are held, whether claiming is paused, the time}
 # Recovery has forgotten the numbers with the entry: noted again, they keep out what the network repeats from before.
-# What is for the monitor comes last, and by `pcall`. Who notes for all also removes what consumers said that are not
-# registered any more: a reaper of a release that knows nothing of it leaves it.
+# What is for the monitor comes last, and by `pcall`. The one that records for all also removes the
+# reports of consumers that are not registered any more: a reaper of an older release leaves them.
 _RENEW = Script(f"""#!lua flags=allow-oom
 {NOW}{NOTE}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])

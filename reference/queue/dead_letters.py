@@ -1,4 +1,4 @@
-"""The dead-letter stream: look at it, give a task another chance, or throw it away on purpose.
+"""The dead-letter stream: look at it, requeue a task, or delete it.
 
 A letter is named by its id in the stream, which is also the time, by Redis's clock, at which the task was given up.
 https://redis.io/docs/latest/develop/data-types/streams/

@@ -98,7 +98,7 @@ class Keys:
 
     @property
     def protocol(self) -> str:
-        """STRING: the number of the protocol that all who use the queue speak."""
+        """STRING: the number of the protocol of all users of the queue."""
         return f"{self.namespace}:protocol"
 
     def processing(self, consumer: str) -> str:

@@ -20,7 +20,7 @@ PROTOCOL = 2
 # ARGV  the number, dead_letter, consumers, delayed, pending, the beginning of every processing key
 # Returns '' when the queue speaks this protocol, or nobody has used it yet, which is then noted; else what speaks
 #         against it. Keys of the first edition tell by their type, and by what their entries look like.
-# Once it is noted nothing else is looked at. Who may not look, as an ACL keeps it from other keys, notes nothing.
+# Once it is noted nothing else is looked at. A client that an ACL keeps from other keys records nothing.
 _AGREE = Script("""#!lua flags=allow-oom
 local noted = redis.call('GET', KEYS[1])
 if noted then return noted == ARGV[1] and '' or KEYS[1] .. ' is ' .. string.sub(noted, 1, 20) end

@@ -180,16 +180,18 @@ class Sweep:
 
 
 class Reaper:
-    """Recovers what the dead held."""
+    """Recovers the tasks of dead workers."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
-        self._refusal = Refusal("Redis refuses to say who has vanished; until it does leases alone count")
+        self._refusal = Refusal(
+            "Redis refuses to tell which consumers have vanished; until it does, leases alone count"
+        )
         self._unburied = Refusal("What is to be given up stays with the dead worker, as Redis refuses to keep it")
         self._foreign: set[bytes] = set()  # names that were logged
 
     def sweep(self) -> Sweep:
-        """Recover from every consumer whose lease ended or who has vanished, and promote what is due."""
+        """Recover from every consumer whose lease ended or that has vanished, and promote what is due."""
         if self._config.absence_ms:
             self._end_leases_of_the_vanished()
         seconds, microseconds = self._client.time()

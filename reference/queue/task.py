@@ -59,7 +59,7 @@ _written = msgspec.json.encode
 class Task:
     """One delivery of a task, as read from `entry`, the exact bytes that lie in Redis.
 
-    `number` is its consumer's number of this delivery: who finishes, fails or releases it names that.
+    `number` is its consumer's number of this delivery: finishing, failing or releasing it names that number.
     """
 
     __slots__ = ("_header", "_payload", "entry", "id", "number", "raw_payload", "type")

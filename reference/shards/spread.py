@@ -71,7 +71,7 @@ class Spread(Enqueuer):
         return [joined(each, [next(answers) for _ in each]) for each in split]
 
     def send_requests(self, requests: Sequence[Sequence[Submission]]) -> None:
-        """Nothing is sent: who will not wait takes the shards one by one."""
+        """Nothing is sent: a caller that will not wait takes the shards one by one."""
 
     def close(self) -> None:
         """Close the connections to all shards."""

@@ -42,7 +42,7 @@ def enqueue(
 
 
 def trace_handlers(provider: TracerProvider | None = None) -> None:
-    """Run each handler in a span, by `@around`; who has a function there already calls `traced` in it.
+    """Run each handler in a span, by `@around`; a function that is there already calls `traced`.
 
     Raises:
         ConfigError: a function is registered with `@around`.

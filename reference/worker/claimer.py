@@ -37,7 +37,7 @@ from .waiter import Arrival, Waiter
 
 logger = logging.getLogger(__name__)
 
-RECONNECT_MAX_S = 1.5  # whoever is primary next is found within two seconds
+RECONNECT_MAX_S = 1.5  # the next primary is found within two seconds
 
 
 class Claimer(threading.Thread):

@@ -1,4 +1,4 @@
-"""What a worker process tells of each task, to whoever measures it; the queue itself needs nobody to listen."""
+"""What a worker process reports of each task, for metrics; the queue itself does not need it."""
 
 from typing import Protocol
 

@@ -1,10 +1,10 @@
 """The sign of life that a killed process cannot keep up: a subscription, which Redis ends with its connection.
 
-A lease tells the living from the dead only when it has ended. But a process that is killed loses its connections at
-once, and whoever can still reach Redis comes back within moments. So a worker stays subscribed to a channel of its own,
-on which nothing is ever published, and `PUBSUB NUMSUB` tells whether it is: a sweep that has seen nobody there for
-`absence_ms` ends the lease early (see `Reaper`). A worker that merely lost its connection notices at once, since it
-was reading from it, and is back before that.
+A lease shows that a process is dead only when it has ended. But a process that is killed loses its connections at
+once, and a process that can still reach Redis reconnects within moments. So a worker stays subscribed to a channel of
+its own, on which nothing is ever published, and `PUBSUB NUMSUB` tells whether it is: a sweep that has seen no
+subscriber for `absence_ms` ends the lease early (see `Reaper`). A worker that merely lost its connection notices at
+once, since it was reading from it, and is back before that.
 
 Absence means something only where presence was seen, so it is marked, with the server's run id. After a restart or a
 failover a consumer counts as absent only once it was seen there; until then leases alone count, as for a worker that

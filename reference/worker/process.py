@@ -114,7 +114,7 @@ def _below(error: BaseException) -> BaseException:
 
 
 class Maintenance(threading.Thread):
-    """Recovers what the dead held and promotes what is due, with or without traffic (I4)."""
+    """Recovers the tasks of dead workers and promotes what is due, with or without traffic (I4)."""
 
     def __init__(self, reaper: Reaper, config: Config) -> None:
         super().__init__(name="maintenance", daemon=True)

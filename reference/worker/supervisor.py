@@ -278,7 +278,7 @@ class Supervisor:
 
 
 def reap_orphans(own: Container[int]) -> None:
-    """Reap the dead among the processes that this one inherited, as PID 1 does; not its `own`, which it polls."""
+    """Reap the ended ones of the processes that this one inherited, as PID 1 does; not its `own`, which it polls."""
     if not hasattr(os, "waitid"):  # as on macOS, which makes nobody but PID 1 inherit processes
         return
     with suppress(ChildProcessError):

@@ -22,11 +22,13 @@ WORDS = {
     r"\bsomebody\b": "a process, a client, a user: say which",
     r"\b(he|his|him)\b": "it, its: a process is a thing",
     r"\b(robbed|colleague|doomed|dooms)\b": "lost its tasks, another worker, must fail",
+    r"\bwho(ever|m)\b": "a worker that, the client that",
+    r"\bthe dead\b(?![ -](letter|worker|set|one))": "dead workers",
     r"\bhonest(ly)?\b": "say what is reported",
     r"(?<!-)\banew\b": "again",
     r"\bfor ever\b": "forever",
     r"\bsave (that|for|in|where|while|by|as)\b": "except",
-    r"\b(lest|whence|thereof|whereof|naught|befalls?)\b": "a word of this century",
+    r"\b(whence|thereof|whereof|naught|befalls?)\b": "a word of this century",
 }
 # Data, what runs have written, the history of the changes, and what lists the words.
 LEFT_OUT = re.compile(

@@ -60,7 +60,7 @@ def test_a_consumer_whose_lease_ended_is_not_live_and_its_tasks_await_recovery(q
     assert (reading.processing, reading.awaiting_recovery) == (2, 1)
 
 
-def test_consumers_are_shown_by_name_and_what_all_of_the_dead_hold_awaits_recovery(queue: Queue) -> None:
+def test_consumers_are_shown_by_name_and_what_all_dead_consumers_hold_awaits_recovery(queue: Queue) -> None:
     queue.enqueue(1, 2, 3)
     for name in ("c", "a", "dead 1", "b", "dead 2"):
         consumer = queue.consumer(name)

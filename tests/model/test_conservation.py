@@ -49,7 +49,7 @@ WISH = st.builds(
     st.sampled_from([False, False, False, True]),
 )
 WISHES = st.lists(WISH, min_size=1, max_size=3)
-SLOTS = st.integers(0, 2)  # three consumers at a time; whoever crashes is replaced under a new name
+SLOTS = st.integers(0, 2)  # three consumers at a time; a crashed one is replaced under a new name
 PICKS = st.integers(0, 30)  # an index, modulo whatever there is
 MOSTLY = st.sampled_from([True, True, True, False])
 VERBS = st.sampled_from(["ack", "fail", "fail", "dead_letter", "release"])

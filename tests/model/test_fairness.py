@@ -1,4 +1,4 @@
-"""Order and fairness on the real queue: who is overtaken, by whom, and by how many at most.
+"""Order and fairness on the real queue: which task is overtaken by which, and by how many at most.
 
 With several consumers a task is overtaken only by tasks that were already held by a consumer when it began to wait:
 they may be given back, or recovered, ahead of it. Retries go to the end, so that failing tasks overtake nobody.
@@ -200,7 +200,7 @@ def _enqueue(queue: Queue, priority: str, count: int, payload_json: str = "null"
 
 
 class Flood:
-    """More of each priority than is claimed, from the first claim to the last: whoever starves does so forever."""
+    """More of each priority than is claimed, from the first claim to the last: a starving priority starves forever."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue.configured(max_pending=100_000)

@@ -122,7 +122,7 @@ def test_a_log_cut_after_any_command_or_torn_within_it_holds_each_task_once_and_
             if _judge(queue, before, after) and whole not in silent:
                 silent.append(whole)
             _drain(queue, before)
-    assert len(silent) == 1, "only between the ring that ends a wait and its claim: whoever waits then does so in vain"
+    assert len(silent) == 1, "only between the ring that ends a wait and its claim: a waiting worker waits in vain"
 
 
 def _load(server: Any, log: Path, text: bytes) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _load(server: Any, log: Path, text: bytes) -> dict[str, Any]:
 def _judge(queue: Queue, before: Mark, after: Mark) -> bool:
     """All that was promised before is there once. What the verb that was cut off finished may be gone, or not.
 
-    Whoever holds something can be recovered. Whether the bell is silent, though something is pending.
+    A consumer that holds something can be recovered. Whether the bell is silent, though something is pending.
     """
     places = {f"pending:{priority}": ids(queue.pending(priority)) for priority in PRIORITIES}
     waiting = any(places.values())

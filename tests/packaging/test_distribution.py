@@ -1,4 +1,4 @@
-"""What is built of this repository: one version, whatever is built and whoever asks."""
+"""What is built of this repository: one version, whatever is built."""
 
 import os
 import re

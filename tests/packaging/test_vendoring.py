@@ -19,7 +19,7 @@ NAME = "their_queue"
 ITS_TESTS = (ROOT / "ci" / "queue-tests").read_text().split()
 COPY_DEADLINE_S = 500
 
-# Whoever imports the original fails, in every process: Python reads this at its start.
+# A process that imports the original fails, in every process: Python reads this at its start.
 NO_ORIGINAL = 'import sys\nsys.modules["zeroloss.reference"] = None\n'
 
 
@@ -74,7 +74,7 @@ def vendored(destination: Path, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_copy_bears_its_licence_and_says_of_which_version_it_was_made(tmp_path: Path) -> None:
+def test_a_copy_has_its_licence_and_says_of_which_version_it_was_made(tmp_path: Path) -> None:
     made = vendored(tmp_path, "--package", "theirs.queue")
     copy = tmp_path / "theirs" / "queue"
     assert made.stdout == f"vendored to {copy}\n"

@@ -1,4 +1,4 @@
-"""Promote: what is due moves from delayed to the end of the queue, once, whoever does it."""
+"""Promote: what is due moves from delayed to the end of the queue, once, by any worker."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,7 +111,7 @@ def test_a_due_task_goes_to_the_list_of_its_priority_and_rings(queue: Queue) -> 
     assert queue.rings()
 
 
-def test_an_unreadable_entry_is_promoted_too_and_given_up_by_who_claims_it(queue: Queue) -> None:
+def test_an_unreadable_entry_is_promoted_too_and_given_up_by_its_claimer(queue: Queue) -> None:
     queue.client.zadd(queue.keys.delayed, {b"no task": 1})
     assert queue.reaper.promote() == 1
     assert queue.pending() == [b"no task"]

@@ -20,7 +20,7 @@ from support.waiting import wait_until
 from zeroloss.system.servers import SentinelServer, Server
 
 ANNOUNCED_S = 2.0  # from Sentinel's announcement to the next promise, and to the next completed task
-SOON_S = 5.0  # it takes two at the most; whoever keeps to the old session never comes back
+SOON_S = 5.0  # it takes two at the most; a client that keeps the old session never comes back
 
 
 def port_of(server: Server) -> int:

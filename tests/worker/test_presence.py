@@ -309,7 +309,7 @@ def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(
     assert look_for_long(limited.reaper) == 1
     assert payloads(queue.pending()) == ["b"]
     assert [record.message.partition(":")[0] for record in caplog.records] == [
-        "Redis refuses to say who has vanished; until it does leases alone count"
+        "Redis refuses to tell which consumers have vanished; until it does, leases alone count"
     ]
 
 
@@ -319,7 +319,7 @@ def test_a_process_that_may_not_ask_takes_the_turn_from_nobody(queue: Queue, lim
     assert not queue.client.exists(queue.keys.asked)
 
 
-def test_a_refusal_to_say_who_has_vanished_ends_with_its_cause(queue: Queue, limited: Queue) -> None:
+def test_a_refusal_to_tell_which_have_vanished_ends_with_its_cause(queue: Queue, limited: Queue) -> None:
     # As a replica's does (READONLY) that is made a primary, or one of a server that is busy with a script (BUSY).
     queue.enqueue("a")
     queue.consumer("w1").claim()

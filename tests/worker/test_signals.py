@@ -1,4 +1,4 @@
-"""What signals do to a pool and to the processes that its handlers start; who buries the processes left behind."""
+"""What signals do to a pool and to the processes that its handlers start; what reaps the processes left behind."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def test_a_signal_to_every_process_of_the_pool_at_once_lets_running_handlers_fin
 def test_the_same_signal_again_within_a_moment_is_the_same_stop(
     start_forking: StartPool, watched: Watched, notes: Path
 ) -> None:
-    """`timeout`, and whoever passes on a Ctrl-C that reached all of the terminal, signals the pool twice."""
+    """`timeout`, and a program that passes on a Ctrl-C that reached all of the terminal, signals the pool twice."""
     watched.submit("take a while", "t1")
     pool = start_forking()
     read(notes / "begun-t1")

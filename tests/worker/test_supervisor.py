@@ -76,7 +76,7 @@ def test_a_child_that_cannot_be_started_is_started_later(start_pool: StartPool, 
 
 
 @pytest.mark.parametrize("named_by", ["--redis", "REDIS_URL", "ZEROLOSS_REDIS_URL"])
-def test_no_child_shows_the_password_of_the_server_to_whoever_lists_the_processes(
+def test_no_child_shows_the_password_of_the_server_in_the_list_of_processes(
     start_pool: StartPool, queue: Queue, watched: Watched, named_by: str
 ) -> None:
     queue.client.acl_setuser(

@@ -63,7 +63,7 @@ def _accepted(tasks: Mapping[str, Task], executed: list[str]) -> list[str]:
     while len(accepted) < len(executed):
         while by_return[returned] in taken:
             returned += 1
-        # Whoever was called after that return was accepted after it.
+        # A call after that return was accepted after it.
         first_return_t = tasks[by_return[returned]].ok_t or 0
         while called < len(by_call) and (tasks[by_call[called]].invoked_t or 0) <= first_return_t:
             heapq.heappush(ready, rank[by_call[called]])

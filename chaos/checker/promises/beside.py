@@ -174,7 +174,7 @@ def note_of(promises: Iterable[Promise]) -> str:
     promises = list(promises)
     stated = [one.name for one in promises if one.stated]
     silent = [one.name for one in promises if not one.stated]
-    said = f"The target states {', '.join(stated)}" if stated else "The target states nothing beside at-least-once"
+    said = f"The target states {', '.join(stated)}" if stated else "The target states nothing beyond at-least-once"
     return f"{said}; not stated, and not judged: {', '.join(silent)}." if silent else f"{said}."
 
 

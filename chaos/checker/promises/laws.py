@@ -74,7 +74,7 @@ def _of_history(
     places = {"broker": [name for name in promised if name in found], "undecided": undecided}
     finished = [name for name in completed if name not in found]
     reasons = {name: _reason(found.get(name, {})) for name in promised if fates[name] is Fate.FAILED}
-    # Given up with a reason is no better where nobody wished for it, but it is another sentence.
+    # Given up with a reason is no better where the workload does not expect it, but has another sentence.
     dead = {name: reasons.get(name, fates[name].value) for name in promised if fates[name] in (Fate.DEAD, Fate.FAILED)}
     against_wish = [
         f"Task {name} was given up although it can be done; the queue's reason: {reason}"

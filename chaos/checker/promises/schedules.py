@@ -108,7 +108,7 @@ def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
     """Its first execution, if no fault can have put it off since it was accepted; None: one can.
 
     What a worker has claimed ahead and gives back, or takes with it when it dies, begins later than what others had
-    claimed at the same moment. What the queue numbers as attempt 1 was held by nobody who died.
+    claimed at the same moment. What the queue numbers as attempt 1 was never held by a process that died.
     """
     first = min(task.executions, key=lambda one: one.begin)
     if first.attempt != 1 and not evidence.undisturbed:

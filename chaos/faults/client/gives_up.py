@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClientGivesUp(Fault):
-    """Some clients send their task and hang up before the answer: nobody knows whether it was accepted (I2, I6).
+    """Some clients submit a task and disconnect before the answer, so that its outcome is unknown (I2, I6).
 
-    What was accepted all the same must run once, as it was sent; and those who wait must not suffer from it.
+    What was accepted all the same must run once, as it was sent; and waiting clients must not suffer from it.
     """
 
     name: ClassVar[str] = "client-gives-up"

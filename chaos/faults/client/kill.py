@@ -13,7 +13,7 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClientKill(Fault):
-    """A storm of CLIENT KILL: each client loses its connection many times a second (I1, I2, I8).
+    """Sends CLIENT KILL for all clients, many times a second (I1, I2, I8).
 
     A command in flight is lost before it is executed, or its reply is. Between two commands of what should have been
     one step, it is a crash in the middle. https://redis.io/docs/latest/commands/client-kill/

@@ -15,9 +15,9 @@ SLACK = 0.8
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClientPause(Fault):
-    """The server lets its clients wait for seconds, as it does before a failover (I1, I4, I8).
+    """Sends CLIENT PAUSE: the server delays all commands for seconds (I1, I4, I8).
 
-    Their commands are not lost, only late, and some of those who sent them have given up meanwhile.
+    Their commands are not lost, only late, and some of their clients have given up meanwhile.
     https://redis.io/docs/latest/commands/client-pause/
     """
 

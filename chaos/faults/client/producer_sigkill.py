@@ -16,10 +16,10 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ProducerSigkill(Fault):
-    """SIGKILLs the target's producer while submissions are under way, and starts it again (I2, I6, I8).
+    """SIGKILLs the target's producer during submissions, and starts it again (I2, I6, I8).
 
-    Whoever was waiting for its answer does not know whether the task was accepted: that is on record as unknown. Asked
-    again with the same idempotency key, there must be one task, not two.
+    A client that waits for its answer does not learn whether the task was accepted: it is recorded as unknown. Sent
+    again with the same idempotency key, it must be one task, not two.
     """
 
     name: ClassVar[str] = "producer-sigkill"

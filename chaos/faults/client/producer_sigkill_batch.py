@@ -20,9 +20,9 @@ HANDED_OVER_S = 0.1
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ProducerSigkillBatch(ProducerSigkill):
-    """SIGKILLs the target's producer while a batch of tasks is under way, and starts it again (I2, I6, I8).
+    """SIGKILLs the target's producer during a batch, and starts it again (I2, I6, I8).
 
-    All of the batch was accepted or none of it; nobody heard which. For targets that state a `batch_max`.
+    All of the batch was accepted or none of it, and no client knows which. For targets that state a `batch_max`.
     """
 
     name: ClassVar[str] = "producer-sigkill-batch"

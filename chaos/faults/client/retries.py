@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClientRetries(Fault):
-    """Some clients send their task again with the same idempotency key, answered or not: it is one task (I8).
+    """Some clients submit a task twice with the same idempotency key: it is one task (I8).
 
     A second execution is a duplicate that this does not explain. Only for queues that take such a key.
     """

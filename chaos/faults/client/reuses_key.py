@@ -21,7 +21,7 @@ SCHEDULED_ONE_IN = 3
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClientReusesKey(Fault):
-    """Some clients send their task several times under one idempotency key, and another payload too (I6, I8).
+    """Some clients submit two payloads under one idempotency key, several times (I6, I8).
 
     Some of them at the same moment, the others a second after the first was answered. One request is accepted, under
     one id; another payload is refused as a conflict. Only for queues that take such a key.

@@ -14,7 +14,7 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClusterPrimarySigkill(Fault):
-    """SIGKILLs the primary of the busiest slot; its replica is elected, and clients follow by themselves (I1, I2, I3).
+    """SIGKILLs the primary of the busiest slot; a replica is elected, and clients find it (I1, I2, I3).
 
     What it had acknowledged and not sent to the replica yet is gone. It is started again as a replica.
     """

@@ -14,7 +14,7 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClusterReshard(Fault):
-    """Moves the slot with the most keys to another primary, key by key, while it is used, and back (I1, I2, I3, I8).
+    """Moves the slot with the most keys to another primary, key by key, and back (I1, I2, I3, I8).
 
     While keys are on their way the nodes refuse commands (ASK, TRYAGAIN), and afterwards the old owner does (MOVED).
     """

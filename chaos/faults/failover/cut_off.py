@@ -1,4 +1,4 @@
-"""A primary and everybody but its clients do not hear of each other: two primaries for a while."""
+"""A primary is cut off from all but its clients: two primaries for a while."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -12,7 +12,7 @@ from .base import HandlerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerExits(HandlerFault):
-    """The bodies of some tasks call os._exit at their first attempt: no exception, no cleaning up (I1, I2, I4, I5).
+    """The bodies of some tasks call os._exit at their first attempt (I1, I2, I4, I5).
 
     Whatever else that process had in hand goes with it.
     """

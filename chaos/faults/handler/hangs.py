@@ -20,7 +20,7 @@ SEEN_SHARE = 0.5
 @fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerHangs(HandlerFault):
-    """The bodies of some tasks do not return, at their first attempt, for many seconds (I2, I4).
+    """The bodies of some tasks do not return for many seconds at their first attempt (I2, I4).
 
     Others must not wait for them. A time limit of the queue, such as `ZEROLOSS_TASK_TIMEOUT_MS` of the reference, may
     end them. As they return at last, a queue without one is not accused of what the harness did.

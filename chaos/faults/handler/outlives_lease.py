@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerOutlivesLease(HandlerFault):
-    """Some tasks take twice as long as a dead worker's task lies, among others and whatever else is done (I3, I4).
+    """Some tasks run for twice the time that recovery takes, among others (I3, I4).
 
     As `slow`, which is a baseline, does when nothing else happens.
     """

@@ -15,7 +15,7 @@ from .base import Victims
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetDisconnect(Fault):
-    """Takes the server's container off its network: workers, producer, nobody reaches it (I1, I2, I4, I8).
+    """Disconnects the server's container from its network (I1, I2, I4, I8).
 
     Connections end, or are silent, as the engine publishes its ports; new ones are refused, or get no answer. The
     server itself goes on, and what it was sent before is executed.

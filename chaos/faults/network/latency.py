@@ -12,9 +12,9 @@ from .base import WayFault, slow_down
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetLatency(WayFault):
-    """All that passes between workers and server comes late, now more, now less (I3, I4).
+    """Delays all traffic between workers and server, by a varying time (I3, I4).
 
-    Whoever renews a lease just in time, renews it too late.
+    A worker that renews its lease just in time renews it too late.
     """
 
     name: ClassVar[str] = "net-latency"

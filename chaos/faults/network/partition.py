@@ -12,7 +12,7 @@ from .base import Victims, WayFault, Workers
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetPartition(WayFault):
-    """Cuts a worker off from the server, past its lease, and lets it come back: a zombie that is awake (I2, I3, I4).
+    """Cuts a worker off from the server until its lease has ended, then reconnects it (I2, I3, I4).
 
     Its connections stay open and are silent. What was sent into the silence arrives when it ends, long after others
     have taken the tasks over, and after the worker has given up waiting for the answer.

@@ -12,7 +12,7 @@ from .base import Victims, WayFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetReplyLoss(WayFault):
-    """For a while many of the replies to workers break off, and their connections are reset (I1, I2, I3, I4).
+    """Cuts many replies to workers in their middle, and resets the connections (I1, I2, I3, I4).
 
     Whatever is done in two commands is sooner or later done by half, and a worker that cannot renew its lease loses it.
     """

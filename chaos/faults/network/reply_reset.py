@@ -17,7 +17,7 @@ EACH_S = 1.0
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetReplyReset(Fault):
-    """The server executes a worker's command, and the connection is reset in the middle of the reply (I1, I2, I3).
+    """Resets a connection in the middle of a reply: the command was executed (I1, I2, I3).
 
     What was claimed is its own and it does not know; what was acked is gone and it does not know that either.
     """

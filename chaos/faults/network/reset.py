@@ -11,9 +11,9 @@ from .base import Victims, WayFault, Workers
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetReset(WayFault):
-    """Resets all connections of a worker that is inside a task, whatever is under way on them (I1, I2).
+    """Resets all connections of a worker inside a task (I1, I2).
 
-    Nobody can say whether the last commands were executed; the worker lives on and connects again.
+    It is unknown whether the last commands were executed; the worker lives on and connects again.
     """
 
     name: ClassVar[str] = "net-reset"

@@ -11,7 +11,7 @@ from .base import Victims, WayFault, Workers
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetSilence(WayFault):
-    """All connections of a worker die silently: nothing is delivered any more, and no side is notified (I2, I3, I4).
+    """Drops all traffic on a worker's connections, without notice to either side (I2, I3, I4).
 
     As when a firewall or a NAT forgets them. Neither end sees a reset; the server goes on serving a client that is not
     there, and may hand it a task. New connections of either end work.
@@ -36,6 +36,6 @@ class NetSilence(WayFault):
         if not (sent.held_bytes or answered.held_bytes):
             raise Missed(f"Nothing was sent within {for_s:g} s on the {dead} connections that had died.")
         return victims.effect(
-            f"{victims.names}: {dead} connections died without a word; {sent.held_bytes:,} bytes to the server and "
+            f"{victims.names}: {dead} connections died silently; {sent.held_bytes:,} bytes to the server and "
             f"{answered.held_bytes:,} from it were never delivered."
         )

@@ -12,7 +12,7 @@ from .base import WayFault, slow_down
 @fault
 @dataclass(frozen=True, kw_only=True)
 class NetThrottle(WayFault):
-    """So few bytes a second pass between workers and server that they queue up (I3, I4).
+    """Limits the bytes per second between workers and server (I3, I4).
 
     Large payloads stand before the renewal of a lease.
     """

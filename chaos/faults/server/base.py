@@ -1,4 +1,4 @@
-"""What the faults of the server share: nobody is out of their reach, and the server runs again after them."""
+"""What the faults of the server share: they hit all processes, and the server runs again after them."""
 
 from dataclasses import dataclass
 from typing import ClassVar

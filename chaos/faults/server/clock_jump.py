@@ -17,10 +17,10 @@ CLOCKS = "clock"
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClockJump(Fault):
-    """A worker's wall clock jumps, an hour ahead or back, and back again after seconds (I2, I3, I4).
+    """Sets a worker's wall clock an hour ahead or back, for seconds (I2, I3, I4).
 
-    As after a restored snapshot or a wrong time server. Whoever compares clocks of several machines, or measures a time
-    by the wall clock, takes the living for dead or the dead for living. Only Python's own `time.time` is shifted.
+    As after a restored snapshot or a wrong time server. A queue that compares clocks of several machines, or measures
+    time by the wall clock, takes living workers for dead or dead ones for living. Only Python's `time.time` is shifted.
     """
 
     name: ClassVar[str] = "clock-jump"

@@ -14,7 +14,7 @@ from .torn_aof import newest_aof
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerDiskFull(ServerFault):
-    """Lets the server's files grow by a few bytes and no more, until a write fails in its middle (I1, I2).
+    """Limits the size of the server's files, so that a write fails in its middle (I1, I2).
 
     By RLIMIT_FSIZE: the write is cut off and the server dies of it, as it does of a full disk under `always`. It is
     started again without the limit, on the torn file.
@@ -35,7 +35,7 @@ class ServerDiskFull(ServerFault):
         if not sys.platform.startswith("linux"):
             raise Missed("Only Linux lets one process set another's limits.")
         if log_path is None or data_dir is None:
-            raise Missed("The files of this server are out of reach.")
+            raise Missed("The files of this server are not accessible.")
         aof = newest_aof(data_dir)
         if aof is None:
             raise Missed("The server keeps no append-only file.")

@@ -12,7 +12,7 @@ from .memory import starve
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerEvicts(ServerFault):
-    """Sets an evicting policy and too small a maxmemory: the server throws keys away, the queue's own too (I1, I2).
+    """Sets an evicting policy and a low maxmemory, so that the server evicts the queue's keys (I1, I2).
 
     No queue can hold what its server throws away. What matters is that the loss is seen and reported.
     """

@@ -12,7 +12,7 @@ from .memory import starve
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerMaxmemory(ServerFault):
-    """Sets maxmemory below what the server holds, without eviction, for seconds (I1, I2, I4).
+    """Sets maxmemory below the used memory, without eviction, for seconds (I1, I2, I4).
 
     Whatever adds is refused, even a move from one list to another. What was accepted must be worked off all the same,
     and what is refused must not be promised. https://redis.io/docs/latest/develop/reference/eviction/

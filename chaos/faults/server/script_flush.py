@@ -11,9 +11,9 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ScriptFlush(Fault):
-    """The server forgets all its scripts, again and again (I1, I2).
+    """Sends SCRIPT FLUSH, again and again (I1, I2).
 
-    Every EVALSHA is then answered by NOSCRIPT: nothing was done, and whoever sent it must send the script itself.
+    Every EVALSHA is then answered by NOSCRIPT: nothing was done, and the client must send the script itself.
     https://redis.io/docs/latest/commands/script-flush/
     """
 

@@ -41,7 +41,7 @@ class ServerSigstop(ServerFault):
         if answered or after != before:
             raise Missed(f"The server answered though it was stopped, or is another: {before[:8]}, then {after[:8]}.")
         return Effect(
-            evidence=f"The server ({before[:8]}) answered nobody for {self.for_s:g} s, and is the same afterwards.",
+            evidence=f"The server ({before[:8]}) answered no client for {self.for_s:g} s, and is the same afterwards.",
             tasks=tasks,
         )
 

@@ -12,7 +12,7 @@ from .base import ServerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerSigterm(ServerFault):
-    """Lets the server end in order and starts it again on the same data (I1, I2, I6).
+    """Sends SIGTERM to the server and starts it again on the same data (I1, I2, I6).
 
     It writes down what it keeps before it goes: only what it keeps nowhere is gone. Its scripts and clients are, too.
     """

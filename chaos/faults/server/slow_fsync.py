@@ -29,7 +29,7 @@ WAIT_ALL = 0x40000000
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerSlowFsync(ServerFault):
-    """The thread in which the server fsyncs every second stands still, as on a disk that is too slow (I1, I2).
+    """Stops the server's fsync thread, as a slow disk does (I1, I2).
 
     The server puts its writes off for up to 2 s meanwhile, and answers all the same: with `kill` it is killed while it
     does, and what it had not written is gone, which `everysec` allows. Linux, the embedded server, `--appendfsync
@@ -51,7 +51,7 @@ class ServerSlowFsync(ServerFault):
 
     def inject(self, stage: Stage) -> Effect:
         if stage.server.durability().appendfsync != "everysec":
-            raise Missed("The server does not fsync every second: say --appendfsync everysec.")
+            raise Missed("The server does not fsync every second: use --appendfsync everysec.")
         with server_client(stage) as client:
             pid = int(client.info("server")["process_id"])
             before = _delayed(client)
@@ -82,7 +82,7 @@ class ServerSlowFsync(ServerFault):
 
 @contextmanager
 def standing_still(thread: int) -> Iterator[None]:
-    """This one thread of another process; the others go on. It goes on too when whoever stopped it is gone.
+    """This one thread of another process; the others go on. It goes on too when the process that stopped it is gone.
 
     https://man7.org/linux/man-pages/man2/ptrace.2.html
     """

@@ -16,7 +16,7 @@ TAIL = b"*3\r\n$5\r\nLPUSH\r\n$4\r\ntorn\r\n$1000\r\nhalf of"
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerTornAof(ServerFault):
-    """SIGKILLs the server as if in mid-write, and starts it on an append-only file with a torn end (I1, I2).
+    """SIGKILLs the server, and starts it again on an append-only file with a torn end (I1, I2).
 
     It must load what comes before, and what was acknowledged is there.
     https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
@@ -33,7 +33,7 @@ class ServerTornAof(ServerFault):
     def inject(self, stage: Stage) -> Effect:
         log_path = stage.server.log_path
         if log_path is None or stage.server.data_dir is None:
-            raise Missed("The files of this server are out of reach.")
+            raise Missed("The files of this server are not accessible.")
         in_flight = InFlight(stage)
         with held_back(stage) as waiting:
             status = stage.server.kill()

@@ -16,9 +16,9 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class AsleepSigkill(WorkerFault):
-    """Freezes a worker that waits for work, past its lease, and kills it without waking it (I2, I4).
+    """Freezes an idle worker until its lease has ended, then kills it without resuming it (I2, I4).
 
-    The server does not know that it sleeps, and may hand a task to its blocked claim after everybody has given it up.
+    The server does not know that it sleeps, and may hand a task to its blocked claim after all others have given it up.
     """
 
     name: ClassVar[str] = "asleep-sigkill"

@@ -14,7 +14,7 @@ LOOK_S = 0.005
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerKillInRecovery(WorkerFault):
-    """SIGKILLs a worker inside a task, and then the one that has just taken this task over (I1, I2, I4, I5).
+    """SIGKILLs a worker inside a task, and then the worker that took the task over (I1, I2, I4, I5).
 
     The second dies while what the first one held is on its way back: recovered twice, each task must run again.
     """

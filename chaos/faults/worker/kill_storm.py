@@ -13,7 +13,7 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerKillStorm(WorkerFault):
-    """SIGKILLs one worker after the other, whatever it is at, faster than the lease (I1, I2, I4, I5).
+    """SIGKILLs one worker after the other, busy or idle, faster than the lease (I1, I2, I4, I5).
 
     They are killed as they start, register and recover others. Tasks are recovered again and again, and must not be
     given up for that too soon.

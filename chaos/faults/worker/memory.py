@@ -24,7 +24,7 @@ HUNGRY_EVERY = 5
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerMemory(WorkerFault):
-    """Lets a worker's processes have hardly more memory than they have, for seconds (I1, I2, I5).
+    """Limits the memory of a worker's processes to little more than they use, for seconds (I1, I2, I5).
 
     By RLIMIT_AS: what asks for more gets a MemoryError or dies. The plan has hungry tasks for it, whose bodies ask for
     a lot; but the queue's own code may be the one that is refused.

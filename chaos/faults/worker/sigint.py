@@ -12,9 +12,9 @@ from .sigterm import WorkerSigterm
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigint(WorkerSigterm):
-    """Ends a worker that is inside a task as Ctrl-C does, and waits until it has ended (I1, I2).
+    """Sends SIGINT to a worker inside a task, as Ctrl-C does, and waits until it has ended (I1, I2).
 
-    Where nobody handles it, it is KeyboardInterrupt in the middle of whatever the main thread does.
+    Without a handler it is KeyboardInterrupt in the middle of whatever the main thread does.
     """
 
     name: ClassVar[str] = "worker-sigint"

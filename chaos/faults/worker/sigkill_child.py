@@ -13,7 +13,7 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigkillChild(WorkerFault):
-    """SIGKILLs one child of a worker while it is inside a task; its parent lives on and sees it (I1, I2, I4).
+    """SIGKILLs a worker's child process inside a task; its parent survives and notices (I1, I2, I4).
 
     As the kernel does when memory is short. The parent may tidy up, restart it, or end.
     """

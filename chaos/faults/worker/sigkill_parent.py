@@ -14,9 +14,9 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigkillParent(WorkerFault):
-    """SIGKILLs the parent of a worker's processes, and lets its children live on as orphans for a while (I2, I3, I4).
+    """SIGKILLs the parent of a worker's processes; its children run on as orphans for a while (I2, I3, I4).
 
-    Nobody looks after them any more, and nobody tells them to stop; what they do and what their successors do must not
+    No parent looks after them or stops them; what they do and what their successors do must not
     get in each other's way.
     """
 

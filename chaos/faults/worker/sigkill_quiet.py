@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigkillQuiet(WorkerFault):
-    """SIGKILLs a worker inside a task when everything has been submitted, and the last has begun (I2, I4).
+    """SIGKILLs a worker inside a task after the last task was submitted and begun (I2, I4).
 
-    So no traffic follows, and no backlog that keeps the others at work: whoever recovers only when something new comes
-    in, never does. The last tasks of the plan are long ones, so that one is still in its body; what moves only by the
+    No traffic follows, and no backlog keeps the other workers busy: a queue that recovers only when a new task comes in
+    never recovers. The last tasks of the plan are long, so that one is still in its body. A task that moves only by the
     poke at the deadline is NEEDS_TRAFFIC.
     """
 

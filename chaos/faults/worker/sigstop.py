@@ -11,7 +11,7 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigstop(WorkerFault):
-    """Freezes a worker inside a task, past its lease, and lets it go on: a zombie (I3, I6).
+    """Freezes a worker inside a task until its lease has ended, then resumes it: a zombie (I3, I6).
 
     It wakes with tasks in hand that are no longer its own. Whatever it says about them must change nothing.
     """

@@ -12,7 +12,7 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigterm(WorkerFault):
-    """Asks a worker that is inside a task to end, and waits until it has (I1, I2).
+    """Sends SIGTERM to a worker inside a task, and waits until it has ended (I1, I2).
 
     What it had claimed and not begun must be given back, and what runs must be finished, also where it takes seconds.
     """

@@ -13,7 +13,7 @@ from .base import WorkerFault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigtermSigkill(WorkerFault):
-    """Asks a worker inside a task to end, and SIGKILLs it while it is at it, as impatient deployments do (I1, I2, I4).
+    """Sends SIGTERM to a worker inside a task, then SIGKILL before it has ended (I1, I2, I4).
 
     It is killed in the middle of giving back what it had claimed, or while it waits for what runs.
     """

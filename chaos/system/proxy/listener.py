@@ -12,7 +12,7 @@ from .trace import Tracer
 from .way import Tally, reset_on_close
 
 CONNECT_DEADLINE_S = 5.0
-"""Meanwhile nobody else is served: less than anybody waits for the proxy's own answers."""
+"""Meanwhile no other connection is served; shorter than any wait for the proxy's own answers."""
 
 Address = tuple[str, int]
 
@@ -26,7 +26,7 @@ class Listener:
         """What stands behind it: host and port."""
         self.opaque = False
         self.tracer: Tracer | None = None
-        """Follows the tasks in what is sent; None: nobody does."""
+        """Follows the tasks in what is sent; None: no trace."""
         self.who = ""
         """What the trace calls the worker."""
         self.door = door

@@ -1,4 +1,4 @@
-"""Which process is at the other end of a connection on this machine. Linux only; elsewhere nobody is found."""
+"""Which process is at the other end of a connection on this machine. Linux only; elsewhere none is found."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The proxy: one thread, one listening port for each worker, so that it knows whom it serves.
+"""The proxy: one thread, one listening port for each worker, so that it knows which worker it serves.
 
 In the harness's own process: a thread costs no start, and a hit that kills needs the harness's hands.
 """
@@ -32,7 +32,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme != "redis":
-            raise ValueError(f"The proxy stands before redis:// URLs only, not before {parts.scheme}://.")
+            raise ValueError(f"The proxy supports redis:// URLs only, not {parts.scheme}://.")
         self._parts = parts
         self._address = (parts.hostname or LOOPBACK, parts.port or 6379)
         self._selector = selectors.DefaultSelector()
@@ -169,7 +169,7 @@ class Proxy:
         try:
             while not self._stopping:
                 self._turn()
-        except BaseException as error:  # noqa: BLE001 - whoever calls it next must hear of it
+        except BaseException as error:  # noqa: BLE001 - the next caller must hear of it
             self.failure = error
         for end in list(self._selector.get_map().values()):
             end.fileobj.close()  # type: ignore[union-attr]

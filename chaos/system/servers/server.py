@@ -130,7 +130,7 @@ class Server(ABC):
         """Lets a paused server go on."""
 
     def disconnect(self) -> None:
-        """Takes it off its networks: nobody reaches it, and it goes on. Raises NoNetwork: it has none of its own."""
+        """Disconnects it from its networks; the process runs on. Raises NoNetwork: it has none of its own."""
         raise NoNetwork
 
     def reconnect(self) -> None:  # noqa: B027 - most have nothing to do
@@ -255,7 +255,7 @@ class SeveralServers(Server):
 
 
 class HeldPort:
-    """A TCP port of the loopback interface that nobody else is given, also while the server on it is down.
+    """A TCP port of the loopback interface that no other server gets, also while the server on it is down.
 
     The number is the OS's choice, so it lies where the OS takes ports for outgoing connections from, too. Left alone, a
     client that tries to reconnect could be given it as its own port and even connect to itself. A socket that is bound

@@ -1,4 +1,4 @@
-"""The work of every task of the bench, whoever's queue it is in: nothing, or where it is asked for, a mark.
+"""The work of every task of the bench, in any queue: nothing, or where it is asked for, a mark.
 
 `BENCH_MARKS` names the file for the marks: eight bytes for each task, the ns from its sending to the start of its
 handler. Both clocks are CLOCK_MONOTONIC, which all processes of a machine share. Standard library only: every peer's

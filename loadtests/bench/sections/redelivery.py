@@ -1,7 +1,7 @@
 """How long a task waits that was in the hands of a worker when that was killed, all settings as shipped.
 
 And the counter-example: a worker that lives, and only lost its connections or was not heard for a moment, keeps its
-task. It is of no use to be fast in taking the tasks of the dead if living workers lose theirs.
+task. It is of no use to be fast in taking the tasks of dead workers if living workers lose theirs.
 """
 
 import os

@@ -90,7 +90,7 @@ class Topology:
 
 
 def _address(place: str, about: dict[str, Any], asked: tuple[str, int]) -> tuple[str, int]:
-    """Of a node, as another one lists it: by its name where it announces one, which its certificate may bear."""
+    """Of a node, as another one lists it: by its name where it announces one, which its certificate may name."""
     host, _, port = place.rpartition(":")
     return about.get("hostname") or host.strip("[]") or asked[0], int(port)
 

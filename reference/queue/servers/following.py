@@ -51,7 +51,7 @@ class FollowingPool(Pool):
     def reset(self) -> None:
         self._locator.reset()
         self._leads_to: tuple[str, int] | None = None
-        self._unwatched = threading.Lock()  # taken once, by who starts the thread
+        self._unwatched = threading.Lock()  # taken once, by the starter of the thread
         super().reset()
 
     def follow(self) -> None:

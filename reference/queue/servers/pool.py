@@ -16,7 +16,7 @@ CONNECT_TIMEOUT_S = 5.0
 class Gate:
     """Keeps connections from being made while the process forks, and a fork from coming while one is being made.
 
-    Else a forked process would get a socket that no connection has yet, so that nobody could close it there.
+    Else a forked process would get a socket that no connection has yet, so that no worker could close it there.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Pool(redis.BlockingConnectionPool):
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def sockets(self) -> list[socket.socket]:
-        """Those of all its connections, whoever uses them."""
+        """Those of all its connections."""
         return [sock for connection in self._connections if (sock := connection._sock)]
 
     def reset(self) -> None:  # at the beginning, and in a forked child, which must open connections of its own
@@ -142,7 +142,7 @@ class Pool(redis.BlockingConnectionPool):
             connection.disconnect()
         elif not connection.is_connected:
             self._close_idle()
-        # Whoever waits for a connection waits at redis-py's queue, and only while that is empty.
+        # A thread that waits for a connection waits at redis-py's queue, and only while that is empty.
         if self.pool.queue and connection._sock and self.owns_connection(connection):
             poll = select.poll()
             poll.register(connection._sock, select.POLLIN)

@@ -114,7 +114,7 @@ def test_a_comparison_that_is_interrupted_leaves_nothing_running_and_says_how_to
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert f"the same command with --out {tmp_path / 'out'} goes on with it." in said
+    assert f"the same command with --out {tmp_path / 'out'} continues it." in said
     wait_until(lambda: not bearing(f"ZEROLOSS_LEDGER={ledger}"))
 
 

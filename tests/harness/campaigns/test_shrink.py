@@ -85,7 +85,7 @@ def test_its_runs_are_bounded_and_the_best_so_far_is_kept(
     assert [one.number for one in tries_of(smaller)] == [1]
     assert load_plan(smaller / "plan.json").faults == []
     assert len(load_plan(smaller / "plan.json").tasks) == 8
-    assert "That were 1 run; more with --runs." in capsys.readouterr().out
+    assert "The limit of 1 run was reached; allow more with --runs." in capsys.readouterr().out
 
 
 def test_an_interrupted_shrinking_leaves_the_best_so_far(buried: Path, tmp_path: Path) -> None:

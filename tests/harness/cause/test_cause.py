@@ -104,7 +104,7 @@ def test_a_run_in_which_nothing_is_missing_has_no_cause() -> None:
 
 
 def test_tasks_that_ran_wrongly_are_counted_by_what_was_wrong() -> None:
-    assert cause(Story().begin().ran("nobody's").drained().end())[0] == "1 task ran although nobody had submitted them."
+    assert cause(Story().begin().ran("nobody's").drained().end())[0] == "1 task ran although they were never submitted."
 
 
 def step(t_ms: int, who: str, pid: int, command: str, *words: str, **members: object) -> Step:

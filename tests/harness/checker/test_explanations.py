@@ -107,7 +107,7 @@ def test_the_faults_of_the_server_and_of_the_clocks_meet_everybody() -> None:
         ((4_000, 6_000), (9_000, 9_100)),  # its ack was lost, or came too late
         ((4_000, 4_500), (9_000, 9_100)),  # its ack was under way when the fault began
         ((5_500, 6_500), (6_000, 7_000)),  # run by two at once, as one of them was taken for dead
-        ((8_500, 8_600), (8_400, 9_000)),  # claimed before, begun after: whoever took it over was quicker
+        ((8_500, 8_600), (8_400, 9_000)),  # claimed before, begun after: the other worker was quicker
     ],
 )
 def test_a_duplicate_that_a_server_fault_may_have_caused_is_explained_for_each_worker(

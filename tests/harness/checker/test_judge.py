@@ -666,9 +666,7 @@ def test_a_load_that_broke_a_threshold_is_a_verdict_of_its_own_where_nothing_is_
 def test_a_load_whose_end_nobody_told_is_INCONCLUSIVE() -> None:
     result = judged(a_run_under_load().drained().end())
     assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
-    assert result.doubts == [
-        "The load did not come to its end, so that it is unknown whether it kept to its thresholds."
-    ]
+    assert result.doubts == ["The load did not end, so that it is unknown whether it kept to its thresholds."]
 
 
 def test_a_run_without_a_load_says_nothing_of_one() -> None:
@@ -773,5 +771,5 @@ def test_processes_that_end_by_themselves_are_one_sentence_with_the_fault_and_th
         )
     result = judge(story.drained().end().events)
     assert result.exits_in_short == [
-        "3 workers exited with status 1, 2 of them during server-sigkill; last words: ConnectionError"
+        "3 workers exited with status 1, 2 of them during server-sigkill; last output: ConnectionError"
     ]

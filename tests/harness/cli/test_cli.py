@@ -50,7 +50,10 @@ def begin_of(directory: Path) -> Run:
         (["run", "--target", "zeroloss.target:Target"], "its `worker` must be a command"),
         (["run", "--redis", "postgres", "--out", "{tmp}/a"], "'postgres' is not a server"),
         (["run", "--redis", "redis://127.0.0.1:1/0", "--out", "{tmp}/b"], "cannot be used"),
-        (["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"], "not zeroloss's to kill"),
+        (
+            ["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "server-sigkill"],
+            "does not kill a server that it did not start",
+        ),
         (["run", "--durability", "replicas:0"], "--durability must be memory, fsync or replicas:N, not 'replicas:0'"),
         (["run", "--demand", "glory"], "--demand: there is no situation 'glory'"),
         (["run", "--demand", "worker-sigkill@home"], "--demand: there is no situation 'worker-sigkill@home'"),
@@ -311,14 +314,14 @@ def test_prove_says_what_it_does_with_its_options_and_ends_with_the_part_that_ca
     assert execute(["prove", effort, "--target", target, "--redis", "embedded", "--out", str(out)]) == 70
     said = capsys.readouterr()
     assert said.out.startswith(f"zeroloss enumerate --target {target} --redis embedded{pairs}   (its output: {out}")
-    assert "`zeroloss enumerate` left no result; its last words: " in said.err
+    assert "`zeroloss enumerate` left no result; its last output: " in said.err
     assert "The agent cannot be started: '/no/such/python'" in said.err
     assert said.err.count("\n") == 1
     assert not (out / "certificate.json").exists()
 
 
 def left_over(directory: Path) -> list[str]:
-    """Processes of a run: those that bear its directory, and its server."""
+    """Processes of a run: those that name its directory, and its server."""
     found = [str(pid) for pid in bearing(f"ZEROLOSS_RUN={directory.resolve()}")]
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []

@@ -58,7 +58,7 @@ def test_a_frozen_server_is_the_same_afterwards(scene: Scene, open_own_server: O
     server = open_own_server(appendfsync=None)
     with Traffic(server, push) as traffic:
         effect = scene.play_in_traffic(ServerSigstop(for_s=0.3), server, traffic)
-    assert effect.evidence.endswith("answered nobody for 0.3 s, and is the same afterwards.")
+    assert effect.evidence.endswith("answered no client for 0.3 s, and is the same afterwards.")
 
 
 def test_a_server_that_answers_while_it_should_stand_still_is_not_a_frozen_one(
@@ -77,7 +77,7 @@ def test_a_pause_is_seen_by_a_probe_that_must_wait(scene: Scene, open_own_server
     assert re.fullmatch(r"A PUBLISH sent into the pause was answered after \d+\.\d\d s\.", effect.evidence)
 
 
-def test_forgotten_scripts_are_counted_and_so_are_those_who_miss_them(
+def test_forgotten_scripts_are_counted_and_so_are_the_workers_that_miss_them(
     scene: Scene, open_own_server: OpenServer
 ) -> None:
     server = open_own_server(appendfsync=None)

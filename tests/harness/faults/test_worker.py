@@ -207,7 +207,7 @@ def test_one_kill_is_not_a_storm(scene: Scene) -> None:
 
 
 def observed(victims: list[int], in_vain: int) -> WorkerKillInRecovery:
-    """The fault. It notes whom it kills first, and so often finds no successor."""
+    """The fault. It records what it kills first, and so often finds no successor."""
 
     class Observed(WorkerKillInRecovery):
         def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:

@@ -94,7 +94,7 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
 @pytest.mark.parametrize(
     ("text", "kills", "says"),
     [
-        ("", None, "for a run without faults say --faults none"),
+        ("", None, "for a run without faults use --faults none"),
         ("worker-sigkil", None, "There is no fault 'worker-sigkil'"),
         ("worker-sigkill:count=0", None, "count must be a whole number of at least 1, not '0'"),
         ("worker-sigkill:count", None, "'count' is not an option"),
@@ -123,7 +123,7 @@ def test_a_fault_that_is_invalid_is_refused_in_one_sentence(text: str, kills: in
         ({"workers": 0}, "--workers must be at least 1"),
         (
             {"server": "redis://127.0.0.1:1/0", "faults": [FaultRequest("server-sigkill", 1, {})]},
-            "not zeroloss's to kill",
+            "does not kill a server that it did not start",
         ),
         (
             {"faults": [FaultRequest("client-reuses-key", 1, {})]},
@@ -191,7 +191,7 @@ class Listing(Target):
     mix = ("server-sigkill:down_s=6", "server-sigterm", "worker-sigint", "producer-sigkill")
 
 
-def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_server_bears() -> None:
+def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_server_supports() -> None:
     asked: dict[str, Any] = {"kills": 2, "server": "embedded", "workers": 3}
     drawn = set()
     for seed in range(20):

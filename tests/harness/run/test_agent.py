@@ -242,7 +242,7 @@ def test_a_target_that_does_not_get_ready_is_reported_with_its_last_error(
         agent.wait_until_ready(lambda: None)
 
 
-def test_an_agent_that_is_gone_is_noticed_by_whoever_asks_it(agents: Agents) -> None:
+def test_an_agent_that_is_gone_is_noticed_by_the_next_caller(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()
     agent.managed.kill_session()

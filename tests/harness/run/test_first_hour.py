@@ -43,7 +43,7 @@ def test_an_enqueue_that_never_returns_ends_the_run_with_what_it_should_do(
     assert outcome.failure is None
     assert outcome.result.verdict is Verdict.INCONCLUSIVE
     assert "enqueue has not returned for" in said.getvalue()
-    assert "It is to return once the queue has accepted the task." in said.getvalue()
+    assert "It must return once the queue has accepted the task." in said.getvalue()
 
 
 def test_a_run_whose_bodies_end_at_once_does_not_wait_for_one_and_says_how_long_they_should_last(

@@ -103,7 +103,7 @@ def test_it_works_under_xdist_and_two_tests_do_not_get_in_each_other_s_way(tmp_p
     assert runs == {"test_without_faults_nothing_is_lost-1", "test_my_queue_survives-1"}
 
 
-def test_a_test_that_uses_the_fixture_bears_the_marker_and_can_be_left_out(tmp_path: Path) -> None:
+def test_a_test_that_uses_the_fixture_has_the_marker_and_can_be_left_out(tmp_path: Path) -> None:
     ended = run_pytest(tmp_path, LOSING, "-m", "not zeroloss", "--strict-markers")
     assert "1 deselected" in ended.stdout, ended.stdout
 

@@ -163,7 +163,7 @@ def test_a_producer_that_ends_by_itself_ends_the_run(tmp_path: Path, monkeypatch
     monkeypatch.setattr(brpop, "producer", ("sh", "-c", "echo out of paper; sleep 1; exit 3"))
     outcome = carry_out(tmp_path, "brpop", "none", tasks=400)
     assert isinstance(outcome.failure, HarnessError)
-    assert "status 3; its last words: out of paper" in str(outcome.failure)
+    assert "status 3; its last output: out of paper" in str(outcome.failure)
 
 
 def test_the_census_of_a_drained_run_is_the_targets_own_where_it_has_one(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ os.waitpid(child, 0)
 open(sys.argv[1], "w").close()
 """
 
-# Each process lives only to bear the next: whoever lists them is always late.
+# Each process lives only to start the next: a listing is always late.
 CHAIN = """
 import os
 print("ready", flush=True)

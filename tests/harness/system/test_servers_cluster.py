@@ -56,8 +56,8 @@ def test_a_fault_of_a_cluster_takes_no_effect_on_one_server(
 @pytest.mark.parametrize(
     ("faults", "server", "sentence"),
     [
-        ("cluster-reshard", "embedded", "needs a cluster: say --redis cluster"),
-        ("cluster-primary-sigkill", "sentinel", "needs a cluster: say --redis cluster"),
+        ("cluster-reshard", "embedded", "needs a cluster: use --redis cluster"),
+        ("cluster-primary-sigkill", "sentinel", "needs a cluster: use --redis cluster"),
         ("server-sigkill", "cluster", "is for one server"),
         ("net-latency", "cluster", "stands before one server only"),
         ("primary-sigkill", "cluster", "say --redis sentinel"),

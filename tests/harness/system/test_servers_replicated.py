@@ -157,8 +157,8 @@ def test_nothing_is_left_of_a_replicated_server_whose_owner_was_killed(tmp_path:
 @pytest.mark.parametrize(
     ("faults", "server", "sentence"),
     [
-        ("primary-sigkill", "embedded", "needs a primary with replicas: say --redis sentinel"),
-        ("primary-cut-off", "redis://127.0.0.1:1/0", "needs a primary with replicas: say --redis sentinel"),
+        ("primary-sigkill", "embedded", "needs a primary with replicas: use --redis sentinel"),
+        ("primary-cut-off", "redis://127.0.0.1:1/0", "needs a primary with replicas: use --redis sentinel"),
         ("server-sigkill", "sentinel", "is for one server"),
         ("client-pause", "sentinel", "is for one server"),
     ],

@@ -268,7 +268,7 @@ def test_a_process_that_is_not_there_cannot_be_watched(keeper: Warden, sleeper: 
         keeper.watch_session(sleeper.pid)
 
 
-def test_a_warden_bears_no_token(
+def test_a_warden_has_no_token(
     keeper: Warden, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
 ) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "an outer harness's")

@@ -188,7 +188,7 @@ def test_packages_of_debian_that_are_installed_are_used_as_they_are(
     ("members", "sentence"),
     [
         ({"npm": ("/no/such/folder",)}, "npm can't install /no/such/folder: "),
-        ({"debian": ("zeroloss-absent",)}, "Debian's packages zeroloss-absent can't be had: "),
+        ({"debian": ("zeroloss-absent",)}, "Debian's packages zeroloss-absent can't be installed: "),
         ({"build": ("sh", "-c", "echo no >&2; exit 3")}, "`build` of the target Mine failed: no"),
         ({"build": ("/no/such/compiler",)}, "`build` of the target Mine failed: /no/such/compiler: No such file"),
     ],

@@ -1,4 +1,4 @@
-"""`redis+sentinel://`: which Sentinels are asked, under which name the primary is known, and who logs in where."""
+"""`redis+sentinel://`: which Sentinels are asked, under which name the primary is known, and which login goes where."""
 
 import pytest
 from zeroloss.reference.queue.config import Config

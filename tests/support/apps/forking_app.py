@@ -15,7 +15,7 @@ fork = multiprocessing.get_context("fork")
 
 
 def note(name: str, text: object = "") -> None:
-    """Whoever sees the file sees all of its text."""
+    """A reader of the file sees all of its text."""
     (NOTES / f"{name}.{os.getpid()}").write_text(str(text))
     (NOTES / f"{name}.{os.getpid()}").rename(NOTES / name)
 

@@ -50,7 +50,7 @@ class Story:
         self.finished: set[str] = set()
         self.answers: list[Answer] = []
         self.transitions: list[Transition] = []
-        self.swept: list[str] = []  # held by the dead when the last step began to sweep
+        self.swept: list[str] = []  # held by dead workers when the last step began to sweep
         self.undisturbed = True  # no task has been given back yet, so that I7 applies
         self.in_order: list[str] = []
         self.attempts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Those who use the model's queue, as one value: a producer, consumers, a server, and what each of them believes.
+"""The users of the model's queue, as one value: a producer, consumers, a server, and what each of them believes.
 
 What may happen to it is in steps.py, what must hold in it in laws.py, and search.py visits all that can be reached.
 """
@@ -70,7 +70,7 @@ def _given_up(client: Client) -> Client:
 class Protocol:
     """The verbs of the queue, and what a worker concludes. A planted mistake (planted.py) replaces one of them.
 
-    `half_done`: what a verb of several steps leaves behind when whoever takes them dies in between.
+    `half_done`: what a verb of several steps leaves behind when its process dies in between.
     """
 
     enqueue: Callable[..., Any] = model.enqueue

@@ -1,7 +1,7 @@
 """A client of the queue's kind that takes turns: its connection asks the scheduler before it sends anything.
 
 The scheduler decides when, and whether, a command goes out, whether its reply arrives, and whether it arrives late or
-twice. Who is blocked in Redis waits here, in Redis's order, so that being served is a step like any other.
+twice. A client that is blocked in Redis waits here, in Redis's order, so that being served is a step like any other.
 """
 
 from collections import deque
@@ -42,7 +42,7 @@ class Packet:
 
 @dataclass(eq=False)
 class Wait:
-    """A client that is blocked in Redis: whoever rings first serves it, whatever its process does meanwhile.
+    """A client that is blocked in Redis: the first ring serves it, whatever its process does meanwhile.
 
     `claim`: what was sent along, and is run when the wait ends; None: it has not arrived.
     """

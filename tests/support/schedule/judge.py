@@ -138,7 +138,7 @@ class Judge:
             self.violations.append(f"I7: {low[0]} had to wait, though it was its turn.")
 
     def time_passed(self, living: set[str], now_ms: int) -> None:
-        """What the dead hold is recovered in bounded time, and nobody waits while something is pending."""
+        """What dead workers hold is recovered in bounded time, and no task waits while something is pending."""
         if self.last.pending and not self.last.rings and not self.bell_taken:
             self.violations.append("I4: something is pending, and the bell does not ring.")
         held = {

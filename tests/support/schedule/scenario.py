@@ -1,4 +1,4 @@
-"""What a schedule is played on: which tasks come when, how they behave, and who is there."""
+"""What a schedule is played on: which tasks come when, how they behave, and which processes there are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

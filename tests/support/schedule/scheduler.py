@@ -77,7 +77,7 @@ class Clock:
         self._client = client
         self.now_ms = START_MS
         self.off_ms = 0  # by how much Redis's clock was set
-        self.ahead_ms: Callable[[], int] = lambda: 0  # of whoever asks: by how much its clock of the day is wrong
+        self.ahead_ms: Callable[[], int] = lambda: 0  # of the asking process: by how much its clock of the day is wrong
         self._write()
 
     @property

@@ -12,7 +12,7 @@ from .stage import STEPS_MAX, STRUCK_BY_NAME, WAYS, Stage
 
 Choices = dict[int, int]
 """At which point (they are counted from 0) which of the possibilities is taken. Everywhere else it is the first:
-whoever had the last turn goes on, and when it waits, the next one does."""
+the one that had the last turn goes on, and when it waits, the next one does."""
 
 
 @dataclass(frozen=True, kw_only=True)

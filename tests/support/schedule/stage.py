@@ -40,7 +40,7 @@ class Stage(Cast):
         self.current: Actor | None = None
 
     def able(self) -> list[tuple[Process, Actor]]:
-        """Whose turn it can be, whoever had the last one first."""
+        """Whose turn it can be, the one that had the last one first."""
         now_ms = self.clock.now_ms
         found = [
             (process, actor)
