@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from support.places import ROOT
@@ -35,33 +35,33 @@ def stated() -> dict[str, dict[str, str]]:
 
 @contextmanager
 def listening(server: str, redis_url: str) -> Iterator[int]:
+    """With deadlines of two seconds, so that nothing waits for long."""
     if server != "granian":
-        with served("producer" if server == "waitress" else "asgi", redis_url) as producer:
+        part = "producer" if server == "waitress" else "asgi"
+        with served(part, redis_url, deadlines_s=2, max_task_bytes=200_000) as producer:
             yield producer.port
         return
-    with under_granian(redis_url) as port:
+    with under_granian(
+        redis_url, "support.apps.hasty_producer:from_environment", "--http1-header-read-timeout", "2000"
+    ) as port:
         yield port
 
 
 def answer_to(port: int, request: bytes) -> str:
     """`413, a problem document, closed`, as the page writes it."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        answer = b""
-        try:
+    answer, closed = b"", True
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, suppress(ConnectionError):
+        with suppress(ConnectionError):  # refused before all of it was sent
             connection.sendall(request)
-            while b"\r\n\r\n" not in answer:
-                if not (data := connection.recv(65_536)):
-                    break
-                answer += data
-            head = answer.partition(b"\r\n\r\n")[0].lower()
-            connection.settimeout(1)
+        while b"\r\n\r\n" not in answer and (data := connection.recv(65_536)):
+            answer += data
+        connection.settimeout(1.5)
+        try:
             while connection.recv(65_536):
                 pass
-            closed = True
         except TimeoutError:
             closed = False
-        except ConnectionError:
-            head, closed = answer.partition(b"\r\n\r\n")[0].lower(), True
+    head = answer.partition(b"\r\n\r\n")[0].lower()
     if not head:
         return "closed"
     said = [head.split()[1].decode()]
