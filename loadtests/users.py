@@ -151,9 +151,13 @@ class ScheduledTasks(Producer):
     def send(self) -> None:
         delay_ms = random.randint(0, self._options.delay_ms)
         due_s = time.time() + delay_ms / 1000
-        more = random.choice([{"delay_ms": delay_ms}, {"execute_at": datetime.fromtimestamp(due_s, UTC).isoformat()}])
-        one = self.new_task(made_s=due_s, more=more, noted={"delay_ms": delay_ms})
-        self.submit([one], "/task", f"/task {next(iter(more))}", one.body)
+        due: dict[str, Any] = {
+            "delay_ms": delay_ms,
+            "execute_at": datetime.fromtimestamp(due_s, UTC).isoformat(),
+        }
+        member = random.choice([*due])
+        one = self.new_task(made_s=due_s, more={member: due[member]}, noted={"delay_ms": delay_ms})
+        self.submit([one], "/task", f"/task {member}", one.body)
 
 
 class Batches(Producer):

@@ -36,7 +36,8 @@ LARGE_AT_ONCE = 2  # bodies that are decoded at a time, beside the loop
 class _App(falcon.asgi.App[Any, Any]):
     """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent.
 
-    `body_timeout_s`: how long a body may take; None where the server sees to that.
+    What Falcon fails on before it has a request that could be answered is answered here. `body_timeout_s`: how long a
+    body may take; None where the server sees to that.
     """
 
     body_timeout_s: float | None = None
@@ -44,42 +45,59 @@ class _App(falcon.asgi.App[Any, Any]):
     async def __call__(  # type: ignore[override]  # Falcon's own differs from its base's in the same way
         self, scope: Any, receive: Any, send: Any
     ) -> None:
-        if scope["type"] == "http":
-            headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
-            if any(each[0] == b"expect" for each in headers):
-                receive = _after_nothing(receive)
-            if self.body_timeout_s is not None:
-                receive = _within(receive, self.body_timeout_s)
-            scope = {**scope, "headers": headers}
-        try:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        except _LateBody as late:  # before Falcon has a request that could be answered
-            status, answered, body = Refusal(late).to_response()
-            fields = [
-                (name.lower().encode(), value.encode()) for name, value in (*answered, *(late.headers or {}).items())
-            ]
+            return
+        headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
+        receive = _whole_body(receive, self.body_timeout_s)
+        if any(each[0] == b"expect" for each in headers):
+            receive = _after_nothing(receive)
+        try:
+            await super().__call__({**scope, "headers": headers, "http_version": _version(scope)}, receive, send)
+        except _NeverAnswered as problem:
+            status, answered, body = Refusal(problem).to_response()
+            answered += [("Content-Length", str(len(body))), ("Connection", "close")]
+            fields = [(name.lower().encode(), value.encode()) for name, value in answered]
             await send({"type": "http.response.start", "status": int(status[:3]), "headers": fields})
             await send({"type": "http.response.body", "body": body})
 
 
-class _LateBody(Problem):
-    def __init__(self, timeout_s: float) -> None:
-        detail = f"The body did not come within {timeout_s:g} s; send it at once. Nothing was accepted."
-        super().__init__(None, detail, status=408, headers={"Connection": "close"})
+class _NeverAnswered(Problem):
+    """A request that is wrong in a way that ends its connection."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(None, f"{detail} Nothing was accepted.", status=status, headers={"Connection": "close"})
 
 
-def _within(receive: Any, timeout_s: float) -> Any:
-    """The same, as long as all of a body has come by then; later it raises _LateBody."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
+def _version(scope: Any) -> str:
+    """The version of HTTP, of those that Falcon takes."""
+    version: str = {"1": "1.0"}.get(scope["http_version"], scope["http_version"])  # granian's word for 1.0
+    if version not in ("1.0", "1.1", "2"):
+        raise _NeverAnswered(505, f"HTTP/{version} is not spoken here; send HTTP/1.1.")
+    return version
 
-    async def receive_in_time() -> Any:
+
+def _whole_body(receive: Any, timeout_s: float | None) -> Any:
+    """The same, as long as a body comes to its end, and in time; else it raises _NeverAnswered.
+
+    A body that ends early is a disconnection to ASGI, and so is one whose chunks make no sense.
+    """
+    deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+
+    async def receive_next() -> Any:
         try:
-            async with asyncio.timeout_at(deadline):
-                return await receive()
+            if deadline is None:
+                event = await receive()
+            else:
+                async with asyncio.timeout_at(deadline):
+                    event = await receive()
         except TimeoutError:
-            raise _LateBody(timeout_s) from None
+            raise _NeverAnswered(408, f"The body did not come within {timeout_s:g} s; send it at once.") from None
+        if event["type"] == "http.disconnect":
+            raise _NeverAnswered(400, "The body did not come to its end.")
+        return event
 
-    return receive_in_time
+    return receive_next
 
 
 def _after_nothing(receive: Any) -> Any:

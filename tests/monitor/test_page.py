@@ -14,6 +14,7 @@ from zeroloss.reference.queue.consumer import Report
 from zeroloss.system.servers import Server
 
 PATIENCE_MS = 15_000
+WIDER = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).length"
 SCRIPT = "<img src=x onerror=alert(1)>"
 
 
@@ -198,6 +199,7 @@ def test_the_page_is_no_wider_than_a_phone(browser: Browser, queue: Queue, url: 
         phone.goto(f"{url}/{tab}")
         expect(phone.locator("#pending")).to_have_text("1", timeout=PATIENCE_MS)
         wait_until(lambda: phone.evaluate("document.documentElement.scrollWidth") <= 360, message="it is wider")
+        wait_until(lambda: phone.evaluate(WIDER) == 0, message="a table is to be scrolled sideways")
 
 
 def test_dead_letters_that_were_read_are_not_shown_while_redis_is_down(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.processes.programs import system_tool
 from support.processes.worker_process import Pool
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
@@ -102,6 +103,8 @@ def test_a_pool_counts_what_became_of_the_tasks_of_each_type_in_all_of_its_proce
     except AssertionError:
         pytest.fail(f"expected and shown: {differences()}\n{pool.log.read_text()[-3000:]}")
     assert not any("unheard" in name for name in shown(url))
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        assert system_tool("promtool", "prometheus", "check", "metrics", given=answer.read().decode()) == ""
 
 
 def test_a_pool_notes_for_the_monitor_what_runs_and_how_long_tasks_wait_and_run(queue: Queue, pool: Pool) -> None:

@@ -1,12 +1,11 @@
 """What watches a queue: Prometheus's rules and the Grafana dashboard speak of metrics that the monitor has."""
 
 import json
-import shutil
-import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import falcon.testing
 import pytest
 import yaml
 from support.deploy import DEPLOY
@@ -15,6 +14,7 @@ from support.processes.programs import system_tool
 from support.promql import OF_PROMETHEUS, OF_WORKERS, Shown, assert_shown, exposition, selectors
 from support.promql import exposed as _  # noqa: F401 - the fixture `exposed`
 from zeroloss.reference.__main__ import HEALTH_PORT
+from zeroloss.reference.http import producer
 from zeroloss.reference.queue.config import Config
 from zeroloss.system.servers import Server
 
@@ -86,10 +86,13 @@ def test_the_dashboard_shows_every_metric_of_monitor_and_workers(exposed: Shown)
     assert {selector.name for query in QUERIES for selector in selectors(query)} == set(exposed)
 
 
-def test_the_metrics_of_monitor_and_workers_are_named_as_promtool_wants_them(embedded: Server) -> None:
-    command = [shutil.which("promtool") or "promtool", "check", "metrics"]
-    ended = subprocess.run(command, input=exposition(embedded), capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+def test_the_metrics_of_monitor_workers_and_producer_are_named_as_promtool_wants_them(embedded: Server) -> None:
+    config = Config(redis_url=embedded.url, namespace="deploy")
+    http = falcon.testing.TestClient(producer.create_app(producer.client_of(config), config))
+    assert http.simulate_post("/task", json={"payload": 1}).status_code == 202
+    for metrics in (exposition(embedded), http.simulate_get("/metrics").text):
+        assert "zeroloss_" in metrics
+        assert system_tool("promtool", "prometheus", "check", "metrics", given=metrics) == ""
 
 
 def test_the_dashboard_is_provisioned_with_its_source_and_its_panels_do_not_overlap() -> None:

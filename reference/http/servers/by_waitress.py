@@ -226,6 +226,10 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     at once, and a client that is still sending then sees a reset connection, not the 413.
     """
 
+    error: Any
+    completed: bool
+    expect_continue: bool
+
     def __init__(self, channel: HTTPChannel, body_limits: Mapping[str, int], body_bytes_max: int, adj: Any) -> None:
         super().__init__(adj)
         self.begun_s = time.monotonic()

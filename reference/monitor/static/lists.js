@@ -180,7 +180,8 @@ async function look(start = 0) {
   const now = clock.now();
   const made = page.tasks.map(task => make("tr", {},
     cell(task.id ?? "unreadable", "id"), cell(task.type ?? NONE, "text"), cell(number(task.attempt)),
-    cell(task.enqueued_at ? age(Math.max(0, now - task.enqueued_at)) : NONE),
+    // A scheduled task says when it is due in place of when it was enqueued.
+    cell(task.enqueued_at && task.enqueued_at < now + 1000 ? age(Math.max(0, now - task.enqueued_at)) : NONE),
     cell(task.due_at ? (task.due_at > now ? "in " + age(task.due_at - now) : "now") : NONE),
     cell(task.preview, "text long id")));
   if (start) rows.append(...made);

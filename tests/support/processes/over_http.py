@@ -166,12 +166,12 @@ def assert_problem_document(document: dict[str, Any], status: int, *words: str, 
 
 
 @contextmanager
-def under_granian(redis_url: str, app: str = ASGI_APP) -> Iterator[int]:
+def under_granian(redis_url: str, app: str = ASGI_APP, *options: str) -> Iterator[int]:
     """The ASGI app under granian, as its module's docstring says how; gives the port, once it listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), app]
+    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--port", str(port), *options, app]
     environ = {"REDIS_URL": redis_url, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -23,11 +23,12 @@ def tool(name: str, *arguments: str | Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def system_tool(name: str, package: str, *arguments: str | Path) -> str:
-    """What a program of the system says, which ends with 0. CI must have it; a laptop need not."""
+def system_tool(name: str, package: str, *arguments: str | Path, given: str | None = None) -> str:
+    """What a program of the system says of what it is given, ending with 0. CI has to have it; a laptop need not."""
     if not shutil.which(name):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed: apt-get install {package}")
-    ended = subprocess.run([name, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [name, *map(str, arguments)]
+    ended = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 
