@@ -131,7 +131,7 @@ class Target:
     """Names of priorities, the highest first. Some tasks have the first, some the last, most one in between. Of many
     that are accepted by one call those of the first priority begin sooner than the others."""
     lower_within: int | None = None
-    """At most so many tasks of higher priorities begin one after the other while 20 or more of a lower one wait, so
+    """At most that many tasks of higher priorities begin one after the other while 20 or more of a lower one wait, so
     that none starves. Several workers, some of which die, take their turns each by itself. None: not stated."""
     delays: bool = False
     """Whether a task can be scheduled by `delay_ms`: it begins no sooner."""

@@ -11,7 +11,7 @@ from .options import Options
 def refusal(environment: Environment, options: Options) -> str | None:
     """A sentence that says why this load could not be judged; None: it can."""
     if options.delay_ms < 0:
-        return f"--delay-ms has to be at least 0, not {options.delay_ms}."
+        return f"--delay-ms must be at least 0, not {options.delay_ms}."
     if options.ledger == NONE:
         try:
             read_counts(metrics_url(options.metrics, environment.host))

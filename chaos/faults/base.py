@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
 LONG_MS = 4_000
-"""A body that lasts so long goes on for seconds after most faults."""
+"""A body that lasts that long goes on for seconds after most faults."""
 SETTLE_S = 2.0
 """For that long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
@@ -140,9 +140,9 @@ class Fault(ABC):
     needs_batches: ClassVar[bool] = False
     """Whether the target must take several tasks in one call for it."""
     needs_keys: ClassVar[bool] = False
-    """Whether the target has to state that it is `idempotent` for it."""
+    """Whether the target must state that it is `idempotent` for it."""
     needs_attempts: ClassVar[bool] = False
-    """Whether the target has to state that `attempts_grow` for it to be in the mix."""
+    """Whether the target must state that `attempts_grow` for it to be in the mix."""
 
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
@@ -162,9 +162,9 @@ class Fault(ABC):
     in_container: ClassVar[bool] = False
     """Whether the server must be in a container for it."""
     through_proxy: ClassVar[bool] = False
-    """Whether the workers have to reach the server through the proxy for it."""
+    """Whether the workers must reach the server through the proxy for it."""
     of_clients: ClassVar[bool] = False
-    """Whether it is the producer and the client, not the workers, that have to reach the server through the proxy."""
+    """Whether it is the producer and the client, not the workers, that must reach the server through the proxy."""
     moves_producer: ClassVar[bool] = False
     """Whether the producer has another address after it."""
     shim: ClassVar[Path | None] = None
@@ -282,7 +282,7 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
     """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
 
     Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
-    one whose tasks no fault has met before. After `SETTLE_S` any will do, save that `untouched` is heeded as in
+    one whose tasks no fault has met before. After `SETTLE_S` any will do, except that `untouched` is heeded as in
     `catch_worker`. `long`: one that is inside a long body, if one is within half of the time.
 
     Raises Missed: none within the time, or nothing is left to do.

@@ -38,7 +38,7 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     priority: str = ""
     """One of the target's priorities; empty: it states none."""
     delay_ms: int = 0
-    """It is scheduled to begin so many ms after it was submitted."""
+    """It is scheduled to begin that many ms after it was submitted."""
     spaced: bool = False
     """Whether there are spaces behind the commas and colons of its text."""
 

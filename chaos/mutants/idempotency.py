@@ -71,6 +71,6 @@ def keys_ignored_in_batches() -> None:
 
 @mutant(expects="LOST", breaks="I8", profile=FULL)
 def key_kept_without_room() -> None:
-    """A key is kept before it is known whether there is room: who comes again is told that it is there."""
+    """A key is kept before it is known whether there is room: its repetition is answered as a known one."""
     keep = "redis.call('SET', key, known[key], 'PX', ARGV[3])"
     edit(enqueuer, "_ENQUEUE", "keys[#keys + 1] = key\n", f"keys[#keys + 1] = key\n  {keep}\n")

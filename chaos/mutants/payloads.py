@@ -70,7 +70,7 @@ def limit_of_64_kib() -> None:
 
 @mutant(expects=("CORRUPT", "FAILED"), breaks="I6", profile=VARIED)
 def white_space_taken_out() -> None:
-    """A payload with spaces is decoded and written anew without them."""
+    """A payload with spaces is decoded and written again without them."""
 
     def enqueue(self: Any, submission: Submission) -> Any:
         text = submission.payload_json

@@ -31,7 +31,7 @@ def scheduled_for_later() -> None:
 
 @mutant(expects="LOWER_WITHIN", breaks="I7", profile=DEFAULT)
 def turn_begins_anew() -> None:
-    """Whose turn it is, is counted anew in each claim, so that small claims never come to the lower priorities."""
+    """Whose turn it is, is counted again in each claim, so that small claims never come to the lower priorities."""
 
     def settled(self: Any, number: int, reply: Any) -> Any:
         settlement = original(self, number, reply)

@@ -43,7 +43,7 @@ URGENT_ONE_IN = 10
 GIVEN_UP_TOGETHER = 0.11
 """This part of a burst is given up at the same moment."""
 GIVEN_UP_ONE_IN = 100
-"""Of so many tasks one raises always, at the end of a body that is long enough to be struck by a fault first."""
+"""Of that many tasks one raises always, at the end of a body that is long enough to be hit by a fault first."""
 GIVEN_UP_MS = 700
 SELDOM = {
     "raise-system-exit": 400,

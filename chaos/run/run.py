@@ -275,7 +275,7 @@ class _Run:
         tracing.keep(network, self._directory, self._submitter.promised)
 
     def _client_environment(self, who: str) -> Environment:
-        """Of a process that is no worker: it may have a way of its own to the server as well."""
+        """Of a process that is not a worker: it may have a way of its own to the server as well."""
         if not (self._network and self._proxied_clients):
             return self._environment
         return self._environment_at(self._network.client_url(who))[1]

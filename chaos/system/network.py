@@ -48,7 +48,7 @@ class Network:
         self._tracer = tracer
         self.listeners: list[Listener] = []
         self.clients: dict[str, Listener] = {}
-        """Who is no worker -> his way."""
+        """Name of a process that is not a worker -> its way."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # which ends the proxy should measuring it fail
@@ -66,7 +66,7 @@ class Network:
         self._stack.close()
 
     def client_url(self, who: str) -> str:
-        """The server's URL for a process that is no worker."""
+        """The server's URL for a process that is not a worker."""
         if who not in self.clients:
             self.clients[who] = self.proxy.listen(tracer=self._tracer, who=who)
         return self.clients[who].url

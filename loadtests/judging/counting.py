@@ -36,7 +36,7 @@ class NoMetrics(Exception):
 
 
 def metrics_url(metrics: str, host: str | None) -> str:
-    """Where the figures are: as was said, or where a monitor is usually found."""
+    """Where the figures are: as configured, or where a monitor is usually found."""
     return metrics or f"http://{urlsplit(host or '').hostname or '127.0.0.1'}:{MONITOR_PORT}/metrics"
 
 
@@ -80,7 +80,7 @@ class Counting:
         self.error = ""
 
     def settle(self, patience_s: float) -> None:
-        """Wait until all is done, or nothing has changed for so long."""
+        """Wait until all is done, or nothing has changed for that long."""
         give_up_s = time.monotonic() + patience_s
         while time.monotonic() < give_up_s:
             try:

@@ -14,7 +14,7 @@ EARLY_KEPT_NS = 60_000_000_000
 """That long is an execution kept whose promise is not known yet: a Locust worker reports twice a second."""
 
 EARLY_S = 0.05
-"""A task that ended so long before it was due was executed early: clocks and roundings are less apart."""
+"""A task that ended that long before it was due was executed early: clocks and roundings are less apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def _version(scope: Any) -> str:
 def _whole_body(receive: Any, timeout_s: float | None) -> Any:
     """The same, as long as a body comes to its end, and in time; else it raises _NeverAnswered.
 
-    A body that ends early is a disconnection to ASGI, and so is one whose chunks make no sense.
+    A body that ends early is a disconnection to ASGI, and so is one whose chunks are invalid.
     """
     deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
 

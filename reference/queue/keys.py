@@ -69,7 +69,7 @@ class Keys:
 
     @property
     def asked(self) -> str:
-        """STRING, expiring: until when nobody else has to ask who is absent, ms of Redis's clock."""
+        """STRING, expiring: until when nobody else must ask who is absent, ms of Redis's clock."""
         return f"{self.namespace}:asked"
 
     @property

@@ -217,7 +217,7 @@ def test_a_producer_enqueues_on_several_shards_with_its_rights_and_those_for_sha
 def test_a_worker_attends_several_shards_with_its_rights_and_those_for_shards(
     guard: Callable[..., Guarded], tmp_path: Path
 ) -> None:
-    """One process for two shards, so that it has to move."""
+    """One process for two shards, so that it must move."""
     assert f"`{SHARDED['worker']}`" in PAGE
     guarded = guard("worker", SHARDED["worker"], "{tasks-*}")
     for shard in layout.shard_configs(Config(redis_url=guarded.server.url, shards=2)):

@@ -133,7 +133,7 @@ def test_a_server_bound_to_every_address_does_not_begin_without_a_token(queue: Q
         pass
 
 
-def test_a_producer_starts_for_other_machines_without_a_token_where_no_token_is_said(queue: Queue) -> None:
+def test_a_producer_starts_for_other_machines_without_a_token_by_the_option_no_token(queue: Queue) -> None:
     command = [sys.executable, "-m", "zeroloss.reference", "producer", "--redis", queue.config.redis_url]
     command += ["--host", "0.0.0.0", "--port", "0", "--no-token"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -118,7 +118,7 @@ def test_a_scheduled_task_that_ran_early_fails_though_no_threshold_says_so() -> 
 COUNTED = Counts(enqueued=900, succeeded=890, dead_lettered=4, redelivered=3, backlog=5)
 
 
-def test_figures_of_the_queue_are_told_with_what_is_nowhere_and_hold_what_was_accepted_here() -> None:
+def test_figures_of_the_queue_name_what_is_nowhere_and_hold_what_was_accepted_here() -> None:
     gate = gates(Slo(), counted=COUNTED)["counted"]
     assert gate.passed
     assert gate.sentence == (
@@ -145,7 +145,7 @@ def test_a_threshold_on_effects_is_not_judged_where_tasks_are_only_counted() -> 
     assert "effect-p95-ms" not in gates(Slo(effect_p95_ms=1), counted=COUNTED, effect_p95_ms=None)
 
 
-def test_to_follow_nothing_is_no_pass() -> None:
+def test_to_follow_nothing_does_not_pass() -> None:
     assert not gates(Slo(), promised=0)["promised"].passed
     assert "promised" not in gates(Slo(), promised=None)
 

@@ -25,7 +25,7 @@ ABSENCE_S = 0.1
 
 @pytest.fixture
 def queue(queue: Queue) -> Iterator[Queue]:
-    """Leases of a minute: whoever is recovered here was not recovered because of his lease."""
+    """Leases of a minute: what is recovered here was not recovered because of its lease."""
     made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100, sweep_ms=10)
     yield made
     made.own_client.close()
@@ -139,7 +139,7 @@ def test_the_presence_of_thousands_is_asked_in_few_commands(queue: Queue) -> Non
     assert all(b" " in mark for mark in queue.client.hvals(queue.keys.presence))
 
 
-def test_a_consumer_that_comes_back_begins_anew_when_it_goes_again(queue: Queue) -> None:
+def test_a_consumer_that_comes_back_begins_again_when_it_goes_again(queue: Queue) -> None:
     queue.enqueue("a")
     queue.consumer("w1").claim()
     queue.client.hset(queue.keys.presence, "w1", run_id(queue))

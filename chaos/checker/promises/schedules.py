@@ -13,9 +13,9 @@ SECOND = 1_000_000_000
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
 """What faults aim at that put off only what a worker held that died, or that stood still."""
 EACH_MIN = 20
-"""So many tasks of two priorities must be accepted by one call for these to be compared."""
+"""That many tasks of two priorities must be accepted by one call for these to be compared."""
 WAITING_MIN = 20
-"""So many tasks of a priority have to wait at once to be many."""
+"""That many tasks of a priority must wait at once to be many."""
 FIRST_MIN = 0.75
 """Of all pairs of tasks of two priorities, that many must begin in that order; half of them do by chance."""
 

@@ -16,9 +16,9 @@ LOOK_EVERY_S = 0.1
 class ClientReplyLoss(Fault):
     """For a while many replies to the producer, or to the client without one, break off after they were due (I2, I8).
 
-    The server has executed what it was sent, and its client cannot know: whoever sends it again without a key has
-    queued it twice, and whoever answers that nothing was accepted says what is not so. That a task runs twice under one
-    attempt is no duplicate that this explains.
+    The server has executed the command, and its client cannot know. A client that sends it again without a key enqueues
+    the task twice, and one that answers "nothing was accepted" is wrong. It does not explain that a task runs twice
+    under one attempt.
     """
 
     name: ClassVar[str] = "client-reply-loss"

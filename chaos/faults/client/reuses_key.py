@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WAYS = ("client-reuses-key", "client-reuses-key-at-once")
 SCHEDULED_ONE_IN = 3
-"""Of so many that are drawn one is a scheduled task, where there are some."""
+"""Of that many that are drawn one is a scheduled task, where there are some."""
 
 
 @fault
@@ -43,7 +43,7 @@ class ClientReusesKey(Fault):
         # A batch keeps its size: what is one on its own does as well.
         well_behaved = [task.id for task in tasks if not (task.behaviour or task.batch)]
         drawn = draw.sample(well_behaved, min(self.tasks, len(well_behaved)))
-        # A key has to be kept with a scheduled task as well.
+        # A key must be kept with a scheduled task as well.
         scheduled = [task.id for task in tasks if task.delay_ms and not (task.behaviour or task.batch)]
         drawn[::SCHEDULED_ONE_IN] = scheduled[: len(drawn[::SCHEDULED_ONE_IN])] or drawn[::SCHEDULED_ONE_IN]
         ways = {task: WAYS[place % len(WAYS)] for place, task in enumerate(drawn)}

@@ -18,7 +18,7 @@ class MyQueue(Target):
     backoff = None  # ((0.5, 1.0), (1.0, 2.0)): seconds, from and to, before the first retry and before all further ones
     attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` gets
     priorities = ()  # ("high", "default", "low"), the highest first: `enqueue` is handed one of them as `task.priority`
-    lower_within = None  # 128: at most so many of higher priorities begin in a row while 20 of a lower one wait
+    lower_within = None  # 128: at most that many of higher priorities begin in a row while 20 of a lower one wait
     delays = False  # True: `enqueue` heeds `task.delay_ms`, and no task begins sooner than that
     starts_when_idle = False  # True: a task begins within `recover_within` and a second while a worker is idle
     accepts = False  # True: every task is accepted while nothing disturbs the server

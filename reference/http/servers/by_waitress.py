@@ -169,7 +169,7 @@ class _Listener(socket.socket):
         self._resume_s = self._quiet_s = 0.0  # when to accept again; when to say so
 
     def accepts(self, connections: int) -> bool:
-        """Whether to wait for another connection, beside so many that are open."""
+        """Whether to wait for another connection, beside that many that are open."""
         now_s = time.monotonic()
         if connections >= self._connections_max:
             self._note(f"All {self._connections_max} connections are in use; new ones wait until one closes.")
@@ -239,8 +239,8 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
-        except ValueError:  # more digits than Python reads, or a target that is none
-            raise ParsingError("The target or the Content-Length makes no sense") from None
+        except ValueError:  # more digits than Python reads, or an invalid target
+            raise ParsingError("The target or the Content-Length is invalid") from None
         if self.chunked and "CONTENT_LENGTH" in self.headers:  # what another server takes for the end may differ
             raise ParsingError("Transfer-Encoding and Content-Length are both there; send one")
 

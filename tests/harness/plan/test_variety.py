@@ -147,7 +147,7 @@ def test_a_burst_has_one_priority_and_nothing_scheduled_so_that_all_of_it_is_in_
     assert not any(task.delay_ms for task in batch)
 
 
-def test_some_tasks_raise_always_after_a_body_that_a_fault_can_strike() -> None:
+def test_some_tasks_raise_always_after_a_body_that_a_fault_can_hit() -> None:
     struck = [task for task in plan().tasks if task.behaviour == "raise-always" and task.work_ms == GIVEN_UP_MS]
     assert len(struck) == 20
 

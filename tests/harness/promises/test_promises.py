@@ -76,7 +76,7 @@ def cut_and_raised(attempt: int) -> Result:
     return given_up(raised(story.kill(1, tasks=("a",)), attempt, at_ms=4_000, pid=101))
 
 
-def test_the_death_of_a_worker_is_no_failure_of_the_task() -> None:
+def test_the_death_of_a_worker_does_not_count_as_a_failure_of_the_task() -> None:
     assert_broken(cut_and_raised(2), "max_attempts")
 
 

@@ -102,7 +102,7 @@ def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -
 
 
 def waiting(higher: int, *, low: int = 40, attempt: int = 1, **plan: Any) -> Result:
-    """So many tasks of a high priority begin, 10 ms each, while all low ones wait; then these."""
+    """That many tasks of a high priority begin, 10 ms each, while all low ones wait; then these."""
     names = [f"high-{number}" for number in range(higher)] + [f"low-{number}" for number in range(low)]
     story = Story().begin(plan={"tasks": len(names), **STATED, "lower_within": 64, **plan})
     for name in names:

@@ -171,7 +171,7 @@ def test_an_answer_that_accepts_a_batch_as_a_whole_promises_all_of_it(
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == []
 
 
-def test_a_batch_with_something_behind_it_that_is_no_task_must_not_be_promised_whole(
+def test_a_batch_with_something_invalid_behind_its_tasks_must_not_be_promised_whole(
     answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:
     batch = [replace(BATCH[0], id="zl-1-0000011"), BATCH[1]]

@@ -24,7 +24,7 @@ def tool(name: str, *arguments: str | Path) -> None:
 
 
 def system_tool(name: str, package: str, *arguments: str | Path, given: str | None = None) -> str:
-    """What a program of the system says of what it is given, ending with 0. CI has to have it; a laptop need not."""
+    """What a program of the system says of what it is given, ending with 0. CI must have it; a laptop need not."""
     if not shutil.which(name):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed: apt-get install {package}")
     command = [name, *map(str, arguments)]
