@@ -28,17 +28,15 @@ def blocks(page: str) -> list[str]:
 
 
 def test_the_target_of_the_readme_is_the_one_of_the_tutorial() -> None:
-    (target,) = blocks("README.md")
+    target, _ = blocks("README.md")
     assert target in blocks("docs/tutorial.md")  # where it is run
 
 
 def test_the_target_with_an_asyncio_client_runs_as_it_stands_and_its_loss_is_found(tmp_path: Path) -> None:
-    (block,) = [block for block in blocks("docs/harness.md") if "class MyAsyncQueue(" in block]
-    shorter = block.replace("recover_within = 30", "recover_within = 1")
-    (tmp_path / "mytarget.py").write_text(shorter)
-    (tmp_path / "myapp").mkdir()
-    (tmp_path / "myapp" / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "zeroloss", "run", "--target", "mytarget.py:MyAsyncQueue", "--redis", "embedded"]
+    _, block = blocks("README.md")
+    (tmp_path / "target.py").write_text(block)
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "zeroloss", "run", "--target", "target.py:AsyncJobs", "--redis", "embedded"]
     command += ["--seed", "1", "--tasks", "60", "--faults", "worker-sigkill", "--kills", "3", "--out", "run"]
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": "/usr/bin:/bin"}
     ended = subprocess.run(
