@@ -1,10 +1,11 @@
 """Mutants that claim, ack or give back wrongly."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from zeroloss.reference.queue import consumer
-from zeroloss.reference.queue.consumer import Consumer, Renewal, Settlement
+from zeroloss.reference.queue.consumer import Consumer, Departure, Renewal, Settlement
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.claimer import Claimer
@@ -108,9 +109,14 @@ def drain_drops() -> None:
             self._consumer.settle([delivery.number for delivery in idle], 0)
             for delivery in idle:
                 self._forget(delivery)
-        original(self)
+        give_all_back(self)
 
-    original = patch(Claimer, "_give_back", give_back)
+    def leave(self: Any, done: Iterable[int], unbegun: Iterable[int]) -> Departure:
+        departure: Departure = leave_in_order(self, [*done, *unbegun])
+        return departure
+
+    give_all_back = patch(Claimer, "_give_back", give_back)
+    leave_in_order = patch(Consumer, "leave", leave)
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=ASLEEP)
@@ -179,6 +185,7 @@ def bell_swallowed() -> None:
 def release_does_not_ring() -> None:
     """What a worker gives back does not ring the bell."""
     edit(consumer, "_RELEASE", "ring()\nreturn released", "return released")
+    edit(consumer, "_LEAVE", "ring()\nreturn", "return")
 
 
 @mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities.")

@@ -20,11 +20,11 @@ def no_grace() -> None:
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=SIGTERM)
 def leaves_with_tasks_in_hand() -> None:
     """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its tasks any more."""
-    edit(consumer, "_LEAVE", "if redis.call('HLEN', KEYS[2]) == 0 then", "do")
+    edit(consumer, "_LEAVE", "redis.call('HLEN', KEYS[5]) == 0", "true")
 
     def turn(self: Any) -> None:
         if self._stopping:
-            self.left = self._consumer.leave()
+            self.left = self._consumer.leave().left
         else:
             original(self)
 
@@ -38,4 +38,5 @@ def leaves_with_tasks_in_hand() -> None:
 )
 def given_back_to_the_end() -> None:
     """What a worker gives back goes to the end of the queue."""
-    edit(consumer, "_RELEASE", "'RPUSH', pending(heading(entry))", "'LPUSH', pending(heading(entry))")
+    for script in ("_RELEASE", "_LEAVE"):
+        edit(consumer, script, "'RPUSH', pending(heading(entry))", "'LPUSH', pending(heading(entry))")

@@ -39,6 +39,36 @@ MAX_TRANSFER_BYTES = 1_048_576
 
 TURNS = 16  # of so many claimed tasks one is looked for among the low ones first, and one among the default ones
 
+# `ack(numbers)` finishes what is done: those in a text that are held. Returns those that are not.
+ACK = """
+local function ack(processing, counters, numbers)
+  local lost, completed = {}, 0
+  for done in string.gmatch(numbers, '%d+') do
+    if redis.call('HDEL', processing, done) == 1 then completed = completed + 1
+    else lost[#lost + 1] = tonumber(done) end
+  end
+  if completed > 0 then redis.call('HINCRBY', counters, 'completed', completed) end
+  return lost
+end
+"""
+
+# `give_back(numbers)` puts what is held under the numbers in a text to the claiming end: highest first, so that the
+# lowest is claimed first again. Returns how many were held.
+GIVE_BACK = """
+local function give_back(processing, numbers)
+  local released = 0
+  for number in string.gmatch(numbers, '%d+') do
+    local entry = redis.call('HGET', processing, number)
+    if entry then
+      redis.call('RPUSH', pending(heading(entry)), entry)
+      redis.call('HDEL', processing, number)
+      released = released + 1
+    end
+  end
+  return released
+end
+"""
+
 # KEYS  consumers, processing, paused, numbers, info, then, where the minute is known: its series, counters, the three
 #       lists, delayed, dead_letter
 # ARGV  consumer, lease_ms, the highest number that a claim may have been given, what the consumer says of itself or '',
@@ -71,13 +101,8 @@ return {{(lease and tonumber(lease) > now) and 0 or 1, held, paused, now}}
 # takes 3 us for each part of a reply): that is where the speed lies. It reads 16 entries at a time: of unknown sizes,
 # 256 could fill Lua's heap.
 _SETTLE = Script(f"""#!lua flags=allow-oom
-{NOW}{HEADER}{LISTS}
-local lost, completed = {{}}, 0
-for done in string.gmatch(ARGV[6], '%d+') do
-  if redis.call('HDEL', KEYS[5], done) == 1 then completed = completed + 1
-  else lost[#lost + 1] = tonumber(done) end
-end
-if completed > 0 then redis.call('HINCRBY', KEYS[8], 'completed', completed) end
+{NOW}{HEADER}{LISTS}{ACK}
+local lost = ack(KEYS[5], KEYS[8], ARGV[6])
 local lease, number = redis.call('ZSCORE', KEYS[6], ARGV[1]), tonumber(ARGV[2])
 local lives, limit = lease and tonumber(lease) > now, tonumber(ARGV[3])
 if not lives or limit > 0 and number <= tonumber(redis.call('HGET', KEYS[7], ARGV[1]) or 0) then limit = 0 end
@@ -176,38 +201,36 @@ return 1
 """)
 
 # KEYS  the bell and the three lists, processing
-# ARGV  the numbers to give back, highest first, so that the lowest is claimed first again
+# ARGV  the numbers to give back, highest first
 # Returns how many of them were held and are given back
 _RELEASE = Script(f"""#!lua flags=allow-oom
-{HEADER}{LISTS}
-local released = 0
-for _, number in ipairs(ARGV) do
-  local entry = redis.call('HGET', KEYS[5], number)
-  if entry then
-    redis.call('RPUSH', pending(heading(entry)), entry)
-    redis.call('HDEL', KEYS[5], number)
-    released = released + 1
-  end
-end
+{HEADER}{LISTS}{GIVE_BACK}
+local released = give_back(KEYS[5], ARGV[1])
 ring()
 return released
 """)
 
-# KEYS  consumers, processing, presence, numbers, info
-# ARGV  consumer
-# Returns 1 when it left, 0 when it still holds tasks: then its lease ends now and they are recovered
+# KEYS  the bell and the three lists, processing, counters, consumers, presence, numbers, info
+# ARGV  consumer, the numbers that are done, the numbers to give back, highest first
+# Returns {1 when it left, 0 when it still holds tasks: then its lease ends now and they are recovered,
+#         those of the numbers that are done that it did not hold}
+# One step, so that a worker that is killed while it leaves has either all of it behind it or none.
 # A claim that is under way finds no lease after it.
 _LEAVE = Script(f"""#!lua flags=allow-oom
-if redis.call('HLEN', KEYS[2]) == 0 then
-  redis.call('ZREM', KEYS[1], ARGV[1])
-  redis.call('HDEL', KEYS[3], ARGV[1])
-  redis.call('HDEL', KEYS[4], ARGV[1])
-  redis.pcall('HDEL', KEYS[5], ARGV[1])
-  return 1
+{NOW}{HEADER}{LISTS}{ACK}{GIVE_BACK}
+local lost = ack(KEYS[5], KEYS[6], ARGV[2])
+give_back(KEYS[5], ARGV[3])
+local left = redis.call('HLEN', KEYS[5]) == 0
+if left then
+  redis.call('ZREM', KEYS[7], ARGV[1])
+  redis.call('HDEL', KEYS[8], ARGV[1])
+  redis.call('HDEL', KEYS[9], ARGV[1])
+  redis.pcall('HDEL', KEYS[10], ARGV[1])
+else
+  redis.call('ZADD', KEYS[7], now, ARGV[1])
 end
-{NOW}
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-return 0
+ring()
+return {{left and 1 or 0, lost}}
 """)
 
 
@@ -257,6 +280,13 @@ class Settlement:
     lost: list[int]
     claimed: list[Claimed]
     more: bool = False
+
+
+class Departure(NamedTuple):
+    """`left`: nothing is held any more, and it is off the registry. `lost`: numbers that were not held (I3)."""
+
+    left: bool
+    lost: list[int]
 
 
 class Consumer:
@@ -310,7 +340,7 @@ class Consumer:
         self._refuse_fork()
         keys = self._keys
         used = [*keys.waiting, self._processing, keys.consumers, keys.numbers, keys.counters]
-        return used, [self.name, number, limit, MAX_TRANSFER_BYTES, self._turn, " ".join(map(str, done))]
+        return used, [self.name, number, limit, MAX_TRANSFER_BYTES, self._turn, _text(done)]
 
     def _settled(self, number: int, reply: Any) -> Settlement:
         lives, lost, more, lengths, entries = reply
@@ -398,10 +428,10 @@ class Consumer:
 
     def release(self, numbers: Iterable[int]) -> int:
         """Give back what was not begun to the claiming end, in its order. How many were held."""
-        newest_first = sorted(numbers, reverse=True)
+        newest_first = _text(sorted(numbers, reverse=True))
         if not newest_first:
             return 0
-        released: int = _RELEASE(self._client, [*self._keys.waiting, self._processing], newest_first)
+        released: int = _RELEASE(self._client, [*self._keys.waiting, self._processing], [newest_first])
         return released
 
     def held(self) -> list[int]:
@@ -416,15 +446,24 @@ class Consumer:
             yield from (Claimed(*pair) for pair in zip(numbers, entries, strict=False) if pair[1])
             numbers = numbers[len(entries) :]
 
-    def leave(self) -> bool:
-        """Leave the registry; False when tasks are left, which then are free to be recovered at once."""
+    def leave(self, done: Iterable[int] = (), unbegun: Iterable[int] = ()) -> Departure:
+        """Ack what is done, give back what was not begun, and leave the registry, in one step.
+
+        Where more is held than that, it stays registered, and its lease ends: that is free to be recovered at once.
+        """
         keys = self._keys
-        used = [keys.consumers, self._processing, keys.presence, keys.numbers, keys.info]
-        return bool(_LEAVE(self._client, used, [self.name]))
+        used = [*keys.waiting, self._processing, keys.counters, keys.consumers, keys.presence, keys.numbers, keys.info]
+        newest_first = _text(sorted(unbegun, reverse=True))
+        left, lost = _LEAVE(self._client, used, [self.name, _text(done), newest_first])
+        return Departure(bool(left), lost)
 
     def _refuse_fork(self) -> None:
         if os.getpid() != self._pid:
             raise QueueError(f"Consumer {self.name} belongs to another process: a forked process has to make its own.")
+
+
+def _text(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def backoff_ms(config: Config, failures: int) -> int:

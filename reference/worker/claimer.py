@@ -185,6 +185,11 @@ class Claimer(threading.Thread):
         for delivery in self._with(State.FAILED):
             if time.monotonic() < self._renew_at:  # many of them may take long
                 self._fail(delivery)
+        if self._stopping:
+            self._withdraw()
+            if not self._with(State.OUT, State.FAILED):
+                self._leave()
+                return
         hoards = not self.ready.empty() and self._pace.hoards(self._deliveries.values())
         if hoards or self._idles() or self._surplus():
             self._give_back()
@@ -197,10 +202,20 @@ class Claimer(threading.Thread):
             self._wait_for_more()
         if self._alone is not None and self._alone.state is State.HELD and self._in_hand() == [self._alone]:
             self._begin(self._alone)
-        if self._stopping and not (self._unsure or self._in_hand()):
-            # A wait that is under way finds no lease after it. What it brought before arrives, or is read from Redis.
-            self.left = self._consumer.leave()
-            self._unsure = not self.left and self._awaited is None
+
+    def _leave(self) -> None:
+        """Ack what is done, give back what was not begun, and leave, in one step.
+
+        A wait that is under way finds no lease after it. What it brought before arrives, or is read from Redis.
+        """
+        done, unbegun = self._with(State.DONE), self._with(State.HELD)
+        departure = self._consumer.leave([d.number for d in done], [d.number for d in unbegun])
+        self._acked(done, departure.lost)
+        self._alone = None
+        for delivery in unbegun:
+            self._forget(delivery)
+        self.left = departure.left
+        self._unsure = not self.left and self._awaited is None
 
     def _renew(self) -> None:
         sent = time.monotonic()
@@ -254,9 +269,16 @@ class Claimer(threading.Thread):
         """Ack what is done and claim up to `limit`, in one round trip."""
         settlement = self._consumer.settle([delivery.number for delivery in done], limit)
         self.tried_at = time.monotonic()
+        self._acked(done, settlement.lost)
+        self._unsure = self._unsure or not settlement.lease_lives
+        enough = settlement.more or len(settlement.claimed) == limit
+        self._dry = self._dry or (settlement.lease_lives and not enough)
+        self._admit(settlement.claimed)
+
+    def _acked(self, done: list[Delivery], lost: Container[int]) -> None:
         for delivery in done:
             self._forget(delivery)
-            if settlement.lost and delivery.number in settlement.lost:
+            if delivery.number in lost:
                 logger.warning(
                     "Task %s was recovered before it was acked; it runs again.",
                     delivery.task.shown_id,
@@ -264,10 +286,6 @@ class Claimer(threading.Thread):
                 )
             else:
                 self._settled(delivery.task, SUCCEEDED)
-        self._unsure = self._unsure or not settlement.lease_lives
-        enough = settlement.more or len(settlement.claimed) == limit
-        self._dry = self._dry or (settlement.lease_lives and not enough)
-        self._admit(settlement.claimed)
 
     def _fail(self, delivery: Delivery) -> None:
         task, error = delivery.task, delivery.error or ""

@@ -219,8 +219,17 @@ class QueueMachine(RuleBasedStateMachine):
         self.delivered[consumer.name] += held
 
     def _leave(self, slot: int) -> None:
-        self.story.state, left = model.leave(self.state, self.name_of(slot))
-        assert self.consumers[slot].leave() == left
+        """With an ack of the first that it has in hand, and the others given back, but for what is beyond three."""
+        name, hand = self.name_of(slot), self.hands[self.name_of(slot)]
+        done, unbegun = [number for number, _ in hand[:1]], [number for number, _ in hand[1:3]]
+        before = self.story.held(name)
+        self.story.state, expected = model.leave(self.state, name, done, unbegun)
+        departure = self.consumers[slot].leave(done, unbegun)
+        assert (departure.left, tuple(departure.lost)) == expected
+        for number in done:
+            self.story.acted("ack", name, number, before, number not in departure.lost)
+        self.story.undisturbed &= not any(number in before for number in unbegun)
+        self.story.rung = True
         self.consumers[slot] = self.somebody_new()
 
     def _crash(self, slot: int) -> None:

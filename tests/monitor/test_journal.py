@@ -54,7 +54,7 @@ def test_a_renewal_says_who_its_consumer_is_and_the_gauges_show_it(queue: Queue)
 def test_the_words_of_a_consumer_go_in_the_step_in_which_it_leaves(queue: Queue) -> None:
     consumer = renewed(queue)
     assert set(info_of(queue)) == {b"w1"}
-    assert consumer.leave()
+    assert consumer.leave().left
     assert info_of(queue) == {}
     assert vanished(queue) == []
 
@@ -99,7 +99,7 @@ def test_a_key_of_another_type_for_the_monitor_stops_no_renewal_no_recovery_and_
     if key != "counters":  # which a recovery counts in
         assert queue.kill(consumer) == 1
         assert len(queue.pending()) == 1
-    assert renewed(queue, "w2", **{"run:5": 1}).leave()
+    assert renewed(queue, "w2", **{"run:5": 1}).leave().left
 
 
 def test_the_words_of_a_consumer_that_is_not_registered_are_removed_within_moments(queue: Queue) -> None:

@@ -106,8 +106,30 @@ def test_a_consumer_with_nothing_left_leaves_without_a_trace(queue: Queue) -> No
     queue.enqueue("a")
     consumer = queue.consumer()
     consumer.ack(queue.claim(consumer))
-    assert consumer.leave() is True
+    assert consumer.leave().left
     assert sorted(queue.everything()) == ["tasks:counters", "tasks:protocol"]
+
+
+@pytest.mark.law("I1", "I7")
+def test_a_consumer_that_leaves_acks_what_is_done_and_gives_back_what_was_not_begun(queue: Queue) -> None:
+    queue.enqueue("done", "b", "c", "d")
+    consumer = queue.consumer()
+    done, *unbegun = consumer.claim(3)
+    departure = consumer.leave([done.number, 4711], [each.number for each in unbegun])
+    assert departure == (True, [4711])
+    assert payloads(queue.pending()) == ["b", "c", "d"]
+    assert queue.counters() == {"enqueued": 4, "completed": 1}
+    assert queue.rings()
+
+
+@pytest.mark.law("I1")
+def test_a_claim_that_came_late_is_held_by_no_consumer_that_has_left(queue: Queue) -> None:
+    queue.enqueue("late")
+    consumer = queue.consumer()
+    number = consumer.reserve(1)
+    consumer.leave()
+    assert not consumer.claim_waiting(number, 1).claimed
+    assert payloads(queue.pending()) == ["late"]
 
 
 @pytest.mark.law("I2")
@@ -115,7 +137,7 @@ def test_a_consumer_that_leaves_with_tasks_frees_them_for_recovery_at_once(queue
     queue.enqueue("a")
     consumer = queue.consumer()
     consumer.claim()
-    assert consumer.leave() is False
+    assert not consumer.leave().left
     assert queue.reaper.sweep().recovered == 1
     assert payloads(queue.pending()) == ["a"]
 

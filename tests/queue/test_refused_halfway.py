@@ -50,6 +50,12 @@ def retry(queue: Queue) -> None:
     one.fail(read(next(one.read(one.held()))), "no")
 
 
+def leave(queue: Queue) -> None:
+    """It has not begun anything."""
+    one = own(queue)
+    one.leave([], one.held())
+
+
 def recover(queue: Queue, **settings: int) -> None:
     Reaper(queue.own_client, replace(queue.config, **settings)).recover("w2")
 
@@ -60,6 +66,7 @@ STEPS: dict[str, tuple[Step, str]] = {
     "retry": (retry, "delayed"),
     "dead letter": (give_up, "dead_letter"),
     "release": (lambda queue: own(queue).release(own(queue).held()), "pending"),
+    "leave": (leave, "pending"),
     "recover": (recover, "pending"),
     "recover for the last time": (lambda queue: recover(queue, max_recoveries=0), "dead_letter"),
     "promote": (lambda queue: queue.reaper.promote(), "pending"),

@@ -13,7 +13,7 @@ import pytest
 import redis
 from support.queue_fixtures import Queue, entry, ids, memory_full
 from support.waiting import Result, wait_until
-from zeroloss.reference.queue.consumer import NO_REPORT, Claimed, Consumer, Renewal, Report, Settlement
+from zeroloss.reference.queue.consumer import NO_REPORT, Claimed, Consumer, Departure, Renewal, Report, Settlement
 from zeroloss.reference.queue.enqueuer import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
@@ -34,7 +34,7 @@ class Observed(Consumer):
         self.arrived = 0
         self.lost: list[Claimed] = []  # what was claimed and not told
         self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
-        self.left: list[int] = []  # how many it still held
+        self.left: list[tuple[int, int]] = []  # how many were acked, and given back, as it left
 
     def _step(self, name: str, step: Callable[[], Result]) -> Result:
         self.steps[name] += 1
@@ -68,9 +68,9 @@ class Observed(Consumer):
     def release(self, numbers: Iterable[int]) -> int:
         return self._step("release", partial(super().release, list(numbers)))
 
-    def leave(self) -> bool:
-        self.left.append(len(super().held()))
-        return super().leave()
+    def leave(self, done: Iterable[int] = (), unbegun: Iterable[int] = ()) -> Departure:
+        self.left.append((len(list(done)), len(list(unbegun))))
+        return self._step("leave", partial(super().leave, done, unbegun))
 
 
 def begun(claimer: Claimer) -> Delivery:
@@ -677,7 +677,7 @@ def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_told(queue:
     end(claimer, queue)
 
 
-def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue) -> None:
+def test_a_worker_leaves_once_and_with_the_ack_of_its_last_task(queue: Queue) -> None:
     queue.enqueue("a")
     consumer = Observed(queue)
     claimer = started(queue, consumer)
@@ -688,7 +688,45 @@ def test_a_worker_leaves_once_and_not_before_its_last_task_is_acked(queue: Queue
     assert consumer.left == []
     finish(claimer, delivery)
     end(claimer, queue)
-    assert consumer.left == [0]
+    assert consumer.left == [(1, 0)]
+    assert queue.counters()["completed"] == 1
+
+
+def test_a_worker_that_leaves_acks_gives_back_and_is_off_the_registry_by_one_command(queue: Queue) -> None:
+    consumer = Observed(queue)
+    claimer, enqueued = with_one_done_and_two_unbegun(queue, consumer)
+    claimer.turn()
+    assert claimer.left
+    assert consumer.left == [(1, 2)]
+    assert sum(consumer.steps[name] for name in ("settle", "release", "leave")) == 2, "beside the claim"
+    assert ids(queue.pending()) == enqueued[1:]
+    assert queue.counters()["completed"] == 1
+    assert queue.client.zcard(queue.keys.consumers) == 0
+
+
+@LOST
+def test_a_departure_that_is_cut_off_acks_once_and_gives_back_once(queue: Queue, executed: bool) -> None:
+    consumer = Observed(queue, cut="leave", executed=executed)
+    claimer, enqueued = with_one_done_and_two_unbegun(queue, consumer)
+    with pytest.raises(redis.ConnectionError):
+        claimer.turn()
+    claimer._back_off(None)
+    claimer.turn()
+    assert claimer.left
+    assert consumer.left == [(1, 2), (0, 0) if executed else (1, 2)]
+    assert ids(queue.pending()) == enqueued[1:]
+    assert queue.counters()["completed"] == 1
+
+
+def with_one_done_and_two_unbegun(queue: Queue, consumer: Consumer) -> tuple[Claimer, list[str]]:
+    """A claimer that is asked to end. Its turns are the test's."""
+    enqueued = queue.enqueue("a", "b", "c")
+    claimer = claimer_of(queue.configured(threads=3), consumer)
+    claimer.turn()
+    finish(claimer, begun(claimer))
+    claimer.stop()
+    claimer._receive()
+    return claimer, enqueued
 
 
 def test_an_acked_task_makes_room_for_a_claim_in_the_same_step(queue: Queue) -> None:

@@ -136,19 +136,12 @@ def settle(
     state: State, consumer: str, first: int, done: Sequence[int], limit: int, turn: int = 1
 ) -> tuple[State, Settled]:
     """An ack needs the number, a claim needs the lease and numbers above all that were given."""
-    lost = []
-    for number in done:
-        entry = state.entry(consumer, number)
-        if entry:
-            state = _drop(state, consumer, number)
-            state = replace(_count(state, completed=1), finished=state.finished | {entry.id})
-        else:
-            lost.append(number)
+    state, lost = _ack(state, consumer, done)
     lives = state.lives(consumer)
     if not lives or first <= state.numbers.get(consumer, 0):
         limit = 0
     state, claimed = _take(state, consumer, first, limit, turn)
-    return _ring(state), Settled(lives, tuple(lost), claimed)
+    return _ring(state), Settled(lives, lost, claimed)
 
 
 def _take(state: State, consumer: str, first: int, limit: int, turn: int) -> tuple[State, tuple[Delivery, ...]]:
@@ -218,10 +211,15 @@ def renew(state: State, consumer: str, given: int = 0) -> State:
     return _lease(state, consumer, Lease.LIVES)
 
 
-def leave(state: State, consumer: str) -> tuple[State, bool]:
+def leave(
+    state: State, consumer: str, done: Sequence[int] = (), unbegun: Sequence[int] = ()
+) -> tuple[State, tuple[bool, tuple[int, ...]]]:
+    """What is done is acked, what was not begun given back. Whether it left, and what of `done` was not held."""
+    state, lost = _ack(state, consumer, done)
+    state, _ = release(state, consumer, unbegun)
     if state.holding(consumer):
-        return _lease(state, consumer, Lease.ENDED), False
-    return _forget(state, consumer), True
+        return _lease(state, consumer, Lease.ENDED), (False, lost)
+    return _forget(state, consumer), (True, lost)
 
 
 def expire(state: State, consumer: str) -> State:
@@ -285,6 +283,19 @@ def purge(state: State, letters: Iterable[Letter]) -> State:
     for letter in letters:
         state = replace(state, dead=_without(state.dead, letter))
     return state
+
+
+def _ack(state: State, consumer: str, done: Sequence[int]) -> tuple[State, tuple[int, ...]]:
+    """The numbers that were not held."""
+    lost = []
+    for number in done:
+        entry = state.entry(consumer, number)
+        if entry:
+            state = _drop(state, consumer, number)
+            state = replace(_count(state, completed=1), finished=state.finished | {entry.id})
+        else:
+            lost.append(number)
+    return state, tuple(lost)
 
 
 def _ring(state: State) -> State:

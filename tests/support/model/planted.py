@@ -199,6 +199,12 @@ def _releases_in_the_wrong_order(state: State, consumer: str, numbers: Sequence[
     return state, released
 
 
+def _leaves_with_tasks_in_hand(state: State, consumer: str, done: Sequence[int], unbegun: Sequence[int]) -> Any:
+    """What was not begun stays in its hash, and nothing names it any more."""
+    after, (_, lost) = model.leave(state, consumer, done)
+    return model._forget(after, consumer), (True, lost)
+
+
 def _claims_the_newest(state: State, *request: Any) -> Any:
     turned = replace(state, pending=tuple(entries[::-1] for entries in state.pending))
     after, answer = model.settle(turned, *request)
@@ -277,6 +283,8 @@ PLANTED: dict[str, Planted] = {
     "reconciling believes what is in flight": _planted("I3", _WAITS, reconciled=_believes_what_is_in_flight),
     "a claim does not look at the lease": _planted("I4", settle=_looks_at_no_lease),
     "recovery strikes off who still holds something": _planted("I4", _ORDER, recover=_strikes_off_who_holds),
+    "a consumer leaves with tasks in hand": _planted("I4", leave=_leaves_with_tasks_in_hand),
+    "what a leaving consumer gives back does not ring": _planted("Liveness", leave=_silently(model.leave)),
     "a retry is not counted": _planted("I5", fail=_counts_no_retry),
     "a task is retried once too often": _planted("I5", fail=_retries_once_too_often),
     "a task is recovered once too often": _planted("I5", _LAST, recover=_counts_no_recovery),

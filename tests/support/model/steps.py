@@ -114,12 +114,29 @@ def _worker(protocol: Protocol, bounds: Bounds, world: World, number: int) -> It
         if bounds.waits and not (client.awaited or client.hand or server.waiting) and server.lives(name):
             waits = client._replace(given=client.given + 1, awaited=client.given + 1)
             yield Step("{} waits", (name,), _with(world, number, waits))
-        if not client.hand and name in server.leases:
-            after, left = model.leave(server, name)
-            remains = _dead(client) if left else client._replace(unsure=True)
-            yield Step("{} leaves", (name,), _with(world, number, remains, after), False)
+        if name in server.leases:
+            yield from _leaves(protocol, world, number)
     if world.faults and (name in server.leases or held):
         yield Step("{} crashes", (name,), _fault(_with(world, number, _dead(client))), False)
+
+
+def _leaves(protocol: Protocol, world: World, number: int) -> Iterator[Step]:
+    """In one step with its last acks, and with what it had not begun. After a lost reply it looks, and leaves again."""
+    name, client, server = name_of(number), world.clients[number], world.server
+    done = tuple(each for each in client.hand if each.number in client.done)
+    unbegun = tuple(each for each in client.hand if each.number not in client.done)
+    numbers = [each.number for each in done]
+    after, (left, lost) = protocol.leave(server, name, numbers, [each.number for each in unbegun])
+    remains = _dead(client) if left else client._replace(hand=(), done=frozenset(), unsure=True)
+    says = "{} leaves" + ", acks {}" * bool(done) + ", gives {} back" * bool(unbegun)
+    yield from _replies(
+        world,
+        says,
+        (name, *(each for each in (done, unbegun) if each)),
+        _with(world, number, remains, after),
+        _with(world, number, protocol.given_up(client.without(each.number for each in unbegun)), after),
+        _ownership("ack", name, numbers, server.holding(name), lost),
+    )
 
 
 def _dead(client: Client) -> Client:

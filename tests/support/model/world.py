@@ -77,6 +77,7 @@ class Protocol:
     settle: Callable[..., Any] = model.settle
     fail: Callable[..., Any] = model.fail
     release: Callable[..., Any] = model.release
+    leave: Callable[..., Any] = model.leave
     renew: Callable[..., Any] = model.renew
     recover: Callable[..., Any] = model.recover
     promote: Callable[..., Any] = model.promote
