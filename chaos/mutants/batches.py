@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zeroloss.reference.queue import consumer, enqueuer, reaper
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown
 
 from .mutant import mutant
@@ -31,7 +32,7 @@ def promotion_of_five_hundred() -> None:
 @mutant(expects="LOST", breaks="I2", profile=DEFAULT)
 def batch_of_a_thousand() -> None:
     """Of a batch the first thousand are pushed, and all are promised."""
-    edit(enqueuer, "_ENQUEUE", "for from = 1, #batch, 1000 do", "for from = 1, math.min(#batch, 1000), 1000 do")
+    edit(enqueuer, "ENQUEUE", "for from = 1, #batch, 1000 do", "for from = 1, math.min(#batch, 1000), 1000 do")
 
 
 @mutant(breaks="I3", profile=DEFAULT, blind_spot="A hundred tasks seldom end within one round trip.")

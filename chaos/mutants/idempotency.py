@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zeroloss.reference.queue import enqueuer
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 
 from .mutant import LEAK, UNEXPLAINED, mutant
 from .patching import configure, edit, patch
@@ -43,7 +44,7 @@ def conflict_unnoticed() -> None:
     """A key that was used for another payload is answered as a repetition: the new payload is promised and dropped."""
     edit(
         enqueuer,
-        "_ENQUEUE",
+        "ENQUEUE",
         "string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!'",
         "'=' .. string.sub(seen, 65)",
     )
@@ -52,9 +53,7 @@ def conflict_unnoticed() -> None:
 @mutant(expects=LEAK, breaks="I8", profile=VARIED)
 def key_without_expiry() -> None:
     """An idempotency key is kept for ever."""
-    edit(
-        enqueuer, "_ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[3])", "redis.call('SET', key, known[key])"
-    )
+    edit(enqueuer, "ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[3])", "redis.call('SET', key, known[key])")
 
 
 @mutant(expects=(UNEXPLAINED, "IDEMPOTENT"), breaks="I8", profile=DEFAULT)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ..queue.config import Config
-from ..queue.enqueuer import Outcome, Submission
+from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
 from ..shards.spread import Part, Spread, joined
 from .group_commit import GroupCommit

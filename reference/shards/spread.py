@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ..queue.config import Config
 from ..queue.connection import connect
-from ..queue.enqueuer import Enqueuer, Outcome, Submission
+from ..queue.enqueuer import Enqueuer
+from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
 from .layout import refuse_other_count, shard_configs, shard_of
 
