@@ -32,15 +32,13 @@ class ShardedGroupCommit:
         return outcomes
 
     async def _answer(self, part: Part) -> list[Outcome] | QueueError:
-        """What the first shard answers that does not refuse; else the refusal of the last."""
+        """As `Spread` does it, by the shards' groups."""
         refusal: QueueError = NotAccepted("There are no shards.")
         for shard in part.order:
             try:
                 return await self._groups[shard].enqueue(part.submissions)
-            except OutcomeUnknown as error:
-                shard.rest()
-                return error
-            except (QueueFull, NotAccepted) as error:  # a definite no, so that it may go elsewhere
-                shard.rest()
+            except (QueueFull, NotAccepted, OutcomeUnknown) as error:
                 refusal = error
+                if not shard.refused(error):
+                    break
         return refusal
