@@ -13,8 +13,10 @@ import pytest
 import redis
 from support.queue_fixtures import Queue, entry, ids, memory_full
 from support.waiting import Result, wait_until
-from zeroloss.reference.queue.consumer import NO_REPORT, Claimed, Consumer, Departure, Renewal, Report, Settlement
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.registry import NO_REPORT, Departure, Renewal, Report
+from zeroloss.reference.queue.consuming.settling import Claimed, Settlement
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker import claimer as claimers

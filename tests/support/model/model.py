@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
-from zeroloss.reference.queue.consumer import TURNS
+from zeroloss.reference.queue.consuming.settling import TURNS
 from zeroloss.reference.queue.task import PRIORITIES, Task
 
 LISTS = tuple(PRIORITIES)  # in the order in which they are claimed
