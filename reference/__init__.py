@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .queue.client import NewTask, Queue
     from .queue.config import Config
     from .queue.dead_letters import DeadLetter, NotRequeueable
-    from .queue.enqueuer import Accepted
+    from .queue.enqueuing.submission import Accepted
     from .queue.errors import (
         ConfigError,
         IdempotencyConflict,
@@ -55,7 +55,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Accepted": "queue.enqueuer",
+    "Accepted": "queue.enqueuing.submission",
     "Config": "queue.config",
     "ConfigError": "queue.errors",
     "DeadLetter": "queue.dead_letters",

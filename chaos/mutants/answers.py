@@ -7,7 +7,8 @@ import falcon
 import redis
 from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.durability import Durability
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import NotAccepted
 from zeroloss.reference.queue.task import new_task_id
 

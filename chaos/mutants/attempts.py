@@ -6,7 +6,8 @@ from typing import Any
 
 from zeroloss.reference.queue import consumer, reaper
 from zeroloss.reference.queue.consumer import Consumer
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import configure, edit, patch

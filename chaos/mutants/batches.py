@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zeroloss.reference.queue import consumer, enqueuer, reaper
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown
 
 from .mutant import mutant
@@ -31,13 +32,13 @@ def promotion_of_five_hundred() -> None:
 @mutant(expects="LOST", breaks="I2", profile=DEFAULT)
 def batch_of_a_thousand() -> None:
     """Of a batch the first thousand are pushed, and all are promised."""
-    edit(enqueuer, "_ENQUEUE", "for from = 1, #batch, 1000 do", "for from = 1, math.min(#batch, 1000), 1000 do")
+    edit(enqueuer, "ENQUEUE", "for from = 1, #batch, 1000 do", "for from = 1, math.min(#batch, 1000), 1000 do")
 
 
 @mutant(expects="LOST", breaks="I2", profile=DEFAULT)
 def last_of_each_thousand() -> None:
     """Of a batch each thousandth task is not pushed, and all are promised."""
-    edit(enqueuer, "_ENQUEUE", "math.min(from + 999, #batch)", "math.min(from + 998, #batch)")
+    edit(enqueuer, "ENQUEUE", "math.min(from + 999, #batch)", "math.min(from + 998, #batch)")
 
 
 @mutant(breaks="I3", profile=DEFAULT, blind_spot="A hundred tasks seldom end within one round trip.")

@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from zeroloss.reference.queue import consumer
-from zeroloss.reference.queue.consumer import Consumer, Departure, Renewal, Settlement
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.registry import Departure, Renewal
+from zeroloss.reference.queue.consuming.settling import Settlement
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.claimer import Claimer
@@ -27,7 +29,7 @@ def _trust_nothing_but_the_hand(claimer: Any) -> None:
 def plain_brpop() -> None:
     """A task leaves Redis when it is claimed, and is only in its worker's memory from then on."""
     held = "redis.call('HSET', KEYS[5], unpack(fields, from, math.min(from + 999, 2 * count)))"
-    edit(consumer, "_SETTLE", held, "")
+    edit(consumer, "SETTLE", held, "")
     patch(Claimer, "_reconcile", _trust_nothing_but_the_hand)  # there is no hash to compare it with
 
 
@@ -36,11 +38,11 @@ def newest_first() -> None:
     """The newest task is claimed first, so that an old one waits until there is no other."""
     edit(
         consumer,
-        "_SETTLE",
+        "SETTLE",
         "-math.min(had + 16, had + limit - count), -had - 1",
         "had, had",
     )
-    edit(consumer, "_SETTLE", "KEYS[i + 1], 0, -taken[i] - 1", "KEYS[i + 1], taken[i], -1")
+    edit(consumer, "SETTLE", "KEYS[i + 1], 0, -taken[i] - 1", "KEYS[i + 1], taken[i], -1")
 
 
 @mutant(expects="LOST", breaks="I2", profile=KILLS)
@@ -122,14 +124,14 @@ def drain_drops() -> None:
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=ASLEEP)
 def claim_without_a_lease() -> None:
     """A claim hands out tasks though the lease has ended: the worker may be forgotten when its last claim is served."""
-    edit(consumer, "_SETTLE", "if not lives or limit > 0 and", "if limit > 0 and")
+    edit(consumer, "SETTLE", "if not lives or limit > 0 and", "if limit > 0 and")
 
 
 @mutant(breaks="I1", profile=DEFAULT, blind_spot="Nothing in a run repeats a command on its way.")
 def repeated_claim_overwrites() -> None:
     """A claim is carried out under numbers that were used before: its second task takes the place of the first."""
     mark = "or limit > 0 and number <= tonumber(redis.call('HGET', KEYS[7], ARGV[1]) or 0)"
-    edit(consumer, "_SETTLE", mark, "")
+    edit(consumer, "SETTLE", mark, "")
 
 
 @mutant(expects=("NEEDS_RESTART", "STUCK", "NEEDS_TRAFFIC"), breaks="I1", profile=STALL_BUSY)
@@ -178,17 +180,17 @@ def renewal_does_not_count() -> None:
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
 def bell_swallowed() -> None:
     """A wait that ends without a lease takes the bell with it, though it claims nothing."""
-    edit(consumer, "_SETTLE", "ring()\nreturn {lives", "if lives then ring() end\nreturn {lives")
+    edit(consumer, "SETTLE", "ring()\nreturn {lives", "if lives then ring() end\nreturn {lives")
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
 def release_does_not_ring() -> None:
     """What a worker gives back does not ring the bell."""
     edit(consumer, "_RELEASE", "ring()\nreturn released", "return released")
-    edit(consumer, "_LEAVE", "ring()\nreturn", "return")
+    edit(consumer, "LEAVE", "ring()\nreturn", "return")
 
 
 @mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities.")
 def low_priority_starves() -> None:
     """A task of low priority has no turn while others are pending."""
-    edit(consumer, "_SETTLE", "turn == 0 and 3 or turn == 8 and 2 or 1", "1")
+    edit(consumer, "SETTLE", "turn == 0 and 3 or turn == 8 and 2 or 1", "1")

@@ -5,7 +5,8 @@ from typing import Any
 
 import redis
 from zeroloss.reference.queue import consumer, dead_letters, reaper
-from zeroloss.reference.queue.consumer import Claimed, Consumer
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
 from zeroloss.reference.queue.reaper import Reaper
 
 from .claiming import LOOKS_AGAIN

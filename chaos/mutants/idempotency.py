@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zeroloss.reference.queue import enqueuer
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 
 from .mutant import LEAK, UNEXPLAINED, mutant
 from .patching import configure, edit, patch
@@ -43,7 +44,7 @@ def conflict_unnoticed() -> None:
     """A key that was used for another payload is answered as a repetition: the new payload is promised and dropped."""
     edit(
         enqueuer,
-        "_ENQUEUE",
+        "ENQUEUE",
         "string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!'",
         "'=' .. string.sub(seen, 65)",
     )
@@ -52,9 +53,7 @@ def conflict_unnoticed() -> None:
 @mutant(expects=LEAK, breaks="I8", profile=VARIED)
 def key_without_expiry() -> None:
     """An idempotency key is kept forever."""
-    edit(
-        enqueuer, "_ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[3])", "redis.call('SET', key, known[key])"
-    )
+    edit(enqueuer, "ENQUEUE", "redis.call('SET', key, known[key], 'PX', ARGV[3])", "redis.call('SET', key, known[key])")
 
 
 @mutant(expects=(UNEXPLAINED, "IDEMPOTENT"), breaks="I8", profile=DEFAULT)
@@ -73,4 +72,4 @@ def keys_ignored_in_batches() -> None:
 def key_kept_without_room() -> None:
     """A key is kept before it is known whether there is room: its repetition is answered as a known one."""
     keep = "redis.call('SET', key, known[key], 'PX', ARGV[3])"
-    edit(enqueuer, "_ENQUEUE", "keys[#keys + 1] = key\n", f"keys[#keys + 1] = key\n  {keep}\n")
+    edit(enqueuer, "ENQUEUE", "keys[#keys + 1] = key\n", f"keys[#keys + 1] = key\n  {keep}\n")

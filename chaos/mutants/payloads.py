@@ -5,8 +5,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from zeroloss.reference.queue import enqueuer
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing import push
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.task import encode, new_task_id
 
 from .mutant import mutant
@@ -24,7 +25,7 @@ def cut_by_characters() -> None:
         def __len__(self) -> int:
             return len(self.decode())
 
-    patch(enqueuer, "encode", lambda **members: InCharacters(encode(**members)))
+    patch(push, "encode", lambda **members: InCharacters(encode(**members)))
 
 
 @mutant(expects="LOST", breaks="I2", profile=VARIED)
@@ -59,7 +60,7 @@ def type_normalised() -> None:
     def normalised(*, task_type: str, **members: Any) -> bytes:
         return encode(task_type=unicodedata.normalize("NFD", task_type), **members)
 
-    patch(enqueuer, "encode", normalised)
+    patch(push, "encode", normalised)
 
 
 @mutant(expects="ACCEPTS", breaks="I2", profile=VARIED)

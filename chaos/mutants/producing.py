@@ -7,7 +7,9 @@ from typing import Any
 
 import redis
 from zeroloss.reference.queue import consumer, enqueuer
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing import push
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown, QueueFull
 from zeroloss.reference.queue.task import new_task_id
 
@@ -38,12 +40,12 @@ def default_retries() -> None:
     # A client that is made by `from_url` repeats nothing in redis-py 8.
     parse_url: Any = redis.connection.parse_url
     client = redis.Redis(**parse_url(os.environ["REDIS_URL"]), socket_timeout=SOCKET_TIMEOUT_S)
-    source = enqueuer._ENQUEUE.source
+    source = push.ENQUEUE.source
 
     def repeating(_client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         return client.eval(source, len(keys), *keys, *arguments)
 
-    patch(enqueuer, "_ENQUEUE", repeating)
+    patch(enqueuer, "ENQUEUE", repeating)
 
 
 @mutant(expects="LOST", breaks="I8", profile=STALL)
@@ -68,7 +70,7 @@ def idempotency_in_two_steps() -> None:
         ring(client, keys[:4])
         return answers
 
-    patch(enqueuer, "_ENQUEUE", in_two_steps)
+    patch(enqueuer, "ENQUEUE", in_two_steps)
 
 
 @mutant(expects="CORRUPT", breaks="I6", profile=CALM)
@@ -114,11 +116,11 @@ def canary() -> None:
 @mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload schedules nothing.")
 def scheduled_task_begun_at_once() -> None:
     """A task that is scheduled for later is pending at once."""
-    edit(enqueuer, "_ENQUEUE", "if time and time > now then", "if false then")
+    edit(enqueuer, "ENQUEUE", "if time and time > now then", "if false then")
 
 
 @mutant(breaks="I1", profile=DEFAULT, blind_spot="No run has two tasks that are equal to the last byte.")
 def equal_delayed_tasks_are_one() -> None:
     """Of two equal tasks that wait for their time one is lost, as they have no salt."""
-    for owner, script in ((enqueuer, "_ENQUEUE"), (consumer, "_RETRY")):
+    for owner, script in ((enqueuer, "ENQUEUE"), (consumer, "_RETRY")):
         edit(owner, script, "'NX', due, salted) == 0", "due, salted) < 0")

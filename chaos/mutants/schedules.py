@@ -3,7 +3,9 @@
 from typing import Any
 
 from zeroloss.reference.queue import enqueuer
-from zeroloss.reference.queue.consumer import TURNS, Consumer
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import TURNS
+from zeroloss.reference.queue.enqueuing import push
 from zeroloss.reference.queue.task import PRIORITIES
 
 from .mutant import mutant
@@ -14,19 +16,19 @@ from .profiles import DEFAULT, VARIED
 @mutant(expects="PRIORITIES", breaks="I7", profile=DEFAULT)
 def priorities_ignored() -> None:
     """Every task is pushed with the default priority."""
-    patch(enqueuer, "PRIORITIES", dict.fromkeys(PRIORITIES, "d"))
+    patch(push, "PRIORITIES", dict.fromkeys(PRIORITIES, "d"))
 
 
 @mutant(expects="DELAYS", breaks="I4", profile=VARIED)
 def schedule_ignored() -> None:
     """A scheduled task is pushed at once."""
-    edit(enqueuer, "_ENQUEUE", "if time and time > now then", "if false then")
+    edit(enqueuer, "ENQUEUE", "if time and time > now then", "if false then")
 
 
 @mutant(expects=("STARTS_WHEN_IDLE", "STUCK"), breaks="I4", profile=VARIED)
 def scheduled_for_later() -> None:
     """A task is scheduled for ten seconds later than was asked for."""
-    edit(enqueuer, "_ENQUEUE", "now + string.sub(at, 2)", "now + 10000 + string.sub(at, 2)")
+    edit(enqueuer, "ENQUEUE", "now + string.sub(at, 2)", "now + 10000 + string.sub(at, 2)")
 
 
 @mutant(expects="LOWER_WITHIN", breaks="I7", profile=DEFAULT)

@@ -20,7 +20,7 @@ def no_grace() -> None:
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=SIGTERM)
 def leaves_with_tasks_in_hand() -> None:
     """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its tasks any more."""
-    edit(consumer, "_LEAVE", "redis.call('HLEN', KEYS[5]) == 0", "true")
+    edit(consumer, "LEAVE", "redis.call('HLEN', KEYS[5]) == 0", "true")
 
     def turn(self: Any) -> None:
         if self._stopping:
@@ -38,5 +38,5 @@ def leaves_with_tasks_in_hand() -> None:
 )
 def given_back_to_the_end() -> None:
     """What a worker gives back goes to the end of the queue."""
-    for script in ("_RELEASE", "_LEAVE"):
+    for script in ("_RELEASE", "LEAVE"):
         edit(consumer, script, "'RPUSH', pending(heading(entry))", "'LPUSH', pending(heading(entry))")

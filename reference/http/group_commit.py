@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
-from ..queue.enqueuer import Enqueuer, Outcome, Submission
+from ..queue.enqueuer import Enqueuer
+from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted
 
 # What one call carries at most; what is beyond waits for the next one.

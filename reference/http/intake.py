@@ -8,7 +8,7 @@ import msgspec
 from prometheus_client import Counter
 
 from ..queue.config import Config
-from ..queue.enqueuer import Accepted, Outcome, Submission, turn_to_decode
+from ..queue.enqueuing.submission import Accepted, Outcome, Submission, turn_to_decode
 from ..queue.errors import OutcomeUnknown, TaskTooLarge
 from .bodies import read_idempotency_key, read_trace_context, require_media_type
 from .problems import Problem, malformed, problem_of

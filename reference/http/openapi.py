@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..queue.config import Config
-from ..queue.enqueuer import DELAY_MS_MAX
+from ..queue.enqueuing.submission import DELAY_MS_MAX
 from ..queue.task import PRIORITIES
 from .bodies import KEY_PATTERN, NAME_CHARS_MAX
 from .problems import MEDIA_TYPE

@@ -17,7 +17,8 @@ import redis
 
 from ..queue.config import Config
 from ..queue.connection import refuse_client_of_shards
-from ..queue.enqueuer import LARGE, Enqueuer
+from ..queue.enqueuer import Enqueuer
+from ..queue.enqueuing.submission import LARGE
 from . import problems
 from .bodies import read_body_async
 from .group_commit import Commit, GroupCommit

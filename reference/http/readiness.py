@@ -16,7 +16,7 @@ from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
 
 PROBE_TIMEOUT_S = 1.0
 
-# KEYS  the bell and the three lists, delayed, counters, an idempotency key: what `_ENQUEUE` touches
+# KEYS  the bell and the three lists, delayed, counters, an idempotency key: what `ENQUEUE` touches
 # Returns '' where that would be accepted, else why not. It is refused where that one is before it begins: by a
 # read-only replica, with a full memory, without replicas enough, without the right to scripts, over several slots. Like
 # that one it says neither no-writes nor allow-oom. All that it writes is that nothing more was enqueued.

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ..queue.config import Config
-from ..queue.enqueuer import Outcome, Submission
+from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
 from ..shards.spread import Part, Spread, joined
 from .group_commit import GroupCommit
@@ -32,15 +32,13 @@ class ShardedGroupCommit:
         return outcomes
 
     async def _answer(self, part: Part) -> list[Outcome] | QueueError:
-        """What the first shard answers that does not refuse; else the refusal of the last."""
+        """As `Spread` does it, by the shards' groups."""
         refusal: QueueError = NotAccepted("There are no shards.")
         for shard in part.order:
             try:
                 return await self._groups[shard].enqueue(part.submissions)
-            except OutcomeUnknown as error:
-                shard.rest()
-                return error
-            except (QueueFull, NotAccepted) as error:  # a definite no, so that it may go elsewhere
-                shard.rest()
+            except (QueueFull, NotAccepted, OutcomeUnknown) as error:
                 refusal = error
+                if not shard.refused(error):
+                    break
         return refusal

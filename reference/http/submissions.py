@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..queue.client import NESTING_MAX
-from ..queue.enqueuer import AT_ONCE, LARGE, Submission, due_at, due_in
+from ..queue.enqueuing.submission import AT_ONCE, LARGE, Submission, due_at, due_in
 from ..queue.errors import InvalidTask
 from ..queue.task import PRIORITIES
 from .bodies import NAME_CHARS_MAX

@@ -13,7 +13,8 @@ import redis
 from .config import Config, load_config
 from .connection import connect, refuse_client
 from .dead_letters import DeadLetters
-from .enqueuer import AT_ONCE, Accepted, Enqueuer, Outcome, Submission, due_at, due_in
+from .enqueuer import Enqueuer
+from .enqueuing.submission import AT_ONCE, Accepted, Outcome, Submission, due_at, due_in
 from .errors import InvalidTask
 from .gauges import Gauges, Reading
 from .keys import Keys

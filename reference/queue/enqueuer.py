@@ -1,252 +1,27 @@
-"""Enqueue: from the request to the promise.
+"""Enqueue: from a request to a promise.
 
 A task is promised when Redis has acknowledged it, and it is as safe as `durability` asks, and only then. Guard (I8),
 bound and push are one atomic step.
 """
 
-import hashlib
 import json
-import math
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-import msgspec
 import redis
 from redis.exceptions import MovedError, NoScriptError
 
 from .config import Config
-from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, refuse_client_of_shards, send
+from .connection import LEADS_ASTRAY, NeverSent, borrowed, refuse_client_of_shards, send
 from .durability import Durability
-from .errors import (
-    IdempotencyConflict,
-    InvalidTask,
-    NotAccepted,
-    NotConfirmed,
-    OtherProtocol,
-    OutcomeUnknown,
-    QueueError,
-    QueueFull,
-    TaskTooLarge,
-)
+from .enqueuing.push import ENQUEUE, Call
+from .enqueuing.submission import Accepted, Outcome, Submission
+from .errors import NotAccepted, NotConfirmed, OtherProtocol, OutcomeUnknown, QueueError
 from .keys import Keys
-from .lua import DELAY, HEADER, LISTS, NOW
 from .protocol import refuse_other_protocol
-from .task import PRIORITIES, encode, new_task_ids
-
-# KEYS  the bell and the three lists, delayed, counters, then the idempotency key of each task that has one
-# ARGV  max_pending, max_scheduled, idempotency_ttl_ms, the lengths of the tasks' JSON, this JSON in one string, a
-#       letter for the priority of each, then '' or, for each: when it is due ('-', '+' and a delay in ms, or ms since
-#       the epoch), then '' or the trace context of each ('-': none), how many tasks each request has, then for each
-#       task with an idempotency key: its place (from 1), digest, id
-# Returns the number of requests for which there is no room, for each its place (from 1), the length that it met, and
-#         'pending' or 'delayed', and then an answer for each key: '' for a new task, '!' for a key used with another
-#         request, else '=' and the id of the task that it repeats. Of a refused request these answers mean nothing.
-# Each request is admitted by itself, whole or not at all, after those before it. A refused one leaves nothing behind,
-# so that its keys stay unknown to those after it: a repetition must not be promised a task that was never pushed.
-# The time in the header is that from which a task waits for a worker: where it is scheduled, when it is due.
-# The JSON is one string, and a task without a key has no answer: what redis-py spends on each argument and on each
-# part of a reply is more than all the rest that a small task costs.
-# The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
-# for: it comes after the one that it repeats.
-# What is refused halfway is not undone. So the counter comes first, all lists are asked for their length, which none of
-# another type tells, before anything is added to one, and it is asked whether what comes after that may be done.
-# No allow-oom: where memory is short the server refuses the whole script, a definite no.
-_ENQUEUE = Script(f"""#!lua
-{NOW}{HEADER}{LISTS}{DELAY}
-local known, answers, keys, refused = {{}}, {{}}, {{}}, {{}}
-local guard, guarded = 10, tonumber(ARGV[10])
-local function answer_of_guard()
-  local key, digest, id = KEYS[(guard + 11) / 3], ARGV[guard + 1], ARGV[guard + 2]
-  local seen = known[key] or redis.call('GET', key)
-  guard = guard + 3
-  guarded = tonumber(ARGV[guard])
-  if seen then return string.sub(seen, 1, 64) == digest and '=' .. string.sub(seen, 65) or '!' end
-  known[key] = digest .. id
-  keys[#keys + 1] = key
-  return ''
-end
-local lengths = string.gmatch(ARGV[4], '%d+')
-local due = ARGV[7] ~= '' and string.gmatch(ARGV[7], '%S+')
-local trace = ARGV[8] ~= '' and string.gmatch(ARGV[8], '%S+')
-local batches, later, first, place = {{h = {{}}, d = {{}}, l = {{}}}}, {{}}, 1, 0
-local since = string.format('%d', now)
-local plain = ',1,0,0,' .. since .. ',0,'
-local function take()
-  place = place + 1
-  local length = lengths()
-  local text = string.sub(ARGV[5], first, first + length - 1)
-  local at, context = due and due() or '-', trace and trace() or '-'
-  first = first + length
-  if guarded == place then
-    local answer = answer_of_guard()
-    answers[#answers + 1] = answer
-    if answer ~= '' then return end
-  end
-  local priority = string.sub(ARGV[6], place, place)
-  local tail = (context == '-' and '' or context) .. ';' .. text
-  local time = at ~= '-' and (string.sub(at, 1, 1) == '+' and now + string.sub(at, 2) or tonumber(at))
-  if time and time > now then
-    later[#later + 1] = {{time, string.format('%s,1,0,0,%d,0,', priority, time) .. tail}}
-  else
-    local batch = batches[priority]
-    batch[#batch + 1] = priority .. plain .. tail
-  end
-end
-local function cut(list, length)
-  for i = #list, length + 1, -1 do list[i] = nil end
-end
-local length, scheduled, waiting, requests, admitted = 0, nil, 0, 0, 0
-for i = 2, 4 do length = length + redis.call('LLEN', KEYS[i]) end
-for size in string.gmatch(ARGV[9], '%d+') do
-  local h, d, l, delayed, new = #batches.h, #batches.d, #batches.l, #later, #keys
-  for _ = 1, size do take() end
-  requests = requests + 1
-  local all = #batches.h + #batches.d + #batches.l
-  local full = all > waiting and length + all > tonumber(ARGV[1]) and {{length + waiting, 'pending'}}
-  if not full and #later > delayed then
-    scheduled = scheduled or redis.call('ZCARD', KEYS[5])
-    full = scheduled + #later > tonumber(ARGV[2]) and {{scheduled + delayed, 'delayed'}}
-  end
-  if full then
-    refused[#refused + 1] = requests
-    refused[#refused + 1] = full[1]
-    refused[#refused + 1] = full[2]
-    for i = new + 1, #keys do known[keys[i]] = nil end
-    cut(batches.h, h)
-    cut(batches.d, d)
-    cut(batches.l, l)
-    cut(later, delayed)
-    cut(keys, new)
-  else
-    waiting = all
-    admitted = admitted + 1
-  end
-end
-local function reply()
-  local parts = {{requests - admitted}}
-  for _, part in ipairs(refused) do parts[#parts + 1] = part end
-  for _, answer in ipairs(answers) do parts[#parts + 1] = answer end
-  return parts
-end
-if admitted == 0 then return reply() end
-if #keys > 0 and not redis.acl_check_cmd('SET', keys[1], '', 'PX', ARGV[3]) then
-  return redis.error_reply('NOPERM an idempotency key may not be SET')
-end
-if #later > 0 and not redis.acl_check_cmd('ZADD', KEYS[5], 'NX', '0', '') then
-  return redis.error_reply('NOPERM a scheduled task may not be added')
-end
-for priority, batch in pairs(batches) do
-  if #batch > 0 and #batch < waiting + #later and not redis.acl_check_cmd('LPUSH', lists[priority], '') then
-    return redis.error_reply('NOPERM a task may not be pushed')
-  end
-end
-redis.call('HINCRBY', KEYS[6], 'enqueued', waiting + #later)
-for priority, batch in pairs(batches) do
-  for from = 1, #batch, 1000 do
-    redis.call('LPUSH', lists[priority], unpack(batch, from, math.min(from + 999, #batch)))
-  end
-end
-for _, task in ipairs(later) do delay(KEYS[5], task[1], heading(task[2]), task[2]) end
-for _, key in ipairs(keys) do redis.call('SET', key, known[key], 'PX', ARGV[3]) end
-ring()
-return reply()
-""")
-_CONFLICT = b"!"
-AT_ONCE = "-"
-DELAY_MS_MAX = 10 * 366 * 86_400_000
-TIME_MS_MAX = 99_999_999_999_999  # 14 digits, the year 5138
-
 
 SENT_AT_ONCE_BYTES = 49_152  # what a socket takes at once, when nothing else is on its way
-LARGE = 65_536  # bytes or characters
-_turn = threading.Lock()
-
-
-@contextmanager
-def turn_to_decode(size: int) -> Iterator[None]:
-    """Wait for a turn where `size` is large. Not reentrant; wait for nothing else meanwhile.
-
-    Decoded, JSON may take thirty times the memory of its text, and with one interpreter lock many threads decode no
-    faster: so large JSON is decoded by one thread at a time.
-    """
-    if size < LARGE:
-        yield
-        return
-    with _turn:
-        yield
-
-
-def _exactly(number: str) -> list[Any]:
-    """A fraction by its text: as a float it would equal others (0.1, 0.10000000000000000001). NaN is in no payload."""
-    return [math.nan, number]
-
-
-def due_in(delay_ms: object) -> str:
-    """What `Submission.due` is for a delay.
-
-    Raises:
-        InvalidTask: that is not a delay.
-    """
-    if isinstance(delay_ms, float) and delay_ms.is_integer():  # to JSON 5.0 and 5 are the same number
-        delay_ms = int(delay_ms)
-    if not isinstance(delay_ms, int) or isinstance(delay_ms, bool) or not 0 <= delay_ms <= DELAY_MS_MAX:
-        raise InvalidTask(f"delay_ms must be a whole number of ms from 0 to {DELAY_MS_MAX} (ten years).")
-    return f"+{delay_ms}"
-
-
-def due_at(execute_at: object) -> str:
-    """What `Submission.due` is for a time with its zone, as a `datetime` or as RFC 3339 has it.
-
-    Raises:
-        InvalidTask: that is not such a time.
-    """
-    try:
-        time = msgspec.convert(execute_at, Annotated[datetime, msgspec.Meta(tz=True)], strict=True)
-        return str(min(max(0, round(time.timestamp() * 1000)), TIME_MS_MAX))
-    except (msgspec.ValidationError, ValueError, OverflowError):
-        raise InvalidTask(
-            "execute_at must be a time with its zone, as RFC 3339 writes it: 2026-01-31T09:30:00Z."
-        ) from None
-
-
-class Submission(NamedTuple):
-    """A request to queue a task. `payload_json` is valid JSON text, carried byte for byte (I6).
-
-    A named tuple, as is its answer: a batch makes thousands, and a frozen dataclass takes three times as long to make.
-    """
-
-    payload_json: str
-    task_type: str = "default"
-    task_id: str | None = None
-    idempotency_key: str | None = None
-    priority: str = "default"
-    due: str = AT_ONCE  # when it is to run: at once, `+` and a delay in ms, or ms since the epoch
-    trace_context: str = ""  # W3C's `traceparent`
-
-    def digest(self) -> str:
-        """What an idempotency key is bound to: type, payload, priority, schedule and a chosen id.
-
-        White space and the order of names count nothing, nor does the trace context.
-        """
-        with turn_to_decode(len(self.payload_json)):
-            meaning = [self.task_type, self.task_id, json.loads(self.payload_json, parse_float=_exactly)]
-            if (self.priority, self.due) != ("default", AT_ONCE):
-                meaning += [self.priority, self.due]
-            return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
-
-
-class Accepted(NamedTuple):
-    """A promise. `replayed`: the idempotency key was known with this payload, and this is the first task's id."""
-
-    task_id: str
-    replayed: bool
-
-
-Outcome = Accepted | QueueError
-"""Of one task: a promise, or why there is none."""
 
 
 class Enqueuer:
@@ -331,15 +106,15 @@ class Enqueuer:
             return None
         sent = Sent(call, connection, pool, self._errors)
         with self._errors(), sent.closing():
-            send(connection, *_ENQUEUE.command(call.keys, call.arguments()))
+            send(connection, *ENQUEUE.command(call.keys, call.arguments()))
         return sent
 
     def _recognize(self) -> None:
         """Ask, before the first task, whether this is a queue to push to. Raises OtherProtocol."""
         refuse_other_protocol(self._client, self._keys)
 
-    def _call(self, requests: Sequence[Sequence[Submission]]) -> "_Call":
-        call = _Call(self._keys, self._config)
+    def _call(self, requests: Sequence[Sequence[Submission]]) -> Call:
+        call = Call(self._keys, self._config)
         for submissions in requests:
             call.add(submissions)
         return call
@@ -358,11 +133,11 @@ class Enqueuer:
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise (OutcomeUnknown if self._known else NotAccepted)(f"Redis did not answer ({error}).") from error
 
-    def _push(self, call: "_Call") -> list[list[Outcome] | QueueError]:
+    def _push(self, call: Call) -> list[list[Outcome] | QueueError]:
         if self._durability.immediate:
-            return call.read(_ENQUEUE(self._client, call.keys, call.arguments()))
-        with borrowed(self._client) as connection:  # one for both: a connection knows about its own writes only
-            answers = call.read(_ENQUEUE.on(connection, call.keys, call.arguments()))
+            return call.read(ENQUEUE(self._client, call.keys, call.arguments()))
+        with borrowed(self._client) as connection:  # one for both: a connection confirms its own writes only
+            answers = call.read(ENQUEUE.on(connection, call.keys, call.arguments()))
             promised = [place for place, outcomes in enumerate(answers) if _promises(outcomes)]
             if promised:
                 try:
@@ -376,7 +151,7 @@ class Enqueuer:
 class Sent:
     """Requests that Redis has been sent: `receive` their answers once `descriptor` is readable, or `give_up`."""
 
-    def __init__(self, call: "_Call", connection: Any, pool: Any, errors: Any) -> None:
+    def __init__(self, call: Call, connection: Any, pool: Any, errors: Any) -> None:
         self._call, self._connection, self._pool, self._errors = call, connection, pool, errors
         self.descriptor: int = connection._sock.fileno()
 
@@ -411,71 +186,5 @@ class Sent:
             raise
 
 
-class _Call:
-    """Requests on their way to the script, and its answers on their way back to them."""
-
-    def __init__(self, keys: Keys, config: Config) -> None:
-        self._idempotency, self._config = keys.idempotency, config
-        self.max_pending = config.max_pending
-        self.keys = [*keys.waiting, keys.delayed, keys.counters]
-        self.texts: list[bytes] = []
-        self.outcomes: list[list[Outcome]] = []  # of each request, as they are if Redis accepts it
-        self._accepted: list[Submission] = []
-        self._sizes: list[int] = []  # how many tasks of each request the script is given
-        self._guards: list[Any] = []  # what the script gets for each idempotency key
-        self._guarded: list[tuple[list[Outcome], int, str, str]] = []  # and whose answer it will be: where, id, key
-
-    def add(self, submissions: Sequence[Submission]) -> None:
-        outcomes: list[Outcome] = []
-        before = len(self.texts)
-        for submission, new_id in zip(submissions, new_task_ids(len(submissions)), strict=True):
-            task_id = submission.task_id or new_id
-            text = encode(task_id=task_id, task_type=submission.task_type, payload_json=submission.payload_json)
-            if len(text) > self._config.max_task_bytes:
-                outcomes.append(TaskTooLarge(len(text), self._config.max_task_bytes))
-                continue
-            self.texts.append(text)
-            self._accepted.append(submission)
-            if submission.idempotency_key is not None:
-                self.keys.append(self._idempotency(submission.idempotency_key))
-                self._guards += (len(self.texts), submission.digest(), task_id)
-                self._guarded.append((outcomes, len(outcomes), task_id, submission.idempotency_key))
-            outcomes.append(Accepted(task_id, replayed=False))
-        self._sizes.append(len(self.texts) - before)
-        self.outcomes.append(outcomes)
-
-    def arguments(self) -> list[Any]:
-        """ARGV of the script."""
-        limits = [self.max_pending, self._config.max_scheduled, self._config.idempotency_ttl_ms]
-        lengths = " ".join([str(len(text)) for text in self.texts])
-        priorities = "".join([PRIORITIES[submission.priority] for submission in self._accepted])
-        due = [submission.due for submission in self._accepted]
-        traces = [submission.trace_context or "-" for submission in self._accepted]
-        rare = [" ".join(words) if any(word != "-" for word in words) else "" for words in (due, traces)]
-        sizes = " ".join(map(str, self._sizes))
-        return [*limits, lengths, b"".join(self.texts), priorities, *rare, sizes, *self._guards]
-
-    def read(self, reply: list[Any]) -> list[list[Outcome] | QueueError]:
-        """What the script's reply means for each request."""
-        end = 1 + 3 * reply[0]
-        for (outcomes, place, task_id, key), answer in zip(self._guarded, reply[end:], strict=True):
-            outcomes[place] = _read_answer(answer, task_id, key)
-        answers: list[list[Outcome] | QueueError] = list(self.outcomes)
-        for request, length, what in zip(*[iter(reply[1:end])] * 3, strict=True):
-            if what == b"pending":
-                answers[request - 1] = QueueFull(length, self.max_pending)
-            else:
-                answers[request - 1] = QueueFull(length, self._config.max_scheduled, "scheduled")
-        return answers
-
-
 def _promises(outcomes: list[Outcome] | QueueError) -> bool:
     return isinstance(outcomes, list) and any(isinstance(outcome, Accepted) for outcome in outcomes)
-
-
-def _read_answer(answer: bytes, task_id: str, key: str) -> Accepted | IdempotencyConflict:
-    if answer == b"":
-        return Accepted(task_id, replayed=False)
-    if answer == _CONFLICT:
-        return IdempotencyConflict(key)
-    return Accepted(answer.removeprefix(b"=").decode(), replayed=True)

@@ -46,6 +46,36 @@ local function ring()
 end
 """
 
+# Finish what is done: `ack` removes the numbers of a text, and returns those that were not held.
+ACK = """
+local function ack(processing, counters, numbers)
+  local lost, completed = {}, 0
+  for done in string.gmatch(numbers, '%d+') do
+    if redis.call('HDEL', processing, done) == 1 then completed = completed + 1
+    else lost[#lost + 1] = tonumber(done) end
+  end
+  if completed > 0 then redis.call('HINCRBY', counters, 'completed', completed) end
+  return lost
+end
+"""
+
+# Of scripts with HEADER and LISTS. `give_back` puts what is held under the numbers of a text to the claiming end:
+# highest first, so that the lowest is claimed first again. Returns how many were held.
+GIVE_BACK = """
+local function give_back(processing, numbers)
+  local released = 0
+  for number in string.gmatch(numbers, '%d+') do
+    local entry = redis.call('HGET', processing, number)
+    if entry then
+      redis.call('RPUSH', pending(heading(entry)), entry)
+      redis.call('HDEL', processing, number)
+      released = released + 1
+    end
+  end
+  return released
+end
+"""
+
 # Give an entry up: `bury` adds it to the stream, or returns the refusal. What cannot be read is kept as it is.
 BURY = """
 local function bury(stream, entry, reason, text, traceback, consumer)

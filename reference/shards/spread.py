@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ..queue.config import Config
 from ..queue.connection import connect
-from ..queue.enqueuer import Enqueuer, Outcome, Submission
+from ..queue.enqueuer import Enqueuer
+from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
 from .layout import refuse_other_count, shard_configs, shard_of
 
@@ -27,12 +28,13 @@ class Shard(Enqueuer):
 
     def __init__(self, config: Config, count: int) -> None:
         self.client, self.config, self._count = connect(config), config, count
-        self.resting_until = 0.0  # monotonic, s
+        self.resting_until = 0.0  # monotonic, s: until then it is asked last
         super().__init__(self.client, config)
 
-    def rest(self) -> None:
-        """Be asked last for a moment."""
+    def refused(self, error: QueueError) -> bool:
+        """Be asked last for a moment. Whether another shard may be asked, as this was a definite no."""
         self.resting_until = time.monotonic() + REST_S
+        return isinstance(error, QueueFull | NotAccepted)
 
     def _recognize(self) -> None:
         super()._recognize()
@@ -119,10 +121,8 @@ def _answer(part: Part) -> list[Outcome] | QueueError:
     for shard in part.order:
         try:
             return shard.enqueue_many(part.submissions)
-        except OutcomeUnknown as error:
-            shard.rest()
-            return error
-        except (QueueFull, NotAccepted) as error:  # a definite no, so that it may go elsewhere
-            shard.rest()
+        except (QueueFull, NotAccepted, OutcomeUnknown) as error:
             refusal = error
+            if not shard.refused(error):
+                break
     return refusal

@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from .. import __version__
 from ..queue.client import Queue
-from ..queue.enqueuer import Accepted
+from ..queue.enqueuing.submission import Accepted
 from ..queue.task import Task
 from ..worker.handlers import around
 

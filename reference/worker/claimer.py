@@ -26,7 +26,8 @@ from textwrap import indent
 import redis
 
 from ..queue.config import Config
-from ..queue.consumer import Claimed, Consumer
+from ..queue.consumer import Consumer
+from ..queue.consuming.settling import Claimed
 from ..queue.errors import LeaseLost, OtherProtocol, Undecodable
 from ..queue.task import Task
 from .delivery import Delivery, State

@@ -14,7 +14,7 @@ from collections.abc import Collection
 import msgspec
 
 from .. import __version__
-from ..queue.consumer import Report
+from ..queue.consuming.registry import Report
 from ..queue.lua import SERIES_BOUNDS_MS as BOUNDS_MS
 from ..queue.texts import printable
 from .delivery import Delivery

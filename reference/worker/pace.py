@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from ..queue.config import Config
-from ..queue.consumer import MAX_TRANSFER_BYTES
+from ..queue.consuming.settling import MAX_TRANSFER_BYTES
 
 SMOOTHING = 0.1  # weight of the newest task in the average
 

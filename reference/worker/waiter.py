@@ -6,7 +6,8 @@ from typing import Any
 
 import redis
 
-from ..queue.consumer import Consumer, Settlement
+from ..queue.consumer import Consumer
+from ..queue.consuming.settling import Settlement
 
 
 class Arrival:

@@ -17,7 +17,7 @@ from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.monitor import app as monitor
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect, refuse_old_server
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.protocol import refuse_at_start
 from zeroloss.reference.shards import layout
 from zeroloss.system.servers import Server

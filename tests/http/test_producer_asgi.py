@@ -26,7 +26,8 @@ from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
 from zeroloss.reference.http import group_commit
 from zeroloss.reference.http.group_commit import GroupCommit
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission, turn_to_decode
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission, turn_to_decode
 from zeroloss.reference.queue.errors import (
     IdempotencyConflict,
     NotAccepted,

@@ -12,7 +12,7 @@ from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from zeroloss.reference.http.bodies import NAME_CHARS_MAX
 from zeroloss.reference.http.problems import Problem
 from zeroloss.reference.http.submissions import NAME_PATTERN, NESTING_MAX, read_submission, split_array
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 
 NAMED = ("id", "type", "payload")
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')

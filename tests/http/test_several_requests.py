@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.processes.relay import Relay
 from support.queue_fixtures import Queue, ids, payloads
-from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import (
     IdempotencyConflict,
     NotAccepted,

@@ -11,7 +11,7 @@ from zeroloss.reference.http import submissions
 from zeroloss.reference.http.bodies import NAME_CHARS_MAX, read_body, read_idempotency_key, require_media_type
 from zeroloss.reference.http.problems import Problem
 from zeroloss.reference.http.submissions import NESTING_MAX, split_array, split_lines
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 
 LIMIT_BYTES = 100
 TYPES = ("application/json", "application/x-ndjson")

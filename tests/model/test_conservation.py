@@ -26,8 +26,9 @@ from support.model.story import HOUR_MS, KEYS, Story, deliveries, end, end_in_th
 from support.queue_fixtures import Queue, payloads
 from zeroloss.invariants import Answer
 from zeroloss.reference.queue import reaper
-from zeroloss.reference.queue.consumer import Claimed, Consumer
-from zeroloss.reference.queue.enqueuer import AT_ONCE, Accepted, Submission, due_in
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
+from zeroloss.reference.queue.enqueuing.submission import AT_ONCE, Accepted, Submission, due_in
 from zeroloss.reference.queue.errors import IdempotencyConflict, QueueFull
 from zeroloss.reference.queue.reaper import Sweep
 from zeroloss.reference.queue.task import new_task_id

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from support.queue_fixtures import Queue, ids, payloads
 from zeroloss.invariants import order
 from zeroloss.reference.queue import consumer as consumers
-from zeroloss.reference.queue.consumer import TURNS, Consumer
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import TURNS
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.task import PRIORITIES, Task
 
 CONSUMERS = 3

@@ -15,8 +15,9 @@ from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
 from zeroloss.invariants import INVARIANTS
 from zeroloss.reference.queue import reaper
-from zeroloss.reference.queue.consumer import Claimed, Consumer
-from zeroloss.reference.queue.enqueuer import Submission, due_in
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
+from zeroloss.reference.queue.enqueuing.submission import Submission, due_in
 from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.reference.queue.task import PRIORITIES, Task
 from zeroloss.reference.worker.claimer import Claimer

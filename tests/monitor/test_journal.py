@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from support.queue_fixtures import Queue, entry
 from zeroloss.reference.monitor.series import Series, SeriesReading, quantile
-from zeroloss.reference.queue.consumer import Consumer, Report
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.registry import Report
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.gauges import Gauges
 from zeroloss.reference.queue.lua import SERIES_KEPT_S, VANISHED_MAX
 from zeroloss.reference.queue.task import Task

@@ -10,7 +10,7 @@ from support.browsing import browser as _  # noqa: F401 - the fixture `browser`
 from support.processes.over_http import served
 from support.queue_fixtures import Queue, entry, ids
 from support.waiting import wait_until
-from zeroloss.reference.queue.consumer import Report
+from zeroloss.reference.queue.consuming.registry import Report
 from zeroloss.system.servers import Server
 
 PATIENCE_MS = 15_000

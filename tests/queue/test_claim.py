@@ -11,7 +11,8 @@ from support.processes.relay import Relay
 from support.queue_fixtures import Queue, body, entry, ids, payloads, read
 from support.waiting import wait_until
 from zeroloss.invariants import order
-from zeroloss.reference.queue.consumer import Claimed, Consumer
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
 from zeroloss.reference.queue.errors import QueueError
 
 

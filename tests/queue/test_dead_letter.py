@@ -4,7 +4,7 @@ import pytest
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.queue_fixtures import Queue, body, entry, ids, payloads, raw_payload
 from zeroloss.reference.queue.dead_letters import PAGE, NotRequeueable
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost, QueueError
 from zeroloss.reference.queue.texts import TRACEBACK_CHARS_MAX
 

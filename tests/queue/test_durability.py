@@ -16,7 +16,7 @@ from support.queue_fixtures import Queue
 from support.waiting import wait_until
 from zeroloss.reference.queue.config import Config, load_config
 from zeroloss.reference.queue.durability import Durability
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import ConfigError, NotConfirmed, OutcomeUnknown
 from zeroloss.system.servers import Server
 

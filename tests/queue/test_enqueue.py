@@ -13,7 +13,8 @@ from support.processes.relay import Relay
 from support.queue_fixtures import Queue, body, ids, payloads, raw_payload, read
 from support.waiting import wait_until
 from zeroloss.reference.queue.connection import NeverSent, connect
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import (
     IdempotencyConflict,
     NotAccepted,

@@ -10,7 +10,7 @@ from support.queue_fixtures import Queue, ids, payloads, raw_payload, read
 from zeroloss.invariants import bounded_attempts
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.consumer import backoff_ms
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.queue.texts import MAX_ERROR_CHARS

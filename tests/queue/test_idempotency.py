@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.queue_fixtures import Queue, ids, payloads
 from zeroloss.invariants import Answer, idempotent_enqueue
-from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import IdempotencyConflict, QueueFull
 
 

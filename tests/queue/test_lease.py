@@ -6,7 +6,8 @@ import time
 import pytest
 from support.queue_fixtures import Queue, payloads, read
 from zeroloss.invariants import bounded_recovery
-from zeroloss.reference.queue.consumer import Consumer, Renewal
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.registry import Renewal
 
 DEADLINE_S = 10.0
 

@@ -2,7 +2,7 @@
 
 import pytest
 from support.queue_fixtures import Queue, memory_full, payloads, read
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import NotAccepted
 
 

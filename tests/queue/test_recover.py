@@ -12,8 +12,9 @@ from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.queue_fixtures import Queue, entry, ids, payloads, raw_payload, read
 from support.waiting import wait_until
 from zeroloss.invariants import bounded_attempts, conservation
-from zeroloss.reference.queue.consumer import Claimed, Consumer
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.reaper import Sweep
 
@@ -245,8 +246,9 @@ PAUSED_WORKER = """
 import sys
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
-from zeroloss.reference.queue.consumer import Claimed, Consumer
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
+from zeroloss.reference.queue.enqueuing.submission import Submission
 config = Config(redis_url=sys.argv[1])
 consumer = Consumer(connect(config), config, "paused")
 consumer.renew()

@@ -17,7 +17,7 @@ from support.queue_fixtures import Queue, ids, read
 from zeroloss.reference.queue import consumer, dead_letters, enqueuer, reaper
 from zeroloss.reference.queue.connection import Script
 from zeroloss.reference.queue.consumer import Consumer
-from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import NotAccepted
 from zeroloss.reference.queue.reaper import Reaper
 

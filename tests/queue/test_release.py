@@ -2,8 +2,9 @@
 
 import pytest
 from support.queue_fixtures import Queue, payloads, read
-from zeroloss.reference.queue.consumer import Claimed, Consumer
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
+from zeroloss.reference.queue.enqueuing.submission import Submission
 
 
 def release(consumer: Consumer, claimed: list[Claimed]) -> int:

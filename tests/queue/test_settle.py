@@ -7,8 +7,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from support.processes.relay import Relay
 from support.queue_fixtures import Queue, payloads, read
 from zeroloss.invariants import Transition, ownership
-from zeroloss.reference.queue.consumer import Claimed
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consuming.settling import Claimed
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 
 

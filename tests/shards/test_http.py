@@ -21,7 +21,8 @@ from zeroloss.reference.monitor import app as monitor
 from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards import spread

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.queue_fixtures import Queue as Seen
 from zeroloss.reference.queue.client import NewTask, Queue
 from zeroloss.reference.queue.config import Config
-from zeroloss.reference.queue.enqueuer import Accepted, Submission
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import IdempotencyConflict, NotAccepted, QueueFull
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards.layout import shard_configs, shard_of

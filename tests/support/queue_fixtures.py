@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, Phase, settings
 from redis.exceptions import OutOfMemoryError
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
-from zeroloss.reference.queue.consumer import Claimed, Consumer
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
 from zeroloss.reference.queue.dead_letters import DeadLetters
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.reference.queue.task import Task, encode

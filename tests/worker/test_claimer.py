@@ -13,8 +13,10 @@ import pytest
 import redis
 from support.queue_fixtures import Queue, entry, ids, memory_full
 from support.waiting import Result, wait_until
-from zeroloss.reference.queue.consumer import NO_REPORT, Claimed, Consumer, Departure, Renewal, Report, Settlement
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.registry import NO_REPORT, Departure, Renewal, Report
+from zeroloss.reference.queue.consuming.settling import Claimed, Settlement
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker import claimer as claimers
@@ -32,7 +34,7 @@ class Observed(Consumer):
         self.cut, self.executed = cut, executed
         self.steps: Counter[str] = Counter()
         self.arrived = 0
-        self.lost: list[Claimed] = []  # what was claimed and not reported
+        self.lost: list[Claimed] = []  # what was claimed and not told
         self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
         self.left: list[tuple[int, int]] = []  # how many were acked, and given back, as it left
 
@@ -672,7 +674,7 @@ def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_reported(qu
     for delivery in [begun(claimer) for _ in range(5)]:
         delivery.error = "ValueError: no"
         finish(claimer, delivery)
-    wait_until(lambda: len(queue.delayed()) == 5, message="they are not reported")
+    wait_until(lambda: len(queue.delayed()) == 5, message="they are not told")
     assert "fail fail" not in " ".join(steps)
     end(claimer, queue)
 

@@ -13,7 +13,7 @@ from support.queue_fixtures import Queue, entry
 from support.waiting import wait_until
 from zeroloss.reference.__main__ import main
 from zeroloss.reference.logs import JsonFormatter, running
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.task import Task
 
 APP = """

@@ -7,7 +7,8 @@ from typing import Any
 import waitress
 from zeroloss.reference.http import producer
 from zeroloss.reference.queue.config import load_config
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.task import new_task_ids
 
 STOCK_THREADS = 8  # with which waitress gave 2,300 requests/s where granian gave 5,600

@@ -22,7 +22,8 @@ from itertools import count
 from zeroloss.mutants.mutant import mutant
 from zeroloss.mutants.patching import patch
 from zeroloss.mutants.profiles import CALM
-from zeroloss.reference.queue.enqueuer import Accepted, Enqueuer
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Accepted
 
 
 @mutant(expects="LOST", breaks="I2", profile=CALM)

@@ -11,7 +11,8 @@ from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import NeverSent, Script, connect
 from zeroloss.reference.queue.consumer import Consumer
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import ConfigError, NotAccepted
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.servers.urls import ClusterUrl, read_cluster_url, shown_url

@@ -1,4 +1,4 @@
-"""The queue as a plain Python value: what every verb does to it, a second time and without Redis.
+"""The queue as a plain Python value: what every verb does to it, said once more and without Redis.
 
 A `State` is never changed; each verb takes one and returns the next, and where it answers, the answer beside it.
 `dataclasses.replace` makes each transition read as "the same, but". Each verb is one script: what it leaves of the bell
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
-from zeroloss.reference.queue.consumer import TURNS
+from zeroloss.reference.queue.consuming.settling import TURNS
 from zeroloss.reference.queue.task import PRIORITIES, Task
 
 LISTS = tuple(PRIORITIES)  # in the order in which they are claimed
@@ -128,7 +128,7 @@ def enqueue(state: State, wishes: Sequence[Wish], new_ids: Sequence[str]) -> tup
 
 
 def push(state: State, entry: Entry) -> State:
-    """A bare JSON object from a client that does not know bell, counters and header."""
+    """A bare JSON object from a client that does not know of bell, counters and header."""
     return _append(state, [entry])
 
 
@@ -214,7 +214,7 @@ def renew(state: State, consumer: str, given: int = 0) -> State:
 def leave(
     state: State, consumer: str, done: Sequence[int] = (), unbegun: Sequence[int] = ()
 ) -> tuple[State, tuple[bool, tuple[int, ...]]]:
-    """What is done is acked and what was not begun given back first. Whether it left, and what was lost of `done`."""
+    """What is done is acked, what was not begun given back. Whether it left, and what of `done` was not held."""
     state, lost = _ack(state, consumer, done)
     state, _ = release(state, consumer, unbegun)
     if state.holding(consumer):
@@ -266,7 +266,7 @@ def adopt(state: State) -> tuple[State, int]:
 
 
 def lose_entry(state: State, consumer: str) -> State:
-    """By a manual change, or by a copy of some keys: nothing of the queue's own does it."""
+    """By hand, or by a copy of some keys: nothing of the queue's own does it."""
     return _lease(state, consumer, None)
 
 

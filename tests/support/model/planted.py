@@ -61,7 +61,7 @@ def _claims_in_two_steps(state: State) -> Iterator[tuple[str, State]]:
 
 
 def _remembers_the_key_later(state: State) -> Iterator[tuple[str, State]]:
-    """The key is set after the push; the process that should have set it died."""
+    """The key is set after the push; who should have set it died."""
     for key, (_, task) in state.keys.items():
         if task in [entry.id for entry in state.waiting]:
             keys = {other: known for other, known in state.keys.items() if other != key}

@@ -5,7 +5,8 @@ from typing import Any
 
 import redis
 from zeroloss.invariants import INVARIANTS, Answer, Transition
-from zeroloss.reference.queue.consumer import Claimed, Consumer
+from zeroloss.reference.queue.consumer import Consumer
+from zeroloss.reference.queue.consuming.settling import Claimed
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import PRIORITIES, Task, encode
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from zeroloss.reference.queue.enqueuer import Submission
+from zeroloss.reference.queue.enqueuing.submission import Submission
 
 from support.places import ROOT, TESTS
 from support.queue_fixtures import Queue

@@ -16,7 +16,8 @@ from zeroloss.reference.http.producer import create_app
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.dead_letters import DeadLetters
-from zeroloss.reference.queue.enqueuer import Enqueuer, Submission, due_in
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission, due_in
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.reaper import Reaper
 from zeroloss.reference.queue.task import Task, encode

@@ -21,7 +21,7 @@ from zeroloss.reference.queue.connection import Script
 
 CLOCK_KEY = "the-clock"
 SERVER_TIME = "redis.call('TIME')"
-CLOCKED_MODULES = ("worker.claimer", "worker.pace", "queue.reaper", "worker.process")
+CLOCKED_MODULES = ("worker.claimer", "worker.pace", "worker.process")
 QUEUED_MODULES = ("worker.claimer", "worker.waiter")
 START_MS = 1_700_000_000_000
 MOVE_BATCH = 2

@@ -1,0 +1,104 @@
+"""A request to enqueue a task, and the answer."""
+
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from ..errors import InvalidTask, QueueError
+
+AT_ONCE = "-"
+DELAY_MS_MAX = 10 * 366 * 86_400_000
+TIME_MS_MAX = 99_999_999_999_999  # 14 digits, the year 5138
+LARGE = 65_536  # bytes or characters
+_turn = threading.Lock()
+
+
+@contextmanager
+def turn_to_decode(size: int) -> Iterator[None]:
+    """Wait for a turn where `size` is large. Not reentrant; wait for nothing else meanwhile.
+
+    Decoded, JSON may take thirty times the memory of its text, and with one interpreter lock many threads decode no
+    faster: so large JSON is decoded by one thread at a time.
+    """
+    if size < LARGE:
+        yield
+        return
+    with _turn:
+        yield
+
+
+def _exactly(number: str) -> list[Any]:
+    """A fraction by its text: as a float it would equal others (0.1, 0.10000000000000000001). NaN is in no payload."""
+    return [math.nan, number]
+
+
+def due_in(delay_ms: object) -> str:
+    """What `Submission.due` is for a delay.
+
+    Raises:
+        InvalidTask: the delay is invalid.
+    """
+    if isinstance(delay_ms, float) and delay_ms.is_integer():  # to JSON 5.0 and 5 are the same number
+        delay_ms = int(delay_ms)
+    if not isinstance(delay_ms, int) or isinstance(delay_ms, bool) or not 0 <= delay_ms <= DELAY_MS_MAX:
+        raise InvalidTask(f"delay_ms must be a whole number of ms from 0 to {DELAY_MS_MAX} (ten years).")
+    return f"+{delay_ms}"
+
+
+def due_at(execute_at: object) -> str:
+    """What `Submission.due` is for a time with its zone, as a `datetime` or as RFC 3339 has it.
+
+    Raises:
+        InvalidTask: the time is invalid.
+    """
+    try:
+        time = msgspec.convert(execute_at, Annotated[datetime, msgspec.Meta(tz=True)], strict=True)
+        return str(min(max(0, round(time.timestamp() * 1000)), TIME_MS_MAX))
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        raise InvalidTask(
+            "execute_at must be a time with its zone, as RFC 3339 writes it: 2026-01-31T09:30:00Z."
+        ) from None
+
+
+class Submission(NamedTuple):
+    """A request to enqueue a task. `payload_json` is valid JSON text, carried byte for byte (I6).
+
+    A named tuple, as is its answer: a batch makes thousands, and a frozen dataclass takes three times as long to make.
+    """
+
+    payload_json: str
+    task_type: str = "default"
+    task_id: str | None = None
+    idempotency_key: str | None = None
+    priority: str = "default"
+    due: str = AT_ONCE  # when it is to run: at once, `+` and a delay in ms, or ms since the epoch
+    trace_context: str = ""  # W3C's `traceparent`
+
+    def digest(self) -> str:
+        """What an idempotency key is bound to: type, payload, priority, schedule and a chosen id.
+
+        White space and the order of names count nothing, nor does the trace context.
+        """
+        with turn_to_decode(len(self.payload_json)):
+            meaning = [self.task_type, self.task_id, json.loads(self.payload_json, parse_float=_exactly)]
+            if (self.priority, self.due) != ("default", AT_ONCE):
+                meaning += [self.priority, self.due]
+            return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+class Accepted(NamedTuple):
+    """A promise. `replayed`: the idempotency key was known with this payload, and this is the first task's id."""
+
+    task_id: str
+    replayed: bool
+
+
+Outcome = Accepted | QueueError
+"""Of one task: a promise, or why there is none."""
