@@ -43,7 +43,7 @@ class Complaints:
             return False
         self._say(
             f"enqueue has not returned for {hangs[0]:.0f} s, the first time for task {hangs[1]}, and the run ends "
-            "here. Does it wait for the task's result, or for a server without a timeout? It is to return once the "
+            "here. Does it wait for the task's result, or for a server without a timeout? It must return once the "
             "queue has accepted the task."
         )
         return True

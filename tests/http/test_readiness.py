@@ -73,7 +73,7 @@ if sys.version_info < (3, 13):  # there is no wheel of that server for later one
 def test_readyz_is_503_where_a_key_is_of_another_type_and_names_it(queue: Queue, key: str) -> None:
     queue.client.set(key, "of another type")
     answer = app_of(queue).simulate_get("/readyz")
-    assert_problem(answer, 503, f"No task can be accepted: {key} is no ", kind="redis-refuses")
+    assert_problem(answer, 503, f"No task can be accepted: {key} is not a ", kind="redis-refuses")
     if key != "tasks:delayed":  # of which a task that is not scheduled has no need
         assert post(app_of(queue), "/task", TASK).status_code == 503
 

@@ -104,8 +104,8 @@ def test_an_entry_that_cannot_be_read_is_a_row_that_says_so(queue: Queue, monito
 
 def test_a_letter_that_is_gone_and_an_invalid_id_are_problems(monitor: falcon.testing.TestClient) -> None:
     assert_problem(monitor.simulate_get("/letters/1-1"), 404, "requeued or purged")
-    assert_problem(monitor.simulate_get("/letters/x"), 400, "no id of a dead letter", kind="malformed")
-    assert_problem(monitor.simulate_get("/letters?before=x"), 400, "no id of a dead letter", kind="malformed")
+    assert_problem(monitor.simulate_get("/letters/x"), 400, "not an id of a dead letter", kind="malformed")
+    assert_problem(monitor.simulate_get("/letters?before=x"), 400, "not an id of a dead letter", kind="malformed")
 
 
 def test_a_stream_of_another_type_is_a_problem_that_says_so(queue: Queue, monitor: falcon.testing.TestClient) -> None:
@@ -192,7 +192,7 @@ def test_a_request_that_a_page_of_another_site_can_send_changes_nothing(
         ({"all": 1}, "all: true"),
         ({"ids": "1-1"}, "ids must be"),
         ({"ids": [1]}, "ids must be"),
-        ({"ids": ["x"]}, "no id of a dead letter"),
+        ({"ids": ["x"]}, "not an id of a dead letter"),
         ({"ids": ["1-1"] * 1_001}, "at most 1000"),
         ({"all": True, "reason": 1}, "must be texts"),
     ],

@@ -288,7 +288,7 @@ def test_an_id_that_is_not_in_the_dead_letter_list_is_named(queue: Queue) -> Non
 def test_an_invalid_page_is_refused(queue: Queue, wrong: str) -> None:
     ended = run_dead_letter(queue, "list", wrong)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert wrong.partition("=")[0].replace("--before", "no id of a dead letter") in ended.stderr.splitlines()[-1]
+    assert wrong.partition("=")[0].replace("--before", "not an id of a dead letter") in ended.stderr.splitlines()[-1]
 
 
 def test_a_variable_that_is_not_a_setting_is_named_at_the_start(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

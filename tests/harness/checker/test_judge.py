@@ -237,7 +237,7 @@ def test_a_task_in_the_census_that_nobody_submitted_is_not_an_outcome() -> None:
         (a_good_run().kill(1, pids=(100,)).drained().end(), "None of the 1 planned worker faults hit a task"),
         (Story().begin().submit("a", "info").drained().end(), "No submission was acknowledged."),
         (a_good_run().end(), "neither drained nor reached its deadline"),
-        (a_good_run().drained().census(), "did not come to its end"),
+        (a_good_run().drained().census(), "The run did not end"),
         (a_good_run().submit("a").drained().add("run", "end"), "the outcome of 1 unfinished"),
         (Story(), "No submission was acknowledged."),
     ],

@@ -41,7 +41,7 @@ def begin_of(directory: Path) -> Run:
         (["run", "--seed", "-1"], "--seed must be at least 0"),
         (["run", "--appendfsync", "never"], "--appendfsync"),
         (["run", "--faults", "earthquake"], "There is no fault 'earthquake'"),
-        (["run", "--faults", "mix,client-kill"], "--faults mix stands alone"),
+        (["run", "--faults", "mix,client-kill"], "--faults mix cannot be combined"),
         (["run", "--kills", "0"], "--kills must be at least 1, not 0"),
         (["run", "--target", "nope"], "'nope' is not a target: say one of reference, "),
         (["run", "--target", "no.such.module:Class"], "no module is named no"),

@@ -180,7 +180,7 @@ def test_an_interrupted_enumeration_says_how_to_go_on_and_leaves_no_process(tmp_
     ("arguments", "sentence"),
     [
         (["--jobs", "0"], "--jobs must be at least 1"),
-        (["--resume", "nowhere"], "nothing to be resumed"),
+        (["--resume", "nowhere"], "nothing to resume"),
         (["--target", "nobody"], "'nobody' is not a target"),
     ],
 )

@@ -274,7 +274,7 @@ def test_a_fifth_of_the_tasks_is_hungry_where_memory_is_short() -> None:
 
 @pytest.mark.parametrize("baseline", ["none", "slow", "slow-idle"])
 def test_a_baseline_stands_alone(baseline: str) -> None:
-    with pytest.raises(PlanError, match=f"--faults {baseline} stands alone"):
+    with pytest.raises(PlanError, match=f"--faults {baseline} cannot be combined"):
         parse_faults(f"{baseline},worker-sigkill", None)
 
 

@@ -241,7 +241,7 @@ def test_a_server_without_a_network_of_its_own_cannot_be_taken_off_it(scene: Sce
     scene.workers(BUSY)
     with pytest.raises(Missed, match="Only a server in a container"):
         scene.play(NetDisconnect(for_s=0.1), embedded)
-    with pytest.raises(PlanError, match="say --redis container"):
+    with pytest.raises(PlanError, match="use --redis container"):
         make_plan(
             seed=1, target="reference", server="embedded", appendfsync="off", workers=1, tasks=1,
             faults=parse_faults("net-disconnect", None),

@@ -186,7 +186,7 @@ def test_a_server_that_is_killed_in_a_slow_fsync_has_lost_what_it_had_not_writte
 def test_where_the_server_itself_fsyncs_there_is_no_thread_to_slow_down(
     scene: Scene, open_own_server: OpenServer
 ) -> None:
-    with pytest.raises(Missed, match="say --appendfsync everysec"):
+    with pytest.raises(Missed, match="use --appendfsync everysec"):
         scene.play(ServerSlowFsync(), open_own_server(appendfsync="always"))
 
 

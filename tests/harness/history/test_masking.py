@@ -140,8 +140,8 @@ def test_a_run_is_replayed_with_the_url_from_the_option_or_the_environment(
 def test_the_help_of_replay_says_that_the_code_which_a_plan_names_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["replay", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "The target and the plug-ins that it names are imported and run." in said
-    assert "Replay the plans of others as carefully as you would run their code." in said
+    assert "which imports and runs the target and plug-ins that it names." in said
+    assert "Replay other people's plans only if you would run their code." in said
 
 
 def test_a_plan_whose_url_holds_no_password_is_replayed_as_it_is(tmp_path: Path) -> None:

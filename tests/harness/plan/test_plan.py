@@ -106,7 +106,7 @@ def test_a_comma_may_stand_between_the_options_of_one_fault_too() -> None:
         ("handler-hangs:for_s=nan", None, "for_s must be a number of at least 0, not nan"),
         ("handler-raises:tasks=0", None, "tasks must be a number of at least 1, not 0"),
         ("client-retries:one_in=0", None, "one_in must be a number of at least 1, not 0"),
-        ("none,worker-sigkill", None, "--faults none stands alone"),
+        ("none,worker-sigkill", None, "--faults none cannot be combined"),
         ("worker-sigkill", 0, "--kills must be at least 1, not 0"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_command_that_prepares_a_connection_says_nothing_of_its_role() -> None
 
 @pytest.mark.parametrize("text", ["GET", "a/GET", "a/GET#0", "a/GET#x", "a/G ET#1", "a/b/GET#1"])
 def test_a_text_that_is_not_a_point_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no crash point"):
+    with pytest.raises(ValueError, match="not a crash point"):
         read_point(text)
 
 

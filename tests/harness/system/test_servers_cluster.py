@@ -59,8 +59,8 @@ def test_a_fault_of_a_cluster_takes_no_effect_on_one_server(
         ("cluster-reshard", "embedded", "needs a cluster: use --redis cluster"),
         ("cluster-primary-sigkill", "sentinel", "needs a cluster: use --redis cluster"),
         ("server-sigkill", "cluster", "is for one server"),
-        ("net-latency", "cluster", "stands before one server only"),
-        ("primary-sigkill", "cluster", "say --redis sentinel"),
+        ("net-latency", "cluster", "supports one server only"),
+        ("primary-sigkill", "cluster", "use --redis sentinel"),
     ],
 )
 def test_a_fault_that_does_not_fit_a_cluster_is_refused(faults: str, server: str, sentence: str) -> None:

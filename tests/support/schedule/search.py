@@ -84,7 +84,7 @@ def _perform(
                         break
                     possible[taken]()
                 elif not stage.pass_by():
-                    judge.violations.append("I2: it does not come to its end.")
+                    judge.violations.append("I2: it does not end.")
                 if stage.steps > STEPS_MAX:
                     judge.violations.append("I2: it comes to no end.")
             if not judge.violations:
