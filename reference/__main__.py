@@ -125,6 +125,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=HEALTH_PORT, help=f"(default: {HEALTH_PORT})")
 
+    sub = command("shards", _shards, "show how many shards there are, or have another number while the queue runs")
+    sub.add_argument("count", nargs="?", type=int, metavar="N", help="have N shards (default: change nothing)")
+
     command("pause", _pause, "let no worker claim, from its next renewal on; what runs is finished")
     command("resume", _resume, "let workers claim again")
     command(
@@ -204,10 +207,10 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     if config.shards == 1:
         refuse_at_start(config)
     else:
-        from .shards import layout
+        from .shards import members
         from .shards.balance import Balance
 
-        layout.refuse_at_start(config)
+        members.refuse_at_start(config)
         balance = Balance(config)
     arguments = ["--app", options.app, "--namespace", config.namespace, "--shards", "1"]
     arguments += ["--log-format", options.log_format]
@@ -259,6 +262,16 @@ def _health(_config: Config, options: argparse.Namespace) -> int:
     for sentence in complaints:
         print(f"{__package__}: {sentence}", file=sys.stderr)
     return 1 if complaints else 0
+
+
+def _shards(config: Config, options: argparse.Namespace) -> int:
+    if config.shards == 1:
+        raise QueueError("One queue has no shards: name their number with --shards or ZEROLOSS_SHARDS.")
+    from .shards.change import Change
+
+    change = Change(config)
+    print((change.state() if options.count is None else change.to(options.count)).text())
+    return 0
 
 
 def _pause(config: Config, _options: argparse.Namespace) -> int:
@@ -348,9 +361,13 @@ def _letters_of(letters: DeadLetters, name: str) -> list[str]:
 
 
 def _adopt(config: Config, _options: argparse.Namespace) -> int:
-    from .shards.layout import shard_configs
+    configs = [config]
+    if config.shards > 1:
+        from .shards.members import Shards
 
-    configs = [config] if config.shards == 1 else shard_configs(config)
+        shards = Shards(config)
+        shards.look()
+        configs = shards.configs()
     count = sum(Reaper(connect(each), each).adopt() for each in configs)
     print(f"adopted: {count}" + (f"; a worker recovers them after {config.lease_ms / 1000:g} s" if count else ""))
     return 0

@@ -331,8 +331,12 @@ class Enqueuer:
             return None
         sent = Sent(call, connection, pool, self._errors)
         with self._errors(), sent.closing():
-            send(connection, *_ENQUEUE.command(call.keys, call.arguments()))
+            send(connection, *self._script.command(call.keys, call.arguments()))
         return sent
+
+    @property
+    def _script(self) -> Script:
+        return _ENQUEUE
 
     def _recognize(self) -> None:
         """Ask, before the first task, whether this is a queue to push to. Raises OtherProtocol."""
@@ -360,9 +364,9 @@ class Enqueuer:
 
     def _push(self, call: "_Call") -> list[list[Outcome] | QueueError]:
         if self._durability.immediate:
-            return call.read(_ENQUEUE(self._client, call.keys, call.arguments()))
+            return call.read(self._script(self._client, call.keys, call.arguments()))
         with borrowed(self._client) as connection:  # one for both: a connection is told about its own writes only
-            answers = call.read(_ENQUEUE.on(connection, call.keys, call.arguments()))
+            answers = call.read(self._script.on(connection, call.keys, call.arguments()))
             promised = [place for place, outcomes in enumerate(answers) if _promises(outcomes)]
             if promised:
                 try:
@@ -424,6 +428,7 @@ class _Call:
         self._sizes: list[int] = []  # how many tasks of each request the script is given
         self._guards: list[Any] = []  # what the script is told of each idempotency key
         self._guarded: list[tuple[list[Outcome], int, str, str]] = []  # and whose answer it will be: where, id, key
+        self.further: list[str] = []  # what a script that does more than this one is told
 
     def add(self, submissions: Sequence[Submission]) -> None:
         outcomes: list[Outcome] = []
@@ -453,7 +458,7 @@ class _Call:
         traces = [submission.trace_context or "-" for submission in self._accepted]
         rare = [" ".join(words) if any(word != "-" for word in words) else "" for words in (due, traces)]
         sizes = " ".join(map(str, self._sizes))
-        return [*limits, lengths, b"".join(self.texts), priorities, *rare, sizes, *self._guards]
+        return [*limits, lengths, b"".join(self.texts), priorities, *rare, sizes, *self._guards, *self.further]
 
     def read(self, reply: list[Any]) -> list[list[Outcome] | QueueError]:
         """What the script's reply means for each request."""
