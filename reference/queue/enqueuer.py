@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import redis
-from redis.exceptions import MovedError, NoScriptError
+from redis.exceptions import AskError, MovedError, NoScriptError
 
 from .config import Config
 from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, refuse_client_of_shards, send
@@ -357,6 +357,8 @@ class Enqueuer:
             raise NotAccepted(str(error)) from error
         except (NeverSent, redis.BusyLoadingError) as error:
             raise NotAccepted(f"Redis cannot be reached ({error}).") from error
+        except AskError as error:  # whose text is the slot and the other node
+            raise NotAccepted(f"Redis refused, as the slot of this queue is on its way ({error}).") from error
         except redis.ResponseError as error:
             raise NotAccepted(f"Redis refused ({error}).") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:

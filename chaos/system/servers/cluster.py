@@ -8,6 +8,7 @@ import redis
 from redis.crc import key_slot
 
 from ...history import Recorder
+from ..proxy import Link, Proxy
 from .embedded import EmbeddedServer
 from .server import LOOPBACK, AppendFsync, HeldPort, SeveralServers
 from .server import ServerUnavailable as Unavailable
@@ -18,12 +19,21 @@ NODE_TIMEOUT_MS = 2_000
 """A node that is silent for so long is failing: its replica asks for votes."""
 
 
-class ClusterNode(EmbeddedServer):
-    """One node; `primary` is the one that it was made a replica of, None for a primary."""
+REPLICATION = ("psync", "sync")
+"""What a replica begins to follow with."""
+LOST = Link(to_server_lost=True, to_worker_lost=True)
 
-    def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None) -> None:
+
+class ClusterNode(EmbeddedServer):
+    """One node. It connects to others from a host of its own, and they to its cluster bus through a door."""
+
+    def __init__(
+        self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None, *, host: str, proxy: Proxy
+    ) -> None:
         super().__init__(directory, appendfsync, recorder)
+        self.host = host
         self.bus = HeldPort()
+        self.door = proxy.listen(opaque=True, to=(LOOPBACK, self.bus.number))
 
     @property
     def port(self) -> int:
@@ -42,6 +52,9 @@ class ClusterNode(EmbeddedServer):
         cluster = {
             "--cluster-enabled": "yes",
             "--cluster-port": str(self.bus.number),
+            "--cluster-announce-ip": LOOPBACK,
+            "--cluster-announce-bus-port": str(self.door.port),
+            "--bind-source-addr": self.host,
             "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
             "--cluster-replica-validity-factor": "0",  # however long it was disconnected, it may be promoted
             "--repl-diskless-sync-delay": "0",
@@ -56,8 +69,11 @@ class ClusterServer(SeveralServers):
 
     def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
         self._directory = directory.resolve()
+        self._proxy = Proxy(f"redis://{LOOPBACK}:0/0").__enter__()
         self.nodes = [
-            ClusterNode(self._directory / f"node-{number}", appendfsync, recorder)
+            ClusterNode(
+                self._directory / f"node-{number}", appendfsync, recorder, host=f"127.0.1.{number}", proxy=self._proxy
+            )
             for number in range(1, 2 * PRIMARIES + 1)
         ]
 
@@ -75,8 +91,13 @@ class ClusterServer(SeveralServers):
         return self.nodes[0].running
 
     def start(self) -> None:
-        """Start what does not run; the first time, join the nodes to a cluster. Returns when all slots are served."""
+        """Start what does not run and end any partition; the first time, join the nodes to a cluster.
+
+        Returns when all slots are served.
+        """
         fresh = not any(node.data_dir.exists() for node in self.nodes)
+        for node in [node for node in self.nodes if not node.door.link.clear]:
+            self.reconnect(node)
         for node in self.nodes:
             if not node.running:
                 node.start()
@@ -101,6 +122,7 @@ class ClusterServer(SeveralServers):
     def close(self) -> None:
         for node in self.nodes:
             node.close()
+        self._proxy.close()
 
     def describe(self) -> str:
         return f"{self.nodes[0].describe()}, and {2 * PRIMARIES - 1} others: {PRIMARIES} primaries, a replica each"
@@ -152,13 +174,44 @@ class ClusterServer(SeveralServers):
                     found[kind] += int(count["count"])
         return dict(found)
 
-    def await_replicated(self, node: ClusterNode) -> None:
-        """Until the node's replica has confirmed what it has written by now. Raises ServerUnavailable: it does not."""
-        offset = int(node.ask("INFO", "replication")["master_repl_offset"])
+    def accepts(self, node: ClusterNode) -> bool:
+        """Whether a node takes writes: one that is alone does not, once it has noticed that."""
+        return bool(node.ask("CLUSTER INFO")["cluster_state"] == "ok")
+
+    def offset(self, node: ClusterNode) -> int:
+        """Up to which byte a primary has written what replicas read. Raises redis.RedisError."""
+        return int(node.ask("INFO", "replication")["master_repl_offset"])
+
+    def await_replicated(self, node: ClusterNode) -> int:
+        """Until the node's replica has confirmed what it has written by now; up to which byte that is.
+
+        Raises ServerUnavailable: it does not.
+        """
+        offset = self.offset(node)
         self._await(
             lambda: int(node.ask("INFO", "replication")["slave0"]["offset"]) >= offset,
             "The replica does not confirm what its primary has written",
         )
+        return offset
+
+    def cut_off(self, node: ClusterNode) -> None:
+        """It and all others hear nothing of each other from now on; clients still reach it.
+
+        Its replica reads from the port of the clients, so the node hangs up on it and lets it in no more.
+        """
+        node.ask("ACL", "SETUSER", "default", *(f"-{command}" for command in REPLICATION))
+        node.door.set_link(LOST)
+        for other in self.nodes:
+            other.door.set_link(LOST, node.host)
+        node.ask("CLIENT", "KILL", "TYPE", "REPLICA")
+
+    def reconnect(self, node: ClusterNode) -> None:
+        """It and all others hear of each other again."""
+        for other in self.nodes:
+            other.door.set_link(Link())
+            other.door.reset_all()
+        if node.running:
+            node.ask("ACL", "SETUSER", "default", *(f"+{command}" for command in REPLICATION))
 
     def _primaries(self) -> list[ClusterNode]:
         owners = [self.owner(SLOTS * number // PRIMARIES + 1) for number in range(PRIMARIES)]
@@ -189,7 +242,7 @@ class ClusterServer(SeveralServers):
         for node, first, end in zip(primaries, bounds, bounds[1:], strict=False):
             node.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
         for node in self.nodes[1:]:
-            node.ask("CLUSTER", "MEET", LOOPBACK, self.nodes[0].port, self.nodes[0].bus.number)
+            node.ask("CLUSTER", "MEET", LOOPBACK, self.nodes[0].port, self.nodes[0].door.port)
         self._await(
             lambda: all(len(_table(node)) == len(self.nodes) for node in self.nodes), "The nodes do not meet each other"
         )
