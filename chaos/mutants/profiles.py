@@ -42,11 +42,14 @@ class Profile:
     appendfsync: Appendfsync = "off"
     durability: str | None = None
     """How safe a task must be before it is promised, as `zeroloss run --durability` says."""
+    cluster: bool = False
+    """On a Redis Cluster, whatever the server is for the others: the reference over shards."""
     varied: bool = False
     """The tasks are as varied as the reference states that it can take them, as those of `zeroloss run` are."""
 
     def plan(self, *, seed: int, target: str, server: str) -> Plan:
         """The run, drawn from the seed."""
+        server = "cluster" if self.cluster else server
         stated = Reference if self.varied else Target
         if self.faults == MIX:
             faults = draw_mix(
@@ -229,6 +232,19 @@ DUE_TOGETHER = Profile(
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
+CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
+RESHARDED = Profile(name="resharded", faults="cluster-reshard:count=1:back=false", tasks=200, stretch=3.0, cluster=True)
+DIVIDED = Profile(
+    name="divided",
+    faults="cluster-partition:count=2",
+    # There must be tasks to promise while the primary is alone.
+    tasks=300,
+    stretch=6.0,
+    cluster=True,
+    appendfsync="always",
+    durability="replicas:1",
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
+)
 DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
 """What `zeroloss run` does if it is told nothing."""
 
@@ -257,6 +273,9 @@ PROFILES = {
         RECONNECTS,
         BURST,
         DUE_TOGETHER,
+        CLUSTER,
+        RESHARDED,
+        DIVIDED,
         DEFAULT,
     )
 }

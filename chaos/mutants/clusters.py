@@ -1,0 +1,51 @@
+"""Mutants that a cluster shows: what moves, fails over, or lies in several slots."""
+
+from typing import Any
+
+from redis.exceptions import MovedError
+from zeroloss.reference.queue import connection, consumer, enqueuer
+from zeroloss.reference.queue.durability import Durability
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.shards.balance import Balance
+
+from .mutant import mutant
+from .patching import patch
+from .profiles import CLUSTER, DIVIDED, RESHARDED
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART", "NEEDS_TRAFFIC"), breaks="I4", profile=RESHARDED)
+def moved_unheeded() -> None:
+    """A connection to a node that says that the slot has moved is kept, and asked again."""
+    astray = tuple(error for error in connection.LEADS_ASTRAY if error is not MovedError)
+    for module in (connection, consumer, enqueuer):
+        patch(module, "LEADS_ASTRAY", astray)
+
+
+@mutant(expects="ACCEPTS", breaks="I2", profile=CLUSTER)
+def keys_in_two_slots() -> None:
+    """Idempotency keys have no hash tag, so that most lie in another slot than their queue."""
+
+    def idempotency(self: Keys, key: str) -> str:
+        return original(self, key).replace("{", "").replace("}", "")
+
+    original = patch(Keys, "idempotency", idempotency)
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=CLUSTER)
+def last_shard_forgotten() -> None:
+    """The balance looks at all shards but the last one, which nobody attends."""
+
+    def look(self: Any) -> list[Any]:
+        return original(self)[:-1]
+
+    original = patch(Balance, "_look", look)
+
+
+@mutant(expects="LOST", breaks="I2", profile=DIVIDED)
+def replicas_unread() -> None:
+    """Replicas are waited for, and how many have confirmed is not read."""
+
+    def confirm(self: Any, asked: Any) -> None:
+        self._shortfall(asked, self.timeout_ms)
+
+    patch(Durability, "confirm", confirm)
