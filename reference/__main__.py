@@ -65,6 +65,12 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     except QueueError as error:
         print(f"{__package__}: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(f"{__package__}."):
+            raise
+        part = str(error.name).removeprefix(f"{__package__}.").partition(".")[0]
+        print(f"{__package__}: This copy was made without {part}, which vendor --with adds.", file=sys.stderr)
+        return 2
     except redis.RedisError as error:
         print(f"{__package__}: Redis failed: {error}", file=sys.stderr)
         return 1
@@ -151,6 +157,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub = commands.add_parser("vendor", description=text, help=text)
     sub.add_argument("destination", type=Path, metavar="DEST", help="a folder of source code; it gets DEST/NAME")
     sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
+    sub.add_argument(
+        "--with",
+        dest="parts",
+        metavar="PARTS",
+        help="http, monitor, shards, telemetry, separated by commas, or none (default: those it has, first all)",
+    )
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
     sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")
     sub.set_defaults(run=_vendor, redis=None, namespace=None, shards=None, log_format="plain")
@@ -374,13 +386,14 @@ def _adopt(config: Config, _options: argparse.Namespace) -> int:
 
 
 def _vendor(config: Config, options: argparse.Namespace) -> int:
-    from .vendoring import check, diff, vendor
+    from .vendoring import check, diff, read_parts, vendor
 
     if options.diff:
         sys.stdout.writelines(diff(options.destination, options.package))
         return 0
     if not options.check:
-        print(f"vendored to {vendor(options.destination, options.package)}")
+        parts = None if options.parts is None else read_parts(options.parts)
+        print(f"vendored to {vendor(options.destination, options.package, parts)}")
         return 0
     wrong = check(options.destination, options.package)
     for sentence in wrong:
