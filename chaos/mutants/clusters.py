@@ -6,6 +6,7 @@ from redis.exceptions import MovedError
 from zeroloss.reference.queue import connection, consumer, enqueuer
 from zeroloss.reference.queue.durability import Durability
 from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.servers.following import FollowingPool
 from zeroloss.reference.shards.balance import Balance
 
 from .mutant import mutant
@@ -15,10 +16,11 @@ from .profiles import CLUSTER, DIVIDED, RESHARDED
 
 @mutant(expects=("STUCK", "NEEDS_RESTART", "NEEDS_TRAFFIC"), breaks="I4", profile=RESHARDED)
 def moved_unheeded() -> None:
-    """A connection to a node that says that the slot has moved is kept, and asked again."""
+    """A connection stays with the node that had the slot, which says again and again that it has moved."""
     astray = tuple(error for error in connection.LEADS_ASTRAY if error is not MovedError)
     for module in (connection, consumer, enqueuer):
         patch(module, "LEADS_ASTRAY", astray)
+    patch(FollowingPool, "follow", lambda _self: None)
 
 
 @mutant(expects="ACCEPTS", breaks="I2", profile=CLUSTER)
