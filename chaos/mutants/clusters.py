@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from redis.exceptions import MovedError
-from zeroloss.reference.queue import connection, consumer, enqueuer
 from zeroloss.reference.queue.durability import Durability
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.servers.following import FollowingPool
+from zeroloss.reference.queue.servers.cluster import Topology
 from zeroloss.reference.shards.balance import Balance
 
 from .mutant import mutant
@@ -16,11 +14,15 @@ from .profiles import CLUSTER, DIVIDED, RESHARDED
 
 @mutant(expects=("STUCK", "NEEDS_RESTART", "NEEDS_TRAFFIC"), breaks="I4", profile=RESHARDED)
 def moved_unheeded() -> None:
-    """A connection stays with the node that had the slot, which says again and again that it has moved."""
-    astray = tuple(error for error in connection.LEADS_ASTRAY if error is not MovedError)
-    for module in (connection, consumer, enqueuer):
-        patch(module, "LEADS_ASTRAY", astray)
-    patch(FollowingPool, "follow", lambda _self: None)
+    """Who serves a slot is asked once, and not again where a node says that it has moved."""
+    known: dict[int, tuple[str, int]] = {}
+
+    def owner(self: Topology, slot: int) -> tuple[str, int]:
+        if slot not in known:
+            known[slot] = original(self, slot)
+        return known[slot]
+
+    original = patch(Topology, "owner", owner)
 
 
 @mutant(expects="ACCEPTS", breaks="I2", profile=CLUSTER)

@@ -237,13 +237,14 @@ RESHARDED = Profile(name="resharded", faults="cluster-reshard:count=1:back=false
 DIVIDED = Profile(
     name="divided",
     faults="cluster-partition:count=2",
-    # There must be tasks to promise while the primary is alone.
-    tasks=300,
-    stretch=6.0,
+    # Some must be promised while the primary is alone, and wait until the partition heals.
+    tasks=120,
+    stretch=8.0,
+    work_ms=(300, 500),
     cluster=True,
     appendfsync="always",
     durability="replicas:1",
-    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100"},
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100", "ZEROLOSS_THREADS": "1"},
 )
 DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
 """What `zeroloss run` does if it is told nothing."""
