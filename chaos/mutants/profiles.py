@@ -233,7 +233,16 @@ DUE_TOGETHER = Profile(
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
 CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
-RESHARDED = Profile(name="resharded", faults="cluster-reshard:count=1:back=false", tasks=200, stretch=3.0, cluster=True)
+RESHARDED = Profile(
+    name="resharded",
+    faults="cluster-reshard:count=1:back=false",
+    # Many must wait when the slot has moved.
+    tasks=100,
+    stretch=3.0,
+    work_ms=(300, 500),
+    cluster=True,
+    settings={"ZEROLOSS_THREADS": "1"},
+)
 DIVIDED = Profile(
     name="divided",
     faults="cluster-partition:count=2",

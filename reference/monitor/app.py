@@ -99,11 +99,15 @@ def serve(config: Config, host: str, port: int) -> None:
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
+    client = None
     if config.shards > 1:
-        serving.serve("monitor", create_app(None, config), config, host, port)
-        return
-    refuse_old_server(config)
-    serving.serve("monitor", create_app(connect_probe(config), config), config, host, port)
+        from ..shards.members import refuse_old_servers
+
+        refuse_old_servers(config)
+    else:
+        refuse_old_server(config)
+        client = connect_probe(config)
+    serving.serve("monitor", create_app(client, config), config, host, port)
 
 
 def _parts(client: redis.Redis | None, config: Config) -> tuple[_Each, Gauges, DeadLetters]:

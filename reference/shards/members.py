@@ -9,7 +9,7 @@ import redis
 
 from ..queue import protocol
 from ..queue.config import Config
-from ..queue.connection import connect
+from ..queue.connection import connect, refuse_old_server
 from ..queue.errors import OtherProtocol
 from .layout import NOTE, Layout, Noted, read_note, shard_config, shards_key
 
@@ -163,6 +163,19 @@ class EachShard(Mapping[str, T]):
 
     def __len__(self) -> int:
         return self._shards.layout.attended
+
+
+def refuse_old_servers(config: Config) -> None:
+    """Refuse a server of any shard that cannot run the queue's scripts, if it says so.
+
+    Raises:
+        ConfigError: a server is too old.
+        OtherProtocol: there are others than configured.
+    """
+    shards = Shards(config)
+    shards.look()
+    for shard in shards.configs():
+        refuse_old_server(shard)
 
 
 def refuse_at_start(config: Config) -> None:
