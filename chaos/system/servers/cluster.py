@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from ...history import Recorder
 from ..proxy import Link, Proxy
 from .embedded import EmbeddedServer
-from .server import LOOPBACK, AppendFsync, HeldPort, SeveralServers
+from .server import LOOPBACK, AppendFsync, HeldPort, Server, SeveralServers
 from .server import ServerUnavailable as Unavailable
 
 PRIMARIES = 3
@@ -24,13 +24,16 @@ REPLICATION = ("psync", "sync")
 LOST = Link(to_server_lost=True, to_worker_lost=True)
 
 
-class ClusterNode(EmbeddedServer):
-    """One node. It connects to others from a host of its own, and they to its cluster bus through a door."""
+class ClusterNode(Server):
+    """What a node of a cluster has beside a server that stands alone.
 
-    def __init__(
-        self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None, *, host: str, proxy: Proxy
-    ) -> None:
-        super().__init__(directory, appendfsync, recorder)
+    It connects to others from a host of its own, and they to its cluster bus through a door.
+    """
+
+    _port: HeldPort
+
+    def enter(self, host: str, proxy: Proxy) -> None:
+        """Choose its host and ports, before it is started."""
         self.host = host
         self.bus = HeldPort()
         self.door = proxy.listen(opaque=True, to=(LOOPBACK, self.bus.number))
@@ -44,11 +47,8 @@ class ClusterNode(EmbeddedServer):
         with self._client() as client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
-    def close(self) -> None:
-        super().close()
-        self.bus.close()
-
-    def _options(self) -> list[str]:
+    def cluster_options(self) -> list[str]:
+        """What it is started with."""
         cluster = {
             "--cluster-enabled": "yes",
             "--cluster-port": str(self.bus.number),
@@ -59,7 +59,18 @@ class ClusterNode(EmbeddedServer):
             "--cluster-replica-validity-factor": "0",  # however long it was disconnected, it may be promoted
             "--repl-diskless-sync-delay": "0",
         }
-        return [*super()._options(), *(word for option in cluster.items() for word in option)]
+        return [word for option in cluster.items() for word in option]
+
+
+class EmbeddedNode(ClusterNode, EmbeddedServer):
+    """A node of the embedded binary."""
+
+    def close(self) -> None:
+        super().close()
+        self.bus.close()
+
+    def _options(self) -> list[str]:
+        return [*super()._options(), *self.cluster_options()]
 
 
 class ClusterServer(SeveralServers):
@@ -68,14 +79,15 @@ class ClusterServer(SeveralServers):
     kind: ClassVar[str] = "cluster"
 
     def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
-        self._directory = directory.resolve()
+        self._directory, self._appendfsync, self._recorder = directory.resolve(), appendfsync, recorder
         self._proxy = Proxy(f"redis://{LOOPBACK}:0/0").__enter__()
-        self.nodes = [
-            ClusterNode(
-                self._directory / f"node-{number}", appendfsync, recorder, host=f"127.0.1.{number}", proxy=self._proxy
-            )
-            for number in range(1, 2 * PRIMARIES + 1)
-        ]
+        self._joined = False
+        self.nodes = [self._node(number) for number in range(1, 2 * PRIMARIES + 1)]
+        for number, node in enumerate(self.nodes, start=1):
+            node.enter(f"127.0.1.{number}", self._proxy)
+
+    def _node(self, number: int) -> ClusterNode:
+        return EmbeddedNode(self._directory / f"node-{number}", self._appendfsync, self._recorder)
 
     @property
     def url(self) -> str:
@@ -95,14 +107,14 @@ class ClusterServer(SeveralServers):
 
         Returns when all slots are served.
         """
-        fresh = not any(node.data_dir.exists() for node in self.nodes)
         for node in [node for node in self.nodes if not node.door.link.clear]:
             self.reconnect(node)
         for node in self.nodes:
             if not node.running:
                 node.start()
-        if fresh:
+        if not self._joined:
             self._join()
+            self._joined = True
         self.await_settled()
 
     def stop(self) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
@@ -73,6 +74,17 @@ def tag_of(slot: int) -> str:
     return next(tag for tag in map(str, range(10**6)) if key_slot(tag.encode()) == slot)
 
 
+@pytest.mark.container
+def test_a_cluster_in_a_container_each_is_divided_and_heals(docker: None, tmp_path: Path, scene: Scene) -> None:
+    with open_server("cluster-container", appendfsync=None, directory=tmp_path) as server:
+        assert isinstance(server, ClusterServer)
+        server.owner(8_000).ask("SET", tag_of(8_000), "value")
+        scene.play(ClusterReshard(away_s=0.0), server)
+        effect = scene.play(ClusterPartition(follow_s=0.0), server)
+        assert effect.evidence.startswith("The primary of slot 8000 on port ")
+        assert server.owner(8_000).ask("GET", tag_of(8_000)) == "value"
+
+
 @pytest.mark.parametrize(
     "fault", [ClusterReshard(), ClusterPrimarySigkill(), ClusterPartition()], ids=lambda fault: fault.name
 )
@@ -89,6 +101,7 @@ def test_a_fault_of_a_cluster_takes_no_effect_on_one_server(
         ("cluster-reshard", "embedded", "needs a cluster: say --redis cluster"),
         ("cluster-primary-sigkill", "sentinel", "needs a cluster: say --redis cluster"),
         ("server-sigkill", "cluster", "is for one server"),
+        ("server-sigkill", "cluster-container", "is for one server"),
         ("net-latency", "cluster", "stands before one server only"),
         ("primary-sigkill", "cluster", "say --redis sentinel"),
     ],
