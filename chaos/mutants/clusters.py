@@ -30,7 +30,7 @@ def keys_in_two_slots() -> None:
     """Idempotency keys have no hash tag, so that most lie in another slot than their queue."""
 
     def idempotency(self: Keys, key: str) -> str:
-        return original(self, key).replace("{", "").replace("}", "")
+        return str(original(self, key)).replace("{", "").replace("}", "")
 
     original = patch(Keys, "idempotency", idempotency)
 
@@ -40,7 +40,8 @@ def last_shard_forgotten() -> None:
     """The balance looks at all shards but the last one, which nobody attends."""
 
     def look(self: Any) -> list[Any]:
-        return original(self)[:-1]
+        seen: list[Any] = original(self)
+        return seen[:-1]
 
     original = patch(Balance, "_look", look)
 

@@ -57,6 +57,12 @@ return known
 """)
 
 
+def fenced(script: Script) -> Script:
+    """The script with `_FENCE` before what it does, and with its keys and arguments."""
+    head, _, body = script.source.partition("\n")
+    return Script(f"{head}{_FENCE}{body}")
+
+
 class Shard(Enqueuer):
     """One shard as producers see it."""
 
@@ -67,8 +73,7 @@ class Shard(Enqueuer):
         self.resting_until = 0.0  # monotonic, s
         super().__init__(self.client, self.config)
         self._noted = shards_key(self.config)
-        head, _, body = super()._script.source.partition("\n")
-        self._fenced = Script(f"{head}{_FENCE}{body}")
+        self._fenced = fenced(super()._script)
 
     def rest(self) -> None:
         """Be asked last for a moment, unless all that is wrong is that the number of shards has changed."""

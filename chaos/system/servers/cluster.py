@@ -108,7 +108,7 @@ class ClusterServer(SeveralServers):
         Returns when all slots are served.
         """
         for node in [node for node in self.nodes if not node.door.link.clear]:
-            self.reconnect(node)
+            self.rejoin(node)
         for node in self.nodes:
             if not node.running:
                 node.start()
@@ -217,7 +217,7 @@ class ClusterServer(SeveralServers):
             other.door.set_link(LOST, node.host)
         node.ask("CLIENT", "KILL", "TYPE", "REPLICA")
 
-    def reconnect(self, node: ClusterNode) -> None:
+    def rejoin(self, node: ClusterNode) -> None:
         """It and all others hear of each other again."""
         for other in self.nodes:
             other.door.set_link(Link())
