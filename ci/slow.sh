@@ -48,7 +48,7 @@ for step; do
         explain) PYTHONPATH=.:tests python -m support.explaining ;;
         cluster)
             rm -rf "$out/cluster"
-            for fault in cluster-reshard cluster-primary-sigkill worker-sigkill:count=3; do
+            for fault in cluster-reshard cluster-primary-sigkill cluster-partition worker-sigkill:count=3; do
                 zeroloss run --redis cluster --target zeroloss.targets.reference_shards:ReferenceShards \
                     --durability replicas:1 --tasks 200 --workers 2 --faults "$fault" --out "$out/cluster/${fault%:*}"
             done

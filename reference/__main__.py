@@ -65,6 +65,12 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     except QueueError as error:
         print(f"{__package__}: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(f"{__package__}."):
+            raise
+        part = str(error.name).removeprefix(f"{__package__}.").partition(".")[0]
+        print(f"{__package__}: This copy was made without {part}, which vendor --with adds.", file=sys.stderr)
+        return 2
     except redis.RedisError as error:
         print(f"{__package__}: Redis failed: {error}", file=sys.stderr)
         return 1
@@ -125,6 +131,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=HEALTH_PORT, help=f"(default: {HEALTH_PORT})")
 
+    sub = command("shards", _shards, "show how many shards there are, or have another number while the queue runs")
+    sub.add_argument("count", nargs="?", type=int, metavar="N", help="have N shards (default: change nothing)")
+
     command("pause", _pause, "let no worker claim, from its next renewal on; what runs is finished")
     command("resume", _resume, "let workers claim again")
     command(
@@ -149,6 +158,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     sub = commands.add_parser("vendor", description=text, help=text)
     sub.add_argument("destination", type=Path, metavar="DEST", help="a folder of source code; it gets DEST/NAME")
     sub.add_argument("--package", default="reference", metavar="NAME", help="may be dotted (default: reference)")
+    sub.add_argument(
+        "--with",
+        dest="parts",
+        metavar="PARTS",
+        help="http, monitor, shards, telemetry, separated by commas, or none (default: those it has, first all)",
+    )
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
     sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")
     sub.set_defaults(run=_vendor, redis=None, namespace=None, shards=None, log_format="plain")
@@ -210,10 +225,10 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
     if config.shards == 1:
         refuse_at_start(config)
     else:
-        from .shards import layout
+        from .shards import members
         from .shards.balance import Balance
 
-        layout.refuse_at_start(config)
+        members.refuse_at_start(config)
         balance = Balance(config)
     arguments = ["--app", options.app, "--namespace", config.namespace, "--shards", "1"]
     arguments += ["--log-format", options.log_format]
@@ -265,6 +280,16 @@ def _health(_config: Config, options: argparse.Namespace) -> int:
     for sentence in complaints:
         print(f"{__package__}: {sentence}", file=sys.stderr)
     return 1 if complaints else 0
+
+
+def _shards(config: Config, options: argparse.Namespace) -> int:
+    if config.shards == 1:
+        raise QueueError("One queue has no shards: name their number with --shards or ZEROLOSS_SHARDS.")
+    from .shards.change import Change
+
+    change = Change(config)
+    print((change.state() if options.count is None else change.to(options.count)).text())
+    return 0
 
 
 def _pause(config: Config, _options: argparse.Namespace) -> int:
@@ -354,22 +379,27 @@ def _letters_of(letters: DeadLetters, name: str) -> list[str]:
 
 
 def _adopt(config: Config, _options: argparse.Namespace) -> int:
-    from .shards.layout import shard_configs
+    configs = [config]
+    if config.shards > 1:
+        from .shards.members import Shards
 
-    configs = [config] if config.shards == 1 else shard_configs(config)
+        shards = Shards(config)
+        shards.look()
+        configs = shards.configs()
     count = sum(Reaper(connect(each), each).adopt() for each in configs)
     print(f"adopted: {count}" + (f"; a worker recovers them after {config.lease_ms / 1000:g} s" if count else ""))
     return 0
 
 
 def _vendor(config: Config, options: argparse.Namespace) -> int:
-    from .vendoring import check, diff, vendor
+    from .vendoring import check, diff, read_parts, vendor
 
     if options.diff:
         sys.stdout.writelines(diff(options.destination, options.package))
         return 0
     if not options.check:
-        print(f"vendored to {vendor(options.destination, options.package)}")
+        parts = None if options.parts is None else read_parts(options.parts)
+        print(f"vendored to {vendor(options.destination, options.package, parts)}")
         return 0
     wrong = check(options.destination, options.package)
     for sentence in wrong:

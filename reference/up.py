@@ -21,7 +21,6 @@ from .queue.connection import connect
 from .queue.errors import QueueError
 from .queue.protocol import refuse_at_start
 from .queue.servers.urls import shown_url
-from .shards.layout import shard_configs
 from .signals import STOP_SIGNALS
 from .worker.supervisor import child_environment, reap_orphans
 
@@ -51,7 +50,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
                 folder = Path(options.data or scratch).absolute()  # the server reads paths from within --dir
                 folder.mkdir(parents=True, exist_ok=True)
                 config = replace(config, redis_url=_start_server(parts, folder))
-            first = config if config.shards == 1 else shard_configs(config)[0]
+            first = _first_queue(config)
             _wait_for_redis(first, came)
             if came:
                 return 0
@@ -75,6 +74,14 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             return _watch(parts, came)
         finally:
             _stop(parts, config)
+
+
+def _first_queue(config: Config) -> Config:
+    if config.shards == 1:
+        return config
+    from .shards.layout import shard_config
+
+    return shard_config(config, 0)
 
 
 def _module() -> list[str]:

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from .queue.errors import QueueError
 RECORD_NAME = "VENDORED.json"
 LICENCE_NAME = "LICENSE"
 DISTRIBUTION = "zeroloss"
+PARTS = {"http": (), "monitor": ("http",), "shards": (), "telemetry": ()}
+"""What may be left out, and which other parts each needs."""
 NAMES_MAX = 5
 """That many changed files are named in one sentence."""
 
@@ -26,17 +28,32 @@ class VendorError(QueueError):
     """The unit can't be copied there; the text is one sentence for the user."""
 
 
-def vendor(destination: Path, package: str) -> Path:
+def read_parts(text: str) -> frozenset[str]:
+    """The parts that `--with` names, and those that they need; `none` names no part.
+
+    Raises VendorError: there is no such part.
+    """
+    named = [] if text == "none" else [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in PARTS:
+            raise VendorError(f"--with: {name!r} is not one of the parts {', '.join(PARTS)}, nor none.")
+    return frozenset(part for name in named for part in (name, *PARTS[name]))
+
+
+def vendor(destination: Path, package: str, parts: Collection[str] | None = None) -> Path:
     """Copy the unit to `destination/package`, or bring a copy that nobody has changed up to date; returns its folder.
 
-    `package` may be dotted. Raises VendorError: the name is invalid, or that place holds something else.
+    `package` may be dotted. `parts`: those of `PARTS` that the copy has; None: those that it had, all in a new one.
+    Raises VendorError: the name is invalid, or that place holds something else.
     """
     folder = _folder(destination, package)
     if folder.resolve() == _HERE:
         raise VendorError(f"{folder} is what would be copied.")
-    files = _unit()
-    if folder.exists() and any(folder.iterdir()):
-        found = _record(folder)
+    found = _record(folder) if folder.exists() and any(folder.iterdir()) else None
+    if parts is None:
+        parts = found.parts if found else PARTS
+    files = _unit(parts)
+    if found:
         if differences := _differences(folder, found.files):
             raise VendorError(f"The copy in {folder} was changed ({_listed(differences)}) and is left as it is.")
         for name in set(found.files) - set(files):
@@ -49,6 +66,7 @@ def vendor(destination: Path, package: str) -> Path:
         "unit": DISTRIBUTION,
         "version": __version__,
         "digest": _digest(files),
+        "parts": sorted(parts),
         "files": {name: _sha256(path) for name, path in files.items()},
     }
     (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
@@ -65,7 +83,7 @@ def check(destination: Path, package: str) -> list[str]:
     wrong = []
     if differences := _differences(folder, found.files):
         wrong.append(f"The copy in {folder} was changed: {_listed(differences)}.")
-    if found.digest != _digest(_unit()):
+    if found.digest != _digest(_unit(found.parts)):
         wrong.append(f"The copy in {folder} is old: it was made of version {found.version}, this is {__version__}.")
     return wrong
 
@@ -76,8 +94,9 @@ def diff(destination: Path, package: str) -> Iterator[str]:
     Where the copy is old, what changed in this unit since is in it too. Raises VendorError: there is no copy.
     """
     folder = _folder(destination, package)
-    files = _unit()
-    for name in _differences(folder, _record(folder).files):
+    found = _record(folder)
+    files = _unit(found.parts)
+    for name in _differences(folder, found.files):
         before, after = (_lines(path) for path in (files.get(name), folder / name))
         yield from difflib.unified_diff(before, after, f"{DISTRIBUTION}/{name}", str(folder / name))
 
@@ -92,9 +111,14 @@ def _folder(destination: Path, package: str) -> Path:
     return destination.joinpath(*package.split("."))
 
 
-def _unit() -> dict[str, Path]:
-    """Name in the copy -> file. The code, what it serves, and the licence."""
-    return dict(sorted((_files(_HERE) | {LICENCE_NAME: _licence()}).items()))
+def _unit(parts: Collection[str]) -> dict[str, Path]:
+    """Name in the copy -> file. The code with these parts, what it serves, and the licence."""
+    for part in parts:
+        if not (_HERE / part).is_dir():
+            raise VendorError(f"{_HERE} was made without {part}: vendor from the installed package.")
+    left_out = PARTS.keys() - set(parts)
+    files = {name: path for name, path in _files(_HERE).items() if name.partition("/")[0] not in left_out}
+    return dict(sorted((files | {LICENCE_NAME: _licence()}).items()))
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -124,12 +148,17 @@ class _Record:
     digest: str
     files: dict[str, str]
     """Name -> SHA-256."""
+    parts: frozenset[str]
+    """A copy of before there was a choice has all."""
 
 
 def _record(folder: Path) -> _Record:
     try:
         found = json.loads((folder / RECORD_NAME).read_text())
-        return _Record(version=str(found["version"]), digest=str(found["digest"]), files=dict(found["files"]))
+        parts = frozenset(found.get("parts", PARTS))
+        return _Record(
+            version=str(found["version"]), digest=str(found["digest"]), files=dict(found["files"]), parts=parts
+        )
     except FileNotFoundError:
         raise VendorError(f"{folder} holds no {RECORD_NAME}: it is not a copy of this unit.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

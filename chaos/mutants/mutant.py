@@ -9,8 +9,11 @@ from .profiles import PROFILES, Profile
 
 PROTOCOL = ("claiming", "recovering", "failing", "producing")
 """The files with those that an order of the protocol's steps shows: each is found by a schedule, too."""
+ON_A_CLUSTER = ("clusters",)
+"""The files with those that no run on one server shows, and no recall counts."""
 FAMILIES = (
     *PROTOCOL,
+    *ON_A_CLUSTER,
     *("answers", "attempts", "batches", "connections", "dead_letters", "durations"),
     *("handlers", "idempotency", "memory", "payloads", "schedules", "stopping"),
 )

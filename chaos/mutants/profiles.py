@@ -42,11 +42,14 @@ class Profile:
     appendfsync: Appendfsync = "off"
     durability: str | None = None
     """How safe a task must be before it is promised, as `zeroloss run --durability` says."""
+    cluster: bool = False
+    """On a Redis Cluster, whatever the server is for the others: the reference over shards."""
     varied: bool = False
     """The tasks are as varied as the reference states that it can take them, as those of `zeroloss run` are."""
 
     def plan(self, *, seed: int, target: str, server: str) -> Plan:
         """The run, drawn from the seed."""
+        server = "cluster" if self.cluster else server
         stated = Reference if self.varied else Target
         if self.faults == MIX:
             faults = draw_mix(
@@ -230,6 +233,29 @@ DUE_TOGETHER = Profile(
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
+CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
+RESHARDED = Profile(
+    name="resharded",
+    faults="cluster-reshard:count=1:back=false",
+    # Many must wait when the slot has moved.
+    tasks=100,
+    stretch=3.0,
+    work_ms=(300, 500),
+    cluster=True,
+    settings={"ZEROLOSS_THREADS": "1"},
+)
+DIVIDED = Profile(
+    name="divided",
+    faults="cluster-partition:count=2",
+    # Some must be promised while the primary is alone, and wait until the partition heals.
+    tasks=120,
+    stretch=8.0,
+    work_ms=(300, 500),
+    cluster=True,
+    appendfsync="always",
+    durability="replicas:1",
+    settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100", "ZEROLOSS_THREADS": "1"},
+)
 DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
 """What `zeroloss run` does without options."""
 
@@ -259,6 +285,9 @@ PROFILES = {
         RECONNECTS,
         BURST,
         DUE_TOGETHER,
+        CLUSTER,
+        RESHARDED,
+        DIVIDED,
         DEFAULT,
     )
 }

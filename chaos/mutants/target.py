@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..targets.reference import Reference
+from ..targets.reference_shards import BALANCE_S, SHARDS, START_S, ReferenceShards
 from .mutant import load_mutants
 from .profiles import DEFAULT, PROFILES, RECOVER_WITHIN_S, SHORT, Profile
 
@@ -36,6 +37,7 @@ def __getattr__(name: str) -> type[Reference]:
 
 
 def _target(title: str, module: Sequence[str], profile: Profile) -> type[Reference]:
+    base = ReferenceShards if profile.cluster else Reference
     python = [sys.executable, "-m", *module]
     backoff: Sequence[tuple[float, float]]
     if profile is DEFAULT:
@@ -44,6 +46,9 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
     else:
         settings, within_s = {**SHORT, **profile.settings}, RECOVER_WITHIN_S
         attempts = 1 + int(settings["ZEROLOSS_MAX_RETRIES"])
+        if profile.cluster:
+            settings = {**settings, "ZEROLOSS_SHARDS": str(SHARDS)}
+            within_s += BALANCE_S + START_S
         backoff = _backoff(int(settings["ZEROLOSS_BACKOFF_MS"]), int(settings["ZEROLOSS_BACKOFF_MAX_MS"]), attempts)
     if profile.odd_clocks:
         inherited = os.environ.get("PYTHONPATH", "")
@@ -62,7 +67,7 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         "accepts": "ZEROLOSS_MAX_PENDING" not in settings,  # else tasks are refused by the profile
         "env": settings,
     }
-    return type(title, (Reference,), members)
+    return type(title, (base,), members)
 
 
 def _backoff(first_ms: int, most_ms: int, attempts: int) -> Sequence[tuple[float, float]]:

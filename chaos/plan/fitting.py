@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..faults import Fault, load_faults
-from ..system.servers import SENTINEL_KINDS, URL_SCHEMES, ClusterServer, SentinelServer
+from ..system.servers import CLUSTER_KINDS, SENTINEL_KINDS, URL_SCHEMES, SentinelServer
 from ..system.servers.sentinel import NODES
 from ..target import Target
 from .requests import PlanError
@@ -24,13 +24,13 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
             raise PlanError("Only a server in a container can be taken off its network: use --redis container.")
         if fault.through_proxy and server.startswith(_UNPROXIED):
             raise PlanError("The proxy, which the faults of the network need, supports redis:// URLs only.")
-        if fault.in_cluster and server != ClusterServer.kind:
+        if fault.in_cluster and server not in CLUSTER_KINDS:
             raise PlanError(f"--faults {fault.name} needs a cluster: use --redis cluster.")
-        if fault.through_proxy and server == ClusterServer.kind:
+        if fault.through_proxy and server in CLUSTER_KINDS:
             raise PlanError(f"--faults {fault.name} needs the proxy, which supports one server only.")
         if fault.fails_over and not fault.in_cluster and server not in SENTINEL_KINDS:
             raise PlanError(f"--faults {fault.name} needs a primary with replicas: use --redis sentinel.")
-        if fault.needs_one_server and server == ClusterServer.kind:
+        if fault.needs_one_server and server in CLUSTER_KINDS:
             raise PlanError(f"--faults {fault.name} is for one server: use --redis embedded.")
         if fault.needs_one_server and server in SENTINEL_KINDS:
             planned = " or ".join(one.name for one in load_faults() if one.fails_over)
@@ -43,7 +43,7 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
 def check_durability(durability: str | None, server: str) -> None:
     """Raises PlanError: a task is to be on more replicas than the server has. A server with a URL is asked later."""
     wanted = int((durability or "").partition(":")[2] or 0)
-    replicas = dict.fromkeys(ALONE, 0) | dict.fromkeys(SENTINEL_KINDS, NODES - 1) | {ClusterServer.kind: 1}
+    replicas = dict.fromkeys(ALONE, 0) | dict.fromkeys(SENTINEL_KINDS, NODES - 1) | dict.fromkeys(CLUSTER_KINDS, 1)
     has = replicas.get(server, wanted)
     if wanted > has:
         instead = f"; --redis {SentinelServer.kind} has {NODES - 1}" if wanted < NODES else ""
@@ -85,6 +85,6 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
         return False
     if (fault.needs_keys and not target.idempotent) or (fault.needs_own_server and server.startswith(URL_SCHEMES)):
         return False
-    if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS, ClusterServer.kind)):
+    if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS, *CLUSTER_KINDS)):
         return False
     return fault.ends_server != "killed" or appendfsync == "always"

@@ -32,6 +32,8 @@ SECTIONS = {
     "redelivery": "redelivery",
     "producer": "producer",
     "profile": "time_spent",
+    "fleet": "scale.fleet",
+    "cluster": "scale.cluster",
 }
 """Section -> the module whose `measure(context)` gives its rows."""
 

@@ -21,14 +21,18 @@ class Server:
     """A server on a free port of the loopback interface that keeps nothing on disk; it ends with `processes`."""
 
     def __init__(self, processes: Processes, folder: Path) -> None:
-        binary = _installed() or str(get_binary_path())
+        self._binary = _installed() or str(get_binary_path())
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), *MEMORY_ONLY]
-        self._process = processes.start(command)
+        self._process = processes.start(self.command(self.port, folder))
         self.version = _version(self.url, self._process)
+
+    def command(self, port: int, folder: Path, *options: str) -> list[str]:
+        """What starts another one like it."""
+        own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        return [self._binary, *own, *MEMORY_ONLY, *options]
 
     @property
     def pid(self) -> int:

@@ -14,6 +14,7 @@ times as many, is in `producer_asgi.py`.
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -132,9 +133,9 @@ def refuse_unusable(config: Config) -> None:
     if config.shards == 1:
         refuse_at_start(config)
         return
-    from ..shards import layout
+    from ..shards import members
 
-    layout.refuse_at_start(config)
+    members.refuse_at_start(config)
 
 
 def _enqueuer(client: redis.Redis | None, config: Config) -> Enqueuer:
@@ -172,15 +173,18 @@ class _Ready:
     def __init__(self, config: Config) -> None:
         self._durability = Durability(config.durability, config.durability_timeout_ms)
         self._sharded = config.shards > 1
-        configs = [config]
+        self._probes: Mapping[str, tuple[redis.Redis, Keys]]
         if self._sharded:
-            from ..shards.layout import shard_configs
+            from ..shards.members import EachShard, Shards
 
-            configs = shard_configs(config)
-        self._probes = {each.namespace: (connect_probe(each), Keys(each.namespace)) for each in configs}
+            shards = Shards(config)
+            self._look: Callable[[], object] = shards.look
+            self._probes = EachShard(shards, _probe)
+        else:
+            self._probes = {config.namespace: _probe(config)}
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        found = dict(zip(self._probes, self._ask_all(), strict=True))
+        found = self._ask_all()
         policies = {name: each for name, each in found.items() if isinstance(each, str)}
         problems = {name: each for name, each in found.items() if isinstance(each, Problem)}
         if not policies:
@@ -194,12 +198,13 @@ class _Ready:
 
     on_head = on_get
 
-    def _ask_all(self) -> list[str | Problem]:
-        probes = list(self._probes.values())
+    def _ask_all(self) -> dict[str, str | Problem]:
         if not self._sharded:
-            return [self._ask(probes[0])]
+            return {name: self._ask(probe) for name, probe in self._probes.items()}
+        self._look()
+        probes = dict(self._probes)
         with ThreadPoolExecutor(len(probes)) as threads:  # of those that hang none is waited for after another
-            return list(threads.map(self._ask, probes))
+            return dict(zip(probes, threads.map(self._ask, probes.values()), strict=True))
 
     def _ask(self, probe: tuple[redis.Redis, Keys]) -> str | Problem:
         """The eviction policy of one, or why it is not ready."""
@@ -208,6 +213,10 @@ class _Ready:
             return require_ready(client, self._durability, keys)
         except Problem as problem:
             return problem
+
+
+def _probe(config: Config) -> tuple[redis.Redis, Keys]:
+    return connect_probe(config), Keys(config.namespace)
 
 
 class _Description:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..queue.config import Config
 from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted, OutcomeUnknown, QueueError, QueueFull
-from ..shards.spread import Part, Spread, joined
+from ..shards.spread import AGAIN_MAX, Part, Shard, Spread, joined, outdated, renewed
 from .group_commit import GroupCommit
 
 
@@ -14,8 +14,8 @@ class ShardedGroupCommit:
     """Splits a request as `Spread` does, and pushes each part with those of other requests. For one event loop."""
 
     def __init__(self, config: Config, timeout_s: float) -> None:
-        self._spread = Spread(config)
-        self._groups = {shard: GroupCommit(shard, timeout_s) for shard in self._spread.shards}
+        self._spread, self._timeout_s = Spread(config), timeout_s
+        self._groups: dict[Shard, GroupCommit] = {}
 
     async def enqueue(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Enqueue the tasks of one request; the outcomes are in their order.
@@ -24,12 +24,25 @@ class ShardedGroupCommit:
             QueueFull, NotAccepted: none was enqueued.
             OutcomeUnknown: there was one part, and nobody can say.
         """
-        parts = self._spread.split(submissions)
-        answers = await asyncio.gather(*[self._answer(part) for part in parts])
-        outcomes = joined(parts, answers)
+        outcomes = await self._assign(submissions)
+        for _ in range(AGAIN_MAX):
+            late = outdated(submissions, outcomes)
+            if not late:
+                break
+            outcomes = renewed(outcomes, late, await self._assign([submissions[place] for place in late]))
         if isinstance(outcomes, QueueError):
             raise outcomes
         return outcomes
+
+    async def _assign(self, submissions: Sequence[Submission]) -> list[Outcome] | QueueError:
+        """Split them, and ask the shards at once."""
+        if self._spread.splits_at_once(submissions):
+            parts = self._spread.split(submissions)
+        else:
+            parts = await asyncio.to_thread(self._spread.split, submissions)
+        for shard in {shard for part in parts for shard in part.order} - self._groups.keys():
+            self._groups[shard] = GroupCommit(shard, self._timeout_s)
+        return joined(parts, await asyncio.gather(*[self._answer(part) for part in parts]))
 
     async def _answer(self, part: Part) -> list[Outcome] | QueueError:
         """As `Spread` does it, by the shards' groups."""

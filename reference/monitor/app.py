@@ -19,8 +19,8 @@ in /stats, which says why in `unreadable`; it is missing in /metrics, and a sent
 
 import json
 import mimetypes
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -62,6 +62,9 @@ PAGE_POLICY = (
 )
 
 
+_Each = Callable[[Callable[[redis.Redis, Config], Any]], Mapping[str, Any]]
+
+
 def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] | None = None) -> falcon.App[Any, Any]:
     """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once.
 
@@ -76,17 +79,17 @@ def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] 
     problems.install(app)
     app.add_error_handler(RedisError, _on_redis_error)
     app.add_error_handler(QueueError, _on_queue_error)
-    clients, gauges, dead_letters = _parts(client, config)
-    shards = {name: replace(config, namespace=name, shards=1) for name in clients}
+    each, gauges, dead_letters = _parts(client, config)
+    clients = each(lambda client, _: client)
     letters = Letters(dead_letters)
     app.add_route("/", _File("index.html"))
     for name in sorted(path.name for path in resources.files(__package__).joinpath("static").iterdir()):
         if name.endswith((".css", ".js")):
             app.add_route(f"/static/{name}", _File(name))
     app.add_route("/stats", _Stats(gauges, clients))
-    app.add_route("/series", _Series({name: Series(clients[name], each) for name, each in shards.items()}))
+    app.add_route("/series", _Series(each(Series)))
     app.add_route("/vanished", _Vanished(clients))
-    app.add_route("/tasks/{place}", _Tasks({name: Places(clients[name], each) for name, each in shards.items()}))
+    app.add_route("/tasks/{place}", _Tasks(each(Places)))
     app.add_route("/letters", _Letters(letters))
     app.add_route("/letters/{name:path}", _Letter(letters))  # an id has a slash where there are shards
     app.add_route("/metrics", _Metrics(gauges))
@@ -101,7 +104,11 @@ def serve(config: Config, host: str, port: int) -> None:
         ConfigError: the address cannot be listened on, the URL cannot be used, or the server is too old.
     """
     client = None
-    if config.shards == 1:
+    if config.shards > 1:
+        from ..shards.members import refuse_old_servers
+
+        refuse_old_servers(config)
+    else:
         refuse_old_server(config)
         client = connect_probe(config)
     open_here = is_loopback(host) and monitor_token(config) is None
@@ -109,11 +116,15 @@ def serve(config: Config, host: str, port: int) -> None:
     by_waitress.serve("monitor", app, config, host, port, BODY_BYTES_MAX)
 
 
-def _parts(client: redis.Redis | None, config: Config) -> tuple[dict[str, redis.Redis], Gauges, DeadLetters]:
-    """A client for each shard, by its namespace, and what reads all of them."""
+def _parts(client: redis.Redis | None, config: Config) -> tuple[_Each, Gauges, DeadLetters]:
+    """What makes one of a kind for each shard, by its namespace, and what reads all of them."""
     refuse_client_of_shards(client, config)
     if client is not None:
-        return {config.namespace: client}, Gauges(client, config), DeadLetters(client, config)
+        return (
+            lambda make: {config.namespace: make(client, config)},
+            Gauges(client, config),
+            DeadLetters(client, config),
+        )
     from ..shards.queue import look_at_shards
 
     return look_at_shards(config, connect_probe)

@@ -15,7 +15,7 @@ from .connection import connect, refuse_client
 from .dead_letters import DeadLetters
 from .enqueuer import Enqueuer
 from .enqueuing.submission import AT_ONCE, Accepted, Outcome, Submission, due_at, due_in
-from .errors import InvalidTask
+from .errors import ConfigError, InvalidTask
 from .gauges import Gauges, Reading
 from .keys import Keys
 from .task import PRIORITIES, refuse_constant, refuse_half_pairs
@@ -144,12 +144,14 @@ def open_queue(config: Config) -> Queue:
     """Make a queue of settings that were read already, over all shards where there are several.
 
     Raises:
-        ConfigError: an option of the URL is refused.
+        ConfigError: an option of the URL is refused, or there are shards and this copy was made without them.
     """
     if config.shards == 1:
         return Queue(connect(config), config)
-    from ..shards.queue import ShardedQueue  # which extends `Queue`
-
+    try:
+        from ..shards.queue import ShardedQueue  # which extends `Queue`
+    except ModuleNotFoundError:
+        raise ConfigError("This copy was made without shards, which vendor --with adds; or set shards to 1.") from None
     return ShardedQueue(config)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import MasterDownError, MovedError, NoScriptError, ReadOnlyError
+from redis.exceptions import ClusterDownError, MasterDownError, MovedError, NoScriptError, ReadOnlyError
 from redis.retry import Retry
 
 from .config import Config
@@ -39,7 +39,10 @@ OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
 
 # What tells that a connection leads to the wrong server, or to none. After a planned failover an old session may stay
 # open for hours: only a new connection reaches the present primary. (LOADING is a `ConnectionError` to redis-py.)
-LEADS_ASTRAY = (redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, MovedError)
+LEADS_ASTRAY = (
+    *(redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, MovedError),
+    ClusterDownError,  # a node that is cut off says so, while another one serves its slots
+)
 
 
 class NeverSent(redis.ConnectionError):

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.exceptions import MovedError, NoScriptError
+from redis.exceptions import AskError, MovedError, NoScriptError
 
 from .config import Config
-from .connection import LEADS_ASTRAY, NeverSent, borrowed, refuse_client_of_shards, send
+from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, refuse_client_of_shards, send
 from .durability import Durability
 from .enqueuing.push import ENQUEUE, Call
 from .enqueuing.submission import Accepted, Outcome, Submission
@@ -106,8 +106,12 @@ class Enqueuer:
             return None
         sent = Sent(call, connection, pool, self._errors)
         with self._errors(), sent.closing():
-            send(connection, *ENQUEUE.command(call.keys, call.arguments()))
+            send(connection, *self._script.command(call.keys, call.arguments()))
         return sent
+
+    @property
+    def _script(self) -> Script:
+        return ENQUEUE
 
     def _recognize(self) -> None:
         """Ask, before the first task, whether this is a queue to push to. Raises OtherProtocol."""
@@ -128,6 +132,8 @@ class Enqueuer:
             raise NotAccepted(str(error)) from error
         except (NeverSent, redis.BusyLoadingError) as error:
             raise NotAccepted(f"Redis cannot be reached ({error}).") from error
+        except AskError as error:  # whose text is the slot and the other node
+            raise NotAccepted(f"Redis refused, as the slot of this queue is being moved ({error}).") from error
         except redis.ResponseError as error:
             raise NotAccepted(f"Redis refused ({error}).") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -135,9 +141,9 @@ class Enqueuer:
 
     def _push(self, call: Call) -> list[list[Outcome] | QueueError]:
         if self._durability.immediate:
-            return call.read(ENQUEUE(self._client, call.keys, call.arguments()))
+            return call.read(self._script(self._client, call.keys, call.arguments()))
         with borrowed(self._client) as connection:  # one for both: a connection confirms its own writes only
-            answers = call.read(ENQUEUE.on(connection, call.keys, call.arguments()))
+            answers = call.read(self._script.on(connection, call.keys, call.arguments()))
             promised = [place for place, outcomes in enumerate(answers) if _promises(outcomes)]
             if promised:
                 try:

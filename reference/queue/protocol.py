@@ -4,7 +4,6 @@ A queue is used by releases of one protocol at a time. A rolling deploy means tw
 it, stop the producers, let the old workers drain the queue, and start the new ones.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 
 import redis
@@ -63,10 +62,8 @@ def refuse_other_protocol(client: redis.Redis, keys: Keys) -> None:
         )
 
 
-def refuse_at_start(config: Config, *further: Callable[[redis.Redis], None]) -> None:
+def refuse_at_start(config: Config) -> None:
     """Refuse a server that is too old for the queue, or a queue of another protocol, if the server answers at once.
-
-    `further`: what else refuses, asked on the same connection.
 
     Raises:
         ConfigError: the server is too old, or the URL cannot be used.
@@ -76,6 +73,4 @@ def refuse_at_start(config: Config, *further: Callable[[redis.Redis], None]) -> 
     client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
     with suppress(redis.RedisError):  # it is asked again before the first task
         refuse_other_protocol(client, Keys(config.namespace))
-        for refuse in further:
-            refuse(client)
     client.connection_pool.disconnect()

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import redis
 
 from ..queue.config import Config
-from ..queue.connection import Script, connect
+from ..queue.connection import Script
 from ..queue.errors import OtherProtocol
 from ..queue.keys import Keys
-from .layout import refuse_other_count, shard_configs
+from .layout import shard_config
+from .members import Shards
 
 logger = logging.getLogger(__name__)
 
-ASK_TIMEOUT_S = 1.0
 MOVE_MS = 5_000  # what a process that moves may take before another pool tries
 
 # KEYS  the three lists, delayed, consumers
@@ -39,19 +39,27 @@ return {living, waiting, redis.call('ZCARD', KEYS[5]) - living}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One shard, as it was seen. `work`: tasks that wait, and consumers whose tasks are to be recovered."""
+    """One shard, as it was seen. `work`: tasks that wait, and consumers whose tasks are to be recovered.
 
+    `leaving`: it is one of a former, higher number, and gets no new tasks.
+    """
+
+    number: int
     shard: Config
     attendants: int
     work: int
+    leaving: bool
+
+    @property
+    def wants_nobody(self) -> bool:
+        return self.leaving and not self.work
 
 
 class Balance:
     """Chooses shards for the processes of one pool."""
 
     def __init__(self, config: Config) -> None:
-        self.shards = shard_configs(config)
-        self._clients = [connect(shard, connections=2, timeout_s=ASK_TIMEOUT_S) for shard in self.shards]
+        self._shards = Shards(config)
 
     def choose(self, attended: Iterable[str]) -> Config:
         """The shard for a process that starts. `attended`: the namespaces of the pool's other processes.
@@ -59,19 +67,23 @@ class Balance:
         These count as attendants though Redis may not show them yet. Where no shard answers, any is as good.
         """
         own = Counter(attended)
-        loads = self._look()
+        loads = [load for load in self._look() if not load.wants_nobody]
         if not loads:
-            return random.choice(self.shards)
+            return shard_config(self._shards.config, random.randrange(self._shards.layout.count))
         return min(loads, key=lambda load: _rank(load, own)).shard
 
     def relocation(self, attended: Sequence[str]) -> str | None:
         """The namespace of a process of this pool that another shard needs more; None: there is no need.
 
         A shard needs one that has no attendant. One can be spared where there are others; if the shard in need has
-        work, also where there is no work.
+        work, also where there is no work. A shard that is being drained needs none, and keeps none, once it is empty.
         """
         own = Counter(attended)
         loads = self._look()
+        for load in loads:
+            if load.wants_nobody and own[load.shard.namespace]:
+                return load.shard.namespace
+        loads = [load for load in loads if not load.wants_nobody]
         needy = [load for load in loads if not load.attendants and not own[load.shard.namespace]]
         urgent = any(load.work for load in needy)
         spare = [
@@ -79,30 +91,33 @@ class Balance:
             for load in loads
             if needy and own[load.shard.namespace] and (load.attendants > 1 or (urgent and not load.work))
         ]
-        if not spare or not self._reserve(max(needy, key=lambda load: (load.work, random.random())).shard):
+        if not spare or not self._reserve(max(needy, key=lambda load: (load.work, random.random()))):
             return None
         return max(spare, key=lambda load: (load.attendants, -load.work, random.random())).shard.namespace
 
-    def _reserve(self, shard: Config) -> bool:
+    def _reserve(self, load: Load) -> bool:
         """Whether this pool is the one that moves a process there."""
-        client = self._clients[self.shards.index(shard)]
+        client = self._shards.probe(load.number)
         try:
-            return bool(client.set(f"{shard.namespace}:moving", 1, nx=True, px=MOVE_MS))
+            return bool(client.set(f"{load.shard.namespace}:moving", 1, nx=True, px=MOVE_MS))
         except redis.RedisError:
             return False
 
     def _look(self) -> list[Load]:
-        """Every shard that answers and is one of this number."""
+        """Every shard that answers."""
+        try:
+            layout = self._shards.agree()
+        except OtherProtocol as error:
+            logger.warning("No shard is attended: %s", error)
+            return []
         loads = []
-        for shard, client in zip(self.shards, self._clients, strict=True):
-            keys = _keys(shard)
+        for number, shard in enumerate(self._shards.configs()):
             try:
-                refuse_other_count(client, shard, len(self.shards))
-                attendants, waiting, ended = _LOOK(client, keys, [])
-            except (redis.RedisError, OtherProtocol) as error:
+                attendants, waiting, ended = _LOOK(self._shards.probe(number), _keys(shard), [])
+            except redis.RedisError as error:
                 logger.warning("The shard %s is left out: %s", shard.namespace, error)
                 continue
-            loads.append(Load(shard, attendants, waiting + ended))
+            loads.append(Load(number, shard, attendants, waiting + ended, number >= layout.count))
         return loads
 
 

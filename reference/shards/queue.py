@@ -1,6 +1,6 @@
 """`Queue` over all shards: what it counts is the sum, and what it lists says from which shard it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -9,12 +9,13 @@ import redis
 
 from ..queue.client import Queue
 from ..queue.config import Config
+from ..queue.connection import connect
 from ..queue.dead_letters import LETTER_ID, PAGE, DeadLetter, DeadLetters
 from ..queue.errors import QueueError
 from ..queue.gauges import Gauges, Reading
 from ..queue.keys import Keys
 from ..queue.task import PRIORITIES
-from .layout import shard_configs
+from .members import EachShard, Shards
 from .spread import Spread
 
 
@@ -28,21 +29,25 @@ class ShardedReading(Reading):
 class ShardedGauges(Gauges):
     """Reads every shard without changing it."""
 
-    def __init__(self, clients: dict[str, redis.Redis], configs: list[Config]) -> None:
-        self._gauges = {each.namespace: Gauges(clients[each.namespace], each) for each in configs}
+    def __init__(self, shards: Shards, clients: Mapping[str, redis.Redis]) -> None:
+        self._shards = shards
+        self._gauges = EachShard(shards, lambda each: Gauges(clients[each.namespace], each))
 
     def read(self) -> ShardedReading:
         """Read all.
 
         Raises:
+            OtherProtocol: there are others than this process was started with.
             redis.RedisError: no shard answers.
         """
         readings: dict[str, Reading | None] = {}
         unreadable: dict[str, str] = {}
         error: redis.RedisError | None = None
-        with ThreadPoolExecutor(len(self._gauges)) as threads:  # of those that hang none is waited for after another
-            answers = list(threads.map(_read, self._gauges.values()))
-        for name, answer in zip(self._gauges, answers, strict=True):
+        self._shards.look()
+        gauges = dict(self._gauges)
+        with ThreadPoolExecutor(len(gauges)) as threads:  # of those that hang none is waited for after another
+            answers = list(threads.map(_read, gauges.values()))
+        for name, answer in zip(gauges, answers, strict=True):
             if isinstance(answer, Reading):
                 readings[name] = answer
             else:
@@ -90,27 +95,37 @@ class ShardedGauges(Gauges):
 
 def look_at_shards(
     config: Config, connect: Callable[[Config], redis.Redis]
-) -> tuple[dict[str, redis.Redis], ShardedGauges, "ShardedDeadLetters"]:
-    """A client for each shard, by its namespace, and the gauges and dead letters of all."""
-    configs = shard_configs(config)
-    clients = {each.namespace: connect(each) for each in configs}
-    letters = ShardedDeadLetters([DeadLetters(clients[each.namespace], each) for each in configs])
-    return clients, ShardedGauges(clients, configs), letters
+) -> tuple[Callable[[Callable[[redis.Redis, Config], Any]], Mapping[str, Any]], ShardedGauges, "ShardedDeadLetters"]:
+    """What makes one of a kind for each shard, by its namespace; the gauges and the dead letters of all."""
+    shards = Shards(config)
+    clients = EachShard(shards, connect)
+
+    def each(make: Callable[[redis.Redis, Config], Any]) -> Mapping[str, Any]:
+        return EachShard(shards, lambda shard: make(clients[shard.namespace], shard))
+
+    return each, ShardedGauges(shards, clients), ShardedDeadLetters(shards, clients)
 
 
 class ShardedDeadLetters(DeadLetters):
     """The letters of all shards, newest first. An id is the number of the shard, a slash, and the letter's id there."""
 
-    def __init__(self, shards: list[DeadLetters]) -> None:
-        self._shards = shards
+    def __init__(self, shards: Shards, clients: Mapping[str, redis.Redis]) -> None:
+        self._members = shards
+        self._each = EachShard(shards, lambda each: DeadLetters(clients[each.namespace], each))
+
+    @property
+    def _shards(self) -> list[DeadLetters]:
+        self._members.look()
+        return list(self._each.values())
 
     def count(self) -> int:
         return sum(shard.count() for shard in self._shards)
 
     def page(self, limit: int = PAGE, before: str | None = None) -> list[DeadLetter]:
-        place, letter_id = (len(self._shards), None) if before is None else self._parsed(before)
+        shards = self._shards
+        place, letter_id = (len(shards), None) if before is None else self._parsed(before)
         found: list[tuple[tuple[int, int], int, DeadLetter]] = []
-        for number, shard in enumerate(self._shards):
+        for number, shard in enumerate(shards):
             bound = letter_id
             if letter_id is not None and number < place:  # of two letters of one id, the lower number is older
                 first, _, second = letter_id.partition("-")
@@ -157,20 +172,24 @@ class ShardedQueue(Queue):
 
     def __init__(self, config: Config) -> None:
         self._enqueuer = self._spread = Spread(config)
-        shards = self._spread.shards
-        self.dead_letters = ShardedDeadLetters([DeadLetters(shard.client, shard.config) for shard in shards])
-        clients = {shard.config.namespace: shard.client for shard in shards}
-        self._gauges = ShardedGauges(clients, [shard.config for shard in shards])
+        self._members = shards = self._spread.members
+        self._clients = EachShard(shards, connect)
+        self.dead_letters = ShardedDeadLetters(shards, self._clients)
+        self._gauges = ShardedGauges(shards, self._clients)
 
     def close(self) -> None:
         self._spread.close()
+        for client in self._clients.values():
+            client.close()
 
     def pause(self) -> None:
-        for shard in self._spread.shards:
-            shard.client.set(Keys(shard.config.namespace).paused, "1")
+        self._members.look()
+        for name, client in self._clients.items():
+            client.set(Keys(name).paused, "1")
 
     def resume(self) -> bool:
-        deleted: list[Any] = [shard.client.delete(Keys(shard.config.namespace).paused) for shard in self._spread.shards]
+        self._members.look()
+        deleted: list[Any] = [client.delete(Keys(name).paused) for name, client in self._clients.items()]
         return any(deleted)
 
 

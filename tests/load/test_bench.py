@@ -29,6 +29,7 @@ from zeroloss.loadtests.bench.queues import PLACES, Peer, Queue
 from zeroloss.loadtests.bench.rows import AtLeast, AtMost, Row, number, ratio
 from zeroloss.loadtests.bench.sections.drain import rate
 from zeroloss.loadtests.bench.sections.relay import Relay
+from zeroloss.loadtests.bench.sections.scale import cluster, fleet
 from zeroloss.loadtests.bench.server import Server
 
 
@@ -245,3 +246,25 @@ def test_an_interrupted_command_leaves_no_process_behind(tmp_path: Path, number:
     os.kill(process.pid, number)
     assert process.wait(30) == 130
     assert not psutil.wait_procs(started, 10)[1]
+
+
+def test_a_fleet_of_each_size_is_simulated_and_each_operation_has_its_figure(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "QUICK_SIZES", (2, 4))
+    context.rounds = 1
+    rows = fleet.measure(context)
+    assert [row.label for row in rows if row.unit != "x"] == [
+        f"{operation}, {size} consumers" for operation in fleet.OPERATIONS for size in (2, 4)
+    ]
+    assert all(row.median > 0 for row in rows)
+
+
+def test_a_task_passes_through_each_number_of_primaries_and_costs_the_servers_something(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "PRIMARIES", (2,))
+    context.rounds, context.tasks = 1, 20_000
+    rows = cluster.measure(context)
+    assert [row.label for row in rows] == [f"{figure}, 2 primaries" for figure in cluster.FIGURES]
+    assert all(row.median > 0 for row in rows)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from support.places import ROOT
+from support.queue_fixtures import Queue
+from support.waiting import wait_until
 from zeroloss.reference import __version__
 from zeroloss.reference.__main__ import main
-from zeroloss.reference.vendoring import check, vendor
+from zeroloss.reference.vendoring import PARTS, check, vendor
 
 NAME = "their_queue"
 ITS_TESTS = (ROOT / "ci" / "queue-tests").read_text().split()
@@ -158,6 +160,57 @@ def test_a_folder_that_is_not_a_copy_is_left_alone(
     assert main(["vendor", str(tmp_path), *arguments]) == 2
     assert says in capsys.readouterr().err
     assert (tmp_path / "full" / "mine.py").read_text() == "{}"
+
+
+ENQUEUE = """
+import sys
+from theirs import Queue
+with Queue.connect(sys.argv[1]) as queue:
+    queue.enqueue("default", {"n": 1})
+try:
+    Queue.connect(sys.argv[1], shards=2)
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_copy_without_the_parts_that_may_be_left_out_runs_tasks_and_names_what_it_lacks(
+    tmp_path: Path, queue: Queue
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "REDIS_URL": queue.config.redis_url}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "none"]) == 0
+    done = run("-c", ENQUEUE, queue.config.redis_url)
+    assert "This copy was made without shards, which vendor --with adds" in done.stdout, done.stderr
+    worker = [sys.executable, "-m", "theirs", "worker", "--app", "theirs.demo"]
+    with subprocess.Popen(worker, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: queue.counters().get("completed") == 1, 30, "the task does not run")
+        finally:
+            process.terminate()
+    refused = run("-m", "theirs", "producer")
+    sentence = "theirs: This copy was made without http, which vendor --with adds.\n"
+    assert (refused.returncode, refused.stderr) == (2, sentence)
+
+
+def test_the_parts_of_a_copy_stay_as_they_were_chosen_until_others_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def parts() -> set[str]:
+        return {part for part in PARTS if (tmp_path / "theirs" / part).is_dir()}
+
+    vendor(tmp_path, "theirs", ())
+    assert (parts(), check(tmp_path, "theirs")) == (set(), [])
+    vendor(tmp_path, "theirs")
+    assert parts() == set()
+    assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "shards,monitor"]) == 0
+    assert parts() == {"http", "monitor", "shards"}  # a monitor needs http
+    assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "sharks"]) == 2
+    assert "'sharks' is not one of the parts http, monitor, shards, telemetry, nor none." in capsys.readouterr().err
 
 
 def conformance(copy: Path) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.shards import spread
+from zeroloss.reference.shards import members, spread
 from zeroloss.reference.shards.layout import shard_configs, shard_of
 from zeroloss.system.servers import Server
 
@@ -96,7 +96,8 @@ def test_a_shard_that_hangs_delays_no_task_of_another_one(config: Config, monkey
         url = f"redis://127.0.0.1:{hanging.getsockname()[1]}/0"
         configs = shard_configs(config)
         configs[1] = dataclasses.replace(configs[1], redis_url=url)
-        monkeypatch.setattr(spread, "shard_configs", lambda _: configs)
+        for module in (spread, members):
+            monkeypatch.setattr(module, "shard_config", lambda _, number: configs[number])
 
         async def ask() -> None:
             group = ShardedGroupCommit(config, 6)

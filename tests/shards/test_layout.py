@@ -11,7 +11,8 @@ from support.queue_fixtures import Queue
 from zeroloss.reference.queue.config import SHARDS_MAX, Config
 from zeroloss.reference.queue.errors import ConfigError, OtherProtocol
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.shards.layout import refuse_at_start, refuse_other_count, shard_configs, shard_of
+from zeroloss.reference.shards.layout import shard_configs, shard_of
+from zeroloss.reference.shards.members import refuse_at_start
 
 COUNTS = st.integers(2, 16)
 
@@ -52,5 +53,5 @@ def test_another_number_of_shards_than_before_is_refused_by_both_numbers(queue: 
     refuse_at_start(config)
     with pytest.raises(OtherProtocol, match=r"\{tasks-0\} is one of 3, not of 2: set ZEROLOSS_SHARDS"):
         refuse_at_start(dataclasses.replace(config, shards=2))
-    with pytest.raises(OtherProtocol):
-        refuse_other_count(queue.own_client, shard_configs(config)[1], 4)
+    with pytest.raises(OtherProtocol, match="not of 4"):
+        refuse_at_start(dataclasses.replace(config, shards=4))

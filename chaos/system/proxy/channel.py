@@ -29,7 +29,7 @@ class Channel:
     """With so much unsent to one end, the other is not read any further."""
 
     def __init__(self, listener: Door, worker: socket.socket, server: socket.socket) -> None:
-        self.port: int = worker.getpeername()[1]
+        self._source, self.port = worker.getpeername()
         self.closed = False
         self.orphaned = False
         """Whether the worker has hung up, and something that it had sent before is still on its way to the server."""
@@ -209,7 +209,8 @@ class Channel:
             self.close(reset=True)
 
     def _send(self, way: Way, data: bytes) -> None:
-        listener, link = self._listener, self._listener.link
+        listener = self._listener
+        link = listener.links.get(self._source, listener.link)
         tally = listener.to_server if way is self.to_server else listener.to_worker
         if self.silent:
             tally.held_bytes += len(data)

@@ -31,6 +31,8 @@ class Listener:
         """What the trace calls the worker."""
         self.door = door
         self.link = Link()
+        self.links: dict[str, Link] = {}
+        """Of those that connect from these hosts, in place of `link`."""
         self.jitter = random.Random(0)
         self.to_server, self.to_worker = Tally(), Tally()
         self.channels: set[Channel] = set()
@@ -79,9 +81,9 @@ class Listener:
         """Whether the worker has a connection. Any thread."""
         return self.proxy.call(lambda: bool(self.channels))
 
-    def set_link(self, link: Link) -> None:
-        """Any thread."""
-        self.proxy.call(lambda: self._set_link(link))
+    def set_link(self, link: Link, source: str | None = None) -> None:
+        """`source`: only for what comes from this host. Any thread."""
+        self.proxy.call(lambda: self._set_link(link, source))
 
     def reset_all(self) -> int:
         """Reset every connection that is open; how many. Any thread."""
@@ -145,10 +147,10 @@ class Listener:
 
     def accept(self, _events: int) -> None:
         try:
-            worker, _ = self.door.accept()
+            worker, (source, _) = self.door.accept()
         except OSError:
             return
-        if self.link.refuse:
+        if self.links.get(source, self.link).refuse:
             reset_on_close(worker)
             worker.close()
             return
@@ -165,8 +167,11 @@ class Listener:
         self.channels.add(channel)
         self.proxy.watch(channel)
 
-    def _set_link(self, link: Link) -> None:
-        self.link = link
+    def _set_link(self, link: Link, source: str | None) -> None:
+        if source is None:
+            self.link, self.links = link, {}
+        else:
+            self.links[source] = link
         self.jitter = random.Random(link.seed)
         for channel in list(self.channels):
             channel.mend()

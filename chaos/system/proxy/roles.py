@@ -31,6 +31,7 @@ class Door(Protocol):
     who: str
     frozen: bool
     link: Link
+    links: dict[str, Link]
     jitter: random.Random
     to_server: Tally
     to_worker: Tally

@@ -6,6 +6,7 @@ from pathlib import Path
 from ...history import Recorder
 from ...history.masking import without_password
 from .cluster import ClusterServer
+from .cluster_container import ContainerClusterServer
 from .container import ContainerServer, engine_answers
 from .embedded import EmbeddedServer
 from .external import ExternalServer
@@ -13,6 +14,7 @@ from .sentinel import SentinelServer, SentinelUrlServer
 from .server import AppendFsync, Durability, NoNetwork, NotOurServer, Server, ServerUnavailable
 
 __all__ = [
+    "CLUSTER_KINDS",
     "SENTINEL_KINDS",
     "AppendFsync",
     "ClusterServer",
@@ -32,6 +34,11 @@ SENTINEL_KINDS = tuple(_SENTINELS)
 """Servers that fail over."""
 
 
+_CLUSTERS: dict[str, type[ClusterServer]] = {each.kind: each for each in (ClusterServer, ContainerClusterServer)}
+CLUSTER_KINDS = tuple(_CLUSTERS)
+"""Servers whose keys lie in slots."""
+
+
 def open_server(
     spec: str | None,
     *,
@@ -42,9 +49,9 @@ def open_server(
     """A server that answers, for `with`.
 
     Args:
-        spec: `embedded`, `sentinel` (embedded, with replicas), `sentinel-url` (its clients ask Sentinel), `cluster`,
-            `container` or a Redis URL. None or `auto`: a container where a Docker engine answers and can start one,
-            else embedded.
+        spec: `embedded`, `sentinel` (embedded, with replicas), `sentinel-url` (its clients ask Sentinel), `cluster`
+            (embedded), `container`, `cluster-container` or a Redis URL. None or `auto`: a container where a Docker
+            engine answers and can start one, else embedded.
         appendfsync: of the append-only file; None: no such file, and no snapshots either. Not for an external server.
         directory: for the server's files.
         recorder: gets the starts and exits of the embedded server.
@@ -61,15 +68,15 @@ def open_server(
         return _started(EmbeddedServer(directory, appendfsync, recorder))
     if spec in _SENTINELS:
         return _started(_SENTINELS[spec](directory, appendfsync, recorder))
-    if spec == ClusterServer.kind:
-        return _started(ClusterServer(directory, appendfsync, recorder))
+    if spec in _CLUSTERS:
+        return _started(_CLUSTERS[spec](directory, appendfsync, recorder))
     if spec == "container":
         return _started(ContainerServer(appendfsync))
     if spec.startswith(URL_SCHEMES):
         return ExternalServer(spec)
     raise ServerUnavailable(
         f"{without_password(spec)!r} is not a server: say embedded, sentinel, sentinel-url, cluster, container, "
-        "auto or a URL, redis://HOST:PORT/0."
+        "cluster-container, auto or a URL, redis://HOST:PORT/0."
     )
 
 

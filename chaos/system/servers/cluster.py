@@ -8,8 +8,9 @@ import redis
 from redis.crc import key_slot
 
 from ...history import Recorder
+from ..proxy import Link, Proxy
 from .embedded import EmbeddedServer
-from .server import LOOPBACK, AppendFsync, HeldPort, SeveralServers
+from .server import LOOPBACK, AppendFsync, HeldPort, Server, SeveralServers
 from .server import ServerUnavailable as Unavailable
 
 PRIMARIES = 3
@@ -18,12 +19,24 @@ NODE_TIMEOUT_MS = 2_000
 """A node that is silent for that long is failing: its replica asks for votes."""
 
 
-class ClusterNode(EmbeddedServer):
-    """One node; `primary` is the one that it was made a replica of, None for a primary."""
+REPLICATION = ("psync", "sync")
+"""What a replica begins to follow with."""
+LOST = Link(to_server_lost=True, to_worker_lost=True)
 
-    def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None) -> None:
-        super().__init__(directory, appendfsync, recorder)
+
+class ClusterNode(Server):
+    """What a node of a cluster has beside a server that stands alone.
+
+    It connects to others from a host of its own, and they to its cluster bus through a door.
+    """
+
+    _port: HeldPort
+
+    def enter(self, host: str, proxy: Proxy) -> None:
+        """Choose its host and ports, before it is started."""
+        self.host = host
         self.bus = HeldPort()
+        self.door = proxy.listen(opaque=True, to=(LOOPBACK, self.bus.number))
 
     @property
     def port(self) -> int:
@@ -34,19 +47,30 @@ class ClusterNode(EmbeddedServer):
         with self._client() as client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
+    def cluster_options(self) -> list[str]:
+        """What it is started with."""
+        cluster = {
+            "--cluster-enabled": "yes",
+            "--cluster-port": str(self.bus.number),
+            "--cluster-announce-ip": LOOPBACK,
+            "--cluster-announce-bus-port": str(self.door.port),
+            "--bind-source-addr": self.host,
+            "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
+            "--cluster-replica-validity-factor": "0",  # however long it was disconnected, it may be promoted
+            "--repl-diskless-sync-delay": "0",
+        }
+        return [word for option in cluster.items() for word in option]
+
+
+class EmbeddedNode(ClusterNode, EmbeddedServer):
+    """A node of the embedded binary."""
+
     def close(self) -> None:
         super().close()
         self.bus.close()
 
     def _options(self) -> list[str]:
-        cluster = {
-            "--cluster-enabled": "yes",
-            "--cluster-port": str(self.bus.number),
-            "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
-            "--cluster-replica-validity-factor": "0",  # however long it was disconnected, it may be promoted
-            "--repl-diskless-sync-delay": "0",
-        }
-        return [*super()._options(), *(word for option in cluster.items() for word in option)]
+        return [*super()._options(), *self.cluster_options()]
 
 
 class ClusterServer(SeveralServers):
@@ -55,11 +79,15 @@ class ClusterServer(SeveralServers):
     kind: ClassVar[str] = "cluster"
 
     def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
-        self._directory = directory.resolve()
-        self.nodes = [
-            ClusterNode(self._directory / f"node-{number}", appendfsync, recorder)
-            for number in range(1, 2 * PRIMARIES + 1)
-        ]
+        self._directory, self._appendfsync, self._recorder = directory.resolve(), appendfsync, recorder
+        self._proxy = Proxy(f"redis://{LOOPBACK}:0/0").__enter__()
+        self._joined = False
+        self.nodes = [self._node(number) for number in range(1, 2 * PRIMARIES + 1)]
+        for number, node in enumerate(self.nodes, start=1):
+            node.enter(f"127.0.1.{number}", self._proxy)
+
+    def _node(self, number: int) -> ClusterNode:
+        return EmbeddedNode(self._directory / f"node-{number}", self._appendfsync, self._recorder)
 
     @property
     def url(self) -> str:
@@ -75,13 +103,18 @@ class ClusterServer(SeveralServers):
         return self.nodes[0].running
 
     def start(self) -> None:
-        """Start what does not run; the first time, join the nodes to a cluster. Returns when all slots are served."""
-        fresh = not any(node.data_dir.exists() for node in self.nodes)
+        """Start what does not run and end any partition; the first time, join the nodes to a cluster.
+
+        Returns when all slots are served.
+        """
+        for node in [node for node in self.nodes if not node.door.link.clear]:
+            self.rejoin(node)
         for node in self.nodes:
             if not node.running:
                 node.start()
-        if fresh:
+        if not self._joined:
             self._join()
+            self._joined = True
         self.await_settled()
 
     def stop(self) -> int:
@@ -101,6 +134,7 @@ class ClusterServer(SeveralServers):
     def close(self) -> None:
         for node in self.nodes:
             node.close()
+        self._proxy.close()
 
     def describe(self) -> str:
         return f"{self.nodes[0].describe()}, and {2 * PRIMARIES - 1} others: {PRIMARIES} primaries, a replica each"
@@ -152,13 +186,44 @@ class ClusterServer(SeveralServers):
                     found[kind] += int(count["count"])
         return dict(found)
 
-    def await_replicated(self, node: ClusterNode) -> None:
-        """Until the node's replica has confirmed what it has written by now. Raises ServerUnavailable: it does not."""
-        offset = int(node.ask("INFO", "replication")["master_repl_offset"])
+    def accepts(self, node: ClusterNode) -> bool:
+        """Whether a node takes writes: one that is alone does not, once it has noticed that."""
+        return bool(node.ask("CLUSTER INFO")["cluster_state"] == "ok")
+
+    def offset(self, node: ClusterNode) -> int:
+        """Up to which byte a primary has written what replicas read. Raises redis.RedisError."""
+        return int(node.ask("INFO", "replication")["master_repl_offset"])
+
+    def await_replicated(self, node: ClusterNode) -> int:
+        """Until the node's replica has confirmed what it has written by now; up to which byte that is.
+
+        Raises ServerUnavailable: it does not.
+        """
+        offset = self.offset(node)
         self._await(
             lambda: int(node.ask("INFO", "replication")["slave0"]["offset"]) >= offset,
             "The replica does not confirm what its primary has written",
         )
+        return offset
+
+    def cut_off(self, node: ClusterNode) -> None:
+        """It and all others hear nothing of each other from now on; clients still reach it.
+
+        Its replica reads from the port of the clients, so the node hangs up on it and lets it in no more.
+        """
+        node.ask("ACL", "SETUSER", "default", *(f"-{command}" for command in REPLICATION))
+        node.door.set_link(LOST)
+        for other in self.nodes:
+            other.door.set_link(LOST, node.host)
+        node.ask("CLIENT", "KILL", "TYPE", "REPLICA")
+
+    def rejoin(self, node: ClusterNode) -> None:
+        """It and all others hear of each other again."""
+        for other in self.nodes:
+            other.door.set_link(Link())
+            other.door.reset_all()
+        if node.running:
+            node.ask("ACL", "SETUSER", "default", *(f"+{command}" for command in REPLICATION))
 
     def _primaries(self) -> list[ClusterNode]:
         owners = [self.owner(SLOTS * number // PRIMARIES + 1) for number in range(PRIMARIES)]
@@ -189,7 +254,7 @@ class ClusterServer(SeveralServers):
         for node, first, end in zip(primaries, bounds, bounds[1:], strict=False):
             node.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
         for node in self.nodes[1:]:
-            node.ask("CLUSTER", "MEET", LOOPBACK, self.nodes[0].port, self.nodes[0].bus.number)
+            node.ask("CLUSTER", "MEET", LOOPBACK, self.nodes[0].port, self.nodes[0].door.port)
         self._await(
             lambda: all(len(_table(node)) == len(self.nodes) for node in self.nodes), "The nodes do not meet each other"
         )

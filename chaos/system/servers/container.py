@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -59,6 +59,8 @@ class ContainerServer(Server):
     """
 
     kind: ClassVar[str] = "container"
+    engine_options: ClassVar[Mapping[str, Any]] = {}
+    """With which the engine makes the container."""
 
     def __init__(self, appendfsync: AppendFsync | None) -> None:
         self._appendfsync = appendfsync
@@ -142,8 +144,8 @@ class ContainerServer(Server):
 
     def _create(self) -> None:
         try:
-            from testcontainers.community.redis import PingWaitStrategy, RedisContainer
-            from testcontainers.core.config import ConnectionMode, testcontainers_config
+            from testcontainers.community.redis import RedisContainer
+            from testcontainers.core.config import testcontainers_config
         except ImportError:
             raise ServerUnavailable(
                 "A container needs the package testcontainers: pip install 'zeroloss[container]'."
@@ -155,7 +157,18 @@ class ContainerServer(Server):
             testcontainers_config.ryuk_disabled = True
         warden().watch_container(self._name)
         labels = {CONTAINER_LABEL: "1", TOKEN_VARIABLE: warden().token}
-        redis = RedisContainer(self._image, name=self._name, labels=labels).with_command(self._command())
+        redis = RedisContainer(self._image, name=self._name, labels=labels, **self.engine_options)
+        redis.with_command(self._command())
+        self._publish(redis)
+        self._redis = redis
+        redis.start()
+        self._host = redis.get_container_host_ip().replace("localhost", LOOPBACK)
+
+    def _publish(self, redis: "RedisContainer") -> None:
+        """Have it reached at the port that was chosen, and waited for."""
+        from testcontainers.community.redis import PingWaitStrategy
+        from testcontainers.core.config import ConnectionMode, testcontainers_config
+
         redis.waiting_for(
             PingWaitStrategy().with_poll_interval(READY_POLL_S).with_startup_timeout(int(START_DEADLINE_S))
         )
@@ -165,9 +178,6 @@ class ContainerServer(Server):
             testcontainers_config.tc_host_override = LOOPBACK
             testcontainers_config.connection_mode_override = ConnectionMode.docker_host
             redis.ports[str(REDIS_PORT)] = (LOOPBACK, self._port.number)  # type: ignore[assignment]  # docker-py takes it
-        self._redis = redis
-        redis.start()
-        self._host = redis.get_container_host_ip().replace("localhost", LOOPBACK)
 
     def _command(self) -> list[str]:
         command = ["redis-server", "--save", "", "--appendonly", "yes" if self._appendfsync else "no"]

@@ -203,7 +203,11 @@ class Server(ABC):
     def _client(self, timeout_s: float = ASK_TIMEOUT_S) -> Iterator[redis.Redis]:
         """A connection for one question; no repeats, so that an unreachable server is seen at once."""
         client = redis.Redis.from_url(
-            self.url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, decode_responses=True
+            self.url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout_s,
+            decode_responses=True,
+            driver_info=redis.DriverInfo(),  # else each connection reads the version from a file
         )
         try:
             yield client

@@ -143,6 +143,7 @@ class Call:
         self.outcomes: list[list[Outcome]] = []  # of each request, as they are if Redis accepts it
         self._accepted: list[Submission] = []
         self._sizes: list[int] = []  # how many tasks of each request the script is given
+        self.further: list[str] = []  # what a script that does more than this one gets
         self._guards: list[Any] = []  # what the script gets of each idempotency key
         self._guarded: list[tuple[list[Outcome], int, str, str]] = []  # and whose answer it will be: where, id, key
 
@@ -174,7 +175,7 @@ class Call:
         traces = [submission.trace_context or "-" for submission in self._accepted]
         rare = [" ".join(words) if any(word != "-" for word in words) else "" for words in (due, traces)]
         sizes = " ".join(map(str, self._sizes))
-        return [*limits, lengths, b"".join(self.texts), priorities, *rare, sizes, *self._guards]
+        return [*limits, lengths, b"".join(self.texts), priorities, *rare, sizes, *self._guards, *self.further]
 
     def read(self, reply: list[Any]) -> list[list[Outcome] | QueueError]:
         """What the script's reply means for each request."""

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import redis
 from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, TryAgainError
 from support.waiting import wait_until
 from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
@@ -120,24 +122,75 @@ def test_a_request_that_was_sent_to_the_slot_s_old_owner_did_nothing(cluster: Cl
         assert enqueuer.send_requests([[Submission("2")]]) is None, "the connection to the old owner is kept"
 
 
-def test_a_slot_on_its_way_refuses_each_step_and_runs_none_on_half_of_the_keys(cluster: ClusterServer) -> None:
-    source = cluster.owner(SLOT)
+class Moving:
+    """The slot on its way: some of its keys are at the other node already, or all are."""
+
+    def __init__(self, cluster: ClusterServer) -> None:
+        self.source = cluster.owner(SLOT)
+        owners = (cluster.owner(slot) for slot in (0, 8_000, 16_000))
+        self.target = next(node for node in owners if node is not self.source)
+        self._ids = [node.ask("CLUSTER", "MYID") for node in (self.source, self.target)]
+        self.target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", self._ids[0])
+        self.source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", self._ids[1])
+
+    def move(self, *keys: str) -> None:
+        self.source.ask("MIGRATE", "127.0.0.1", self.target.port, "", 0, 5_000, "KEYS", *keys)
+
+    def move_all(self) -> None:
+        while keys := self.source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 10):
+            self.move(*keys)
+
+    def end(self) -> None:
+        for node in (self.target, self.source):
+            node.ask("CLUSTER", "SETSLOT", SLOT, "NODE", self._ids[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(AskError, "the slot of this queue is being moved"), (TryAgainError, "during rehashing of slot")],
+    ids=["ASK", "TRYAGAIN"],
+)
+def test_a_slot_on_its_way_refuses_each_step_and_runs_none_on_half_of_the_keys(
+    cluster: ClusterServer, error: type[Exception], sentence: str
+) -> None:
+    config = config_of(cluster)
+    with Queue.connect(cluster.client_url, namespace=NAMESPACE) as queue, connect(config) as client:
+        queue.enqueue("email", 1)
+        consumer = Consumer(client, config, "w1")
+        consumer.renew()
+        moving = Moving(cluster)
+        if error is AskError:
+            moving.move_all()
+        else:
+            moving.move(Keys(NAMESPACE).pending, Keys(NAMESPACE).bell)
+        with pytest.raises(NotAccepted, match=f"Nothing was accepted: Redis refused.*{sentence}"):
+            queue.enqueue("email", 2)
+        for step in (consumer.renew, consumer.claim):
+            with pytest.raises(error):
+                step()
+        moving.move_all()
+        moving.end()
+        queue.enqueue("email", 2)
+        with suppress(MovedError):  # its connection leads to the old owner; a worker tries again
+            consumer.renew()
+        consumer.renew()
+        assert [Task(each.entry, each.number).payload for _ in range(2) for each in consumer.claim()] == [1, 2]
+
+
+def test_a_node_that_is_cut_off_says_so_and_is_left_for_the_one_that_serves_its_slot(cluster: ClusterServer) -> None:
+    old = cluster.owner(SLOT)
     with Queue.connect(cluster.client_url, namespace=NAMESPACE) as queue:
         queue.enqueue("email", 1)
-        target = next(node for node in (cluster.owner(slot) for slot in (0, 8_000, 16_000)) if node is not source)
-        source_id, target_id = source.ask("CLUSTER", "MYID"), target.ask("CLUSTER", "MYID")
-        target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source_id)
-        source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target_id)
-        source.ask("MIGRATE", "127.0.0.1", target.port, Keys(NAMESPACE).pending, 0, 5_000)
-        with pytest.raises(NotAccepted, match="refused"):
-            queue.enqueue("email", 2)
-        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 10):
-            source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *keys)
-        with pytest.raises(NotAccepted, match="refused"):
-            queue.enqueue("email", 2)
-        for node in (target, source):
-            node.ask("CLUSTER", "SETSLOT", SLOT, "NODE", target_id)
-        queue.enqueue("email", 2)
+        cluster.await_replicated(old)
+        cluster.cut_off(old)
+        try:
+            wait_until(lambda: not cluster.accepts(old), 30, "the node does not notice that it is alone")
+            wait_until(lambda: is_replaced(cluster, old.port), 30, "no replica is promoted")
+            with pytest.raises(NotAccepted, match="The cluster is down"):
+                queue.enqueue("email", 2)
+            queue.enqueue("email", 2)  # by a new connection
+        finally:
+            cluster.start()
         assert queue.stats().pending == 2
 
 

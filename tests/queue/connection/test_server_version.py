@@ -71,10 +71,11 @@ if REDIS_6:
         [
             ["producer", "--port", "0"],
             ["monitor", "--port", "0"],
+            ["monitor", "--shards", "2", "--port", "0"],
             ["worker", "--app", "support.apps.worker_app"],
             ["up"],
         ],
-        ids=lambda command: command[0],
+        ids=lambda command: " ".join(command[:2]),
     )
     def test_a_redis_6_is_refused_by_name_at_the_start_of(redis_6: str, command: list[str]) -> None:
         command = [sys.executable, "-m", "zeroloss.reference", *command, "--redis", redis_6]

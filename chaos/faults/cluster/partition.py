@@ -1,0 +1,66 @@
+"""A primary of a cluster and all other nodes do not hear of each other, while clients still reach it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import redis
+
+from ...history import Aim
+from ...system.servers import ClusterServer, ServerUnavailable
+from ..base import Effect, Fault, InFlight, Missed, Stage, held_back, wait_for
+from ..registry import fault
+
+
+@fault
+@dataclass(frozen=True, kw_only=True)
+class ClusterPartition(Fault):
+    """Cuts the primary of the busiest slot off from all other nodes, while clients still reach it (I1, I2, I3).
+
+    It accepts writes until it notices that it is alone, and then refuses them (CLUSTERDOWN). Its replica is elected.
+    When the partition heals the old primary becomes a replica: all that was written to it since the cut is gone.
+    """
+
+    name: ClassVar[str] = "cluster-partition"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    aims_at: ClassVar[Aim] = "server"
+    everywhere: ClassVar[bool] = True
+    fails_over: ClassVar[bool] = True
+    in_cluster: ClassVar[bool] = True
+
+    patience_s: float = 20.0
+    """How long to wait until the replica is elected, and the old primary refuses writes."""
+    follow_s: float = 2.0
+    """How long clients must find the new primary before the partition heals."""
+
+    def inject(self, stage: Stage) -> Effect:
+        server = stage.server
+        if not isinstance(server, ClusterServer):
+            raise Missed("Only a cluster can be divided.")
+        in_flight = InFlight(stage)
+        try:
+            slot, _ = server.busiest_slot()
+            old = server.owner(slot)
+            with held_back(stage) as waiting:
+                offset = server.await_replicated(old)
+                server.cut_off(old)
+            wait_for(
+                stage,
+                lambda: server.owner(slot) is not old and not server.accepts(old),
+                self.patience_s,
+                f"No replica was elected, or the old primary went on, for {self.patience_s:g} s.",
+            )
+            own_bytes = server.offset(old) - offset
+            new = server.owner(slot)
+            stage.wait(self.follow_s)
+        except (ServerUnavailable, redis.RedisError) as error:
+            raise Missed(f"The failover did not take place: {str(error).rstrip('.')}.") from None
+        return Effect(
+            evidence=f"The primary of slot {slot} on port {old.port} was cut off from the other nodes while {waiting} "
+            f"promised tasks waited, went on to {own_bytes:,} bytes past the last common write, and refused writes "
+            f"then; the replica on port {new.port} was elected.",
+            tasks=in_flight.tasks(),
+        )
+
+    def heal(self, stage: Stage) -> None:
+        if isinstance(stage.server, ClusterServer):
+            stage.server.start()

@@ -1,0 +1,56 @@
+"""Mutants that a cluster shows: what moves, fails over, or lies in several slots."""
+
+from typing import Any
+
+from zeroloss.reference.queue.durability import Durability
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.servers.cluster import Topology
+from zeroloss.reference.shards.balance import Balance
+
+from .mutant import mutant
+from .patching import patch
+from .profiles import CLUSTER, DIVIDED, RESHARDED
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART", "NEEDS_TRAFFIC"), breaks="I4", profile=RESHARDED)
+def moved_unheeded() -> None:
+    """Who serves a slot is asked once, and not again where a node says that it has moved."""
+    known: dict[int, tuple[str, int]] = {}
+
+    def owner(self: Topology, slot: int) -> tuple[str, int]:
+        if slot not in known:
+            known[slot] = original(self, slot)
+        return known[slot]
+
+    original = patch(Topology, "owner", owner)
+
+
+@mutant(expects="ACCEPTS", breaks="I2", profile=CLUSTER)
+def keys_in_two_slots() -> None:
+    """Idempotency keys have no hash tag, so that most lie in another slot than their queue."""
+
+    def idempotency(self: Keys, key: str) -> str:
+        return str(original(self, key)).replace("{", "").replace("}", "")
+
+    original = patch(Keys, "idempotency", idempotency)
+
+
+@mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=CLUSTER)
+def last_shard_forgotten() -> None:
+    """The balance looks at all shards but the last one, which nobody attends."""
+
+    def look(self: Any) -> list[Any]:
+        seen: list[Any] = original(self)
+        return seen[:-1]
+
+    original = patch(Balance, "_look", look)
+
+
+@mutant(expects="LOST", breaks="I2", profile=DIVIDED)
+def replicas_unread() -> None:
+    """Replicas are waited for, and how many have confirmed is not read."""
+
+    def confirm(self: Any, asked: Any) -> None:
+        self._shortfall(asked, self.timeout_ms)
+
+    patch(Durability, "confirm", confirm)

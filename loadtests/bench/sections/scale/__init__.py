@@ -1,0 +1,1 @@
+"""What a large fleet costs one server, and what several primaries give."""
