@@ -75,7 +75,7 @@ class Reference(Target):
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     attempts_grow = True
     priorities: Sequence[str] = ("high", "default", "low")
-    lower_within = 128  # eight times the sixteen of one worker
+    lower_within: int | None = 128  # eight times the sixteen of one worker
     delays = True
     starts_when_idle = True
     accepts = True

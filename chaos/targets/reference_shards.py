@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
+from zeroloss.reference.queue.enqueuing.push import ENQUEUE
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards.layout import shard_configs
 from zeroloss.reference.shards.spread import fenced
@@ -25,10 +25,11 @@ class ReferenceShards(Reference):
     # Order and priorities hold within a shard only, and a process that moves to another shard ends.
     fifo = False
     priorities = ()
+    lower_within = None
     workers_stay = False
     keys_at_rest = SHARDS * (Reference.keys_at_rest or 0)
     recover_within = LEASE_MS / 1000 + BALANCE_S + START_S
-    scripts: Mapping[str, str] = {**Reference.scripts, fenced(enqueuer.ENQUEUE).digest[:8]: "enqueue"}
+    scripts: Mapping[str, str] = {**Reference.scripts, fenced(ENQUEUE).digest[:8]: "enqueue"}
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_SHARDS": str(SHARDS)}
 
     def census(self) -> Iterator[Found]:
