@@ -61,7 +61,7 @@ class Shards:
             OtherProtocol: there are others than this process was started with, naming both numbers.
         """
         if time.monotonic() - self._looked_at >= FRESH_S:
-            self._take(self._ask(self.layout.attended))
+            self._take(self.answers(self.layout.attended))
         return self.layout
 
     def agree(self) -> Layout:
@@ -71,7 +71,7 @@ class Shards:
             OtherProtocol: there are others than this process was started with, naming both numbers.
         """
         self.doubted = False
-        answers = self._ask(self.layout.attended)
+        answers = self.answers(self.layout.attended)
         try:
             self._take(answers)
         except OtherProtocol:
@@ -88,10 +88,6 @@ class Shards:
         """Whether a shard may know keys that it accepted before the number was changed; then it is to be asked."""
         return time.monotonic() < self._forgets_at.get(number, float("inf"))
 
-    def answers(self, count: int) -> dict[int, Answer | redis.RedisError]:
-        """What each of the first `count` shards, and of all that these name, has noted."""
-        return self._ask(count)
-
     def _note(self, number: int, layout: Layout) -> None:
         key = shards_key(shard_config(self.config, number))
         self._forgets_at.pop(number, None)
@@ -104,7 +100,8 @@ class Shards:
         else:
             self.doubted = True  # it was changed meanwhile
 
-    def _ask(self, count: int) -> dict[int, Answer | redis.RedisError]:
+    def answers(self, count: int) -> dict[int, Answer | redis.RedisError]:
+        """What each of the first `count` shards has noted, and of all that they name."""
         answers: dict[int, Answer | redis.RedisError] = {}
         while missing := [number for number in range(count) if number not in answers]:
             answers |= zip(missing, _together(self._answer, missing), strict=True)
