@@ -50,7 +50,10 @@ def refused_of(evidence: Evidence) -> list[str]:
 
 
 def interrupted_of(evidence: Evidence) -> list[str]:
-    """The tasks that a worker did not let finish when it was asked to end, though its grace was not over."""
+    """The tasks that a worker did not let finish when it was asked to end, though its grace was not over.
+
+    Or that it lost to another worker, which ran them again before they had ended.
+    """
     grace_s = option(evidence.begin, "grace")
     if not isinstance(grace_s, int | float):
         return []
@@ -60,11 +63,16 @@ def interrupted_of(evidence: Evidence) -> list[str]:
         for fault in evidence.faults.values()
         if fault.traits.asks_to_end and fault.over_t - fault.from_t < grace_s * SECOND
         for name, one in fault.struck.items()
-        if one.end is None
+        if (one.end is None or _run_beside(evidence.tasks[name], one, fault))
         and one.pid not in excused
-        and not _hit(evidence, {one.pid}, one.begin, evidence.last_t, but=fault)
+        and not _hit(evidence, {one.pid}, one.begin, one.end or evidence.last_t, but=fault)
         and not _lost(evidence, one, fault)
     ]
+
+
+def _run_beside(task: Task, one: Execution, asked: FaultRecord) -> bool:
+    """Whether another execution of the task began while the worker that was asked to end still ran it."""
+    return any(asked.from_t < other.begin < (one.end or 0) for other in task.executions if other is not one)
 
 
 def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:

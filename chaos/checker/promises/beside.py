@@ -142,7 +142,9 @@ def promises_of(
             if isinstance(grace, int | float)
             else None,
             verdict=Verdict.DUPLICATES,
-            broken=_clause(interrupted_of(evidence), "interrupted by a worker that had been asked to end"),
+            broken=_clause(
+                interrupted_of(evidence), "interrupted, or lost to another one, by a worker that had been asked to end"
+            ),
         ),
         Promise(
             name="workers_stay",

@@ -103,7 +103,7 @@ def test_a_task_that_is_cut_by_a_worker_that_was_asked_to_end_breaks_the_promise
     result = done(asked_to_end(a_run()).ran("cut", pid=300))
     assert (result.verdict, result.exit_code) == (Verdict.DUPLICATES, 3)
     assert broken(result, "grace")
-    assert "interrupted by a worker that had been asked to end" in result.because
+    assert "interrupted, or lost to another one, by a worker that had been asked to end" in result.because
 
 
 def test_a_task_that_ends_before_its_worker_does_was_not_cut() -> None:
@@ -115,6 +115,13 @@ def test_a_worker_that_is_killed_while_it_ends_is_not_held_against_its_grace() -
     story = asked_to_end(a_run()).kill(2, name="worker-sigkill", pids=(200,), tasks=("cut",)).ran("cut", pid=300)
     assert not broken(done(story), "grace")
     assert not broken(done(asked_to_end(a_run(), name="worker-sigkill").ran("cut", pid=300)), "grace")
+
+
+def test_a_task_that_is_run_elsewhere_while_its_worker_lets_it_finish_breaks_the_promise_of_grace() -> None:
+    story = asked_to_end(a_run()).started("cut", "y", pid=300).ended("cut", "x", pid=200).ended("cut", "y", pid=300)
+    assert broken(done(story), "grace")
+    story = asked_to_end(a_run()).ended("cut", "x", pid=200).started("cut", "y", pid=300).ended("cut", "y", pid=300)
+    assert not broken(done(story), "grace")
 
 
 def test_a_task_whose_lease_an_outage_may_have_ended_is_nobody_s_to_wait_for() -> None:
