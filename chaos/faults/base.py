@@ -29,6 +29,8 @@ POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
 LONG_MS = 4_000
 """A body that lasts that long goes on for seconds after most faults."""
+LONG_SHARE = 0.8
+"""For this part of its patience a fault waits for one that begins."""
 SETTLE_S = 2.0
 """For that long a fault waits for a worker that is well under way, and no longer."""
 LONG_INSIDE_S = 1.0
@@ -283,12 +285,13 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
 
     Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
     one whose tasks no fault has met before. After `SETTLE_S` any will do, except that `untouched` is heeded as in
-    `catch_worker`. `long`: one that is inside a long body, if one is within half of the time.
+    `catch_worker`. `long`: one that has just begun a long body, if one does so within most of the time.
 
     Raises Missed: none within the time, or nothing is left to do.
     """
     begun_s = time.monotonic()
     give_up_s = begun_s + _patience_s(stage, patience_s)
+    before = frozenset(stage.ledger.open_tasks()) if long else frozenset()
     fresh = untouched or stage.random.random() < UNTOUCHED_SHARE
     while time.monotonic() < give_up_s:
         stage.ledger.poll()
@@ -300,7 +303,12 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
             if tasks
             and not ((untouched or (fresh and patient)) and tasks & stage.struck())
             and not (patient and _just_started(stage, worker))
-            and not (long and stage.long and time.monotonic() < begun_s + patience_s / 2 and not tasks & stage.long)
+            and not (
+                long
+                and stage.long
+                and time.monotonic() < begun_s + LONG_SHARE * patience_s
+                and not (tasks & stage.long) - before
+            )
         ]
         if busy:
             return stage.random.choice(busy)

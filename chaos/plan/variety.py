@@ -15,8 +15,8 @@ from ..faults.planned import PlannedTask
 from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
-LONG_MS_MIN, LONG_MS_MAX = 1_000, 6_000
-LONG_ONE_IN = 100
+LONG_MS_MIN, LONG_MS_MAX = 2_000, 6_000
+LONG_ONE_IN = 80
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
 BACKLOG_SHARE = 0.3

@@ -44,6 +44,29 @@ def test_a_worker_that_is_asked_to_end_in_the_middle_of_a_task_is_waited_for_and
     assert [again.pid for again in pool.living()] != [worker.pid]
 
 
+LONG = """
+import time
+from zeroloss.ledger import effect
+time.sleep(1.0)
+with effect("long"):
+    time.sleep(3600)
+"""
+
+
+def test_the_worker_that_is_asked_to_end_is_one_that_has_just_begun_a_long_task(scene: Scene) -> None:
+    pool = scene.workers(BUSY, LONG)
+    scene.wait_for_task()
+    _, worker = pool.living()
+    effect = scene.play(WorkerSigterm(), long=frozenset({"long"}))
+    assert (effect.pids, effect.tasks) == ((worker.pid,), ("long",))
+
+
+def test_where_no_long_task_begins_any_worker_is_asked_to_end(scene: Scene) -> None:
+    scene.workers(LONG.replace("1.0", "0.0"))
+    scene.wait_for_task()
+    assert scene.play(WorkerSigterm(patience_s=1.0), long=frozenset({"long"})).tasks == ("long",)
+
+
 def test_a_worker_that_does_not_end_when_it_is_asked_to_has_missed_the_fault(scene: Scene) -> None:
     scene.workers(DEAF)
     scene.wait_for_task()
