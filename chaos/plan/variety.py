@@ -23,6 +23,7 @@ BACKLOG_SHARE = 0.3
 """This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
 SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
+NEAR_THE_EDGE = (-1, 1, 0, -300, 300)
 LARGE_BYTES_TOTAL = 4_000_000
 """All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
 VARIED_FROM = 100
@@ -164,7 +165,7 @@ def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) ->
     """Mostly small; some at the limit, some on each side of 64 KiB, some in between, as far as the total allows."""
     limit, count = target.payload_bytes_max, len(tasks)
     wanted = [limit] * min(1, count // 50)
-    wanted += [EDGE_BYTES + draw.choice((-1, 0, 1, -300, 300)) for _ in range(min(10, count // 20))]
+    wanted += [EDGE_BYTES + NEAR_THE_EDGE[number % len(NEAR_THE_EDGE)] for number in range(min(10, count // 20))]
     wanted += [
         round(math.exp(draw.uniform(math.log(SMALL_BYTES_MAX), math.log(max(limit, SMALL_BYTES_MAX)))))
         for _ in range(count // 200)

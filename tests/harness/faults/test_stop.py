@@ -64,7 +64,7 @@ def test_the_worker_that_is_asked_to_end_is_one_that_has_just_begun_a_long_task(
 def test_where_no_long_task_begins_any_worker_is_asked_to_end(scene: Scene) -> None:
     scene.workers(LONG.replace("1.0", "0.0"))
     scene.wait_for_task()
-    assert scene.play(WorkerSigterm(patience_s=1.0), long=frozenset({"long"})).tasks == ("long",)
+    assert scene.play(WorkerSigterm(patience_s=4.0), long=frozenset({"long"})).tasks == ("long",)
 
 
 def test_a_worker_that_does_not_end_when_it_is_asked_to_has_missed_the_fault(scene: Scene) -> None:
