@@ -95,7 +95,7 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
             raw=draw.random() < 0.5,
             numbers=numbers,
             priority=of_the_burst if number in burst else _draw_priority(draw, target.priorities),
-            spaced=draw.random() < 0.5,
+            spaced=numbers == "text" and draw.random() < 0.5,
         )
         for number, task in enumerate(tasks)
     ]

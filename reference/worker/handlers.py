@@ -98,7 +98,7 @@ class Handler:
         try:
             return msgspec.json.decode(task.raw_payload, type=self.payload_type)
         except msgspec.MsgspecError as error:
-            raise Reject(f"The payload is no {self.payload_type.__name__}: {error}.") from None
+            raise Reject(f"The payload is not a valid {self.payload_type.__name__}: {error}.") from None
 
 
 registry: dict[str, Handler] = {}

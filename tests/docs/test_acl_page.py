@@ -19,7 +19,7 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect, refuse_old_server
 from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.protocol import refuse_at_start
-from zeroloss.reference.shards import layout
+from zeroloss.reference.shards import layout, members
 from zeroloss.system.servers import Server
 
 PAGE = (ROOT / "docs" / "acl.md").read_text()
@@ -186,7 +186,7 @@ def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
 
 SHARDED = {
     "producer": "~{tasks-*}:shards",
-    "worker": "~{tasks-*}:shards ~{tasks-*}:moving +zcount +zcard",
+    "worker": "~{tasks-*}:shards ~{tasks-*}:moving +set +zcount +zcard",
 }
 
 
@@ -201,7 +201,7 @@ def test_a_producer_enqueues_on_several_shards_with_its_rights_and_those_for_sha
         noted.own_client.close()
     guarded.begin()
     config = Config(redis_url=guarded.url, shards=2)
-    layout.refuse_at_start(config)
+    members.refuse_at_start(config)
     http = falcon.testing.TestClient(producer.create_app(None, config))
     answer = http.simulate_post("/tasks", json=[{"payload": n} for n in range(4)])
     assert answer.status_code == 202, answer.text

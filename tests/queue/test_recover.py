@@ -68,7 +68,9 @@ def test_a_living_consumer_s_tasks_are_not_touched(queue: Queue) -> None:
     before = queue.everything()
     assert queue.reaper.recover("w1") == 0
     assert queue.reaper.sweep() == Sweep(recovered=0, promoted=0)
-    assert queue.everything() == before
+    after = queue.everything()
+    after.pop(queue.keys.asked, None)  # whose turn it is to ask for presence
+    assert after == before
 
 
 def test_a_consumer_that_renewed_in_time_is_not_recovered(queue: Queue) -> None:

@@ -108,7 +108,7 @@ def test_a_payload_that_does_not_fit_is_dead_lettered_with_the_path_and_its_hand
 ) -> None:
     watched.submit(task_type, "t1", payload=payload)
     start(**QUICK)
-    assert reason(queue) == f"Reject: The payload is not an Email: {wrong}."
+    assert reason(queue) == f"Reject: The payload is not a valid Email: {wrong}."
     assert watched.ran() == []
 
 

@@ -38,8 +38,10 @@ while :; do
             exit 1
             ;;
     esac
-    id=${task#*'"id":"'}
+    id=${task#*'"id":'}
+    id=${id#*'"'} # there may be a space before it
     ms=${task#*'"work_ms":'}
+    ms=${ms# }
     ms=${ms%%[!0-9]*}
     zeroloss_effect "${id%%'"'*}" "$task" sleep "$((ms / 1000)).$(printf %03d "$((ms % 1000))")"
     if [ "${1:-}" = reliable ]; then

@@ -267,7 +267,7 @@ def test_the_proxy_is_not_put_before_a_server_that_it_cannot_stand_before() -> N
 def test_the_faults_of_the_network_are_the_ones_that_need_the_proxy() -> None:
     assert {name for name, fault in FAULTS.items() if fault.through_proxy} == {
         "net-partition", "net-latency", "net-throttle", "net-reply-reset", "net-reply-loss", "net-reset",
-        "net-silence",
+        "net-silence", "client-reply-loss",
     }  # fmt: skip
 
 

@@ -245,6 +245,7 @@ _FAULTS = Bounds(consumers=2, wishes=ONE, faults=2)
 _WAITS = Bounds(consumers=1, wishes=ONE, faults=2, waits=True)
 _NETWORK = Bounds(consumers=1, wishes=TWO, faults=2, network=True, max_retries=0)
 _LATE = Bounds(consumers=1, wishes=TWO, faults=1, network=True, **ONCE)
+_STAYS = Bounds(consumers=1, wishes=TWO, faults=1, network=True, leaves=False, **ONCE)
 _ORDER = Bounds(consumers=1, wishes=TWO, faults=1, hand=2)
 _KEYS = Bounds(consumers=1, wishes=KEYED[:1] + KEYED[2:], faults=2)
 _LAST = Bounds(consumers=2, wishes=ONE, faults=2, **ONCE)
@@ -254,6 +255,7 @@ PLANTED_WITHIN = {
     "waits": _WAITS,
     "network": _NETWORK,
     "late": _LATE,
+    "stays": _STAYS,
     "order": _ORDER,
     "keys": _KEYS,
     "last": _LAST,
@@ -296,7 +298,7 @@ PLANTED: dict[str, Planted] = {
     "an idempotency key is set in a step of its own": _planted("I8", _KEYS, half_done=_remembers_the_key_later),
     "a key's payload is not compared": _planted("I8", _KEYS, enqueue=_takes_any_payload_for_a_replay),
     "what is due is not promoted": _planted("Liveness", promote=_promotes_nothing),
-    "a renewal does not compare how much is held": _planted("Liveness", _LATE, has_to_read=_compares_no_count),
+    "a renewal does not compare how much is held": _planted("Liveness", _STAYS, has_to_read=_compares_no_count),
     "a number is given again after a lost reply": _planted("Liveness", _LATE, given_up=_gives_the_number_again),
     "recovery does not ring": _planted("Liveness", recover=_silently(model.recover)),
     "a promotion does not ring": _planted("Liveness", promote=_silently(model.promote)),

@@ -114,7 +114,7 @@ def _worker(protocol: Protocol, bounds: Bounds, world: World, number: int) -> It
         if bounds.waits and not (client.awaited or client.hand or server.waiting) and server.lives(name):
             waits = client._replace(given=client.given + 1, awaited=client.given + 1)
             yield Step("{} waits", (name,), _with(world, number, waits))
-        if name in server.leases:
+        if bounds.leaves and name in server.leases:
             yield from _leaves(protocol, world, number)
     if world.faults and (name in server.leases or held):
         yield Step("{} crashes", (name,), _fault(_with(world, number, _dead(client))), False)

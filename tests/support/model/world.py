@@ -96,6 +96,7 @@ class Bounds:
     repeated, losses of the log, letters requeued, in one story. `hand`: how many tasks a consumer has in hand at most.
     `waits`: whether consumers wait for the bell, too. `network`: whether a request may be late or repeated, too.
     `unwritten`: how many writes a restart loses at most. `batch`: how many tasks one script of a recovery moves.
+    `leaves`: whether workers leave, which reads again what they hold: a worker that stays must not depend on it.
     """
 
     consumers: int
@@ -108,6 +109,7 @@ class Bounds:
     network: bool = False
     unwritten: int = 0
     batch: int = 1
+    leaves: bool = True
 
 
 class Promises(NamedTuple):
