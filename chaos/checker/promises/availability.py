@@ -72,13 +72,22 @@ def interrupted_of(evidence: Evidence) -> list[str]:
 
 def _run_beside(task: Task, one: Execution, asked: FaultRecord) -> bool:
     """Whether another execution of the task began while the worker that was asked to end still ran it."""
-    return any(asked.from_t < other.begin < (one.end or 0) for other in task.executions if other is not one)
+    since_t = max(one.begin, asked.from_t)
+    return any(since_t < other.begin < (one.end or 0) for other in task.executions)
 
 
 def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:
-    """Whether others may have had the task by then, as its worker could not renew its lease: nobody waits for it."""
-    since_t = one.begin - MARGIN
-    outages = (fault for fault in evidence.faults.values() if fault is not asked and fault.everywhere)
+    """Whether others may have had the task by then, as its worker could not renew its lease: nobody waits for it.
+
+    It may have begun what it had claimed before that.
+    """
+    within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
+    since_t = one.begin - MARGIN - round(within_s * SECOND)
+    outages = (
+        fault
+        for fault in evidence.faults.values()
+        if fault is not asked and (fault.everywhere or one.pid in fault.pids)
+    )
     starved = any(late.since_t <= asked.over_t and late.t >= since_t for late in evidence.late)
     return starved or any(fault.during(since_t, asked.from_t) for fault in outages)
 

@@ -94,9 +94,9 @@ def test_a_client_that_hangs_up_by_the_plan_was_not_refused() -> None:
     assert not broken(done(refused(a_run(abandoned=["no"]))), "accepts")
 
 
-def asked_to_end(story: Story, *, name: str = "worker-sigterm") -> Story:
+def asked_to_end(story: Story, *, name: str = "worker-sigterm", number: int = 1) -> Story:
     story.submit("cut").started("cut", "x", pid=200)
-    return story.kill(1, name=name, pids=(200,), tasks=("cut",))
+    return story.kill(number, name=name, pids=(200,), tasks=("cut",))
 
 
 def test_a_task_that_is_cut_by_a_worker_that_was_asked_to_end_breaks_the_promise_of_grace() -> None:
@@ -122,6 +122,19 @@ def test_a_task_that_is_run_elsewhere_while_its_worker_lets_it_finish_breaks_the
     assert broken(done(story), "grace")
     story = asked_to_end(a_run()).ended("cut", "x", pid=200).started("cut", "y", pid=300).ended("cut", "y", pid=300)
     assert not broken(done(story), "grace")
+
+
+def test_what_a_worker_began_while_it_was_cut_off_may_have_been_another_one_s_by_then() -> None:
+    story = a_run().kill(1, name="net-silence", pids=(200,)).add("fault", "end", fault="net-silence", number=1)
+    assert not broken(done(asked_to_end(story, number=2).ran("cut", pid=300)), "grace")
+
+
+def test_a_task_that_raised_before_while_the_fault_still_waited_was_not_run_elsewhere() -> None:
+    story = a_run().submit("cut").add("fault", "begin", fault="worker-sigterm", number=1)
+    story.started("cut", "w", pid=200).add("effect", "error", pid=200, task="cut", execution="w", error="as planned")
+    story.started("cut", "x", pid=200)
+    named = {"fault": "worker-sigterm", "number": 1, "pids": [200], "tasks": ["cut"], "evidence": "exit status 0"}
+    assert not broken(done(story.add("fault", "effective", **named).ended("cut", "x", pid=200)), "grace")
 
 
 def test_a_task_whose_lease_an_outage_may_have_ended_is_nobody_s_to_wait_for() -> None:
