@@ -19,7 +19,7 @@ LONG_MS_MIN, LONG_MS_MAX = 2_000, 6_000
 LONG_ONE_IN = 80
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
-BACKLOG_SHARE = 0.3
+BACKLOG_SHARE = 0.28
 """This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
 SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
@@ -29,6 +29,8 @@ LARGE_BYTES_TOTAL = 4_000_000
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
 BURST_SIZES = (1_000, 1_001, 1_001)
+WHOLE = 2_000
+"""With that many tasks a burst of a thousand is half of all."""
 FAILING_TOGETHER = 0.3
 """This part of a burst raises once: the queue has them all to try again at the same moment."""
 SCHEDULED_TOGETHER = 0.92
@@ -74,7 +76,8 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     varied = count >= VARIED_FROM
     burst = range(0)
     if varied:
-        size = min(draw.choice(BURST_SIZES), count // 2 + 1)
+        # Where no burst of a thousand fits, the others need the tasks more: faults wait for them.
+        size = draw.choice(BURST_SIZES) if count >= WHOLE else count // 4 + 1
         first = draw.randrange(math.ceil(count * BACKLOG_SHARE), count - size + 1)
         burst = range(first, first + size)
         tasks = _together(tasks, burst)

@@ -29,7 +29,7 @@ SWEEP_MS = 500
 HTTP_TIMEOUT_S = 15.0
 RETRY_S = 0.1
 LARGE_BATCH, PATIENCE_S = 100, 12.0
-MAX_SCHEDULED = 572
+MAX_SCHEDULED = 535
 """So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
 NO_TASK = '{"id":"no task"}'
 """It has no type, and is refused."""

@@ -34,7 +34,7 @@ class ClientReplyLoss(Fault):
     """Of the replies."""
     for_s: float = 2.0
     """How long it lasts at least."""
-    patience_s: float = 10.0
+    patience_s: float = 30.0
     """How long to wait for the first reply that breaks off."""
 
     def inject(self, stage: Stage) -> Effect:

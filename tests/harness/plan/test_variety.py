@@ -11,7 +11,7 @@ from zeroloss.faults.planned import PlannedTask
 from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_work_ms
-from zeroloss.plan.variety import (
+from zeroloss.plan.variety import BACKLOG_SHARE, (
     EDGE_BYTES,
     GIVEN_UP_MS,
     LARGE_BYTES_TOTAL,
@@ -106,7 +106,7 @@ def test_the_largest_batch_has_a_thousand_tasks_or_one_more_and_the_rest_is_sing
         sizes = sorted(len(batch) for batch in together(plan(seed=seed, faults=mix).tasks))
         largest.add(sizes[-1])
         assert sizes[0] == 1
-        assert sizes[-2] == round(SCHEDULED_TOGETHER * 600)
+        assert sizes[-2] == round(SCHEDULED_TOGETHER * BACKLOG_SHARE * 2_000)
         assert 2 <= sizes[-3] <= 20
     assert largest == {1_000, 1_001}
 
