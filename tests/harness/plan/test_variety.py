@@ -11,7 +11,8 @@ from zeroloss.faults.planned import PlannedTask
 from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_work_ms
-from zeroloss.plan.variety import BACKLOG_SHARE, (
+from zeroloss.plan.variety import (
+    BACKLOG_SHARE,
     EDGE_BYTES,
     GIVEN_UP_MS,
     LARGE_BYTES_TOTAL,
