@@ -189,7 +189,7 @@ def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max
     for any: there may be a limit to how many are scheduled at once.
     """
     made = list(tasks)
-    together = range(round(SCHEDULED_TOGETHER * sum(not task.at_s for task in tasks)))
+    together = range(round(SCHEDULED_TOGETHER * math.ceil(BACKLOG_SHARE * len(tasks))))
     first_free = 1 + max(task.batch for task in tasks)
     for place in together:
         batch = first_free + place // batch_max if batch_max > 1 else 0
