@@ -154,7 +154,7 @@ def _in_batches(draw: Random, tasks: list[PlannedTask], burst: range, batch_max:
         for place in range(start, min(start + batch_max, burst.stop)):
             made[place] = replace(made[place], batch=number)
     for _ in range(len(tasks) // 100):
-        first = draw.randrange(len(tasks))
+        first = draw.randrange(math.ceil(BACKLOG_SHARE * len(tasks)), len(tasks))  # most of the backlog is one call
         group = range(first, min(first + draw.randint(2, min(20, batch_max)), len(tasks)))
         if any(made[place].batch for place in group):
             continue
