@@ -24,7 +24,9 @@ from .mutation import Mutation
 from .recall import shipped_recall
 from .subharness import run_harness
 
-QUICK_MUTANTS = "plain-brpop,ack-before-the-handler,no-recovery,payload-by-cjson,bound-after-the-push"
+QUICK_MUTANTS = (
+    "plain-brpop,ack-before-the-handler,recovery-keeps-the-attempt,payload-by-cjson,dead-letter-without-the-push"
+)
 
 
 WHOLE = (2_000, 50)
