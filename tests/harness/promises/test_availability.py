@@ -124,7 +124,7 @@ def test_a_task_that_is_run_elsewhere_while_its_worker_lets_it_finish_breaks_the
     assert not broken(done(story), "grace")
 
 
-def test_what_a_worker_began_while_it_was_cut_off_may_have_been_another_one_s_by_then() -> None:
+def test_a_task_that_began_while_its_worker_was_cut_off_may_belong_to_another_by_then() -> None:
     story = a_run().kill(1, name="net-silence", pids=(200,)).add("fault", "end", fault="net-silence", number=1)
     assert not broken(done(asked_to_end(story, number=2).ran("cut", pid=300)), "grace")
 
