@@ -89,7 +89,8 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     tasks = _with_sizes(draw, tasks, target)
     if varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, target)
-    of_the_burst = _draw_priority(draw, target.priorities)  # of one only: each has a list of its own inside
+    # Half of all bursts are of one priority, as each has a list of its own inside; the others show which comes first.
+    of_the_burst = _draw_priority(draw, target.priorities) if draw.random() < 0.5 else None
     numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
     return [
         replace(
@@ -97,7 +98,9 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
             type=draw.choice(target.types) if target.types else "",
             raw=draw.random() < 0.5,
             numbers=numbers,
-            priority=of_the_burst if number in burst else _draw_priority(draw, target.priorities),
+            priority=_draw_priority(draw, target.priorities)
+            if of_the_burst is None or number not in burst
+            else of_the_burst,
             spaced=numbers == "text" and draw.random() < 0.5,
         )
         for number, task in enumerate(tasks)

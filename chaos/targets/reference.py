@@ -171,8 +171,8 @@ class Reference(Target):
         """
         large = len(tasks) >= LARGE_BATCH
         key = f"batch-{tasks[0].id}" if large or _one_in(2, tasks[0].id) else None
-        # Half of the others have something behind their tasks that must be refused.
-        bad = not key and _one_in(3, tasks[0].id)
+        # The others have something behind their tasks that must be refused.
+        bad = not key
         body = f"[{','.join([*map(_submission, tasks), *[NO_TASK] * bad])}]"
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
         while True:
