@@ -287,9 +287,8 @@ class _Run:
 
     def _start_worker(self, slot: int) -> Managed:
         target, environment = self._target, self._environment
-        if (
-            self._network and self._proxied_workers
-        ):  # a target may make of the URL what it likes, so it is another one for each way
+        if self._network and self._proxied_workers:
+            # A target may make of the URL what it likes, so it is another one for each way.
             target, environment = self._environment_at(self._network.listeners[slot].url)
         return self._spawn(environment, target.worker, "worker", f"worker-{slot + 1}", self._shims)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,9 +52,8 @@ class Network:
         """Name of a process that is not a worker -> its way."""
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:  # which ends the proxy should measuring it fail
+        with ExitStack() as stack:  # which ends the proxy should it have no ports
             stack.enter_context(self.proxy)
-            self.cost = measure(self._url, self.proxy)
             self.listeners = [
                 self.proxy.listen(tracer=self._tracer, who=f"worker-{slot + 1}") for slot in range(self._slots)
             ]
@@ -64,6 +64,11 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @cached_property
+    def cost(self) -> ProxyCost:
+        """What the proxy adds, measured when it is first asked for: takes some tenths of a second."""
+        return measure(self._url, self.proxy)
 
     def client_url(self, who: str) -> str:
         """The server's URL for a process that is not a worker."""

@@ -141,10 +141,7 @@ class Reference(Target):
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
         for left in reversed(range(self.attempts)):
             try:
-                status, answer = self._post("/task", body, key)
-                while status == HTTP_TOO_MANY and time.monotonic() < give_up_s:
-                    time.sleep(RETRY_S)
-                    status, answer = self._post("/task", body, key)
+                status, answer = self._post_when_there_is_room("/task", body, key, give_up_s)
             except (http.client.HTTPException, OSError):
                 refused = False
                 if left:
@@ -178,7 +175,7 @@ class Reference(Target):
         while True:
             left = time.monotonic() < give_up_s
             try:
-                status, answer = self._post("/tasks", body, key)
+                status, answer = self._post_when_there_is_room("/tasks", body, key, give_up_s)
             except (http.client.HTTPException, OSError):
                 refused = False
                 if not (large and left):
@@ -187,8 +184,7 @@ class Reference(Target):
                 if status in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
                     break
                 refused = refused and _refuses(status, answer)
-                again = status == HTTP_TOO_MANY or (large and status == HTTP_SERVICE_UNAVAILABLE)
-                if not (again and left):
+                if not (large and left and status == HTTP_SERVICE_UNAVAILABLE):
                     raise Refused(answer) if refused else RuntimeError(answer)
             time.sleep(RETRY_S)
         if key and status == HTTP_ACCEPTED:
@@ -246,6 +242,14 @@ class Reference(Target):
             connection.close()
             self._connections.http = None
             raise
+
+    def _post_when_there_is_room(self, path: str, body: str, key: str | None, give_up_s: float) -> tuple[int, str]:
+        """As `_post`, and again under the same key where it is refused for want of room."""
+        status, answer = self._post(path, body, key)
+        while status == HTTP_TOO_MANY and time.monotonic() < give_up_s:
+            time.sleep(RETRY_S)
+            status, answer = self._post(path, body, key)
+        return status, answer
 
     def _hang_up(self, body: str, idempotency_key: str | None) -> None:
         """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""

@@ -5,10 +5,9 @@ from typing import ClassVar
 
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
-from zeroloss.reference.queue.enqueuing.push import ENQUEUE
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards.layout import shard_configs
-from zeroloss.reference.shards.spread import fenced
+from zeroloss.reference.shards.spread import FENCED_ENQUEUE
 
 from ..target import Found
 from .reference import LEASE_MS, Reference, census_of
@@ -29,7 +28,7 @@ class ReferenceShards(Reference):
     workers_stay = False
     keys_at_rest = SHARDS * (Reference.keys_at_rest or 0)
     recover_within = LEASE_MS / 1000 + BALANCE_S + START_S
-    scripts: Mapping[str, str] = {**Reference.scripts, fenced(ENQUEUE).digest[:8]: "enqueue"}
+    scripts: Mapping[str, str] = {**Reference.scripts, FENCED_ENQUEUE.digest[:8]: "enqueue"}
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_SHARDS": str(SHARDS)}
 
     def census(self) -> Iterator[Found]:

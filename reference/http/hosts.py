@@ -40,9 +40,13 @@ class KnownHosts:
 
 def known_hosts(bound: str, more: str) -> list[str]:
     """The names of a part that listens at `bound`; `more`: further ones, with commas between them."""
-    shown = f"[{bound}]" if ":" in bound else bound
     words = [word.strip() for word in more.split(",")]
-    return list(dict.fromkeys([*OWN_NAMES, shown, *(word for word in words if word)]))
+    return list(dict.fromkeys([*OWN_NAMES, in_url(bound), *(word for word in words if word)]))
+
+
+def in_url(host: str) -> str:
+    """A host as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _plain(host: str) -> str:

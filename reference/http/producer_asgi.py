@@ -56,10 +56,10 @@ class _App(falcon.asgi.App[Any, Any]):
         try:
             await super().__call__({**scope, "headers": headers, "http_version": _version(scope)}, receive, send)
         except _NeverAnswered as problem:
-            status, answered, body = Refusal(problem).to_response()
+            _, answered, body = Refusal(problem).to_response()
             answered += [("Content-Length", str(len(body))), ("Connection", "close")]
             fields = [(name.lower().encode(), value.encode()) for name, value in answered]
-            await send({"type": "http.response.start", "status": int(status[:3]), "headers": fields})
+            await send({"type": "http.response.start", "status": problem.status_code, "headers": fields})
             await send({"type": "http.response.body", "body": body})
 
 

@@ -1,14 +1,14 @@
 """The shards as they are now: each has noted how many there are, and the newest note counts."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import redis
 
 from ..queue import protocol
-from ..queue.config import Config
+from ..queue.config import SHARDS_MAX, Config
 from ..queue.connection import connect, refuse_old_server
 from ..queue.errors import OtherProtocol
 from .layout import NOTE, Layout, Noted, read_note, shard_config, shards_key
@@ -17,6 +17,7 @@ ASK_TIMEOUT_S = 1.0
 ASKED_AT_ONCE = 16
 FRESH_S = 1.0  # `look` asks no sooner again
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -104,7 +105,7 @@ class Shards:
         """What each of the first `count` shards has noted, and of all that they name."""
         answers: dict[int, Answer | redis.RedisError] = {}
         while missing := [number for number in range(count) if number not in answers]:
-            answers |= zip(missing, _together(self._answer, missing), strict=True)
+            answers |= zip(missing, together(self._answer, missing, ASKED_AT_ONCE), strict=True)
             count = max([count, *(layout.attended for layout in _layouts(answers.values()))])
         return answers
 
@@ -192,9 +193,9 @@ def _layouts(answers: Iterable[Answer | redis.RedisError]) -> list[Layout]:
     return [answer.noted.layout for answer in answers if isinstance(answer, Answer) and answer.noted]
 
 
-def _together(ask: Callable[[int], T], numbers: list[int]) -> list[T]:
+def together(ask: Callable[[S], T], shards: Collection[S], at_once: int = SHARDS_MAX) -> list[T]:
     """Ask several shards at once: of those that hang none is waited for after another."""
-    if len(numbers) == 1:
-        return [ask(numbers[0])]
-    with ThreadPoolExecutor(min(len(numbers), ASKED_AT_ONCE)) as threads:
-        return list(threads.map(ask, numbers))
+    if len(shards) < 2:
+        return [ask(shard) for shard in shards]
+    with ThreadPoolExecutor(min(len(shards), at_once)) as threads:
+        return list(threads.map(ask, shards))

@@ -1,7 +1,6 @@
 """`Queue` over all shards: what it counts is the sum, and what it lists says from which shard it is."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..queue.errors import QueueError
 from ..queue.gauges import Gauges, Reading
 from ..queue.keys import Keys
 from ..queue.task import PRIORITIES
-from .members import EachShard, Shards
+from .members import EachShard, Shards, together
 from .spread import Spread
 
 
@@ -45,9 +44,7 @@ class ShardedGauges(Gauges):
         error: redis.RedisError | None = None
         self._shards.look()
         gauges = dict(self._gauges)
-        with ThreadPoolExecutor(len(gauges)) as threads:  # of those that hang none is waited for after another
-            answers = list(threads.map(_read, gauges.values()))
-        for name, answer in zip(gauges, answers, strict=True):
+        for name, answer in zip(gauges, together(_read, gauges.values()), strict=True):
             if isinstance(answer, Reading):
                 readings[name] = answer
             else:

@@ -14,7 +14,6 @@ import itertools
 import random
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -23,10 +22,11 @@ import redis
 from ..queue.config import Config
 from ..queue.connection import Script, connect
 from ..queue.enqueuer import Enqueuer
+from ..queue.enqueuing.push import ENQUEUE
 from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted, OtherProtocol, OutcomeUnknown, QueueError, QueueFull
 from .layout import ShardsChanged, shard_config, shard_of, shards_key
-from .members import Shards
+from .members import Shards, together
 
 REST_S = 1.0  # a shard that refused is asked last for that long
 TOGETHER = 100  # tasks without a key of one batch that go to one shard, at least
@@ -58,10 +58,9 @@ return known
 """)
 
 
-def fenced(script: Script) -> Script:
-    """The script with `_FENCE` before what it does, and with its keys and arguments."""
-    head, _, body = script.source.partition("\n")
-    return Script(f"{head}{_FENCE}{body}")
+_FLAGS, _, _ACCEPTED = ENQUEUE.source.partition("\n")
+FENCED_ENQUEUE = Script(f"{_FLAGS}{_FENCE}{_ACCEPTED}")
+"""`ENQUEUE`, with `_FENCE` before what it does and behind its keys and arguments."""
 
 
 class Shard(Enqueuer):
@@ -74,7 +73,6 @@ class Shard(Enqueuer):
         self.resting_until = 0.0  # monotonic, s: until then it is asked last
         super().__init__(self.client, self.config)
         self._noted = shards_key(self.config)
-        self._fenced = fenced(super()._script)
 
     def rest(self) -> None:
         """Be asked last for a moment, unless all that is wrong is that the number of shards has changed."""
@@ -99,7 +97,7 @@ class Shard(Enqueuer):
 
     @property
     def _script(self) -> Script:
-        return self._fenced
+        return FENCED_ENQUEUE
 
     def _call(self, requests: Sequence[Sequence[Submission]]) -> Any:
         call, layout = super()._call(requests), self._shards.layout
@@ -140,11 +138,6 @@ class Spread(Enqueuer):
         self.members = Shards(config)
         self._made: dict[int, Shard] = {}
         self._turns = itertools.count(random.randrange(config.shards))
-
-    @property
-    def shards(self) -> list[Shard]:
-        """All that there are, and those that are only drained."""
-        return [self._shard(number) for number in range(self.members.layout.attended)]
 
     def enqueue_requests(self, requests: Sequence[Sequence[Submission]]) -> list[list[Outcome] | QueueError]:
         """Enqueue several requests, each shard's part of each in one atomic step.
@@ -202,11 +195,7 @@ class Spread(Enqueuer):
         """Split each, and ask the shards at once."""
         split = [self.split(submissions) for submissions in requests]
         parts = [part for each in split for part in each]
-        if len(parts) < 2:
-            answers = iter([_answer(part) for part in parts])
-        else:
-            with ThreadPoolExecutor(min(len(parts), len(self.shards))) as threads:
-                answers = iter(list(threads.map(_answer, parts)))
+        answers = iter(together(_answer, parts))
         return [joined(each, [next(answers) for _ in each]) for each in split]
 
     def _by_key(self, submissions: Sequence[Submission]) -> dict[int, list[int]]:

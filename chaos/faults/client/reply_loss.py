@@ -5,10 +5,8 @@ from typing import ClassVar
 
 from ...history import Aim
 from ...system.proxy import Link
-from ..base import Effect, Fault, InMix, Missed, Stage
+from ..base import Effect, Fault, InMix, Missed, Stage, waited_for
 from ..registry import fault
-
-LOOK_EVERY_S = 0.1
 
 
 @fault
@@ -41,16 +39,16 @@ class ClientReplyLoss(Fault):
         if stage.network is None:
             raise Missed("The clients do not go through the proxy.")
         doors = stage.network.clients.values()
+
+        def broken_off() -> int:
+            return sum(len(door.cut) for door in doors) - before
+
         before = sum(len(door.cut) for door in doors)
         for number, door in enumerate(doors):
             door.set_link(Link(cut_share=self.share, seed=stage.random.getrandbits(32) + number))
-        waited_s = 0.0
-        while waited_s < self.patience_s:
-            stage.wait(LOOK_EVERY_S)
-            waited_s += LOOK_EVERY_S
-            cut = sum(len(door.cut) for door in doors) - before
-            if waited_s >= self.for_s and (cut or stage.workload_over()):
-                break
+        stage.wait(self.for_s)
+        waited_for(stage, lambda: broken_off() or stage.workload_over(), self.patience_s - self.for_s)
+        cut = broken_off()
         if not cut:
             raise Missed("No reply was due.")
         return Effect(evidence=f"{cut} replies to those who submit broke off with their connections.")

@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import redis
-
-from ...history import Aim
-from ...system.servers import ClusterServer, ServerUnavailable
-from ..base import Effect, Fault, InFlight, Missed, Stage, held_back, wait_for
+from ..base import Effect, InFlight, Stage, held_back, wait_for
 from ..registry import fault
+from .base import ClusterFailover, busiest_primary
 
 
 @fault
 @dataclass(frozen=True, kw_only=True)
-class ClusterPartition(Fault):
+class ClusterPartition(ClusterFailover):
     """Cuts the primary of the busiest slot off from all other nodes, while clients still reach it (I1, I2, I3).
 
     It accepts writes until it notices that it is alone, and then refuses them (CLUSTERDOWN). Its replica is elected.
@@ -21,11 +18,6 @@ class ClusterPartition(Fault):
     """
 
     name: ClassVar[str] = "cluster-partition"
-    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
-    aims_at: ClassVar[Aim] = "server"
-    everywhere: ClassVar[bool] = True
-    fails_over: ClassVar[bool] = True
-    in_cluster: ClassVar[bool] = True
 
     patience_s: float = 20.0
     """How long to wait until the replica is elected, and the old primary refuses writes."""
@@ -33,13 +25,8 @@ class ClusterPartition(Fault):
     """How long clients must find the new primary before the partition heals."""
 
     def inject(self, stage: Stage) -> Effect:
-        server = stage.server
-        if not isinstance(server, ClusterServer):
-            raise Missed("Only a cluster can be divided.")
         in_flight = InFlight(stage)
-        try:
-            slot, _ = server.busiest_slot()
-            old = server.owner(slot)
+        with busiest_primary(stage) as (server, slot, old):
             with held_back(stage) as waiting:
                 offset = server.await_replicated(old)
                 server.cut_off(old)
@@ -52,15 +39,9 @@ class ClusterPartition(Fault):
             own_bytes = server.offset(old) - offset
             new = server.owner(slot)
             stage.wait(self.follow_s)
-        except (ServerUnavailable, redis.RedisError) as error:
-            raise Missed(f"The failover did not take place: {str(error).rstrip('.')}.") from None
         return Effect(
             evidence=f"The primary of slot {slot} on port {old.port} was cut off from the other nodes while {waiting} "
             f"promised tasks waited, went on to {own_bytes:,} bytes past the last common write, and refused writes "
             f"then; the replica on port {new.port} was elected.",
             tasks=in_flight.tasks(),
         )
-
-    def heal(self, stage: Stage) -> None:
-        if isinstance(stage.server, ClusterServer):
-            stage.server.start()

@@ -10,6 +10,7 @@ import falcon
 
 from ...queue.config import Config
 from ...queue.errors import ConfigError
+from ..hosts import in_url
 from ..problems import MEDIA_TYPE, Problem
 from ..tokens import refuse_without_token
 
@@ -82,5 +83,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def announce(name: str, host: str, listener: socket.socket) -> None:
     """Print where it can be reached."""
-    shown = f"[{host}]" if ":" in host else host
-    print(f"{name} listening on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    print(f"{name} listening on http://{in_url(host)}:{listener.getsockname()[1]}", flush=True)

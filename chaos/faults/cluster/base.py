@@ -1,0 +1,44 @@
+"""What the faults share by which a primary of a cluster loses its place to its replica."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import redis
+
+from ...history import Aim
+from ...system.servers import ClusterServer, ServerUnavailable
+from ...system.servers.cluster import ClusterNode
+from ..base import Fault, Missed, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterFailover(Fault):
+    """Something is done to the primary of the busiest slot, and its replica is elected."""
+
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
+    aims_at: ClassVar[Aim] = "server"
+    everywhere: ClassVar[bool] = True
+    fails_over: ClassVar[bool] = True
+    in_cluster: ClassVar[bool] = True
+
+    def heal(self, stage: Stage) -> None:
+        if isinstance(stage.server, ClusterServer):
+            stage.server.start()
+
+
+@contextmanager
+def busiest_primary(stage: Stage) -> Iterator[tuple[ClusterServer, int, ClusterNode]]:
+    """The cluster, its busiest slot and the primary of that, to be made to fail over.
+
+    Raises Missed: it is not a cluster, or what is done within fails.
+    """
+    server = stage.server
+    if not isinstance(server, ClusterServer):
+        raise Missed("Only a cluster elects a replica by itself.")
+    try:
+        slot, _ = server.busiest_slot()
+        yield server, slot, server.owner(slot)
+    except (ServerUnavailable, redis.RedisError) as error:
+        raise Missed(f"The failover did not take place: {str(error).rstrip('.')}.") from None
