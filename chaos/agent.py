@@ -7,6 +7,7 @@ Commands come in as JSON lines on standard input, answers go out as JSON lines o
                                                     -> {"task": ID, "outcome": "ok" | "fail" | "info", "again": null,
                                                         "error": TEXT | null}, one for each
     {"do": "census"}                                -> {"census": [[ID, PLACE, REASON, DIGEST | null], ...] | null}
+    {"do": "requeue", "tasks": [ID, ...]}           -> {"requeued": true}
     {"do": "stop"}                                  ends it when the running enqueues are done
 
 Several tasks of one command are submitted in one call. A task whose client is to send it twice is enqueued twice; then
@@ -87,6 +88,8 @@ class Agent:
             self._answer("ready", lambda: bool(self._target.ready()))
         elif verb == "census":
             self._answer("census", self._census)
+        elif verb == "requeue":
+            self._answer("requeued", lambda: self._target.requeue(command["tasks"]) is None)
         else:
             for _ in self._threads:
                 self._tasks.put([])

@@ -233,6 +233,14 @@ class Target:
         """Where each unfinished task lies in the broker: task id -> place. None: have Redis scanned for the ids."""
         return None
 
+    def requeue(self, tasks: Sequence[str]) -> None:
+        """Give these dead letters all their attempts again, by the queue's own means; one that is gone is passed over.
+
+        To return is a promise that each runs again. With it, the default mix has dead letters requeued, if the body can
+        be told to `raise-always`. An error leaves the outcome unknown, and those that are still there are tried again.
+        """
+        raise NotImplementedError
+
     def url(self) -> str | None:
         """Where its producer takes tasks over HTTP, as the reference's does; None: nowhere, and `--load` can't be."""
         return None

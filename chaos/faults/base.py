@@ -88,6 +88,10 @@ class Stage:
     """Tasks whose submission was acknowledged."""
     unknown: Callable[[], frozenset[str]] = frozenset
     """Tasks whose submission ended with an unknown outcome."""
+    dead_letters: Callable[[], frozenset[str]] = frozenset
+    """Tasks that the target has given up; none where it can't say so just now."""
+    requeue: Callable[[list[str]], bool] = lambda tasks: False
+    """Has the target requeue these; False: it is unknown whether it did."""
     repeated: Callable[[], int] = lambda: 0
     """How many submissions were sent a second time, and promised then."""
     directory: Path | None = None
@@ -138,6 +142,8 @@ class Fault(ABC):
     """Whether it asks workers to end, and leaves them the time that they take."""
     loses_replies: ClassVar[bool] = False
     """Whether the server executes commands whose replies it takes."""
+    requeues: ClassVar[bool] = False
+    """Whether it gives its tasks, which were given up, all their attempts again."""
 
     needs_batches: ClassVar[bool] = False
     """Whether the target must take several tasks in one call for it."""
@@ -145,6 +151,8 @@ class Fault(ABC):
     """Whether the target must state that it is `idempotent` for it."""
     needs_attempts: ClassVar[bool] = False
     """Whether the target must state that `attempts_grow` for it to be in the mix."""
+    needs_requeue: ClassVar[bool] = False
+    """Whether the target must have `requeue`, and a body that raises whenever the plan says so."""
 
     # When it may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
@@ -198,6 +206,7 @@ class Fault(ABC):
             fails_over=self.fails_over,
             asks_to_end=self.asks_to_end,
             loses_replies=self.loses_replies,
+            requeues=self.requeues,
         )
 
     @classmethod

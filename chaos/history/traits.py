@@ -32,3 +32,5 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It asks workers to end, and leaves them the time that they take."""
     loses_replies: bool = False
     """The server executed commands whose replies it took."""
+    requeues: bool = False
+    """It gave its tasks, which had been given up, all their attempts again."""

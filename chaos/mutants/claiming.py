@@ -190,7 +190,7 @@ def release_does_not_ring() -> None:
     edit(consumer, "LEAVE", "ring()\nreturn", "return")
 
 
-@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities.")
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="Only what is accepted by one call is held to its priority.")
 def low_priority_starves() -> None:
     """A task of low priority has no turn while others are pending."""
     edit(consumer, "SETTLE", "turn == 0 and 3 or turn == 8 and 2 or 1", "1")

@@ -1,10 +1,10 @@
 """Mutants that lose what was given up, or why."""
 
-from zeroloss.reference.queue import consumer
+from zeroloss.reference.queue import consumer, dead_letters
 
 from .mutant import mutant
 from .patching import edit
-from .profiles import DEFAULT, HANDLERS
+from .profiles import DEFAULT, HANDLERS, REQUEUED
 
 BURY = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])"
 
@@ -32,3 +32,30 @@ def dead_letter_without_its_payload() -> None:
     """A task that is given up is kept without its payload, to save memory."""
     emptied = "entry = string.gsub(entry, '\"payload\":.*', '\"payload\":null}')"
     edit(consumer, "_DEAD_LETTER", BURY, f"{emptied}\n{BURY}")
+
+
+@mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=REQUEUED)
+def requeue_without_a_new_budget() -> None:
+    """A dead letter that is requeued is given up at its next failure."""
+    edit(dead_letters, "_REQUEUE", "head.retries, head.recoveries = 0, 0", "")
+
+
+@mutant(expects="ATTEMPTS_GROW", breaks="I3", profile=REQUEUED)
+def requeue_forgets_the_attempt() -> None:
+    """A dead letter that is requeued begins again with its first attempt."""
+    budget = "head.retries, head.recoveries = 0, 0"
+    edit(dead_letters, "_REQUEUE", budget, f"{budget}\n    head.attempt = 1")
+
+
+@mutant(expects="LOST", breaks="I1", profile=REQUEUED)
+def requeue_of_every_second() -> None:
+    """Of the dead letters that are requeued every second one is deleted, and not pushed."""
+    push = "redis.call('LPUSH', pending(head), headed(head, letter[2][2]))"
+    edit(dead_letters, "_REQUEUE", push, f"if redis.call('XLEN', KEYS[5]) % 2 == 0 then {push} end")
+
+
+@mutant(expects="REQUEUE", breaks="I2", profile=REQUEUED)
+def requeue_is_only_counted() -> None:
+    """A dead letter that is requeued is counted, and stays where it is."""
+    edit(dead_letters, "_REQUEUE", "redis.call('LPUSH', pending(head), headed(head, letter[2][2]))", "")
+    edit(dead_letters, "_REQUEUE", "redis.call('XDEL', KEYS[5], id)", "")

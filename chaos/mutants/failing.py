@@ -94,14 +94,14 @@ def retry_renamed() -> None:
     edit(consumer, "_RETRY", "delay(KEYS[2]", "entry = string.gsub(entry, '\"id\":\"', '%0again-', 1)\ndelay(KEYS[2]")
 
 
-@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities.")
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="Only what is accepted by one call is held to its priority.")
 def retry_loses_its_priority() -> None:
     """A task that is retried comes back with the default priority."""
     raised = "head.attempt, head.retries = head.attempt + 1, head.retries + 1"
     edit(consumer, "_RETRY", raised, f"{raised}\nhead.priority = 'd'")
 
 
-@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload has no priorities, and requeues nothing.")
+@mutant(breaks="I7", profile=DEFAULT, blind_spot="Only what is accepted by one call is held to its priority.")
 def requeue_loses_its_priority() -> None:
     """A dead letter that is requeued comes back with the default priority."""
     budget = "head.retries, head.recoveries = 0, 0"

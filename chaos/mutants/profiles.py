@@ -233,6 +233,7 @@ DUE_TOGETHER = Profile(
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
+REQUEUED = Profile(name="requeued", faults="client-requeues:early=8", tasks=80, varied=True)
 CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
 RESHARDED = Profile(
     name="resharded",
@@ -285,6 +286,7 @@ PROFILES = {
         RECONNECTS,
         BURST,
         DUE_TOGETHER,
+        REQUEUED,
         CLUSTER,
         RESHARDED,
         DIVIDED,

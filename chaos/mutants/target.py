@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..targets.reference import Reference
+from ..targets.reference import QUEUE, Reference
 from ..targets.reference_shards import BALANCE_S, SHARDS, START_S, ReferenceShards
 from .mutant import load_mutants
 from .profiles import DEFAULT, PROFILES, RECOVER_WITHIN_S, SHORT, Profile
@@ -56,8 +56,9 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
     members = {
         "__doc__": f"The reference under the profile {profile.name}, as {title}.",
         "name": title,
-        "worker": (*python, *Reference.worker[3:]),
-        "producer": (*python, *Reference.producer[3:]),
+        "command": python,
+        "worker": (*python, *Reference.worker[len(QUEUE) :]),
+        "producer": (*python, *Reference.producer[len(QUEUE) :]),
         "workers": profile.workers,
         "recover_within": within_s,
         "max_attempts": attempts,

@@ -59,6 +59,15 @@ def check_target(target: type[Target], faults: Iterable[Fault]) -> None:
             raise PlanError(f"--faults {fault.name} needs a target with `enqueue_many` and a `batch_max`.")
         if fault.needs_keys and not target.idempotent:
             raise PlanError(f"--faults {fault.name} needs a target that states that it is `idempotent`.")
+        if fault.needs_requeue and not can_requeue(target):
+            raise PlanError(
+                f"--faults {fault.name} needs a target with `requeue`, whose `behaviours` name raise-always."
+            )
+
+
+def can_requeue(target: type[Target]) -> bool:
+    """Whether it has a way to requeue a dead letter, and tasks that come to be one."""
+    return target.requeue is not Target.requeue and "raise-always" in target.behaviours
 
 
 def check_load(faults: Iterable[Fault]) -> None:
@@ -79,7 +88,7 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     """
     if load and (fault.arranges() or fault.moves_producer):
         return False
-    if fault.needs_attempts and not target.attempts_grow:
+    if (fault.needs_attempts and not target.attempts_grow) or (fault.needs_requeue and not can_requeue(target)):
         return False
     if fault.through_proxy and server not in ALONE and not server.startswith(URL_SCHEMES[0]):
         return False

@@ -12,6 +12,7 @@ from typing import Any
 from ..history import Recorder
 from ..history.events import FORMAT
 from ..history.masking import masked
+from ..plan.fitting import can_requeue
 from ..plan.plan import Plan
 from ..system.machine import commit_of, machine, now
 from ..system.servers import Server
@@ -62,6 +63,7 @@ def record_begin(
             "grace": target.grace,
             "workers_stay": target.workers_stay,
             "keys_at_rest": target.keys_at_rest,
+            "requeues": can_requeue(target),
         },
         versions={
             "zeroloss": own_version(),

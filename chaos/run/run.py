@@ -33,7 +33,7 @@ from ..system.workers import WorkerPool
 from ..target import Target, TargetError
 from .bodies import Bodies
 from .complaints import Complaints
-from .drain import Drain
+from .drain import ON_RECORD, Drain
 from .load import Load, locust_command
 from .nemesis import Nemesis
 from .preamble import record_begin
@@ -191,6 +191,8 @@ class _Run:
             batch_under_way=self._submitter.batch_under_way,
             promised=lambda: self._submissions.promised,
             unknown=lambda: self._submitter.unknown,
+            dead_letters=self._dead_letters,
+            requeue=self._requeue,
             repeated=lambda: self._submissions.repeated,
             workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
         )
@@ -218,6 +220,18 @@ class _Run:
         if trouble := server.trouble():
             self._recorder.record("run", "void", reason=trouble)
             raise HarnessError(trouble)
+
+    def _dead_letters(self) -> frozenset[str]:
+        with contextlib.suppress(TargetError):  # such as while the server is away
+            found = self._submitter.census() or ()
+            return frozenset(one.task for one in found if one.place in ON_RECORD)
+        return frozenset()
+
+    def _requeue(self, tasks: list[str]) -> bool:
+        with contextlib.suppress(TargetError):
+            self._submitter.requeue(tasks)
+            return True
+        return False
 
     def _under_way(self) -> int:
         return self._submissions.handed - self._submissions.answered

@@ -148,6 +148,10 @@ class Submitter:
         found: Sequence[Sequence[Any]] | None = self._ask({"do": "census"}, "census", CENSUS_DEADLINE_S)
         return None if found is None else [Found(*item) for item in found]
 
+    def requeue(self, tasks: Sequence[str]) -> None:
+        """Have the target requeue dead letters. Raises TargetError: it is unknown whether it did."""
+        self._ask({"do": "requeue", "tasks": list(tasks)}, "requeued", CENSUS_DEADLINE_S)
+
     def close(self) -> None:
         """End it. What it had not yet submitted is not submitted."""
         # First the kill: the end of its input would end it too, and be recorded as an unwanted exit.

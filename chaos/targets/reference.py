@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from ..target import Conflict, Found, Refused, Target, Task
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
-HTTP_TIMEOUT_S = 15.0
+HTTP_TIMEOUT_S = REQUEUE_TIMEOUT_S = 15.0
 RETRY_S = 0.1
 LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
@@ -56,17 +57,9 @@ class Reference(Target):
     """The queue of `reference/`, submitted to over HTTP; as shipped, except that its lease is short."""
 
     name: ClassVar[str] = "reference"
-    worker = (
-        sys.executable,
-        "-m",
-        "zeroloss.reference",
-        "worker",
-        "--app",
-        "zeroloss.targets.reference_app",
-        "--processes",
-        "1",
-    )
-    producer = (sys.executable, "-m", "zeroloss.reference", "producer", "--host", "127.0.0.1", "--port", "0")
+    command: ClassVar[Sequence[str]] = QUEUE
+    worker = (*QUEUE, "worker", "--app", "zeroloss.targets.reference_app", "--processes", "1")
+    producer = (*QUEUE, "producer", "--host", "127.0.0.1", "--port", "0")
     recover_within = (LEASE_MS + SWEEP_MS) / 1000
     fifo = True
     unexplained_duplicates = 0
@@ -219,6 +212,10 @@ class Reference(Target):
 
     def census(self) -> Iterator[Found]:
         yield from census_of(self._redis, Keys(self.namespace))
+
+    def requeue(self, tasks: Sequence[str]) -> None:
+        """By the command that an operator types; it has the environment of the workers."""
+        subprocess.run([*self.command, "dead-letter", "requeue", *tasks], check=True, timeout=REQUEUE_TIMEOUT_S)
 
     @cached_property
     def _redis(self) -> redis.Redis:

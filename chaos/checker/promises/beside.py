@@ -11,7 +11,7 @@ from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, R
 from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .lateness import late_retries_of, late_starts_of
-from .retries import early_of, endless_of, retries_of, same_attempt_of, too_few_of
+from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
 
 
@@ -155,6 +155,12 @@ def promises_of(
             broken=[f"{plural(len(ended), 'process', 'processes')} ended for no reason: {', '.join(ended[:3])}"]
             if ended
             else [],
+        ),
+        Promise(
+            name="requeue",
+            stated="A dead letter that is requeued runs again." if option(begin, "requeues") is True else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(not_again_of(evidence, fates), "requeued and not run again"),
         ),
     ]
 

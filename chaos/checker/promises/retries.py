@@ -4,11 +4,11 @@ A task that ran again because its worker died, or because the server lost the ne
 retried. Whatever may be that is left out, so that these rules hold under every fault.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..evidence import Evidence, Execution, Task
+from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..excuses import windows_of
 from ..explanations import explains
 from ..stated import backoff_of, option
@@ -34,12 +34,15 @@ class Retry:
 
 def retries_of(evidence: Evidence) -> Iterator[Retry]:
     """All executions that nothing but the failure of the one before explains."""
-    explained = explains(evidence)
+    explained, requeued = explains(evidence), requeues_of(evidence)
     for name, task in evidence.tasks.items():
         if not _is_one(evidence, task) or not any(one.raised for one in task.executions):
             continue
         heard = raised = 0
         for failed, again in pairwise(sorted(task.executions, key=lambda one: one.begin)):
+            if any(failed.begin <= one.over_t and again.begin >= one.from_t for one in requeued.get(name, ())):
+                heard = raised = 0
+                continue
             if not failed.raised:
                 continue
             raised += 1
@@ -65,22 +68,52 @@ def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
     stated = option(evidence.begin, "max_attempts")
     if not isinstance(stated, int):
         return []
+    requeued = requeues_of(evidence)
     given_up = [name for name in evidence.tasks if fates[name] in (Fate.DEAD, Fate.FAILED)]
-    return [name for name in given_up if _failed_only(evidence.tasks[name], fewer_than=stated)]
+    return [name for name in given_up if _failed_only(evidence.tasks[name], requeued.get(name, ()), fewer_than=stated)]
 
 
-def _failed_only(task: Task, *, fewer_than: int) -> bool:
+def _failed_only(task: Task, requeued: Sequence[FaultRecord], *, fewer_than: int) -> bool:
     """Whether it was given up when its body had raised, and nothing but fewer failures can have been the reason."""
-    executions = sorted(task.executions, key=lambda one: one.begin)
+    since_t = requeued[-1].from_t if requeued else 0
+    before = [one for one in task.executions if one.begin < since_t]
+    executions = sorted((one for one in task.executions if one.begin >= since_t), key=lambda one: one.begin)
     raised = sum(one.raised for one in executions)
     if not executions or not executions[-1].raised or raised >= fewer_than:
         return False
-    return _claims(task) - raised <= VANISHED_MAX
+    # How often it was claimed, as far as is known: not every worker that claimed it has begun it.
+    claims = max([len(executions), *((one.attempt or 0) - _attempt(before) for one in executions)])
+    return claims - raised <= VANISHED_MAX
 
 
-def _claims(task: Task) -> int:
-    """How often it was claimed, as far as is known: not every worker that claimed it has begun it."""
-    return max([len(task.executions), *(one.attempt or 0 for one in task.executions)])
+def _attempt(executions: Iterable[Execution]) -> int:
+    """The highest; 0: none is known."""
+    return max((one.attempt or 0 for one in executions), default=0)
+
+
+def requeues_of(evidence: Evidence) -> dict[str, list[FaultRecord]]:
+    """Task -> the faults that had it requeued, the last one last: its attempts are counted anew from each."""
+    found: dict[str, list[FaultRecord]] = {}
+    for fault in sorted(evidence.faults.values(), key=lambda fault: fault.from_t):
+        if fault.traits.requeues and fault.effective_t is not None:
+            for name in fault.claimed & evidence.tasks.keys():
+                found.setdefault(name, []).append(fault)
+    return found
+
+
+def not_again_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
+    """The tasks that were requeued, and lie among the dead letters without having run again.
+
+    One that is nowhere is LOST, and one that waits is STUCK.
+    """
+    taken = windows_of(evidence, promises=False)
+    return [
+        name
+        for name, requeued in requeues_of(evidence).items()
+        if fates[name] in (Fate.DEAD, Fate.FAILED)
+        and not any(one.begin >= requeued[-1].from_t for one in evidence.tasks[name].executions)
+        and not taken(requeued[-1].from_t - SECOND, evidence.last_t)
+    ]
 
 
 def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
@@ -108,8 +141,13 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
     for name, task in evidence.tasks.items():
         if not _is_one(evidence, task) or len(task.executions) < 2:
             continue
-        for earlier, later in pairwise(sorted(task.executions, key=lambda one: one.begin)):
-            if earlier.attempt is None or later.attempt is None or later.attempt > earlier.attempt:
+        newest: dict[int, Execution] = {}
+        for before, later in pairwise(sorted(task.executions, key=lambda one: one.begin)):
+            if before.attempt is None or later.attempt is None:
+                continue
+            newest[before.attempt] = before
+            earlier = newest.get(later.attempt, before)
+            if later.attempt > (earlier.attempt or 0):
                 continue
             # A worker that was there before may have claimed it before, and been held up.
             newcomer = seen_t[later.pid] > earlier.begin and later.pid not in met

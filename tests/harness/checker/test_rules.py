@@ -54,7 +54,7 @@ SUITES = [
     for name in (
         *("checker.judge", "checker.excuses", "checker.explanations", "checker.gaps"),
         *("promises.answers", "promises.lateness", "promises.promises", "promises.availability", "promises.schedules"),
-        *("promises.resources", "checker.situations", "checker.spans", "checker.submissions"),
+        *("promises.requeue", "promises.resources", "checker.situations", "checker.spans", "checker.submissions"),
     )
 ]
 """Copies of the tests, which are changed here."""

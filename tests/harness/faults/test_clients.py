@@ -15,6 +15,7 @@ from zeroloss.faults import Missed
 from zeroloss.faults.client.gives_up import ClientGivesUp
 from zeroloss.faults.client.producer_sigkill import ProducerSigkill
 from zeroloss.faults.client.producer_sigkill_batch import ProducerSigkillBatch
+from zeroloss.faults.client.requeues import ClientRequeues
 from zeroloss.faults.client.retries import ClientRetries
 from zeroloss.faults.client.reuses_key import ClientReusesKey
 from zeroloss.faults.planned import PlannedTask
@@ -281,3 +282,40 @@ def test_a_baseline_stands_alone(baseline: str) -> None:
 def test_the_tasks_that_faults_arrange_are_in_the_plan_and_the_same_for_a_seed() -> None:
     assert plan("slow").tasks == plan("slow").tasks
     assert max(task.work_ms for task in plan("slow", recover_within_s=5.0).tasks) == 10_000
+
+
+def raising(count: int) -> dict[str, frozenset[str]]:
+    return {"raise-always": frozenset(f"t{number}" for number in range(count))}
+
+
+def test_dead_letters_of_the_workload_are_requeued_until_the_target_says_that_it_did(scene: Scene) -> None:
+    dead, asked = {"t1", "t2", "t3", "a stranger's"}, list[list[str]]()
+
+    def requeue(tasks: list[str]) -> bool:
+        asked.append(sorted(tasks))
+        dead.discard("t1")  # it came to pass, though the answer was lost
+        return len(asked) > 1
+
+    effect = scene.play(
+        ClientRequeues(tasks=3), behaving=raising(9), dead_letters=lambda: frozenset(dead), requeue=requeue
+    )
+    assert asked == [["t1", "t2", "t3"], ["t2", "t3"]]
+    assert sorted(effect.tasks) == ["t1", "t2", "t3"]
+
+
+def test_fewer_dead_letters_than_are_wanted_are_requeued_after_a_while(scene: Scene) -> None:
+    fault = ClientRequeues(tasks=5, patience_s=0.3)
+    dead = frozenset({"t1"})
+    assert scene.play(fault, behaving=raising(9), dead_letters=lambda: dead, requeue=lambda _: True).tasks == ("t1",)
+
+
+def test_requeueing_is_missed_where_nothing_was_given_up(scene: Scene) -> None:
+    with pytest.raises(Missed, match="no dead letter that could be requeued"):
+        scene.play(ClientRequeues(patience_s=0.1), behaving=raising(9), requeue=lambda _: True)
+
+
+def test_requeued_tasks_of_the_reference_run_again_with_all_their_attempts(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, "reference", "client-requeues", tasks=30)
+    assert outcome.result.verdict is Verdict.PASS, outcome.result.because
+    (fault,) = outcome.result.faults
+    assert (fault.state, len(fault.evidence) > 0) == ("effective", True)

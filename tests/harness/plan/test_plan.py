@@ -1,6 +1,7 @@
 """The plan: everything a run will do, drawn from its seed before it starts."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,10 @@ def test_a_fault_that_is_invalid_is_refused_in_one_sentence(text: str, kills: in
             {"faults": [FaultRequest("client-reuses-key", 1, {})]},
             "client-reuses-key needs a target that states that it is `idempotent`",
         ),
+        (
+            {"faults": [FaultRequest("client-requeues", 1, {})]},
+            "client-requeues needs a target with `requeue`, whose `behaviours` name raise-always",
+        ),
     ],
 )
 def test_a_run_that_is_invalid_is_refused_in_one_sentence(changes: dict[str, Any], says: str) -> None:
@@ -186,6 +191,21 @@ def test_the_mix_has_keys_used_again_where_the_target_states_that_it_is_idempote
     assert draw_mix(1, **asked, target=Keyed, load=True) == mix
     planned = plan(faults=keyed, stated=Keyed, tasks=200)
     assert {task.batch for task in planned.tasks if task.behaviour.startswith("client-reuses-key")} == {0}
+
+
+class Requeuing(Target):
+    behaviours = ("raise-always",)
+
+    def requeue(self, tasks: Sequence[str]) -> None:
+        pass
+
+
+def test_the_mix_has_dead_letters_requeued_where_the_target_can() -> None:
+    asked: dict[str, Any] = {"kills": 2, "server": "embedded", "appendfsync": "always", "workers": 3}
+    mix, requeuing = draw_mix(1, **asked), draw_mix(1, **asked, target=Requeuing)
+    assert [request for request in requeuing if request not in mix] == [FaultRequest("client-requeues", 1, {})]
+    planned = plan(faults=parse_faults("client-requeues", None), stated=Requeuing, tasks=20)
+    assert [task.behaviour for task in planned.tasks].count("raise-always") == 3
 
 
 class Listing(Target):

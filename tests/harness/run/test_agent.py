@@ -223,6 +223,15 @@ def test_a_census_may_be_a_mapping(agents: Agents) -> None:
     assert agent.census() == [Found("a", "pending", None)]
 
 
+def test_a_requeue_that_fails_is_unknown_and_one_that_returns_is_a_promise(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    agent.requeue(["b"])
+    with pytest.raises(TargetError, match="LookupError: nobody is no dead letter"):
+        agent.requeue(["nobody"])
+    agent.requeue(["b"])
+
+
 def test_it_tells_the_versions_of_its_own_environment(agents: Agents) -> None:
     assert agents.start().hello()["python"] == ".".join(map(str, sys.version_info[:3]))
 

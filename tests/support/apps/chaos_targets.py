@@ -40,6 +40,10 @@ class Scripted(Target):
     def census(self) -> list[Found]:
         return [Found("a", "pending"), Found("b", "dead_letter", "it was bad")]
 
+    def requeue(self, tasks: Sequence[str]) -> None:
+        if "nobody" in tasks:
+            raise LookupError("nobody is no dead letter")
+
 
 class Unready(Scripted):
     def ready(self) -> bool:
