@@ -92,7 +92,7 @@ def _attempt(executions: Iterable[Execution]) -> int:
 
 
 def requeues_of(evidence: Evidence) -> dict[str, list[FaultRecord]]:
-    """Task -> the faults that had it requeued, the last one last: its attempts are counted anew from each."""
+    """Task -> the faults that had it requeued, the last one last: its attempts are counted from the last."""
     found: dict[str, list[FaultRecord]] = {}
     for fault in sorted(evidence.faults.values(), key=lambda fault: fault.from_t):
         if fault.traits.requeues and fault.effective_t is not None:

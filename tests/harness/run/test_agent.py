@@ -227,7 +227,7 @@ def test_a_requeue_that_fails_is_unknown_and_one_that_returns_is_a_promise(agent
     agent = agents.start()
     agent.hello()
     agent.requeue(["b"])
-    with pytest.raises(TargetError, match="LookupError: nobody is no dead letter"):
+    with pytest.raises(TargetError, match="LookupError: nobody is not among the dead letters"):
         agent.requeue(["nobody"])
     agent.requeue(["b"])
 

@@ -42,7 +42,7 @@ class Scripted(Target):
 
     def requeue(self, tasks: Sequence[str]) -> None:
         if "nobody" in tasks:
-            raise LookupError("nobody is no dead letter")
+            raise LookupError("nobody is not among the dead letters")
 
 
 class Unready(Scripted):
