@@ -17,7 +17,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
@@ -95,6 +95,20 @@ class Found(NamedTuple):
     """As it lies there: its JSON text as bytes, which is compared byte for byte, or its value; None: not compared."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The same queue, set or served otherwise."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the target's own."""
+    worker: Sequence[str] = ()
+    """Words that are added to the command of a worker."""
+    producer: Sequence[str] = ()
+    """Likewise of the producer."""
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """Other members of the target that are different, such as `recover_within`."""
+
+
 class Target:
     """A queue under test. The harness starts its processes with `REDIS_URL` in their environment, and then `env`."""
 
@@ -148,6 +162,9 @@ class Target:
     """At most that many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
     mix: Sequence[str] = ()
     """Faults that it can meet, as `--faults` takes them; three of them are drawn into each default mix."""
+    variants: Mapping[str, Variant] = {}
+    """Name -> the same queue, set or served otherwise: a defect may show under other settings only. `--target
+    NAME@VARIANT` is one, and `prove` takes turns: the target itself, then each of them."""
     payload_bytes_max: int = 131_072
     """The largest payload that the queue takes, in bytes of JSON text. The workload has some of just this size."""
     types: Sequence[str] = ()
@@ -262,15 +279,25 @@ def named_targets() -> dict[str, str]:
 
 def located(spec: str) -> str:
     """A name as `package.module:Class`, which other interpreters know as well; anything else as it is."""
-    return SHIPPED.get(spec) or (spec if ":" in spec else named_targets().get(spec, spec))
+    name, at, variant = _parted(spec)
+    return (SHIPPED.get(name) or (name if ":" in name else named_targets().get(name, name))) + at + variant
+
+
+def _parted(spec: str) -> tuple[str, str, str]:
+    """The target, "@", and its variant; the last two are empty where none is named. A path may have an @ as well."""
+    name, at, variant = spec.rpartition("@")
+    return (name, at, variant) if at and not set(variant) & {"/", ":"} else (spec, "", "")
 
 
 def load_target(spec: str) -> type[Target]:
     """The class that `spec` names: a shipped or installed target, `package.module:Class` or `path/to/file.py:Class`.
 
+    Behind any of them may stand @ and a variant of it.
+
     Raises:
-        TargetError: there is no such module, file or class, or it is not a Target.
+        TargetError: there is no such module, file, class or variant, or it is not a Target.
     """
+    spec, at, variant = _parted(spec)
     where, _, class_name = located(spec).rpartition(":")
     if not where or not class_name:
         known = ", ".join(named_targets())
@@ -289,7 +316,25 @@ def load_target(spec: str) -> type[Target]:
             raise TargetError(f"Target {spec}: its `{name}` must be a command, a list of words.")
     if found.numbers not in get_args(NUMBERS):
         raise TargetError(f'Target {spec}: its `numbers` must be "exact" or "double", not {found.numbers!r}.')
-    return found
+    return _varied(found, spec, variant) if at else found
+
+
+def _varied(found: type[Target], spec: str, name: str) -> type[Target]:
+    """A variant of a target. Raises TargetError: it has none of this name."""
+    if name not in found.variants:
+        known = ", ".join(found.variants)
+        raise TargetError(f"Target {spec} has no variant {name!r}{f', but {known}' if known else ''}.")
+    variant = found.variants[name]
+    members: dict[str, Any] = {
+        **variant.members,
+        "__module__": found.__module__,
+        "name": f"{title(found)}@{name}",
+        "worker": (*found.worker, *variant.worker),
+        "env": {**found.env, **variant.env},
+    }
+    if found.producer is not None:
+        members["producer"] = (*found.producer, *variant.producer)
+    return type(found.__name__, (found,), members)
 
 
 def _load_file(spec: str, path: Path) -> Any:

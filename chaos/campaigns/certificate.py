@@ -3,6 +3,7 @@
 A pure function of what the three parts have found. No certificate where a part did not pass, or a mutant survived.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -100,8 +101,8 @@ def certify(
         f"All {report.planned - report.unreachable} crash points that the enumeration found were reached, and none "
         "lost a task."
         + (f" {report.unreachable} more depend on timing and did not come." if report.unreachable else ""),
-        f"No loss in {len(conclusive)} independent seeded runs: under this workload and these faults the probability "
-        f"that a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
+        f"No loss in {len(conclusive)} independent seeded runs{_variants_of(conclusive)}: under this workload and these "
+        f"faults the probability that a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
         f"{len(caught)} of {len(mutation.mutants)} mutants were caught"
         + (f", the weakest ({weakest.target}) in {weakest.caught} of {len(weakest.trials)} runs." if weakest else "."),
     ]
@@ -137,6 +138,12 @@ def certify(
         versions=results[0].versions if results else report.versions,
         commands=list(commands),
     )
+
+
+def _variants_of(results: Sequence[Result]) -> str:
+    """Which of them were of a variant of the target: `, of which 2 as recycled`; empty: none."""
+    counts = Counter(variant for result in results if (variant := result.target.partition("@")[2]))
+    return ", of which " + " and ".join(f"{count} as {name}" for name, count in counts.items()) if counts else ""
 
 
 def tasks_judged(results: Sequence[Result]) -> int:

@@ -18,6 +18,7 @@ from ..checker.verdicts import AGAINST, Result
 from ..enumerate.table import Report
 from ..mutants.mutant import load_mutants
 from ..system.interruption import interruptible
+from ..target import load_target
 from .certificate import Certificate, certify
 from .circumstances import circumstances_of
 from .mutation import Mutation
@@ -97,13 +98,14 @@ def prove(
     )
     say(f"{report.verdict}: {report.reached} of {report.planned} crash points were reached.")
     results: list[Result] = []
+    variants = list(load_target(target).variants)
     begun_s = time.monotonic()
     stopped = "the enumeration" if report.verdict in AGAINST else ""
     for one_seed in itertools.count(seed):
         enough = len(results) >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
         if stopped or (results and enough):
             break
-        words = [*run_step(effort, len(results), one_seed).split(), "--target", target, "--redis", server]
+        words = [*aimed(run_step(effort, len(results), one_seed, variants), target), "--redis", server]
         results.append(msgspec.json.decode(part(f"run-{one_seed}", "result.json", *words), type=Result))
         say(f"{results[-1].verdict}: {results[-1].because}")
         stopped = f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else ""
@@ -122,10 +124,21 @@ def prove(
     return certificate
 
 
-def run_step(effort: Effort, number: int, seed: int) -> str:
-    """One of its seeded runs, from 0, as it is typed, without the target and the server."""
+def run_step(effort: Effort, number: int, seed: int, variants: Sequence[str]) -> str:
+    """One of its seeded runs, from 0, without the target and the server; at its end stands @ and the variant, if any.
+
+    The first is of the target itself, and then they take turns.
+    """
     tasks, kills = effort.sizes[min(number, len(effort.sizes) - 1)]
-    return f"run --seed {seed} --tasks {tasks} --kills {kills}"
+    variant = ["", *(f" @{name}" for name in variants)][number % (1 + len(variants))]
+    return f"run --seed {seed} --tasks {tasks} --kills {kills}{variant}"
+
+
+def aimed(step: str, target: str) -> list[str]:
+    """A step as it is typed for this target."""
+    words = step.split()
+    variant = words.pop() if words[-1].startswith("@") else ""
+    return [*words, "--target", f"{target}{variant}"]
 
 
 def effort_name(effort: Effort) -> str:

@@ -13,8 +13,9 @@ from ..checker.verdicts import Verdict
 from ..mutants.mutant import Mutant
 from ..mutants.target import AS_SHIPPED, spec_of
 from ..system.machine import machine, now
+from ..targets.reference import Reference
 from .mutation import MutationError
-from .prove import EFFORTS, ENUMERATE, run_step
+from .prove import EFFORTS, ENUMERATE, aimed, run_step
 from .recall import RECALL_NAME, Observed, Recall
 from .subharness import run_harness
 from .trials import read_all, run_all
@@ -47,7 +48,8 @@ def commands(seed: int) -> dict[str, list[str]]:
     """Command -> what it runs, with the cheapest first: the order does not matter to what it finds."""
 
     def runs(effort: str, count: int) -> list[str]:
-        return [run_step(EFFORTS[effort], number, seed + number) for number in range(count)]
+        variants = list(Reference.variants)
+        return [run_step(EFFORTS[effort], number, seed + number, variants) for number in range(count)]
 
     return {
         "run": runs("default", 1),
@@ -128,10 +130,10 @@ def _observed(mutant: Mutant, verdicts: Mapping[str, Verdict]) -> Observed:
 
 
 def _carry_out(name: str, spec: str, step: str, server: str, directory: Path, stopping: Event) -> Step:
-    place = directory / f"{name}-{step.replace('--', '').replace(' ', '-')}"
+    place = directory / f"{name}-{step.replace('--', '').replace(' ', '-').replace('@', '')}"
     shutil.rmtree(place, ignore_errors=True)  # of a campaign that was broken off in the middle of it
     place.mkdir()
-    words = [*step.split(), "--target", spec, "--redis", server, "--out", str(place / "run")]
+    words = [*aimed(step, spec), "--redis", server, "--out", str(place / "run")]
     begun_s = time.monotonic()
     process = run_harness(words, log_path=place / "harness.log", stopping=stopping, deadline_s=STEP_DEADLINE_S)
     try:

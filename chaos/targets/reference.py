@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import redis
@@ -23,7 +24,7 @@ from zeroloss.reference.queue.task import encode
 from zeroloss.reference.worker import presence
 
 from ..history.ids import ids_in
-from ..target import Conflict, Found, Refused, Target, Task
+from ..target import Conflict, Found, Refused, Target, Task, Variant
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
@@ -79,6 +80,21 @@ class Reference(Target):
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
     )
+    variants: Mapping[str, Variant] = {
+        "as-shipped": Variant(
+            env={
+                name: str(getattr(Config, name.removeprefix("ZEROLOSS_").lower()))
+                for name in ("ZEROLOSS_LEASE_MS", "ZEROLOSS_RENEW_MS", "ZEROLOSS_SWEEP_MS", "ZEROLOSS_BLOCK_MS")
+            },
+            members={"recover_within": (Config.lease_ms + Config.sweep_ms) / 1000},
+        ),
+        # Where uvicorn is not installed, its workers only.
+        "recycled": Variant(
+            worker=("--processes", "2", "--max-tasks", "100"),
+            producer=("--server", "asgi") if find_spec("uvicorn") else (),
+            members={"workers_stay": False},
+        ),
+    }
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
     types = (TYPE, f"{TYPE}-é", ASYNCHRONOUS)
     batch_max = Config.max_batch

@@ -99,7 +99,7 @@ def test_a_share_means_nothing_where_the_reference_itself_is_blamed() -> None:
 def test_the_steps_of_a_command_are_those_that_it_carries_out_itself() -> None:
     steps = commands(1)
     assert steps["run"] == [A_RUN]
-    assert steps["prove --quick"] == [A_RUN, QUICK_RUN.replace("seed 1", "seed 2"), "enumerate"]
+    assert steps["prove --quick"] == [A_RUN, f"{QUICK_RUN.replace('seed 1', 'seed 2')} @as-shipped", "enumerate"]
     assert steps["prove"][0] == A_RUN
     assert len(steps["prove"]) == EFFORTS["default"].runs + 1
 
@@ -108,7 +108,7 @@ def test_a_mutant_is_caught_in_a_real_run_and_the_campaign_is_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = "run --seed 1 --tasks 40 --faults none"
-    monkeypatch.setattr(recall_runs, "run_step", lambda _effort, _number, _seed: step)
+    monkeypatch.setattr(recall_runs, "run_step", lambda *_: step)
     said: list[Step] = []
 
     def measured(*asked: str) -> Recall:

@@ -1,0 +1,78 @@
+"""The same queue, set or served otherwise: a target names its variants, and `prove` runs them in turn."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from zeroloss.campaigns.prove import EFFORTS, aimed, run_step
+from zeroloss.mutants.target import AS_SHIPPED, spec_of
+from zeroloss.reference.queue.config import Config
+from zeroloss.target import TargetError, load_target, located
+
+MINE = """
+from zeroloss.target import Target, Variant
+
+class Mine(Target):
+    worker = ("mine", "worker")
+    env = {"A": "1", "B": "1"}
+    variants = {"slow": Variant(env={"B": "2"}, worker=("--slow",), members={"recover_within": 60.0})}
+
+class Served(Mine):
+    producer = ("mine", "producer")
+    variants = {"fast": Variant(producer=("--fast",))}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A file whose folder has an @ in its name."""
+    folder = tmp_path / "me@work"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MINE)
+    return folder / "mine.py"
+
+
+def test_a_variant_differs_from_its_target_in_what_it_states_only(mine: Path) -> None:
+    plain, slow = load_target(f"{mine}:Mine"), load_target(f"{mine}:Mine@slow")
+    assert (plain.worker, plain.env, plain.recover_within) == (("mine", "worker"), {"A": "1", "B": "1"}, 30.0)
+    assert (slow.worker, slow.env, slow.recover_within) == (("mine", "worker", "--slow"), {"A": "1", "B": "2"}, 60.0)
+    assert (slow.name, slow.producer, slow.workers) == ("Mine@slow", None, plain.workers)
+    assert load_target(f"{mine}:Served@fast").producer == ("mine", "producer", "--fast")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("Mine@fast", "has no variant 'fast', but slow"), ("Mine@", "has no variant '', but slow")],
+)
+def test_a_variant_that_is_not_there_is_refused_with_those_that_are(mine: Path, name: str, says: str) -> None:
+    with pytest.raises(TargetError, match=says):
+        load_target(f"{mine}:{name}")
+
+
+def test_a_target_without_variants_says_so() -> None:
+    with pytest.raises(TargetError, match=r"Target brpop has no variant 'fast'\.$"):
+        load_target("brpop@fast")
+
+
+def test_other_interpreters_know_a_variant_of_a_shipped_target() -> None:
+    assert located("reference@as-shipped") == "zeroloss.targets.reference:Reference@as-shipped"
+    assert located("path/to@my/queue.py:Mine") == "path/to@my/queue.py:Mine"
+
+
+def test_the_reference_as_it_is_shipped_has_its_own_times_back() -> None:
+    target = load_target("reference@as-shipped")
+    assert target.env["ZEROLOSS_LEASE_MS"] == str(Config.lease_ms)
+    assert target.recover_within == (Config.lease_ms + Config.sweep_ms) / 1000
+
+
+def test_a_mutant_has_the_variants_of_the_reference() -> None:
+    target = load_target(f"{spec_of(f'{AS_SHIPPED}pushed-again')}@recycled")
+    assert target.worker[:4] == (sys.executable, "-m", "zeroloss.mutants.process", "pushed-again")
+    assert target.worker[-2:] == ("--max-tasks", "100")
+
+
+def test_a_proof_runs_the_target_and_its_variants_in_turn() -> None:
+    steps = [run_step(EFFORTS["quick"], number, 1 + number, ["slow", "fast"]) for number in range(4)]
+    assert [step.rpartition(" ")[2] for step in steps] == ["50", "@slow", "@fast", "10"]
+    assert aimed(steps[0], "mine") == ["run", *["--seed", "1", "--tasks", "2000", "--kills", "50", "--target", "mine"]]
+    assert aimed(steps[1], "mine")[-2:] == ["--target", "mine@slow"]
