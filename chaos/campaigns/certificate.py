@@ -101,8 +101,8 @@ def certify(
         f"All {report.planned - report.unreachable} crash points that the enumeration found were reached, and none "
         "lost a task."
         + (f" {report.unreachable} more depend on timing and did not come." if report.unreachable else ""),
-        f"No loss in {len(conclusive)} independent seeded runs{_variants_of(conclusive)}: under this workload and these "
-        f"faults the probability that a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
+        f"No loss in {len(conclusive)} independent seeded runs{_variants_of(conclusive)}: under this workload and "
+        f"these faults the probability that a run loses a task is below {below:.1%}, at {CONFIDENCE:.0%} confidence.",
         f"{len(caught)} of {len(mutation.mutants)} mutants were caught"
         + (f", the weakest ({weakest.target}) in {weakest.caught} of {len(weakest.trials)} runs." if weakest else "."),
     ]

@@ -1,4 +1,4 @@
-"""Dead letters that somebody requeues."""
+"""Dead letters that an operator requeues."""
 
 import time
 from dataclasses import dataclass

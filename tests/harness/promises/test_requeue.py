@@ -86,6 +86,6 @@ def test_a_crash_that_may_have_taken_the_requeuing_excuses_it() -> None:
     assert broken(given_up(story)) == []
 
 
-def test_the_attempts_of_a_task_that_was_not_requeued_are_not_counted_anew() -> None:
+def test_the_attempts_of_a_task_that_was_not_requeued_are_not_counted_again() -> None:
     story = requeued(a_run(tasks="ab"), "a")
     assert broken(given_up(raised(raised(story, "a", 3, 4), "b", 3), "a", "b")) == ["max_attempts"]
