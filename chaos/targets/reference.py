@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,29 +24,36 @@ from zeroloss.reference.worker import presence
 
 from ..history.ids import ids_in
 from ..target import Conflict, Found, Refused, Target, Task, Variant
+from .reference_http import (
+    ACCEPTED,
+    CONFLICT,
+    MULTI_STATUS,
+    RETRY_S,
+    SERVICE_UNAVAILABLE,
+    UNPROCESSABLE,
+    Requests,
+    one_in,
+    refuses,
+    submission,
+)
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
-HTTP_TIMEOUT_S = REQUEUE_TIMEOUT_S = 15.0
-RETRY_S = 0.1
+REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
 """So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
-NO_TASK = '{"id":"no task"}'
-"""It has no type, and is refused."""
-HTTP_ACCEPTED = 202
-HTTP_MULTI_STATUS = 207
-HTTP_UNPROCESSABLE = 422
-HTTP_TOO_MANY = 429
-HTTP_SERVER_ERROR = 500
-HTTP_SERVICE_UNAVAILABLE = 503
+REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * Config.max_task_bytes}"}}')
+"""One has no type, and one is too large."""
+PUSHED_ONE_IN = 20
+"""Of that many tasks one is a bare JSON object that a client of another system pushes to the list itself."""
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
 """Of this type a handler is a coroutine."""
+ASKING = f"{TYPE}-é"
+"""Of this type a handler that fails says when it wants to be tried again."""
 ENVELOPE_BYTES_MAX = 1_024
 """What a task's other members, such as the text of its error, take beside its payload."""
-NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
-CONFLICT = "urn:zeroloss:problem:idempotency-conflict"
 KEYED = ("client-retries", "client-reuses-key")
 """The behaviours of tasks that are submitted with an idempotency key begin so."""
 
@@ -96,7 +102,7 @@ class Reference(Target):
         ),
     }
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
-    types = (TYPE, f"{TYPE}-é", ASYNCHRONOUS)
+    types = (TYPE, ASKING, ASYNCHRONOUS)
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
@@ -126,6 +132,8 @@ class Reference(Target):
         "An accepted task is executed to completion at least once, or is in the dead-letter list with a reason."
     )
     promise_url: ClassVar[str] = "docs/guarantees.md"
+    takes_bare: ClassVar[bool] = True
+    """Whether some tasks are pushed to the list of pending ones, as bare JSON."""
     attempts: ClassVar[int] = 1
     """How often a client asks before it gives up; beyond 1, always with the same idempotency key."""
 
@@ -138,33 +146,39 @@ class Reference(Target):
 
     def enqueue(self, task: Task) -> str | None:
         behaviour = task.payload.get("behaviour", "")
-        key = task.id if self.attempts > 1 or behaviour.startswith(KEYED) or _one_in(4, task.id) else None
+        key = task.id if self.attempts > 1 or behaviour.startswith(KEYED) or one_in(4, task.id) else None
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return None
-        body = _submission(task)
+        if self.takes_bare and not key and self._is_bare(task):
+            self._redis.lpush(
+                Keys(self.namespace).pending,
+                encode(task_id=task.id, task_type=task.type or TYPE, payload_json=task.text),
+            )
+            return task.id
+        body = submission(task, _type_of(task), timed=not key)
         if behaviour == "client-gives-up":
-            self._hang_up(body, None)
+            self._requests.hang_up(body, None)
         if behaviour == "client-retries-unanswered" and task.attempt == 1:
-            self._hang_up(body, key)
+            self._requests.hang_up(body, key)
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
         for left in reversed(range(self.attempts)):
             try:
-                status, answer = self._post_when_there_is_room("/task", body, key, give_up_s)
+                status, answer = self._requests.post_when_there_is_room("/task", body, key, give_up_s)
             except (http.client.HTTPException, OSError):
                 refused = False
                 if left:
                     continue
                 raise
-            if status == HTTP_ACCEPTED:
+            if status == ACCEPTED:
                 promised: str = json.loads(answer)["task_id"]
                 if promised != task.id and not behaviour.startswith("client-reuses-key"):
                     raise RuntimeError(f"Another task was promised: {answer}")
                 return promised
-            if status == HTTP_UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
+            if status == UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
                 raise Conflict(answer)
-            refused = refused and _refuses(status, answer)
-            if status != HTTP_SERVICE_UNAVAILABLE:
+            refused = refused and refuses(status, answer)
+            if status != SERVICE_UNAVAILABLE:
                 break
             time.sleep(RETRY_S)
         # What any attempt left open may be there, whatever the last one says.
@@ -176,41 +190,49 @@ class Reference(Target):
         Large ones always have: half of a run may be in one, so it is sent again until it is accepted.
         """
         large = len(tasks) >= LARGE_BATCH
-        key = f"batch-{tasks[0].id}" if large or _one_in(2, tasks[0].id) else None
-        # The others have something behind their tasks that must be refused.
-        bad = not key
-        body = f"[{','.join([*map(_submission, tasks), *[NO_TASK] * bad])}]"
+        key = f"batch-{tasks[0].id}" if large or one_in(2, tasks[0].id) else None
+        # Small ones have something among their tasks that must be refused.
+        place = None if large else zlib.crc32(tasks[-1].id.encode()) % (len(tasks) + 1)
+        items = [submission(task, _type_of(task), timed=True) for task in tasks]
+        if place is not None:
+            items.insert(place, REFUSED[place % len(REFUSED)])
+        body = f"[{','.join(items)}]"
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
         while True:
             left = time.monotonic() < give_up_s
             try:
-                status, answer = self._post_when_there_is_room("/tasks", body, key, give_up_s)
+                status, answer = self._requests.post_when_there_is_room("/tasks", body, key, give_up_s)
             except (http.client.HTTPException, OSError):
                 refused = False
                 if not (large and left):
                     raise
             else:
-                if status in (HTTP_ACCEPTED, HTTP_MULTI_STATUS):
+                if status in (ACCEPTED, MULTI_STATUS):
                     break
-                refused = refused and _refuses(status, answer)
-                if not (large and left and status == HTTP_SERVICE_UNAVAILABLE):
+                refused = refused and refuses(status, answer)
+                if not (large and left and status == SERVICE_UNAVAILABLE):
                     raise Refused(answer) if refused else RuntimeError(answer)
             time.sleep(RETRY_S)
-        if key and status == HTTP_ACCEPTED:
-            self._post("/tasks", body, key)
+        if key:
+            self._requests.repeat("/tasks", body, key)
         results = json.loads(answer)["results"]
-        if len(results) != len(tasks) + bad:
-            raise RuntimeError(f"{len(tasks) + bad} tasks were sent, and {len(results)} answered: {answer[:200]}")
-        if bad and (status == HTTP_ACCEPTED or results.pop()["status"] != "refused"):
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(items)} tasks were sent, and {len(results)} answered: {answer[:200]}")
+        if place is not None and (status == ACCEPTED or results.pop(place)["status"] != "refused"):
             raise RuntimeError(
                 f"Of a batch one was to be refused, and the answer, {status}, promises all: {answer[:200]}"
             )
-        if status == HTTP_ACCEPTED:  # that promises all of them
+        if status == ACCEPTED:  # that promises all of them
             return []
         for task, result in zip(tasks, results, strict=True):
             if result["status"] != "refused" and result["task_id"] != task.id:
                 raise RuntimeError(f"Another task was promised: {result}")
         return [task.id for task, result in zip(tasks, results, strict=True) if result["status"] == "refused"]
+
+    def _is_bare(self, task: Task) -> bool:
+        """Whether it has nothing that only this queue's own producer can ask for."""
+        plain = not task.delay_ms and task.priority in ("", "default") and not task.payload.get("behaviour")
+        return plain and one_in(PUSHED_ONE_IN, task.id)
 
     def _plant(self, task: Task, behaviour: str) -> None:
         """Put into Redis what no client of the queue could: what is not a task, what a dead worker has left."""
@@ -238,40 +260,8 @@ class Reference(Target):
         return connect(Config(redis_url=self.redis_url, namespace=self.namespace))
 
     @cached_property
-    def _connections(self) -> threading.local:
-        return threading.local()
-
-    def _post(self, path: str, body: str, idempotency_key: str | None) -> tuple[int, str]:
-        """One request on this thread's own connection, which is opened again after any error."""
-        connection = getattr(self._connections, "http", None)
-        if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
-            self._connections.http = connection
-        try:
-            connection.request("POST", path, body.encode(), _headers(idempotency_key))
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        except Exception:
-            connection.close()
-            self._connections.http = None
-            raise
-
-    def _post_when_there_is_room(self, path: str, body: str, key: str | None, give_up_s: float) -> tuple[int, str]:
-        """As `_post`, and again under the same key where it is refused for want of room."""
-        status, answer = self._post(path, body, key)
-        while status == HTTP_TOO_MANY and time.monotonic() < give_up_s:
-            time.sleep(RETRY_S)
-            status, answer = self._post(path, body, key)
-        return status, answer
-
-    def _hang_up(self, body: str, idempotency_key: str | None) -> None:
-        """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=HTTP_TIMEOUT_S)
-        try:
-            connection.request("POST", "/task", body.encode(), _headers(idempotency_key))
-        finally:
-            connection.close()
-        raise ConnectionAbortedError("The client hung up before the answer came.")
+    def _requests(self) -> Requests:
+        return Requests(self._port)
 
     def _port(self) -> int | None:
         """The system chose it, and the producer says it when it listens; a restarted one says another."""
@@ -286,6 +276,7 @@ class ReferenceInOrder(Reference):
     name: ClassVar[str] = "reference-in-order"
     workers = 1
     in_order = True
+    takes_bare = False
     priorities = ()
     lower_within = None
     delays = False
@@ -304,29 +295,8 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
         yield from _found("processing", client.hvals(key))
 
 
-def _submission(task: Task) -> str:
-    """As it is posted: the payload's text as it is."""
-    task_type = "nobody's" if task.payload.get("behaviour") == "unknown-type" else task.type or TYPE
-    members = [f'"id":{json.dumps(task.id)}', f'"type":{json.dumps(task_type, ensure_ascii=False)}']
-    members += [f'"priority":"{task.priority}"'] if task.priority else []
-    members += [f'"delay_ms":{task.delay_ms}'] if task.delay_ms else []
-    return f'{{{",".join(members)},"payload":{task.text}}}'
-
-
-def _one_in(count: int, name: str) -> bool:
-    """Of that many names one, always the same ones."""
-    return zlib.crc32(name.encode()) % count == 0
-
-
-def _refuses(status: int, answer: str) -> bool:
-    """Whether the answer is a definite no. A 503 says so by its type; a 500 leaves it open."""
-    if status == HTTP_SERVICE_UNAVAILABLE:
-        return bool(json.loads(answer)["type"] == NOT_ACCEPTED)
-    return status < HTTP_SERVER_ERROR
-
-
-def _headers(idempotency_key: str | None) -> dict[str, str]:
-    return {"Content-Type": "application/json", **({"Idempotency-Key": idempotency_key} if idempotency_key else {})}
+def _type_of(task: Task) -> str:
+    return "nobody's" if task.payload.get("behaviour") == "unknown-type" else task.type or TYPE
 
 
 def _found(place: str, entries: Any, reason: str | None = None) -> Iterator[Found]:

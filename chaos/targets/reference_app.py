@@ -6,11 +6,13 @@ import signal
 import time
 
 from zeroloss.reference.queue.task import Task
-from zeroloss.reference.worker.handlers import handler
+from zeroloss.reference.worker.handlers import Retry, handler
 
 from ..ledger import effect
-from .reference import ASYNCHRONOUS, Reference
+from .reference import ASKING, ASYNCHRONOUS, Reference
 
+RETRY_S = 0.7
+"""Within what the reference waits before the first retry."""
 HUNGRY_BYTES = 64 * 2**20
 RAISED: dict[str, type[BaseException]] = {
     "raise-system-exit": SystemExit,
@@ -44,6 +46,8 @@ def _misbehave(task: Task) -> None:
     first = task.attempt == 1
     if behaviour == "exit-once" and first:
         os._exit(1)
+    if behaviour == "raise-once" and first and task.type == ASKING:
+        raise Retry("as planned", after=RETRY_S)
     if behaviour == "raise-always" or (behaviour == "raise-once" and first):
         raise RuntimeError("as planned")
     if behaviour in RAISED and first:

@@ -23,6 +23,7 @@ class ReferenceShards(Reference):
     name: ClassVar[str] = "reference-shards"
     # Order and priorities hold within a shard only, and a process that moves to another shard ends.
     fifo = False
+    takes_bare = False
     priorities = ()
     lower_within = None
     workers_stay = False

@@ -1,10 +1,12 @@
 """The producer under ASGI: the answers of the WSGI app, and many requests by one call of Redis."""
 
 import asyncio
+import http.client
 import json
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -327,3 +329,14 @@ def test_metrics_count_requests_by_route_and_status_and_tasks_by_priority(queue:
 def listens_at(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("part", ["asgi", "producer"])
+def test_a_connection_that_was_idle_for_seconds_is_still_served(part: str, queue: Queue) -> None:
+    with served(part, queue.config.redis_url) as producer:
+        connection = http.client.HTTPConnection("127.0.0.1", producer.port, timeout=10)
+        for pause_s in (6, 0):  # uvicorn's own limit is 5 s
+            connection.request("POST", "/task", TASK, {"Content-Type": "application/json"})
+            assert connection.getresponse().read()
+            time.sleep(pause_s)
+        assert len(queue.pending()) == 2

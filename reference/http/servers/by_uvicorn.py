@@ -17,7 +17,7 @@ from .. import producer_asgi
 from ..metrics import MULTIPROCESS_VARIABLE
 from ..problems import Problem
 from . import common
-from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, Refusal, announce, prepare
+from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, IDLE_TIMEOUT_S, Refusal, announce, prepare
 
 APP = f"{producer_asgi.__name__}:for_own_server"
 
@@ -51,6 +51,7 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=IDLE_TIMEOUT_S,
         timeout_graceful_shutdown=int(DRAIN_S),
     )
     if processes == 1:

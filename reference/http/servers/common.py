@@ -15,6 +15,7 @@ from ..problems import MEDIA_TYPE, Problem
 from ..tokens import refuse_without_token
 
 HEAD_TIMEOUT_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of the head
+IDLE_TIMEOUT_S = 120  # between two requests on one connection, as waitress has it: longer than most proxies keep theirs
 BODY_TIMEOUT_S = 60.0  # from the first byte of a request to its last one
 HEAD_BYTES_MAX = 65_536
 DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes

@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import threading
+import zlib
 from collections.abc import Iterator
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from zeroloss.checker.verdicts import Verdict
 from zeroloss.target import Conflict, Refused, Task
 from zeroloss.targets import reference
 from zeroloss.targets.reference import Reference
+from zeroloss.targets.reference_http import Requests, submission
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
 NOT_ACCEPTED = (503, "not-accepted")
@@ -148,7 +151,7 @@ def test_a_task_for_which_there_is_no_room_is_sent_again_until_there_is(
     monkeypatch.setattr(reference, "PATIENCE_S", 30.0)
     answers += [(429, "queue-full"), (429, "queue-full"), (202, "")]
     Reference(directory=tmp_path).enqueue(TASK)
-    answers += [(429, "queue-full"), (207, results("queued", "queued", "refused"))]
+    answers += [(429, "queue-full"), *[(207, small("queued", "queued", "refused"))] * 2]
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[2].id]
 
 
@@ -164,22 +167,23 @@ def test_a_large_batch_is_sent_again_under_its_key_when_nobody_knows_what_became
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == []
 
 
-def test_an_answer_that_accepts_a_batch_as_a_whole_promises_all_of_it(
-    answers: list[tuple[int, str]], tmp_path: Path
+def test_an_answer_that_accepts_a_large_batch_as_a_whole_promises_all_of_it(
+    answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reference, "LARGE_BATCH", len(BATCH))
     answers += [(202, results("queued", "refused", "queued"))] * 2
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == []
 
 
-def test_a_batch_with_something_invalid_behind_its_tasks_must_not_be_promised_whole(
+def test_a_small_batch_with_something_invalid_among_its_tasks_must_not_be_promised_whole(
     answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:
-    batch = [replace(BATCH[0], id="zl-1-0000011"), BATCH[1]]
-    said = [{"status": "queued", "task_id": task.id} for task in batch] + [{"status": "refused", "task_id": None}]
-    answers += [(207, json.dumps({"results": said})), (202, json.dumps({"results": said}))]
-    assert Reference(directory=tmp_path).enqueue_many(batch) == []
+    answers += [(202, small("queued", "queued", "queued"))] * 2
     with pytest.raises(RuntimeError, match="promises all"):
-        Reference(directory=tmp_path).enqueue_many(batch)
+        Reference(directory=tmp_path).enqueue_many(BATCH)
+    answers[:] = [(207, small("queued", "queued", "queued", invalid="queued"))] * 2
+    with pytest.raises(RuntimeError, match="promises all"):
+        Reference(directory=tmp_path).enqueue_many(BATCH)
 
 
 def results(*statuses: str) -> str:
@@ -188,10 +192,17 @@ def results(*statuses: str) -> str:
     return json.dumps({"results": [{"status": status, "task_id": task.id} for task, status in named]})
 
 
+def small(*statuses: str, invalid: str = "refused") -> str:
+    """The same, with what it says of the invalid one among them."""
+    said = json.loads(results(*statuses))["results"]
+    said.insert(zlib.crc32(BATCH[-1].id.encode()) % (len(BATCH) + 1), {"status": invalid, "task_id": None})
+    return json.dumps({"results": said})
+
+
 def test_a_batch_is_promised_but_for_the_tasks_that_its_answer_refuses(
     answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:
-    answers.append((207, results("queued", "refused", "queued")))
+    answers += [(207, small("queued", "refused", "queued"))] * 2
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[1].id]
 
 
@@ -208,3 +219,33 @@ def test_a_batch_of_which_nothing_was_accepted_is_refused(answers: list[tuple[in
     answers.append(NOT_ACCEPTED)
     with pytest.raises(Refused):
         Reference(directory=tmp_path).enqueue_many(BATCH)
+
+
+def test_a_connection_that_the_producer_has_closed_meanwhile_is_not_used_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_once_for_each_connection() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+                connection.close()
+
+        thread = threading.Thread(target=answer_once_for_each_connection)
+        thread.start()
+        requests = Requests(lambda: listener.getsockname()[1])
+        assert requests.post("/task", "{}", None) == (202, "")
+        wait_until(lambda: requests.stale)
+        assert requests.post("/task", "{}", None) == (202, "")
+        thread.join()
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_schedule_is_due_when_its_delay_is_over_whichever_way_it_is_sent(timed: bool) -> None:
+    scheduled = [Task(f"zl-1-{number}", {}, delay_ms=5_000) for number in range(20)]
+    sent = [json.loads(submission(task, "chaos", timed=timed)) for task in scheduled]
+    times = [datetime.fromisoformat(one["execute_at"]) for one in sent if "execute_at" in one]
+    assert bool(times) is timed
+    assert all(4.0 < (due - datetime.now(UTC)).total_seconds() <= 5.01 for due in times)
+    assert {due.utcoffset() for due in times} <= {timedelta(hours=5.5), timedelta(hours=-8)}
+    assert all(one["delay_ms"] == 5_000 for one in sent if "execute_at" not in one)

@@ -1,0 +1,116 @@
+"""What the reference's target posts: requests to the producer, each on its thread's own connection."""
+
+import http.client
+import json
+import select
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from ..target import Task
+
+TIMEOUT_S = 15.0
+RETRY_S = 0.1
+TRACE_CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+ZONES = ("+05:30", "-08:00")
+ACCEPTED = 202
+MULTI_STATUS = 207
+UNPROCESSABLE = 422
+TOO_MANY = 429
+SERVER_ERROR = 500
+SERVICE_UNAVAILABLE = 503
+NOT_ACCEPTED = "urn:zeroloss:problem:not-accepted"
+CONFLICT = "urn:zeroloss:problem:idempotency-conflict"
+
+
+class Requests:
+    """Posts to the producer at the port that `port()` says: it has another one after a restart."""
+
+    def __init__(self, port: Callable[[], int | None]) -> None:
+        self._port = port
+        self._connections = threading.local()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the server has closed this thread's connection, as it may an idle one: all that it has to read is
+        its end."""
+        opened = getattr(self._connections, "http", None)
+        return opened is not None and opened.sock is not None and bool(select.select([opened.sock], [], [], 0)[0])
+
+    def post(self, path: str, body: str, key: str | None) -> tuple[int, str]:
+        """One request: status and answer. This thread's connection is opened again after any error.
+
+        Raises OSError, http.client.HTTPException: its outcome is unknown.
+        """
+        connection = getattr(self._connections, "http", None)
+        if connection is None or self.stale:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=TIMEOUT_S)
+            self._connections.http = connection
+        try:
+            connection.request("POST", path, body.encode(), _headers(body, key))
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except Exception:
+            connection.close()
+            self._connections.http = None
+            raise
+
+    def post_when_there_is_room(self, path: str, body: str, key: str | None, give_up_s: float) -> tuple[int, str]:
+        """As `post`, and again under the same key where it is refused for want of room."""
+        status, answer = self.post(path, body, key)
+        while status == TOO_MANY and time.monotonic() < give_up_s:
+            time.sleep(RETRY_S)
+            status, answer = self.post(path, body, key)
+        return status, answer
+
+    def repeat(self, path: str, body: str, key: str) -> None:
+        """Send again what was answered. Whatever comes of it, the first answer holds."""
+        with suppress(http.client.HTTPException, OSError):
+            self.post(path, body, key)
+
+    def hang_up(self, body: str, key: str | None) -> None:
+        """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=TIMEOUT_S)
+        try:
+            connection.request("POST", "/task", body.encode(), _headers(body, key))
+        finally:
+            connection.close()
+        raise ConnectionAbortedError("The client hung up before the answer came.")
+
+
+def submission(task: Task, task_type: str, *, timed: bool) -> str:
+    """As it is posted: the payload's text as it is. `timed`: half of the schedules are times, in zones of their own.
+
+    A delay is the same request whenever it is sent, and a time is another one, so that a key would not hold for it.
+    """
+    members = [f'"id":{json.dumps(task.id)}', f'"type":{json.dumps(task_type, ensure_ascii=False)}']
+    members += [f'"priority":"{task.priority}"'] if task.priority else []
+    if task.delay_ms and timed and one_in(2, task.id):
+        zone = datetime.fromisoformat(f"2026-01-01T00:00{ZONES[len(task.text) % 2]}").tzinfo
+        due = datetime.now(zone) + timedelta(milliseconds=task.delay_ms + 1)
+        members.append(f'"execute_at":"{due.isoformat(timespec="milliseconds")}"')
+    elif task.delay_ms:
+        members.append(f'"delay_ms":{task.delay_ms}')
+    return f'{{{",".join(members)},"payload":{task.text}}}'
+
+
+def refuses(status: int, answer: str) -> bool:
+    """Whether the answer is a definite no. A 503 says so by its type; a 500 leaves it open."""
+    if status == SERVICE_UNAVAILABLE:
+        return bool(json.loads(answer)["type"] == NOT_ACCEPTED)
+    return status < SERVER_ERROR
+
+
+def one_in(count: int, name: str) -> bool:
+    """Of that many names one, always the same ones."""
+    return zlib.crc32(name.encode()) % count == 0
+
+
+def _headers(body: str, key: str | None) -> dict[str, str]:
+    """Half of the requests have a trace context, which travels with their tasks."""
+    headers = {"Content-Type": "application/json"}
+    headers |= {"Idempotency-Key": key} if key else {}
+    return headers | ({"traceparent": TRACE_CONTEXT} if one_in(2, body) else {})
