@@ -81,7 +81,7 @@ class Reference(Target):
     accepts = True
     grace = 25.0
     workers_stay = True
-    keys_at_rest = 20
+    keys_at_rest = 9
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
@@ -156,7 +156,9 @@ class Reference(Target):
                 encode(task_id=task.id, task_type=task.type or TYPE, payload_json=task.text),
             )
             return task.id
-        body = submission(task, _type_of(task), timed=not key)
+        # What may be requeued has its own id in the queue, too.
+        named = not key or behaviour == "raise-always" or one_in(2, key)
+        body = submission(task, _type_of(task), named=named, timed=not key)
         if behaviour == "client-gives-up":
             self._requests.hang_up(body, None)
         if behaviour == "client-retries-unanswered" and task.attempt == 1:
@@ -172,7 +174,7 @@ class Reference(Target):
                 raise
             if status == ACCEPTED:
                 promised: str = json.loads(answer)["task_id"]
-                if promised != task.id and not behaviour.startswith("client-reuses-key"):
+                if named and promised != task.id and not behaviour.startswith("client-reuses-key"):
                     raise RuntimeError(f"Another task was promised: {answer}")
                 return promised
             if status == UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
@@ -193,7 +195,7 @@ class Reference(Target):
         key = f"batch-{tasks[0].id}" if large or one_in(2, tasks[0].id) else None
         # Small ones have something among their tasks that must be refused.
         place = None if large else zlib.crc32(tasks[-1].id.encode()) % (len(tasks) + 1)
-        items = [submission(task, _type_of(task), timed=True) for task in tasks]
+        items = [submission(task, _type_of(task), named=True, timed=True) for task in tasks]
         if place is not None:
             items.insert(place, REFUSED[place % len(REFUSED)])
         body = f"[{','.join(items)}]"
@@ -308,4 +310,4 @@ def _found(place: str, entries: Any, reason: str | None = None) -> Iterator[Foun
             for task_id in ids_in(entry):
                 yield Found(task_id.decode(), place, reason or "It cannot be read.")
             continue
-        yield Found(task.id, place, reason, bytes(task.raw_payload))
+        yield Found(task.payload["id"], place, reason, bytes(task.raw_payload))

@@ -24,14 +24,14 @@ RAISED: dict[str, type[BaseException]] = {
 def work(task: Task) -> None:
     """Take as long as the plan says, and misbehave as it says."""
     # Its text as it lies in Redis: compared byte for byte with what was sent.
-    with effect(task.id, attempt=task.attempt, payload=bytes(task.raw_payload)):
+    with effect(task.payload["id"], attempt=task.attempt, payload=bytes(task.raw_payload)):
         time.sleep(_seconds(task))
         _misbehave(task)
 
 
 async def work_asynchronously(task: Task) -> None:
     """The same, as a coroutine."""
-    with effect(task.id, attempt=task.attempt, payload=bytes(task.raw_payload)):
+    with effect(task.payload["id"], attempt=task.attempt, payload=bytes(task.raw_payload)):
         await asyncio.sleep(_seconds(task))
         _misbehave(task)
 

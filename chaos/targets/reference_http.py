@@ -81,12 +81,15 @@ class Requests:
         raise ConnectionAbortedError("The client hung up before the answer came.")
 
 
-def submission(task: Task, task_type: str, *, timed: bool) -> str:
-    """As it is posted: the payload's text as it is. `timed`: half of the schedules are times, in zones of their own.
+def submission(task: Task, task_type: str, *, named: bool, timed: bool) -> str:
+    """As it is posted: the payload's text as it is. `named`: it says its id, which else the producer makes.
+
+    `timed`: half of the schedules are times, in zones of their own.
 
     A delay is the same request whenever it is sent, and a time is another one, so that a key would not hold for it.
     """
-    members = [f'"id":{json.dumps(task.id)}', f'"type":{json.dumps(task_type, ensure_ascii=False)}']
+    members = [f'"id":{json.dumps(task.id)}'] if named else []
+    members.append(f'"type":{json.dumps(task_type, ensure_ascii=False)}')
     members += [f'"priority":"{task.priority}"'] if task.priority else []
     if task.delay_ms and timed and one_in(2, task.id):
         zone = datetime.fromisoformat(f"2026-01-01T00:00{ZONES[len(task.text) % 2]}").tzinfo

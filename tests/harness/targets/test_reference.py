@@ -243,7 +243,7 @@ def test_a_connection_that_the_producer_has_closed_meanwhile_is_not_used_again()
 @pytest.mark.parametrize("timed", [True, False])
 def test_a_schedule_is_due_when_its_delay_is_over_whichever_way_it_is_sent(timed: bool) -> None:
     scheduled = [Task(f"zl-1-{number}", {}, delay_ms=5_000) for number in range(20)]
-    sent = [json.loads(submission(task, "chaos", timed=timed)) for task in scheduled]
+    sent = [json.loads(submission(task, "chaos", named=True, timed=timed)) for task in scheduled]
     times = [datetime.fromisoformat(one["execute_at"]) for one in sent if "execute_at" in one]
     assert bool(times) is timed
     assert all(4.0 < (due - datetime.now(UTC)).total_seconds() <= 5.01 for due in times)
