@@ -200,8 +200,15 @@ def borrowed(client: redis.Redis) -> Iterator[Any]:
         connection = pool.get_connection()
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise NeverSent(str(error)) from error
-    try:
+    with giving_back(pool, connection):
         yield connection
+
+
+@contextmanager
+def giving_back(pool: Any, connection: Any) -> Iterator[None]:
+    """Give a borrowed connection back at the end; after other errors than a server's answer redis-py has closed it."""
+    try:
+        yield
     except LEADS_ASTRAY:
         connection.disconnect()
         raise
