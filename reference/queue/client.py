@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -73,9 +72,7 @@ class Queue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def enqueue(

@@ -5,7 +5,7 @@ https://redis.io/docs/latest/develop/data-types/streams/
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,8 @@ class DeadLetters:
 
     def find(self, task_id: str) -> list[DeadLetter]:
         """All letters of one task, oldest first: it reads the whole stream, in steps."""
-        return [letter for letter in self._all() if letter.task is not None and letter.task.id == task_id]
+        letters = (letter for page in self._pages() for letter in page)
+        return [letter for letter in letters if letter.task is not None and letter.task.id == task_id]
 
     def requeue(self, *letter_ids: str) -> int:
         """Give tasks a new budget of attempts, at the end of the queue. How many were still there.
@@ -118,9 +119,9 @@ class DeadLetters:
         """Requeue everything that can be read, oldest first. How many."""
         return sum(self._requeue([letter.id for letter in page])[0] for page in self._pages())
 
-    def _requeue(self, letter_ids: Iterator[str] | list[str] | tuple[str, ...]) -> tuple[int, list[str]]:
-        ids = [_checked(letter_id) for letter_id in letter_ids]
-        requeued, unreadable = _REQUEUE(self._client, [*self._keys.waiting, self._keys.dead_letter], ids)
+    def _requeue(self, letter_ids: Iterable[str]) -> tuple[int, list[str]]:
+        keys = [*self._keys.waiting, self._keys.dead_letter]
+        requeued, unreadable = _REQUEUE(self._client, keys, [_checked(letter_id) for letter_id in letter_ids])
         return requeued, [letter_id.decode() for letter_id in unreadable]
 
     def purge(self, *letter_ids: str) -> int:
@@ -137,10 +138,6 @@ class DeadLetters:
     def purge_all(self) -> int:
         """Delete what is in the stream now; what arrives meanwhile stays. How many."""
         return sum(self.purge(*[letter.id for letter in page]) for page in self._pages())
-
-    def _all(self) -> Iterator[DeadLetter]:
-        for page in self._pages():
-            yield from page
 
     def _pages(self) -> Iterator[list[DeadLetter]]:
         """All that is there now, oldest first."""
