@@ -40,13 +40,12 @@ class NewTask(NamedTuple):
 class Queue:
     """Enqueues tasks, counts them, and looks after those that were given up; safe to share between threads.
 
-    A process that is forked from one that used it opens connections of its own.
-
-    Raises:
-        ConfigError: the client repeats commands by itself, or answers with decoded text.
+    A process that is forked from one that used it opens connections of its own. `pause`, `resume`, `stats` and
+    `dead_letters` raise `redis.RedisError` where Redis does not answer.
     """
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
+        """Raises ConfigError: the client repeats commands by itself, or answers with decoded text."""
         refuse_client(client)
         self.dead_letters = DeadLetters(client, config)
         self._client, self._paused = client, Keys(config.namespace).paused
@@ -113,27 +112,15 @@ class Queue:
         return self._enqueuer.enqueue_many([_submission(task) for task in tasks])
 
     def pause(self) -> None:
-        """Let all workers claim nothing more, from their next renewal on; what runs is finished.
-
-        Raises:
-            redis.RedisError: Redis does not answer.
-        """
+        """Let all workers claim nothing more, from their next renewal on; what runs is finished."""
         self._client.set(self._paused, "1")
 
     def resume(self) -> bool:
-        """Let them claim again, from their next renewal on. Whether claiming was paused.
-
-        Raises:
-            redis.RedisError: Redis does not answer.
-        """
+        """Let them claim again, from their next renewal on. Whether claiming was paused."""
         return bool(self._client.delete(self._paused))
 
     def stats(self) -> Reading:
-        """Count what is pending, held, delayed and dead, and who works, in two round trips.
-
-        Raises:
-            redis.RedisError: Redis does not answer.
-        """
+        """Count what is pending, held, delayed and dead, and who works, in two round trips."""
         return self._gauges.read()
 
 

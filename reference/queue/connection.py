@@ -83,11 +83,7 @@ def connection_options(url: str, answer_s: float, connect_s: float) -> dict[str,
 
 
 def refuse_client(client: redis.Redis) -> None:
-    """Refuse a client that would repeat a command after a lost reply, or that decodes what it reads.
-
-    Raises:
-        ConfigError: naming what is wrong with it.
-    """
+    """Raise ConfigError for a client that would repeat a command after a lost reply, or that decodes what it reads."""
     pool: Any = client.connection_pool
     connection = pool.connection_class(**pool.connection_kwargs)  # which is not connected
     wrong = None
@@ -100,11 +96,7 @@ def refuse_client(client: redis.Redis) -> None:
 
 
 def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
-    """Refuse one client for several shards, and none for one queue: tasks would lie where no worker looks.
-
-    Raises:
-        ConfigError: which of them it is.
-    """
+    """Raise ConfigError for one client of several shards, whose tasks would lie where no worker looks, or for none."""
     if client is not None and config.shards > 1:
         raise ConfigError(
             f"One client cannot serve {config.shards} shards, as each has its own: make the queue with "
@@ -115,12 +107,9 @@ def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
 
 
 def refuse_old_server(config: Config) -> None:
-    """Refuse a server that cannot run the queue's scripts, if it says so.
+    """Raise ConfigError for a server that says that it is too old to run the queue's scripts.
 
     One that is not there yet, is loading, or may not be asked is not refused.
-
-    Raises:
-        ConfigError: naming the server, its version and the one that is needed.
     """
     client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
     try:

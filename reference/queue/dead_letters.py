@@ -68,7 +68,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The tasks that were given up, newest first."""
+    """The tasks that were given up, newest first. Raises QueueError for what is not an id of a letter."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._keys = client, Keys(config.namespace)
@@ -78,21 +78,13 @@ class DeadLetters:
         return int(length)
 
     def page(self, limit: int = PAGE, before: str | None = None) -> list[DeadLetter]:
-        """One page, newest first; of those older than the letter `before`, which is how the next page is had.
-
-        Raises:
-            QueueError: `before` is not an id of a letter.
-        """
+        """One page, newest first; of those older than the letter `before`, which is how the next page is had."""
         newest = "+" if before is None else f"({_checked(before)}"
         letters: Any = self._client.xrevrange(self._keys.dead_letter, newest, "-", count=max(1, limit))
         return [_read(*letter) for letter in letters]
 
     def get(self, letter_id: str) -> DeadLetter | None:
-        """One letter; None where it is not there any more.
-
-        Raises:
-            QueueError: that is not an id of a letter.
-        """
+        """One letter; None where it is not there any more."""
         letters: Any = self._client.xrange(self._keys.dead_letter, _checked(letter_id), letter_id, count=1)
         return _read(*letters[0]) if letters else None
 
@@ -108,7 +100,6 @@ class DeadLetters:
 
         Raises:
             NotRequeueable: an entry cannot be read; the others were requeued.
-            QueueError: that is not an id of a letter.
         """
         requeued, unreadable = self._requeue(letter_ids)
         if unreadable:
@@ -125,11 +116,7 @@ class DeadLetters:
         return requeued, [letter_id.decode() for letter_id in unreadable]
 
     def purge(self, *letter_ids: str) -> int:
-        """Delete letters. How many were still there.
-
-        Raises:
-            QueueError: that is not an id of a letter.
-        """
+        """Delete letters. How many were still there."""
         if not letter_ids:
             return 0
         gone: Any = self._client.xdel(self._keys.dead_letter, *[_checked(letter_id) for letter_id in letter_ids])

@@ -39,25 +39,14 @@ class Enqueuer:
         return self.enqueue(Submission(payload_json=json.dumps(payload, allow_nan=False), task_type=task_type))
 
     def enqueue(self, submission: Submission) -> Accepted:
-        """Enqueue one task.
-
-        Raises:
-            TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
-            OutcomeUnknown: nobody can say; ask again with the same idempotency key.
-            NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
-        """
+        """Enqueue one task. Raises as `Queue.enqueue` does."""
         outcome = self.enqueue_many([submission])[0]
         if isinstance(outcome, Accepted):
             return outcome
         raise outcome
 
     def enqueue_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Enqueue many in one atomic step; the outcomes are in the order of the submissions.
-
-        Raises:
-            QueueFull, NotAccepted: none was enqueued.
-            OutcomeUnknown: either all that could be accepted were enqueued, or none.
-        """
+        """Enqueue many in one atomic step; the outcomes are in the order of the submissions. Raises likewise."""
         (outcomes,) = self.enqueue_requests([submissions])
         if isinstance(outcomes, QueueError):
             raise outcomes

@@ -20,11 +20,7 @@ _SHOWN_HOSTS = re.compile(rf"{HOST}(,{HOST})*(/[^/@:]*(/\d+)?)?")
 
 
 def refuse_options(scheme: str, options: list[tuple[str, str]], also: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-    """Refuse an option that would undo what `connect` sets.
-
-    Raises:
-        ConfigError: naming the option, unless its name may be a part of a password.
-    """
+    """Raise ConfigError for an option that would undo what `connect` sets."""
     allowed = URL_OPTIONS | also | (TLS_OPTIONS if scheme == "rediss" else set())
     for name, _ in options:
         if name not in allowed:
