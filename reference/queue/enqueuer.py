@@ -107,10 +107,7 @@ class Enqueuer:
         return ENQUEUE
 
     def _call(self, requests: Sequence[Sequence[Submission]]) -> Call:
-        call = Call(self._keys, self._config)
-        for submissions in requests:
-            call.add(submissions)
-        return call
+        return Call(self._keys, self._config, requests)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

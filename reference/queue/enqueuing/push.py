@@ -134,7 +134,7 @@ return reply()
 class Call:
     """Requests on their way to the script, and its answers on their way back to them."""
 
-    def __init__(self, keys: Keys, config: Config) -> None:
+    def __init__(self, keys: Keys, config: Config, requests: Sequence[Sequence[Submission]]) -> None:
         self._idempotency, self._config = keys.idempotency, config
         self.max_pending = config.max_pending
         self.keys = [*keys.waiting, keys.delayed, keys.counters]
@@ -145,8 +145,10 @@ class Call:
         self.further: list[str] = []  # what a script that does more than this one gets
         self._guards: list[Any] = []  # what the script gets of each idempotency key
         self._guarded: list[tuple[list[Outcome], int, str]] = []  # and whose answer it will be: where, key
+        for submissions in requests:
+            self._add(submissions)
 
-    def add(self, submissions: Sequence[Submission]) -> None:
+    def _add(self, submissions: Sequence[Submission]) -> None:
         outcomes: list[Outcome] = []
         before = len(self.texts)
         for submission, new_id in zip(submissions, new_task_ids(len(submissions)), strict=True):
