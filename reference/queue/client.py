@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 import redis
@@ -15,10 +15,12 @@ from .dead_letters import DeadLetters
 from .enqueuer import Enqueuer
 from .enqueuing.submission import AT_ONCE, Accepted, Outcome, Submission, due_at, due_in
 from .errors import ConfigError, InvalidTask
-from .gauges import Gauges, Reading
 from .keys import Keys
 from .task import PRIORITIES, refuse_constant, refuse_half_pairs
 from .texts import NAME_CHARS_MAX
+
+if TYPE_CHECKING:
+    from ..stats.gauges import Reading
 
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
@@ -48,9 +50,8 @@ class Queue:
         """Raises ConfigError: the client repeats commands by itself, or answers with decoded text."""
         refuse_client(client)
         self.dead_letters = DeadLetters(client, config)
-        self._client, self._paused = client, Keys(config.namespace).paused
+        self._client, self._config, self._paused = client, config, Keys(config.namespace).paused
         self._enqueuer = Enqueuer(client, config)
-        self._gauges = Gauges(client, config)
 
     @classmethod
     def connect(cls, url: str | None = None, *, namespace: str | None = None, **settings: Any) -> Self:
@@ -119,9 +120,17 @@ class Queue:
         """Let them claim again, from their next renewal on. Whether claiming was paused."""
         return bool(self._client.delete(self._paused))
 
-    def stats(self) -> Reading:
-        """Count what is pending, held, delayed and dead, and who works, in two round trips."""
-        return self._gauges.read()
+    def stats(self) -> "Reading":
+        """Count what is pending, held, delayed and dead, and who works, in two round trips.
+
+        Raises:
+            ConfigError: this copy was made without stats.
+        """
+        try:
+            from ..stats.gauges import Gauges
+        except ModuleNotFoundError:
+            raise ConfigError("This copy was made without stats, which vendor --with adds.") from None
+        return Gauges(self._client, self._config).read()
 
 
 def open_queue(config: Config) -> Queue:

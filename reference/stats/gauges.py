@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import redis
 
-from .config import Config
-from .keys import Keys
-from .task import PRIORITIES, enqueued_at
+from ..queue.config import Config
+from ..queue.keys import Keys
+from ..queue.task import PRIORITIES, enqueued_at
 
 COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
 REASON_CHARS_MAX = 200
