@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         QueueFull,
         TaskTooLarge,
     )
-    from .queue.gauges import Reading
     from .queue.task import Task
+    from .stats.gauges import Reading
     from .worker.handlers import Reject, Retry, around, handler
 
 __all__ = [
@@ -69,7 +69,7 @@ _MODULES = {
     "Queue": "queue.client",
     "QueueError": "queue.errors",
     "QueueFull": "queue.errors",
-    "Reading": "queue.gauges",
+    "Reading": "stats.gauges",
     "Reject": "worker.handlers",
     "Retry": "worker.handlers",
     "Task": "queue.task",

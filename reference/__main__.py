@@ -162,7 +162,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--with",
         dest="parts",
         metavar="PARTS",
-        help="http, monitor, shards, telemetry, separated by commas, or none (default: those it has, first all)",
+        help="failover, http, monitor, shards, stats, telemetry, or none (default: those it has, first all)",
     )
     sub.add_argument("--check", action="store_true", help="only say whether the copy was changed or is old; then 1")
     sub.add_argument("--diff", action="store_true", help="only show what was changed in the copy")

@@ -16,7 +16,14 @@ from .queue.errors import QueueError
 RECORD_NAME = "VENDORED.json"
 LICENCE_NAME = "LICENSE"
 DISTRIBUTION = "zeroloss"
-PARTS = {"http": (), "monitor": ("http",), "shards": (), "telemetry": ()}
+PARTS = {
+    "failover": (),
+    "http": (),
+    "monitor": ("http", "stats"),
+    "shards": ("stats",),
+    "stats": (),
+    "telemetry": (),
+}
 """What may be left out, and which other parts each needs."""
 NAMES_MAX = 5
 """That many changed files are named in one sentence."""

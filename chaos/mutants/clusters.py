@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from zeroloss.reference.failover.cluster import SlotOwner
 from zeroloss.reference.queue.durability import Durability
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.servers.cluster import Topology
 from zeroloss.reference.shards.balance import Balance
 
 from .mutant import mutant
@@ -17,12 +17,12 @@ def moved_unheeded() -> None:
     """Who serves a slot is asked once, and not again where a node says that it has moved."""
     known: dict[int, tuple[str, int]] = {}
 
-    def owner(self: Topology, slot: int) -> tuple[str, int]:
-        if slot not in known:
-            known[slot] = original(self, slot)
-        return known[slot]
+    def address(self: Any) -> tuple[str, int]:
+        if self._slot not in known:
+            known[self._slot] = original(self)
+        return known[self._slot]
 
-    original = patch(Topology, "owner", owner)
+    original = patch(SlotOwner, "address", address)
 
 
 @mutant(expects="ACCEPTS", breaks="I2", profile=CLUSTER)

@@ -41,8 +41,8 @@ from ..queue.config import Config
 from ..queue.connection import refuse_client_of_shards, refuse_old_server
 from ..queue.dead_letters import DeadLetters
 from ..queue.errors import QueueError
-from ..queue.gauges import Gauges, Reading
 from ..queue.task import PRIORITIES
+from ..stats.gauges import Gauges, Reading
 from .letters import Letters, Wanted
 from .metrics import QueueCollector
 from .places import Places, Shown

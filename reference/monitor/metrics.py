@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError, ResponseError
 
-from ..queue.gauges import Gauges, Reading
+from ..stats.gauges import Gauges, Reading
 
 
 class QueueCollector(Collector):

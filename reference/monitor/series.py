@@ -8,10 +8,10 @@ from typing import Any
 import redis
 
 from ..queue.config import Config
-from ..queue.gauges import COUNTERS
 from ..queue.keys import Keys
 from ..queue.lua import SERIES_BOUNDS_MS
 from ..queue.task import PRIORITIES
+from ..stats.gauges import COUNTERS
 
 MINUTES_MAX = 120
 REASON_CHARS_MAX = 200

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..queue.gauges import Reading
+from ..stats.gauges import Reading
 from .series import SeriesReading, failing
 
 OLD_MS = 300_000  # a task that waits longer is too old; as ZerolossTasksWait in ci/deploy/prometheus/alerts.yml

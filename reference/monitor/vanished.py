@@ -5,8 +5,8 @@ from typing import Any
 
 import redis
 
-from ..queue.gauges import read_about
 from ..queue.keys import Keys
+from ..stats.gauges import read_about
 from .places import Shown
 
 SHOWN_MAX = 20

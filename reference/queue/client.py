@@ -4,8 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 import redis
@@ -16,10 +15,12 @@ from .dead_letters import DeadLetters
 from .enqueuer import Enqueuer
 from .enqueuing.submission import AT_ONCE, Accepted, Outcome, Submission, due_at, due_in
 from .errors import ConfigError, InvalidTask
-from .gauges import Gauges, Reading
 from .keys import Keys
 from .task import PRIORITIES, refuse_constant, refuse_half_pairs
 from .texts import NAME_CHARS_MAX
+
+if TYPE_CHECKING:
+    from ..stats.gauges import Reading
 
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
@@ -41,18 +42,16 @@ class NewTask(NamedTuple):
 class Queue:
     """Enqueues tasks, counts them, and looks after those that were given up; safe to share between threads.
 
-    A process that is forked from one that used it opens connections of its own.
-
-    Raises:
-        ConfigError: the client repeats commands by itself, or answers with decoded text.
+    A process that is forked from one that used it opens connections of its own. `pause`, `resume`, `stats` and
+    `dead_letters` raise `redis.RedisError` where Redis does not answer.
     """
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
+        """Raises ConfigError: the client repeats commands by itself, or answers with decoded text."""
         refuse_client(client)
         self.dead_letters = DeadLetters(client, config)
-        self._client, self._paused = client, Keys(config.namespace).paused
+        self._client, self._config, self._paused = client, config, Keys(config.namespace).paused
         self._enqueuer = Enqueuer(client, config)
-        self._gauges = Gauges(client, config)
 
     @classmethod
     def connect(cls, url: str | None = None, *, namespace: str | None = None, **settings: Any) -> Self:
@@ -73,9 +72,7 @@ class Queue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def enqueue(
@@ -116,28 +113,24 @@ class Queue:
         return self._enqueuer.enqueue_many([_submission(task) for task in tasks])
 
     def pause(self) -> None:
-        """Let all workers claim nothing more, from their next renewal on; what runs is finished.
-
-        Raises:
-            redis.RedisError: Redis does not answer.
-        """
+        """Let all workers claim nothing more, from their next renewal on; what runs is finished."""
         self._client.set(self._paused, "1")
 
     def resume(self) -> bool:
-        """Let them claim again, from their next renewal on. Whether claiming was paused.
-
-        Raises:
-            redis.RedisError: Redis does not answer.
-        """
+        """Let them claim again, from their next renewal on. Whether claiming was paused."""
         return bool(self._client.delete(self._paused))
 
-    def stats(self) -> Reading:
+    def stats(self) -> "Reading":
         """Count what is pending, held, delayed and dead, and who works, in two round trips.
 
         Raises:
-            redis.RedisError: Redis does not answer.
+            ConfigError: this copy was made without stats.
         """
-        return self._gauges.read()
+        try:
+            from ..stats.gauges import Gauges
+        except ModuleNotFoundError:
+            raise ConfigError("This copy was made without stats, which vendor --with adds.") from None
+        return Gauges(self._client, self._config).read()
 
 
 def open_queue(config: Config) -> Queue:

@@ -66,12 +66,10 @@ class Config:
     access: str = "token"  # to a part that other machines reach: token, or anyone where it has none
 
     def __post_init__(self) -> None:
-        for member in fields(self):
-            value = getattr(self, member.name)
-            if member.type is int or member.type == "int":
-                lowest = 0 if member.name in _MAY_BE_ZERO else 1
-                if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                    raise ConfigError(f"{member.name} must be a whole number of at least {lowest}, not {value!r}.")
+        for name in _NUMBERS:
+            value, lowest = getattr(self, name), 0 if name in _MAY_BE_ZERO else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise ConfigError(f"{name} must be a whole number of at least {lowest}, not {value!r}.")
         if not self.namespace or any(c.isspace() for c in self.namespace):
             raise ConfigError(f"namespace must be a word without spaces, not {self.namespace!r}.")
         if self.access not in ("token", ANYONE):
@@ -104,44 +102,28 @@ class Config:
         return self.block_ms + 5_000
 
 
+_NAMES = [member.name for member in fields(Config)]
+_NUMBERS = [member.name for member in fields(Config) if member.type is int]
 _MAY_BE_ZERO = {
-    "absence_ms",
-    "ahead",
-    "ahead_ms",
-    "max_retries",
-    "max_recoveries",
-    "grace_ms",
-    "max_tasks",
-    "max_memory_bytes",
+    *("absence_ms", "ahead", "ahead_ms", "grace_ms"),
+    *("max_memory_bytes", "max_recoveries", "max_retries", "max_tasks"),
 }
-
 
 SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")
 """What may name the server; the first one that is there does."""
 
-
 PREFIX = "ZEROLOSS_"
 _OF_THE_HARNESS = {
-    *(
-        "BACKEND",
-        "BUILD",
-        "DEFAULTS",
-        "ENGINE_LOG",
-        "FAULTS",
-        "IMAGE_FORCE",
-        "INSTALL",
-        "LANGUAGE_KILLS",
-        "LEDGER",
-        "OUT",
-    ),
-    *("PLUGINS", "PROFILE", "REDIS_IMAGE", "REQUIREMENT", "RUN", "SEED", "SUSPENDED_NS", "TARGET", "VENVS", "WARDEN"),
+    *("BACKEND", "BUILD", "DEFAULTS", "ENGINE_LOG", "FAULTS", "IMAGE_FORCE", "INSTALL", "LANGUAGE_KILLS", "LEDGER"),
+    *("OUT", "PLUGINS", "PROFILE", "REDIS_IMAGE", "REQUIREMENT", "RUN", "SEED", "SUSPENDED_NS", "TARGET", "VENVS"),
+    "WARDEN",
 }
 """What variables with the prefix mean to the harness that tests the queue; its processes inherit them."""
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """A sentence for each `ZEROLOSS_*` variable that is not a setting, with the name that may have been meant."""
-    known = {f"{PREFIX}{member.name.upper()}" for member in fields(Config)}
+    known = {f"{PREFIX}{name.upper()}" for name in _NAMES}
     others = {f"{PREFIX}{name}" for name in _OF_THE_HARNESS}
     sentences = []
     for name, value in sorted((os.environ if environ is None else environ).items()):
@@ -166,17 +148,12 @@ def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> C
         values["redis_url"] = f"redis://{environ['REDIS_ADDR']}/0"
     if environ.get("REDIS_URL"):
         values["redis_url"] = environ["REDIS_URL"]
-    for member in fields(Config):
-        variable = f"{PREFIX}{member.name.upper()}"
-        text = environ.get(variable)
-        if not text:
-            continue
-        if member.type is int or member.type == "int":
+    for name in _NAMES:
+        variable = f"{PREFIX}{name.upper()}"
+        if text := environ.get(variable):
             try:
-                values[member.name] = int(text)
+                values[name] = int(text) if name in _NUMBERS else text
             except ValueError:
                 raise ConfigError(f"{variable} must be a whole number, not {text!r}.") from None
-        else:
-            values[member.name] = text
     values.update({name: value for name, value in arguments.items() if value is not None})
     return Config(**values)

@@ -9,30 +9,17 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.exceptions import ClusterDownError, MasterDownError, MovedError, NoScriptError, ReadOnlyError
 from redis.retry import Retry
 
 from .config import Config
 from .errors import ConfigError
-from .keys import Keys
-from .servers.cluster import SlotOwner, Topology
-from .servers.following import FollowingPool
-from .servers.pool import CONNECT_TIMEOUT_S, Gate, Pool
-from .servers.sentinel import ANSWER_S, Primary
-from .servers.urls import (
-    CLUSTER_SCHEMES,
-    SENTINEL_SCHEMES,
-    read_cluster_url,
-    read_sentinel_url,
-    refuse_url_options,
-    shown_url,
-)
+from .servers.pool import CONNECT_TIMEOUT_S, Pool
+from .servers.urls import CLUSTER_SCHEMES, SENTINEL_SCHEMES, refuse_url_options, shown_url
 
 ASK_TIMEOUT_S = 1.0  # for the version, at the start
 OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
@@ -60,14 +47,15 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
     """
     url = config.redis_url
     answer_s, connect_s = timeout_s or config.socket_timeout_ms / 1000, timeout_s or CONNECT_TIMEOUT_S
-    scheme = url.partition("://")[0]
-    if scheme in SENTINEL_SCHEMES:
-        return redis.Redis(connection_pool=_sentinel_pool(url, connections, answer_s, connect_s))
-    if scheme in CLUSTER_SCHEMES:
-        return redis.Redis(connection_pool=_cluster_pool(config, connections, answer_s, connect_s))
+    if url.partition("://")[0] in (*SENTINEL_SCHEMES, *CLUSTER_SCHEMES):
+        try:
+            from ..failover.following import following_pool  # which extends `Pool`
+        except ModuleNotFoundError:
+            raise ConfigError("This copy was made without failover, which vendor --with adds.") from None
+        return redis.Redis(connection_pool=following_pool(config, connections, answer_s, connect_s))
     try:
         refuse_url_options(url)
-        pool = Pool.from_url(url, max_connections=connections, **_options(url, answer_s, connect_s))
+        pool = Pool.from_url(url, max_connections=connections, **connection_options(url, answer_s, connect_s))
     except ValueError as error:
         # A password may stand before the last @ or among the options, and the error cites parts of the URL, too.
         shown, reason = config.redis_url, str(error)
@@ -80,7 +68,7 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
     return redis.Redis(connection_pool=pool)
 
 
-def _options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
+def connection_options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
     """What every connection is made with. The limits are seconds."""
     return {
         "retry": Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
@@ -94,46 +82,8 @@ def _options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
     }
 
 
-def _sentinel_pool(url: str, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
-    """Raises ConfigError: the URL is invalid."""
-    found, gate = read_sentinel_url(url), Gate()
-    sentinels = [_asking(url, found.sentinel, gate, *place) for place in found.sentinels]
-    server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
-    return FollowingPool(locator=Primary(found.group, sentinels), gate=gate, **server)
-
-
-def _cluster_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
-    """Raises ConfigError: the URL is invalid, or the keys of the namespace would lie in several slots."""
-    url, key = config.redis_url, Keys(config.namespace).pending
-    found, gate = read_cluster_url(url), Gate()
-    if not re.search(r"\{[^}]+\}", config.namespace):
-        raise ConfigError(
-            f"namespace {config.namespace!r} has no hash tag, so a cluster would spread its keys: "
-            f"name it {{{config.namespace}}}, with the braces."
-        )
-    topology = Topology(found.nodes, partial(_asking, url, found.server, gate))
-    server = {**_read(found.server), **_options(url, answer_s, connect_s), "max_connections": connections}
-    return FollowingPool(locator=SlotOwner(topology, key), gate=gate, **server)
-
-
-def _read(url: str) -> dict[str, Any]:
-    """A plain URL as options of a connection."""
-    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-    return options
-
-
-def _asking(url: str, login: str, gate: Gate, host: str, port: int) -> redis.Redis:
-    """A client of a Sentinel, or of a node, that is only asked where to go."""
-    options = {**_read(login), **_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
-    return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
-
-
 def refuse_client(client: redis.Redis) -> None:
-    """Refuse a client that would repeat a command after a lost reply, or that decodes what it reads.
-
-    Raises:
-        ConfigError: naming what is wrong with it.
-    """
+    """Raise ConfigError for a client that would repeat a command after a lost reply, or that decodes what it reads."""
     pool: Any = client.connection_pool
     connection = pool.connection_class(**pool.connection_kwargs)  # which is not connected
     wrong = None
@@ -146,11 +96,7 @@ def refuse_client(client: redis.Redis) -> None:
 
 
 def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
-    """Refuse one client for several shards, and none for one queue: tasks would lie where no worker looks.
-
-    Raises:
-        ConfigError: which of them it is.
-    """
+    """Raise ConfigError for one client of several shards, whose tasks would lie where no worker looks, or for none."""
     if client is not None and config.shards > 1:
         raise ConfigError(
             f"One client cannot serve {config.shards} shards, as each has its own: make the queue with "
@@ -161,12 +107,9 @@ def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
 
 
 def refuse_old_server(config: Config) -> None:
-    """Refuse a server that cannot run the queue's scripts, if it says so.
+    """Raise ConfigError for a server that says that it is too old to run the queue's scripts.
 
     One that is not there yet, is loading, or may not be asked is not refused.
-
-    Raises:
-        ConfigError: naming the server, its version and the one that is needed.
     """
     client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
     try:
@@ -246,8 +189,15 @@ def borrowed(client: redis.Redis) -> Iterator[Any]:
         connection = pool.get_connection()
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise NeverSent(str(error)) from error
-    try:
+    with giving_back(pool, connection):
         yield connection
+
+
+@contextmanager
+def giving_back(pool: Any, connection: Any) -> Iterator[None]:
+    """Give a borrowed connection back at the end; after other errors than a server's answer redis-py has closed it."""
+    try:
+        yield
     except LEADS_ASTRAY:
         connection.disconnect()
         raise

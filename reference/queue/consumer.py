@@ -108,11 +108,7 @@ class Consumer:
         self._lock = threading.Lock()  # a wait and other verbs may come from two threads
 
     def renew(self, report: Report = NO_REPORT) -> Renewal:
-        """Begin or extend the lease by `lease_ms` from now, by Redis's clock.
-
-        Raises:
-            OtherProtocol: the queue was written by another release.
-        """
+        """Begin or extend the lease by `lease_ms` from now, by Redis's clock. Raises OtherProtocol before the first."""
         self._refuse_fork()
         if not self._agreed:
             refuse_other_protocol(self._client, self._keys)
@@ -184,11 +180,7 @@ class Consumer:
         return settlement
 
     def ack(self, task: Task) -> None:
-        """The task is done.
-
-        Raises:
-            LeaseLost: it was recovered meanwhile; nothing was changed (I3).
-        """
+        """The task is done. Raises LeaseLost: it was recovered meanwhile, and nothing was changed (I3)."""
         if self.settle([task.number], 0).lost:
             raise LeaseLost(self.name, task.id)
 
@@ -198,10 +190,7 @@ class Consumer:
         """Its handler raised: to delayed, with backoff, or to dead_letter after `max_retries` (I5). True: a retry.
 
         Of a long traceback the end is kept. `config`: what holds for this type of task; else the consumer's own.
-        `after_ms`: the delay, in place of the backoff.
-
-        Raises:
-            LeaseLost: it was recovered meanwhile; nothing was changed (I3).
+        `after_ms`: the delay, in place of the backoff. Raises LeaseLost, as `ack`.
         """
         config = config or self._config
         failures = task.retries + 1
@@ -209,18 +198,13 @@ class Consumer:
             self._bury(task.number, task.id, "failed", error, traceback, failures=1)
             return False
         delay_ms = backoff_ms(config, failures) if after_ms is None else after_ms
-        if not _RETRY(
-            self._client, [self._processing, self._keys.delayed, self._keys.counters], [task.number, delay_ms]
-        ):
+        keys = [self._processing, self._keys.delayed, self._keys.counters]
+        if not _RETRY(self._client, keys, [task.number, delay_ms]):
             raise LeaseLost(self.name, task.id)
         return True
 
     def dead_letter(self, claimed: Claimed, error: str, *, task_id: str = "(unreadable)") -> None:
-        """Give up what nobody here can run. What cannot be read is kept as it is.
-
-        Raises:
-            LeaseLost: it was recovered meanwhile; nothing was changed (I3).
-        """
+        """Give up what nobody here can run. What cannot be read is kept as it is. Raises LeaseLost, as `ack`."""
         self._bury(claimed.number, task_id, "not_runnable", error, "", failures=0)
 
     def _bury(self, number: int, task_id: str, reason: str, error: str, traceback: str, *, failures: int) -> None:

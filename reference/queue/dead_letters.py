@@ -5,7 +5,7 @@ https://redis.io/docs/latest/develop/data-types/streams/
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The tasks that were given up, newest first."""
+    """The tasks that were given up, newest first. Raises QueueError for what is not an id of a letter."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._keys = client, Keys(config.namespace)
@@ -78,27 +78,20 @@ class DeadLetters:
         return int(length)
 
     def page(self, limit: int = PAGE, before: str | None = None) -> list[DeadLetter]:
-        """One page, newest first; of those older than the letter `before`, which is how the next page is had.
-
-        Raises:
-            QueueError: `before` is not an id of a letter.
-        """
+        """One page, newest first; of those older than the letter `before`, which is how the next page is had."""
         newest = "+" if before is None else f"({_checked(before)}"
         letters: Any = self._client.xrevrange(self._keys.dead_letter, newest, "-", count=max(1, limit))
         return [_read(*letter) for letter in letters]
 
     def get(self, letter_id: str) -> DeadLetter | None:
-        """One letter; None where it is not there any more.
-
-        Raises:
-            QueueError: that is not an id of a letter.
-        """
+        """One letter; None where it is not there any more."""
         letters: Any = self._client.xrange(self._keys.dead_letter, _checked(letter_id), letter_id, count=1)
         return _read(*letters[0]) if letters else None
 
     def find(self, task_id: str) -> list[DeadLetter]:
         """All letters of one task, oldest first: it reads the whole stream, in steps."""
-        return [letter for letter in self._all() if letter.task is not None and letter.task.id == task_id]
+        letters = (letter for page in self._pages() for letter in page)
+        return [letter for letter in letters if letter.task is not None and letter.task.id == task_id]
 
     def requeue(self, *letter_ids: str) -> int:
         """Give tasks a new budget of attempts, at the end of the queue. How many were still there.
@@ -107,7 +100,6 @@ class DeadLetters:
 
         Raises:
             NotRequeueable: an entry cannot be read; the others were requeued.
-            QueueError: that is not an id of a letter.
         """
         requeued, unreadable = self._requeue(letter_ids)
         if unreadable:
@@ -118,17 +110,13 @@ class DeadLetters:
         """Requeue everything that can be read, oldest first. How many."""
         return sum(self._requeue([letter.id for letter in page])[0] for page in self._pages())
 
-    def _requeue(self, letter_ids: Iterator[str] | list[str] | tuple[str, ...]) -> tuple[int, list[str]]:
-        ids = [_checked(letter_id) for letter_id in letter_ids]
-        requeued, unreadable = _REQUEUE(self._client, [*self._keys.waiting, self._keys.dead_letter], ids)
+    def _requeue(self, letter_ids: Iterable[str]) -> tuple[int, list[str]]:
+        keys = [*self._keys.waiting, self._keys.dead_letter]
+        requeued, unreadable = _REQUEUE(self._client, keys, [_checked(letter_id) for letter_id in letter_ids])
         return requeued, [letter_id.decode() for letter_id in unreadable]
 
     def purge(self, *letter_ids: str) -> int:
-        """Delete letters. How many were still there.
-
-        Raises:
-            QueueError: that is not an id of a letter.
-        """
+        """Delete letters. How many were still there."""
         if not letter_ids:
             return 0
         gone: Any = self._client.xdel(self._keys.dead_letter, *[_checked(letter_id) for letter_id in letter_ids])
@@ -137,10 +125,6 @@ class DeadLetters:
     def purge_all(self) -> int:
         """Delete what is in the stream now; what arrives meanwhile stays. How many."""
         return sum(self.purge(*[letter.id for letter in page]) for page in self._pages())
-
-    def _all(self) -> Iterator[DeadLetter]:
-        for page in self._pages():
-            yield from page
 
     def _pages(self) -> Iterator[list[DeadLetter]]:
         """All that is there now, oldest first."""

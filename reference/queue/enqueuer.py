@@ -13,7 +13,7 @@ import redis
 from redis.exceptions import AskError, MovedError, NoScriptError
 
 from .config import Config
-from .connection import LEADS_ASTRAY, NeverSent, Script, borrowed, refuse_client_of_shards, send
+from .connection import NeverSent, Script, borrowed, giving_back, refuse_client_of_shards, send
 from .durability import Durability
 from .enqueuing.push import ENQUEUE, Call
 from .enqueuing.submission import Accepted, Outcome, Submission
@@ -39,25 +39,14 @@ class Enqueuer:
         return self.enqueue(Submission(payload_json=json.dumps(payload, allow_nan=False), task_type=task_type))
 
     def enqueue(self, submission: Submission) -> Accepted:
-        """Enqueue one task.
-
-        Raises:
-            TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
-            OutcomeUnknown: nobody can say; ask again with the same idempotency key.
-            NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
-        """
+        """Enqueue one task. Raises as `Queue.enqueue` does."""
         outcome = self.enqueue_many([submission])[0]
         if isinstance(outcome, Accepted):
             return outcome
         raise outcome
 
     def enqueue_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Enqueue many in one atomic step; the outcomes are in the order of the submissions.
-
-        Raises:
-            QueueFull, NotAccepted: none was enqueued.
-            OutcomeUnknown: either all that could be accepted were enqueued, or none.
-        """
+        """Enqueue many in one atomic step; the outcomes are in the order of the submissions. Raises likewise."""
         (outcomes,) = self.enqueue_requests([submissions])
         if isinstance(outcomes, QueueError):
             raise outcomes
@@ -76,8 +65,8 @@ class Enqueuer:
         if not call.texts:
             return list(call.outcomes)
         with self._errors():
-            if not self._known:
-                self._recognize()
+            if not self._known:  # ask, before the first task, whether this is a queue to push to
+                refuse_other_protocol(self._client, self._keys)
                 self._known = True
             try:
                 return self._push(call)
@@ -104,24 +93,21 @@ class Enqueuer:
         connection = pool.idle_connection()
         if connection is None:
             return None
-        sent = Sent(call, connection, pool, self._errors)
-        with self._errors(), sent.closing():
-            send(connection, *self._script.command(call.keys, call.arguments()))
-        return sent
+        with self._errors():
+            try:
+                send(connection, *self._script.command(call.keys, call.arguments()))
+            except BaseException:
+                connection.disconnect()
+                pool.release(connection)
+                raise
+        return Sent(call, connection, pool, self._errors)
 
     @property
     def _script(self) -> Script:
         return ENQUEUE
 
-    def _recognize(self) -> None:
-        """Ask, before the first task, whether this is a queue to push to. Raises OtherProtocol."""
-        refuse_other_protocol(self._client, self._keys)
-
     def _call(self, requests: Sequence[Sequence[Submission]]) -> Call:
-        call = Call(self._keys, self._config)
-        for submissions in requests:
-            call.add(submissions)
-        return call
+        return Call(self._keys, self._config, requests)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -163,33 +149,20 @@ class Sent:
 
     def receive(self) -> list[list[Outcome] | QueueError] | None:
         """As `enqueue_requests`; None: Redis does not know the script, or the slot has moved, and it did nothing."""
-        with self._errors(), self.closing():
+        with self._errors(), giving_back(self._pool, self._connection):
             try:
-                reply = self._connection.read_response()
+                return self._call.read(self._connection.read_response())
             except NoScriptError:
-                reply = None
+                return None
             except MovedError:
                 self._connection.disconnect()  # the next one leads to the slot's new owner
-                reply = None
-        self._pool.release(self._connection)
-        return None if reply is None else self._call.read(reply)
+                return None
 
     def give_up(self, reason: str) -> OutcomeUnknown:
         """Close the connection, on which the reply may still come."""
         self._connection.disconnect()
         self._pool.release(self._connection)
         return OutcomeUnknown(f"Redis did not answer ({reason}).")
-
-    @contextmanager
-    def closing(self) -> Iterator[None]:
-        """Return the connection where what is done within fails."""
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, redis.ResponseError) or isinstance(error, LEADS_ASTRAY):
-                self._connection.disconnect()
-            self._pool.release(self._connection)
-            raise
 
 
 def _promises(outcomes: list[Outcome] | QueueError) -> bool:

@@ -1,109 +1,53 @@
 """The names of the Redis keys, in one place. The types they hold are listed beside each."""
 
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one queue. A namespace with a hash tag (`{tasks-0}`) keeps them all in one Redis Cluster slot."""
 
-    namespace: str
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        # LISTs: entries waiting, by priority; pushed on the left, claimed from the right.
+        self.pending_high = f"{namespace}:pending:high"
+        self.pending = f"{namespace}:pending"
+        self.pending_low = f"{namespace}:pending:low"
+        # LIST of at most one element: there if and only if something is pending.
+        self.bell = f"{namespace}:bell"
+        # ZSET: retries and scheduled tasks by due time, ms of Redis's clock.
+        self.delayed = f"{namespace}:delayed"
+        # STREAM: entries given up, each with reason, error and consumer.
+        self.dead_letter = f"{namespace}:dead_letter"
+        # ZSET: consumer -> when its lease ends, ms of Redis's clock.
+        self.consumers = f"{namespace}:consumers"
+        # HASH: consumer -> the highest delivery number that it was given.
+        self.numbers = f"{namespace}:numbers"
+        # HASH: consumer -> run id of the server on which it was last seen to be subscribed to its channel. While it is
+        # absent a space follows, and since when, ms of Redis's clock.
+        self.presence = f"{namespace}:presence"
+        # STRING, expiring: until when nobody else must ask who is absent, ms of Redis's clock.
+        self.asked = f"{namespace}:asked"
+        # HASH: consumer -> what it said of itself at its last renewal (`consumer.Report`), after the time of that.
+        self.info = f"{namespace}:info"
+        # STREAM, of at most `lua.VANISHED_MAX`: consumers that were recovered from, and how many tasks.
+        self.vanished = f"{namespace}:vanished"
+        # HASH: enqueued, completed, failed, retried, recovered, dead_lettered.
+        self.counters = f"{namespace}:counters"
+        # STRING: there while nobody is to claim.
+        self.paused = f"{namespace}:paused"
+        # STRING: the number of the protocol of all users of the queue.
+        self.protocol = f"{namespace}:protocol"
 
-    @property
-    def pending(self) -> str:
-        """LIST: entries waiting, of default priority; pushed on the left, claimed from the right."""
-        return f"{self.namespace}:pending"
-
-    @property
-    def pending_high(self) -> str:
-        """LIST: the same of high priority."""
-        return f"{self.namespace}:pending:high"
-
-    @property
-    def pending_low(self) -> str:
-        """LIST: the same of low priority."""
-        return f"{self.namespace}:pending:low"
-
-    @property
-    def bell(self) -> str:
-        """LIST of at most one element: there if and only if something is pending."""
-        return f"{self.namespace}:bell"
-
-    @property
-    def lists(self) -> list[str]:
-        """The three lists of pending entries, in the order in which they are claimed."""
-        return [self.pending_high, self.pending, self.pending_low]
-
-    @property
-    def waiting(self) -> list[str]:
-        """The bell and the three lists, as every script gets them that adds to what is pending or takes from it."""
-        return [self.bell, *self.lists]
-
-    @property
-    def delayed(self) -> str:
-        """ZSET: retries and scheduled tasks by due time, ms of Redis's clock."""
-        return f"{self.namespace}:delayed"
-
-    @property
-    def dead_letter(self) -> str:
-        """STREAM: entries given up, each with reason, error and consumer."""
-        return f"{self.namespace}:dead_letter"
-
-    @property
-    def consumers(self) -> str:
-        """ZSET: consumer -> when its lease ends, ms of Redis's clock."""
-        return f"{self.namespace}:consumers"
-
-    @property
-    def numbers(self) -> str:
-        """HASH: consumer -> the highest delivery number that it was given."""
-        return f"{self.namespace}:numbers"
-
-    @property
-    def presence(self) -> str:
-        """HASH: consumer -> run id of the server on which it was last seen to be subscribed to its channel.
-
-        While it is absent a space follows, and since when, ms of Redis's clock.
-        """
-        return f"{self.namespace}:presence"
-
-    @property
-    def asked(self) -> str:
-        """STRING, expiring: until when nobody else must ask who is absent, ms of Redis's clock."""
-        return f"{self.namespace}:asked"
-
-    @property
-    def info(self) -> str:
-        """HASH: consumer -> what it said of itself at its last renewal (`consumer.Report`), after the time of that."""
-        return f"{self.namespace}:info"
-
-    @property
-    def vanished(self) -> str:
-        """STREAM, of at most `lua.VANISHED_MAX`: consumers that were recovered from, and how many tasks."""
-        return f"{self.namespace}:vanished"
-
-    def series(self, minute: int) -> str:
-        """HASH, expiring: what the charts show of one minute since the epoch, by Redis's clock."""
-        return f"{self.namespace}:series:{minute}"
-
-    @property
-    def counters(self) -> str:
-        """HASH: enqueued, completed, failed, retried, recovered, dead_lettered."""
-        return f"{self.namespace}:counters"
-
-    @property
-    def paused(self) -> str:
-        """STRING: there while nobody is to claim."""
-        return f"{self.namespace}:paused"
-
-    @property
-    def protocol(self) -> str:
-        """STRING: the number of the protocol of all users of the queue."""
-        return f"{self.namespace}:protocol"
+        # The three lists in the order in which they are claimed; the bell and these, as every script gets them that
+        # adds to what is pending or takes from it.
+        self.lists = (self.pending_high, self.pending, self.pending_low)
+        self.waiting = (self.bell, *self.lists)
 
     def processing(self, consumer: str) -> str:
         """HASH: delivery number -> entry: what one consumer holds now."""
         return f"{self.namespace}:processing:{consumer}"
+
+    def series(self, minute: int) -> str:
+        """HASH, expiring: what the charts show of one minute since the epoch, by Redis's clock."""
+        return f"{self.namespace}:series:{minute}"
 
     def presence_channel(self, consumer: str) -> str:
         """Channel, not a key: nothing is published on it; that the consumer is subscribed says that it lives."""

@@ -47,12 +47,7 @@ return ''
 
 
 def refuse_other_protocol(client: redis.Redis, keys: Keys) -> None:
-    """Refuse a queue of another protocol, the first edition's included, and note this one where there is none yet.
-
-    Raises:
-        OtherProtocol: naming the key that shows it, and what to do.
-        redis.RedisError: Redis did not answer.
-    """
+    """Raise OtherProtocol for a queue of another one, the first edition's too; note this one where there is none."""
     marks = [keys.dead_letter, keys.consumers, keys.delayed, keys.pending, keys.processing("")]
     against: bytes = _AGREE(client, [keys.protocol], [PROTOCOL, *marks])
     if against:

@@ -35,11 +35,7 @@ HEADER_BYTES_MAX = 160
 
 
 def refuse_constant(text: str) -> None:
-    """What a decoder of `json` is to be given as `parse_constant`, so that it reads JSON and no more.
-
-    Raises:
-        ValueError: always.
-    """
+    """As `parse_constant` of a decoder of `json`: always raises ValueError, so that it reads JSON and no more."""
     raise ValueError(f"{text} is not JSON")  # Python's NaN and Infinity would pass otherwise
 
 
@@ -149,12 +145,9 @@ def enqueued_at(entry: bytes) -> int | None:
 
 
 def refuse_half_pairs(payload_json: str) -> None:
-    """Refuse JSON that no worker could read, though it is JSON by its grammar: an escape such as \\ud800 alone.
+    """Raise InvalidTask for JSON that no worker could read, though it is JSON by its grammar: with a \\ud800 alone.
 
-    It is half of a surrogate pair and no character (RFC 8259, section 8.2).
-
-    Raises:
-        InvalidTask: it holds one.
+    Such an escape is half of a surrogate pair and not a character (RFC 8259, section 8.2).
     """
     if "\\u" in payload_json:
         try:

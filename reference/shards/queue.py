@@ -11,9 +11,9 @@ from ..queue.config import Config
 from ..queue.connection import connect
 from ..queue.dead_letters import LETTER_ID, PAGE, DeadLetter, DeadLetters
 from ..queue.errors import QueueError
-from ..queue.gauges import Gauges, Reading
 from ..queue.keys import Keys
 from ..queue.task import PRIORITIES
+from ..stats.gauges import Gauges, Reading
 from .members import EachShard, Shards, together
 from .spread import Spread
 
@@ -173,6 +173,9 @@ class ShardedQueue(Queue):
         self._clients = EachShard(shards, connect)
         self.dead_letters = ShardedDeadLetters(shards, self._clients)
         self._gauges = ShardedGauges(shards, self._clients)
+
+    def stats(self) -> ShardedReading:
+        return self._gauges.read()
 
     def close(self) -> None:
         self._spread.close()

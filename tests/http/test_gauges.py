@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 from support.queue_fixtures import Queue, entry
-from zeroloss.reference.queue.gauges import COUNTERS, Gauges, Reading
+from zeroloss.reference.stats.gauges import COUNTERS, Gauges, Reading
 
 
 def read(queue: Queue) -> Reading:

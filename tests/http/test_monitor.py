@@ -21,7 +21,7 @@ from support.waiting import wait_until
 from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.monitor.app import create_app
 from zeroloss.reference.monitor.metrics import metrics
-from zeroloss.reference.queue.gauges import ConsumerReading, Reading
+from zeroloss.reference.stats.gauges import ConsumerReading, Reading
 from zeroloss.system.servers import Server
 
 

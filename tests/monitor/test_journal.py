@@ -10,9 +10,9 @@ from zeroloss.reference.monitor.series import Series, SeriesReading, quantile
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.consuming.registry import Report
 from zeroloss.reference.queue.enqueuing.submission import Submission
-from zeroloss.reference.queue.gauges import Gauges
 from zeroloss.reference.queue.lua import SERIES_KEPT_S, VANISHED_MAX
 from zeroloss.reference.queue.task import Task
+from zeroloss.reference.stats.gauges import Gauges
 from zeroloss.reference.worker.delivery import Delivery
 from zeroloss.reference.worker.journal import RUNNING_MAX, Journal
 

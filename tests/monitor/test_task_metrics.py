@@ -16,7 +16,7 @@ from support.queue_fixtures import Queue
 from support.waiting import wait_until
 from zeroloss.reference.monitor.series import Latency, Series
 from zeroloss.reference.queue.enqueuing.submission import Submission
-from zeroloss.reference.queue.gauges import Gauges, RunningTask
+from zeroloss.reference.stats.gauges import Gauges, RunningTask
 from zeroloss.reference.telemetry.metrics import exposition
 
 APP = """

@@ -167,10 +167,11 @@ import sys
 from theirs import Queue
 with Queue.connect(sys.argv[1]) as queue:
     queue.enqueue("default", {"n": 1})
-try:
-    Queue.connect(sys.argv[1], shards=2)
-except Exception as error:
-    print(error)
+for url, shards in ((sys.argv[1], 1), (sys.argv[1], 2), ("redis+sentinel://localhost/main", 1)):
+    try:
+        Queue.connect(url, shards=shards).stats()
+    except Exception as error:
+        print(error)
 """
 
 
@@ -185,7 +186,8 @@ def test_a_copy_without_the_parts_that_may_be_left_out_runs_tasks_and_names_what
 
     assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "none"]) == 0
     done = run("-c", ENQUEUE, queue.config.redis_url)
-    assert "This copy was made without shards, which vendor --with adds" in done.stdout, done.stderr
+    for part in ("stats", "shards", "failover"):
+        assert f"This copy was made without {part}, which vendor --with adds" in done.stdout, done.stderr
     worker = [sys.executable, "-m", "theirs", "worker", "--app", "theirs.demo"]
     with subprocess.Popen(worker, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
@@ -208,9 +210,12 @@ def test_the_parts_of_a_copy_stay_as_they_were_chosen_until_others_are(
     vendor(tmp_path, "theirs")
     assert parts() == set()
     assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "shards,monitor"]) == 0
-    assert parts() == {"http", "monitor", "shards"}  # a monitor needs http
+    assert parts() == {"http", "monitor", "shards", "stats"}  # a monitor needs http, and both need stats
     assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "sharks"]) == 2
-    assert "'sharks' is not one of the parts http, monitor, shards, telemetry, nor none." in capsys.readouterr().err
+    assert (
+        "'sharks' is not one of the parts failover, http, monitor, shards, stats, telemetry, nor none."
+        in capsys.readouterr().err
+    )
 
 
 def conformance(copy: Path) -> subprocess.CompletedProcess[str]:

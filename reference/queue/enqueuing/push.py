@@ -129,13 +129,12 @@ for _, key in ipairs(keys) do redis.call('SET', key, known[key], 'PX', ARGV[3]) 
 ring()
 return reply()
 """)
-_CONFLICT = b"!"
 
 
 class Call:
     """Requests on their way to the script, and its answers on their way back to them."""
 
-    def __init__(self, keys: Keys, config: Config) -> None:
+    def __init__(self, keys: Keys, config: Config, requests: Sequence[Sequence[Submission]]) -> None:
         self._idempotency, self._config = keys.idempotency, config
         self.max_pending = config.max_pending
         self.keys = [*keys.waiting, keys.delayed, keys.counters]
@@ -145,9 +144,11 @@ class Call:
         self._sizes: list[int] = []  # how many tasks of each request the script is given
         self.further: list[str] = []  # what a script that does more than this one gets
         self._guards: list[Any] = []  # what the script gets of each idempotency key
-        self._guarded: list[tuple[list[Outcome], int, str, str]] = []  # and whose answer it will be: where, id, key
+        self._guarded: list[tuple[list[Outcome], int, str]] = []  # and whose answer it will be: where, key
+        for submissions in requests:
+            self._add(submissions)
 
-    def add(self, submissions: Sequence[Submission]) -> None:
+    def _add(self, submissions: Sequence[Submission]) -> None:
         outcomes: list[Outcome] = []
         before = len(self.texts)
         for submission, new_id in zip(submissions, new_task_ids(len(submissions)), strict=True):
@@ -161,7 +162,7 @@ class Call:
             if submission.idempotency_key is not None:
                 self.keys.append(self._idempotency(submission.idempotency_key))
                 self._guards += (len(self.texts), submission.digest(), task_id)
-                self._guarded.append((outcomes, len(outcomes), task_id, submission.idempotency_key))
+                self._guarded.append((outcomes, len(outcomes), submission.idempotency_key))
             outcomes.append(Accepted(task_id, replayed=False))
         self._sizes.append(len(self.texts) - before)
         self.outcomes.append(outcomes)
@@ -180,8 +181,11 @@ class Call:
     def read(self, reply: list[Any]) -> list[list[Outcome] | QueueError]:
         """What the script's reply means for each request."""
         end = 1 + 3 * reply[0]
-        for (outcomes, place, task_id, key), answer in zip(self._guarded, reply[end:], strict=True):
-            outcomes[place] = _read_answer(answer, task_id, key)
+        for (outcomes, place, key), answer in zip(self._guarded, reply[end:], strict=True):
+            if answer == b"!":
+                outcomes[place] = IdempotencyConflict(key)
+            elif answer:
+                outcomes[place] = Accepted(answer.removeprefix(b"=").decode(), replayed=True)
         answers: list[list[Outcome] | QueueError] = list(self.outcomes)
         for request, length, what in zip(*[iter(reply[1:end])] * 3, strict=True):
             if what == b"pending":
@@ -189,11 +193,3 @@ class Call:
             else:
                 answers[request - 1] = QueueFull(length, self._config.max_scheduled, "scheduled")
         return answers
-
-
-def _read_answer(answer: bytes, task_id: str, key: str) -> Accepted | IdempotencyConflict:
-    if answer == b"":
-        return Accepted(task_id, replayed=False)
-    if answer == _CONFLICT:
-        return IdempotencyConflict(key)
-    return Accepted(answer.removeprefix(b"=").decode(), replayed=True)

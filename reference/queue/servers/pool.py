@@ -99,26 +99,19 @@ class Pool(redis.BlockingConnectionPool):
         super().reset()  # type: ignore[no-untyped-call]
 
     def get_connection(self, *_deprecated: Any, **_options: Any) -> Any:
-        self._checkpid()
         generation = self._generation  # read first: what is opened now may come back only to be closed
-        connection = self._stands() or super().get_connection()  # type: ignore[no-untyped-call]
+        connection = self.idle_connection() or super().get_connection()  # type: ignore[no-untyped-call]
         connection.generation = generation
         return connection
 
     def idle_connection(self) -> Any:
-        """An open connection that nobody uses, or None; it is to be released, as any."""
+        """The idle connection used last, if the other end has not closed it, or None; it is to be released, as any."""
         self._checkpid()
         generation = self._generation
-        connection = self._stands()
-        if connection is not None:
-            connection.generation = generation
-        return connection
-
-    def _stands(self) -> Any:
-        """The idle connection used last, if the other end has not closed it."""
         with suppress(IndexError):
             connection, poll = self._used.pop()
             if not poll.poll(0):
+                connection.generation = generation
                 return connection
             super().release(connection)  # type: ignore[no-untyped-call]
         return None

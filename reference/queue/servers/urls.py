@@ -1,9 +1,8 @@
-"""Redis URLs: which of their options are allowed, where a Sentinel URL leads, and how each is shown."""
+"""Redis URLs: which of their options are allowed, and how each is shown."""
 
 import inspect
 import re
-from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 
@@ -13,113 +12,15 @@ from ..errors import ConfigError
 # a command after a lost reply, change the type of an answer, or end a wait too early.
 URL_OPTIONS = {"db", "username", "password", "client_name"}
 TLS_OPTIONS = {name for name in inspect.signature(redis.SSLConnection.__init__).parameters if name.startswith("ssl_")}
-SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password", "sentinel_tls"}
 
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
-CLUSTER_PORT = 6379
-SENTINEL_PORT = 26379
-PORT_MAX = 65_535
-_URL_OF_MANY = re.compile(r"(rediss?)\+(?:sentinel|cluster)://(?:([^@/?#]*)@)?([^@/?#]*)([^@?#]*)(?:\?([^#]*))?")
-_HOST = r"(\[[\da-fA-F:.]+\]|[^:/@\[\],]+)(?::(\d{1,5}))?"
-_SHOWN_HOSTS = re.compile(rf"{_HOST}(,{_HOST})*(/[^/@:]*(/\d+)?)?")
-
-
-class SentinelUrl(NamedTuple):
-    """Where a Sentinel URL leads. `server` and `sentinel` are plain URLs whose host is a placeholder."""
-
-    sentinels: tuple[tuple[str, int], ...]
-    group: str
-    server: str
-    sentinel: str
-
-
-def read_sentinel_url(url: str) -> SentinelUrl:
-    """Read `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB`; `rediss+sentinel` uses TLS everywhere.
-
-    Raises:
-        ConfigError: it is not such a URL; the sentence says which part is wrong.
-    """
-    found = _URL_OF_MANY.fullmatch(url)
-    if not found:
-        raise _refusal("use redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB", "percent codes")
-    scheme, login, hosts, path, query = found.groups(default="")
-    group, _, database = path.removeprefix("/").partition("/")
-    if not group:
-        raise _refusal("name the primary after the hosts", "redis+sentinel://HOST:26379/mymaster/0")
-    if not re.fullmatch(r"\d*", database):
-        raise _refusal("the database is a number", "redis+sentinel://HOST:26379/mymaster/0")
-    options = parse_qsl(query, keep_blank_values=True)
-    refuse_options(scheme, options, also=SENTINEL_OPTIONS)
-    tls = dict(options).get("sentinel_tls", "true")
-    if tls not in ("true", "false") or (tls == "false" and scheme == "redis"):
-        raise _refusal("sentinel_tls is true or false", "and needs rediss+sentinel://")
-    server = [(name, value) for name, value in options if name not in SENTINEL_OPTIONS]
-    sentinel = [(name, value) for name, value in options if name in TLS_OPTIONS and tls == "true"]
-    sentinel += [
-        (name.removeprefix("sentinel_"), value)
-        for name, value in options
-        if name in ("sentinel_username", "sentinel_password")
-    ]
-    return SentinelUrl(
-        tuple(_host(host, "Sentinel", SENTINEL_PORT) for host in hosts.split(",")),
-        group,
-        f"{scheme}://{login}{'@' if login else ''}primary/{database or 0}{_query(server)}",
-        f"{'redis' if tls == 'false' else scheme}://sentinel{_query(sentinel)}",
-    )
-
-
-class ClusterUrl(NamedTuple):
-    """Where a Cluster URL leads. `server` is a plain URL whose host is a placeholder."""
-
-    nodes: tuple[tuple[str, int], ...]
-    server: str
-
-
-def read_cluster_url(url: str) -> ClusterUrl:
-    """Read `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`; `rediss+cluster` uses TLS.
-
-    Raises:
-        ConfigError: it is not such a URL; the sentence says which part is wrong.
-    """
-    found = _URL_OF_MANY.fullmatch(url)
-    if not found:
-        raise _refusal("use redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT", "percent codes", "Cluster")
-    scheme, login, hosts, path, query = found.groups(default="")
-    options = parse_qsl(query, keep_blank_values=True)
-    refuse_options(scheme, options)
-    if path not in ("", "/", "/0") or dict(options).get("db", "0") != "0":
-        raise _refusal("a cluster has database 0 only", "leave it out", "Cluster")
-    nodes = tuple(_host(host, "node", CLUSTER_PORT, "Cluster") for host in hosts.split(","))
-    return ClusterUrl(nodes, f"{scheme}://{login}{'@' if login else ''}node/0{_query(options)}")
-
-
-def _host(text: str, what: str, port_default: int, kind: str = "Sentinel") -> tuple[str, int]:
-    if not text or text.startswith(":"):
-        example = f"HOST:{port_default},HOST:{port_default}"
-        raise _refusal(f"name at least one {what}, and none that is empty", example, kind)
-    found = re.fullmatch(_HOST, text)
-    port = int(found[2] or port_default) if found else 0
-    if not found or not 0 < port <= PORT_MAX:
-        raise _refusal(f"a port is a number from 1 to {PORT_MAX}", f"HOST:{port_default}", kind)
-    return found[1].strip("[]"), port
-
-
-def _query(options: list[tuple[str, str]]) -> str:
-    return f"?{urlencode(options)}" if options else ""
-
-
-def _refusal(what: str, example: str, kind: str = "Sentinel") -> ConfigError:
-    quoting = ", with / ? # @ : and % in a password as percent codes" if example == "percent codes" else f" ({example})"
-    return ConfigError(f"redis_url is not a {kind} URL: {what}{quoting}.")
+HOST = r"(\[[\da-fA-F:.]+\]|[^:/@\[\],]+)(?::(\d{1,5}))?"
+_SHOWN_HOSTS = re.compile(rf"{HOST}(,{HOST})*(/[^/@:]*(/\d+)?)?")
 
 
 def refuse_options(scheme: str, options: list[tuple[str, str]], also: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-    """Refuse an option that would undo what `connect` sets.
-
-    Raises:
-        ConfigError: naming the option, unless its name may be a part of a password.
-    """
+    """Raise ConfigError for an option that would undo what `connect` sets."""
     allowed = URL_OPTIONS | also | (TLS_OPTIONS if scheme == "rediss" else set())
     for name, _ in options:
         if name not in allowed:

@@ -9,6 +9,7 @@ import redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, TryAgainError
 from support.waiting import wait_until
+from zeroloss.reference.failover.urls import ClusterUrl, read_cluster_url
 from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import NeverSent, Script, connect
@@ -17,7 +18,7 @@ from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import ConfigError, NotAccepted
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.servers.urls import ClusterUrl, read_cluster_url, shown_url
+from zeroloss.reference.queue.servers.urls import shown_url
 from zeroloss.reference.queue.task import Task
 from zeroloss.system.servers import ClusterServer, open_server
 

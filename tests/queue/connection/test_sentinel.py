@@ -13,12 +13,11 @@ import redis
 from support.processes.sentinels import LoneSentinel, lone_sentinels, url_of
 from support.processes.tls_relay import TlsRelay
 from support.waiting import wait_until
+from zeroloss.reference.failover import following
 from zeroloss.reference.queue.client import Queue
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import NeverSent, Script, connect
 from zeroloss.reference.queue.errors import NotAccepted
-from zeroloss.reference.queue.servers import following
-from zeroloss.reference.queue.servers import sentinel as sentinel_module
 from zeroloss.system.servers import Server
 
 PING = Script("return redis.call('PING')")
@@ -105,7 +104,7 @@ def test_a_sentinel_that_hangs_costs_its_answer_once(
         began = time.monotonic()
         for _ in range(20):
             client.ping()
-        assert time.monotonic() - began < 20 * sentinel_module.ANSWER_S / 2
+        assert time.monotonic() - began < 20 * following.ANSWER_S / 2
 
 
 def test_a_sentinel_that_ends_leaves_standing_connections_as_they_are(

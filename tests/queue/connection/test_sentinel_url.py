@@ -1,10 +1,11 @@
 """`redis+sentinel://`: which Sentinels are asked, under which name the primary is known, and which login goes where."""
 
 import pytest
+from zeroloss.reference.failover.urls import SentinelUrl, read_sentinel_url
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.errors import ConfigError
-from zeroloss.reference.queue.servers.urls import SentinelUrl, read_sentinel_url, shown_url
+from zeroloss.reference.queue.servers.urls import shown_url
 
 READ = {
     "redis+sentinel://a:1,b:2/main/3": SentinelUrl(

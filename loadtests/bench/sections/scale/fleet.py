@@ -14,9 +14,9 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.enqueuer import Enqueuer
-from zeroloss.reference.queue.gauges import Gauges
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.reaper import Reaper
+from zeroloss.reference.stats.gauges import Gauges
 from zeroloss.reference.worker.presence import _MARK
 
 from ...context import Context

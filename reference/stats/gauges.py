@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import redis
 
-from .config import Config
-from .keys import Keys
-from .task import PRIORITIES, enqueued_at
+from ..queue.config import Config
+from ..queue.keys import Keys
+from ..queue.task import PRIORITIES, enqueued_at
 
 COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
 REASON_CHARS_MAX = 200
@@ -104,6 +104,7 @@ class Gauges:
             raise clock
         now_ms = clock[0] * 1000 + clock[1] // 1000
         sieve = _Sieve()
+        is_paused = sieve.take(paused, keys.paused, "paused")
         leases = sieve.take(leases, keys.consumers, "consumers", "processing", "awaiting_recovery")
         said = sieve.take(info, keys.info, "info") or {}
         held = None if leases is None else self._read_held(leases, said, now_ms, sieve)
@@ -124,7 +125,7 @@ class Gauges:
             oldest_by_priority_ms={
                 name: _oldest_age_ms([head], now_ms) for name, head in zip(PRIORITIES, heads, strict=True)
             },
-            paused=_as_bool(sieve.take(paused, keys.paused, "paused")),
+            paused=None if is_paused is None else bool(is_paused),
             unreadable=sieve.unreadable,
         )
 
@@ -132,30 +133,23 @@ class Gauges:
         self, leases: Sequence[tuple[bytes, float]], said: Mapping[bytes, bytes], now_ms: int, sieve: "_Sieve"
     ) -> tuple[list[ConsumerReading], int | None, int | None]:
         """The live consumers; how many tasks all hold; how many those whose lease has ended."""
+        prefix = self._keys.processing("").encode()
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name, _ in leases:
+                pipeline.hlen(prefix + name)
+            lengths = pipeline.execute(raise_on_error=False)
         consumers: list[ConsumerReading] = []
         live: list[int | None] = []
         ended: list[int | None] = []
-        for (name, lease_ends_ms), length in zip(leases, self._count_holdings(leases), strict=True):
+        for (name, lease_ends_ms), length in zip(leases, lengths, strict=True):
             is_live = lease_ends_ms > now_ms
             harmed = ("processing",) if is_live else ("processing", "awaiting_recovery")
-            holding = sieve.take(length, _shown(self._processing(name)), *harmed)
+            holding = sieve.take(length, _shown(prefix + name), *harmed)
             (live if is_live else ended).append(holding)
             if is_live:
                 consumers.append(self._live(name, holding, lease_ends_ms, now_ms, sieve, said.get(name, b"")))
         consumers.sort(key=lambda consumer: consumer.name)
         return consumers, _sum(live + ended), _sum(ended)
-
-    def _count_holdings(self, leases: Sequence[tuple[bytes, float]]) -> list[Any]:
-        if not leases:
-            return []
-        with self._client.pipeline(transaction=False) as pipeline:
-            for name, _ in leases:
-                pipeline.hlen(self._processing(name))
-            lengths: list[Any] = pipeline.execute(raise_on_error=False)
-        return lengths
-
-    def _processing(self, consumer: bytes) -> bytes:
-        return self._keys.processing("").encode() + consumer
 
     def _live(
         self, name: bytes, holding: int | None, lease_ends_ms: float, now_ms: int, sieve: "_Sieve", said: bytes
@@ -208,19 +202,16 @@ class _Sieve:
 
 
 def _counts(counters: dict[bytes, bytes] | None, key: str, sieve: _Sieve) -> dict[str, int | None]:
+    counts: dict[str, int | None] = dict.fromkeys(COUNTERS)
     if counters is None:
-        return dict.fromkeys(COUNTERS)
-    counts: dict[str, int | None] = {}
+        return counts
     for name in COUNTERS:
         text = counters.get(name.encode(), b"0")
-        counts[name] = int(text) if _whole_number.fullmatch(text) else None
-        if counts[name] is None:
+        if _whole_number.fullmatch(text):
+            counts[name] = int(text)
+        else:
             sieve.unreadable["counters"] = f"{key} has {_shown(text[:40])!r} for {name}, which is not a whole number."
     return counts
-
-
-def _as_bool(found: int | None) -> bool | None:
-    return None if found is None else bool(found)
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

@@ -1,0 +1,121 @@
+"""A pool whose connections lead to a server that may be another one at any time: a primary, the owner of a slot."""
+
+import re
+import socket
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import redis
+from redis.connection import parse_url
+
+from ..queue.config import Config
+from ..queue.connection import connection_options
+from ..queue.errors import ConfigError
+from ..queue.keys import Keys
+from ..queue.servers.pool import Gate, Pool
+from ..queue.servers.urls import SENTINEL_SCHEMES
+from .cluster import SlotOwner
+from .locator import Address, Locator
+from .sentinel import Primary
+from .urls import read_cluster_url, read_sentinel_url
+
+ANSWER_S = 0.3  # a Sentinel, or a node, that takes longer to say where to go is left out
+LOOK_S = 0.5  # between two questions while connections stand
+
+
+class FollowingPool(Pool):
+    """Its connections lead where `locator` says; when that is another server, those to the one before are closed.
+
+    Those in use get the time between two looks, which most replies need not, and are shut then: a wait at a server that
+    was cut off would otherwise end seconds later. What was sent on them is a lost reply to its caller.
+    """
+
+    def __init__(self, *, locator: Locator, gate: Gate, **options: Any) -> None:
+        self._locator = locator
+        super().__init__(gate=gate, locate=self._locate, **options)
+
+    def sockets(self) -> list[socket.socket]:
+        return [*super().sockets(), *self._locator.sockets()]
+
+    def reset(self) -> None:
+        self._locator.reset()
+        self._leads_to: Address | None = None
+        self._unwatched = threading.Lock()  # taken once, by the starter of the thread
+        super().reset()
+
+    def follow(self) -> None:
+        """Ask, where connections stand, and leave the server before if it is another one now."""
+        if super().sockets():
+            self._shut_others(self._leads_to)
+            with suppress(redis.RedisError):  # without an answer the one before stands
+                self._lead_to(self._locator.address())
+
+    def _close_idle(self) -> None:
+        self._locator.doubt()
+        super()._close_idle()
+
+    def _locate(self) -> Address:
+        address = self._locator.address()
+        self._lead_to(address)
+        if self._unwatched.acquire(blocking=False):
+            threading.Thread(target=_watch, name="locator", args=(weakref.ref(self),), daemon=True).start()
+        return address
+
+    def _lead_to(self, address: Address) -> None:
+        before, self._leads_to = self._leads_to, address
+        if before in (None, address):
+            return
+        self._close_idle()
+
+    def _shut_others(self, address: Address | None) -> None:
+        for connection in list(self._connections):
+            if (sock := connection._sock) and (connection.host, connection.port) != address:
+                with suppress(OSError):
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS: another thread reads above it
+
+
+def _watch(reference: "weakref.ref[FollowingPool]") -> None:
+    while pool := reference():
+        pool.follow()
+        del pool
+        time.sleep(LOOK_S)
+
+
+def following_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
+    """A pool for a URL of Sentinels, or of a cluster.
+
+    Raises:
+        ConfigError: the URL is invalid, or the keys of the namespace would lie in several slots of a cluster.
+    """
+    url, gate = config.redis_url, Gate()
+
+    def asking(login: str, host: str, port: int) -> redis.Redis:
+        """A client that only asks where to go."""
+        options = {**_read(login), **connection_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
+        return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
+
+    locator: Locator
+    if url.partition("://")[0] in SENTINEL_SCHEMES:
+        primary = read_sentinel_url(url)
+        login = primary.server
+        locator = Primary(primary.group, primary.sentinels, lambda *place: asking(primary.sentinel, *place))
+    else:
+        cluster = read_cluster_url(url)
+        login = cluster.server
+        if not re.search(r"\{[^}]+\}", config.namespace):
+            raise ConfigError(
+                f"namespace {config.namespace!r} has no hash tag, so a cluster would spread its keys: "
+                f"name it {{{config.namespace}}}, with the braces."
+            )
+        locator = SlotOwner(Keys(config.namespace).pending, cluster.nodes, lambda *place: asking(login, *place))
+    options = {**_read(login), **connection_options(url, answer_s, connect_s), "max_connections": connections}
+    return FollowingPool(locator=locator, gate=gate, **options)
+
+
+def _read(url: str) -> dict[str, Any]:
+    """A plain URL as options of a connection."""
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    return options
