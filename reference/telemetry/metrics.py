@@ -14,7 +14,7 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess, values
 
 from ..queue.task import Task
-from ..worker.observer import DEAD_LETTERED, RETRIED, SUCCEEDED
+from ..worker.journal import DEAD_LETTERED, RETRIED, SUCCEEDED
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"  # types without a handler here: anybody may make up any number of them

@@ -32,7 +32,7 @@ from .claimer import Claimer
 from .delivery import Delivery, State
 from .event_loop import EventLoop
 from .handlers import Handler, Reject, Retry
-from .observer import Observer
+from .journal import Observer
 from .presence import Presence
 from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
@@ -70,7 +70,7 @@ class HandlerThread(threading.Thread):
             if delivery.state is State.OUT and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
-                self._claimer.begun(delivery)
+                self._claimer.journal.begun(delivery)
                 self.begun += 1
                 if self._at_work:
                     self._at_work()
