@@ -173,7 +173,7 @@ def _resume(config: Config, _options: argparse.Namespace) -> int:
 
 def _worker_process(config: Config, options: argparse.Namespace) -> int:
     from .worker.handlers import load_handlers
-    from .worker.process import run_worker
+    from .worker.process import Worker
 
     def tell_parent(text: bytes) -> None:
         with suppress(BrokenPipeError):  # the parent may be gone
@@ -196,8 +196,7 @@ def _worker_process(config: Config, options: argparse.Namespace) -> int:
         from .telemetry.metrics import TaskMetrics
 
         observer = TaskMetrics(handlers)
-    run_worker(config, options.consumer, handlers, options.parent, tell_parent, observer)
-    return 0
+    Worker(config, options.consumer, handlers, options.parent, tell_parent, observer).run()
 
 
 def _up(config: Config, options: argparse.Namespace) -> int:
