@@ -32,7 +32,7 @@ COMMANDS_AND_BOUNDS_S = {
 }
 
 
-@pytest.mark.parametrize("delay_ms", [50, 150, 300, 600])
+@pytest.mark.parametrize("delay_ms", [50, 150, 300, 600, 1_200])
 @pytest.mark.parametrize("command, bound_s", COMMANDS_AND_BOUNDS_S.items(), ids=COMMANDS_AND_BOUNDS_S)
 def test_a_sigterm_soon_after_the_start_ends_a_command_and_its_parts_with_status_0_within_its_bound(
     embedded: Server, tmp_path: Path, command: str, bound_s: float, delay_ms: int
