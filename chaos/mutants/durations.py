@@ -18,7 +18,7 @@ def unrenewed_while_busy() -> None:
     """A lease is not renewed while all threads of its worker are busy."""
 
     def renew(self: Any) -> None:
-        busy = sum(delivery.started is not None and delivery.seconds is None for delivery in self._in_hand())
+        busy = sum(delivery.started is not None and delivery.seconds is None for delivery in self._hand.owned())
         if busy < self._config.threads:
             original(self)
         else:

@@ -5,16 +5,20 @@ process that takes the place of another goes on counting where that one stopped,
 https://prometheus.github.io/client_python/multiprocess/
 """
 
+import logging
 import os
 import struct
+import tempfile
 import time
-from collections.abc import Container
-from contextlib import suppress
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess, values
 
 from ..queue.task import Task
-from ..worker.observer import DEAD_LETTERED, RETRIED, SUCCEEDED
+from ..worker.journal import DEAD_LETTERED, RETRIED, SUCCEEDED
+
+logger = logging.getLogger(__name__)
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"  # types without a handler here: anybody may make up any number of them
@@ -76,6 +80,22 @@ class TaskMetrics:
 
     def _type(self, task: Task) -> str:
         return task.type if task.type in self._types else OTHER
+
+
+@contextmanager
+def shared_directory() -> Iterator[str | None]:
+    """Where the processes of a pool count; None where no folder can be made."""
+    if given := os.environ.get(DIRECTORY):  # the application's own metrics are shown, too
+        yield given
+        return
+    try:
+        made = tempfile.TemporaryDirectory(prefix="zeroloss-metrics-")
+    except OSError as error:
+        logger.warning("There is no /metrics, as no temporary folder can be made: %s.", error)
+        yield None
+        return
+    with made as directory:
+        yield directory
 
 
 def count_in_place(place: int) -> None:

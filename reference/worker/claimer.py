@@ -13,28 +13,26 @@ Its claim has a number that is in flight until the wait has ended: meanwhile not
 higher numbers, and what lies under that number in Redis is left to the reply.
 """
 
-import contextlib
 import logging
 import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Container, Iterable
-from functools import partial
-from textwrap import indent
+from collections.abc import Container, Iterable
+from contextlib import suppress
 
 import redis
 
 from ..queue.config import Config
 from ..queue.consumer import Consumer
-from ..queue.consuming.settling import Claimed
+from ..queue.consuming.settling import Claimed, Settlement
 from ..queue.errors import LeaseLost, OtherProtocol, Undecodable
 from ..queue.task import Task
 from .delivery import Delivery, State
-from .journal import Journal
-from .observer import DEAD_LETTERED, RETRIED, SUCCEEDED, Observer
+from .hand import Hand
+from .journal import Journal, Observer
 from .pace import Pace
-from .waiter import Arrival, Waiter
+from .waiter import Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +46,14 @@ class Claimer(threading.Thread):
         self, consumer: Consumer, config: Config, task_types: Container[str], observer: Observer | None = None
     ) -> None:
         super().__init__(name="claimer", daemon=True)
-        self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
-        self.inbox: queue.SimpleQueue[Delivery | Arrival | None] = queue.SimpleQueue()
+        self._hand = Hand()
+        self.ready = self._hand.ready
+        self.inbox: queue.SimpleQueue[Delivery | Settlement | redis.RedisError | None] = queue.SimpleQueue()
+        self.journal = Journal(config.threads, observer)
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
         self.left = False  # it has left the registry with nothing in hand
         self._consumer, self._config, self._task_types = consumer, config, task_types
-        self._observer = observer
-        self._deliveries: dict[int, Delivery] = {}  # by number, oldest first; none that is GONE
-        self._alone: Delivery | None = None  # a task that may kill its worker: it runs with nothing beside it
         self._pace = Pace(config)
-        self._journal = Journal(config.threads)
         self._waiter = Waiter(consumer, self.inbox, config.block_ms)
         self._awaited: int | None = None  # the number in flight: that of the wait that is under way
         self._dry = False  # the last claim found too little: wait, or look again when a task is finished
@@ -72,18 +68,7 @@ class Claimer(threading.Thread):
 
     def could_claim(self) -> bool:
         """Whether a thread is free that a claim could serve; a look from another thread."""
-        busy = self._idles() or self._alone is not None
-        return not busy and len(self._deliveries) < self._config.threads
-
-    def begun(self, delivery: Delivery) -> None:
-        """Tell the observer that a handler begins; called by its thread."""
-        if self._observer:
-            waited_ms = self._journal.waited_ms(delivery)
-            self._observer.begun(delivery.task, None if waited_ms is None else waited_ms / 1000)
-
-    def _settled(self, task: Task, outcome: str) -> None:
-        if self._observer:
-            self._observer.settled(task, outcome)
+        return not self._idles() and self._hand.alone is None and len(self._hand) < self._config.threads
 
     def stop(self) -> None:
         """Claim no more, give back what was not begun, and end when what runs is finished and settled."""
@@ -104,7 +89,7 @@ class Claimer(threading.Thread):
                 self._back_off(error)
         self._waiter.requests.put(None)
 
-    def _back_off(self, error: Exception | None) -> None:
+    def _back_off(self, error: Exception) -> None:
         """After any error the last step may have happened: wait, then read what is held before anything else."""
         self._unsure = True
         self._errors += 1
@@ -113,69 +98,54 @@ class Claimer(threading.Thread):
         self._retry_at = time.monotonic() + pause_s
         logger.warning("Redis failed (%s); the next attempt is in %.2f s.", error, pause_s)
 
-    # -- events ----------------------------------------------------------------------------------------------------
-
     def _receive(self) -> None:
         """Wait for something to do, then take in all that has happened."""
-        try:
-            patience_s = self._patience_s() if self.inbox.empty() else 0.0
-            event = self.inbox.get(timeout=patience_s)
+        with suppress(queue.Empty):
+            event = self.inbox.get(timeout=self._patience_s() if self.inbox.empty() else 0.0)
             while True:
                 if isinstance(event, Delivery):
                     self._take_back(event)
-                elif isinstance(event, Arrival):
+                elif event is not None:
                     self._take_arrival(event)
                 event = self.inbox.get_nowait()
-        except queue.Empty:
-            return
 
     def _patience_s(self) -> float:
         now = time.monotonic()
         if now < self._retry_at:
             return self._retry_at - now
-        if self._unsure or self._with(State.DONE, State.FAILED) or self._surplus():
+        if self._unsure or self._hand.having(State.DONE, State.FAILED) or self._surplus():
             return 0.0
         if self._wants_more() or self._can_wait():
             return 0.0
-        if not self.ready.empty():
-            return min(self._pace.hoarding_s, max(0.0, self._renew_at - now))
-        return max(0.0, self._renew_at - now)
+        until_renewal_s = max(0.0, self._renew_at - now)
+        return until_renewal_s if self.ready.empty() else min(self._pace.hoarding_s, until_renewal_s)
 
     def _take_back(self, delivery: Delivery) -> None:
         self._dry = False
-        if delivery is self._alone:
-            self._alone = None
         if delivery.state is not State.OUT:
             if delivery.seconds is not None:
-                logger.warning(
-                    "Task %s was recovered while it ran; its result is dropped.",
-                    delivery.task.shown_id,
-                    extra={"task": delivery.task},
-                )
-            self._forget(delivery)
+                self.journal.lost(delivery.task, "while it ran; its result is dropped")
+            self._hand.move(delivery, State.GONE)
         elif delivery.seconds is None:  # a handler thread would not begin it, as the lease may have ended
             self._unsure = True
-            self._forget(delivery)
+            self._hand.move(delivery, State.GONE)
         else:
             self._pace.learn(delivery.seconds)
-            self._journal.learn(delivery)
-            if self._observer:
-                self._observer.ended(delivery.task, delivery.seconds)
-            delivery.state = State.DONE if delivery.error is None else State.FAILED
+            self.journal.ended(delivery)
+            self._hand.move(delivery, State.DONE if delivery.error is None else State.FAILED)
 
-    def _take_arrival(self, arrival: Arrival) -> None:
+    def _take_arrival(self, arrival: Settlement | redis.RedisError) -> None:
+        """What ended the wait: a claim of at most one task, or why there was none."""
         self._awaited = None
         self.tried_at = time.monotonic()
-        if arrival.settlement is None:
+        if isinstance(arrival, redis.RedisError):
             self._dry = False  # a wait may be refused for long, as where memory is full: look before the next
-            self._back_off(arrival.error)
+            self._back_off(arrival)
             return
-        self._unsure = self._unsure or not arrival.settlement.lease_lives
-        if arrival.settlement.claimed:
+        self._unsure = self._unsure or not arrival.lease_lives
+        if arrival.claimed:
             self._dry = False
-            self._admit(arrival.settlement.claimed)
-
-    # -- one turn --------------------------------------------------------------------------------------------------
+            self._admit(arrival.claimed)
 
     def turn(self) -> None:
         """Everything there is to say to Redis now, in as few commands as that takes."""
@@ -183,48 +153,46 @@ class Claimer(threading.Thread):
             self._renew()
         if self._unsure:
             self._reconcile()
-        for delivery in self._with(State.FAILED):
+        for delivery in self._hand.having(State.FAILED):
             if time.monotonic() < self._renew_at:  # many of them may take long
                 self._fail(delivery)
         if self._stopping:
-            self._withdraw()
-            if not self._with(State.OUT, State.FAILED):
+            self._hand.withdraw()
+            if not self._hand.having(State.OUT, State.FAILED):
                 self._leave()
                 return
-        hoards = not self.ready.empty() and self._pace.hoards(self._deliveries.values())
+        hoards = not self.ready.empty() and self._pace.hoards(self._hand)
         if hoards or self._idles() or self._surplus():
             self._give_back()
         # By halves: while Redis is asked for one, the handlers run the other.
         limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
-        done = self._with(State.DONE)
+        done = self._hand.having(State.DONE)
         if limit or done:
             self._settle(done, limit)
         if self._can_wait():
-            self._wait_for_more()
-        if self._alone is not None and self._alone.state is State.HELD and self._in_hand() == [self._alone]:
-            self._begin(self._alone)
+            self._awaited = self._consumer.reserve(1)
+            self._waiter.requests.put(self._awaited)
+        self._hand.begin_alone()
 
     def _leave(self) -> None:
         """Ack what is done, give back what was not begun, and leave, in one step.
 
         A wait that is under way finds no lease after it. What it brought before arrives, or is read from Redis.
         """
-        done, unbegun = self._with(State.DONE), self._with(State.HELD)
+        done, unbegun = self._hand.having(State.DONE), self._hand.having(State.HELD)
         departure = self._consumer.leave([d.number for d in done], [d.number for d in unbegun])
         self._acked(done, departure.lost)
-        self._alone = None
-        for delivery in unbegun:
-            self._forget(delivery)
+        self._hand.drop(unbegun)
         self.left = departure.left
         self._unsure = not self.left and self._awaited is None
 
     def _renew(self) -> None:
         sent = time.monotonic()
-        renewal = self._consumer.renew(self._journal.report(self._deliveries.values()))
-        self._journal.hear(sent, renewal.time_ms)
+        renewal = self._consumer.renew(self.journal.report(self._hand))
+        self.journal.hear(sent, renewal.time_ms)
         self.lease_until = sent + self._config.lease_ms / 1000
         self._renew_at = sent + self._config.renew_ms / 1000
-        if renewal.lapsed or renewal.holding != len(self._in_hand()):
+        if renewal.lapsed or renewal.holding != len(self._hand.owned()):
             self._unsure = True
         if renewal.paused != self._paused:
             self._paused, self._dry = renewal.paused, False
@@ -234,37 +202,23 @@ class Claimer(threading.Thread):
         """It is to claim nothing, and to give back what was not begun."""
         return self._stopping or self._paused
 
-    def _with(self, *states: State) -> list[Delivery]:
-        return [delivery for delivery in self._deliveries.values() if delivery.state in states]
-
-    def _in_hand(self) -> list[Delivery]:
-        return [delivery for delivery in self._deliveries.values() if delivery.state is not State.ADRIFT]
-
     def _surplus(self) -> list[Delivery]:
         """What is never to be begun here, and must be given back."""
-        return [delivery for delivery in self._with(State.HELD) if delivery is not self._alone]
-
-    def _forget(self, delivery: Delivery) -> None:
-        delivery.state = State.GONE
-        self._deliveries.pop(delivery.number, None)
+        idles, alone = self._idles(), self._hand.alone
+        return [delivery for delivery in self._hand.having(State.HELD) if idles or delivery is not alone]
 
     def _room(self) -> int:
         # What is done is acked in the same step, before the claim.
-        taken = len(self._deliveries) - len(self._with(State.DONE))
-        return self._config.threads + self._pace.ahead(self._deliveries.values()) - taken
+        taken = len(self._hand) - len(self._hand.having(State.DONE))
+        return self._config.threads + self._pace.ahead(self._hand) - taken
 
     def _wants_more(self) -> bool:
-        idle = self._dry or self._idles() or self._awaited is not None or self._alone is not None
+        idle = self._dry or self._idles() or self._awaited is not None or self._hand.alone is not None
         return not idle and self._room() > 0
 
     def _can_wait(self) -> bool:
         """Nothing is pending, and a thread is free."""
-        busy = self._idles() or self._awaited is not None or self._alone is not None
-        return self._dry and not busy and len(self._deliveries) < self._config.threads
-
-    def _wait_for_more(self) -> None:
-        self._awaited = self._consumer.reserve(1)
-        self._waiter.requests.put(self._awaited)
+        return self._dry and self._awaited is None and self.could_claim()
 
     def _settle(self, done: list[Delivery], limit: int) -> None:
         """Ack what is done and claim up to `limit`, in one round trip."""
@@ -278,56 +232,28 @@ class Claimer(threading.Thread):
 
     def _acked(self, done: list[Delivery], lost: Container[int]) -> None:
         for delivery in done:
-            self._forget(delivery)
+            self._hand.move(delivery, State.GONE)
             if delivery.number in lost:
-                logger.warning(
-                    "Task %s was recovered before it was acked; it runs again.",
-                    delivery.task.shown_id,
-                    extra={"task": delivery.task},
-                )
+                self.journal.lost(delivery.task, "before it was acked; it runs again")
             else:
-                self._settled(delivery.task, SUCCEEDED)
+                self.journal.acked(delivery.task)
 
     def _fail(self, delivery: Delivery) -> None:
         task, error = delivery.task, delivery.error or ""
         try:
             retried = self._consumer.fail(task, error, delivery.traceback, delivery.config, delivery.after_ms)
-            outcome = "will be retried" if retried else "goes to the dead-letter list"
-            # Indented, so that none of its lines can be taken for another entry of the log.
-            where = indent(f"\n{delivery.traceback}", "    ") if delivery.traceback else ""
-            told = (task.shown_id, task.shown_type, task.attempt, outcome, error, where)
-            logger.warning("Task %s of type %s, attempt %d, %s: %s%s", *told, extra={"task": task})
-            self._settled(task, RETRIED if retried else DEAD_LETTERED)
+            self.journal.failed(delivery, retried)
         except LeaseLost as lost:
             logger.warning("%s", lost)
-        self._forget(delivery)
+        self._hand.move(delivery, State.GONE)
 
     def _give_back(self) -> None:
         """Release what was not begun."""
-        self._withdraw()
-        if self._idles() and self._alone is not None and self._alone.state is State.HELD:
-            self._alone = None
+        self._hand.withdraw()
         surplus = self._surplus()
         # After an error they are still surplus: what Redis then shows as held is given back in the next turn.
         self._consumer.release(delivery.number for delivery in surplus)
-        for delivery in surplus:
-            self._forget(delivery)
-
-    def _withdraw(self) -> None:
-        """Take back what no handler thread has begun."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                delivery = self.ready.get_nowait()
-                if delivery is None:
-                    continue
-                if delivery.state is State.OUT:
-                    delivery.state = State.HELD
-                    if delivery is self._alone:
-                        self._alone = None
-                else:
-                    self._forget(delivery)
-
-    # -- what comes in ---------------------------------------------------------------------------------------------
+        self._hand.drop(surplus)
 
     def _admit(self, claimed: Iterable[Claimed]) -> None:
         """Take claimed entries in hand, oldest first. What nobody here can run is given up at once (I5)."""
@@ -335,62 +261,38 @@ class Claimer(threading.Thread):
             try:
                 delivery = Delivery(Task(each.entry, each.number))
             except Undecodable as error:
-                reason = f"It cannot be read: {error}."
-                logger.error("An entry goes to the dead-letter list: %s", reason)
-                self._give_up(partial(self._consumer.dead_letter, each, reason))
+                self._give_up(each, f"It cannot be read: {error}.")
                 continue
             if delivery.task.type not in self._task_types:
                 reason = f"No handler is registered for type '{delivery.task.shown_type}'."
-                logger.error(
-                    "Task %s goes to the dead-letter list: %s",
-                    delivery.task.shown_id,
-                    reason,
-                    extra={"task": delivery.task},
-                )
-                self._give_up(partial(self._consumer.dead_letter, each, reason, task_id=delivery.task.id))
-                self._settled(delivery.task, DEAD_LETTERED)
+                self._give_up(each, reason, delivery.task)
                 continue
-            self._deliveries[delivery.number] = delivery
-            if self._idles() or self._alone is not None:
+            self._hand.take(delivery)
+            if self._idles() or self._hand.alone is not None:
                 continue  # it is surplus
-            if self._is_suspect(delivery.task):
-                self._withdraw()  # what waits with it is given back first, so that it takes nothing down
-                self._alone = delivery
+            if delivery.task.recoveries >= self._config.isolate_after:
+                self._hand.withdraw()  # what waits with it is given back first, so that it takes nothing down
+                self._hand.alone = delivery
             else:
-                self._begin(delivery)
+                self._hand.move(delivery, State.OUT)
 
-    def _begin(self, delivery: Delivery) -> None:
-        delivery.state = State.OUT
-        self.ready.put(delivery)
-
-    def _is_suspect(self, task: Task) -> bool:
-        return task.recoveries >= self._config.isolate_after
-
-    def _give_up(self, step: Callable[[], None]) -> None:
+    def _give_up(self, claimed: Claimed, reason: str, task: Task | None = None) -> None:
         try:
-            step()
+            self._consumer.dead_letter(claimed, reason, **({"task_id": task.id} if task else {}))
+            self.journal.given_up(task, reason)
         except LeaseLost as lost:
             logger.warning("%s", lost)
 
     def _reconcile(self) -> None:
         """Compare what is held with what is in hand, and believe Redis (see the module's first lines)."""
         unknown = set(self._consumer.held())
-        for delivery in self._in_hand():
+        for delivery in self._hand.owned():
             if delivery.number in unknown:
                 unknown.remove(delivery.number)
                 continue
             if delivery.started is None:
-                logger.warning(
-                    "Task %s was recovered before it was begun here.",
-                    delivery.task.shown_id,
-                    extra={"task": delivery.task},
-                )
-            if delivery is self._alone:
-                self._alone = None
-            if delivery.state is State.OUT:
-                delivery.state = State.ADRIFT
-            else:
-                self._forget(delivery)
+                self.journal.lost(delivery.task, "before it was begun here")
+            self._hand.move(delivery, State.ADRIFT if delivery.state is State.OUT else State.GONE)
         unknown.discard(self._awaited or 0)
         self._admit(self._consumer.read(sorted(unknown)))
         self._unsure = False

@@ -1,5 +1,6 @@
 """One task in a worker process's hands."""
 
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ..queue.config import Config
@@ -17,6 +18,7 @@ class State(Enum):
     GONE = "neither in hand nor with a handler thread"
 
 
+@dataclass(slots=True, eq=False)
 class Delivery:
     """One task in this process's hands. A handler thread sets `started`, then `seconds` and what went wrong.
 
@@ -26,27 +28,16 @@ class Delivery:
                  └── given back ──▶ GONE        HELD, DONE, FAILED ──recovered by others──▶ GONE
     """
 
-    __slots__ = (
-        "after_ms",
-        "config",
-        "error",
-        "number",
-        "seconds",
-        "size_bytes",
-        "started",
-        "state",
-        "task",
-        "traceback",
-    )
+    task: Task
+    state: State = State.HELD
+    started: float | None = None  # monotonic, s; None: not begun
+    seconds: float | None = None  # how long it ran; None: not finished
+    error: str | None = None  # why its handler failed
+    traceback: str = ""  # ... and where
+    config: Config | None = None  # what holds for its type of task; None: the worker's
+    after_ms: int | None = None  # when its handler wants it back; None: after the backoff
+    number: int = field(init=False)  # under which its consumer holds it
+    size_bytes: int = field(init=False)
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.number = task.number  # under which its consumer holds it
-        self.size_bytes = len(task.entry)
-        self.state = State.HELD
-        self.started: float | None = None  # monotonic, s; None: not begun
-        self.seconds: float | None = None  # how long it ran; None: not finished
-        self.error: str | None = None  # why its handler failed
-        self.traceback = ""  # ... and where
-        self.config: Config | None = None  # what holds for its type of task; None: the worker's
-        self.after_ms: int | None = None  # when its handler wants it back; None: after the backoff
+    def __post_init__(self) -> None:
+        self.number, self.size_bytes = self.task.number, len(self.task.entry)

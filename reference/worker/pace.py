@@ -1,7 +1,7 @@
 """How much to claim ahead of the handler threads: a few tens of milliseconds of work, and never a slow task."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from ..queue.config import Config
@@ -32,7 +32,7 @@ class Pace:
         """Take in how long one task took."""
         self._task_s = seconds if self._task_s is None else self._task_s + SMOOTHING * (seconds - self._task_s)
 
-    def ahead(self, hand: Collection[Timed]) -> int:
+    def ahead(self, hand: Iterable[Timed]) -> int:
         """How many tasks may wait in hand for a thread."""
         if self._task_s is None or self._config.ahead == 0:
             return 0

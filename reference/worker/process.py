@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 
@@ -32,7 +32,7 @@ from .claimer import Claimer
 from .delivery import Delivery, State
 from .event_loop import EventLoop
 from .handlers import Handler, Reject, Retry
-from .observer import Observer
+from .journal import Observer
 from .presence import Presence
 from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
@@ -70,7 +70,7 @@ class HandlerThread(threading.Thread):
             if delivery.state is State.OUT and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
-                self._claimer.begun(delivery)
+                self._claimer.journal.begun(delivery)
                 self.begun += 1
                 if self._at_work:
                     self._at_work()
@@ -136,7 +136,11 @@ class Maintenance(threading.Thread):
 
 
 class Worker:
-    """A worker process, which ends with its parent. `run()` gives its exit status."""
+    """A worker process, which ends with its parent.
+
+    `parent` is the pid of the process that started it, passed explicitly: getppid() is racy at start-up.
+    `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
+    """
 
     def __init__(
         self,
@@ -165,7 +169,13 @@ class Worker:
         self._told_at = self._could_since = time.monotonic()
         self._worn = False  # it claims no more, and another process takes its place
 
-    def run(self) -> int:
+    def run(self) -> NoReturn:
+        """Work until a signal, and end the process with its status, whatever its threads still do."""
+        status = self._work()
+        logging.shutdown()
+        os._exit(status)
+
+    def _work(self) -> int:
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         guard_forks(self._pool)
@@ -263,21 +273,3 @@ def _resident_bytes() -> int:
     except OSError:
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def run_worker(
-    config: Config,
-    name: str,
-    handlers: Mapping[str, Handler],
-    parent: int,
-    tell: Callable[[bytes], None],
-    observer: Observer | None = None,
-) -> None:
-    """Run a worker in this process and end the process with its status, whatever its threads still do.
-
-    `parent` is the pid of the process that started it, passed explicitly: getppid() is racy at start-up.
-    `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
-    """
-    status = Worker(config, name, handlers, parent, tell, observer).run()
-    logging.shutdown()
-    os._exit(status)

@@ -43,16 +43,10 @@ LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
 AGAIN_S = 2.0  # one stop may be signalled twice within moments; the same signal after that is a demand to end at once
 
 
-def _pipe() -> tuple[int, int]:
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    return reading, writing
-
-
 @dataclass
 class _Child:
     number: int
-    pipe: tuple[int, int] = field(default_factory=_pipe)  # each process writes: it has begun; it is at work; it is well
+    pipe: tuple[int, int] = field(default_factory=os.pipe)  # a process writes: it has begun; is at work; is well
     told: set[int] = field(default_factory=set)  # the bytes that the last process has written
     well_at: float = field(default_factory=time.monotonic)
     had_begun: bool = False  # the last one that died
@@ -65,6 +59,9 @@ class _Child:
     failed_starts: int = 0  # in a row
     restart_at: float = 0.0
     to_recover: list[tuple[str, str]] = field(default_factory=list)  # namespace and consumer
+
+    def __post_init__(self) -> None:
+        os.set_blocking(self.pipe[0], False)
 
     def hear(self) -> None:
         """Read what its process has written."""
@@ -125,12 +122,13 @@ class Supervisor:
 
     def complaints(self) -> list[str]:
         """A sentence for each process that claims nothing though it could, or does not run; none during a stop."""
+        if self._stop_signal is not None:
+            return []
         now = time.monotonic()
-        silent = [child for child in self._children if now - child.well_at > SILENCE_MAX_S]
         return [
             f"Worker process {child.name} has not been seen at work for {now - child.well_at:.0f} s."
-            for child in silent
-            if self._stop_signal is None
+            for child in self._children
+            if now - child.well_at > SILENCE_MAX_S
         ]
 
     def _on_signal(self, number: int, _frame: object) -> None:

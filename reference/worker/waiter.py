@@ -7,20 +7,13 @@ from typing import Any
 import redis
 
 from ..queue.consumer import Consumer
-from ..queue.consuming.settling import Settlement
-
-
-class Arrival:
-    """The end of one wait: what it claimed, or why it failed."""
-
-    __slots__ = ("error", "settlement")
-
-    def __init__(self, settlement: Settlement | None, error: redis.RedisError | None) -> None:
-        self.settlement, self.error = settlement, error
 
 
 class Waiter(threading.Thread):
-    """Waits when it is asked to, to claim one task under the number that it is given, so that the claimer need not."""
+    """Waits when it is asked to, to claim one task under the number that it is given.
+
+    What comes of it, a `Settlement` or Redis's error, goes to the inbox.
+    """
 
     def __init__(self, consumer: Consumer, inbox: "queue.SimpleQueue[Any]", timeout_ms: int) -> None:
         super().__init__(name="waiter", daemon=True)
@@ -30,6 +23,6 @@ class Waiter(threading.Thread):
     def run(self) -> None:
         while (number := self.requests.get()) is not None:
             try:
-                self._inbox.put(Arrival(self._consumer.claim_waiting(number, self._timeout_ms), None))
+                self._inbox.put(self._consumer.claim_waiting(number, self._timeout_ms))
             except redis.RedisError as error:
-                self._inbox.put(Arrival(None, error))
+                self._inbox.put(error)

@@ -175,8 +175,8 @@ def test_a_journal_counts_the_wait_of_first_attempts_only_by_redis_s_clock() -> 
     now = time.monotonic()
     journal.hear(now, 1_000_000)
     started = now - 1.0  # 999,000 ms by Redis's clock
-    journal.learn(delivery(entry(since=998_997), started=started, seconds=0.015))
-    journal.learn(delivery(entry(since=0, attempt=2), started=started, seconds=0.015))
+    journal.ended(delivery(entry(since=998_997), started=started, seconds=0.015))
+    journal.ended(delivery(entry(since=0, attempt=2), started=started, seconds=0.015))
     report = journal.report([])
     assert report.counts == {"wait:5": 1, "run:20": 2}
     assert report.minute == 16
@@ -185,7 +185,7 @@ def test_a_journal_counts_the_wait_of_first_attempts_only_by_redis_s_clock() -> 
 
 def test_a_journal_keeps_its_counts_until_it_knows_redis_s_clock() -> None:
     journal = Journal(5)
-    journal.learn(delivery(entry(), started=1.0, seconds=0.5))
+    journal.ended(delivery(entry(), started=1.0, seconds=0.5))
     assert journal.report([])[1:] == (0, {})
     journal.hear(time.monotonic(), 1_000_000)
     assert journal.report([]).counts == {"run:500": 1}

@@ -23,7 +23,7 @@ from support.places import ROOT
 from support.processes.programs import free_port, tool
 from support.python_image import make_python_image, remove_python_image
 from support.waiting import wait_until
-from zeroloss.reference.__main__ import HEALTH_PORT, MONITOR_PORT, PRODUCER_PORT
+from zeroloss.reference.options import HEALTH_PORT, MONITOR_PORT, PRODUCER_PORT
 
 COMPOSE = DEPLOY / "compose.yaml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]

@@ -13,7 +13,7 @@ from support.places import TESTS
 from support.processes.programs import tool
 from support.promql import Shown, assert_shown
 from support.promql import exposed as _  # noqa: F401 - the fixture `exposed`
-from zeroloss.reference.__main__ import HEALTH_PORT, MONITOR_PORT, PRODUCER_PORT
+from zeroloss.reference.options import HEALTH_PORT, MONITOR_PORT, PRODUCER_PORT
 from zeroloss.reference.worker.supervisor import SILENCE_MAX_S
 
 KUBERNETES = DEPLOY / "kubernetes"

@@ -13,8 +13,8 @@ from support.places import ROOT
 from support.processes.programs import system_tool
 from support.promql import OF_PROMETHEUS, OF_WORKERS, Shown, assert_shown, exposition, selectors
 from support.promql import exposed as _  # noqa: F401 - the fixture `exposed`
-from zeroloss.reference.__main__ import HEALTH_PORT
 from zeroloss.reference.http import producer
+from zeroloss.reference.options import HEALTH_PORT
 from zeroloss.reference.queue.config import Config
 from zeroloss.system.servers import Server
 

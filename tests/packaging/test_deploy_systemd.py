@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.deploy import DEPLOY, stop_takes_s, understood
 from support.processes.programs import system_tool
-from zeroloss.reference.__main__ import HEALTH_PORT
+from zeroloss.reference.options import HEALTH_PORT
 from zeroloss.reference.queue.config import load_config, unknown_variables
 from zeroloss.reference.worker.supervisor import USAGE_STATUS
 

@@ -12,7 +12,7 @@ from zeroloss.reference.monitor.app import create_app
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.telemetry.metrics import TaskMetrics
-from zeroloss.reference.worker.observer import DEAD_LETTERED, RETRIED, SUCCEEDED
+from zeroloss.reference.worker.journal import DEAD_LETTERED, RETRIED, SUCCEEDED
 from zeroloss.system.servers import Server
 
 from support.queue_fixtures import entry

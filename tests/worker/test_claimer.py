@@ -245,7 +245,7 @@ def test_a_suspect_that_waits_to_run_alone_is_given_back_by_a_worker_that_is_ask
     claimer = started(queue)
     slow = begun(claimer)
     queue.push(entry("suspect", recoveries=1))
-    wait_until(lambda: claimer._alone, message="it is not in hand")
+    wait_until(lambda: claimer._hand.alone, message="it is not in hand")
     claimer.stop()
     wait_until(lambda: ids(queue.pending()) == ["suspect"], message="it is kept in hand")
     assert claimer.ready.empty()
@@ -352,7 +352,7 @@ def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others
     claimer = started(queue)
     quick, slow = begun(claimer), begun(claimer)
     queue.push(entry("suspect", recoveries=1))
-    wait_until(lambda: claimer._alone, message="it is not in hand")
+    wait_until(lambda: claimer._hand.alone, message="it is not in hand")
     (other,) = queue.enqueue("other")
     finish(claimer, quick)
     wait_until(lambda: ids(queue.held()) == [slow.task.id, "suspect"], message="the first is not acked")
@@ -375,7 +375,7 @@ def begun_suspect(claimer: Claimer, queue: Queue) -> Delivery:
     queue.push(entry("suspect", recoveries=1))
     claimer.start()
     delivery = begun(claimer)
-    assert (delivery.task.id, claimer._alone) == ("suspect", delivery)
+    assert (delivery.task.id, claimer._hand.alone) == ("suspect", delivery)
     return delivery
 
 
@@ -412,7 +412,8 @@ def test_a_suspect_that_was_recovered_while_it_ran_no_longer_keeps_the_others_ou
 def test_a_surplus_task_is_still_given_back_when_a_suspect_comes_in(queue: Queue) -> None:
     queue = queue.configured(isolate_after=1)
     claimer = claimer_of(queue)
-    claimer._deliveries[1] = surplus = Delivery(Task(entry("surplus"), 1))
+    surplus = Delivery(Task(entry("surplus"), 1))
+    claimer._hand.take(surplus)
     claimer._admit([Claimed(2, entry("suspect", recoveries=1))])
     assert claimer._surplus() == [surplus]
 
@@ -539,7 +540,7 @@ def test_a_task_behind_a_run_that_counts_no_more_is_given_back_too(queue: Queue)
     enqueued = queue.enqueue("a", "b")
     stale, finished = begun_just_now(claimer), begun_just_now(claimer)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: not claimer._in_hand(), message="it does not look what it holds")
+    wait_until(lambda: not claimer._hand.owned(), message="it does not look what it holds")
     enqueued += queue.enqueue("c", "d")
     finish(claimer, finished)
     slow = begun_just_now(claimer)
@@ -558,7 +559,7 @@ def test_of_two_threads_one_that_runs_what_was_recovered_leaves_room_for_one_tas
     claimer = started(queue)
     stale, other = begun_just_now(claimer), begun_just_now(claimer)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: not claimer._in_hand(), message="it does not look what it holds")
+    wait_until(lambda: not claimer._hand.owned(), message="it does not look what it holds")
     finish(claimer, other)
     again = begun_just_now(claimer)
     for _ in range(3):
@@ -613,7 +614,7 @@ def test_a_task_recovered_while_it_waited_behind_a_slow_one_takes_nobodys_place(
     claimer = started(queue)
     slow, enqueued = slow_with_one_behind_it(queue, claimer)
     assert killed_at_last(queue) == 2
-    wait_until(lambda: not claimer._in_hand(), message="it does not look what it holds")
+    wait_until(lambda: not claimer._hand.owned(), message="it does not look what it holds")
     slow.started = 0.0
     wait_until(claimer.ready.empty, message="what waits behind it is not withdrawn")
     finish(claimer, slow)
@@ -710,9 +711,9 @@ def test_a_worker_that_leaves_acks_gives_back_and_is_off_the_registry_by_one_com
 def test_a_departure_that_is_cut_off_acks_once_and_gives_back_once(queue: Queue, executed: bool) -> None:
     consumer = Observed(queue, cut="leave", executed=executed)
     claimer, enqueued = with_one_done_and_two_unbegun(queue, consumer)
-    with pytest.raises(redis.ConnectionError):
+    with pytest.raises(redis.ConnectionError) as cut:
         claimer.turn()
-    claimer._back_off(None)
+    claimer._back_off(cut.value)
     claimer.turn()
     assert claimer.left
     assert consumer.left == [(1, 2), (0, 0) if executed else (1, 2)]
@@ -771,8 +772,10 @@ def test_by_its_own_clock_a_lease_lasts_from_before_its_renewal_was_sent(queue: 
 def test_a_claimer_with_something_to_do_does_not_sleep(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claimers, "time", SimpleNamespace(monotonic=lambda: 100.0))
 
-    def patience_s(**state: object) -> float:
+    def patience_s(*in_hand: Delivery, **state: object) -> float:
         claimer = claimer_of(queue)
+        for delivery in in_hand:
+            claimer._hand.take(delivery)
         quiet = {"_unsure": False, "_awaited": 7, "_renew_at": 107.0}
         vars(claimer).update(quiet | state)
         return claimer._patience_s()
@@ -784,7 +787,7 @@ def test_a_claimer_with_something_to_do_does_not_sleep(queue: Queue, monkeypatch
     for state, s in ((State.DONE, 0.0), (State.FAILED, 0.0), (State.HELD, 0.0), (State.OUT, 7.0), (State.ADRIFT, 7.0)):
         delivery = Delivery(Task(entry(), 1))
         delivery.state = state
-        assert patience_s(_deliveries={1: delivery}) == s
+        assert patience_s(delivery) == s
     for dry in (True, False):
         assert patience_s(_awaited=None, _dry=dry) == 0.0
 

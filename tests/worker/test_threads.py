@@ -42,7 +42,7 @@ from zeroloss.reference.worker import process as worker
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.worker.handlers import Handler
 getattr(worker, sys.argv[1]).run = lambda self: None
-worker.run_worker(Config(redis_url=sys.argv[2]), "w1", {"default": Handler(print)}, os.getppid(), print)
+worker.Worker(Config(redis_url=sys.argv[2]), "w1", {"default": Handler(print)}, os.getppid(), print).run()
 """
 
 

@@ -22,7 +22,7 @@ from zeroloss.reference.queue.connection import Script
 CLOCK_KEY = "the-clock"
 SERVER_TIME = "redis.call('TIME')"
 CLOCKED_MODULES = ("worker.claimer", "worker.pace", "worker.process")
-QUEUED_MODULES = ("worker.claimer", "worker.waiter")
+QUEUED_MODULES = ("worker.claimer", "worker.hand", "worker.waiter")
 START_MS = 1_700_000_000_000
 MOVE_BATCH = 2
 JITTERED_MODULES = ("worker.claimer", "queue.consumer", "worker.process")

@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +15,7 @@ import pytest
 import redis
 from support.places import ROOT, TESTS
 from support.processes.up import Up
-from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched, at_the_gate
+from support.processes.worker_process import STOPPING, Pool, Watched, at_the_gate
 from support.queue_fixtures import Queue, ids
 from support.waiting import living, wait_until
 from zeroloss.reference.queue.connection import connect
@@ -206,55 +203,6 @@ def test_a_fork_waits_for_connections_that_are_just_being_made_and_none_is_begun
             connection.close()
         for thread in threads:
             thread.join()
-
-
-# -- a signal before the first task ----------------------------------------------------------------------------------
-
-SLOW_REDIS = """
-import time
-print("importing", flush=True)
-for _ in range(6_000):  # a signal that comes just before a single long sleep begins would wait for its end
-    time.sleep(0.01)
-"""
-
-
-@pytest.mark.parametrize("command", ["producer", "monitor", "worker --app support.apps.worker_app", "up"])
-@pytest.mark.parametrize("number", BOTH)
-def test_a_signal_ends_a_command_in_order_while_it_still_imports_its_libraries(
-    tmp_path: Path, command: str, number: int
-) -> None:
-    """Also where the system ignores what the process does not handle, as it does for PID 1 of a container."""
-    (tmp_path / "redis.py").write_text(SLOW_REDIS)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zeroloss.reference", *command.split()],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "importing\n"
-    process.send_signal(number)
-    try:
-        assert process.communicate(timeout=20) == ("", "")
-    finally:
-        process.kill()
-    assert process.returncode == 0
-
-
-@pytest.mark.parametrize("number", BOTH)
-def test_a_signal_to_every_process_while_the_application_is_imported_ends_them_without_a_traceback(
-    start_pool: StartPool, tmp_path: Path, number: int
-) -> None:
-    (tmp_path / "slow_app.py").write_text(SLOW_APP)
-    path = f"{ROOT}:{tmp_path}"
-    pool = start_pool("--app", "slow_app", PYTHONPATH=path, APP_IS_THERE=str(tmp_path / "never"))
-    wait_until(lambda: pool.said("importing"), 30)
-    for process in [psutil.Process(pool.process.pid), *pool.children()]:
-        process.send_signal(number)
-    assert pool.wait() == 0
-    assert not pool.said("Traceback")
 
 
 # -- processes that are left behind ----------------------------------------------------------------------------------

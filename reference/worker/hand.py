@@ -1,0 +1,65 @@
+"""What a worker process has in hand: its deliveries, and those of them that wait for a handler thread."""
+
+import queue
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from .delivery import Delivery, State
+
+
+class Hand:
+    """All deliveries of one process, oldest first; none that is GONE. Its claimer alone changes it.
+
+    `ready`: where the handler threads take them from. `alone`: a task that may kill its worker, and which runs with
+    nothing beside it; None as soon as it has run, or will not run here.
+    """
+
+    def __init__(self) -> None:
+        self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+        self.alone: Delivery | None = None
+        self._deliveries: dict[int, Delivery] = {}
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self._deliveries.values())
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def having(self, *states: State) -> list[Delivery]:
+        """Those in one of these states."""
+        return [delivery for delivery in self if delivery.state in states]
+
+    def owned(self) -> list[Delivery]:
+        """Those that nobody else has recovered, as far as is known."""
+        return [delivery for delivery in self if delivery.state is not State.ADRIFT]
+
+    def take(self, delivery: Delivery) -> None:
+        """Add what was claimed."""
+        self._deliveries[delivery.number] = delivery
+
+    def move(self, delivery: Delivery, state: State) -> None:
+        """Change its state. OUT: a handler thread gets it; GONE: it is in hand no longer."""
+        delivery.state = state
+        if state is State.OUT:
+            self.ready.put(delivery)
+            return
+        if delivery is self.alone:
+            self.alone = None
+        if state is State.GONE:
+            self._deliveries.pop(delivery.number, None)
+
+    def drop(self, deliveries: Iterable[Delivery]) -> None:
+        """They are in hand no longer."""
+        for delivery in deliveries:
+            self.move(delivery, State.GONE)
+
+    def begin_alone(self) -> None:
+        """Begin what is to run alone, where nothing is beside it any more."""
+        if self.alone is not None and self.alone.state is State.HELD and self.owned() == [self.alone]:
+            self.move(self.alone, State.OUT)
+
+    def withdraw(self) -> None:
+        """Take back what no handler thread has begun."""
+        with suppress(queue.Empty):
+            while delivery := self.ready.get_nowait():
+                self.move(delivery, State.HELD if delivery.state is State.OUT else State.GONE)
