@@ -89,7 +89,7 @@ class Agent:
         elif verb == "census":
             self._answer("census", self._census)
         elif verb == "requeue":
-            self._answer("requeued", lambda: self._target.requeue(command["tasks"]) is None)
+            self._answer("requeued", lambda: self._requeue(command["tasks"]))
         else:
             for _ in self._threads:
                 self._tasks.put([])
@@ -112,6 +112,10 @@ class Agent:
         return [
             [one.task, one.place, one.reason, None if one.payload is None else digest(one.payload)] for one in found
         ]
+
+    def _requeue(self, tasks: list[str]) -> bool:
+        self._target.requeue(tasks)
+        return True
 
     def _enqueue_all(self) -> None:
         while tasks := self._tasks.get():
