@@ -6,6 +6,7 @@ Each part is a harness process of its own, the command that a user would type: w
 import itertools
 import random
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -62,6 +63,23 @@ UNLIMITED = 1_000_000
 """Runs, where only the hours bound them."""
 
 
+ABOUT_NAME = "proof.json"
+CONTINUED = {"enumeration": "cases.jsonl", "mutants": "trials.jsonl"}
+"""The parts that a later go continues, and the file by which they do so; of the others each is done whole."""
+
+
+class About(msgspec.Struct, frozen=True):
+    """What must not change between the goes of one proof. More runs, or hours, may be asked for later."""
+
+    target: str
+    server: str
+    seed: int
+    plugins: list[str]
+    source: str
+    """The target's file by digest, and its commit."""
+    mutants: str
+
+
 class PartFailed(Exception):
     """A part came to nothing; the text is one sentence."""
 
@@ -78,19 +96,30 @@ def prove(
 ) -> Certificate:
     """Run the parts one after the other, and write certificate.json and certificate.html.
 
+    What an earlier go has left in the directory is continued: parts that came to their end are not done again.
     `plugins`: the words of the options that load them, for the runs and the mutants.
 
     Raises:
-        PartFailed: a part left no result.
+        PartFailed: a part left no result, or the directory is of another proof.
     """
+    circumstances = circumstances_of(target, effort_name(effort))
+    _keep(directory / ABOUT_NAME, About(target, server, seed, list(plugins), circumstances.source, _mutants_of(effort)))
     commands: list[str] = []
 
     def part(name: str, result: str, *words: str) -> bytes:
         words = words if name == "enumeration" else (*words, *plugins)
         command = ["zeroloss", *words]
         commands.append(shlex.join(command))
-        say(f"{shlex.join(command)}   (its output: {directory / name}.log)")
-        return _run_part([*words, "--out", str(directory / name)], directory / f"{name}.log", directory / name / result)
+        place = directory / name
+        if (place / result).exists():
+            return (place / result).read_bytes()
+        say(f"{shlex.join(command)}   (its output: {place}.log)")
+        if name in CONTINUED and (place / CONTINUED[name]).exists():
+            where = ["--resume", str(place)]
+        else:
+            shutil.rmtree(place, ignore_errors=True)  # of a go that was broken off in the middle of it
+            where = ["--out", str(place)]
+        return _run_part([*words, *where], directory / f"{name}.log", place / result)
 
     pairs = ["--pairs"] if effort.pairs else []
     report = msgspec.json.decode(
@@ -116,12 +145,26 @@ def prove(
         mutation,
         commands,
         mutants_known=len(load_mutants()),
-        circumstances=circumstances_of(target, effort_name(effort)),
+        circumstances=circumstances,
         stopped=stopped,
         recall=shipped_recall(),
     )
     write(certificate, directory)
     return certificate
+
+
+def _keep(path: Path, about: About) -> None:
+    """Raises PartFailed: the directory is of another proof."""
+    if not path.exists():
+        path.write_bytes(msgspec.json.encode(about))
+        return
+    for name, before in msgspec.structs.asdict(msgspec.json.decode(path.read_bytes(), type=About)).items():
+        if before != (now := getattr(about, name)):
+            raise PartFailed(f"The proof in {path.parent} can't be continued: its {name} was {before}, and is {now}.")
+
+
+def _mutants_of(effort: Effort) -> str:
+    return f"{effort.mutants or effort.sample or 'all'}, {effort.mutant_runs} runs each"
 
 
 def run_step(effort: Effort, number: int, seed: int, variants: Sequence[str]) -> str:

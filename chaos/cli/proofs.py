@@ -166,6 +166,7 @@ def prove(
     redis: Literal["embedded", "container"] = "embedded",
     seed: int = 1,
     plugin: Plugins = (),
+    resume: Path | None = None,
     out: Path | None = None,
 ) -> int:
     """Enumerate crash points, run, try the mutants, and write a certificate if the evidence is enough.
@@ -181,11 +182,12 @@ def prove(
         redis: embedded or container.
         seed: The seed of the first run.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
+        resume: The directory of an interrupted proof, which is continued. Give the same options; --runs may be more.
         out: The directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from dataclasses import replace
 
-    from ..campaigns.prove import EFFORTS, UNLIMITED, PartFailed, prove
+    from ..campaigns.prove import ABOUT_NAME, EFFORTS, UNLIMITED, PartFailed, prove
     from ..plugins import load_files
     from ..system.interruption import Interrupted
     from ..target import load_target
@@ -197,8 +199,10 @@ def prove(
         raise UsageError(f"--runs must be at least 1, not {runs}.")
     if hours is not None and not hours > 0:
         raise UsageError(f"--hours must be more than 0, not {hours:g}.")
+    if resume is not None and not (resume / ABOUT_NAME).is_file():
+        raise UsageError(f"There is nothing to resume in {resume}: it holds no {ABOUT_NAME}.")
     load_target(target)
-    directory = new_directory(out, f"prove-{Path(target).stem}")
+    directory = resume or new_directory(out, f"prove-{Path(target).stem}")
     effort = EFFORTS["quick" if quick else "thorough" if thorough else "default"]
     effort = replace(effort, runs=runs or (UNLIMITED if hours else effort.runs), hours=hours)
     try:
@@ -212,7 +216,7 @@ def prove(
             say=say,
         )
     except Interrupted:
-        say_error(f"Interrupted; what was done so far is in {directory}.")
+        say_error(f"Interrupted; `zeroloss prove --resume {directory}` with the same options continues it.")
         return EXIT_INTERRUPTED
     except PartFailed as error:
         say_error(f"{' '.join(str(error).split())} What was done so far is in {directory}.")

@@ -224,3 +224,14 @@ def test_the_targets_that_this_repository_s_own_pipeline_tests_exist() -> None:
     assert len(given) == 2
     for one in given:
         assert load_target(one["target"]).worker
+
+
+def test_the_nightly_workflow_proves_with_options_that_exist_and_keeps_what_it_finds() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())["jobs"].values()
+    (line,) = [step["run"] for step in job["steps"] if step.get("name") == "Prove"]
+    words = line.replace('"$HOURS"', "4").replace('"$((NIGHT * 1000))"', "7000").split()
+    assert words[0] == "zeroloss"
+    help_text = subprocess.run([sys.executable, "-m", "zeroloss", "prove", "--help"], capture_output=True, text=True)
+    assert all(word in help_text.stdout for word in words if word.startswith("--"))
+    (kept,) = [step["with"] for step in job["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert words[words.index("--out") + 1] == kept["path"]

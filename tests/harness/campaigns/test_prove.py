@@ -1,0 +1,95 @@
+"""A proof is done in several goes: what came to its end is kept, and what was broken off is done again or continued."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.histories import Story
+from zeroloss.campaigns import prove as module
+from zeroloss.campaigns.certificate import Certificate
+from zeroloss.campaigns.mutation import Mutation
+from zeroloss.campaigns.prove import EFFORTS, Effort, PartFailed, prove
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Verdict
+from zeroloss.cli import execute
+from zeroloss.enumerate.table import Report
+
+REPORT = Report(
+    verdict=Verdict.PASS, exit_code=0, target="reference", server="embedded", durability="none", recover_within_s=1.0,
+    planned=9, reached=9, seconds=1.0, versions={}, scripts={}, notes=[], rows=[],
+)  # fmt: skip
+RESULT = msgspec.structs.replace(judge(Story().events), verdict=Verdict.PASS, seed=1)
+RESULTS = {"enumeration.json": REPORT, "result.json": RESULT, "mutants.json": Mutation(controls=[], mutants=[])}
+FEW = replace(EFFORTS["quick"], runs=3)
+
+
+class Parts:
+    """Stands for the commands of the parts: each leaves its result, and `broken` is interrupted before that."""
+
+    def __init__(self) -> None:
+        self.carried_out: list[str] = []
+        self.broken = ""
+
+    def __call__(self, words: Sequence[str], _log: Path, result: Path) -> bytes:
+        place = result.parent
+        assert words[-2:] in (["--out", str(place)], ["--resume", str(place)])
+        assert (words[-2] == "--resume") is place.exists()
+        place.mkdir(exist_ok=True)
+        if place.name == self.broken:
+            (place / module.CONTINUED.get(self.broken, "plan.json")).touch()
+            raise KeyboardInterrupt
+        self.carried_out.append(" ".join([place.name, words[-2]]))
+        result.write_bytes(msgspec.json.encode(RESULTS[result.name]))
+        return result.read_bytes()
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
+    made = Parts()
+    monkeypatch.setattr(module, "_run_part", made)
+    return made
+
+
+def go(directory: Path, effort: Effort = FEW, seed: int = 1) -> Certificate:
+    return prove(effort, target="reference", server="embedded", seed=seed, directory=directory, say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("broken", "then"),
+    [
+        ("enumeration", ["enumeration --resume", "run-1 --out", "run-2 --out", "run-3 --out", "mutants --out"]),
+        ("run-2", ["run-2 --out", "run-3 --out", "mutants --out"]),
+        ("mutants", ["mutants --resume"]),
+    ],
+)
+def test_a_proof_goes_on_where_it_was_interrupted(broken: str, then: list[str], parts: Parts, tmp_path: Path) -> None:
+    parts.broken = broken
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path)
+    parts.broken, parts.carried_out = "", []
+    certificate = go(tmp_path)
+    assert parts.carried_out == then
+    assert certificate.runs == 3
+    assert len(certificate.commands) == 5
+
+
+def test_a_proof_with_too_few_runs_is_continued_with_more(parts: Parts, tmp_path: Path) -> None:
+    go(tmp_path)
+    parts.carried_out = []
+    assert go(tmp_path, replace(FEW, runs=5)).runs == 5
+    assert parts.carried_out == ["run-4 --out", "run-5 --out"]
+
+
+def test_a_proof_of_something_else_is_not_continued(parts: Parts, tmp_path: Path) -> None:
+    go(tmp_path)
+    with pytest.raises(PartFailed, match="can't be continued: its seed was 1, and is 2"):
+        go(tmp_path, seed=2)
+    assert len(parts.carried_out) == 5
+
+
+def test_a_directory_without_a_proof_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["prove", "--resume", str(tmp_path)]) == 2
+    said = f"zeroloss: There is nothing to resume in {tmp_path}: it holds no proof.json."
+    assert " ".join(capsys.readouterr().err.split()) == said
