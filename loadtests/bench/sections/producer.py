@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ..context import Context
 from ..errors import BenchError
@@ -100,6 +101,14 @@ def _batch_rows(batches: dict[str, list[Taken]]) -> list[Row]:
     return rows
 
 
+def _package(folder: Path) -> Path:
+    """A folder in which `zeroloss.reference` is found."""
+    package = folder / "path" / "zeroloss"
+    package.mkdir(parents=True)
+    (package / "reference").symlink_to(ROOT / "reference")
+    return package.parent
+
+
 Server = Callable[[int], tuple[list[str], dict[str, str]]]
 """From its port: the command, and its variables."""
 
@@ -107,29 +116,31 @@ Server = Callable[[int], tuple[list[str], dict[str, str]]]
 def _servers(context: Context) -> dict[str, Server]:
     """Those whose environments can be made here."""
     ours = {"REDIS_URL": context.server.url, "ZEROLOSS_MAX_PENDING": "1000000000", "PYTHONPATH": f"{ROOT}:{APPS}"}
-    app = str(APPS / "producer_app.py")
+    alone = str(APPS / "producer_app.py")
     servers: dict[str, Server] = {
         WAITRESS: lambda port: ([sys.executable, "-m", "zeroloss.reference", "producer", "--port", str(port)], ours),
         UVICORN: lambda port: (
             [sys.executable, "-m", "zeroloss.reference", "producer", "--server", "asgi", "--port", str(port)],
             ours,
         ),
-        WAITRESS_ALONE: lambda port: ([sys.executable, app, "alone", str(port)], ours),
-        WAITRESS_STOCK: lambda port: ([sys.executable, app, "stock", str(port)], ours),
+        WAITRESS_ALONE: lambda port: ([sys.executable, alone, "alone", str(port)], ours),
+        WAITRESS_STOCK: lambda port: ([sys.executable, alone, "stock", str(port)], ours),
     }
     try:
         granian = str(context.environment(GRANIAN) / "bin" / "granian")
         options = ["--interface", "wsgi", "--workers", "1", "--blocking-threads", "1", "--factory", "--no-ws"]
         command = [granian, *options, "--host", "127.0.0.1", "--port"]
         app = "zeroloss.reference.http.producer:from_environment"
-        servers[GRANIAN_] = lambda port: ([*command, str(port), app], ours)
+        # Its environment does not have the package, which is made of these folders.
+        elsewhere = {**ours, "PYTHONPATH": f"{_package(context.folder)}:{APPS}"}
+        servers[GRANIAN_] = lambda port: ([*command, str(port), app], elsewhere)
         asgi = ["--interface", "asgi", "--workers", "1", "--loop", "uvloop", "--factory", "--no-ws"]
         asgi_app = "zeroloss.reference.http.producer_asgi:from_environment"
         servers[GRANIAN_ASGI] = lambda port: (
             [granian, *asgi, "--host", "127.0.0.1", "--port", str(port), asgi_app],
-            ours,
+            elsewhere,
         )
-        servers[GRANIAN_ALONE] = lambda port: ([*command, str(port), "producer_app:without_redis"], ours)
+        servers[GRANIAN_ALONE] = lambda port: ([*command, str(port), "producer_app:without_redis"], elsewhere)
         uvicorn = str(context.environment(FASTAPI) / "bin" / "uvicorn")
         quiet = ["--no-access-log", "--log-level", "warning"]
         servers[FASTAPI_] = lambda port: ([uvicorn, "fastapi_app:app", *quiet, "--port", str(port)], ours)
