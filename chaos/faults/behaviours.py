@@ -8,6 +8,7 @@ BEHAVIOURS = {
     "raise-memory-error": "its body raises MemoryError at the first attempt",
     "hang-once": "its body does not return for as long as its plan says, at the first attempt",
     "exit-once": "its body ends the process it runs in, at the first attempt",
+    "exit-twice": "its body ends the process it runs in, at the first two attempts, and raises at the third",
     "outlive-lease": "its body takes longer than a lease",
     "hungry": "its body asks for more memory than a worker usually needs",
     "client-gives-up": "its client hangs up before it has an answer",
@@ -24,12 +25,12 @@ BEHAVIOURS = {
 """What a task can do wrong. A target finds it in the payload, and does it in its body or its `enqueue`."""
 IN_BODY = frozenset(
     {"", "raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
-    | {"hang-once", "exit-once", "exit", "outlive-lease", "hungry"}
+    | {"hang-once", "exit-once", "exit-twice", "exit", "outlive-lease", "hungry"}
 )
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset({"raise-always", "exit", "unknown-type", "undecodable", "orphan-undecodable"})
 """Those that no queue can complete: they must end in the dead-letter list, and nothing else may (I5)."""
-ENDS_ITS_PROCESS = frozenset({"exit-once", "exit", "hungry", "outlive-lease"})
+ENDS_ITS_PROCESS = frozenset({"exit-once", "exit-twice", "exit", "hungry", "outlive-lease"})
 """Those by which a body may end the process that it runs in, as a target may end one whose task takes too long."""
 ABANDONED = frozenset({"client-gives-up"})
 """Those whose client hears nothing, by the plan: that they were not promised is not a failure."""

@@ -25,6 +25,17 @@ def exit_is_success() -> None:
     original = patch(HandlerThread, "_outcome", outcome)
 
 
+@mutant(expects="LOST", breaks="I2", profile=HANDLERS)
+def an_error_without_a_text_is_success() -> None:
+    """A handler that raises an error without a text, as `assert` does, counts as done."""
+
+    def outcome(self: Any, delivery: Delivery) -> Any:
+        delivery.error = original(self, delivery)
+        return delivery.error if ": " in (delivery.error or "") else None
+
+    original = patch(HandlerThread, "_outcome", outcome)
+
+
 @mutant(expects="WORKERS_STAY", breaks="I4", profile=DEFAULT)
 def thread_ends_by_an_exit() -> None:
     """A handler that raises what is no `Exception` ends its thread, and with it the worker."""

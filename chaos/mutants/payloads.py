@@ -5,14 +5,16 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from zeroloss.reference.queue import consumer, dead_letters, enqueuer, reaper
+from zeroloss.reference.queue.connection import Script
 from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.enqueuing import push
 from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
-from zeroloss.reference.queue.task import encode, new_task_id
+from zeroloss.reference.queue.task import Task, encode, new_task_id
 
 from .mutant import mutant
-from .patching import configure, patch
-from .profiles import CALM, VARIED
+from .patching import configure, edit, patch
+from .profiles import CALM, HANDLERS, VARIED
 
 LARGE_BYTES = 65_536
 
@@ -80,3 +82,36 @@ def white_space_taken_out() -> None:
         return original(self, submission._replace(payload_json=text))
 
     original = patch(Enqueuer, "enqueue", enqueue)
+
+
+@mutant(expects="FAILED", breaks="I6", profile=HANDLERS)
+def payload_decoded_once() -> None:
+    """A payload is decoded once in a process, and what a handler changes in it is there when the task is retried."""
+    decoded: dict[bytes, Any] = {}
+
+    def payload(self: Task) -> Any:
+        return decoded.setdefault(bytes(self.raw_payload), original.fget(self))
+
+    original: Any = patch(Task, "payload", property(payload))
+
+
+@mutant(expects=("FAILED", "LOST", "STUCK"), breaks="I6", profile=VARIED)
+def header_measured_without_its_trace() -> None:
+    """The length of a header leaves out the trace context, so that one which is written again ends in the old one."""
+    measured = "#since + #salt + #trace + 9"
+    for module in (consumer, dead_letters, enqueuer, reaper):
+        for name, script in list(vars(module).items()):
+            if isinstance(script, Script) and measured in script.source:
+                edit(module, name, measured, "#since + #salt + 9")
+
+
+@mutant(expects=("FAILED", "LOST", "CORRUPT", "STUCK"), breaks="I6", profile=VARIED)
+def bare_entry_measured_too_soon() -> None:
+    """The length of a bare JSON object is taken before it has its header, so that what is claimed with it is cut."""
+    edit(consumer, "SETTLE", "now) .. entry\n    size = #entry", "now) .. entry")
+
+
+@mutant(expects="LOST", breaks="I1", profile=VARIED)
+def entry_at_the_bound_is_taken() -> None:
+    """The entry that a claim has no room for is taken off the list all the same."""
+    edit(consumer, "SETTLE", "if full then break end", "if full then taken[at] = had + 1 break end")

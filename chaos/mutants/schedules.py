@@ -1,7 +1,9 @@
 """Mutants that begin tasks too soon, too late, or in the wrong turn."""
 
+import re
 from typing import Any
 
+from zeroloss.reference.http import submissions
 from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.consuming.settling import TURNS
@@ -23,6 +25,16 @@ def priorities_ignored() -> None:
 def schedule_ignored() -> None:
     """A scheduled task is pushed at once."""
     edit(enqueuer, "ENQUEUE", "if time and time > now then", "if false then")
+
+
+@mutant(expects=("DELAYS", "STUCK"), breaks="I4", profile=VARIED)
+def zone_ignored() -> None:
+    """Of a time to run at, the zone is not looked at."""
+
+    def due_at(execute_at: Any) -> str:
+        return original(re.sub(r"[+-]\d\d:\d\d$", "Z", execute_at))
+
+    original = patch(submissions, "due_at", due_at)
 
 
 @mutant(expects=("STARTS_WHEN_IDLE", "STUCK"), breaks="I4", profile=VARIED)

@@ -15,7 +15,7 @@ from ..faults.planned import PlannedTask
 from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
-LONG_MS_MIN, LONG_MS_MAX = 2_000, 6_000
+LONG_MS_MIN, LONG_MS_MAX = 3_000, 7_000
 LONG_ONE_IN = 80
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
@@ -25,6 +25,8 @@ SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
 NEAR_THE_EDGE = (-1, 1, 0, -300, 300)
 LARGE_BYTES_TOTAL = 4_000_000
+LARGE_TOGETHER, LARGE_SHARE = 5, 0.3
+"""So many tasks of the backlog wait together, each of that part of the limit: more than one claim may take."""
 """All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
@@ -53,6 +55,7 @@ SELDOM = {
     "raise-keyboard-interrupt": 400,
     "raise-memory-error": 400,
     "exit-once": 700,
+    "exit-twice": 1_000,
     "hang-once": 1_000,
 }
 """Of that many tasks one misbehaves so, where the target can be told to."""
@@ -176,11 +179,13 @@ def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) ->
         round(math.exp(draw.uniform(math.log(SMALL_BYTES_MAX), math.log(max(limit, SMALL_BYTES_MAX)))))
         for _ in range(count // 200)
     ]
+    places = range(LARGE_TOGETHER if count >= VARIED_FROM else 0)
+    together = dict.fromkeys(places, min(round(LARGE_SHARE * limit), LARGE_BYTES_TOTAL // 2 // LARGE_TOGETHER))
     large: list[int] = []
     for size in wanted:
-        if SMALL_BYTES_MAX < size <= limit and sum(large) + size <= LARGE_BYTES_TOTAL:
+        if SMALL_BYTES_MAX < size <= limit and sum(together.values()) + sum(large) + size <= LARGE_BYTES_TOTAL:
             large.append(size)
-    sizes = dict(zip(draw.sample(range(count), len(large)), large, strict=True))
+    sizes = dict(zip(draw.sample(range(len(together), count), len(large)), large, strict=True)) | together
     return [
         replace(task, size_bytes=sizes.get(number) or min(limit, int(SMALL_BYTES_MAX * draw.random() ** 3)))
         for number, task in enumerate(tasks)

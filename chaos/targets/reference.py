@@ -106,7 +106,7 @@ class Reference(Target):
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
-        | {"hang-once", "exit-once"}
+        | {"hang-once", "exit-once", "exit-twice"}
     )
     raw_payloads = True
     scripts: Mapping[str, str] = {
@@ -157,7 +157,7 @@ class Reference(Target):
             )
             return task.id
         # What may be requeued has its own id in the queue, too.
-        named = not key or behaviour == "raise-always" or one_in(2, key)
+        named = not key or behaviour == "raise-always" or one_in(2, key, "named")
         body = submission(task, _type_of(task), named=named, timed=not key)
         if behaviour == "client-gives-up":
             self._requests.hang_up(body, None)
@@ -234,7 +234,7 @@ class Reference(Target):
     def _is_bare(self, task: Task) -> bool:
         """Whether it has nothing that only this queue's own producer can ask for."""
         plain = not task.delay_ms and task.priority in ("", "default") and not task.payload.get("behaviour")
-        return plain and one_in(PUSHED_ONE_IN, task.id)
+        return plain and one_in(PUSHED_ONE_IN, task.id, "bare")
 
     def _plant(self, task: Task, behaviour: str) -> None:
         """Put into Redis what no client of the queue could: what is not a task, what a dead worker has left."""

@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.handlers import Retry, handler
@@ -13,6 +15,7 @@ from .reference import ASKING, ASYNCHRONOUS, Reference
 
 RETRY_S = 0.7
 """Within what the reference waits before the first retry."""
+EXITS = 2
 HUNGRY_BYTES = 64 * 2**20
 RAISED: dict[str, type[BaseException]] = {
     "raise-system-exit": SystemExit,
@@ -23,17 +26,29 @@ RAISED: dict[str, type[BaseException]] = {
 
 def work(task: Task) -> None:
     """Take as long as the plan says, and misbehave as it says."""
-    # Its text as it lies in Redis: compared byte for byte with what was sent.
-    with effect(task.payload["id"], attempt=task.attempt, payload=bytes(task.raw_payload)):
+    with _effect(task):
         time.sleep(_seconds(task))
         _misbehave(task)
 
 
 async def work_asynchronously(task: Task) -> None:
     """The same, as a coroutine."""
-    with effect(task.payload["id"], attempt=task.attempt, payload=bytes(task.raw_payload)):
+    with _effect(task):
         await asyncio.sleep(_seconds(task))
         _misbehave(task)
+
+
+@contextmanager
+def _effect(task: Task) -> Iterator[None]:
+    """On record with its text as it lies in Redis, which is compared byte for byte with what was sent.
+
+    The body changes its payload in place, as handlers do: another execution must not find that.
+    """
+    if "changed in place" in task.payload:
+        raise RuntimeError("This payload is not the one that was sent: another execution has changed it.")
+    with effect(task.payload["id"], attempt=task.attempt, payload=bytes(task.raw_payload)):
+        task.payload["changed in place"] = True
+        yield
 
 
 def _seconds(task: Task) -> float:
@@ -46,12 +61,15 @@ def _misbehave(task: Task) -> None:
     first = task.attempt == 1
     if behaviour == "exit-once" and first:
         os._exit(1)
+    if behaviour == "exit-twice" and task.attempt <= EXITS:
+        os._exit(1)
     if behaviour == "raise-once" and first and task.type == ASKING:
         raise Retry("as planned", after=RETRY_S)
-    if behaviour == "raise-always" or (behaviour == "raise-once" and first):
+    if behaviour == "raise-always" or (behaviour == "exit-twice" and task.attempt == EXITS + 1):
         raise RuntimeError("as planned")
-    if behaviour in RAISED and first:
-        raise RAISED[behaviour]("as planned")
+    if (behaviour == "raise-once" or behaviour in RAISED) and first:
+        # Half of the errors have a text.
+        raise RAISED.get(behaviour, RuntimeError)(*["as planned"][: len(task.raw_payload) % 2])
     if behaviour == "hungry":
         bytearray(HUNGRY_BYTES)
     if behaviour == "exit":
