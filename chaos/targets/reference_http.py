@@ -35,7 +35,7 @@ class Requests:
 
     @property
     def stale(self) -> bool:
-        """Whether the server has closed this thread's connection, as it may an idle one: all that it has to read is
+        """Whether the server has closed this thread's connection, as it may an idle one: all that can be read is
         its end."""
         opened = getattr(self._connections, "http", None)
         return opened is not None and opened.sock is not None and bool(select.select([opened.sock], [], [], 0)[0])
