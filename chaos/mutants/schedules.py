@@ -31,7 +31,7 @@ def schedule_ignored() -> None:
 def zone_ignored() -> None:
     """Of a time to run at, the zone is not looked at."""
 
-    def due_at(execute_at: Any) -> str:
+    def due_at(execute_at: Any) -> Any:
         return original(re.sub(r"[+-]\d\d:\d\d$", "Z", execute_at))
 
     original = patch(submissions, "due_at", due_at)

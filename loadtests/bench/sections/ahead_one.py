@@ -23,5 +23,5 @@ def measure(context: Context) -> list[Row]:
     if LABEL in found and others:
         best = max(others, key=lambda row: row.median)
         text = f"against the fastest at-least-once Python peer, {best.label}"
-        rows.append(ratio(text, found[LABEL], best.values, AtLeast(3)))
+        rows.append(ratio(text, found[LABEL], best.values, AtLeast(5.5)))
     return rows

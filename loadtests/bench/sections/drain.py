@@ -50,12 +50,12 @@ def _ratios(found: dict[str, list[float]], context: Context) -> list[Row]:
     ours_, rows = found[OURS.name], []
     if fastest := fastest_python(context):
         rows.append(
-            ratio(f"against the fastest at-least-once Python peer, {fastest}", ours_, found[fastest], AtLeast(30))
+            ratio(f"against the fastest at-least-once Python peer, {fastest}", ours_, found[fastest], AtLeast(55))
         )
     if "BullMQ" in found:
-        rows.append(ratio("against BullMQ", ours_, found["BullMQ"], AtLeast(8)))
+        rows.append(ratio("against BullMQ", ours_, found["BullMQ"], AtLeast(13)))
     if LIMIT in found:
-        rows.append(ratio("share of the server's own limit", ours_, found[LIMIT], AtLeast(1 / 3)))
+        rows.append(ratio("share of the server's own limit", ours_, found[LIMIT], AtLeast(0.38)))
     if TWO in found:
         rows.append(ratio("two processes against one", found[TWO], ours_, AtLeast(1.3)))
     return rows
