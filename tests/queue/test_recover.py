@@ -254,6 +254,7 @@ from zeroloss.reference.queue.enqueuing.submission import Submission
 config = Config(redis_url=sys.argv[1])
 consumer = Consumer(connect(config), config, "paused")
 consumer.renew()
+consumer.claim()  # finds nothing, and leaves the script with the server: one that is not known there must be sent again
 settlement = consumer.claim_waiting(consumer.reserve(1), 60_000)
 print(settlement.lease_lives, settlement.claimed)
 """
