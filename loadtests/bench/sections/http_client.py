@@ -12,6 +12,7 @@ from ..errors import BenchError
 
 CONNECTIONS = 16
 ANSWER_DEADLINE_S = 10.0
+TOKEN = "token-of-the-bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,16 @@ class Answered:
 
 
 def post(path: str, media_type: str, body: bytes) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    """A request as it is in production: with a token, and with a trace context."""
+    headers = {
+        "Host": "localhost",
+        "Content-Type": media_type,
+        "Content-Length": str(len(body)),
+        "Authorization": f"Bearer {TOKEN}",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def listens(port: int) -> bool:

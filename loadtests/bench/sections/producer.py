@@ -14,7 +14,7 @@ from ..context import Context
 from ..errors import BenchError
 from ..processes import ROOT, cpu_seconds
 from ..rows import AtLeast, Row, number, ratio
-from .http_client import listens, load, post
+from .http_client import TOKEN, listens, load, post
 
 APPS = ROOT / "loadtests" / "bench" / "apps"
 GRANIAN = (
@@ -116,6 +116,7 @@ Server = Callable[[int], tuple[list[str], dict[str, str]]]
 def _servers(context: Context) -> dict[str, Server]:
     """Those whose environments can be made here."""
     ours = {"REDIS_URL": context.server.url, "ZEROLOSS_MAX_PENDING": "1000000000", "PYTHONPATH": f"{ROOT}:{APPS}"}
+    ours |= {"ZEROLOSS_TOKEN": TOKEN}
     alone = str(APPS / "producer_app.py")
     servers: dict[str, Server] = {
         WAITRESS: lambda port: ([sys.executable, "-m", "zeroloss.reference", "producer", "--port", str(port)], ours),

@@ -50,7 +50,10 @@ class _Events:
 def measure(context: Context) -> list[Row]:
     times = {LONE: partial(_lone, context), CHILD: partial(_child, context)}
     found = context.interleaved(times, lambda seconds: f"{number(seconds)} s")
-    rows = [Row(label=label, unit="s", values=tuple(found[label]), target=AtMost(1.3 if label == LONE else 2)) for label in found]
+    rows = [
+        Row(label=label, unit="s", values=tuple(found[label]), target=AtMost(1.3 if label == LONE else 2))
+        for label in found
+    ]
     acts = {KILLED: partial(_robbed, context, _kill_connections), SWALLOWED: partial(_robbed, context, _swallow)}
     for label, robbed in context.interleaved(acts, lambda robbed: "yes" if robbed else "no").items():
         row = Row(label=label, unit=f"of {len(robbed)} times", values=(float(sum(robbed)),), target=AtMost(0))
