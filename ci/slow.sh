@@ -30,6 +30,8 @@ for step; do
             [ ! -e "$out/enumerate/cases.jsonl" ] || how="--resume $out/enumerate"
             # shellcheck disable=SC2086
             zeroloss enumerate --target reference $how
+            rm -rf "$out/enumerate-shards"
+            zeroloss enumerate --target zeroloss.targets.reference_scenario:ShardsScenario --out "$out/enumerate-shards"
             ;;
         prove) rm -rf "$out/prove" && zeroloss prove --out "$out/prove" ;;
         mutants)

@@ -2,8 +2,10 @@
 handler thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from .reference import Reference
+from .reference_shards import BALANCE_S, SHARDS, START_S, ReferenceShards
 
 LEASE_MS = 900
 SWEEP_MS = 150
@@ -24,3 +26,12 @@ class ReferenceScenario(Reference):
         "ZEROLOSS_BACKOFF_MS": "50",
         "ZEROLOSS_BACKOFF_MAX_MS": "50",
     }
+
+
+class ShardsScenario(ReferenceScenario, ReferenceShards):
+    """The same over two shards of one server, attended by a worker of two processes, one of which may have to move."""
+
+    name: ClassVar[str] = "reference-shards"
+    recover_within = ReferenceScenario.recover_within + BALANCE_S + START_S
+    worker = (*ReferenceScenario.worker[:-1], str(SHARDS))
+    env: Mapping[str, str] = {**ReferenceScenario.env, "ZEROLOSS_SHARDS": str(SHARDS)}
