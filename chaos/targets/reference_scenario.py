@@ -29,7 +29,7 @@ class ReferenceScenario(Reference):
 
 
 class ShardsScenario(ReferenceScenario, ReferenceShards):
-    """The same over two shards of one server, attended by a worker of two processes, one of which may have to move."""
+    """The same over two shards of one server, attended by a worker of two processes, which move between them."""
 
     name: ClassVar[str] = "reference-shards"
     recover_within = ReferenceScenario.recover_within + BALANCE_S + START_S
