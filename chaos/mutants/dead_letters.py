@@ -2,10 +2,12 @@
 
 from zeroloss.reference.queue import consumer, dead_letters
 
+from .failing import BUDGET
 from .mutant import mutant
 from .patching import edit
 from .profiles import DEFAULT, HANDLERS, REQUEUED
 
+PUSH = "redis.call('LPUSH', pending(head), headed(head, letter[2][2]))"
 BURY = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])"
 
 
@@ -37,25 +39,23 @@ def dead_letter_without_its_payload() -> None:
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=REQUEUED)
 def requeue_without_a_new_budget() -> None:
     """A dead letter that is requeued is given up at its next failure."""
-    edit(dead_letters, "_REQUEUE", "head.retries, head.recoveries = 0, 0", "")
+    edit(dead_letters, "_REQUEUE", BUDGET, "")
 
 
 @mutant(expects="ATTEMPTS_GROW", breaks="I3", profile=REQUEUED)
 def requeue_forgets_the_attempt() -> None:
     """A dead letter that is requeued begins again with its first attempt."""
-    budget = "head.retries, head.recoveries = 0, 0"
-    edit(dead_letters, "_REQUEUE", budget, f"{budget}\n    head.attempt = 1")
+    edit(dead_letters, "_REQUEUE", BUDGET, f"{BUDGET}\n    head.attempt = 1")
 
 
 @mutant(expects="LOST", breaks="I1", profile=REQUEUED)
 def requeue_of_every_second() -> None:
     """Of the dead letters that are requeued every second one is deleted, and not pushed."""
-    push = "redis.call('LPUSH', pending(head), headed(head, letter[2][2]))"
-    edit(dead_letters, "_REQUEUE", push, f"if redis.call('XLEN', KEYS[5]) % 2 == 0 then {push} end")
+    edit(dead_letters, "_REQUEUE", PUSH, f"if redis.call('XLEN', KEYS[5]) % 2 == 0 then {PUSH} end")
 
 
 @mutant(expects="REQUEUE", breaks="I2", profile=REQUEUED)
 def requeue_is_only_counted() -> None:
     """A dead letter that is requeued is counted, and stays where it is."""
-    edit(dead_letters, "_REQUEUE", "redis.call('LPUSH', pending(head), headed(head, letter[2][2]))", "")
+    edit(dead_letters, "_REQUEUE", PUSH, "")
     edit(dead_letters, "_REQUEUE", "redis.call('XDEL', KEYS[5], id)", "")

@@ -15,6 +15,7 @@ from .patching import configure, counted, edit, patch
 from .profiles import BAD_LINE, DEFAULT, HANDLERS, POISON
 
 NO_BOUND = 1_000_000_000
+BUDGET = "head.retries, head.recoveries = 0, 0"
 
 
 @mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
@@ -104,8 +105,7 @@ def retry_loses_its_priority() -> None:
 @mutant(breaks="I7", profile=DEFAULT, blind_spot="Only what is accepted by one call is held to its priority.")
 def requeue_loses_its_priority() -> None:
     """A dead letter that is requeued comes back with the default priority."""
-    budget = "head.retries, head.recoveries = 0, 0"
-    edit(dead_letters, "_REQUEUE", budget, f"{budget}\n    head.priority = 'd'")
+    edit(dead_letters, "_REQUEUE", BUDGET, f"{BUDGET}\n    head.priority = 'd'")
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)

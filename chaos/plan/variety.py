@@ -25,9 +25,9 @@ SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
 NEAR_THE_EDGE = (-1, 1, 0, -300, 300)
 LARGE_BYTES_TOTAL = 4_000_000
+"""All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
 LARGE_TOGETHER, LARGE_SHARE = 5, 0.3
 """That many tasks of the backlog wait together, each of that part of the limit: more than one claim may take."""
-"""All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
 BURST_SIZES = (1_000, 1_001, 1_001)

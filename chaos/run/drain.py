@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, Protocol, get_args
 
 import redis
@@ -33,6 +33,12 @@ class Submissions(Protocol):
     def answered(self) -> int: ...
     def enqueue(self, *tasks: Task) -> None: ...
     def census(self) -> list[Found] | None: ...
+
+
+def on_record(census: Collection[Found]) -> set[str]:
+    """Tasks that the queue has given up, and that wait nowhere."""
+    waiting = {found.task for found in census if found.place not in ON_RECORD}
+    return {found.task for found in census} - waiting
 
 
 class Drain:
@@ -138,10 +144,7 @@ class Drain:
             time.sleep(POLL_S)
 
     def _on_record(self) -> set[str]:
-        """Tasks that the queue has given up, and that wait nowhere."""
-        census = self._targets_census() or []
-        waiting = {found.task for found in census if found.place not in ON_RECORD}
-        return {found.task for found in census} - waiting
+        return on_record(self._targets_census() or [])
 
     def _targets_census(self) -> list[Found] | None:
         if not self._own_census:

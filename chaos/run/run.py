@@ -33,7 +33,7 @@ from ..system.workers import WorkerPool
 from ..target import Target, TargetError
 from .bodies import Bodies
 from .complaints import Complaints
-from .drain import ON_RECORD, Drain
+from .drain import Drain, on_record
 from .load import Load, locust_command
 from .nemesis import Nemesis
 from .preamble import record_begin
@@ -223,8 +223,7 @@ class _Run:
 
     def _dead_letters(self) -> frozenset[str]:
         with contextlib.suppress(TargetError):  # such as while the server is away
-            found = self._submitter.census() or ()
-            return frozenset(one.task for one in found if one.place in ON_RECORD)
+            return frozenset(on_record(self._submitter.census() or ()))
         return frozenset()
 
     def _requeue(self, tasks: list[str]) -> bool:

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -32,6 +31,7 @@ from .reference_http import (
     SERVICE_UNAVAILABLE,
     UNPROCESSABLE,
     Requests,
+    drawn,
     one_in,
     refuses,
     submission,
@@ -194,7 +194,7 @@ class Reference(Target):
         large = len(tasks) >= LARGE_BATCH
         key = f"batch-{tasks[0].id}" if large or one_in(2, tasks[0].id) else None
         # Small ones have something among their tasks that must be refused.
-        place = None if large else zlib.crc32(tasks[-1].id.encode()) % (len(tasks) + 1)
+        place = None if large else drawn(len(tasks) + 1, tasks[-1].id)
         items = [submission(task, _type_of(task), named=True, timed=True) for task in tasks]
         if place is not None:
             items.insert(place, REFUSED[place % len(REFUSED)])

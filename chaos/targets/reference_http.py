@@ -8,14 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from ..target import Task
 
 TIMEOUT_S = 15.0
 RETRY_S = 0.1
 TRACE_CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-ZONES = ("+05:30", "-08:00")
+ZONES = (timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8)))
 ACCEPTED = 202
 MULTI_STATUS = 207
 UNPROCESSABLE = 422
@@ -46,7 +46,10 @@ class Requests:
         Raises OSError, http.client.HTTPException: its outcome is unknown.
         """
         connection = getattr(self._connections, "http", None)
-        if connection is None or self.stale:
+        if connection is not None and self.stale:
+            connection.close()
+            connection = None
+        if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=TIMEOUT_S)
             self._connections.http = connection
         try:
@@ -92,8 +95,7 @@ def submission(task: Task, task_type: str, *, named: bool, timed: bool) -> str:
     members.append(f'"type":{json.dumps(task_type, ensure_ascii=False)}')
     members += [f'"priority":"{task.priority}"'] if task.priority else []
     if task.delay_ms and timed and one_in(2, task.id, "timed"):
-        zone = datetime.fromisoformat(f"2026-01-01T00:00{ZONES[len(task.text) % 2]}").tzinfo
-        due = datetime.now(zone) + timedelta(milliseconds=task.delay_ms + 1)
+        due = datetime.now(ZONES[len(task.text) % len(ZONES)]) + timedelta(milliseconds=task.delay_ms + 1)
         members.append(f'"execute_at":"{due.isoformat(timespec="milliseconds")}"')
     elif task.delay_ms:
         members.append(f'"delay_ms":{task.delay_ms}')
@@ -108,9 +110,14 @@ def refuses(status: int, answer: str) -> bool:
 
 
 def one_in(count: int, *names: str) -> bool:
-    """Of that many names one, always the same ones; with another name beside it, independently of that."""
+    """Of that many names one, always the same ones."""
+    return drawn(count, *names) == 0
+
+
+def drawn(count: int, *names: str) -> int:
+    """A number below `count`, always the same for these names; with another name beside, independent of that."""
     digest = hashlib.sha256(" ".join(names).encode()).digest()
-    return int.from_bytes(digest[:4], "big") % count == 0
+    return int.from_bytes(digest[:4], "big") % count
 
 
 def _headers(body: str, key: str | None) -> dict[str, str]:

@@ -29,10 +29,7 @@ def read_sentinel_url(url: str) -> SentinelUrl:
     Raises:
         ConfigError: it is not such a URL; the sentence says which part is wrong.
     """
-    found = _URL.fullmatch(url)
-    if not found:
-        raise _refusal("use redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB", "percent codes")
-    scheme, login, hosts, path, query = found.groups(default="")
+    scheme, login, hosts, path, query = _parts(url, "redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DB")
     group, _, database = path.removeprefix("/").partition("/")
     if not group:
         raise _refusal("name the primary after the hosts", "redis+sentinel://HOST:26379/mymaster/0")
@@ -71,16 +68,21 @@ def read_cluster_url(url: str) -> ClusterUrl:
     Raises:
         ConfigError: it is not such a URL; the sentence says which part is wrong.
     """
-    found = _URL.fullmatch(url)
-    if not found:
-        raise _refusal("use redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT", "percent codes", "Cluster")
-    scheme, login, hosts, path, query = found.groups(default="")
+    scheme, login, hosts, path, query = _parts(url, "redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT", "Cluster")
     options = parse_qsl(query, keep_blank_values=True)
     refuse_options(scheme, options)
     if path not in ("", "/", "/0") or dict(options).get("db", "0") != "0":
         raise _refusal("a cluster has database 0 only", "leave it out", "Cluster")
     nodes = tuple(_host(host, "node", CLUSTER_PORT, "Cluster") for host in hosts.split(","))
     return ClusterUrl(nodes, f"{scheme}://{login}{'@' if login else ''}node/0{_query(options)}")
+
+
+def _parts(url: str, form: str, kind: str = "Sentinel") -> tuple[str, ...]:
+    """Scheme, login, hosts, path and query of a URL that must have this form."""
+    found = _URL.fullmatch(url)
+    if not found:
+        raise _refusal(f"use {form}", "percent codes", kind)
+    return found.groups(default="")
 
 
 def _host(text: str, what: str, port_default: int, kind: str = "Sentinel") -> tuple[str, int]:

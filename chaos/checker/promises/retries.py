@@ -82,7 +82,7 @@ def _failed_only(task: Task, requeued: Sequence[FaultRecord], *, fewer_than: int
     if not executions or not executions[-1].raised or raised >= fewer_than:
         return False
     # How often it was claimed, as far as is known: not every worker that claimed it has begun it.
-    claims = max([len(executions), *((one.attempt or 0) - _attempt(before) for one in executions)])
+    claims = max(len(executions), _attempt(executions) - _attempt(before))
     return claims - raised <= VANISHED_MAX
 
 

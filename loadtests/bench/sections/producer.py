@@ -115,8 +115,12 @@ Server = Callable[[int], tuple[list[str], dict[str, str]]]
 
 def _servers(context: Context) -> dict[str, Server]:
     """Those whose environments can be made here."""
-    ours = {"REDIS_URL": context.server.url, "ZEROLOSS_MAX_PENDING": "1000000000", "PYTHONPATH": f"{ROOT}:{APPS}"}
-    ours |= {"ZEROLOSS_TOKEN": TOKEN}
+    ours = {
+        "REDIS_URL": context.server.url,
+        "ZEROLOSS_MAX_PENDING": "1000000000",
+        "ZEROLOSS_TOKEN": TOKEN,
+        "PYTHONPATH": f"{ROOT}:{APPS}",
+    }
     alone = str(APPS / "producer_app.py")
     servers: dict[str, Server] = {
         WAITRESS: lambda port: ([sys.executable, "-m", "zeroloss.reference", "producer", "--port", str(port)], ours),

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import threading
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +18,7 @@ from zeroloss.checker.verdicts import Verdict
 from zeroloss.target import Conflict, Refused, Task
 from zeroloss.targets import reference
 from zeroloss.targets.reference import Reference
-from zeroloss.targets.reference_http import Requests, submission
+from zeroloss.targets.reference_http import Requests, drawn, submission
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
 NOT_ACCEPTED = (503, "not-accepted")
@@ -195,7 +194,7 @@ def results(*statuses: str) -> str:
 def small(*statuses: str, invalid: str = "refused") -> str:
     """The same, with what it says of the invalid one among them."""
     said = json.loads(results(*statuses))["results"]
-    said.insert(zlib.crc32(BATCH[-1].id.encode()) % (len(BATCH) + 1), {"status": invalid, "task_id": None})
+    said.insert(drawn(len(BATCH) + 1, BATCH[-1].id), {"status": invalid, "task_id": None})
     return json.dumps({"results": said})
 
 
