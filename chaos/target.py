@@ -61,6 +61,13 @@ class TargetError(Exception):
     """A target can't be loaded or doesn't come up; the text is one sentence for the user."""
 
 
+class Retries(NamedTuple):
+    """How tasks that raise are tried again, as `Target.max_attempts` and `Target.backoff` say it of all."""
+
+    max_attempts: int
+    backoff: Sequence[tuple[float, float]] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What is handed to `enqueue`. `payload` is JSON; it holds `id` and `work_ms`, how long the body must take."""
@@ -138,6 +145,8 @@ class Target:
     backoff: Sequence[tuple[float, float]] | None = None
     """Seconds, from and to, that the queue waits after a task has raised for the first time, the second and so on; the
     last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
+    retries_by_type: Mapping[str, Retries] = {}
+    """One of `types` -> how its tasks are tried again, where other limits hold for them than for the rest."""
     attempts_grow: bool = False
     """Whether no two executions of a task have the same `attempt`, as `effect` gets it, and a later claim has a higher
     one. A queue with fencing tokens tells `effect` the token as `attempt`: it need not go up by one."""

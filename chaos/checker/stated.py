@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -33,9 +34,41 @@ def option(begin: Run | None, name: str) -> Any:
     return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
 
 
-def backoff_of(begin: Run | None) -> list[tuple[float, float]]:
-    """The seconds, from and to, that the target waits before each retry; empty: it does not state them."""
-    listed = option(begin, "backoff")
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is stated of a task's attempts."""
+
+    max_attempts: int | None
+    """How often its body may raise; None: not stated."""
+    backoff: list[tuple[float, float]]
+    """Seconds, from and to, before each retry; empty: not stated."""
+
+
+class StatedRetries:
+    """How often, and how soon, tasks are tried again: what the target states of all, and of some."""
+
+    def __init__(self, begin: Run | None) -> None:
+        self.of_most = _limits({name: option(begin, name) for name in ("max_attempts", "backoff")})
+        listed = option(begin, "retries")
+        self._others = {
+            name: _limits(group)
+            for group in (listed if isinstance(listed, list | tuple) else ())
+            if isinstance(group, Mapping) and isinstance(names := group.get("tasks"), list | tuple)
+            for name in names
+            if isinstance(name, str)
+        }
+
+    def of(self, name: str) -> Limits:
+        """Those of this task."""
+        return self._others.get(name, self.of_most)
+
+
+def _limits(stated: Mapping[str, Any]) -> Limits:
+    attempts = stated.get("max_attempts")
+    return Limits(attempts if isinstance(attempts, int) else None, _backoff(stated.get("backoff")))
+
+
+def _backoff(listed: object) -> list[tuple[float, float]]:
     if not isinstance(listed, list | tuple):
         return []
     return [

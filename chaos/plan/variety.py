@@ -57,6 +57,8 @@ SELDOM = {
     "exit-once": 700,
     "exit-twice": 1_000,
     "hang-once": 1_000,
+    "reject": 200,
+    "misfit": 300,
 }
 """Of that many tasks one misbehaves so, where the target can be told to."""
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..faults.behaviours import ATTEMPTS
 from ..history import Recorder
 from ..history.events import FORMAT
 from ..history.masking import masked
@@ -16,7 +17,7 @@ from ..plan.fitting import can_requeue
 from ..plan.plan import Plan
 from ..system.machine import commit_of, machine, now
 from ..system.servers import Server
-from ..target import Target, title
+from ..target import Retries, Target, title
 
 
 def record_begin(
@@ -54,6 +55,7 @@ def record_begin(
             "idempotent": target.idempotent,
             "max_attempts": target.max_attempts,
             "backoff": target.backoff,
+            "retries": _other_retries(plan, target),
             "attempts_grow": target.attempts_grow,
             "priorities": list(target.priorities),
             "lower_within": target.lower_within,
@@ -78,6 +80,16 @@ def record_begin(
         machine=machine(),
         commit=_commit_of(target) or None,
     )
+
+
+def _other_retries(plan: Plan, target: type[Target]) -> list[dict[str, Any]]:
+    """The tasks for which other limits are stated than for the rest, by limit."""
+    limits = {task.id: target.retries_by_type[task.type] for task in plan.tasks if task.type in target.retries_by_type}
+    limits |= {task.id: Retries(ATTEMPTS[task.behaviour]) for task in plan.tasks if task.behaviour in ATTEMPTS}
+    return [
+        {**limit._asdict(), "tasks": [name for name, its in limits.items() if its == limit]}
+        for limit in dict.fromkeys(limits.values())
+    ]
 
 
 def _commit_of(target: type[Target]) -> str:

@@ -22,7 +22,7 @@ from zeroloss.reference.queue.task import encode
 from zeroloss.reference.worker import presence
 
 from ..history.ids import ids_in
-from ..target import Conflict, Found, Refused, Target, Task, Variant
+from ..target import Conflict, Found, Refused, Retries, Target, Task, Variant
 from .reference_http import (
     ACCEPTED,
     CONFLICT,
@@ -50,6 +50,9 @@ PUSHED_ONE_IN = 20
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
 """Of this type a handler is a coroutine."""
+TYPED = f"{TYPE}.typed"
+"""Of this type a handler takes the payload as a `msgspec.Struct`, and has limits of its own."""
+TYPED_RETRIES, TYPED_BACKOFF_S = 1, 3.0
 ASKING = f"{TYPE}-é"
 """Of this type a handler that fails says when it wants to be tried again."""
 ENVELOPE_BYTES_MAX = 1_024
@@ -73,6 +76,9 @@ class Reference(Target):
     idempotent = True
     max_attempts = 4
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
+    retries_by_type: Mapping[str, Retries] = {
+        TYPED: Retries(1 + TYPED_RETRIES, ((TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S),))
+    }
     attempts_grow = True
     priorities: Sequence[str] = ("high", "default", "low")
     lower_within: int | None = 128  # eight times the sixteen of one worker
@@ -102,11 +108,11 @@ class Reference(Target):
         ),
     }
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
-    types = (TYPE, ASKING, ASYNCHRONOUS)
+    types = (TYPE, ASKING, ASYNCHRONOUS, TYPED)
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
-        | {"hang-once", "exit-once", "exit-twice"}
+        | {"hang-once", "exit-once", "exit-twice", "reject", "misfit"}
     )
     raw_payloads = True
     scripts: Mapping[str, str] = {
@@ -298,7 +304,8 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
 
 
 def _type_of(task: Task) -> str:
-    return "nobody's" if task.payload.get("behaviour") == "unknown-type" else task.type or TYPE
+    other = {"unknown-type": "nobody's", "misfit": TYPED}
+    return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
 
 
 def _found(place: str, entries: Any, reason: str | None = None) -> Iterator[Found]:

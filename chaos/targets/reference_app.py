@@ -6,12 +6,14 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
+import msgspec
 from zeroloss.reference.queue.task import Task
-from zeroloss.reference.worker.handlers import Retry, handler
+from zeroloss.reference.worker.handlers import Reject, Retry, handler
 
 from ..ledger import effect
-from .reference import ASKING, ASYNCHRONOUS, Reference
+from .reference import ASKING, ASYNCHRONOUS, TYPED, TYPED_BACKOFF_S, TYPED_RETRIES, Reference
 
 RETRY_S = 0.7
 """Within what the reference waits before the first retry."""
@@ -29,6 +31,21 @@ def work(task: Task) -> None:
     with _effect(task):
         time.sleep(_seconds(task))
         _misbehave(task)
+
+
+class Payload(msgspec.Struct):
+    """What every task's payload has. That of a misfit is not one."""
+
+    id: str
+    work_ms: int
+    behaviour: Annotated[str, msgspec.Meta(pattern="^(?!misfit$)")] = ""
+
+
+def work_typed(task: Task, payload: Payload) -> None:
+    """The same, with the payload as a type."""
+    if (payload.id, payload.work_ms) != (task.payload["id"], task.payload["work_ms"]):
+        raise RuntimeError(f"The handler of {task.payload['id']} was handed the payload of {payload.id}.")
+    work(task)
 
 
 async def work_asynchronously(task: Task) -> None:
@@ -63,6 +80,8 @@ def _misbehave(task: Task) -> None:
         os._exit(1)
     if behaviour == "exit-twice" and task.attempt <= EXITS:
         os._exit(1)
+    if behaviour == "reject":
+        raise Reject("as planned")
     if behaviour == "raise-once" and first and task.type == ASKING:
         raise Retry("as planned", after=RETRY_S)
     if behaviour == "raise-always" or (behaviour == "exit-twice" and task.attempt == EXITS + 1):
@@ -76,5 +95,7 @@ def _misbehave(task: Task) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-for task_type in Reference.types:
-    handler(task_type)(work_asynchronously if task_type == ASYNCHRONOUS else work)
+handler(ASYNCHRONOUS)(work_asynchronously)
+handler(TYPED, max_retries=TYPED_RETRIES, backoff=TYPED_BACKOFF_S)(work_typed)
+for task_type in set(Reference.types) - {ASYNCHRONOUS, TYPED}:
+    handler(task_type)(work)

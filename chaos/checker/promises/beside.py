@@ -6,7 +6,7 @@ A promise that is not stated is not judged: at-least-once allows duplicates, any
 from collections.abc import Collection, Iterable, Mapping
 
 from ..evidence import Evidence
-from ..stated import backoff_of, option
+from ..stated import StatedRetries, option
 from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, Redelivery, Result, Verdict
 from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
@@ -29,8 +29,9 @@ def promises_of(
     begin = evidence.begin
     within_s = begin.recover_within if begin else None
     bound = option(begin, "unexplained_duplicates")
-    attempts = option(begin, "max_attempts")
-    waits = ", ".join(f"{from_s:g} to {to_s:g} s" for from_s, to_s in backoff_of(begin))
+    limits = StatedRetries(begin).of_most
+    attempts = limits.max_attempts
+    waits = ", ".join(f"{from_s:g} to {to_s:g} s" for from_s, to_s in limits.backoff)
     ordered = any(option(begin, name) is True for name in ("in_order", "fifo"))
     idempotent = option(begin, "idempotent") is True
     grows = option(begin, "attempts_grow") is True
@@ -73,10 +74,10 @@ def promises_of(
         ),
         Promise(
             name="max_attempts",
-            stated=f"A task is given up once it has raised {attempts} times." if isinstance(attempts, int) else None,
+            stated=f"A task is given up once it has raised {attempts} times." if attempts is not None else None,
             verdict=Verdict.VIOLATION,
             broken=_clause(endless_of(evidence, retries), "tried again after the last attempt (I5)")
-            + _clause(too_few_of(evidence, fates), f"given up before {attempts} attempts (I5)"),
+            + _clause(too_few_of(evidence, fates), "given up before its last attempt (I5)"),
         ),
         Promise(
             name="backoff",

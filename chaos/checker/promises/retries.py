@@ -11,7 +11,7 @@ from itertools import pairwise
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..excuses import windows_of
 from ..explanations import explains
-from ..stated import backoff_of, option
+from ..stated import StatedRetries, option
 from ..verdicts import Fate
 from .clocks import in_doubt, shortest
 
@@ -53,11 +53,14 @@ def retries_of(evidence: Evidence) -> Iterator[Retry]:
 
 
 def endless_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
-    """The tasks that were tried again after the last failure that the target states."""
-    stated = option(evidence.begin, "max_attempts")
-    if not isinstance(stated, int):
-        return []
-    return _names(retry.task for retry in retries if retry.number_min >= stated)
+    """The tasks that were tried again after the last failure that the target states, or begun though none may be."""
+    stated = StatedRetries(evidence.begin)
+    begun = [(name, 0) for name, task in evidence.tasks.items() if task.executions]
+    seen = [*begun, *((retry.task, retry.number_min) for retry in retries)]
+    # Before its first attempt a task has failed no time, and that is below any limit but 0.
+    return _names(
+        name for name, failed in seen if (most := stated.of(name).max_attempts) is not None and failed >= most
+    )
 
 
 def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
@@ -65,12 +68,13 @@ def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
     A queue may give a task up, too, because its workers died again and again: not where few of them did.
     """
-    stated = option(evidence.begin, "max_attempts")
-    if not isinstance(stated, int):
-        return []
-    requeued = requeues_of(evidence)
+    stated, requeued = StatedRetries(evidence.begin), requeues_of(evidence)
     given_up = [name for name in evidence.tasks if fates[name] in (Fate.DEAD, Fate.FAILED)]
-    return [name for name in given_up if _failed_only(evidence.tasks[name], requeued.get(name, ()), fewer_than=stated)]
+    return [
+        name
+        for name in given_up
+        if _failed_only(evidence.tasks[name], requeued.get(name, ()), fewer_than=stated.of(name).max_attempts or 0)
+    ]
 
 
 def _failed_only(task: Task, requeued: Sequence[FaultRecord], *, fewer_than: int) -> bool:
@@ -118,13 +122,12 @@ def not_again_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
 def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again sooner than the target states."""
-    waits = backoff_of(evidence.begin)
-    if not waits:
-        return []
+    stated = StatedRetries(evidence.begin)
     return _names(
         retry.task
         for retry in retries
-        if retry.again.begin - (retry.failed.end or 0) < shortest(waits[min(retry.number_min, len(waits)) - 1][0])
+        if (waits := stated.of(retry.task).backoff)
+        and retry.again.begin - (retry.failed.end or 0) < shortest(waits[min(retry.number_min, len(waits)) - 1][0])
         and not in_doubt(evidence, retry.failed.end or 0, retry.again.begin)
     )
 

@@ -218,3 +218,39 @@ def test_a_promise_that_is_not_stated_is_not_judged_and_is_named() -> None:
 @pytest.mark.parametrize("wrong", [{"backoff": "soon"}, {"backoff": [1, ["a", 2]]}, {"max_attempts": "x"}])
 def test_a_statement_of_the_wrong_type_is_not_judged(wrong: Any) -> None:
     assert given_up(raised(a_run(stated=wrong), 1, at_ms=1_000)).verdict is Verdict.PASS
+
+
+OTHERS = [
+    {"max_attempts": 1, "backoff": [], "tasks": ["a"]},
+    {"max_attempts": 0, "backoff": [], "tasks": ["b"]},
+]
+
+
+def test_a_task_that_its_body_gives_up_for_good_is_not_tried_again() -> None:
+    stated = {**STATED, "retries": OTHERS}
+    assert given_up(raised(a_run(stated=stated), 1, at_ms=1_000)).verdict is Verdict.PASS
+    again = raised(raised(a_run(stated=stated), 1, at_ms=1_000), 2, at_ms=1_700)
+    assert_broken(given_up(again), "max_attempts")
+
+
+def test_a_task_whose_payload_does_not_fit_is_not_begun() -> None:
+    stated = {**STATED, "retries": [{**OTHERS[1], "tasks": ["a"]}]}
+    assert given_up(a_run(stated=stated)).verdict is Verdict.PASS
+    assert_broken(given_up(raised(a_run(stated=stated), 1, at_ms=1_000)), "max_attempts")
+
+
+def test_a_type_with_limits_of_its_own_is_held_to_them() -> None:
+    stated = {**STATED, "retries": [{"max_attempts": 2, "backoff": [[2.0, 4.0]], "tasks": ["a"]}]}
+    story = raised(raised(a_run(stated=stated), 1, at_ms=1_000), 2, at_ms=3_700)
+    assert given_up(story).verdict is Verdict.PASS
+    assert_broken(given_up(raised(a_run(stated=stated), 1, at_ms=1_000)), "max_attempts")
+    soon = raised(raised(a_run(stated=stated), 1, at_ms=1_000), 2, at_ms=1_700)
+    assert_broken(given_up(soon), "backoff")
+
+
+@pytest.mark.parametrize("wrong", ["x", [1], [{"tasks": "a"}], [{"tasks": [1], "max_attempts": "x"}]])
+def test_limits_that_cannot_be_read_are_not_held(wrong: Any) -> None:
+    story = raised(
+        raised(raised(a_run(stated={**STATED, "retries": wrong}), 1, at_ms=1_000), 2, at_ms=1_700), 3, at_ms=3_000
+    )
+    assert given_up(story).verdict is Verdict.PASS
