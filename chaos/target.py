@@ -169,6 +169,10 @@ class Target:
     """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
     keys_at_rest: int | None = None
     """At most that many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
+    server: str | None = None
+    """The kind of server that it needs, as `--redis` takes it, and gets where none is named; None: any."""
+    durability: str | None = None
+    """How safe a task must be before it is promised, where neither --durability nor ZEROLOSS_DURABILITY says it."""
     mix: Sequence[str] = ()
     """Faults that it can meet, as `--faults` takes them; three of them are drawn into each default mix."""
     variants: Mapping[str, Variant] = {}

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader
 from ..checker.verdicts import AGAINST, Result
 from ..enumerate.table import Report
 from ..mutants.mutant import load_mutants
+from ..plan.fitting import ALONE
 from ..system.interruption import interruptible
 from ..target import load_target
 from .certificate import Certificate, certify
@@ -127,14 +128,14 @@ def prove(
     )
     say(f"{report.verdict}: {report.reached} of {report.planned} crash points were reached.")
     results: list[Result] = []
-    variants = list(load_target(target).variants)
+    variants = variants_at(target, server)
     begun_s = time.monotonic()
     stopped = "the enumeration" if report.verdict in AGAINST else ""
     for one_seed in itertools.count(seed):
         enough = len(results) >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
         if stopped or (results and enough):
             break
-        words = [*aimed(run_step(effort, len(results), one_seed, variants), target), "--redis", server]
+        words = aimed(run_step(effort, len(results), one_seed, variants), target, server)
         results.append(msgspec.json.decode(part(f"run-{one_seed}", "result.json", *words), type=Result))
         say(f"{results[-1].verdict}: {results[-1].because}")
         stopped = f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else ""
@@ -177,11 +178,18 @@ def run_step(effort: Effort, number: int, seed: int, variants: Sequence[str]) ->
     return f"run --seed {seed} --tasks {tasks} --kills {kills}{variant}"
 
 
-def aimed(step: str, target: str) -> list[str]:
-    """A step as it is typed for this target."""
+def variants_at(target: str, server: str) -> list[str]:
+    """The target's variants that can be run where this server is asked for."""
+    names = load_target(target).variants
+    return [name for name in names if server in ALONE or load_target(f"{target}@{name}").server in (None, server)]
+
+
+def aimed(step: str, target: str, server: str) -> list[str]:
+    """A step as it is typed for this target; a variant that needs a server of another kind gets it."""
     words = step.split()
     variant = words.pop() if words[-1].startswith("@") else ""
-    return [*words, "--target", f"{target}{variant}"]
+    needed = load_target(f"{target}{variant}").server if variant else None
+    return [*words, "--target", f"{target}{variant}", "--redis", needed or server]
 
 
 def effort_name(effort: Effort) -> str:

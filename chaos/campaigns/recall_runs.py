@@ -12,10 +12,10 @@ import msgspec
 from ..checker.verdicts import Verdict
 from ..mutants.mutant import Mutant
 from ..mutants.target import AS_SHIPPED, spec_of
+from ..plan.fitting import ALONE
 from ..system.machine import machine, now
-from ..targets.reference import Reference
 from .mutation import MutationError
-from .prove import EFFORTS, ENUMERATE, aimed, run_step
+from .prove import EFFORTS, ENUMERATE, aimed, run_step, variants_at
 from .recall import RECALL_NAME, Observed, Recall
 from .subharness import run_harness
 from .trials import read_all, run_all
@@ -44,11 +44,11 @@ class _Outcome(msgspec.Struct):
     because: str = ""
 
 
-def commands(seed: int) -> dict[str, list[str]]:
+def commands(seed: int, server: str) -> dict[str, list[str]]:
     """Command -> what it runs, with the cheapest first: the order does not matter to what it finds."""
 
     def runs(effort: str, count: int) -> list[str]:
-        variants = list(Reference.variants)
+        variants = variants_at(REFERENCE, server)
         return [run_step(EFFORTS[effort], number, seed + number, variants) for number in range(count)]
 
     return {
@@ -60,7 +60,7 @@ def commands(seed: int) -> dict[str, list[str]]:
 
 def chosen_commands(text: str) -> list[str]:
     """Those that a list, separated by commas, names. Raises MutationError."""
-    known = commands(1)
+    known = commands(1, ALONE[0])
     asked = [name.strip() for name in text.split(",") if name.strip()]
     for name in asked:
         if name not in known:
@@ -98,13 +98,13 @@ def measure(
     def recall() -> Recall:
         return Recall(
             made=f"{now()}, {machine()}",
-            commands={command: commands(seed)[command] for command in asked},
+            commands={command: commands(seed, server)[command] for command in asked},
             reference=known[REFERENCE],
             mutants=[_observed(mutant, known[mutant.name]) for mutant in mutants],
         )
 
     for command in asked:
-        steps = commands(seed)[command]
+        steps = commands(seed, server)[command]
         for step in steps:
             open_ = {one.mutant for one in recall().mutants if not one.caught_by(steps)} | {REFERENCE}
             work = [
@@ -133,7 +133,7 @@ def _carry_out(name: str, spec: str, step: str, server: str, directory: Path, st
     place = directory / f"{name}-{step.replace('--', '').replace(' ', '-').replace('@', '')}"
     shutil.rmtree(place, ignore_errors=True)  # of a campaign that was broken off in the middle of it
     place.mkdir()
-    words = [*aimed(step, spec), "--redis", server, "--out", str(place / "run")]
+    words = [*aimed(step, spec, server), "--out", str(place / "run")]
     begun_s = time.monotonic()
     process = run_harness(words, log_path=place / "harness.log", stopping=stopping, deadline_s=STEP_DEADLINE_S)
     try:

@@ -68,7 +68,7 @@ def run(
             seconds.
         appendfsync: The fsync policy of the server's append-only file; off: no file. A server URL keeps its own.
         durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
-            ZEROLOSS_DURABILITY says. The plan keeps it.
+            ZEROLOSS_DURABILITY says, or the target. The plan keeps it.
         require_durability: Excuse nothing: what a crash may lose under the server's durability is LOST, not EXCUSED.
         demand: Situations, by commas, without which the run is INCONCLUSIVE: see `zeroloss situations`.
         load: Let Locust send the tasks, by this profile: a file, or the name of a shipped one, such as chaos.
@@ -92,7 +92,7 @@ def run(
     load_files(plugin)
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    server = choose_server(redis)
+    server = choose_server(redis or found.server)
     workers_wanted = found.workers if workers is None else workers
     try:
         if faults == MIX:
@@ -119,7 +119,7 @@ def run(
             work_ms=parse_work_ms(work_ms) if work_ms else None,
             recover_within_s=found.recover_within,
             require_durability=require_durability,
-            durability=durability or os.environ.get(DURABILITY_VARIABLE) or None,
+            durability=durability or os.environ.get(DURABILITY_VARIABLE) or found.durability,
             demand=[word.strip() for word in (demand or "").split(",") if word.strip()],
             load=plan_load(load, run_time) if load else None,
             plugins=[str(file) for file in plugin],

@@ -43,6 +43,7 @@ REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
 """So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
+MAX_PENDING = 900
 REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * Config.max_task_bytes}"}}')
 """One has no type, and one is too large."""
 PUSHED_ONE_IN = 20
@@ -98,13 +99,35 @@ class Reference(Target):
                 name: str(getattr(Config, name.removeprefix("ZEROLOSS_").lower()))
                 for name in ("ZEROLOSS_LEASE_MS", "ZEROLOSS_RENEW_MS", "ZEROLOSS_SWEEP_MS", "ZEROLOSS_BLOCK_MS")
             },
-            members={"recover_within": (Config.lease_ms + Config.sweep_ms) / 1000},
+            members={
+                "recover_within": (Config.lease_ms + Config.sweep_ms) / 1000,
+                "mix": ("net-silence", "net-partition", "net-reset", "worker-sigkill-parent", "clock-jump"),
+            },
         ),
         # Where uvicorn is not installed, its workers only.
         "recycled": Variant(
             worker=("--processes", "2", "--max-tasks", "100"),
             producer=("--server", "asgi") if find_spec("uvicorn") else (),
-            members={"workers_stay": False},
+            members={
+                "workers_stay": False,
+                "mix": ("producer-sigkill", "producer-sigkill-batch", "client-gives-up", "net-throttle"),
+            },
+        ),
+        # Tasks are on disk before they are promised, and fewer may wait than the bursts have.
+        "confirmed": Variant(
+            env={"ZEROLOSS_MAX_PENDING": str(MAX_PENDING)},
+            members={
+                "durability": "fsync",
+                "accepts": False,
+                "mix": ("server-slow-fsync", "server-maxmemory", "server-sigstop", "server-disk-full"),
+            },
+        ),
+        "replicated": Variant(
+            members={
+                "server": "sentinel",
+                "durability": "replicas:1",
+                "mix": ("primary-sigkill", "worker-sigkill-child", "worker-sigterm-then-sigkill"),
+            },
         ),
     }
     payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from zeroloss.campaigns.prove import EFFORTS, aimed, run_step
+from zeroloss.campaigns.prove import EFFORTS, aimed, run_step, variants_at
 from zeroloss.mutants.target import AS_SHIPPED, spec_of
 from zeroloss.reference.queue.config import Config
 from zeroloss.target import TargetError, load_target, located
@@ -71,8 +71,16 @@ def test_a_mutant_has_the_variants_of_the_reference() -> None:
     assert target.worker[-2:] == ("--max-tasks", "100")
 
 
-def test_a_proof_runs_the_target_and_its_variants_in_turn() -> None:
+def test_a_proof_runs_the_target_and_its_variants_in_turn(mine: Path) -> None:
     steps = [run_step(EFFORTS["quick"], number, 1 + number, ["slow", "fast"]) for number in range(4)]
     assert [step.rpartition(" ")[2] for step in steps] == ["50", "@slow", "@fast", "10"]
-    assert aimed(steps[0], "mine") == ["run", *["--seed", "1", "--tasks", "2000", "--kills", "50", "--target", "mine"]]
-    assert aimed(steps[1], "mine")[-2:] == ["--target", "mine@slow"]
+    size = ["--tasks", "2000", "--kills", "50"]
+    typed = ["run", "--seed", "1", *size, "--target", f"{mine}:Mine", "--redis", "embedded"]
+    assert aimed(steps[0], f"{mine}:Mine", "embedded") == typed
+    assert aimed(steps[1], f"{mine}:Mine", "embedded")[-4:-2] == ["--target", f"{mine}:Mine@slow"]
+
+
+def test_a_variant_for_another_kind_of_server_gets_it_in_a_proof() -> None:
+    assert aimed("run @replicated", "reference", "embedded")[-2:] == ["--redis", "sentinel"]
+    assert aimed("run @recycled", "reference", "container")[-2:] == ["--redis", "container"]
+    assert set(variants_at("reference", "embedded")) - set(variants_at("reference", "redis://a:1")) == {"replicated"}
