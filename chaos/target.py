@@ -147,6 +147,9 @@ class Target:
     last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
     retries_by_type: Mapping[str, Retries] = {}
     """One of `types` -> how its tasks are tried again, where other limits hold for them than for the rest."""
+    max_recoveries: int | None = None
+    """A task may be given up once its worker has died more often than that, where `effect` gets its `attempt`. None:
+    not stated, and only the workload's own tasks may be given up."""
     attempts_grow: bool = False
     """Whether no two executions of a task have the same `attempt`, as `effect` gets it, and a later claim has a higher
     one. A queue with fencing tokens tells `effect` the token as `attempt`: it need not go up by one."""

@@ -4,7 +4,7 @@ What each outcome and each verdict means is defined once, in `verdicts.py`; the 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from ..history import Event
 from .evidence import CensusRecord, Evidence, Task, gather
@@ -31,6 +31,7 @@ from .promises.beside import clauses_of, note_of, promises_of
 from .promises.lateness import late_of
 from .promises.laws import laws_of
 from .promises.resources import leaks_of, usage_of
+from .promises.retries import worn_out_of
 from .situations import matrix_of, situations_of, unmet
 from .stated import option
 from .submissions import failures_of, few_promises, first_error_of, with_failures
@@ -77,7 +78,8 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     census = evidence.census if evidence.drained else None
     excuses = excuses_of(evidence)
     excused = _excused(evidence, excuses)
-    fates = {name: _fate(name, task, evidence, census, excused) for name, task in evidence.tasks.items()}
+    worn_out = worn_out_of(evidence)
+    fates = {name: _fate(name, task, evidence, census, excused, worn_out) for name, task in evidence.tasks.items()}
     kills = kills_of(evidence)
     duplicates = duplicates_of(evidence)
     redeliveries = redeliveries_of(evidence)
@@ -178,7 +180,14 @@ def _demanded(evidence: Evidence, situations: list[Situation], matrix: list[Matr
     return [f"The run was to meet the situation {demand!r} and did not." for demand in missing]
 
 
-def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None, excused: Collection[str]) -> Fate:
+def _fate(
+    name: str,
+    task: Task,
+    evidence: Evidence,
+    census: CensusRecord | None,
+    excused: Collection[str],
+    worn_out: Callable[[Task], bool],
+) -> Fate:
     if not task.submitted:
         return Fate.PHANTOM
     if task.refused:
@@ -190,7 +199,7 @@ def _fate(name: str, task: Task, evidence: Evidence, census: CensusRecord | None
     places = census.found.get(name, {}) if census else {}
     # What still waits may still be done, so that it is not dead yet, even if a copy of it is.
     waiting = any(place in places for place in WAITING_PLACES)
-    wished = evidence.doomed is None or name in evidence.doomed
+    wished = evidence.doomed is None or name in evidence.doomed or worn_out(task)
     if places.get("dead_letter") and wished and not waiting:
         return Fate.DEAD
     if not task.promised:

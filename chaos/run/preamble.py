@@ -55,6 +55,7 @@ def record_begin(
             "idempotent": target.idempotent,
             "max_attempts": target.max_attempts,
             "backoff": target.backoff,
+            "max_recoveries": target.max_recoveries,
             "retries": _other_retries(plan, target),
             "attempts_grow": target.attempts_grow,
             "priorities": list(target.priorities),

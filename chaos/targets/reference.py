@@ -76,6 +76,7 @@ class Reference(Target):
     unexplained_duplicates = 0
     idempotent = True
     max_attempts = 4
+    max_recoveries = Config.max_recoveries
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     retries_by_type: Mapping[str, Retries] = {
         TYPED: Retries(1 + TYPED_RETRIES, ((TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S),))

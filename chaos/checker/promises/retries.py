@@ -4,7 +4,8 @@ A task that ran again because its worker died, or because the server lost the ne
 retried. Whatever may be that is left out, so that these rules hold under every fault.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -93,6 +94,28 @@ def _failed_only(task: Task, requeued: Sequence[FaultRecord], *, fewer_than: int
 def _attempt(executions: Iterable[Execution]) -> int:
     """The highest; 0: none is known."""
     return max((one.attempt or 0 for one in executions), default=0)
+
+
+def worn_out_of(evidence: Evidence) -> Callable[[Task], bool]:
+    """Whether a task may have been given up because its workers died more often than the target states.
+
+    Each claim of a worker that died counts, begun or not. The highest attempt says how many there were, without those
+    whose body raised; each death since then may have taken the task along once more.
+    """
+    most = option(evidence.begin, "max_recoveries")
+    # By a fault, and by themselves.
+    struck_t = [fault.effective_t for fault in evidence.faults.values() if fault.hits_workers and fault.effective_t]
+    ended_t = [gone.t for gone in evidence.exits if gone.role == "worker" and not gone.wanted]
+    deaths_t = sorted([*struck_t, *ended_t])
+
+    def worn_out(task: Task) -> bool:
+        if not isinstance(most, int) or not task.executions:
+            return False
+        since_t = max(one.begin for one in task.executions)
+        raised = sum(one.raised for one in task.executions)
+        return _attempt(task.executions) - raised + len(deaths_t) - bisect_right(deaths_t, since_t) > most
+
+    return worn_out
 
 
 def requeues_of(evidence: Evidence) -> dict[str, list[FaultRecord]]:

@@ -124,6 +124,22 @@ def test_a_task_that_the_workload_makes_fail_must_be_dead_lettered_and_no_other_
     assert result.verdict is Verdict.VIOLATION
 
 
+def given_up_after(deaths: int, *, attempt: int, stated: object = 3) -> Result:
+    """A task that was last begun under this attempt, and whose workers may have died so often since."""
+    story = Story().begin(plan={"doomed": [], "max_recoveries": stated}).submit("good").ran("good").submit("a")
+    story.add("effect", "begin", pid=100, task="a", execution="x", attempt=attempt)
+    for number in range(1, deaths + 1):
+        story.kill(number, pids=(100,), tasks=("a",))
+    return judged(story.drained().end(a=("dead_letter", "Its worker vanished.")))
+
+
+def test_a_task_whose_workers_died_more_often_than_the_target_states_may_be_given_up() -> None:
+    assert given_up_after(1, attempt=3).fates["a"] is Fate.DEAD
+    assert given_up_after(3, attempt=1).fates["a"] is Fate.DEAD
+    assert given_up_after(2, attempt=1).fates["a"] is Fate.FAILED
+    assert given_up_after(9, attempt=9, stated=None).fates["a"] is Fate.FAILED
+
+
 def test_a_task_with_an_unknown_outcome_that_only_began_is_ABSENT_and_noted() -> None:
     result = judged(a_good_run().submit("a", "info").started("a", "x").drained().end())
     assert result.fates["a"] is Fate.ABSENT
