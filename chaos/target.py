@@ -45,6 +45,8 @@ SHIPPED = {
 }
 """Name on the command line -> where its class is."""
 NUMBERS = Literal["exact", "double"]
+APPENDFSYNC = Literal["always", "everysec", "no", "off"]
+"""The fsync policies of a server's append-only file; off: it has none."""
 ENTRY_POINTS = "zeroloss.targets"
 """The group by which what is installed adds to these, as NAME = package.module:Class."""
 
@@ -174,6 +176,8 @@ class Target:
     """At most that many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
     server: str | None = None
     """The kind of server that it needs, as `--redis` takes it, and gets where none is named; None: any."""
+    appendfsync: APPENDFSYNC = "always"
+    """The fsync policy of the server's append-only file, where --appendfsync does not say it."""
     durability: str | None = None
     """How safe a task must be before it is promised, where neither --durability nor ZEROLOSS_DURABILITY says it."""
     mix: Sequence[str] = ()
@@ -332,7 +336,11 @@ def load_target(spec: str) -> type[Target]:
             raise TargetError(f"Target {spec}: its `{name}` must be a command, a list of words.")
     if found.numbers not in get_args(NUMBERS):
         raise TargetError(f'Target {spec}: its `numbers` must be "exact" or "double", not {found.numbers!r}.')
-    return _varied(found, spec, variant) if at else found
+    found = _varied(found, spec, variant) if at else found
+    if found.appendfsync not in get_args(APPENDFSYNC):
+        policies = ", ".join(get_args(APPENDFSYNC))
+        raise TargetError(f"Target {spec}: its `appendfsync` must be one of {policies}, not {found.appendfsync!r}.")
+    return found
 
 
 def _varied(found: type[Target], spec: str, name: str) -> type[Target]:

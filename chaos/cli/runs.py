@@ -5,11 +5,12 @@ import random
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from ..target import APPENDFSYNC
 from .common import (
     EXIT_INTERRUPTED,
     EXIT_USAGE,
@@ -41,7 +42,7 @@ def run(
     tasks: int = TASKS,
     workers: int | None = None,
     work_ms: str | None = None,
-    appendfsync: Literal["always", "everysec", "no", "off"] = "always",
+    appendfsync: APPENDFSYNC | None = None,
     durability: str | None = None,
     require_durability: Annotated[bool, Parameter(negative="")] = False,
     demand: str | None = None,
@@ -67,6 +68,7 @@ def run(
         work_ms: Duration of a task's body, MIN:MAX in ms, such as 0:50. Default: 5 to 400, with bursts of 0 and some of
             seconds.
         appendfsync: The fsync policy of the server's append-only file; off: no file. A server URL keeps its own.
+            Default: the target's, which is always if it says none.
         durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
             ZEROLOSS_DURABILITY says, or the target. The plan keeps it.
         require_durability: Excuse nothing: what a crash may lose under the server's durability is LOST, not EXCUSED.
@@ -92,7 +94,7 @@ def run(
     load_files(plugin)
     found = load_target(target)
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    server = choose_server(redis or found.server)
+    server, fsync = choose_server(redis or found.server), appendfsync or found.appendfsync
     workers_wanted = found.workers if workers is None else workers
     try:
         if faults == MIX:
@@ -100,7 +102,7 @@ def run(
                 seed,
                 kills=kills,
                 server=server,
-                appendfsync=appendfsync,
+                appendfsync=fsync,
                 workers=workers_wanted,
                 target=found,
                 load=load is not None,
@@ -111,7 +113,7 @@ def run(
             seed=seed,
             target=target,
             server=server,
-            appendfsync=appendfsync,
+            appendfsync=fsync,
             workers=workers_wanted,
             tasks=tasks,
             faults=requests,
@@ -129,7 +131,7 @@ def run(
     given = {"kills": kills, "workers": workers, "work-ms": work_ms, "durability": plan.durability, "demand": demand}
     given |= {"load": None if load is None else str(load), "run-time": run_time}
     command = ["zeroloss", "run", "--target", target, "--seed", str(plan.seed), "--redis", plan.server]
-    command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", appendfsync]
+    command += ["--faults", faults, "--tasks", str(tasks), "--appendfsync", fsync]
     command += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     command += [*(["--require-durability"] if require_durability else []), *plugin_words(plugin)]
     if corpus is None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from ..plan.mix import draw_mix
-from ..plan.plan import Appendfsync, Plan, make_plan
+from ..plan.plan import Plan, make_plan
 from ..plan.requests import MIX, parse_faults
-from ..target import Target
+from ..target import APPENDFSYNC, Target
 from ..targets.reference import Reference
 
 
@@ -39,7 +39,7 @@ class Profile:
     """How often a client asks, with the same idempotency key."""
     odd_clocks: bool = False
     """The clocks of the workers' processes are an hour ahead or behind."""
-    appendfsync: Appendfsync = "off"
+    appendfsync: APPENDFSYNC = "off"
     durability: str | None = None
     """How safe a task must be before it is promised, as `zeroloss run --durability` says."""
     cluster: bool = False

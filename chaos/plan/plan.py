@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ from ..faults.behaviours import ABANDONED, BEHAVIOURS, DOOMED, ENDS_ITS_PROCESS,
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
-from ..target import Target
+from ..target import APPENDFSYNC, Target
 from .fitting import check_durability, check_load, check_server, check_target
 from .requests import FaultRequest, PlanError, build_fault
 from .variety import Wishes, draw_tasks
@@ -30,8 +30,6 @@ FAULTS_UNTIL_SHARE = 0.85
 """After that share of the run no fault is planned, so that one that comes late still finds tasks."""
 
 _DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
-
-Appendfsync = Literal["always", "everysec", "no", "off"]
 
 
 class PlannedFault(msgspec.Struct, frozen=True):
@@ -59,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     target: str
     server: str
     """`embedded`, `sentinel`, `container` or a Redis URL, which is written without its password."""
-    appendfsync: Appendfsync
+    appendfsync: APPENDFSYNC
     workers: int
     faults: list[PlannedFault]
     tasks: list[PlannedTask]
@@ -124,7 +122,7 @@ def make_plan(
     seed: int,
     target: str,
     server: str,
-    appendfsync: Appendfsync,
+    appendfsync: APPENDFSYNC,
     workers: int,
     tasks: int,
     faults: list[FaultRequest],

@@ -14,6 +14,7 @@ from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_work_ms
 from zeroloss.plan.variety import (
     BACKLOG_SHARE,
+    BURST_SIZES,
     EDGE_BYTES,
     GIVEN_UP_MS,
     LARGE_BYTES_TOTAL,
@@ -184,10 +185,12 @@ def test_no_task_misbehaves_in_a_baseline() -> None:
     assert plan(faults=[FaultRequest("none", 1, {})]).misbehaving == 0
 
 
-def test_a_task_whose_client_misbehaves_is_in_no_batch() -> None:
-    made = plan(faults=[FaultRequest("client-retries", 1, {})])
-    assert all(not task.batch for task in made.tasks if task.behaviour.startswith("client-"))
-    assert any(task.batch for task in made.tasks)
+@pytest.mark.parametrize("fault", ["client-gives-up", "client-retries", "client-reuses-key"])
+def test_a_batch_keeps_its_size_where_clients_misbehave(fault: str) -> None:
+    made = plan(faults=[FaultRequest(fault, 1, {})]).tasks
+    assert any(task.behaviour.startswith("client-") for task in made)
+    assert all(not task.batch for task in made if task.behaviour.startswith("client-"))
+    assert max(len(batch) for batch in together(made)) in BURST_SIZES
 
 
 @given(least=st.integers(0, 50), more=st.integers(0, 100))
