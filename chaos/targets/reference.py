@@ -43,7 +43,7 @@ REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
 """So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
-MAX_PENDING = 1_050
+MAX_PENDING = 1_200
 REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * Config.max_task_bytes}"}}')
 """One has no type, and one is too large."""
 PUSHED_ONE_IN = 20

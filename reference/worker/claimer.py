@@ -118,7 +118,7 @@ class Claimer(threading.Thread):
         if self._wants_more() or self._can_wait():
             return 0.0
         until_renewal_s = max(0.0, self._renew_at - now)
-        return until_renewal_s if self.ready.empty() else min(self._pace.hoarding_s, until_renewal_s)
+        return min(self._pace.hoarding_s, until_renewal_s) if self._hand.waits() else until_renewal_s
 
     def _take_back(self, delivery: Delivery) -> None:
         self._dry = False
@@ -204,8 +204,8 @@ class Claimer(threading.Thread):
 
     def _surplus(self) -> list[Delivery]:
         """What is never to be begun here, and must be given back."""
-        idles, alone = self._idles(), self._hand.alone
-        return [delivery for delivery in self._hand.having(State.HELD) if idles or delivery is not alone]
+        kept = None if self._idles() else self._hand.keeps(self._pace.hoarding_s)
+        return [delivery for delivery in self._hand.having(State.HELD) if delivery is not kept]
 
     def _room(self) -> int:
         # What is done is acked in the same step, before the claim.
@@ -251,6 +251,8 @@ class Claimer(threading.Thread):
         """Release what was not begun."""
         self._hand.withdraw()
         surplus = self._surplus()
+        if self._hand.alone in surplus:
+            self._hand.left = self._dry = True  # others, who wait for the bell already, hear it first
         # After an error they are still surplus: what Redis then shows as held is given back in the next turn.
         self._consumer.release(delivery.number for delivery in surplus)
         self._hand.drop(surplus)
@@ -271,8 +273,7 @@ class Claimer(threading.Thread):
             if self._idles() or self._hand.alone is not None:
                 continue  # it is surplus
             if delivery.task.recoveries >= self._config.isolate_after:
-                self._hand.withdraw()  # what waits with it is given back first, so that it takes nothing down
-                self._hand.alone = delivery
+                self._hand.isolate(delivery)
             else:
                 self._hand.move(delivery, State.OUT)
 

@@ -1,6 +1,7 @@
 """What a worker process has in hand: its deliveries, and those of them that wait for a handler thread."""
 
 import queue
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -11,12 +12,15 @@ class Hand:
     """All deliveries of one process, oldest first; none that is GONE. Its claimer alone changes it.
 
     `ready`: where the handler threads take them from. `alone`: a task that may kill its worker, and which runs with
-    nothing beside it; None as soon as it has run, or will not run here.
+    nothing beside it; None as soon as it has run, or will not run here. `left`: one was left to others, who may be
+    idle; the next is kept until it has run here, as it must run somewhere.
     """
 
     def __init__(self) -> None:
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.alone: Delivery | None = None
+        self.left = False
+        self._isolated_at = 0.0  # monotonic, s
         self._deliveries: dict[int, Delivery] = {}
 
     def __iter__(self) -> Iterator[Delivery]:
@@ -53,9 +57,24 @@ class Hand:
         for delivery in deliveries:
             self.move(delivery, State.GONE)
 
+    def isolate(self, delivery: Delivery) -> None:
+        """It is to run alone. What waits with it is taken back, so that it takes nothing down."""
+        self.withdraw()
+        self.alone, self._isolated_at = delivery, time.monotonic()
+
+    def keeps(self, patience_s: float) -> Delivery | None:
+        """What is to run alone here, also if it must wait for others longer than that."""
+        waited_s = time.monotonic() - self._isolated_at
+        return self.alone if self.left or waited_s < patience_s or self.owned() == [self.alone] else None
+
+    def waits(self) -> bool:
+        """Whether something is in hand that waits for what runs."""
+        return not self.ready.empty() or (self.alone is not None and self.alone.state is State.HELD and not self.left)
+
     def begin_alone(self) -> None:
         """Begin what is to run alone, where nothing is beside it any more."""
         if self.alone is not None and self.alone.state is State.HELD and self.owned() == [self.alone]:
+            self.left = False
             self.move(self.alone, State.OUT)
 
     def withdraw(self) -> None:

@@ -29,8 +29,8 @@ LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on
 class Observed(Consumer):
     """Notes its steps. The first one named as `cut` is lost on the way to the server, or its reply on the way back."""
 
-    def __init__(self, queue: Queue, *, cut: str = "", executed: bool = False) -> None:
-        super().__init__(queue.own_client, queue.config, "w1")
+    def __init__(self, queue: Queue, *, name: str = "w1", cut: str = "", executed: bool = False) -> None:
+        super().__init__(queue.own_client, queue.config, name)
         self.cut, self.executed = cut, executed
         self.steps: Counter[str] = Counter()
         self.arrived = 0
@@ -367,6 +367,43 @@ def test_a_suspect_waits_for_all_that_runs_and_is_begun_once_and_then_the_others
     last = begun(claimer)
     assert last.task.id == other
     finish(claimer, last)
+    end(claimer, queue)
+
+
+def test_a_suspect_that_waits_for_a_slow_task_is_left_once_to_a_worker_that_is_idle(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    queue.enqueue("slow")
+    busy = started(queue)
+    slow = begun(busy)
+    wait_until(lambda: busy._awaited, message="it does not wait for the bell")
+    idle = started(queue, Observed(queue, name="w2"))
+    wait_until(lambda: idle._awaited, message="it does not wait for the bell")
+    queue.push(entry("suspect", recoveries=1))  # the first one that waits hears of it
+    wait_until(lambda: busy._hand.alone, message="it is not in hand")
+    suspect = begun(idle)
+    assert (suspect.task.id, suspect.task.recoveries) == ("suspect", 1)
+    finish(idle, suspect)
+    idle.stop()
+    idle.join(10)
+    finish(busy, slow)
+    end(busy, queue)
+
+
+def test_a_suspect_that_nobody_else_takes_is_kept_until_it_can_run(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1, renew_ms=300)
+    queue.enqueue("slow")
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    slow = begun(claimer)
+    queue.push(entry("suspect", recoveries=1))
+    wait_until(lambda: consumer.steps["release"] == 1 and claimer._hand.alone, message="it is not claimed again")
+    renewals = claimer._renew_at
+    wait_until(lambda: claimer._renew_at > renewals, message="it does not renew")
+    assert consumer.steps["release"] == 1
+    finish(claimer, slow)
+    suspect = begun(claimer)
+    assert suspect.task.id == "suspect"
+    finish(claimer, suspect)
     end(claimer, queue)
 
 
