@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ..checker.evidence import Evidence, Execution, Task
 from ..checker.verdicts import Fate, Story
-from ..checker.wording import DEFECTS, duration
+from ..checker.wording import DEFECTS, duration, plural
 from ..history.trace import Trail
 from .commands import sentence_of
 from .where import Finder
@@ -56,7 +56,8 @@ def _executed(finder: Finder, evidence: Evidence, name: str, task: Task) -> list
     shown = executions if len(executions) <= EXECUTIONS_MAX else [executions[0], *executions[1 - EXECUTIONS_MAX :]]
     sentences = [_execution(finder, evidence, name, one) for one in shown]
     if len(shown) < len(executions):
-        sentences.insert(1, f"{len(executions) - len(shown)} more executions are left out here.")
+        left_out = len(executions) - len(shown)
+        sentences.insert(1, f"{plural(left_out, 'execution')} {'is' if left_out == 1 else 'are'} left out here.")
     if not executions[-1].completed:
         sentences.append("It was never begun again." if len(executions) == 1 else "It was not begun again after that.")
     return sentences

@@ -81,6 +81,19 @@ def test_states_and_faults_of_several_tasks_are_counted() -> None:
     assert "the fault then: worker-kill" in by
 
 
+def told(story: Story) -> list[tuple[str, list[str]]]:
+    """Each story: its task and its sentences."""
+    return [(one.task, one.sentences) for one in stories_of(gather(story.events), judge(story.events).fates, {})]
+
+
+def test_executions_that_a_story_leaves_out_are_counted() -> None:
+    story = Story().begin().submit("a")
+    for number in range(1, 6):
+        story.started("a", f"e{number}", 100 + number).kill(number, pids=(100 + number,), tasks=("a",))
+    ((_, sentences),) = told(story.drained().end())
+    assert sentences[2] == "1 execution is left out here."
+
+
 def test_a_trait_that_all_lost_tasks_and_few_others_have_is_named_with_both_counts() -> None:
     story = done(Story().begin(), 40)
     for number in range(4):
