@@ -134,7 +134,7 @@ def test_lost_tasks_that_share_nothing_are_reported_to_share_nothing() -> None:
     assert cause(story.drained().end())[2].startswith("They have nothing in common that others have not")
 
 
-def test_what_all_of_few_lost_tasks_share_is_left_to_chance_where_too_few_others_lack_it() -> None:
+def test_a_trait_of_one_lost_task_is_left_to_chance_where_few_others_lack_it() -> None:
     story = done(Story().begin(), 5).submit("a").started("a", "e").kill(1, pids=(100,), tasks=("a",)).drained().end()
     assert "beyond what chance explains" in cause(story)[2]
 

@@ -155,7 +155,7 @@ def test_where_no_queue_is_found_the_starter_runs_as_written_with_a_stand_in(
     ],
     ids=["nothing", "a worker", "a client"],
 )
-def test_what_was_not_found_is_named_and_that_the_stand_in_fails(
+def test_a_part_that_was_not_found_is_named_and_the_stand_in_is_said_to_fail(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, missing: list[str]
 ) -> None:
     (tmp_path / "worker.py").write_text(source)
