@@ -23,10 +23,12 @@ def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], 
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, text: str | None = None) -> argparse.ArgumentParser:
+    def command(name: str, text: str | None = None, *, else_server: str = "localhost") -> argparse.ArgumentParser:
         # A command without help is not listed: only a parent starts it.
         sub = commands.add_parser(name, description=text, help=text) if text else commands.add_parser(name)
-        sub.add_argument("--redis", metavar="URL", help="the server (default: REDIS_URL, REDIS_ADDR, then localhost)")
+        sub.add_argument(
+            "--redis", metavar="URL", help=f"the server (default: REDIS_URL, REDIS_ADDR, then {else_server})"
+        )
         sub.add_argument("--namespace", help="the prefix of the queue's keys (default: tasks)")
         sub.add_argument("--shards", type=int, metavar="N", help="over how many queues it is spread (default: 1)")
         sub.add_argument(
@@ -75,8 +77,10 @@ def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], 
     command("resume", "let workers claim again")
     command("adopt", "find what a hand, or a partial copy, left under no consumer's name, so that it is recovered")
 
-    sub = command("up", "run everything: server, producer, monitor, a worker")
-    sub.add_argument("--app", default=None, metavar="MODULE", help="registers the handlers (default: a demonstration)")
+    own = "one that it starts on a free port"
+    sub = command("up", "run everything: server, producer, monitor, a worker", else_server=own)
+    text = "the module that registers the handlers (default: a demonstration)"
+    sub.add_argument("--app", default=None, metavar="MODULE", help=text)
     _add_server_option(sub)
     sub.add_argument("--producer-port", type=int, default=PRODUCER_PORT)
     sub.add_argument("--monitor-port", type=int, default=MONITOR_PORT)
@@ -122,7 +126,12 @@ def _add_server_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_worker_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--app", required=True, metavar="MODULE", help="the module that registers the handlers")
+    parser.add_argument(
+        "--app",
+        required=True,
+        metavar="MODULE",
+        help="the module that registers the handlers, as it is imported: myapp.tasks",
+    )
 
     def number(text: str) -> float:
         if not math.isfinite(value := float(text)):

@@ -141,9 +141,10 @@ def certify(
 
 
 def _variants_of(results: Sequence[Result]) -> str:
-    """Which of them were of a variant of the target: `, of which 2 as recycled`; empty: none."""
+    """Which of them were of a variant of the target: `, of which 2 of its variant recycled`; empty: none."""
     counts = Counter(variant for result in results if (variant := result.target.partition("@")[2]))
-    return ", of which " + " and ".join(f"{count} as {name}" for name, count in counts.items()) if counts else ""
+    named = [f"{count} of its variant {name}" for name, count in counts.items()]
+    return f", of which {' and '.join(named)}" if named else ""
 
 
 def tasks_judged(results: Sequence[Result]) -> int:

@@ -105,8 +105,8 @@ def _common(
     found = common_of(evidence, lost, plan, wheres)
     if not found:
         return (
-            "They have nothing in common that others have not; compared were type, size, batch, behaviour, worker, "
-            "fault, and whether they had raised before."
+            "They have nothing in common that others have not, beyond what chance explains; compared were type, size, "
+            "batch, behaviour, worker, fault, and whether they had raised before."
         )
     everyone = sum(task.promised for task in evidence.tasks.values())
     clauses = [

@@ -4,32 +4,51 @@ from collections.abc import Mapping
 
 from ..checker.evidence import Evidence, Execution, Task
 from ..checker.verdicts import Fate, Story
-from ..checker.wording import DEFECTS, duration
+from ..checker.wording import DEFECTS, duration, plural
 from ..history.trace import Trail
 from .commands import sentence_of
-from .where import Finder
+from .where import Finder, Where
 
 STORIES_MAX = 5
 EXECUTIONS_MAX = 4
 TOLD = (*DEFECTS, Fate.UNDECIDED, Fate.EXCUSED)
+LOSSES = (Fate.LOST, Fate.EXCUSED)
+"""The outcomes of tasks of which nothing is left: a story names the state in which its task got lost."""
+SHOWN_BY_EXECUTIONS = (Where.BODY, Where.UNBEGUN)
+"""The states that the sentences on a task's executions show."""
 
 
 def stories_of(evidence: Evidence, fates: Mapping[str, Fate], trails: Mapping[str, Trail]) -> list[Story]:
-    """Of the tasks that make the verdict, the worst first; at most `STORIES_MAX`."""
+    """Of the tasks that make the verdict, the worst first; of lost ones each state's first. At most `STORIES_MAX`."""
     by_fate: dict[Fate, list[str]] = {}
-    for name, fate in fates.items():
+    for name, fate in sorted(fates.items()):
         by_fate.setdefault(fate, []).append(name)
-    wrong = [name for fate in TOLD for name in sorted(by_fate.get(fate, []))][:STORIES_MAX]
-    if not wrong:
+    if not any(fate in by_fate for fate in TOLD):
         return []
     finder = Finder(evidence, trails)
-    return [story_of(finder, evidence, name, fates[name], trails.get(name)) for name in wrong]
+    wrong: list[str] = []
+    for fate in TOLD:
+        if len(wrong) < STORIES_MAX:
+            names = by_fate.get(fate, [])
+            wrong += _one_of_each_state(finder, names) if fate in LOSSES else names
+    return [story_of(finder, evidence, name, fates[name], trails.get(name)) for name in wrong[:STORIES_MAX]]
+
+
+def _one_of_each_state(finder: Finder, names: list[str]) -> list[str]:
+    """The first task of each state in which tasks got lost, the most frequent state first; then the others."""
+    by_state: dict[Where, list[str]] = {}
+    for name in names:
+        by_state.setdefault(finder.place(name).where, []).append(name)
+    first = [alike[0] for alike in sorted(by_state.values(), key=len, reverse=True)]
+    return first + [name for name in names if name not in first]
 
 
 def story_of(finder: Finder, evidence: Evidence, name: str, fate: Fate, trail: Trail | None) -> Story:
     """The story of one task."""
     task = evidence.tasks.get(name, Task())
     sentences = [_submitted(evidence, task), *_executed(finder, evidence, name, task)]
+    if fate in LOSSES:
+        sentences.append(_lost(finder, name))
     if trail:
         sentences.append(sentence_of(evidence, task, trail))
     sentences.append(_last_seen(evidence, name))
@@ -56,7 +75,8 @@ def _executed(finder: Finder, evidence: Evidence, name: str, task: Task) -> list
     shown = executions if len(executions) <= EXECUTIONS_MAX else [executions[0], *executions[1 - EXECUTIONS_MAX :]]
     sentences = [_execution(finder, evidence, name, one) for one in shown]
     if len(shown) < len(executions):
-        sentences.insert(1, f"{len(executions) - len(shown)} more executions are left out here.")
+        left_out = len(executions) - len(shown)
+        sentences.insert(1, f"{plural(left_out, 'execution')} {'is' if left_out == 1 else 'are'} left out here.")
     if not executions[-1].completed:
         sentences.append("It was never begun again." if len(executions) == 1 else "It was not begun again after that.")
     return sentences
@@ -73,6 +93,16 @@ def _execution(finder: Finder, evidence: Evidence, name: str, one: Execution) ->
     return (
         f"{began}; fault {fault.number} ({fault.name}) interrupted it at {_at(evidence, fault.effective_t or 0)}{said}."
     )
+
+
+def _lost(finder: Finder, name: str) -> str:
+    """The state in which the task got lost, and the fault; empty: its executions show that."""
+    place = finder.place(name)
+    where, fault = place.where, place.fault
+    if where in SHOWN_BY_EXECUTIONS:
+        return ""
+    by = f"the fault then: {fault.name} (fault {fault.number})" if fault else "no fault was under way then"
+    return f"It was lost, {where}; {by}."
 
 
 def _last_seen(evidence: Evidence, name: str) -> str:

@@ -24,7 +24,7 @@ def explain(
 
     Args:
         directory: The run's directory.
-        task: The id of a task. Default: the first three that went wrong.
+        task: The id of a task. Default: three that went wrong, of as many states.
         replay: Repeat the run first, with the Redis commands that carried each task kept, in a directory of its own,
             and explain that. The target and the plug-ins of the plan are imported and run.
         redis: With --replay, the URL of the plan's server, if it had one. Default: REDIS_URL.

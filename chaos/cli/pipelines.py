@@ -64,9 +64,15 @@ def init(
     elif findings.worker and findings.enqueue:
         say(f"  found    worker python -m {findings.worker}, tasks by {'.'.join(findings.enqueue)}(payload)")
     else:
-        say(f"  missing  a module with worker in its name, or enqueue(payload): {TARGET} tests a stand-in till edited")
+        if not findings.worker:
+            say('  missing  one module with worker in its name that runs as a program: if __name__ == "__main__"')
+        if not findings.enqueue:
+            say("  missing  one function enqueue(payload), submit(payload) or send(payload)")
+        say(f"  to do    put your worker and your client into {TARGET}, which tests a stand-in")
     if not findings.records and not other:
         say('  to do    around the work of a task: with zeroloss.ledger.effect(payload["id"], payload=payload): ...')
+    if other or not (findings.worker and findings.enqueue):
+        say("  note     until then these end with VIOLATION: the stand-in loses the tasks of killed workers")
     say(f"  run      pytest {TEST}")
     say(f"  or       zeroloss run --target {TARGET}:{CLASS} --faults worker-sigkill --kills 5 --tasks 200")
     return 0

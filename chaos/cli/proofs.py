@@ -278,6 +278,10 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
     before, after = (
         f"{plural(len(one.faults), 'fault')} and {plural(len(one.tasks), 'task')}" for one in (plan, shrinking.plan)
     )
-    say(f"From {before} to {after}, in {plural(len(shrinking.tries), 'run')}; still {result.verdict}.")
+    count = plural(len(shrinking.tries), "run")
+    if any(one.same for one in shrinking.tries):
+        say(f"From {before} to {after}, in {count}; still {result.verdict}.")
+    else:
+        say(f"No smaller plan failed as before, in {count}. The plan itself, of {before}, was not repeated.")
     say(f"  repeat   {shlex.join(repeat_command(smaller))}")
     return status

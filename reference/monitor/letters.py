@@ -115,6 +115,8 @@ class Letters:
 def row_of(letter: DeadLetter) -> Shown:
     """A letter as one row shows it."""
     shown = summary_of(letter.entry)
+    for counter in ("attempt", "retries", "recoveries"):  # as they are for the next attempt; `attempts` says what was
+        shown.pop(counter, None)
     attempts = max(0, letter.task.attempt - 1) if letter.task else None  # the burial raised it
     shown |= {"letter": letter.id, "dead_at": letter.dead_at, "reason": letter.reason, "attempts": attempts}
     return shown | {"error": letter.error[:ERROR_CHARS_MAX]}

@@ -54,6 +54,14 @@ def test_letters_are_listed_newest_first_with_what_went_wrong(queue: Queue, moni
     assert oldest["dead_at"] == int(oldest["letter"].partition("-")[0])
 
 
+def test_a_letter_says_once_how_often_its_task_was_attempted(queue: Queue, monitor: falcon.testing.TestClient) -> None:
+    """The entry's own counters are those of the next attempt, which a requeue makes."""
+    bury(queue, entry("a", attempt=4, retries=3))
+    (letter,) = monitor.simulate_get("/letters").json["letters"]
+    assert letter["attempts"] == 3
+    assert letter.keys().isdisjoint({"attempt", "retries", "recoveries"})
+
+
 def test_letters_come_in_pages_that_miss_none(queue: Queue, monitor: falcon.testing.TestClient) -> None:
     names = [f"t{number}" for number in range(2 * PAGE + 3)]
     bury(queue, *named(*names))

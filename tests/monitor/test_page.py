@@ -129,6 +129,18 @@ def test_dead_letters_are_sought_selected_and_requeued(page: Page, queue: Queue,
     assert ids(queue.pending()) == ["c", "a"]
 
 
+def test_a_dead_letter_s_row_names_its_task_and_a_search_without_a_result_says_so(
+    page: Page, queue: Queue, url: str
+) -> None:
+    bury(queue, "order-17")
+    page.goto(f"{url}/#letters")
+    rows(page, 1)
+    expect(page.locator("#letter-table tbody tr")).to_contain_text("order-17")
+    page.fill("#seek-text", "order-18")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#no-letters")).to_have_text("None found.", timeout=PATIENCE_MS)
+
+
 def test_a_purge_asks_first_and_tells_of_what_was_gone_by_then(page: Page, queue: Queue, url: str) -> None:
     bury(queue, "a", "b")
     page.goto(f"{url}/#letters")

@@ -18,6 +18,7 @@ from support.processes.programs import over_unix_socket
 from support.processes.up import Up
 from support.queue_fixtures import Queue
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
+from zeroloss.reference.__main__ import main
 from zeroloss.system.servers import Server
 from zeroloss.system.servers.embedded import EmbeddedServer
 
@@ -259,6 +260,15 @@ def test_an_invalid_url_is_reported_in_one_sentence(up: Callable[..., Up]) -> No
 def run_dead_letter(queue: Queue, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "zeroloss.reference", "dead-letter", *arguments, "--redis", queue.config.redis_url]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_help_of_up_names_the_server_that_it_starts_and_that_of_others_localhost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command, server in (("up", "one that it starts on a free port"), ("worker", "localhost")):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert f"REDIS_ADDR, then {server})" in " ".join(capsys.readouterr().out.split())
 
 
 def test_dead_letters_are_listed_requeued_and_purged_from_the_command_line(queue: Queue) -> None:

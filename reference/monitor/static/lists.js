@@ -57,7 +57,7 @@ async function seek(before = null, note = null) {
     older = page.next;
     const found = Object.values(wanted()).some(Boolean) ? `${number(letters.length)} found, ` : "";
     say(note ?? `${found}${number(page.total)} dead letters` + (older ? "; there are older ones" : ""));
-    at("no-letters").textContent = found ? "None of those looked at." : "No task was given up.";
+    at("no-letters").textContent = found ? (older ? "None found yet." : "None found.") : "No task was given up.";
   } catch (error) {
     if (turn !== asked) return;
     letters = [];
@@ -75,7 +75,7 @@ function showLetters() {
     box.setAttribute("aria-label", "Select " + (letter.id ?? letter.letter));
     const error = letter.error.length > ERROR_CHARS ? letter.error.slice(0, ERROR_CHARS) + "…" : letter.error;
     const row = make("tr", {className: "open", tabIndex: 0}, make("td", {}, box),
-      cell(letter.type ?? "unreadable", "text"), cell(letter.reason.replace("_", " "), "text"),
+      cell(letter.id ?? NONE, "text id"), cell(letter.type ?? "unreadable", "text"), cell(letter.reason.replace("_", " "), "text"),
       cell(error, "text long"), cell(number(letter.attempts)), cell(age(Math.max(0, clock.now() - letter.dead_at))));
     box.addEventListener("click", event => event.stopPropagation());
     box.addEventListener("change", enable);

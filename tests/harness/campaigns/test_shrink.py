@@ -1,6 +1,7 @@
 """Shrinking: a smaller plan under which the same goes wrong, bounded, with all that was tried on record."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,21 @@ def test_a_run_that_went_wrong_becomes_that_task_and_one_that_ran_and_what_was_t
     assert "try 1: 0 faults, 8 tasks: VIOLATION (FAILED), as before" in said
     assert f"From 1 fault and 8 tasks to 0 faults and 2 tasks, in {len(tries)} runs; still VIOLATION." in said
     assert f"zeroloss replay {smaller / 'plan.json'}" in said
+
+
+def test_where_nothing_that_was_tried_failed_as_before_no_verdict_is_claimed(
+    buried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a queue that was repaired since."""
+    shutil.copytree(buried, tmp_path / "run")
+    result = (tmp_path / "run" / "result.json").read_text()
+    (tmp_path / "run" / "result.json").write_text(result.replace("VIOLATION", "LIVENESS", 1))
+    assert execute(["shrink", str(tmp_path / "run"), "--runs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "No smaller plan failed as before, in 1 run. The plan itself, of 1 fault and 8 tasks, was not repeated." in said
+    )
+    assert "still LIVENESS" not in said
 
 
 def test_its_runs_are_bounded_and_the_best_so_far_is_kept(

@@ -81,6 +81,41 @@ def test_states_and_faults_of_several_tasks_are_counted() -> None:
     assert "the fault then: worker-kill" in by
 
 
+def told(story: Story) -> list[tuple[str, list[str]]]:
+    """Each story: its task and its sentences."""
+    return [(one.task, one.sentences) for one in stories_of(gather(story.events), judge(story.events).fates, {})]
+
+
+def test_executions_that_a_story_leaves_out_are_counted() -> None:
+    story = Story().begin().submit("a")
+    for number in range(1, 6):
+        story.started("a", f"e{number}", 100 + number).kill(number, pids=(100 + number,), tasks=("a",))
+    ((_, sentences),) = told(story.drained().end())
+    assert sentences[2] == "1 execution is left out here."
+
+
+def test_the_first_stories_are_of_one_task_of_each_state_the_most_frequent_first() -> None:
+    story = done(Story().begin(), 3)
+    for task in ("a", "b"):
+        story.submit(task).started(task, task, 100).kill(ord(task), pids=(100,), tasks=(task,))
+    for task in ("c", "d", "e"):
+        failed(story.submit(task), task, pid=300)
+    tasks = [task for task, _ in told(story.drained().end())]
+    assert tasks == ["c", "a", "b", "d", "e"]
+
+
+def test_the_story_of_a_lost_task_names_the_state_and_the_fault_then() -> None:
+    story = Story().begin().submit("a").submit("b").submit("c").ran("a", pid=100)
+    story.kill(1, pids=(100,), name="worker-sigkill").ran("c", pid=200).drained().end()
+    ((_, sentences),) = told(story)
+    assert "It was lost, claimed and not yet begun; the fault then: worker-sigkill (fault 1)." in sentences
+
+
+def test_the_story_of_a_task_that_was_lost_without_a_fault_says_so() -> None:
+    ((_, sentences),) = told(failed(Story().begin().submit("a"), "a").drained().end())
+    assert "It was lost, while being retried; no fault was under way then." in sentences
+
+
 def test_a_trait_that_all_lost_tasks_and_few_others_have_is_named_with_both_counts() -> None:
     story = done(Story().begin(), 40)
     for number in range(4):
@@ -97,6 +132,11 @@ def test_lost_tasks_that_share_nothing_are_reported_to_share_nothing() -> None:
     for number in range(3):
         failed(story.submit(f"x{number}"), f"x{number}", pid=100 + number)
     assert cause(story.drained().end())[2].startswith("They have nothing in common that others have not")
+
+
+def test_a_trait_of_one_lost_task_is_left_to_chance_where_few_others_lack_it() -> None:
+    story = done(Story().begin(), 5).submit("a").started("a", "e").kill(1, pids=(100,), tasks=("a",)).drained().end()
+    assert "beyond what chance explains" in cause(story)[2]
 
 
 def test_a_run_in_which_nothing_is_missing_has_no_cause() -> None:

@@ -146,6 +146,32 @@ def test_where_no_queue_is_found_the_starter_runs_as_written_with_a_stand_in(
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ("", ["one module with worker in its name", "one function enqueue(payload)"]),
+        ("if __name__ == '__main__':\n    print()\n", ["one function enqueue(payload)"]),
+        ("def enqueue(payload): ...\n", ["one module with worker in its name that runs as a program"]),
+    ],
+    ids=["nothing", "a worker", "a client"],
+)
+def test_a_part_that_was_not_found_is_named_and_the_stand_in_is_said_to_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, missing: list[str]
+) -> None:
+    (tmp_path / "worker.py").write_text(source)
+    assert execute(["init", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    named = [line.removeprefix("  missing  ") for line in said if line.startswith("  missing")]
+    assert len(named) == len(missing)
+    assert all(line.startswith(words) for line, words in zip(named, missing, strict=True))
+    assert any("VIOLATION" in line for line in said)
+
+
+def test_a_queue_that_was_found_has_no_note_on_a_stand_in(theirs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["init", str(theirs)]) == 0
+    assert "VIOLATION" not in capsys.readouterr().out
+
+
 def test_a_queue_found_twice_or_unreadable_is_not_guessed(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / "src" / name).mkdir(parents=True)
