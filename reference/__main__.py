@@ -163,7 +163,7 @@ def _pause(config: Config, _options: argparse.Namespace) -> int:
     from .queue.client import open_queue
 
     open_queue(config).pause()
-    print(f"paused: within {config.renew_ms / 1000:g} s no worker of the queue {config.namespace} claims any more, until resumed")
+    print(f"paused: within {config.renew_ms / 1000:g} s no worker of queue {config.namespace} claims, until resumed")
     return 0
 
 

@@ -164,7 +164,7 @@ def _version(config: Config) -> str:
 
 
 def _watch(parts: Parts, came: list[int]) -> int:
-    """Wait for a signal, or for the end of a part, which ends all; of nodes, until most have ended: the rest refuses."""
+    """Wait for a signal, or for the end of a part, which ends all; of nodes, the end of most."""
     while not came:
         for name, process in [(name, process) for name, process in parts if process.poll() is not None]:
             parts.remove((name, process))

@@ -90,10 +90,10 @@ def check(destination: Path, package: str) -> list[str]:
     if differences := _differences(folder, found.files):
         wrong.append(f"The copy in {folder} was changed: {_listed(differences)}.")
     if found.digest != _digest(_unit(found.parts)):
+        how = f"is old: it was made of version {found.version}, this is {__version__}"
         if found.version == __version__:
-            wrong.append(f"The copy in {folder} is another one: both are of version {__version__}, with different files.")
-        else:
-            wrong.append(f"The copy in {folder} is old: it was made of version {found.version}, this is {__version__}.")
+            how = f"is another one: both are of version {__version__}, with different files"
+        wrong.append(f"The copy in {folder} {how}.")
     return wrong
 
 
