@@ -64,9 +64,11 @@ def init(
     elif findings.worker and findings.enqueue:
         say(f"  found    worker python -m {findings.worker}, tasks by {'.'.join(findings.enqueue)}(payload)")
     else:
-        say(f"  missing  a module with worker in its name, or enqueue(payload): {TARGET} tests a stand-in till edited")
+        say("  missing  a module with worker in its name, or a function enqueue(payload)")
     if not findings.records and not other:
         say('  to do    around the work of a task: with zeroloss.ledger.effect(payload["id"], payload=payload): ...')
+    if other or not (findings.worker and findings.enqueue):
+        say(f"  note     {TARGET} tests a stand-in, which loses tasks: its test fails until yours is in its place")
     say(f"  run      pytest {TEST}")
     say(f"  or       zeroloss run --target {TARGET}:{CLASS} --faults worker-sigkill --kills 5 --tasks 200")
     return 0
