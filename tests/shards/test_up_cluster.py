@@ -51,7 +51,7 @@ def test_a_node_that_is_killed_takes_only_its_shards_from_a_cluster_that_up_star
             system.post(payload=number)
         wait_until(lambda: system.said().count("attempt 1") == 6, 30, "the tasks do not run")
         assert "stopping the rest" not in system.said()
-        nodes[1].kill()  # one of three is no majority: it refuses all
+        nodes[1].kill()  # one of three is not a majority, and refuses all
         wait_until(lambda: f"The node {ports[1]} ended with status -9; stopping the rest." in system.said(), 10)
         assert system.process.wait(60) == 2
     finally:

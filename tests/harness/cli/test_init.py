@@ -53,7 +53,7 @@ def test_the_example_s_files_are_what_init_writes_there(theirs: Path, capsys: py
 
 
 @pytest.mark.parametrize("language", ["python", "ruby"])
-def test_a_repository_without_a_worker_is_told_that_its_test_fails_until_the_stand_in_is_replaced(
+def test_a_repository_without_a_worker_reads_that_its_test_fails_until_the_stand_in_is_replaced(
     tmp_path: Path, language: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(["init", str(tmp_path), "--language", language]) == 0
