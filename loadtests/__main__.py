@@ -4,6 +4,8 @@ It starts the system on an embedded server, runs Locust headless, stops the syst
 With `--server asgi` its producer is the ASGI one.
 Ctrl-C and SIGTERM end it early, and what it started with it. `python -m zeroloss.loadtests smoke --print > smoke.conf`
 starts nothing: it writes the profile so that `locust --config smoke.conf` finds its locustfiles from any folder.
+Profiles: batches, chaos, overload, priorities, ramp, schedules, smoke, soak, spike, steady, or a file. Their reports
+go to zeroloss-runs/load.
 """
 
 import argparse
@@ -18,6 +20,9 @@ EXIT_USAGE = 2
 
 def main(arguments: Sequence[str]) -> int:
     """Locust's exit status: 0, or 3 when a threshold was broken; 2 where nothing could start; 130 after a signal."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     if not arguments or arguments[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return EXIT_USAGE

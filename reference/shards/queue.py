@@ -49,7 +49,8 @@ class ShardedGauges(Gauges):
                 readings[name] = answer
             else:
                 readings[name], error = None, answer
-                unreadable |= {each.name: f"{name} does not answer: {answer}." for each in fields(Reading)}
+                reason = str(answer).rstrip(".")
+                unreadable |= {each.name: f"{name} does not answer: {reason}." for each in fields(Reading)}
         found = [reading for reading in readings.values() if reading]
         if not found:
             raise error or redis.ConnectionError("There are no shards.")

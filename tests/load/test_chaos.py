@@ -113,7 +113,7 @@ def test_faults_are_spread_over_the_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--load", "no-such.conf"), "--load: The profile no-such.conf can't be read"),
+        (("--load", "no-such.conf"), "--load: There is no profile no-such.conf; shipped ones are batches, "),
         (("--load", "PROFILE", "--run-time", "soon"), "must be like 90s"),
         (("--load", "PROFILE", "--run-time", "0"), "must be like 90s, 5m or 1h30m, not '0'"),
         (("--load", "PROFILE", "--run-time", "0h0m0s"), "must be like 90s, 5m or 1h30m, not '0h0m0s'"),

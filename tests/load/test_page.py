@@ -58,6 +58,8 @@ def test_an_option_in_locust_s_page_says_in_words_and_units_what_it_is(
         open_options(page, locust[1])
         labels = {label.replace(WORD_JOINER, "") for label in page.locator("label").all_inner_texts()}
     assert "P95 of requests, ms (at most)" in labels
+    # The page sorts its options, so that each label must be clear by itself.
+    assert "P95 of enqueue to effect, high priority, ms (at most)" in labels
     assert "P99 of requests, ms (at most)" in labels
     assert "A request refused with 429 is not a failure (the queue is meant to be full)" in labels
     assert not [label for label in labels if label.startswith(("Slo", "Junit", "Record", "System"))]

@@ -88,9 +88,13 @@ def test_a_profile_that_is_not_text_is_named_in_a_sentence(tmp_path: Path) -> No
     assert ended.said == f"loadtests: The profile {tmp_path / 'binary'} can't be read: it is not text.\n"
 
 
-def test_a_profile_that_is_not_there_is_named_in_a_sentence() -> None:
+def test_a_profile_that_is_not_there_is_named_in_a_sentence_beside_those_that_are() -> None:
     ended = run(*LOADTESTS, "no-such.conf")
+    shipped = "batches, chaos, overload, priorities, ramp, schedules, smoke, soak, spike, steady"
     assert (ended.status, ended.said) == (
         2,
-        "loadtests: The profile no-such.conf can't be read: No such file or directory.\n",
+        f"loadtests: There is no profile no-such.conf; shipped ones are {shipped}.\n",
     )
+    helped = run(*LOADTESTS, "--help")
+    assert helped.status == 0
+    assert shipped in helped.said

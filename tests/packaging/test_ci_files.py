@@ -112,6 +112,21 @@ def test_the_component_is_what_gitlab_s_schema_says(tmp_path: Path) -> None:
         tool("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", tmp_path / name)
 
 
+def test_the_job_for_gitlab_on_the_page_is_valid_and_has_the_component_s_variables(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "pipelines.md").read_text(), re.DOTALL)
+    (tmp_path / "job.yml").write_text(text)
+    tool("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", tmp_path / "job.yml")
+    job, other = yaml.safe_load(text)["zeroloss"], component({"inputs.target": "reference"})["zeroloss"]
+    assert job["variables"].keys() <= other["variables"].keys()
+    assert (job["artifacts"]["paths"], job["script"][-1]) == (other["artifacts"]["paths"], other["script"][-1])
+    assert job["artifacts"]["reports"] == other["artifacts"]["reports"]
+
+
+def test_the_component_installs_nothing_by_a_name_that_may_be_another_project_s() -> None:
+    (head, _) = COMPONENT.read_text().split("\n---\n")
+    assert "default" not in yaml.safe_load(head)["spec"]["inputs"]["requirement"]
+
+
 def test_the_reusable_workflow_hands_every_input_on_to_the_action() -> None:
     reusable = yaml.safe_load((ROOT / ".github" / "workflows" / "zeroloss.yml").read_text())
     # YAML 1.1 reads the word `on` as true.
@@ -143,13 +158,25 @@ def test_the_script_refuses_a_profile_that_there_is_not_in_one_sentence() -> Non
     assert ended.stderr == ("zeroloss-ci: ZEROLOSS_PROFILE must be quick, default or thorough, not 'heroic'.\n")
 
 
+def test_the_script_runs_nothing_where_it_is_asked_for_help_or_given_an_argument(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "zeroloss.cli.ci"]
+    helped = subprocess.run([*words, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert helped.returncode == 0
+    assert all(f"ZEROLOSS_{name} " in helped.stdout for name in SETTINGS)
+    refused = subprocess.run([*words, "--target", "x"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "'--target' is not taken" in refused.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 def test_the_script_shows_no_summary_of_a_run_that_was_there_before(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}")
     environment = {**os.environ, "ZEROLOSS_OUT": str(tmp_path), "ZEROLOSS_PROFILE": "quick", "GITHUB_ACTIONS": "true"}
     words = [sys.executable, "-m", "zeroloss.cli.ci"]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "exists and is not an empty directory" in ended.stderr
+    says = f"ZEROLOSS_OUT {tmp_path} exists and is not an empty directory: delete it, or name another."
+    assert ended.stderr == f"zeroloss-ci: {says}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 

@@ -15,7 +15,7 @@ from support.queue_fixtures import Queue
 from support.waiting import wait_until
 from zeroloss.reference import __version__
 from zeroloss.reference.__main__ import main
-from zeroloss.reference.vendoring import PARTS, check, vendor
+from zeroloss.reference.vendoring import PARTS, check, read_parts, vendor
 
 NAME = "their_queue"
 ITS_TESTS = (ROOT / "ci" / "queue-tests").read_text().split()
@@ -216,6 +216,38 @@ def test_the_parts_of_a_copy_stay_as_they_were_chosen_until_others_are(
         "'sharks' is not one of the parts failover, http, monitor, shards, stats, telemetry, nor none."
         in capsys.readouterr().err
     )
+
+
+def test_a_part_that_a_copy_no_longer_has_leaves_no_folder_that_passes_for_it(tmp_path: Path) -> None:
+    copy = vendor(tmp_path, "theirs")
+    (copy / "failover" / "__pycache__").mkdir()  # as one that was imported has it
+    (copy / "failover" / "__pycache__" / "urls.cpython-311.pyc").touch()
+    vendor(tmp_path, "theirs", read_parts("shards,monitor"))
+    assert not (copy / "failover").exists()
+    command = [sys.executable, "-m", "theirs", "vendor", "deeper", "--package", "again"]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    made = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert made.returncode == 2
+    assert "was made without failover" in made.stderr
+
+
+def test_a_copy_of_other_files_of_the_same_version_is_not_called_old(tmp_path: Path) -> None:
+    copy = vendor(tmp_path, "theirs")
+    record = json.loads((copy / "VENDORED.json").read_text())
+    (copy / "VENDORED.json").write_text(json.dumps(record | {"digest": "0" * 64}))
+    assert check(tmp_path, "theirs") == [
+        f"The copy in {copy} is another one: both are of version {__version__}, with different files."
+    ]
+
+
+def test_a_package_that_a_copy_needs_to_serve_is_named_in_one_sentence_where_it_is_missing(tmp_path: Path) -> None:
+    vendor(tmp_path, "theirs")
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["falcon"] = None\n')
+    command = [sys.executable, "-m", "theirs", "monitor"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    sentence = "theirs: falcon is not installed: pip install falcon waitress prometheus_client.\n"
+    assert (ended.returncode, ended.stderr) == (2, sentence)
 
 
 def conformance(copy: Path) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from support.queue_fixtures import Queue as Seen
@@ -15,6 +16,7 @@ from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards.layout import shard_configs, shard_of
 from zeroloss.reference.shards.queue import ShardedQueue
 from zeroloss.reference.shards.spread import Spread
+from zeroloss.reference.stats.gauges import Reading
 
 SHARDS = 4
 
@@ -153,6 +155,18 @@ def test_a_figure_that_one_shard_cannot_tell_is_missing_in_the_sum_and_named(que
         assert stats.pending is None
         assert stats.unreadable["pending"].startswith("{tasks-2}: ")
         assert stats.dead_letter == 0
+
+
+def test_the_reason_why_a_shard_does_not_answer_ends_with_one_full_stop(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Reading | redis.RedisError] = [redis.ConnectionError("Error 111 connecting. Connection refused.")]
+    with Queue.connect(config.redis_url, shards=SHARDS) as connected:
+        (reading, *_) = [each for each in connected.stats().shards.values() if each]
+        answers += [reading] * (SHARDS - 1)
+        monkeypatch.setattr("zeroloss.reference.shards.queue.together", lambda *_: answers)
+        sentence = connected.stats().unreadable["pending"]
+    assert sentence == "{tasks-0} does not answer: Error 111 connecting. Connection refused."
 
 
 def test_dead_letters_of_all_shards_are_one_list_newest_first(queue: Seen, config: Config) -> None:
