@@ -52,15 +52,6 @@ def test_the_example_s_files_are_what_init_writes_there(theirs: Path, capsys: py
         assert (theirs / path).read_text() == (EXAMPLE / path).read_text(), path
 
 
-@pytest.mark.parametrize("language", ["python", "ruby"])
-def test_a_repository_without_a_worker_reads_that_its_test_fails_until_the_stand_in_is_replaced(
-    tmp_path: Path, language: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert execute(["init", str(tmp_path), "--language", language]) == 0
-    note = f"note     {TARGET} tests a stand-in, which loses tasks: its test fails until yours is in its place"
-    assert note in capsys.readouterr().out
-
-
 def test_runs_are_kept_out_of_the_repository_and_what_is_ignored_already_stays(theirs: Path) -> None:
     (theirs / ".gitignore").write_text("*.pyc\n/zeroloss-runs/")
     assert execute(["init", str(theirs)]) == 0
