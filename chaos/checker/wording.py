@@ -229,7 +229,7 @@ def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> li
         if late:
             # Not a violation of I4 by itself: claimable again is what the queue owes, and a backlog may come first.
             notes.append(
-                f"{plural(late, 'task')} ran again later than the {within_s:g} s within which it is recovered."
+                f"{plural(late, 'task')} waited longer than the {within_s:g} s in which a task of a dead worker is recovered."
             )
     return notes
 

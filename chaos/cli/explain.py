@@ -75,6 +75,8 @@ def _explanation(directory: Path, task: str | None) -> list[str]:
     lines = [f"{result.verdict}: {result.because}", *result.cause]
     if not result.cause:
         lines.append("No promised task is missing, and none ran that should not: there is no loss to explain.")
+        broken = [clause for promise in result.promises for clause in promise.broken]
+        lines += [*broken, *([f"What happened to one: zeroloss explain {directory} TASK"] if broken else [])]
     for story in result.stories[:STORIES_SHOWN]:
         lines += ["", f"{story.task}: {story.fate}", *(f"  {sentence}" for sentence in story.sentences)]
     if result.stories and not trails:

@@ -152,7 +152,8 @@ class Supervisor:
             if status == RECYCLED_STATUS or child.moving:
                 logger.info("Worker process %s ended as it was to; starting another.", child.name)
             else:
-                logger.warning("Worker process %s ended with status %d; restarting it.", child.name, status)
+                then = "" if status == USAGE_STATUS else "; restarting it"
+                logger.warning("Worker process %s ended with status %d%s.", child.name, status, then)
                 self._postpone(child)
             child.moving = False
             child.to_recover.append((child.namespace, child.name))
