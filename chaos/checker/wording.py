@@ -228,9 +228,7 @@ def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> li
         late = sum(redelivery.ms is not None and redelivery.ms > within_s * 1000 for redelivery in redeliveries)
         if late:
             # Not a violation of I4 by itself: claimable again is what the queue owes, and a backlog may come first.
-            notes.append(
-                f"{plural(late, 'task')} waited longer than the {within_s:g} s in which a task of a dead worker is recovered."
-            )
+            notes.append(f"{plural(late, 'task')} of dead workers ran again after more than {within_s:g} s.")
     return notes
 
 
