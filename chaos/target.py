@@ -181,7 +181,7 @@ class Target:
     durability: str | None = None
     """How safe a task must be before it is promised, where neither --durability nor ZEROLOSS_DURABILITY says it."""
     mix: Sequence[str] = ()
-    """Faults that it can meet, as `--faults` takes them; three of them are drawn into each default mix."""
+    """Faults that it can meet, as `--faults` takes them; five of them are drawn into each default mix."""
     variants: Mapping[str, Variant] = {}
     """Name -> the same queue, set or served otherwise: a defect may show under other settings only. `--target
     NAME@VARIANT` is one, and `prove` takes turns: the target itself, then each of them."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
-LONG_MS = 4_000
+LONG_MS = 6_500
 """A body that lasts that long goes on for seconds after most faults."""
 LONG_SHARE = 0.8
 """For this part of its patience a fault waits for one that begins."""

@@ -11,8 +11,8 @@ from .plan import PlannedFault
 from .requests import FaultRequest, checked_kills, parse_faults
 
 DRAWN = 5
-OF_THE_TARGET = 3
-"""That many are drawn of those that a target lists."""
+OF_THE_TARGET, KILLS_BESIDE = 5, 10
+"""That many are drawn of those that a target lists; in a small run one for so many kills."""
 STAYS_DEAD_OF = 3
 """Of that many workers one is not started again."""
 
@@ -60,7 +60,9 @@ def draw_mix(
         for one in parse_faults(word, None)
         if may_be_mixed(FAULTS[one.fault], target, server=server, appendfsync=appendfsync, load=load)
     ]
-    of_the_target = random.Random(f"mix of the target:{seed}").sample(listed, min(OF_THE_TARGET, len(listed)))
+    small = max(1, sum(one.count for one in kills_planned) // KILLS_BESIDE)
+    chosen = min(OF_THE_TARGET, small, len(listed))
+    of_the_target = random.Random(f"mix of the target:{seed}").sample(listed, chosen)
     of_the_target = [FaultRequest(one.fault, 1, one.options) for one in of_the_target]
     return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn)), *of_the_target, *last]
 

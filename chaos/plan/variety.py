@@ -15,7 +15,7 @@ from ..faults.planned import PlannedTask
 from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
-LONG_MS_MIN, LONG_MS_MAX = 3_000, 7_000
+LONG_MS_MIN, LONG_MS_MAX = 4_000, 9_000
 LONG_ONE_IN = 80
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
@@ -59,6 +59,7 @@ SELDOM = {
     "hang-once": 1_000,
     "reject": 200,
     "misfit": 300,
+    "lazy": 500,
 }
 """Of that many tasks one misbehaves so, where the target can be told to."""
 

@@ -44,6 +44,7 @@ LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
 """So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
 MAX_PENDING = 1_200
+LARGEST_BYTES = 3 * 2**19
 REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * Config.max_task_bytes}"}}')
 """One has no type, and one is too large."""
 PUSHED_ONE_IN = 20
@@ -93,6 +94,7 @@ class Reference(Target):
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
+        "server-denies:command=xadd",
     )
     variants: Mapping[str, Variant] = {
         "as-shipped": Variant(
@@ -109,9 +111,11 @@ class Reference(Target):
         "recycled": Variant(
             worker=("--processes", "2", "--max-tasks", "100"),
             producer=("--server", "asgi") if find_spec("uvicorn") else (),
+            env={"ZEROLOSS_MAX_TASK_BYTES": str(LARGEST_BYTES)},
             members={
                 "workers_stay": False,
-                "mix": ("producer-sigkill", "producer-sigkill-batch", "client-gives-up", "net-throttle"),
+                "payload_bytes_max": LARGEST_BYTES - ENVELOPE_BYTES_MAX,
+                "mix": ("producer-sigkill", "producer-sigkill-batch", "client-gives-up", "server-denies:command=hset"),
             },
         ),
         # Tasks are on disk before they are promised, and fewer may wait than the bursts have.
@@ -137,7 +141,7 @@ class Reference(Target):
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
-        | {"hang-once", "exit-once", "exit-twice", "reject", "misfit"}
+        | {"hang-once", "exit-once", "exit-twice", "reject", "misfit", "lazy"}
     )
     raw_payloads = True
     scripts: Mapping[str, str] = {
@@ -329,7 +333,7 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
 
 
 def _type_of(task: Task) -> str:
-    other = {"unknown-type": "nobody's", "misfit": TYPED}
+    other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE}
     return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
 
 

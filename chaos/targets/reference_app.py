@@ -26,11 +26,20 @@ RAISED: dict[str, type[BaseException]] = {
 }
 
 
-def work(task: Task) -> None:
+def work(task: Task) -> Iterator[None] | None:
     """Take as long as the plan says, and misbehave as it says."""
+    if task.payload.get("behaviour") == "lazy":
+        return _lazily(task)
     with _effect(task):
         time.sleep(_seconds(task))
         _misbehave(task)
+    return None
+
+
+def _lazily(task: Task) -> Iterator[None]:
+    """Work that nobody does: a handler must not hand it back."""
+    with _effect(task):
+        yield
 
 
 class Payload(msgspec.Struct):

@@ -24,7 +24,7 @@ class WorkerSigterm(WorkerFault):
     asks_to_end: ClassVar[bool] = True
     signal: ClassVar[Signals] = SIGTERM
 
-    patience_s: float = 10.0
+    patience_s: float = 12.0
     """How long to wait for a worker that is inside a task, and then for its end."""
 
     def inject(self, stage: Stage) -> Effect:

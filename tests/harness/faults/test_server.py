@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import redis
@@ -9,6 +10,7 @@ from support.fault_stage import Scene, Traffic
 from support.waiting import wait_until
 from zeroloss.faults import Missed
 from zeroloss.faults.client.pause import ClientPause
+from zeroloss.faults.server.denies import ServerDenies
 from zeroloss.faults.server.disk_full import ServerDiskFull
 from zeroloss.faults.server.evicts import ServerEvicts
 from zeroloss.faults.server.maxmemory import ServerMaxmemory
@@ -209,3 +211,26 @@ def test_a_limit_that_no_write_has_reached_is_missed_and_lifted(scene: Scene, op
         for _ in range(10):
             push(client)
     assert server.running
+
+
+def deny_probe(client: redis.Redis) -> None:
+    with suppress(redis.exceptions.NoPermissionError):
+        push(client)
+
+
+def test_a_denied_command_is_refused_until_it_was_sent_and_a_while_longer_and_then_allowed_again(
+    scene: Scene, open_own_server: OpenServer
+) -> None:
+    server = open_own_server(appendfsync=None)
+    with Traffic(server, deny_probe) as traffic:
+        effect = scene.play_in_traffic(ServerDenies(command="LPUSH", for_s=0.2), server, traffic)
+    assert int(re.findall(r"denied LPUSH (\d+) times", effect.evidence)[0]) > 0
+    before = length(server)
+    with redis.Redis.from_url(server.url) as client:
+        push(client)
+    assert length(server) == before + 1
+
+
+def test_a_denied_command_that_nobody_sends_takes_no_effect(scene: Scene, open_own_server: OpenServer) -> None:
+    with pytest.raises(Missed, match="Nobody sent XADD"):
+        scene.play(ServerDenies(patience_s=0.2), open_own_server(appendfsync=None))

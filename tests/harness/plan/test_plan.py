@@ -212,13 +212,15 @@ class Listing(Target):
     mix = ("server-sigkill:down_s=6", "server-sigterm", "worker-sigint", "producer-sigkill")
 
 
-def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_server_supports() -> None:
-    asked: dict[str, Any] = {"kills": 2, "server": "embedded", "workers": 3}
+def test_the_mix_has_one_for_ten_kills_of_the_faults_that_the_target_lists_and_that_the_server_supports() -> None:
+    asked: dict[str, Any] = {"kills": 30, "server": "embedded", "workers": 3}
     drawn = set()
     for seed in range(20):
         plain = draw_mix(seed, **asked, appendfsync="always")
         own = [one for one in draw_mix(seed, **asked, appendfsync="always", target=Listing) if one not in plain]
         assert len(own) == 3
+        few = {**asked, "kills": 2, "appendfsync": "always"}
+        assert len(draw_mix(seed, **few, target=Listing)) - len(draw_mix(seed, **few)) == 1
         drawn |= {(one.fault, one.count, *one.options.values()) for one in own}
     assert drawn == {
         ("server-sigkill", 1, 6.0),
@@ -232,7 +234,7 @@ def test_the_mix_has_three_of_the_faults_that_the_target_lists_and_that_the_serv
 
 
 def test_every_fault_that_the_reference_lists_is_known_and_drawn_by_some_seed() -> None:
-    asked: dict[str, Any] = {"kills": 2, "server": "embedded", "appendfsync": "always", "workers": 3}
+    asked: dict[str, Any] = {"kills": 50, "server": "embedded", "appendfsync": "always", "workers": 3}
     listed = {word.partition(":")[0] for word in Reference.mix}
     drawn = {one.fault for seed in range(40) for one in draw_mix(seed, **asked, target=Reference)}
     assert listed <= drawn
