@@ -5,7 +5,7 @@ from zeroloss.reference.queue import consumer, dead_letters
 from .failing import BUDGET
 from .mutant import mutant
 from .patching import edit
-from .profiles import DEFAULT, HANDLERS, REQUEUED
+from .profiles import DEFAULT, DENIED, HANDLERS, REQUEUED
 
 PUSH = "redis.call('LPUSH', pending(head), headed(head, letter[2][2]))"
 BURY = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])"
@@ -15,6 +15,12 @@ BURY = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])
 def five_dead_letters() -> None:
     """The dead-letter list is cut to its newest five."""
     edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('XTRIM', KEYS[2], 'MAXLEN', 5)")
+
+
+@mutant(expects="LOST", breaks="I2", profile=DENIED)
+def refused_burial_is_unheeded() -> None:
+    """A task that is given up leaves its consumer, though Redis refused to add it to the dead letters."""
+    edit(consumer, "_DEAD_LETTER", "if refusal then return refusal end", "")
 
 
 @mutant(breaks="I2", profile=DEFAULT, blind_spot="Most runs end before the list was left alone for that long.")

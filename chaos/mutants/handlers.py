@@ -1,13 +1,17 @@
 """Mutants that take the end of a handler for something else."""
 
+from dataclasses import replace
 from typing import Any
 
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.worker import handlers, process
 from zeroloss.reference.worker.delivery import Delivery
+from zeroloss.reference.worker.handlers import Handler
 from zeroloss.reference.worker.process import HandlerThread
 
 from .mutant import mutant
 from .patching import patch
-from .profiles import DEFAULT, HANDLERS
+from .profiles import DEFAULT, HANDLERS, VARIED
 
 
 def _raised(delivery: Delivery, *names: str) -> bool:
@@ -58,3 +62,29 @@ def memory_error_is_success() -> None:
         return None if _raised(delivery, "MemoryError") else delivery.error
 
     original = patch(HandlerThread, "_outcome", outcome)
+
+
+@mutant(expects="LOST", breaks="I2", profile=HANDLERS)
+def work_that_is_handed_back_is_done() -> None:
+    """A handler that returns a generator or an awaitable counts as done, though nothing was run."""
+    patch(handlers, "refuse_lazy", lambda _result: None)
+
+
+@mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=HANDLERS)
+def rejection_is_a_failure() -> None:
+    """A task that its handler rejects is tried again, as any that fails."""
+
+    class Nothing(Exception):
+        pass
+
+    patch(process, "Reject", Nothing)
+
+
+@mutant(expects=("MAX_ATTEMPTS", "BACKOFF"), breaks="I5", profile=VARIED)
+def limits_of_the_worker_for_all() -> None:
+    """The retries and the backoff that a type has of its own are ignored."""
+
+    def under(self: Handler, config: Config) -> Handler:
+        return original(replace(self, settings={}), config)
+
+    original = patch(Handler, "under", under)

@@ -121,6 +121,9 @@ HANDLERS = Profile(
         "raise-memory-error": 3,
         "unknown-type": 3,
         "undecodable": 3,
+        "reject": 3,
+        "misfit": 3,
+        "lazy": 3,
     },
 )
 POISON = Profile(
@@ -157,6 +160,8 @@ ASLEEP = Profile(
         "ZEROLOSS_BLOCK_MS": "8000",
     },
 )
+SIGINT = replace(SIGTERM, name="sigint", faults="worker-sigint:count=4", settings={})
+DENIED = Profile(name="denied", faults="server-denies:command=xadd", tasks=200, behaviours={"raise-always": 80})
 STALL = Profile(
     name="stall",
     faults="server-sigstop:count=1:for_s=7",
@@ -272,6 +277,8 @@ PROFILES = {
         QUIET,
         PLANTED,
         SIGTERM,
+        SIGINT,
+        DENIED,
         ZOMBIE,
         ASLEEP,
         STALL,

@@ -12,7 +12,7 @@ from .requests import FaultRequest, checked_kills, parse_faults
 
 DRAWN = 5
 OF_THE_TARGET, KILLS_BESIDE = 5, 10
-"""That many are drawn of those that a target lists; in a small run one for so many kills."""
+"""That many are drawn of those that a target lists; in a small run one for each ten kills."""
 STAYS_DEAD_OF = 3
 """Of that many workers one is not started again."""
 

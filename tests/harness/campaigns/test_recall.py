@@ -97,7 +97,7 @@ def test_a_share_means_nothing_where_the_reference_itself_is_blamed() -> None:
 
 
 def test_the_steps_of_a_command_are_those_that_it_carries_out_itself() -> None:
-    steps = commands(1)
+    steps = commands(1, "embedded")
     assert steps["run"] == [A_RUN]
     assert steps["prove --quick"] == [A_RUN, f"{QUICK_RUN.replace('seed 1', 'seed 2')} @as-shipped", "enumerate"]
     assert steps["prove"][0] == A_RUN
@@ -166,7 +166,7 @@ def test_a_recall_that_is_invalid_is_refused_in_one_sentence(
 def test_the_shipped_recall_names_every_mutant_beside_those_of_the_protocol() -> None:
     recall = shipped_recall()
     assert recall is not None
-    assert recall.commands.items() <= commands(1).items()
+    assert recall.commands.items() <= commands(1, "embedded").items()
     assert not recall.false_alarms
     assert {one.mutant for one in recall.mutants} == {
         name for name, mutant in load_mutants().items() if mutant.kind not in PROTOCOL + ON_A_CLUSTER
