@@ -104,7 +104,13 @@ class Reference(Target):
             },
             members={
                 "recover_within": (Config.lease_ms + Config.sweep_ms) / 1000,
-                "mix": ("net-silence", "net-partition", "net-reset", "worker-sigkill-parent", "clock-jump"),
+                "mix": (
+                    "server-denies:command=xadd",
+                    "worker-sigint",
+                    "net-partition",
+                    "worker-sigkill-parent",
+                    "clock-jump",
+                ),
             },
         ),
         # Where uvicorn is not installed, its workers only.

@@ -28,7 +28,7 @@ class ClientReplyLoss(Fault):
     in_mix: ClassVar[InMix] = "once"
     needs_attempts: ClassVar[bool] = True
 
-    share: float = 0.3
+    share: float = 0.5
     """Of the replies."""
     for_s: float = 2.0
     """How long it lasts at least."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 BEHAVIOUR = "raise-always"
 
+MANY_S = 4.0
+"""How long to wait until there are as many dead letters as are to be requeued; then fewer will do."""
+
 
 @fault
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class ClientRequeues(Fault):
     early: int = how_many(3)
     """How many of the first tasks raise always, so that there are dead letters soon."""
     patience_s: float = 30.0
-    """How long to wait for a dead letter, at first for `tasks` of them, and for the answer that they were requeued."""
+    """How long to wait for a dead letter, and for the answer that they were requeued."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         first = [task.id for task in tasks if not task.behaviour and not task.delay_ms][: self.early]
@@ -45,7 +48,7 @@ class ClientRequeues(Fault):
 
     def inject(self, stage: Stage) -> Effect:
         planned = stage.behaving.get(BEHAVIOUR, frozenset())
-        wait_for_many_until_s = time.monotonic() + self.patience_s / 3
+        wait_for_many_until_s = time.monotonic() + min(MANY_S, self.patience_s / 3)
         asked: list[str] = []
 
         def requeued() -> int:
