@@ -84,7 +84,7 @@ def rejection_is_a_failure() -> None:
 def limits_of_the_worker_for_all() -> None:
     """The retries and the backoff that a type has of its own are ignored."""
 
-    def under(self: Handler, config: Config) -> Handler:
+    def under(self: Handler, config: Config) -> Any:
         return original(replace(self, settings={}), config)
 
     original = patch(Handler, "under", under)
