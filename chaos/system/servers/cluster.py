@@ -284,7 +284,11 @@ def _claims(node: ClusterNode, slot: int) -> list[tuple[int, int]]:
 
 
 def _is_settled(node: ClusterNode) -> bool:
-    if node.ask("CLUSTER INFO")["cluster_state"] != "ok" or any("fail" in one["flags"] for one in _table(node)):
+    about = node.ask("CLUSTER INFO")
+    # Its state is ok as soon as it sees most nodes that it knows: it may know few yet.
+    if about["cluster_state"] != "ok" or int(about["cluster_slots_ok"]) != SLOTS:
+        return False
+    if any("fail" in one["flags"] for one in _table(node)):
         return False
     replication = node.ask("INFO", "replication")
     if replication["role"] == "master":
