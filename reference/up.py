@@ -137,7 +137,8 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
         client.execute_command("CLUSTER MEET", "127.0.0.1", *nodes[0][1:])
     deadline = time.monotonic() + START_S
     # Not its state: that is ok as soon as a node sees most of those that it knows, which may be itself.
-    while not all(b"cluster_slots_ok:16384" in client.execute_command("CLUSTER", "INFO") for client, _, _ in nodes):
+    served = f"cluster_slots_ok:{SLOTS}".encode()
+    while not all(served in client.execute_command("CLUSTER", "INFO") for client, _, _ in nodes):
         if time.monotonic() > deadline:
             raise QueueError(f"The cluster did not come up within {START_S:g} s.")
         time.sleep(0.05)

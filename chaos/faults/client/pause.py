@@ -29,8 +29,8 @@ class ClientPause(Fault):
     everywhere: ClassVar[bool] = True
     count: ClassVar[int] = 2
 
-    for_s: float = 7.0
-    """How long they wait; most clients give up after five seconds."""
+    for_s: float = 3.0
+    """How long they wait."""
     mode: Literal["ALL", "WRITE"] = "ALL"
     """Whether all commands wait, or only those that may write."""
 
