@@ -45,8 +45,9 @@ MAX_SCHEDULED = 535
 """So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
 MAX_PENDING = 1_200
 LARGEST_BYTES = 3 * 2**19
-REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * Config.max_task_bytes}"}}')
-"""One has no type, and one is too large."""
+"""A variant takes tasks that are larger than what is claimed at once."""
+REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * LARGEST_BYTES}"}}')
+"""One has no type, and one is too large for any variant."""
 PUSHED_ONE_IN = 20
 """Of that many tasks one is a bare JSON object that a client of another system pushes to the list itself."""
 TYPE = "chaos"
