@@ -168,6 +168,8 @@ class Target:
     idle."""
     accepts: bool = False
     """Whether every task is accepted while nothing disturbs the server, the producer or the way to them."""
+    keeps_through: float | None = None
+    """Seconds: where connections are cut for a shorter time, a worker keeps what it runs. None: not stated."""
     grace: float | None = None
     """Seconds for which a worker that is asked to end lets what it runs go on. None: not stated."""
     workers_stay: bool = False

@@ -142,6 +142,8 @@ class Fault(ABC):
     """Whether it asks workers to end, and leaves them the time that they take."""
     loses_replies: ClassVar[bool] = False
     """Whether the server executes commands whose replies it takes."""
+    cuts: ClassVar[bool] = False
+    """Whether it closes connections, which can be opened again at once."""
     requeues: ClassVar[bool] = False
     """Whether it gives its tasks, which were given up, all their attempts again."""
 
@@ -206,6 +208,7 @@ class Fault(ABC):
             fails_over=self.fails_over,
             asks_to_end=self.asks_to_end,
             loses_replies=self.loses_replies,
+            cuts=self.cuts,
             requeues=self.requeues,
         )
 

@@ -32,5 +32,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It asks workers to end, and leaves them the time that they take."""
     loses_replies: bool = False
     """The server executed commands whose replies it took."""
+    cuts: bool = False
+    """It closed connections, which could be opened again at once."""
     requeues: bool = False
     """It gave its tasks, which had been given up, all their attempts again."""

@@ -63,6 +63,7 @@ def record_begin(
             "delays": target.delays,
             "starts_when_idle": target.starts_when_idle,
             "accepts": target.accepts,
+            "keeps_through": target.keeps_through,
             "grace": target.grace,
             "workers_stay": target.workers_stay,
             "keys_at_rest": target.keys_at_rest,

@@ -89,6 +89,7 @@ class Reference(Target):
     delays = True
     starts_when_idle = True
     accepts = True
+    keeps_through = 0.5
     grace = 25.0
     workers_stay = True
     keys_at_rest = 9

@@ -10,6 +10,7 @@ from ..stated import StatedRetries, option
 from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, Redelivery, Result, Verdict
 from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
+from .cuts import taken_of
 from .lateness import late_retries_of, late_starts_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
@@ -39,6 +40,7 @@ def promises_of(
     priorities = option(begin, "priorities")
     lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
+    keeps = option(begin, "keeps_through")
     grace = option(begin, "grace")
     ended = ended_of(evidence)
     return [
@@ -136,6 +138,14 @@ def promises_of(
             else None,
             verdict=Verdict.LIVENESS,
             broken=_clause(refused_of(evidence), "not accepted though nothing was disturbed"),
+        ),
+        Promise(
+            name="keeps_through",
+            stated=f"A worker whose connections are cut for less than {keeps:g} s keeps what it runs."
+            if isinstance(keeps, int | float)
+            else None,
+            verdict=Verdict.DUPLICATES,
+            broken=_clause(taken_of(evidence, duplicates), "begun elsewhere while a worker ran it, after a short cut"),
         ),
         Promise(
             name="grace",

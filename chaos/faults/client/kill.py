@@ -25,6 +25,7 @@ class ClientKill(Fault):
     needs_one_server: ClassVar[bool] = True
     in_mix: ClassVar[InMix] = "drawn"
     everywhere: ClassVar[bool] = True
+    cuts: ClassVar[bool] = True
     count: ClassVar[int] = 5
     ends_mix: ClassVar[int] = 6
     ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2}
@@ -40,7 +41,8 @@ class ClientKill(Fault):
         until_s = time.monotonic() + self.for_s
         with server_client(stage) as client:
             while time.monotonic() < until_s:
-                killed += int(client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+                for kind in ("normal", "pubsub"):
+                    killed += int(client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"))
                 stage.wait(stage.random.expovariate(1 / self.every_s) if self.every_s else 0.0)
         if not killed:
             raise Missed("No client was connected.")

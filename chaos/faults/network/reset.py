@@ -19,6 +19,7 @@ class NetReset(WayFault):
     name: ClassVar[str] = "net-reset"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     count: ClassVar[int] = 5
+    cuts: ClassVar[bool] = True
 
     workers: Workers = "one"
 

@@ -1,0 +1,38 @@
+"""What a worker must keep whose connections were cut for a moment."""
+
+from collections.abc import Iterable
+
+from ..evidence import Evidence, FaultRecord
+from ..stated import option
+from ..verdicts import Duplicate
+
+SECOND = 1_000_000_000
+SOON = 5 * SECOND
+"""So long after a cut a machine that was starved may have kept the worker from connecting again."""
+
+
+def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
+    """The tasks that ran twice at the same time for no other reason than a cut that was shorter than the target states.
+
+    Only those that were completed by both: a worker that died had nothing to keep.
+    """
+    keeps_s = option(evidence.begin, "keeps_through")
+    if not isinstance(keeps_s, int | float):
+        return []
+
+    def short(cut: FaultRecord) -> bool:
+        return cut.traits.cuts and cut.over_t - cut.from_t < keeps_s * SECOND and not _starved(evidence, cut)
+
+    return [
+        one.task
+        for one in duplicates
+        if one.overlapping
+        and one.faults
+        and not one.others
+        and all(short(evidence.faults[fault.number]) for fault in one.faults)
+    ]
+
+
+def _starved(evidence: Evidence, cut: FaultRecord) -> bool:
+    starved = (*evidence.late, *evidence.crowded)
+    return any(late.since_t <= cut.over_t + SOON and late.t >= cut.from_t for late in starved)

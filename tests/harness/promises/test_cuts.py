@@ -1,0 +1,54 @@
+"""A worker whose connections were cut for a moment keeps what it runs, where the target states it."""
+
+from typing import Any
+
+import pytest
+from support.histories import Story
+from zeroloss.checker.judge import judge
+from zeroloss.checker.verdicts import Result, Verdict
+
+
+def cut_while_it_runs(*, for_ms: int = 300, cuts: bool = True, stated: Any = 0.5, again_ms: int = 1_600) -> Story:
+    """A cut from 1,000 ms on; the task is begun elsewhere while its first worker, which lives, runs it."""
+    story = Story().begin(plan={"tasks": 1, "keeps_through": stated, "unexplained_duplicates": 0}, recover_within=2.0)
+    story.submit("a").add("effect", "begin", pid=100, task="a", execution="x", at_ms=900)
+    traits = {"aims_at": "server", "everywhere": True, "cuts": cuts}
+    story.add("fault", "begin", fault="a-fault", number=1, traits=traits, at_ms=1_000)
+    story.add(
+        "fault", "effective", fault="a-fault", number=1, pids=[], tasks=["a"], evidence="cut", at_ms=1_000 + for_ms
+    )
+    story.add("fault", "end", fault="a-fault", number=1)
+    return story.add("effect", "begin", pid=200, task="a", execution="y", at_ms=again_ms)
+
+
+def ended(story: Story) -> Result:
+    story.add("effect", "end", pid=100, task="a", execution="x", at_ms=2_500)
+    return judge(story.add("effect", "end", pid=200, task="a", execution="y").drained().end().events)
+
+
+def broken(result: Result) -> list[str]:
+    return [one.name for one in result.promises if one.broken]
+
+
+def test_a_task_that_was_taken_from_a_living_worker_after_a_short_cut_breaks_the_promise() -> None:
+    result = ended(cut_while_it_runs())
+    assert (result.verdict, broken(result)) == (Verdict.DUPLICATES, ["keeps_through"])
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        cut_while_it_runs(for_ms=600),
+        cut_while_it_runs(cuts=False),
+        cut_while_it_runs(stated=None),
+        cut_while_it_runs(stated="long"),
+    ],
+    ids=["a longer cut", "another fault", "not stated", "not a number"],
+)
+def test_a_task_that_ran_twice_for_another_reason_is_no_breach(story: Story) -> None:
+    assert ended(story).verdict is Verdict.PASS
+
+
+def test_a_machine_that_was_starved_may_have_kept_a_worker_from_its_return() -> None:
+    story = cut_while_it_runs().late()
+    assert "keeps_through" not in broken(ended(story))
