@@ -46,8 +46,6 @@ MAX_SCHEDULED = 535
 MAX_PENDING = 1_200
 LARGEST_BYTES = 3 * 2**19
 """A variant takes tasks that are larger than what is claimed at once."""
-REFUSED = ('{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * LARGEST_BYTES}"}}')
-"""One has no type, and one is too large for any variant."""
 PUSHED_ONE_IN = 20
 """Of that many tasks one is a bare JSON object that a client of another system pushes to the list itself."""
 TYPE = "chaos"
@@ -240,7 +238,7 @@ class Reference(Target):
         place = None if large else drawn(len(tasks) + 1, tasks[-1].id)
         items = [submission(task, _type_of(task), named=True, timed=True) for task in tasks]
         if place is not None:
-            items.insert(place, REFUSED[place % len(REFUSED)])
+            items.insert(place, self._refused[place % len(self._refused)])
         body = f"[{','.join(items)}]"
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
         while True:
@@ -273,6 +271,12 @@ class Reference(Target):
             if result["status"] != "refused" and result["task_id"] != task.id:
                 raise RuntimeError(f"Another task was promised: {result}")
         return [task.id for task, result in zip(tasks, results, strict=True) if result["status"] == "refused"]
+
+    @cached_property
+    def _refused(self) -> tuple[str, str]:
+        """One has no type, and one is a little too large."""
+        limit = int(self.env.get("ZEROLOSS_MAX_TASK_BYTES", Config.max_task_bytes))
+        return '{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * limit}"}}'
 
     def _is_bare(self, task: Task) -> bool:
         """Whether it has nothing that only this queue's own producer can ask for."""

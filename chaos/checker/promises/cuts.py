@@ -8,7 +8,7 @@ from ..verdicts import Duplicate
 
 SECOND = 1_000_000_000
 SOON = 5 * SECOND
-"""So long after a cut a machine that was starved may have kept the worker from connecting again."""
+"""For that time after a cut, a machine that was starved may have kept the worker from connecting again."""
 
 
 def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:

@@ -45,7 +45,7 @@ def test_a_task_that_was_taken_from_a_living_worker_after_a_short_cut_breaks_the
     ],
     ids=["a longer cut", "another fault", "not stated", "not a number"],
 )
-def test_a_task_that_ran_twice_for_another_reason_is_no_breach(story: Story) -> None:
+def test_a_task_that_ran_twice_for_another_reason_does_not_break_the_promise(story: Story) -> None:
     assert ended(story).verdict is Verdict.PASS
 
 

@@ -1,14 +1,11 @@
 """A promise that a target states is held against it, under every fault; one that it does not state is not judged."""
 
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from support.histories import Story
 from zeroloss.checker.judge import judge
 from zeroloss.checker.verdicts import Promise, Result, Verdict
-from zeroloss.cli import execute
 
 STATED = {"max_attempts": 3, "backoff": [[0.5, 1.0], [1.0, 2.0]], "attempts_grow": True, "idempotent": True}
 
@@ -257,15 +254,3 @@ def test_limits_that_cannot_be_read_are_not_held(wrong: Any) -> None:
         raised(raised(a_run(stated={**STATED, "retries": wrong}), 1, at_ms=1_000), 2, at_ms=1_700), 3, at_ms=3_000
     )
     assert given_up(story).verdict is Verdict.PASS
-
-
-def test_explain_names_the_tasks_by_which_a_promise_was_broken_where_none_is_lost(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    story = raised(raised(a_run(), 1, at_ms=1_000), 2, at_ms=1_700).drained().end(a=("dead_letter", "as planned"))
-    lines = [msgspec.json.encode(event) for event in story.events]
-    (tmp_path / "history.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    assert execute(["explain", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "1 task was given up before its last attempt (I5): a" in said
-    assert f"zeroloss explain {tmp_path} TASK" in said
