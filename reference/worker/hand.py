@@ -1,5 +1,6 @@
 """What a worker process has in hand: its deliveries, and those of them that wait for a handler thread."""
 
+import math
 import queue
 import time
 from collections.abc import Iterable, Iterator
@@ -12,15 +13,13 @@ class Hand:
     """All deliveries of one process, oldest first; none that is GONE. Its claimer alone changes it.
 
     `ready`: where the handler threads take them from. `alone`: a task that may kill its worker, and which runs with
-    nothing beside it; None as soon as it has run, or will not run here. `left`: one was left to others, who may be
-    idle; the next is kept until it has run here, as it must run somewhere.
+    nothing beside it; None as soon as it has run, or will not run here.
     """
 
     def __init__(self) -> None:
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.alone: Delivery | None = None
-        self.left = False
-        self._isolated_at = 0.0  # monotonic, s
+        self._isolated_at = self._left_at = -math.inf  # monotonic, s
         self._deliveries: dict[int, Delivery] = {}
 
     def __iter__(self) -> Iterator[Delivery]:
@@ -62,19 +61,25 @@ class Hand:
         self.withdraw()
         self.alone, self._isolated_at = delivery, time.monotonic()
 
-    def keeps(self, patience_s: float) -> Delivery | None:
-        """What is to run alone here, also if it must wait for others longer than that."""
-        waited_s = time.monotonic() - self._isolated_at
-        return self.alone if self.left or waited_s < patience_s or self.owned() == [self.alone] else None
+    def leaves(self, patience_s: float, every_s: float) -> bool:
+        """Whether what is to run alone has waited that long, and others may have it: not often, as it must run
+        somewhere."""
+        if self.alone is None or self.alone.state is not State.HELD or self.owned() == [self.alone]:
+            return False
+        now = time.monotonic()
+        return now - self._isolated_at > patience_s and now - self._left_at > every_s
+
+    def leave(self) -> None:
+        """It is given back, for others who may be idle."""
+        self._left_at = time.monotonic()
 
     def waits(self) -> bool:
         """Whether something is in hand that waits for what runs."""
-        return not self.ready.empty() or (self.alone is not None and self.alone.state is State.HELD and not self.left)
+        return not self.ready.empty() or (self.alone is not None and self.alone.state is State.HELD)
 
     def begin_alone(self) -> None:
         """Begin what is to run alone, where nothing is beside it any more."""
         if self.alone is not None and self.alone.state is State.HELD and self.owned() == [self.alone]:
-            self.left = False
             self.move(self.alone, State.OUT)
 
     def withdraw(self) -> None:
