@@ -239,7 +239,8 @@ class Reference(Target):
         items = [submission(task, _type_of(task), named=True, timed=True) for task in tasks]
         if place is not None:
             items.insert(place, self._refused[place % len(self._refused)])
-        body = f"[{','.join(items)}]"
+        # Half of all batches are an array, and half a line for each task.
+        body = "\n".join(items) if one_in(2, tasks[0].id, "lines") else f"[{','.join(items)}]"
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
         while True:
             left = time.monotonic() < give_up_s

@@ -53,7 +53,7 @@ class Requests:
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=TIMEOUT_S)
             self._connections.http = connection
         try:
-            connection.request("POST", path, body.encode(), _headers(body, key))
+            connection.request("POST", path, body.encode(), _headers(path, body, key))
             response = connection.getresponse()
             return response.status, response.read().decode()
         except Exception:
@@ -78,7 +78,7 @@ class Requests:
         """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=TIMEOUT_S)
         try:
-            connection.request("POST", "/task", body.encode(), _headers(body, key))
+            connection.request("POST", "/task", body.encode(), _headers("/task", body, key))
         finally:
             connection.close()
         raise ConnectionAbortedError("The client hung up before the answer came.")
@@ -120,8 +120,9 @@ def drawn(count: int, *names: str) -> int:
     return int.from_bytes(digest[:4], "big") % count
 
 
-def _headers(body: str, key: str | None) -> dict[str, str]:
+def _headers(path: str, body: str, key: str | None) -> dict[str, str]:
     """Half of the requests have a trace context, which travels with their tasks."""
-    headers = {"Content-Type": "application/json"}
+    lines = path == "/tasks" and not body.startswith("[")
+    headers = {"Content-Type": "application/x-ndjson" if lines else "application/json"}
     headers |= {"Idempotency-Key": key} if key else {}
     return headers | ({"traceparent": TRACE_CONTEXT} if one_in(2, body) else {})
