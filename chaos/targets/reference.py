@@ -94,7 +94,7 @@ class Reference(Target):
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
-        "server-denies:command=xadd",
+        *("server-denies:command=xadd", "server-maxmemory"),
     )
     variants: Mapping[str, Variant] = {
         "as-shipped": Variant(
