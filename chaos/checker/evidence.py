@@ -169,6 +169,8 @@ class Evidence:
     tasks: dict[str, Task] = field(default_factory=dict)
     faults: dict[int, FaultRecord] = field(default_factory=dict)
     censuses: dict[str | None, CensusRecord] = field(default_factory=dict)
+    started: dict[int, int] = field(default_factory=dict)
+    """Session -> when it was started."""
     exits: list[Process] = field(default_factory=list)
     pokes: dict[str, int] = field(default_factory=dict)
     """Kind of poke -> when it was first made."""
@@ -233,6 +235,8 @@ def gather(events: Iterable[Event]) -> Evidence:
         elif isinstance(event, Process):
             if event.phase == "exit":
                 evidence.exits.append(event)
+            elif event.sid is not None:
+                evidence.started[event.sid] = event.t
         elif isinstance(event, Poke):
             evidence.pokes.setdefault(event.phase, event.t)
         elif isinstance(event, Harness):

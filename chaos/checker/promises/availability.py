@@ -79,14 +79,15 @@ def _run_beside(task: Task, one: Execution, asked: FaultRecord) -> bool:
 def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:
     """Whether others may have had the task by then, as its worker could not renew its lease: nobody waits for it.
 
-    It may have begun what it had claimed before that.
+    It may have begun what it had claimed before that. What was over when the worker was started did not meet it.
     """
+    started_t = max((evidence.started.get(pid, 0) for pid in asked.pids), default=0)
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     since_t = one.begin - MARGIN - round(within_s * SECOND)
     outages = (
         fault
         for fault in evidence.faults.values()
-        if fault is not asked and (fault.everywhere or one.pid in fault.pids)
+        if fault is not asked and (one.pid in fault.pids or (fault.everywhere and fault.over_t >= started_t))
     )
     starved = any(late.since_t <= asked.over_t and late.t >= since_t for late in evidence.late)
     return starved or any(fault.during(since_t, asked.from_t) for fault in outages)

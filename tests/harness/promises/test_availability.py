@@ -147,6 +147,17 @@ def test_a_task_whose_lease_an_outage_may_have_ended_is_nobody_s_to_wait_for() -
     assert broken(cut("worker-sigkill"), "grace")
 
 
+def test_an_outage_that_was_over_when_a_worker_was_started_is_no_reason_to_lose_what_it_runs() -> None:
+    def cut(started_ms: int) -> Result:
+        story = a_run().kill(1, name="client-pause").add("fault", "end", fault="client-pause", number=1, at_ms=2_000)
+        story.add("process", "start", role="worker", sid=199, pid=199, at_ms=started_ms).submit("cut")
+        story.started("cut", "x", pid=200).kill(2, name="worker-sigterm", pids=(199, 200), tasks=("cut",))
+        return done(story.ran("cut", pid=300))
+
+    assert broken(cut(2_100), "grace")
+    assert not broken(cut(1_500), "grace")
+
+
 def test_a_task_that_ends_its_process_excuses_the_others_that_it_cuts() -> None:
     story = asked_to_end(a_run(ends_its_process=["e"]).submit("e").started("e", "y", pid=200)).ran("cut", pid=300)
     assert not broken(done(story), "grace")
