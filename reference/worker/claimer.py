@@ -252,7 +252,7 @@ class Claimer(threading.Thread):
         self._hand.withdraw()
         surplus = self._surplus()
         if self._hand.alone in surplus:
-            self._hand.leave()
+            self._hand.leave(self._hand.alone)
             self._dry = True  # others, who wait for the bell already, hear it first
         # After an error they are still surplus: what Redis then shows as held is given back in the next turn.
         self._consumer.release(delivery.number for delivery in surplus)

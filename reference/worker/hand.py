@@ -19,7 +19,8 @@ class Hand:
     def __init__(self) -> None:
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.alone: Delivery | None = None
-        self._isolated_at = self._left_at = -math.inf  # monotonic, s
+        self._isolated_at = -math.inf  # monotonic, s
+        self._left: dict[str, float] = {}  # id of a task that was left to others -> when
         self._deliveries: dict[int, Delivery] = {}
 
     def __iter__(self) -> Iterator[Delivery]:
@@ -62,16 +63,16 @@ class Hand:
         self.alone, self._isolated_at = delivery, time.monotonic()
 
     def leaves(self, patience_s: float, every_s: float) -> bool:
-        """Whether what is to run alone has waited that long, and others may have it: not often, as it must run
-        somewhere."""
+        """Whether what is to run alone has waited that long, and others may have it: not often, as it must run."""
         if self.alone is None or self.alone.state is not State.HELD or self.owned() == [self.alone]:
             return False
         now = time.monotonic()
-        return now - self._isolated_at > patience_s and now - self._left_at > every_s
+        self._left = {task_id: at for task_id, at in self._left.items() if now - at <= every_s}
+        return now - self._isolated_at > patience_s and self.alone.task.id not in self._left
 
-    def leave(self) -> None:
-        """It is given back, for others who may be idle."""
-        self._left_at = time.monotonic()
+    def leave(self, delivery: Delivery) -> None:
+        """What was to run alone is given back, for others who may be idle."""
+        self._left[delivery.task.id] = time.monotonic()
 
     def waits(self) -> bool:
         """Whether something is in hand that waits for what runs."""
