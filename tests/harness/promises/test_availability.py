@@ -147,7 +147,7 @@ def test_a_task_whose_lease_an_outage_may_have_ended_is_nobody_s_to_wait_for() -
     assert broken(cut("worker-sigkill"), "grace")
 
 
-def test_an_outage_that_was_over_when_a_worker_was_started_is_no_reason_to_lose_what_it_runs() -> None:
+def test_an_outage_that_was_over_when_a_worker_was_started_does_not_excuse_what_it_loses() -> None:
     def cut(started_ms: int) -> Result:
         story = a_run().kill(1, name="client-pause").add("fault", "end", fault="client-pause", number=1, at_ms=2_000)
         story.add("process", "start", role="worker", sid=199, pid=199, at_ms=started_ms).submit("cut")
