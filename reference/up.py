@@ -136,9 +136,9 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
         client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
         client.execute_command("CLUSTER MEET", "127.0.0.1", *nodes[0][1:])
     deadline = time.monotonic() + START_S
-    # Not its state: that is ok as soon as a node sees most of those that it knows, which may be itself.
-    served = f"cluster_slots_ok:{SLOTS}".encode()
-    while not all(served in client.execute_command("CLUSTER", "INFO") for client, _, _ in nodes):
+    # Its state alone is ok as soon as a node sees most of those that it knows, which may be itself.
+    signs = (b"cluster_state:ok", f"cluster_slots_ok:{SLOTS}".encode())
+    while not all(sign in client.execute_command("CLUSTER", "INFO") for client, _, _ in nodes for sign in signs):
         if time.monotonic() > deadline:
             raise QueueError(f"The cluster did not come up within {START_S:g} s.")
         time.sleep(0.05)
