@@ -112,7 +112,7 @@ def test_no_variable_that_this_repository_uses_is_taken_for_a_mistake() -> None:
     # In a copy that is held to these tests the harness is called zeroloss, and the queue in it may have mistakes.
     folders = ("chaos", "zeroloss", "loadtests", "ci", "docs")
     found = [path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*")]
-    # Bytecode is no text: behind a name there may be any letter.
+    # In bytecode any letter may stand behind a name.
     pages = [ROOT / path for path in found if not {"reference", "__pycache__"} & set(path.parts)]
     texts = [page.read_text(errors="replace") for page in [*pages, ROOT / "README.md"] if page.is_file()]
     names = {name for text in texts for name in re.findall(r"\bZEROLOSS_[A-Z_]*[A-Z]\b", text)}
