@@ -107,7 +107,7 @@ class Reference(Target):
                 "mix": (
                     "server-denies:command=xadd",
                     "worker-sigint",
-                    "net-partition",
+                    "net-reset",
                     "worker-sigkill-parent",
                     "clock-jump",
                 ),
