@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..checker.evidence import Evidence, Execution, FaultRecord, Task
-from ..checker.stated import StatedRetries
 from ..history.trace import Trail
 from .commands import last_change
 
@@ -48,7 +47,6 @@ class Finder:
     def __init__(self, evidence: Evidence, trails: Mapping[str, Trail]) -> None:
         self._evidence, self._trails = evidence, trails
         self._effective = [fault for fault in evidence.faults.values() if fault.effective_t is not None]
-        self._retries = StatedRetries(evidence.begin)
         self._exits = {gone.sid or gone.pid: gone.t for gone in evidence.exits}
         begun = sorted((task.ok_t, task) for task in evidence.tasks.values() if task.ok_t and task.executions)
         self._promised_t, self._begun = [t for t, _ in begun], [task for _, task in begun]
@@ -64,7 +62,7 @@ class Finder:
         if last.completed:
             return Place(Where.DONE, self._at(last.end or 0))
         if last.raised:
-            most = self._retries.of(name).max_attempts
+            most = self._evidence.retries.of(name).max_attempts
             raised = sum(one.raised for one in task.executions)
             given_up = most is not None and raised >= most
             return Place(Where.GIVEN_UP if given_up else Where.RETRY, self._at(last.end or 0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ..history import Census, Effect, Event, Fault, Harness, Ledger, Load, Poke, Process, Resources, Run, Submit, Traits
 from .earlier import traits_of
 from .spans import NEVER, Span, Spans
-from .stated import doomed_tasks, planned_faults
+from .stated import StatedRetries, doomed_tasks, planned_faults
 
 
 @dataclass(slots=True)
@@ -186,6 +186,8 @@ class Evidence:
     """Why nothing can be concluded about the queue; None: nothing of that kind."""
     doomed: frozenset[str] | None = None
     """The tasks that the workload wants given up; None: the plan does not say."""
+    retries: StatedRetries = field(default_factory=StatedRetries)
+    """How tasks are tried again, as the target states it."""
 
     @property
     def census(self) -> CensusRecord | None:
@@ -260,6 +262,7 @@ def _run(evidence: Evidence, event: Run) -> None:
     if event.phase == "begin" and evidence.begin is None:
         evidence.begin = event
         evidence.doomed = doomed_tasks(event)
+        evidence.retries = StatedRetries(event)
         for number, name, traits in planned_faults(event):
             evidence.faults.setdefault(number, FaultRecord(number, name, traits))
 

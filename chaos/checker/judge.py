@@ -4,7 +4,7 @@ What each outcome and each verdict means is defined once, in `verdicts.py`; the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..history import Event
 from .evidence import CensusRecord, Evidence, Task, gather
@@ -186,7 +186,7 @@ def _fate(
     evidence: Evidence,
     census: CensusRecord | None,
     excused: Collection[str],
-    worn_out: Callable[[Task], bool],
+    worn_out: Collection[str],
 ) -> Fate:
     if not task.submitted:
         return Fate.PHANTOM
@@ -199,7 +199,7 @@ def _fate(
     places = census.found.get(name, {}) if census else {}
     # What still waits may still be done, so that it is not dead yet, even if a copy of it is.
     waiting = any(place in places for place in WAITING_PLACES)
-    wished = evidence.doomed is None or name in evidence.doomed or worn_out(task)
+    wished = evidence.doomed is None or name in evidence.doomed or name in worn_out
     if places.get("dead_letter") and wished and not waiting:
         return Fate.DEAD
     if not task.promised:

@@ -29,6 +29,12 @@ def _traits(fault: Mapping[str, Any]) -> Traits:
     return traits_of(fault["fault"], everywhere=fault.get("everywhere") is True)
 
 
+def seconds(begin: Run | None, name: str) -> float | None:
+    """How many seconds the plan in a history says under this name; None: no number."""
+    stated = option(begin, name)
+    return stated if isinstance(stated, int | float) else None
+
+
 def option(begin: Run | None, name: str) -> Any:
     """What the plan in a history says under this name; None: nothing."""
     return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
@@ -47,7 +53,7 @@ class Limits:
 class StatedRetries:
     """How often, and how soon, tasks are tried again: what the target states of all, and of some."""
 
-    def __init__(self, begin: Run | None) -> None:
+    def __init__(self, begin: Run | None = None) -> None:
         self.of_most = _limits({name: option(begin, name) for name in ("max_attempts", "backoff")})
         listed = option(begin, "retries")
         self._others = {

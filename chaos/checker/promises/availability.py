@@ -5,7 +5,7 @@ from itertools import pairwise
 from ...history import Resources
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..spans import Covered
-from ..stated import option
+from ..stated import option, seconds
 
 SECOND = 1_000_000_000
 MARGIN = SECOND
@@ -54,8 +54,8 @@ def interrupted_of(evidence: Evidence) -> list[str]:
 
     Or that it lost to another worker, which ran them again before they had ended.
     """
-    grace_s = option(evidence.begin, "grace")
-    if not isinstance(grace_s, int | float):
+    grace_s = seconds(evidence.begin, "grace")
+    if grace_s is None:
         return []
     excused = _ended_by_a_task(evidence)
     return [

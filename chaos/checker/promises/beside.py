@@ -6,7 +6,7 @@ A promise that is not stated is not judged: at-least-once allows duplicates, any
 from collections.abc import Collection, Iterable, Mapping
 
 from ..evidence import Evidence
-from ..stated import StatedRetries, option
+from ..stated import option, seconds
 from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, Redelivery, Result, Verdict
 from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
@@ -20,7 +20,7 @@ def promises_of(
     evidence: Evidence,
     fates: Mapping[str, Fate],
     *,
-    duplicates: Iterable[Duplicate],
+    duplicates: Collection[Duplicate],
     too_many: Collection[str],
     out_of_order: Collection[str],
     late: Iterable[Redelivery],
@@ -30,7 +30,7 @@ def promises_of(
     begin = evidence.begin
     within_s = begin.recover_within if begin else None
     bound = option(begin, "unexplained_duplicates")
-    limits = StatedRetries(begin).of_most
+    limits = evidence.retries.of_most
     attempts = limits.max_attempts
     waits = ", ".join(f"{from_s:g} to {to_s:g} s" for from_s, to_s in limits.backoff)
     ordered = any(option(begin, name) is True for name in ("in_order", "fifo"))
@@ -40,8 +40,7 @@ def promises_of(
     priorities = option(begin, "priorities")
     lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
-    keeps = option(begin, "keeps_through")
-    grace = option(begin, "grace")
+    keeps, grace = seconds(begin, "keeps_through"), seconds(begin, "grace")
     ended = ended_of(evidence)
     return [
         Promise(
@@ -142,7 +141,7 @@ def promises_of(
         Promise(
             name="keeps_through",
             stated=f"A worker whose connections are cut for less than {keeps:g} s keeps what it runs."
-            if isinstance(keeps, int | float)
+            if keeps is not None
             else None,
             verdict=Verdict.DUPLICATES,
             broken=_clause(taken_of(evidence, duplicates), "begun elsewhere while a worker ran it, after a short cut"),
@@ -150,7 +149,7 @@ def promises_of(
         Promise(
             name="grace",
             stated=f"A worker that is asked to end lets what it runs go on for {grace:g} s."
-            if isinstance(grace, int | float)
+            if grace is not None
             else None,
             verdict=Verdict.DUPLICATES,
             broken=_clause(

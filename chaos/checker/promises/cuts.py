@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..evidence import Evidence, FaultRecord
-from ..stated import option
+from ..stated import seconds
 from ..verdicts import Duplicate
 
 SECOND = 1_000_000_000
@@ -16,8 +16,8 @@ def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
 
     Only those that were completed by both: a worker that died had nothing to keep.
     """
-    keeps_s = option(evidence.begin, "keeps_through")
-    if not isinstance(keeps_s, int | float):
+    keeps_s = seconds(evidence.begin, "keeps_through")
+    if keeps_s is None:
         return []
 
     def short(cut: FaultRecord) -> bool:

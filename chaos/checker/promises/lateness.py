@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..evidence import Evidence, Execution
 from ..spans import NEVER, Covered, Span, Spans
-from ..stated import StatedRetries, option
+from ..stated import option
 from ..verdicts import Redelivery
 from .retries import Retry
 
@@ -47,11 +47,10 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
 
 def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again long after the target states, though a worker was idle (I5)."""
-    stated = StatedRetries(evidence.begin)
     idleness = _Idleness.of(evidence)
     late: dict[str, None] = {}
     for retry in retries:
-        if not (waits := stated.of(retry.task).backoff):
+        if not (waits := evidence.retries.of(retry.task).backoff):
             continue
         wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
         due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + _allowed(evidence)

@@ -5,14 +5,14 @@ retried. Whatever may be that is left out, so that these rules hold under every 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..excuses import windows_of
 from ..explanations import explains
-from ..stated import StatedRetries, option
+from ..stated import option
 from ..verdicts import Fate
 from .clocks import in_doubt, shortest
 
@@ -55,12 +55,11 @@ def retries_of(evidence: Evidence) -> Iterator[Retry]:
 
 def endless_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again after the last failure that the target states, or begun though none may be."""
-    stated = StatedRetries(evidence.begin)
     begun = [(name, 0) for name, task in evidence.tasks.items() if task.executions]
     seen = [*begun, *((retry.task, retry.number_min) for retry in retries)]
     # Before its first attempt a task has failed no time, and that is below any limit but 0.
     return _names(
-        name for name, failed in seen if (most := stated.of(name).max_attempts) is not None and failed >= most
+        name for name, failed in seen if (most := evidence.retries.of(name).max_attempts) is not None and failed >= most
     )
 
 
@@ -69,7 +68,7 @@ def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
     A queue may give a task up, too, because its workers died again and again: not where few of them did.
     """
-    stated, requeued = StatedRetries(evidence.begin), requeues_of(evidence)
+    stated, requeued = evidence.retries, requeues_of(evidence)
     given_up = [name for name in evidence.tasks if fates[name] in (Fate.DEAD, Fate.FAILED)]
     return [
         name
@@ -96,26 +95,28 @@ def _attempt(executions: Iterable[Execution]) -> int:
     return max((one.attempt or 0 for one in executions), default=0)
 
 
-def worn_out_of(evidence: Evidence) -> Callable[[Task], bool]:
-    """Whether a task may have been given up because its workers died more often than the target states.
+def worn_out_of(evidence: Evidence) -> set[str]:
+    """The tasks that may have been given up because their workers died more often than the target states.
 
     Each claim of a worker that died counts, begun or not. The highest attempt says how many there were, without those
     whose body raised; each death since then may have taken the task along once more.
     """
     most = option(evidence.begin, "max_recoveries")
+    if not isinstance(most, int):
+        return set()
     # By a fault, and by themselves.
     struck_t = [fault.effective_t for fault in evidence.faults.values() if fault.hits_workers and fault.effective_t]
     ended_t = [gone.t for gone in evidence.exits if gone.role == "worker" and not gone.wanted]
     deaths_t = sorted([*struck_t, *ended_t])
 
     def worn_out(task: Task) -> bool:
-        if not isinstance(most, int) or not task.executions:
+        if not task.executions:
             return False
         since_t = max(one.begin for one in task.executions)
         raised = sum(one.raised for one in task.executions)
         return _attempt(task.executions) - raised + len(deaths_t) - bisect_right(deaths_t, since_t) > most
 
-    return worn_out
+    return {name for name, task in evidence.tasks.items() if worn_out(task)}
 
 
 def requeues_of(evidence: Evidence) -> dict[str, list[FaultRecord]]:
@@ -145,11 +146,10 @@ def not_again_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
 def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again sooner than the target states."""
-    stated = StatedRetries(evidence.begin)
     return _names(
         retry.task
         for retry in retries
-        if (waits := stated.of(retry.task).backoff)
+        if (waits := evidence.retries.of(retry.task).backoff)
         and retry.again.begin - (retry.failed.end or 0) < shortest(waits[min(retry.number_min, len(waits)) - 1][0])
         and not in_doubt(evidence, retry.failed.end or 0, retry.again.begin)
     )

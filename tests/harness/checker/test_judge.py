@@ -140,6 +140,13 @@ def test_a_task_whose_workers_died_more_often_than_the_target_states_may_be_give
     assert given_up_after(9, attempt=9, stated=None).fates["a"] is Fate.FAILED
 
 
+def test_a_task_that_was_never_begun_may_not_be_given_up_for_the_deaths_of_workers() -> None:
+    story = (
+        Story().begin(plan={"doomed": [], "max_recoveries": 0}).submit("a").kill(1, pids=(100,)).kill(2, pids=(100,))
+    )
+    assert judged(story.drained().end(a=("dead_letter", "Its worker vanished."))).fates["a"] is Fate.FAILED
+
+
 def test_a_task_with_an_unknown_outcome_that_only_began_is_ABSENT_and_noted() -> None:
     result = judged(a_good_run().submit("a", "info").started("a", "x").drained().end())
     assert result.fates["a"] is Fate.ABSENT

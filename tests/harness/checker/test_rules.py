@@ -31,6 +31,7 @@ MODULES = (
     "promises.lateness",
     "promises.schedules",
     "promises.availability",
+    "promises.cuts",
     "promises.beside",
     "promises.resources",
     "situations",
@@ -54,7 +55,14 @@ SUITES = [
     for name in (
         *("checker.judge", "checker.excuses", "checker.explanations", "checker.gaps"),
         *("promises.answers", "promises.lateness", "promises.promises", "promises.availability", "promises.schedules"),
-        *("promises.requeue", "promises.resources", "checker.situations", "checker.spans", "checker.submissions"),
+        *(
+            "promises.requeue",
+            "promises.resources",
+            "promises.cuts",
+            "checker.situations",
+            "checker.spans",
+            "checker.submissions",
+        ),
     )
 ]
 """Copies of the tests, which are changed here."""
