@@ -389,6 +389,11 @@ def _waiting(stage: Stage) -> int:
     return len(stage.promised() - stage.ledger.begun)
 
 
+def errors_answered(client: Any, kind: str) -> int:
+    """How often the server has answered an error of this kind so far, such as OOM."""
+    return int(client.info("errorstats").get(f"errorstat_{kind}", {}).get("count", 0))
+
+
 @contextmanager
 def server_client(stage: Stage, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Any]:
     """A connection for the fault's own commands. Raises Missed: the server refused one, or was away."""

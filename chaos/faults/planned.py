@@ -42,6 +42,11 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     spaced: bool = False
     """Whether there are spaces behind the commas and colons of its text."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it behaves well and is in no batch: a client may misbehave with it, and each batch keeps its size."""
+        return not (self.behaviour or self.batch)
+
     def text(self) -> str:
         """The payload's JSON text. `odd` holds what careless re-encoding changes."""
         odd: dict[str, Any] = {"fraction": 0.1, "empty": [], "text": ODD_TEXT}

@@ -92,10 +92,10 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
         return False
     if fault.through_proxy and server not in ALONE and not server.startswith(URL_SCHEMES[0]):
         return False
-    if (fault.needs_keys and not target.idempotent) or (fault.needs_own_server and server.startswith(URL_SCHEMES)):
+    if (fault.needs_keys and not target.idempotent) or (fault.needs_one_server and server.startswith(URL_SCHEMES)):
         return False
-    if fault.fails_over and server not in (CLUSTER_KINDS if fault.in_cluster else SENTINEL_KINDS):
-        return False
-    if fault.needs_one_server and server.startswith((*URL_SCHEMES, *SENTINEL_KINDS, *CLUSTER_KINDS)):
+    try:
+        check_server(server, [fault()])
+    except PlanError:
         return False
     return fault.ends_server != "killed" or appendfsync == "always"

@@ -33,9 +33,7 @@ class ClientGivesUp(Fault):
     """How long to wait until everything is submitted, when the planned time for it is over."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        # A batch keeps its size.
-        alone = [task.id for task in tasks if not (task.behaviour or task.batch)]
-        impatient = {name for name in alone if draw.randrange(self.one_in) == 0}
+        impatient = {task.id for task in tasks if task.alone and draw.randrange(self.one_in) == 0}
         return [replace(task, behaviour="client-gives-up") if task.id in impatient else task for task in tasks]
 
     def inject(self, stage: Stage) -> Effect:

@@ -36,8 +36,7 @@ class ClientRetries(Fault):
         behaviours = {
             task.id: draw.choice(("client-retries", "client-retries-unanswered"))
             for task in tasks
-            # A batch keeps its size.
-            if not (task.behaviour or task.batch) and draw.randrange(self.one_in) == 0
+            if task.alone and draw.randrange(self.one_in) == 0
         }
         return [replace(task, behaviour=behaviours.get(task.id, task.behaviour)) for task in tasks]
 

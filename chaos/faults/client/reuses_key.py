@@ -40,11 +40,10 @@ class ClientReusesKey(Fault):
     """How long to wait until everything is submitted, when the planned time for it is over."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        # A batch keeps its size: what is one on its own does as well.
-        well_behaved = [task.id for task in tasks if not (task.behaviour or task.batch)]
-        drawn = draw.sample(well_behaved, min(self.tasks, len(well_behaved)))
+        alone = [task.id for task in tasks if task.alone]
+        drawn = draw.sample(alone, min(self.tasks, len(alone)))
         # A key must be kept with a scheduled task as well.
-        scheduled = [task.id for task in tasks if task.delay_ms and not (task.behaviour or task.batch)]
+        scheduled = [task.id for task in tasks if task.delay_ms and task.alone]
         drawn[::SCHEDULED_ONE_IN] = scheduled[: len(drawn[::SCHEDULED_ONE_IN])] or drawn[::SCHEDULED_ONE_IN]
         ways = {task: WAYS[place % len(WAYS)] for place, task in enumerate(drawn)}
         return [replace(task, behaviour=ways.get(task.id, task.behaviour)) for task in tasks]

@@ -1,15 +1,13 @@
 """A command that is not allowed."""
 
-import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..base import Effect, InFlight, Missed, Stage, server_client
+from ..base import Effect, InFlight, Stage, errors_answered, server_client, wait_for
 from ..registry import fault
 from .base import ServerFault
 
 USER = "default"
-POLL_S = 0.05
 
 
 @fault
@@ -33,27 +31,20 @@ class ServerDenies(ServerFault):
     """How long to wait until it is sent."""
 
     def inject(self, stage: Stage) -> Effect:
-        in_flight = InFlight(stage)
+        in_flight, command = InFlight(stage), self.command.upper()
         with server_client(stage) as client:
-            before = _denied(client)
+
+            def denied() -> int:
+                return errors_answered(client, "NOPERM") - before
+
+            before = errors_answered(client, "NOPERM")
             client.execute_command("ACL", "SETUSER", USER, f"-{self.command}")
             try:
-                give_up_s = time.monotonic() + self.patience_s
-                while _denied(client) == before and time.monotonic() < give_up_s:
-                    stage.wait(POLL_S)
-                if _denied(client) > before:
-                    stage.wait(self.for_s)
+                wait_for(stage, denied, self.patience_s, f"Nobody sent {command} within {self.patience_s:g} s.")
+                stage.wait(self.for_s)
             finally:
                 client.execute_command("ACL", "SETUSER", USER, f"+{self.command}")
-            denied = _denied(client) - before
-        if not denied:
-            raise Missed(f"Nobody sent {self.command.upper()} within {self.patience_s:g} s.")
+            count = denied()
         return Effect(
-            evidence=f"The server denied {self.command.upper()} {denied} times within {self.for_s:g} s.",
-            tasks=in_flight.tasks(),
+            evidence=f"The server denied {command} {count} times within {self.for_s:g} s.", tasks=in_flight.tasks()
         )
-
-
-def _denied(client: Any) -> int:
-    """How often it has answered NOPERM so far."""
-    return int(client.info("errorstats").get("errorstat_NOPERM", {}).get("count", 0))

@@ -1,9 +1,10 @@
 """The server's memory is full."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
-from ..base import Effect, Stage
+from ..base import Effect, Stage, errors_answered
 from ..registry import fault
 from .base import ServerFault
 from .memory import starve
@@ -26,14 +27,11 @@ class ServerMaxmemory(ServerFault):
     """How long its memory is full."""
 
     def inject(self, stage: Stage) -> Effect:
-        starved = starve(stage, policy="noeviction", for_s=self.for_s, did="refused", counted=_refused)
+        starved = starve(
+            stage, policy="noeviction", for_s=self.for_s, did="refused", counted=partial(errors_answered, kind="OOM")
+        )
         return Effect(
             evidence=f"With maxmemory at half of the {starved.held} bytes that it held, the server refused "
             f"{starved.count} commands within {self.for_s:g} s; {starved.completed} tasks were completed meanwhile.",
             tasks=starved.tasks,
         )
-
-
-def _refused(client: Any) -> int:
-    """How often it has answered OOM so far."""
-    return int(client.info("errorstats").get("errorstat_OOM", {}).get("count", 0))

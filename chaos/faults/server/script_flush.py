@@ -1,10 +1,10 @@
 """SCRIPT FLUSH."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ...history import Aim
-from ..base import Effect, Fault, Missed, Stage, how_many, server_client
+from ..base import Effect, Fault, Missed, Stage, errors_answered, how_many, server_client
 from ..registry import fault
 
 
@@ -31,12 +31,12 @@ class ScriptFlush(Fault):
     def inject(self, stage: Stage) -> Effect:
         tasks, forgotten, answered = tuple(stage.ledger.open_tasks()), 0, 0
         with server_client(stage) as client:
-            before = _refused(client)
+            before = errors_answered(client, "NOSCRIPT")
             for _ in range(self.times):
                 forgotten += int(client.info("memory").get("number_of_cached_scripts", 0))
                 client.script_flush("SYNC")
                 stage.wait(self.every_s)
-            answered = _refused(client) - before
+            answered = errors_answered(client, "NOSCRIPT") - before
         if not forgotten:
             raise Missed("The server knew no script, whenever it was asked.")
         return Effect(
@@ -44,9 +44,3 @@ class ScriptFlush(Fault):
             f"{answered} times.",
             tasks=tasks,
         )
-
-
-def _refused(client: Any) -> int:
-    """How often it has answered NOSCRIPT so far."""
-    errors = client.info("errorstats")
-    return int(errors.get("errorstat_NOSCRIPT", {}).get("count", 0))
