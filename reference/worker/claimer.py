@@ -204,8 +204,9 @@ class Claimer(threading.Thread):
 
     def _surplus(self) -> list[Delivery]:
         """What is never to be begun here, and must be given back."""
-        leaves = self._idles() or self._hand.leaves(self._pace.hoarding_s, self._config.lease_ms / 1000)
-        return [delivery for delivery in self._hand.having(State.HELD) if leaves or delivery is not self._hand.alone]
+        held = self._hand.having(State.HELD)
+        keeps = held and not self._idles() and not self._hand.leaves(self._pace.hoarding_s)
+        return [delivery for delivery in held if delivery is not self._hand.alone] if keeps else held
 
     def _room(self) -> int:
         # What is done is acked in the same step, before the claim.
@@ -252,7 +253,7 @@ class Claimer(threading.Thread):
         self._hand.withdraw()
         surplus = self._surplus()
         if self._hand.alone in surplus:
-            self._hand.leave(self._hand.alone)
+            self._hand.leave(self._hand.alone, self._config.lease_ms / 1000)
             self._dry = True  # others, who wait for the bell already, hear it first
         # After an error they are still surplus: what Redis then shows as held is given back in the next turn.
         self._consumer.release(delivery.number for delivery in surplus)

@@ -20,7 +20,7 @@ class Hand:
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.alone: Delivery | None = None
         self._isolated_at = -math.inf  # monotonic, s
-        self._left: dict[str, float] = {}  # id of a task that was left to others -> when
+        self._left: dict[str, float] = {}  # id of a task that was left to others -> until when it is kept; monotonic, s
         self._deliveries: dict[int, Delivery] = {}
 
     def __iter__(self) -> Iterator[Delivery]:
@@ -62,17 +62,21 @@ class Hand:
         self.withdraw()
         self.alone, self._isolated_at = delivery, time.monotonic()
 
-    def leaves(self, patience_s: float, every_s: float) -> bool:
-        """Whether what is to run alone has waited that long, and others may have it: not often, as it must run."""
-        if self.alone is None or self.alone.state is not State.HELD or self.owned() == [self.alone]:
-            return False
+    def leaves(self, patience_s: float) -> bool:
+        """Whether what is to run alone has waited that long for what runs, and others may have it."""
         now = time.monotonic()
-        self._left = {task_id: at for task_id, at in self._left.items() if now - at <= every_s}
-        return now - self._isolated_at > patience_s and self.alone.task.id not in self._left
+        return (
+            self.alone is not None
+            and now - self._isolated_at > patience_s
+            and now > self._left.get(self.alone.task.id, -math.inf)
+            and self.owned() != [self.alone]
+        )
 
-    def leave(self, delivery: Delivery) -> None:
-        """What was to run alone is given back, for others who may be idle."""
-        self._left[delivery.task.id] = time.monotonic()
+    def leave(self, delivery: Delivery, keep_s: float) -> None:
+        """What was to run alone is given back. If it comes again within that time it is kept, as it must run."""
+        now = time.monotonic()
+        self._left = {task_id: until for task_id, until in self._left.items() if until >= now}
+        self._left[delivery.task.id] = now + keep_s
 
     def waits(self) -> bool:
         """Whether something is in hand that waits for what runs."""
