@@ -18,7 +18,7 @@ from pathlib import Path
 
 from . import execute
 from . import main as ended
-from .common import EXIT_USAGE
+from .common import EXIT_USAGE, is_taken
 
 PROFILES = {"quick": (200, 5), "default": (2_000, 50), "thorough": (10_000, 200)}
 """Name -> how many tasks, how many kills."""
@@ -48,10 +48,11 @@ def _run() -> int:
         return EXIT_USAGE
     tasks, kills = PROFILES[profile]
     out = Path(_setting("OUT", "zeroloss-report"))
-    if _is_taken(out):
-        sentence = f"ZEROLOSS_OUT {out} exists and is not an empty directory: delete it, or name another."
-        print(f"zeroloss-ci: {sentence}", file=sys.stderr)
-        return EXIT_USAGE
+    with suppress(OSError):  # `run` says what is wrong with it
+        if is_taken(out):
+            sentence = f"ZEROLOSS_OUT {out} exists and is not an empty directory: delete it, or name another."
+            print(f"zeroloss-ci: {sentence}", file=sys.stderr)
+            return EXIT_USAGE
     words = ["--target", _setting("TARGET", "reference"), "--faults", _setting("FAULTS", "mix")]
     words += ["--tasks", str(tasks), "--kills", str(kills), "--redis", _setting("BACKEND", "auto"), "--out", str(out)]
     if seed := _setting("SEED", ""):
@@ -68,12 +69,6 @@ def _run() -> int:
     if os.environ.get("GITHUB_ACTIONS") and (line := annotation(result, out)):
         print(line)
     return status
-
-
-def _is_taken(out: Path) -> bool:
-    with suppress(OSError):  # `run` says what is wrong with it
-        return out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    return False
 
 
 def _setting(name: str, default: str) -> str:

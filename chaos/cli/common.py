@@ -94,11 +94,16 @@ def refuse_links_out(directory: Path) -> None:
             raise UsageError(f"{path} is a symbolic link out of {directory}, and is not followed.")
 
 
+def is_taken(out: Path) -> bool:
+    """Whether it is there and not an empty directory. Raises OSError: it can't be told."""
+    return out.exists() and not (out.is_dir() and not any(out.iterdir()))
+
+
 def new_directory(out: Path | None, name: str) -> Path:
     """`--out`, or one named after the moment, which is made. Raises UsageError: it is taken, or can't be."""
     if out is not None:
         try:
-            taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+            taken = is_taken(out)
         except OSError as error:
             raise UsageError(told(error)) from None
         if taken:
