@@ -136,14 +136,18 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
         client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
         client.execute_command("CLUSTER MEET", "127.0.0.1", *nodes[0][1:])
     deadline = time.monotonic() + START_S
-    # Its state alone is ok as soon as a node sees most of those that it knows, which may be itself.
-    signs = (b"cluster_state:ok", f"cluster_slots_ok:{SLOTS}".encode())
-    while not all(sign in client.execute_command("CLUSTER", "INFO") for client, _, _ in nodes for sign in signs):
+    while not all(_is_settled(client.execute_command("CLUSTER", "INFO")) for client, _, _ in nodes):
         if time.monotonic() > deadline:
             raise QueueError(f"The cluster did not come up within {START_S:g} s.")
         time.sleep(0.05)
     url = f"redis+cluster://{','.join(f'127.0.0.1:{port}' for _, port, _ in nodes)}"
     return replace(config, redis_url=url, shards=config.shards if config.shards > 1 else CLUSTER_NODES)
+
+
+def _is_settled(about: bytes) -> bool:
+    """Whether a node serves, by its CLUSTER INFO. Its state alone is ok as soon as it sees most of those that it knows,
+    which may be itself."""
+    return b"cluster_state:ok" in about and f"cluster_slots_ok:{SLOTS}".encode() in about
 
 
 def _wait_for_redis(config: Config, came: list[int]) -> None:
