@@ -11,7 +11,7 @@ from zeroloss.reference.worker.process import HandlerThread
 
 from .mutant import mutant
 from .patching import patch
-from .profiles import DEFAULT, HANDLERS, VARIED
+from .profiles import DEFAULT, HANDLERS, REQUEUED
 
 
 def _raised(delivery: Delivery, *names: str) -> bool:
@@ -80,7 +80,7 @@ def rejection_is_a_failure() -> None:
     patch(process, "Reject", Nothing)
 
 
-@mutant(expects=("MAX_ATTEMPTS", "BACKOFF"), breaks="I5", profile=VARIED)
+@mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=REQUEUED)
 def limits_of_the_worker_for_all() -> None:
     """The retries and the backoff that a type has of its own are ignored."""
 

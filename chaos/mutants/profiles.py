@@ -160,7 +160,6 @@ ASLEEP = Profile(
         "ZEROLOSS_BLOCK_MS": "8000",
     },
 )
-SIGINT = replace(SIGTERM, name="sigint", faults="worker-sigint:count=4", settings={})
 DENIED = Profile(name="denied", faults="server-denies:command=xadd", tasks=200, behaviours={"raise-always": 80})
 STALL = Profile(
     name="stall",
@@ -277,7 +276,6 @@ PROFILES = {
         QUIET,
         PLANTED,
         SIGTERM,
-        SIGINT,
         DENIED,
         ZOMBIE,
         ASLEEP,

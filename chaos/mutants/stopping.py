@@ -1,15 +1,14 @@
 """Mutants that end in the wrong order."""
 
-import os
 from typing import Any
 
 from zeroloss.reference.queue import consumer
 from zeroloss.reference.worker.claimer import Claimer
-from zeroloss.reference.worker.process import GRACE_STATUS, Worker
+from zeroloss.reference.worker.process import Worker
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT, SIGINT, SIGTERM
+from .profiles import DEFAULT, SIGTERM
 
 
 @mutant(expects="GRACE", breaks="I4", profile=SIGTERM)
@@ -30,18 +29,6 @@ def leaves_with_tasks_in_hand() -> None:
             original(self)
 
     original = patch(Claimer, "turn", turn)
-
-
-@mutant(expects="GRACE", breaks="I4", profile=SIGINT)
-def second_signal_ends_a_process() -> None:
-    """A worker process that is signalled twice, by the system and by its parent, ends at once."""
-
-    def on_signal(self: Any, *signalled: Any) -> None:
-        if self._signalled:
-            os._exit(GRACE_STATUS)
-        original(self, *signalled)
-
-    original = patch(Worker, "_on_signal", on_signal)
 
 
 @mutant(
