@@ -172,6 +172,9 @@ class Target:
     """Seconds: where connections are cut for a shorter time, a worker keeps what it runs. None: not stated."""
     grace: float | None = None
     """Seconds for which a worker that is asked to end lets what it runs go on. None: not stated."""
+    time_limit: float | None = None
+    """Seconds after which a task has failed whose body hangs, as `hang-once` tells it to. It is tried again, whether
+    its process ends for that or not. None: not stated, and such a body comes to its end by itself."""
     workers_stay: bool = False
     """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
     keys_at_rest: int | None = None

@@ -7,11 +7,11 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.worker import handlers, process
 from zeroloss.reference.worker.delivery import Delivery
 from zeroloss.reference.worker.handlers import Handler
-from zeroloss.reference.worker.process import HandlerThread
+from zeroloss.reference.worker.process import HandlerThread, Worker
 
 from .mutant import mutant
 from .patching import patch
-from .profiles import DEFAULT, HANDLERS, REQUEUED
+from .profiles import DEFAULT, HANDLERS, HANGING, REQUEUED
 
 
 def _raised(delivery: Delivery, *names: str) -> bool:
@@ -88,3 +88,9 @@ def limits_of_the_worker_for_all() -> None:
         return original(replace(self, settings={}), config)
 
     original = patch(Handler, "under", under)
+
+
+@mutant(expects="TIME_LIMIT", breaks="I4", profile=HANGING)
+def time_limit_of_the_worker_for_all() -> None:
+    """The time limit that a type has of its own is ignored where its handler is a function."""
+    patch(Worker, "_limit_ms", lambda self, _delivery: self._config.task_timeout_ms)

@@ -237,6 +237,8 @@ DUE_TOGETHER = Profile(
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
+# Longer than the reference's time limit and what the judge adds; half of it must be seen.
+HANGING = Profile(name="hanging", faults="handler-hangs:tasks=6:for_s=11.8", tasks=60)
 REQUEUED = Profile(name="requeued", faults="client-requeues:early=8", tasks=80, varied=True)
 CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
 RESHARDED = Profile(
@@ -292,6 +294,7 @@ PROFILES = {
         BURST,
         DUE_TOGETHER,
         REQUEUED,
+        HANGING,
         CLUSTER,
         RESHARDED,
         DIVIDED,

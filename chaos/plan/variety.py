@@ -19,6 +19,8 @@ LONG_MS_MIN, LONG_MS_MAX = 4_000, 9_000
 LONG_ONE_IN = 80
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
+BEYOND_S = 20.0
+"""A body that hangs does so for that long beyond the target's time limit, if it states one."""
 BACKLOG_SHARE = 0.28
 """This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
 SMALL_BYTES_MAX = 2_000
@@ -56,7 +58,7 @@ SELDOM = {
     "raise-memory-error": 400,
     "exit-once": 700,
     "exit-twice": 1_000,
-    "hang-once": 1_000,
+    "hang-once": 500,
     "reject": 200,
     "misfit": 300,
     "lazy": 500,
@@ -237,9 +239,10 @@ def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, target:
     for _ in range(len(tasks) // GIVEN_UP_ONE_IN if "raise-always" in told else 0):
         place = elsewhere.pop()
         made[place] = replace(made[place], behaviour="raise-always", work_ms=GIVEN_UP_MS)
+    hang_ms = HANG_MS if target.time_limit is None else round((target.time_limit + BEYOND_S) * 1_000)
     for behaviour, one_in in SELDOM.items():
         for _ in range(len(tasks) // one_in if behaviour in told else 0):
             place = elsewhere.pop()
-            work_ms = HANG_MS if behaviour == "hang-once" else made[place].work_ms
+            work_ms = hang_ms if behaviour == "hang-once" else made[place].work_ms
             made[place] = replace(made[place], behaviour=behaviour, work_ms=work_ms)
     return made

@@ -90,6 +90,10 @@ class Nemesis(threading.Thread):
 
     def run(self) -> None:
         begun_s = self._taken_up_s = time.monotonic()
+        # One that hangs may be given up in the middle of it, whatever the fault does.
+        long = frozenset(
+            task.id for task in self._plan.tasks if task.work_ms >= LONG_MS and task.behaviour != "hang-once"
+        )
         try:
             for planned in self._plan.faults:
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
@@ -102,7 +106,7 @@ class Nemesis(threading.Thread):
                     random=draw,
                     wait=self._wait,
                     behaving=self._plan.behaving,
-                    long=frozenset(task.id for task in self._plan.tasks if task.work_ms >= LONG_MS),
+                    long=long,
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
                     **self._more,

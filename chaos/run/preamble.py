@@ -38,6 +38,8 @@ def record_begin(
     must be before the target promises it. `network`: what the proxy between workers and server costs, if there is one.
     """
     durability = server.durability()
+    summary = plan.summary()
+    hanging = sorted(plan.behaving.get("hang-once", ()))
     recorder.record(
         "run",
         "begin",
@@ -48,7 +50,7 @@ def record_begin(
         repeat=list(repeat),
         recover_within=target.recover_within,
         plan={
-            **plan.summary(),
+            **summary,
             "in_order": target.in_order and plan.workers == 1,
             "fifo": target.fifo,
             "unexplained_duplicates": target.unexplained_duplicates,
@@ -65,6 +67,9 @@ def record_begin(
             "accepts": target.accepts,
             "keeps_through": target.keeps_through,
             "grace": target.grace,
+            "time_limit": target.time_limit,
+            "hanging": hanging,
+            "ends_its_process": [*summary["ends_its_process"], *(hanging if target.time_limit is not None else ())],
             "workers_stay": target.workers_stay,
             "keys_at_rest": target.keys_at_rest,
             "requeues": can_requeue(target),

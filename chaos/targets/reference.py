@@ -54,6 +54,8 @@ ASYNCHRONOUS = f"{TYPE}.3"
 TYPED = f"{TYPE}.typed"
 """Of this type a handler takes the payload as a `msgspec.Struct`, and has limits of its own."""
 TYPED_RETRIES, TYPED_BACKOFF_S = 1, 3.0
+LIMITED, LIMITED_ASYNCHRONOUS = f"{TYPE}.limited", f"{TYPE}.limited.3"
+"""Of these types are the tasks whose bodies hang: their handlers, a function and a coroutine, have a time limit."""
 ASKING = f"{TYPE}-é"
 """Of this type a handler that fails says when it wants to be tried again."""
 ENVELOPE_BYTES_MAX = 1_024
@@ -89,6 +91,7 @@ class Reference(Target):
     accepts = True
     keeps_through = 0.5
     grace = 25.0
+    time_limit = 6.0
     workers_stay = True
     keys_at_rest = 9
     mix: Sequence[str] = (
@@ -346,7 +349,8 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
 
 
 def _type_of(task: Task) -> str:
-    other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE}
+    limited = LIMITED if one_in(2, task.id, "limited") else LIMITED_ASYNCHRONOUS
+    other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE, "hang-once": limited}
     return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
 
 

@@ -13,7 +13,16 @@ from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.handlers import Reject, Retry, handler
 
 from ..ledger import effect
-from .reference import ASKING, ASYNCHRONOUS, TYPED, TYPED_BACKOFF_S, TYPED_RETRIES, Reference
+from .reference import (
+    ASKING,
+    ASYNCHRONOUS,
+    LIMITED,
+    LIMITED_ASYNCHRONOUS,
+    TYPED,
+    TYPED_BACKOFF_S,
+    TYPED_RETRIES,
+    Reference,
+)
 
 RETRY_S = 0.7
 """Within what the reference waits before the first retry."""
@@ -105,6 +114,8 @@ def _misbehave(task: Task) -> None:
 
 
 handler(ASYNCHRONOUS)(work_asynchronously)
+handler(LIMITED, timeout=Reference.time_limit)(work)
+handler(LIMITED_ASYNCHRONOUS, timeout=Reference.time_limit)(work_asynchronously)
 handler(TYPED, max_retries=TYPED_RETRIES, backoff=TYPED_BACKOFF_S)(work_typed)
 for task_type in set(Reference.types) - {ASYNCHRONOUS, TYPED}:
     handler(task_type)(work)

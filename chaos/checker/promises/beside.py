@@ -14,6 +14,7 @@ from .cuts import taken_of
 from .lateness import late_retries_of, late_starts_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
+from .time_limit import waited_for_of
 
 
 def promises_of(
@@ -40,7 +41,7 @@ def promises_of(
     priorities = option(begin, "priorities")
     lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
-    keeps, grace = seconds(begin, "keeps_through"), seconds(begin, "grace")
+    keeps, grace, limit = (seconds(begin, name) for name in ("keeps_through", "grace", "time_limit"))
     ended = ended_of(evidence)
     return [
         Promise(
@@ -155,6 +156,12 @@ def promises_of(
             broken=_clause(
                 interrupted_of(evidence), "interrupted, or lost to another one, by a worker that had been asked to end"
             ),
+        ),
+        Promise(
+            name="time_limit",
+            stated=f"A task whose body hangs has failed after {limit:g} s." if limit is not None else None,
+            verdict=Verdict.LIVENESS,
+            broken=_clause(waited_for_of(evidence), "waited for long after its time limit"),
         ),
         Promise(
             name="workers_stay",

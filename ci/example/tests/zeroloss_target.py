@@ -25,6 +25,7 @@ class MyQueue(Target):
     accepts = False  # True: every task is accepted while nothing disturbs the server
     keeps_through = None  # 0.5: a worker whose connections are cut for less than that keeps what it runs
     grace = None  # 25.0: seconds for which a worker that gets SIGTERM lets what it runs go on
+    time_limit = None  # 60.0: seconds after which a task whose body hangs has failed, and is tried again
     workers_stay = False  # True: a process that runs tasks ends only when it is asked to, or killed
     keys_at_rest = None  # 20: at most that many keys without an expiry are left when all tasks are done
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from support.waiting import wait_until
 from zeroloss.plan.plan import make_plan
-from zeroloss.run.workload import Workload
+from zeroloss.run.workload import FASTER, Workload
 
 
 class Sent:
@@ -38,8 +38,27 @@ def test_the_trickle_waits_for_the_rest_of_the_run_and_goes_on_at_its_own_pace()
             assert len(sent.tasks) == due
         begun_s, horizon_s = time.monotonic(), math.inf
         workload.join(30)
-        assert time.monotonic() - begun_s >= 0.9 * (upon[-1] - half - 0.1)
+        assert time.monotonic() - begun_s >= 0.9 * (upon[-1] - half - 0.1) / FASTER
     finally:
         workload.close()
     assert workload.failure is None
     assert sent.tasks == [task.id for task in plan.tasks]
+
+
+def test_a_trickle_that_is_late_goes_on_faster_once_no_fault_is_to_come_and_one_that_is_not_does_not() -> None:
+    plan = make_plan(
+        seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
+    )  # fmt: skip
+    last_s = plan.tasks[-1].at_s
+
+    def lasted_s(*, held_s: float) -> float:
+        opens_s = time.monotonic() + held_s
+        sent = Sent()
+        workload = Workload(plan, sent, lambda: math.inf if time.monotonic() >= opens_s else 0.0)  # type: ignore[arg-type]
+        workload.start()
+        workload.join(30)
+        assert len(sent.tasks) == 40
+        return time.monotonic() - opens_s
+
+    assert lasted_s(held_s=0.0) >= 0.95 * last_s
+    assert lasted_s(held_s=2 * last_s) < 0.8 * last_s
