@@ -16,9 +16,19 @@ TYPE_CHECKING = False  # as typing's, whose import would delay the queue's first
 if TYPE_CHECKING:
     from .asynchronous import AsynchronousTarget
     from .ledger import effect
-    from .target import Conflict, Found, Refused, Target, TargetError, Task
+    from .target import Conflict, Found, Refused, Target, TargetError, Task, WrongAnswer
 
-__all__ = ["AsynchronousTarget", "Conflict", "Found", "Refused", "Target", "TargetError", "Task", "effect"]
+__all__ = [
+    "AsynchronousTarget",
+    "Conflict",
+    "Found",
+    "Refused",
+    "Target",
+    "TargetError",
+    "Task",
+    "WrongAnswer",
+    "effect",
+]
 
 
 def __getattr__(name: str) -> object:

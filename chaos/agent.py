@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .ledger import DIRECTORY_VARIABLE, SHOWN_BYTES_MAX, digest
-from .target import Conflict, Found, Refused, Target, TargetError, Task, load_target
+from .target import Conflict, Found, Refused, Target, TargetError, Task, WrongAnswer, load_target
 
 THREADS = 8
 TWICE = "client-retries"
@@ -161,7 +161,7 @@ class Agent:
         if _behaviour(task).startswith(REUSES):
             promised = outcome.returned if isinstance(outcome.returned, str) else None
             answer = {**_digests(task), "promised": promised, "conflict": outcome.conflict or None}
-        self._record(outcome.phase, task.id, error=outcome.error, **answer)
+        self._record(outcome.phase, task.id, error=outcome.error, wrong=outcome.wrong or None, **answer)
         return outcome.phase, outcome.error
 
     def _submit_batch(self, tasks: list[Task]) -> None:
@@ -172,7 +172,7 @@ class Agent:
         refused = outcome.returned or ()
         for task in tasks:
             one = "fail" if task.id in refused else outcome.phase
-            self._record(one, task.id, error=outcome.error)
+            self._record(one, task.id, error=outcome.error, wrong=outcome.wrong or None)
             self._reply({"task": task.id, "outcome": one, "again": None, "error": outcome.error})
 
     def _invoke(self, task: Task, call: int | None = None) -> None:
@@ -200,6 +200,7 @@ class _Outcome:
     phase: str
     error: str | None = None
     conflict: bool = False
+    wrong: bool = False
     returned: Any = None
 
 
@@ -210,7 +211,7 @@ def _outcome(submit: Callable[[], Any]) -> _Outcome:
         return _Outcome("fail", _text(refused), conflict=isinstance(refused, Conflict))
     # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
     except BaseException as unknown:  # noqa: BLE001
-        return _Outcome("info", _text(unknown))
+        return _Outcome("info", _text(unknown), wrong=isinstance(unknown, WrongAnswer))
 
 
 def _task(task: str, text: str, kind: str, priority: str, delay_ms: int) -> Task:

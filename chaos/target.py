@@ -59,6 +59,10 @@ class Conflict(Refused):
     """Raised by `enqueue`: a definite no, as the idempotency key belongs to another request."""
 
 
+class WrongAnswer(Exception):
+    """Raised by `enqueue`: what the queue answered can't be true, whatever happened to it, as an id of another task."""
+
+
 class TargetError(Exception):
     """A target can't be loaded or doesn't come up; the text is one sentence for the user."""
 
@@ -245,7 +249,8 @@ class Target:
         To return is a promise; what is returned is the id that the queue has promised, or None if it has none. A target
         that is `idempotent` raises Conflict where the key belongs to a task with another payload.
 
-        Raises Refused for a definite no; any other error leaves the outcome unknown. The console shows the first error
+        Raises Refused for a definite no, and WrongAnswer for an answer that can't be true, which is a VIOLATION; any
+        other error leaves the outcome unknown. The console shows the first error
         at once; if the first 20 tasks all raise the same, the run ends.
         """
         if not self.enqueue_command:

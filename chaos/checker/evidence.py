@@ -53,6 +53,8 @@ class Task:
     fail: int = 0
     error: str | None = None
     """What the first attempt to submit it raised that raised anything, a refusal included."""
+    answered_wrongly: bool = False
+    """Whether the queue gave an answer that can't be true."""
     answered_t: int | None = None
     """When an attempt to submit it ended first, whatever the answer was."""
     digests_submitted: tuple[str, ...] = ()
@@ -284,6 +286,7 @@ def _submit(evidence: Evidence, event: Submit) -> None:
         ok = event.phase == "ok"
         task.answers.append(Answer(event.digest, event.raw_digest, ok, event.conflict, event.promised))
     task.error = task.error or (None if event.conflict else event.error)
+    task.answered_wrongly = task.answered_wrongly or event.wrong
     if event.phase == "ok":
         task.ok += 1
         task.ok_t = event.t if task.ok_t is None else task.ok_t

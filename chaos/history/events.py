@@ -80,6 +80,8 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     error: str | None = None
     promised: str | None = None
     """At ok: the id that the queue has promised."""
+    wrong: bool = False
+    """At info: the answer can't be true, whatever happened."""
     conflict: bool = False
     """At fail: the idempotency key belongs to another request. An answer to one of several requests under one key has
     the `digest` and the `raw_digest` of its request."""

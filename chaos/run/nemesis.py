@@ -23,7 +23,8 @@ COME_BACK_S = 10.0
 """For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
 AHEAD_SHARE = 0.25
-"""While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them."""
+"""While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them. One
+that aims at clients needs all of them, and so does one that waits until all workers are back."""
 
 
 class Records(Protocol):
@@ -71,6 +72,7 @@ class Nemesis(threading.Thread):
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
         self._taken_up, self._taken_up_s = 0, math.inf
+        self._ahead_share = AHEAD_SHARE
         self.bodies_end_at_once = False
         """Then no fault waits for a task that is in its body."""
         self.begun: list[Fault] = []
@@ -86,7 +88,7 @@ class Nemesis(threading.Thread):
             return 0.0
         if self._taken_up == len(self._plan.faults):
             return math.inf
-        return self._plan.faults[self._taken_up].at_s + AHEAD_SHARE * (time.monotonic() - self._taken_up_s)
+        return self._plan.faults[self._taken_up].at_s + self._ahead_share * (time.monotonic() - self._taken_up_s)
 
     def run(self) -> None:
         begun_s = self._taken_up_s = time.monotonic()
@@ -119,8 +121,10 @@ class Nemesis(threading.Thread):
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name
+        self._ahead_share = 1.0
         met = self._await_comeback(stage) if fault.everywhere else None
         self.begun.append(fault)
+        self._ahead_share = 1.0 if fault.aims_at == "client" else AHEAD_SHARE
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         try:
             effect = fault.inject(stage)

@@ -22,7 +22,7 @@ from zeroloss.reference.queue.task import encode
 from zeroloss.reference.worker import presence
 
 from ..history.ids import ids_in
-from ..target import Conflict, Found, Refused, Retries, Target, Task, Variant
+from ..target import Conflict, Found, Refused, Retries, Target, Task, Variant, WrongAnswer
 from .reference_http import (
     ACCEPTED,
     CONFLICT,
@@ -219,7 +219,7 @@ class Reference(Target):
             if status == ACCEPTED:
                 promised: str = json.loads(answer)["task_id"]
                 if named and promised != task.id and not behaviour.startswith("client-reuses-key"):
-                    raise RuntimeError(f"Another task was promised: {answer}")
+                    raise WrongAnswer(f"Another task was promised: {answer}")
                 return promised
             if status == UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
                 raise Conflict(answer)
@@ -264,16 +264,16 @@ class Reference(Target):
             self._requests.repeat("/tasks", body, key)
         results = json.loads(answer)["results"]
         if len(results) != len(items):
-            raise RuntimeError(f"{len(items)} tasks were sent, and {len(results)} answered: {answer[:200]}")
+            raise WrongAnswer(f"{len(items)} tasks were sent, and {len(results)} answered: {answer[:200]}")
         if place is not None and (status == ACCEPTED or results.pop(place)["status"] != "refused"):
-            raise RuntimeError(
+            raise WrongAnswer(
                 f"Of a batch one was to be refused, and the answer, {status}, promises all: {answer[:200]}"
             )
         if status == ACCEPTED:  # that promises all of them
             return []
         for task, result in zip(tasks, results, strict=True):
             if result["status"] != "refused" and result["task_id"] != task.id:
-                raise RuntimeError(f"Another task was promised: {result}")
+                raise WrongAnswer(f"Another task was promised: {result}")
         return [task.id for task, result in zip(tasks, results, strict=True) if result["status"] == "refused"]
 
     @cached_property

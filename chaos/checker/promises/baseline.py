@@ -17,8 +17,13 @@ from ..wording import plural
 def breaches_of(
     evidence: Evidence, duplicates: list[Duplicate], disorder: list[str], overtaken: list[str]
 ) -> list[str]:
-    """What a baseline run shows and must not, in clauses; in others the last only. `overtaken`: against a promise."""
+    """What a run must not show, in clauses: duplicates and disorder in a baseline, the others in any.
+
+    `overtaken`: against a promise.
+    """
     breaches = []
+    if wrong := [name for name, task in evidence.tasks.items() if task.answered_wrongly]:
+        breaches.append(f"{plural(len(wrong), 'task')} got an answer that can't be true: {', '.join(wrong[:3])}")
     if duplicates and evidence.undisturbed:
         breaches.append(f"{plural(len(duplicates), 'task')} completed more than once though nothing was disturbed")
     if disorder:

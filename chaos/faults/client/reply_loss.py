@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ...history import Aim
 from ...system.proxy import Link
-from ..base import Effect, Fault, InMix, Missed, Stage, waited_for
+from ..base import Effect, Fault, InMix, Missed, Stage, how_many, waited_for
 from ..registry import fault
 
 
@@ -30,8 +30,10 @@ class ClientReplyLoss(Fault):
 
     share: float = 0.5
     """Of the replies."""
-    for_s: float = 2.0
-    """How long it lasts at least."""
+    replies: int = how_many(8)
+    """How many replies are to break off."""
+    for_s: float = 5.0
+    """How long to wait for as many; then fewer will do."""
     patience_s: float = 30.0
     """How long to wait for the first reply that breaks off."""
 
@@ -46,7 +48,7 @@ class ClientReplyLoss(Fault):
         before = sum(len(door.cut) for door in doors)
         for number, door in enumerate(doors):
             door.set_link(Link(cut_share=self.share, seed=stage.random.getrandbits(32) + number))
-        stage.wait(self.for_s)
+        waited_for(stage, lambda: broken_off() >= self.replies or stage.workload_over(), self.for_s)
         waited_for(stage, lambda: broken_off() or stage.workload_over(), self.patience_s - self.for_s)
         cut = broken_off()
         if not cut:

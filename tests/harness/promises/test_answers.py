@@ -23,6 +23,12 @@ def told(*answers: tuple[str, str, dict[str, Any]], executed: str = A, plan: dic
     return judge(story.drained().end().events)
 
 
+def test_an_answer_that_can_not_be_true_is_a_violation_whatever_the_target_states() -> None:
+    result = told((A, "info", {"wrong": True, "error": "WrongAnswer: another id"}), plan={})
+    assert result.verdict is Verdict.VIOLATION
+    assert "1 task got an answer that can't be true: t" in result.because
+
+
 ACCEPTED = (A, "ok", {"promised": "t"})
 CONFLICT = (B, "fail", {"conflict": True, "error": "Conflict: 422"})
 

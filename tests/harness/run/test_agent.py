@@ -204,6 +204,16 @@ def test_a_submission_under_way_when_the_agent_dies_has_no_outcome(agents: Agent
     assert agent.promised == frozenset()
 
 
+def test_an_answer_that_can_not_be_true_is_on_record_and_leaves_the_outcome_unknown(agents: Agents) -> None:
+    agent = agents.start()
+    agent.hello()
+    submit(agent, a="lie", b="fail")
+    agent.enqueue(*(Task(name, {"answer": answer}) for name, answer in (("c", "accept"), ("d", "lie"))))
+    wait_until(lambda: sum(phase == "info" for _, phase in agents.submissions()) == 4)
+    answers = (one for one in read(agents.directory / "events") if isinstance(one, Submit) and one.phase == "info")
+    assert {one.task: one.wrong for one in answers} == {"a": True, "b": False, "c": True, "d": True}
+
+
 def test_an_enqueue_that_hangs_does_not_hold_up_the_others(agents: Agents) -> None:
     agent = agents.start()
     agent.hello()

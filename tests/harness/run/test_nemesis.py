@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,6 +268,28 @@ def test_tasks_come_up_to_the_next_fault_and_while_one_is_late_by_a_share_of_tha
         first = wait_until(lambda: nemesis.horizon_s() > 100.0 and nemesis.horizon_s())
         assert 100.0 < first < 102.0
         assert nemesis.horizon_s() > first
+    finally:
+        nemesis.stop()
+        nemesis.join(30)
+
+
+def test_all_of_the_tasks_come_while_a_fault_of_the_clients_is_late(theatre: Theatre) -> None:
+    faults = [PlannedFault(number, "client-reply-loss", {}, 100.0 * (number - 1)) for number in (1, 2)]
+    nemesis = Nemesis(
+        plan(1, *faults),
+        server=None,  # type: ignore[arg-type]
+        workers=theatre.pool(IDLE),
+        ledger=theatre.ledger,
+        recorder=theatre.recorder,
+        network=SimpleNamespace(clients={}),
+        workload_over=lambda: False,
+    )
+    nemesis.start()
+    try:
+        wait_until(lambda: nemesis.begun)
+        since_s, from_s = time.monotonic(), nemesis.horizon_s()
+        wait_until(lambda: nemesis.horizon_s() > from_s + 1.0)
+        assert time.monotonic() - since_s < 2.0
     finally:
         nemesis.stop()
         nemesis.join(30)

@@ -15,7 +15,7 @@ from support.places import APPS
 from support.runs import carry_out
 from support.waiting import wait_until
 from zeroloss.checker.verdicts import Verdict
-from zeroloss.target import Conflict, Refused, Task
+from zeroloss.target import Conflict, Refused, Task, WrongAnswer
 from zeroloss.targets import reference
 from zeroloss.targets.reference import Reference
 from zeroloss.targets.reference_http import Requests, drawn, submission
@@ -178,10 +178,10 @@ def test_a_small_batch_with_something_invalid_among_its_tasks_must_not_be_promis
     answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:
     answers += [(202, small("queued", "queued", "queued"))] * 2
-    with pytest.raises(RuntimeError, match="promises all"):
+    with pytest.raises(WrongAnswer, match="promises all"):
         Reference(directory=tmp_path).enqueue_many(BATCH)
     answers[:] = [(207, small("queued", "queued", "queued", invalid="queued"))] * 2
-    with pytest.raises(RuntimeError, match="promises all"):
+    with pytest.raises(WrongAnswer, match="promises all"):
         Reference(directory=tmp_path).enqueue_many(BATCH)
 
 
@@ -205,7 +205,15 @@ def test_a_batch_is_promised_but_for_the_tasks_that_its_answer_refuses(
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[1].id]
 
 
-@pytest.mark.parametrize("answer", [UNKNOWN, HANGS_UP, (202, results("queued", "queued"))])
+def test_an_answer_that_lacks_a_task_of_the_batch_can_not_be_true(
+    answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers += [(202, results("queued", "queued"))] * 2
+    with pytest.raises(WrongAnswer, match="4 tasks were sent, and 2 answered"):
+        Reference(directory=tmp_path).enqueue_many(BATCH)
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, HANGS_UP])
 def test_an_answer_that_leaves_a_batch_open_is_not_a_refusal(
     answer: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import redis
-from zeroloss.target import Conflict, Found, Refused, Target, Task
+from zeroloss.target import Conflict, Found, Refused, Target, Task, WrongAnswer
 
 WORKER = str(Path(__file__).with_name("lazy_worker.py"))
 
@@ -28,6 +28,8 @@ class Scripted(Target):
             raise ConnectionError("the reply was lost")
         if answer == "exit":
             sys.exit("enough")
+        if answer == "lie":
+            raise WrongAnswer("another task was promised")
         if answer == "hang":
             time.sleep(3600)
         return task.id if answer == "know the key" else None
@@ -35,6 +37,8 @@ class Scripted(Target):
     def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
         if any(task.payload["answer"] == "fail" for task in tasks):
             raise ConnectionError("the reply was lost")
+        if any(task.payload["answer"] == "lie" for task in tasks):
+            raise WrongAnswer("another task was promised")
         return [task.id for task in tasks if task.payload["answer"] == "refuse"]
 
     def census(self) -> list[Found]:
