@@ -46,9 +46,14 @@ class Mutant:
     """Why no run shows it: a sentence. It has no categories then, and counts in the recall only."""
 
     @property
-    def kind(self) -> str:
+    def family(self) -> str:
         """The file that holds it."""
-        return self.apply.__module__.rpartition(".")[2].replace("_", " ")
+        return self.apply.__module__.rpartition(".")[2]
+
+    @property
+    def kind(self) -> str:
+        """The same, in words."""
+        return self.family.replace("_", " ")
 
 
 MUTANTS: Registry[Mutant] = Registry("mutant", "zeroloss.mutants")
@@ -90,3 +95,11 @@ def load_mutants() -> dict[str, Mutant]:
         importlib.import_module(f"{__package__}.{family}")
     load_inherited()
     return MUTANTS.with_entry_points()
+
+
+def load_mutant(name: str, family: str) -> Mutant:
+    """One of them. Only its own file is imported, as a run starts a hundred processes with it. Raises PluginError."""
+    if family not in FAMILIES:
+        return load_mutants()[name]
+    importlib.import_module(f"{__package__}.{family}")
+    return MUTANTS[name]

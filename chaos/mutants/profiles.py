@@ -6,14 +6,14 @@ The reference itself must pass under each of them, else to catch a mutant there 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..plan.mix import draw_mix
-from ..plan.plan import Plan, make_plan
-from ..plan.requests import MIX, parse_faults
 from ..target import APPENDFSYNC, Target
-from ..targets.reference import Reference
+
+if TYPE_CHECKING:
+    from ..plan.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,14 @@ class Profile:
     varied: bool = False
     """The tasks are as varied as the reference states that it can take them, as those of `zeroloss run` are."""
 
-    def plan(self, *, seed: int, target: str, server: str) -> Plan:
+    def plan(self, *, seed: int, target: str, server: str) -> "Plan":
         """The run, drawn from the seed."""
+        # Not above: the processes of a mutant start a hundred times in a run, and plan nothing.
+        from ..plan.mix import draw_mix
+        from ..plan.plan import make_plan
+        from ..plan.requests import MIX, parse_faults
+        from ..targets.reference import Reference
+
         server = "cluster" if self.cluster else server
         stated = Reference if self.varied else Target
         if self.faults == MIX:
@@ -263,7 +269,7 @@ DIVIDED = Profile(
     durability="replicas:1",
     settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100", "ZEROLOSS_THREADS": "1"},
 )
-DEFAULT = Profile(name="default", faults=MIX, tasks=2_000, workers=3, appendfsync="always", varied=True)
+DEFAULT = Profile(name="default", faults="mix", tasks=2_000, workers=3, appendfsync="always", varied=True)
 """What `zeroloss run` does without options."""
 
 PROFILES = {

@@ -33,7 +33,7 @@ def __getattr__(name: str) -> type[Reference]:
     if mutant is None:
         raise AttributeError(name)
     profile = DEFAULT if name.startswith(AS_SHIPPED) else mutant.profile
-    return _target(mutant.name, ["zeroloss.mutants.process", mutant.name], profile)
+    return _target(mutant.name, ["zeroloss.mutants.process", mutant.family, mutant.name], profile)
 
 
 def _target(title: str, module: Sequence[str], profile: Profile) -> type[Reference]:

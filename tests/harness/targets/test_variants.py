@@ -67,7 +67,7 @@ def test_the_reference_as_it_is_shipped_has_its_own_times_back() -> None:
 
 def test_a_mutant_has_the_variants_of_the_reference() -> None:
     target = load_target(f"{spec_of(f'{AS_SHIPPED}pushed-again')}@recycled")
-    assert target.worker[:4] == (sys.executable, "-m", "zeroloss.mutants.process", "pushed-again")
+    assert target.worker[:5] == (sys.executable, "-m", "zeroloss.mutants.process", "answers", "pushed-again")
     assert target.worker[-2:] == ("--max-tasks", "100")
 
 
