@@ -133,6 +133,9 @@ class Target:
     """How many of them, each in a session of its own."""
     recover_within: float = 30.0
     """Seconds after which this queue promises a dead worker's task again."""
+    recover_sooner: Mapping[str, float] = {}
+    """Fault, such as `worker-sigkill` -> seconds after which this queue promises the tasks again of a worker that it
+    killed: of some deaths a queue hears sooner than of others."""
     in_order: bool = False
     """Whether a single worker runs one task at a time, first in first out; the baseline with one worker checks it."""
     fifo: bool = False

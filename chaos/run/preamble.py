@@ -51,6 +51,7 @@ def record_begin(
         recover_within=target.recover_within,
         plan={
             **summary,
+            "recover_sooner": dict(target.recover_sooner),
             "in_order": target.in_order and plan.workers == 1,
             "fifo": target.fifo,
             "unexplained_duplicates": target.unexplained_duplicates,

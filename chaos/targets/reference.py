@@ -107,6 +107,7 @@ class Reference(Target):
             },
             members={
                 "recover_within": (Config.lease_ms + Config.sweep_ms) / 1000,
+                "recover_sooner": {"worker-sigkill": (Config.absence_ms + 2 * Config.sweep_ms) / 1000},
                 "mix": (
                     "server-denies:command=xadd",
                     "worker-sigint",

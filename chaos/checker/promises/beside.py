@@ -11,7 +11,7 @@ from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, R
 from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .cuts import taken_of
-from .lateness import late_retries_of, late_starts_of
+from .lateness import late_retries_of, late_starts_of, sooner_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
 from .time_limit import waited_for_of
@@ -46,7 +46,9 @@ def promises_of(
     return [
         Promise(
             name="recover_within",
-            stated=None if within_s is None else f"A dead worker's task can be claimed again within {within_s:g} s.",
+            stated=None
+            if within_s is None
+            else f"A dead worker's task can be claimed again within {within_s:g} s{_sooner(evidence)}.",
             verdict=Verdict.LIVENESS,
             broken=_clause([one.task for one in late], "recovered later than promised after a worker had died"),
         ),
@@ -211,6 +213,10 @@ def _twice(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
 def _again(evidence: Evidence, name: str) -> bool:
     task = evidence.tasks[name]
     return task.invoked - task.fail > 1
+
+
+def _sooner(evidence: Evidence) -> str:
+    return "".join(f", after {fault} within {within_s:g} s" for fault, within_s in sooner_of(evidence).items())
 
 
 def _clause(names: Collection[str], what: str) -> list[str]:

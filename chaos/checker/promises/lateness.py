@@ -7,7 +7,7 @@ take: the task may have been in the hands of the next victim. The same holds whi
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..evidence import Evidence, Execution
@@ -81,18 +81,27 @@ def _allowed(evidence: Evidence) -> int:
     return round((within_s + MARGIN_S) * SECOND)
 
 
+def sooner_of(evidence: Evidence) -> dict[str, float]:
+    """Fault -> seconds, for those of which the target hears sooner than of other deaths."""
+    stated = option(evidence.begin, "recover_sooner")
+    listed = stated.items() if isinstance(stated, Mapping) else ()
+    return {fault: within_s for fault, within_s in listed if isinstance(within_s, int | float)}
+
+
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
-    """What may put off a recovery: faults, seen to take effect or not, deaths that no fault explains, starvation."""
+    """What may put off a recovery, and until when: faults, seen to take effect or not, other deaths, starvation."""
+    allowed = _allowed(evidence)
+    sooner = {fault: round((within_s + MARGIN_S) * SECOND) for fault, within_s in sooner_of(evidence).items()}
     for fault in evidence.faults.values():
         if fault.begin_t is not None and not fault.traits.baseline and not fault.misbehaved:
-            yield fault.begin_t, fault.over_t or evidence.last_t
+            yield fault.begin_t, (fault.over_t or evidence.last_t) + sooner.get(fault.name, allowed)
     for task in evidence.tasks.values():
         for one in task.executions:
             if one.end is None and one.pid not in workers.killed:
                 later = [other.begin for other in task.executions if other.begin > one.begin]
-                yield one.begin, min(later, default=evidence.last_t)
+                yield one.begin, min(later, default=evidence.last_t) + allowed
     for late in (*evidence.late, *evidence.crowded):
-        yield late.since_t, late.t
+        yield late.since_t, late.t + allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +181,8 @@ class _Idleness:
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Idleness":
-        workers, allowed = _Workers.of(evidence), _allowed(evidence)
-        spans = _disturbances(evidence, workers)
-        return cls(workers=workers, blocked=Covered((begin_t, over_t + allowed) for begin_t, over_t in spans))
+        workers = _Workers.of(evidence)
+        return cls(workers=workers, blocked=Covered(_disturbances(evidence, workers)))
 
     def was(self, from_t: int, until_t: int, *, since_t: int) -> bool:
         """Whether a worker rested for long within that time: `since_t` as `_Workers.idle` has it."""

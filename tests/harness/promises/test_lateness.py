@@ -11,7 +11,7 @@ from zeroloss.checker.verdicts import Result, Verdict
 def a_kill(within_s: float | None = 2.0, name: str = "worker-sigkill", survivor: int = 200, **more: Any) -> Story:
     """Worker 100 dies in task `a` at 5 s; 200 has run something before. `a` is promised again by 7 s, 8 with margin."""
     faults = [{"number": 1, "fault": name}, *more.pop("faults", ())]
-    story = Story().begin(recover_within=within_s, plan={"misbehaving": 0, "faults": faults})
+    story = Story().begin(recover_within=within_s, plan={"misbehaving": 0, "faults": faults, **more.pop("plan", {})})
     story.submit("before").ran("before", pid=survivor)
     story.add("process", "start", role="worker", sid=20, at_ms=100).submit("a")
     story.add("effect", "begin", pid=100, task="a", execution="a1", at_ms=4_000)
@@ -45,6 +45,22 @@ def test_a_task_that_runs_later_than_promised_while_a_worker_was_idle_is_LIVENES
     assert [law.violations for law in result.properties if law.number == "I4"] == [
         ["Task a was recovered after 5.100 s, later than 2 s."]
     ]
+
+
+def test_a_task_of_a_worker_whose_death_the_target_hears_of_sooner_is_late_sooner() -> None:
+    def late(sooner: object) -> bool:
+        story = a_kill(within_s=8.0, plan={"recover_sooner": sooner})
+        return bool(judged(ran(story, 10_100, 10_200)).late)
+
+    assert late({"worker-sigkill": 2.0})
+    not_so_soon = ({"worker-sigkill": 4.0}, {"worker-sigstop": 2.0}, {"worker-sigkill": "soon"}, {}, None, [])
+    assert not any(late(stated) for stated in not_so_soon)
+
+
+def test_what_the_target_hears_of_sooner_is_among_what_it_states() -> None:
+    result = judged(ran(a_kill(plan={"recover_sooner": {"worker-sigkill": 1.5}}), 5_100, 5_200))
+    [stated] = [one.stated for one in result.promises if one.name == "recover_within"]
+    assert stated == "A dead worker's task can be claimed again within 2 s, after worker-sigkill within 1.5 s."
 
 
 @pytest.mark.parametrize("begin_ms", [4_950, 6_900, 8_900])
