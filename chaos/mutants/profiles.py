@@ -238,6 +238,7 @@ DUE_TOGETHER = Profile(
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
 REQUEUED = Profile(name="requeued", faults="client-requeues:early=8", tasks=80, varied=True)
+FULL_HANDS = Profile(name="full-hands", faults="worker-sigkill-full:count=1", tasks=1_000, stretch=3.0, varied=True)
 CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
 RESHARDED = Profile(
     name="resharded",
@@ -292,6 +293,7 @@ PROFILES = {
         BURST,
         DUE_TOGETHER,
         REQUEUED,
+        FULL_HANDS,
         CLUSTER,
         RESHARDED,
         DIVIDED,

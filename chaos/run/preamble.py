@@ -66,6 +66,7 @@ def record_begin(
             "keeps_through": target.keeps_through,
             "grace": target.grace,
             "workers_stay": target.workers_stay,
+            "recovers_in_order": target.recovers_in_order,
             "keys_at_rest": target.keys_at_rest,
             "requeues": can_requeue(target),
         },

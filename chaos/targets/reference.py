@@ -90,6 +90,7 @@ class Reference(Target):
     keeps_through = 0.5
     grace = 25.0
     workers_stay = True
+    recovers_in_order = True
     keys_at_rest = 9
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),

@@ -1,5 +1,6 @@
 """The nemesis: a fault counts only when it was seen to take effect."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -267,6 +268,28 @@ def test_tasks_come_up_to_the_next_fault_and_while_one_is_late_by_a_share_of_tha
         first = wait_until(lambda: nemesis.horizon_s() > 100.0 and nemesis.horizon_s())
         assert 100.0 < first < 102.0
         assert nemesis.horizon_s() > first
+    finally:
+        nemesis.stop()
+        nemesis.join(30)
+
+
+def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(theatre: Theatre) -> None:
+    faults = [
+        PlannedFault(1, "worker-sigkill-full", {"patience_s": 0.3}, 0.0),
+        PlannedFault(2, "worker-sigkill", {}, 100.0),
+    ]
+    nemesis = Nemesis(
+        plan(1, *faults),
+        server=None,  # type: ignore[arg-type]
+        workers=theatre.pool(BUSY),
+        ledger=theatre.ledger,
+        recorder=theatre.recorder,
+    )
+    nemesis.start()
+    try:
+        wait_until(lambda: nemesis.begun)
+        assert nemesis.horizon_s() == 0.0
+        assert wait_until(nemesis.horizon_s, 30) == math.inf
     finally:
         nemesis.stop()
         nemesis.join(30)
