@@ -39,7 +39,7 @@ OF_THE_OTHERS = 3
 APART_S = 1.0
 """They come so much later than all others: no fault that ends before the last of them meets them."""
 START_S_MIN, START_S_MAX = 1.0, 6.0
-CALM_S = 1.0
+CALM_S = 0.7
 LOOK_S = 0.01
 
 
@@ -61,9 +61,10 @@ class WorkerSigkillFull(WorkerFault):
     needs_recovery_order: ClassVar[bool] = True
     holds_traffic: ClassVar[bool] = True
 
-    patience_s: float = 20.0
-    """How long to wait until what came before has begun; and then for a worker that is inside a task, where the one in
-    its place has not begun the call in time."""
+    calm_within_s: float = 60.0
+    """How long to wait until what came before is done, which the end of the run waits for as well."""
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task, where the new one has not begun the call in time."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         fit = [
@@ -111,7 +112,7 @@ class WorkerSigkillFull(WorkerFault):
         """
         odd = frozenset[str]().union(*stage.behaving.values())
         since_s = time.monotonic()
-        give_up_s = since_s + self.patience_s
+        give_up_s = since_s + self.calm_within_s
         while time.monotonic() < min(give_up_s, since_s + CALM_S):
             stage.ledger.poll()
             if stage.ledger.open_tasks() or stage.promised() - stage.ledger.begun - odd:

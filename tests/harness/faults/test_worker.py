@@ -217,7 +217,7 @@ def test_a_full_hand_is_the_successors_while_the_others_stand_still(scene: Scene
 
 def test_where_no_call_comes_one_that_is_inside_a_task_is_killed(scene: Scene) -> None:
     pool = scene.workers(BUSY, BUSY)
-    effect = scene.play(WorkerSigkillFull(patience_s=0.2))
+    effect = scene.play(WorkerSigkillFull(calm_within_s=0.2))
     assert "0 of 0 of one call had not begun" in effect.evidence
     assert effect.tasks
     assert len(pool.living()) == 2
@@ -225,7 +225,7 @@ def test_where_no_call_comes_one_that_is_inside_a_task_is_killed(scene: Scene) -
 
 def test_where_no_worker_lives_no_hand_is_full(scene: Scene) -> None:
     with pytest.raises(Missed, match="No worker lived"):
-        scene.play(WorkerSigkillFull(patience_s=0.1))
+        scene.play(WorkerSigkillFull(calm_within_s=0.1))
 
 
 def test_a_worker_that_was_asked_to_end_is_killed_before_it_has(scene: Scene) -> None:

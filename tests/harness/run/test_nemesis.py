@@ -275,7 +275,7 @@ def test_tasks_come_up_to_the_next_fault_and_while_one_is_late_by_a_share_of_tha
 
 def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(theatre: Theatre) -> None:
     faults = [
-        PlannedFault(1, "worker-sigkill-full", {"patience_s": 0.3}, 0.0),
+        PlannedFault(1, "worker-sigkill-full", {"calm_within_s": 0.3}, 0.0),
         PlannedFault(2, "worker-sigkill", {}, 100.0),
     ]
     nemesis = Nemesis(
