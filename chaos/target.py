@@ -184,6 +184,9 @@ class Target:
     its process ends for that or not. None: not stated, and such a body comes to its end by itself."""
     workers_stay: bool = False
     """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
+    recovers_in_order: bool = False
+    """Whether what a dead worker held comes back in the order in which it was accepted. `effect` must get the
+    `attempt`, and the default mix kills a worker that holds dozens of tasks of one call, where `batch_max` is 120."""
     keys_at_rest: int | None = None
     """At most that many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
     server: str | None = None

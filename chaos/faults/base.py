@@ -108,6 +108,8 @@ class Stage:
     """Tasks of the plan whose bodies last for `LONG_MS` at least."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
+    let_on: Callable[[], None] = lambda: None
+    """Lets come what is planned for later, where the fault `holds_traffic`."""
     nothing_left: Callable[[], bool] = lambda: False
     """Whether everything was submitted, and all that was promised is done or must be given up; or whether bodies end
     at once, so that there is nothing to wait for."""
@@ -153,6 +155,10 @@ class Fault(ABC):
     """Whether the target must state that it is `idempotent` for it."""
     needs_attempts: ClassVar[bool] = False
     """Whether the target must state that `attempts_grow` for it to be in the mix."""
+    batch_least: ClassVar[int] = 2
+    """So many at least, where it `needs_batches`."""
+    needs_recovery_order: ClassVar[bool] = False
+    """Whether the target must state that it `recovers_in_order` for it to be in the mix."""
     needs_requeue: ClassVar[bool] = False
     """Whether the target must have `requeue`, and a body that raises whenever the plan says so."""
 
@@ -165,6 +171,8 @@ class Fault(ABC):
     """With these options."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
+    holds_traffic: ClassVar[bool] = False
+    """Whether tasks that are planned for later than it come only when it says so, by `Stage.let_on`, or is over."""
     needs_own_server: ClassVar[bool] = False
     """Whether the harness must have started the server for it: one that is named by its URL is not to be disturbed."""
     needs_one_server: ClassVar[bool] = False

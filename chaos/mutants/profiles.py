@@ -246,6 +246,7 @@ DUE_TOGETHER = Profile(
 # Longer than the reference's time limit and what the judge adds; half of it must be seen.
 HANGING = Profile(name="hanging", faults="handler-hangs:tasks=6:for_s=11.8", tasks=60)
 REQUEUED = Profile(name="requeued", faults="client-requeues:early=8", tasks=80, varied=True)
+FULL_HANDS = Profile(name="full-hands", faults="worker-sigkill-full:count=1", tasks=1_000, stretch=3.0, varied=True)
 CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
 RESHARDED = Profile(
     name="resharded",
@@ -301,6 +302,7 @@ PROFILES = {
         DUE_TOGETHER,
         REQUEUED,
         HANGING,
+        FULL_HANDS,
         CLUSTER,
         RESHARDED,
         DIVIDED,

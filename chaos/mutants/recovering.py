@@ -13,7 +13,7 @@ from zeroloss.reference.worker.claimer import Claimer
 from .claiming import LOOKS_AGAIN
 from .mutant import UNEXPLAINED, mutant
 from .patching import counted, edit, patch, ring
-from .profiles import BAD_LINE, CALM, CLOCKS, DEFAULT, KILLS, PLANTED, QUIET
+from .profiles import BAD_LINE, CALM, CLOCKS, DEFAULT, FULL_HANDS, KILLS, PLANTED, QUIET
 
 REMOVES_THE_CONSUMER = "if left == 0 then\n  redis.call('ZREM'"
 
@@ -100,7 +100,13 @@ def client_clock() -> None:
     patch(Reaper, "sweep", sweep)
 
 
-@mutant(breaks="I7", profile=DEFAULT, blind_spot="Under faults, order is judged by longer delays than this one.")
+@mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
+def recovery_order_as_text() -> None:
+    """What a dead worker held comes back by the digits of its numbers: 10 before 9, and 100 before 99."""
+    edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return a > b")
+
+
+@mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
 def recovery_lowest_number_first() -> None:
     """What a dead worker held comes back in the reverse order: the newest is claimed first."""
     edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return tonumber(a) < tonumber(b)")

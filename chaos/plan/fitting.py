@@ -55,8 +55,9 @@ def check_durability(durability: str | None, server: str) -> None:
 def check_target(target: type[Target], faults: Iterable[Fault]) -> None:
     """Raises PlanError: a fault needs what the target does not state."""
     for fault in faults:
-        if fault.needs_batches and target.batch_max < 2:
-            raise PlanError(f"--faults {fault.name} needs a target with `enqueue_many` and a `batch_max`.")
+        if fault.needs_batches and target.batch_max < fault.batch_least:
+            least = f" of at least {fault.batch_least}" if fault.batch_least > 2 else ""
+            raise PlanError(f"--faults {fault.name} needs a target with `enqueue_many` and a `batch_max`{least}.")
         if fault.needs_keys and not target.idempotent:
             raise PlanError(f"--faults {fault.name} needs a target that states that it is `idempotent`.")
         if fault.needs_requeue and not can_requeue(target):
@@ -89,6 +90,8 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     if load and (fault.arranges() or fault.moves_producer):
         return False
     if (fault.needs_attempts and not target.attempts_grow) or (fault.needs_requeue and not can_requeue(target)):
+        return False
+    if fault.needs_recovery_order and not (target.recovers_in_order and target.batch_max >= fault.batch_least):
         return False
     if fault.through_proxy and server not in ALONE and not server.startswith(URL_SCHEMES[0]):
         return False

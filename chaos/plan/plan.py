@@ -202,7 +202,8 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
     for request in for_good:
         wanted.insert(draw.randint(2 * len(wanted) // 3, len(wanted)), request)
     wanted += [request for request in requests if request.at_end for _ in range(request.count)]
-    wanted.sort(key=lambda request: FAULTS[request.fault].last)
+    # What waits for the end of the workload waits until no other one holds traffic back.
+    wanted.sort(key=lambda request: FAULTS[request.fault].last * (2 - FAULTS[request.fault].holds_traffic))
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
     # One in each equal share of the time, anywhere in it: spread over the run, and not in step with anything.
     return [

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..faults import Effect, Fault, Missed, Stage
+from ..faults import FAULTS, Effect, Fault, Missed, Stage
 from ..faults.base import LONG_MS
 from ..history.tail import LedgerTail
 from ..plan.plan import Plan
@@ -73,6 +73,7 @@ class Nemesis(threading.Thread):
         self._outage_over_t = 0
         self._taken_up, self._taken_up_s = 0, math.inf
         self._ahead_share = AHEAD_SHARE
+        self._holding = self._let_on = False
         self.bodies_end_at_once = False
         """Then no fault waits for a task that is in its body."""
         self.begun: list[Fault] = []
@@ -86,9 +87,13 @@ class Nemesis(threading.Thread):
         """Up to which second of the plan tasks may come: until the next fault; 0: the run has not begun."""
         if self._taken_up_s == math.inf:
             return 0.0
-        if self._taken_up == len(self._plan.faults):
+        if self._holding:
+            return self._plan.faults[self._taken_up - 1].at_s
+        if self._let_on or self._taken_up == len(self._plan.faults):
             return math.inf
-        return self._plan.faults[self._taken_up].at_s + self._ahead_share * (time.monotonic() - self._taken_up_s)
+        planned = self._plan.faults[self._taken_up]
+        ahead_share = 0.0 if FAULTS[planned.fault].holds_traffic else self._ahead_share
+        return planned.at_s + ahead_share * (time.monotonic() - self._taken_up_s)
 
     def run(self) -> None:
         begun_s = self._taken_up_s = time.monotonic()
@@ -99,6 +104,8 @@ class Nemesis(threading.Thread):
         try:
             for planned in self._plan.faults:
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
+                fault = build_fault(planned.fault, planned.options)
+                self._holding, self._let_on = fault.holds_traffic, False
                 self._taken_up, self._taken_up_s = self._taken_up + 1, time.monotonic()
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
                 stage = Stage(
@@ -111,13 +118,18 @@ class Nemesis(threading.Thread):
                     long=long,
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
+                    let_on=self._let_traffic_on,
                     **self._more,
                 )
-                self._strike(build_fault(planned.fault, planned.options), planned.number, stage)
+                self._strike(fault, planned.number, stage)
+                self._holding = False
         except Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - it must reach the run, whatever it is
             self.failure = error
+
+    def _let_traffic_on(self) -> None:
+        self._holding, self._let_on = False, True
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name

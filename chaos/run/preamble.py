@@ -72,6 +72,7 @@ def record_begin(
             "hanging": hanging,
             "ends_its_process": [*summary["ends_its_process"], *(hanging if target.time_limit is not None else ())],
             "workers_stay": target.workers_stay,
+            "recovers_in_order": target.recovers_in_order,
             "keys_at_rest": target.keys_at_rest,
             "requeues": can_requeue(target),
         },

@@ -93,6 +93,7 @@ class Reference(Target):
     grace = 25.0
     time_limit = 6.0
     workers_stay = True
+    recovers_in_order = True
     keys_at_rest = 9
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),

@@ -12,6 +12,7 @@ from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .cuts import taken_of
 from .lateness import late_retries_of, late_starts_of, sooner_of
+from .recoveries import passed_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
 from .time_limit import waited_for_of
@@ -174,6 +175,14 @@ def promises_of(
             broken=[f"{plural(len(ended), 'process', 'processes')} ended for no reason: {', '.join(ended[:3])}"]
             if ended
             else [],
+        ),
+        Promise(
+            name="recovers_in_order",
+            stated="What a dead worker held comes back in the order in which it was accepted."
+            if option(begin, "recovers_in_order") is True
+            else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(passed_of(evidence), "begun behind later ones of the same dead worker"),
         ),
         Promise(
             name="requeue",

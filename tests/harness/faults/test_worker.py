@@ -1,5 +1,7 @@
 """Faults of workers: each is seen to hit inside a task, and afterwards all workers run again."""
 
+import re
+
 import pytest
 from support.fault_stage import BUSY, Scene
 from support.waiting import wait_until
@@ -10,6 +12,7 @@ from zeroloss.faults.worker.kill_storm import WorkerKillStorm
 from zeroloss.faults.worker.memory import WorkerMemory
 from zeroloss.faults.worker.sigkill import WorkerSigkill
 from zeroloss.faults.worker.sigkill_child import WorkerSigkillChild
+from zeroloss.faults.worker.sigkill_full import WorkerSigkillFull
 from zeroloss.faults.worker.sigkill_parent import WorkerSigkillParent
 from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
 from zeroloss.faults.worker.sigterm_sigkill import WorkerSigtermSigkill
@@ -44,6 +47,19 @@ while True:
         size = 64_000_000
 """
 MODEST = BUSY
+WAITS = """
+import os, time
+from pathlib import Path
+from zeroloss.ledger import effect
+come = Path(os.environ["ZEROLOSS_LEDGER"]).parent / "come"
+while not come.exists():
+    time.sleep(0.01)
+for number in range(30):
+    with effect(f"call-{number:02}"):
+        time.sleep(0.0 if number < 10 else 0.1)
+time.sleep(3600)
+"""
+"""Each begins all of a call by itself, when it comes."""
 A_CHILD_FOR_EACH = """
 import os, time
 from zeroloss.ledger import effect
@@ -176,6 +192,40 @@ def test_where_traffic_goes_on_a_quiet_kill_is_missed(scene: Scene) -> None:
     with pytest.raises(Missed, match=r"There still was traffic after 0\.1 s"):
         scene.play(WorkerSigkillQuiet(patience_s=0.1), workload_over=lambda: False)
     assert pool.living() == before
+
+
+def test_a_full_hand_is_the_successors_while_the_others_stand_still(scene: Scene) -> None:
+    pool = scene.workers(WAITS, WAITS, WAITS)
+    before = {worker.sid for worker in pool.living()}
+    come = scene.directory / "come"
+    call = frozenset(f"call-{number:02}" for number in range(30))
+    effect = scene.play(
+        WorkerSigkillFull(patience_s=5),
+        recover_within_s=30.0,
+        let_on=come.touch,
+        promised=lambda: call if come.exists() else frozenset(),
+    )
+    first, second = (int(word) for word in re.findall(r"worker (\d+)", effect.evidence.lower()))
+    assert first in before
+    assert second not in before
+    assert {first, second} <= set(effect.pids)
+    assert effect.tasks
+    assert set(effect.tasks) < call
+    assert not before - {first} - {worker.sid for worker in pool.living()}
+    assert len(pool.living()) == 3
+
+
+def test_where_no_call_comes_one_that_is_inside_a_task_is_killed(scene: Scene) -> None:
+    pool = scene.workers(BUSY, BUSY)
+    effect = scene.play(WorkerSigkillFull(calm_within_s=0.2))
+    assert "0 of 0 of one call had not begun" in effect.evidence
+    assert effect.tasks
+    assert len(pool.living()) == 2
+
+
+def test_where_no_worker_lives_no_hand_is_full(scene: Scene) -> None:
+    with pytest.raises(Missed, match="No worker lived"):
+        scene.play(WorkerSigkillFull(calm_within_s=0.1))
 
 
 def test_a_worker_that_was_asked_to_end_is_killed_before_it_has(scene: Scene) -> None:

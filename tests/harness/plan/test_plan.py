@@ -16,6 +16,7 @@ from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 from zeroloss.plan.variety import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN
 from zeroloss.target import Target
 from zeroloss.targets.reference import Reference
+from zeroloss.targets.reference_shards import ReferenceShards
 
 
 def plan(**changes: Any) -> Plan:
@@ -65,6 +66,32 @@ def test_faults_are_spread_over_the_run_and_the_last_leaves_tasks_behind_it() ->
     assert [fault.number for fault in made.faults] == list(range(1, 51))
     assert max(right - left for left, right in pairwise(times_s)) < 3
     assert sum(task.at_s > times_s[-1] for task in made.tasks) > 50
+
+
+def test_the_call_of_a_full_hand_comes_after_all_others_and_begins_with_bodies_of_no_time() -> None:
+    made = plan(tasks=2000, faults=[FaultRequest("worker-sigkill-full", 1, {})], stated=Reference)
+    call = [task for task in made.tasks if task.at_s == made.tasks[-1].at_s]
+    assert made.tasks[-len(call) :] == call
+    assert len(made.tasks) == 2000
+    assert 100 < len(call) <= 120
+    assert len({(task.batch, task.priority) for task in call}) == 1
+    brief = [task.work_ms for task in call].index(60)
+    assert 50 < brief < 64
+    assert [task.work_ms for task in call] == [0] * brief + [60] * (len(call) - brief)
+    assert call[0].at_s > made.faults[-1].at_s == 20.0
+
+
+def test_a_fault_that_holds_tasks_back_comes_before_those_that_wait_for_the_last_task() -> None:
+    for seed in range(10):
+        requests = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3, target=Reference)
+        names = [one.fault for one in plan(seed=seed, tasks=100, faults=requests, stated=Reference).faults]
+        assert names[-2:] == ["worker-sigkill-full", "client-reuses-key"]
+
+
+def test_only_a_target_that_states_the_order_has_a_full_hand_in_its_mix() -> None:
+    for target in (Target, ReferenceShards, type("Small", (Reference,), {"batch_max": 119})):
+        requests = draw_mix(1, kills=None, server="embedded", appendfsync="always", workers=3, target=target)
+        assert "worker-sigkill-full" not in [one.fault for one in requests]
 
 
 @given(seed=st.integers(0, 2**64), tasks=st.integers(1, 60))

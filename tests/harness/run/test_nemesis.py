@@ -1,5 +1,6 @@
 """The nemesis: a fault counts only when it was seen to take effect."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -290,6 +291,28 @@ def test_all_of_the_tasks_come_while_a_fault_of_the_clients_is_late(theatre: The
         since_s, from_s = time.monotonic(), nemesis.horizon_s()
         wait_until(lambda: nemesis.horizon_s() > from_s + 1.0)
         assert time.monotonic() - since_s < 2.0
+    finally:
+        nemesis.stop()
+        nemesis.join(30)
+
+
+def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(theatre: Theatre) -> None:
+    faults = [
+        PlannedFault(1, "worker-sigkill-full", {"calm_within_s": 0.3}, 0.0),
+        PlannedFault(2, "worker-sigkill", {}, 100.0),
+    ]
+    nemesis = Nemesis(
+        plan(1, *faults),
+        server=None,  # type: ignore[arg-type]
+        workers=theatre.pool(BUSY),
+        ledger=theatre.ledger,
+        recorder=theatre.recorder,
+    )
+    nemesis.start()
+    try:
+        wait_until(lambda: nemesis.begun)
+        assert nemesis.horizon_s() == 0.0
+        assert wait_until(nemesis.horizon_s, 30) == math.inf
     finally:
         nemesis.stop()
         nemesis.join(30)

@@ -1,0 +1,163 @@
+"""SIGKILL of a worker that holds many tasks that it has not begun."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, ClassVar
+
+from msgspec.structs import replace
+
+from ...system.processes import Managed
+from ..base import (
+    HELD_BACK_S,
+    POLL_S,
+    Caught,
+    Effect,
+    InMix,
+    Missed,
+    Stage,
+    catch_worker,
+    kill_caught,
+    many,
+    stop_and_look,
+)
+from ..registry import fault
+from .base import WorkerFault
+
+if TYPE_CHECKING:
+    from ..planned import PlannedTask
+
+TASKS = 120
+"""More than a hundred: the numbers that a queue gives to what it hands out have two digits and then three."""
+BRIEF_SHARE = 0.52
+"""This part of them take no time, so that a queue which claims ahead claims the others at once."""
+WORK_MS = 60
+SMALL_BYTES_MAX = 2_000
+OF_THE_OTHERS = 3
+"""Of that many tasks that could be taken for it one is: the others must go on, for other faults."""
+APART_S = 1.0
+"""They come so much later than all others: no fault that ends before the last of them meets them."""
+START_S_MIN, START_S_MAX = 1.0, 6.0
+CALM_S = 0.7
+LOOK_S = 0.01
+
+
+@fault
+@dataclass(frozen=True, kw_only=True)
+class WorkerSigkillFull(WorkerFault):
+    """SIGKILLs a worker, and the one in its place when it holds dozens of tasks of one call (I1, I2, I4).
+
+    The plan has such a call for the very end. The other workers stand still meanwhile, for less than a lease: so it is
+    one process that holds them, and what comes back of it, and in which order, can be compared with the call.
+    """
+
+    name: ClassVar[str] = "worker-sigkill-full"
+    threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
+    in_mix: ClassVar[InMix] = "once"
+    last: ClassVar[bool] = True
+    needs_batches: ClassVar[bool] = True
+    batch_least: ClassVar[int] = TASKS
+    needs_recovery_order: ClassVar[bool] = True
+    holds_traffic: ClassVar[bool] = True
+
+    calm_within_s: float = 60.0
+    """How long to wait until what came before is done, which the end of the run waits for as well."""
+    patience_s: float = 10.0
+    """How long to wait for a worker that is inside a task, where the new one has not begun the call in time."""
+
+    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
+        fit = [
+            place
+            for place, task in enumerate(tasks)
+            if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
+        ]
+        chosen = sorted(draw.sample(fit, min(TASKS, len(fit) // OF_THE_OTHERS)))
+        if not chosen:
+            return tasks
+        priority = Counter(tasks[place].priority for place in chosen).most_common(1)[0][0]
+        number, at_s = 1 + max(task.batch for task in tasks), tasks[-1].at_s + APART_S
+        call = [
+            replace(
+                tasks[place],
+                at_s=at_s,
+                work_ms=0 if rank < BRIEF_SHARE * len(chosen) else WORK_MS,
+                priority=priority,
+                batch=number,
+            )
+            for rank, place in enumerate(chosen)
+        ]
+        taken = set(chosen)
+        return [task for place, task in enumerate(tasks) if place not in taken] + call
+
+    def inject(self, stage: Stage) -> Effect:
+        self._await_calm(stage)
+        first, successor = self._replaced(stage)
+        stage.wait(min(max(START_S_MIN, stage.startup_s()), START_S_MAX))
+        before = stage.promised()
+        second = self._catch_full(stage, successor, before) or catch_worker(stage, self.patience_s)
+        kill_caught(second)
+        call = stage.promised() - before
+        return Effect(
+            evidence=f"Worker {first.worker.sid} exited with status -9, and then worker {second.worker.sid}, inside "
+            f"{many(len(second.tasks))}: {len(call - stage.ledger.begun)} of {len(call)} of one call had not begun.",
+            pids=(*first.pids, *second.pids),
+            tasks=tuple({**first.tasks, **second.tasks}),
+        )
+
+    def _await_calm(self, stage: Stage) -> None:
+        """Waits until nothing is in its body or waits to begin, for a while: the call is to be claimed at once.
+
+        What misbehaves may never begin.
+        """
+        odd = frozenset[str]().union(*stage.behaving.values())
+        since_s = time.monotonic()
+        give_up_s = since_s + self.calm_within_s
+        while time.monotonic() < min(give_up_s, since_s + CALM_S):
+            stage.ledger.poll()
+            if stage.ledger.open_tasks() or stage.promised() - stage.ledger.begun - odd:
+                since_s = time.monotonic()
+            stage.wait(POLL_S)
+
+    def _replaced(self, stage: Stage) -> tuple[Caught, Managed]:
+        """Kills a worker, an idle one if there is any, and starts another in its place, which has numbered little."""
+        stage.ledger.poll()
+        living = stage.workers.living()
+        idle = [worker for worker in living if not stage.ledger.open_in_session(worker.sid)]
+        if not living:
+            raise Missed("No worker lived.")
+        caught = stop_and_look(stage, stage.random.choice(idle or living))
+        kill_caught(caught)
+        stage.workers.start_missing()
+        known = {worker.sid for worker in living}
+        started = [worker for worker in stage.workers.living() if worker.sid not in known]
+        if not started:
+            raise Missed("No worker was started in place of the one that had been killed.")
+        return caught, started[0]
+
+    def _catch_full(self, stage: Stage, worker: Managed, before: frozenset[str]) -> Caught | None:
+        """Has the call submitted while the others stand still, and stops the worker inside it. None: not in time."""
+        others = [one for one in stage.workers.living() if one is not worker]
+        for one in others:
+            one.stop_session_members()
+        stage.let_on()
+        give_up_s = time.monotonic() + min(HELD_BACK_S, stage.recover_within_s / 3)
+        while time.monotonic() < give_up_s:
+            stage.ledger.poll()
+            call = sorted(stage.promised() - before)
+            longer = frozenset(call[round(BRIEF_SHARE * len(call)) + 1 :])
+            if longer & stage.ledger.open_in_session(worker.sid).keys():
+                caught = stop_and_look(stage, worker)
+                if caught.tasks:
+                    return caught
+                worker.continue_session_members()
+            stage.wait(LOOK_S)
+        for one in others:
+            one.continue_session_members()
+        return None
+
+    def heal(self, stage: Stage) -> None:
+        # The others go on when the kill is on record: before it, they have begun nothing of the call.
+        for worker in stage.workers.living():
+            worker.continue_session_members()
+        super().heal(stage)
