@@ -22,6 +22,8 @@ POLL_S = 0.05
 COME_BACK_S = 10.0
 """For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
+LET_GO_S = 1.5
+"""So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
 AHEAD_SHARE = 0.25
 """While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them."""
 
@@ -102,7 +104,7 @@ class Nemesis(threading.Thread):
                     random=draw,
                     wait=self._wait,
                     behaving=self._plan.behaving,
-                    long=frozenset(task.id for task in self._plan.tasks if task.work_ms >= LONG_MS),
+                    long=self._long(),
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
                     **self._more,
@@ -129,6 +131,7 @@ class Nemesis(threading.Thread):
                 evidence=effect.evidence,
                 pids=_listed(effect.pids),
                 tasks=_listed(effect.tasks),
+                lasted=_listed(effect.lasted or ()),
                 met=met,
             )
         except Missed as missed:
@@ -165,6 +168,13 @@ class Nemesis(threading.Thread):
         if over is None or promised is None or not over() or self._ledger.open_tasks():
             return False
         return not promised() - self._ledger.completed() - (self._doomed & self._ledger.begun)
+
+    def _long(self) -> frozenset[str]:
+        """Tasks that do nothing but take long: others have them before they end, where their worker lets them go."""
+        let_go_ms = 1_000 * (self._more.get("recover_within_s", 0.0) + LET_GO_S)
+        return frozenset(
+            task.id for task in self._plan.tasks if task.work_ms >= min(LONG_MS, let_go_ms) and not task.behaviour
+        )
 
     def _note(self, fault: Fault, effect: Effect) -> None:
         self.score.effective += 1

@@ -63,6 +63,7 @@ def record_begin(
             "delays": target.delays,
             "starts_when_idle": target.starts_when_idle,
             "accepts": target.accepts,
+            "drains_when_full": target.drains_when_full,
             "keeps_through": target.keeps_through,
             "grace": target.grace,
             "workers_stay": target.workers_stay,

@@ -12,6 +12,7 @@ from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .cuts import taken_of
 from .lateness import late_retries_of, late_starts_of
+from .memory import accepted_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
 
@@ -137,6 +138,14 @@ def promises_of(
             else None,
             verdict=Verdict.LIVENESS,
             broken=_clause(refused_of(evidence), "not accepted though nothing was disturbed"),
+        ),
+        Promise(
+            name="drains_when_full",
+            stated="While the server's memory is full no task is accepted, and accepted ones go on as at any time."
+            if option(begin, "drains_when_full") is True
+            else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(accepted_of(evidence), "accepted though the server's memory was full"),
         ),
         Promise(
             name="keeps_through",

@@ -83,7 +83,10 @@ def _allowed(evidence: Evidence) -> int:
 
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
     """What may put off a recovery: faults, seen to take effect or not, deaths that no fault explains, starvation."""
+    drains = option(evidence.begin, "drains_when_full") is True
     for fault in evidence.faults.values():
+        if drains and fault.traits.fills_memory:
+            continue  # no reason for what was accepted
         if fault.begin_t is not None and not fault.traits.baseline and not fault.misbehaved:
             yield fault.begin_t, fault.over_t or evidence.last_t
     for task in evidence.tasks.values():

@@ -85,6 +85,12 @@ def test_the_worker_that_is_asked_to_end_is_one_that_has_just_begun_a_long_task(
     assert (effect.pids, effect.tasks) == ((worker.pid,), ("long",))
 
 
+def test_a_long_task_that_a_fault_has_met_before_is_not_the_one_that_is_waited_for(scene: Scene) -> None:
+    scene.workers(LONG.replace("1.0", "0.5"), LONG.replace("1.0", "1.5").replace('"long"', '"other"'))
+    members = {"long": frozenset({"long", "other"}), "struck": lambda: frozenset({"long"})}
+    assert "other" in scene.play(WorkerSigterm(patience_s=8.0), **members).tasks
+
+
 def test_where_no_long_task_begins_any_worker_is_asked_to_end(scene: Scene) -> None:
     scene.workers(LONG.replace("1.0", "0.0"))
     scene.wait_for_task()
