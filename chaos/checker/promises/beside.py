@@ -12,7 +12,7 @@ from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .cuts import taken_of
 from .lateness import late_retries_of, late_starts_of
-from .memory import accepted_of
+from .memory import accepted_of, left_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
 
@@ -41,6 +41,7 @@ def promises_of(
     priorities = option(begin, "priorities")
     lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
+    drains = option(begin, "drains_when_full") is True
     keeps, grace = seconds(begin, "keeps_through"), seconds(begin, "grace")
     ended = ended_of(evidence)
     return [
@@ -141,11 +142,17 @@ def promises_of(
         ),
         Promise(
             name="drains_when_full",
-            stated="While the server's memory is full no task is accepted, and accepted ones go on as at any time."
-            if option(begin, "drains_when_full") is True
-            else None,
+            stated="While the server's memory is full no task is accepted." if drains else None,
             verdict=Verdict.VIOLATION,
             broken=_clause(accepted_of(evidence), "accepted though the server's memory was full"),
+        ),
+        Promise(
+            name="drains_when_full (late)",
+            stated="While the server's memory is full what was accepted goes on." if drains else None,
+            verdict=Verdict.LIVENESS,
+            broken=_clause(
+                left_of(evidence, retries), "left waiting in a full memory, while nothing went on and a worker was idle"
+            ),
         ),
         Promise(
             name="keeps_through",

@@ -53,7 +53,7 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
         if not (waits := evidence.retries.of(retry.task).backoff):
             continue
         wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
-        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + _allowed(evidence)
+        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed(evidence)
         if idleness.was(due_t, max(due_t, retry.again.begin), since_t=retry.failed.begin):
             late[retry.task] = None
     return list(late)
@@ -68,14 +68,19 @@ def late_starts_of(evidence: Evidence) -> list[str]:
     for name, task in evidence.tasks.items():
         if task.ok_t is None:
             continue
-        due_t = task.ok_t + task.delay_ms * 1_000_000 + _allowed(evidence)
+        due_t = task.ok_t + task.delay_ms * 1_000_000 + allowed(evidence)
         begin_t = max(due_t, min((one.begin for one in task.executions), default=due_t))
         if idleness.was(due_t, begin_t, since_t=task.ok_t):
             late.append(name)
     return late
 
 
-def _allowed(evidence: Evidence) -> int:
+def was_idle(evidence: Evidence, span: Span) -> bool:
+    """Whether a worker that lived on ran nothing for long within that time, whatever was under way."""
+    return _Workers.of(evidence).idle(span, since_t=span[0])
+
+
+def allowed(evidence: Evidence) -> int:
     """That long, ns, may a recovery take."""
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     return round((within_s + MARGIN_S) * SECOND)
@@ -175,9 +180,9 @@ class _Idleness:
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Idleness":
-        workers, allowed = _Workers.of(evidence), _allowed(evidence)
+        workers, allowed_t = _Workers.of(evidence), allowed(evidence)
         spans = _disturbances(evidence, workers)
-        return cls(workers=workers, blocked=Covered((begin_t, over_t + allowed) for begin_t, over_t in spans))
+        return cls(workers=workers, blocked=Covered((begin_t, over_t + allowed_t) for begin_t, over_t in spans))
 
     def was(self, from_t: int, until_t: int, *, since_t: int) -> bool:
         """Whether a worker rested for long within that time: `since_t` as `_Workers.idle` has it."""

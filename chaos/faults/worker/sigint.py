@@ -14,8 +14,8 @@ from .sigterm import WorkerSigterm
 class WorkerSigint(WorkerSigterm):
     """Sends SIGINT to a worker inside a task, as Ctrl-C does, and waits until it has ended (I1, I2).
 
-    A terminal signals all its processes, and the parent may pass it on, so that a child is signalled twice. Without a
-    handler it is KeyboardInterrupt in the middle of whatever the main thread does.
+    A terminal signals all processes of a group, and the parent may pass it on, so that a child is signalled twice.
+    Without a handler it is KeyboardInterrupt in the middle of whatever the main thread does.
     """
 
     name: ClassVar[str] = "worker-sigint"

@@ -66,6 +66,44 @@ def failing(story: Story) -> Story:
     return full(story.add("effect", "end", pid=100, task="f", execution="y", at_ms=11_600))
 
 
+def crowded(story: Story) -> Story:
+    """All the time, so that nothing is late."""
+    for at_ms in (4_000, 7_000, 10_000):
+        story.add("harness", "crowded", late_ms=1_000, at_ms=at_ms)
+    return story
+
+
+def test_a_queue_that_stands_still_while_memory_is_full_is_judged_on_a_crowded_machine_too() -> None:
+    result = done(failing(crowded(a_run())))
+    assert (result.verdict, broken(result)) == (Verdict.LIVENESS, ["drains_when_full (late)"])
+    assert "left waiting in a full memory, while nothing went on and a worker was idle: f" in result.because
+    assert not broken(done(failing(crowded(a_run(stated=None)))))
+
+
+def test_a_first_attempt_that_waits_while_memory_is_full_is_judged_as_a_retry_is() -> None:
+    story = crowded(a_run().add("submit", "invoke", task="n", at_ms=1_000).add("submit", "ok", task="n"))
+    assert not broken(done(full(crowded(a_run()))))
+    assert broken(
+        done(full(story.add("effect", "begin", pid=100, task="n", execution="n", at_ms=11_000).ended("n", "n")))
+    )
+
+
+def test_a_queue_in_which_anything_begins_does_not_stand_still() -> None:
+    at_work = a_run()
+    for at_ms in range(2_200, 9_800, 1_000):
+        at_work.add("submit", "invoke", task=f"w{at_ms}", at_ms=1_500).add("submit", "ok", task=f"w{at_ms}")
+    for at_ms in range(2_200, 9_800, 1_000):
+        at_work.add("effect", "begin", pid=200, task=f"w{at_ms}", execution="w", at_ms=at_ms)
+        at_work.ended(f"w{at_ms}", "w", pid=200)
+    assert not broken(done(failing(crowded(at_work))))
+
+
+def test_a_starved_machine_and_a_wait_that_is_not_stated_excuse_a_queue_that_stands_still() -> None:
+    late = a_run().add("harness", "late", late_ms=1_500, at_ms=5_000)
+    assert not broken(done(failing(crowded(late))))
+    assert not broken(done(failing(crowded(a_run(backoff=None)))))
+
+
 def test_a_retry_that_waits_until_memory_is_wide_again_is_late_though_a_fault_was_under_way() -> None:
-    assert broken(done(failing(a_run()))) == ["backoff (late)"]
+    assert broken(done(failing(a_run()))) == ["backoff (late)", "drains_when_full (late)"]
     assert not broken(done(failing(a_run(stated=False))))
