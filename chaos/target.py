@@ -175,6 +175,9 @@ class Target:
     idle."""
     accepts: bool = False
     """Whether every task is accepted while nothing disturbs the server, the producer or the way to them."""
+    drains_when_full: bool = False
+    """Whether, while the server's memory is full and it evicts nothing, no new task is accepted, and those that were
+    accepted begin, are tried again and are recovered as at any time."""
     keeps_through: float | None = None
     """Seconds: where connections are cut for a shorter time, a worker keeps what it runs. None: not stated."""
     grace: float | None = None

@@ -125,6 +125,8 @@ class FaultRecord:
     """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
     end_t: int | None = None
     """When it was healed."""
+    lasted: Span | None = None
+    """From when until when it surely lasted; None: not recorded."""
     met: tuple[int, ...] | None = None
     """Of a fault that met all workers: those that had completed a task since the one before; None: not recorded."""
 
@@ -322,6 +324,7 @@ def _fault(evidence: Evidence, event: Fault) -> None:
         fault.evidence = event.evidence or ""
         fault.pids = frozenset(event.pids)
         fault.claimed = frozenset(event.tasks)
+        fault.lasted = (event.lasted[0], event.lasted[1]) if event.lasted and len(event.lasted) == 2 else None
         fault.met = None if event.met is None else tuple(event.met)
     elif event.phase == "missed":
         fault.missed = True

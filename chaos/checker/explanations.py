@@ -47,7 +47,7 @@ def too_many_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str
 def explains(evidence: Evidence) -> Callable[[str, Task, Execution, Execution], bool]:
     """Whether something other than its own failure explains why a task was run again: (name, task, earlier, later)."""
     causes = _Causes.of(evidence)
-    causes = replace(causes, misbehaved=[])
+    causes = replace(causes, misbehaved=[], faults=causes.without_full_memory())
     return lambda name, task, earlier, later: bool(
         causes._fault(name, task, earlier, later) or causes._other(earlier, later)
     )
@@ -99,6 +99,15 @@ class _Causes:
             last_seen=last_seen,
             cut_off=cut_off,
             taken_over_within=round((within_s + ACK_UNDER_WAY_S) * SECOND),
+        )
+
+    def without_full_memory(self) -> Spans[FaultRecord]:
+        """The faults; where the target goes on while the server's memory is full, that loses no news of a failure."""
+        drains = option(self.evidence.begin, "drains_when_full") is True
+        return Spans(
+            ((fault.from_t, fault.over_t), fault)
+            for fault in self.faults.during((0, NEVER))
+            if not (drains and fault.traits.fills_memory)
         )
 
     def duplicate(self, name: str, task: Task) -> Duplicate:

@@ -63,6 +63,8 @@ class Effect:
     evidence: str
     pids: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
+    lasted: tuple[int, int] | None = None
+    """From when until when it surely lasted, monotonic, ns, where a promise speaks of that time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ class Stage:
     startup_s: Callable[[], float] = lambda: 0.0
     """How long it took at the start of the run until a worker had begun a task."""
     long: frozenset[str] = frozenset()
-    """Tasks of the plan whose bodies last for `LONG_MS` at least."""
+    """Tasks of the plan whose bodies do nothing but last, longer than the target takes to recover one."""
     workload_over: Callable[[], bool] = lambda: True
     """Whether everything was submitted and answered."""
     let_on: Callable[[], None] = lambda: None
@@ -149,6 +151,9 @@ class Fault(ABC):
     requeues: ClassVar[bool] = False
     """Whether it gives its tasks, which were given up, all their attempts again."""
 
+    fills_memory: ClassVar[bool] = False
+    """Whether it has the server refuse whatever adds, since its memory is full."""
+
     needs_batches: ClassVar[bool] = False
     """Whether the target must take several tasks in one call for it."""
     needs_keys: ClassVar[bool] = False
@@ -159,6 +164,8 @@ class Fault(ABC):
     """So many at least, where it `needs_batches`."""
     needs_recovery_order: ClassVar[bool] = False
     """Whether the target must state that it `recovers_in_order` for it to be in the mix."""
+    needs_full_memory: ClassVar[bool] = False
+    """Whether the target must state that it `drains_when_full` for it to be in the mix, unless it lists it there."""
     needs_requeue: ClassVar[bool] = False
     """Whether the target must have `requeue`, and a body that raises whenever the plan says so."""
 
@@ -217,6 +224,7 @@ class Fault(ABC):
             asks_to_end=self.asks_to_end,
             loses_replies=self.loses_replies,
             cuts=self.cuts,
+            fills_memory=self.fills_memory,
             requeues=self.requeues,
         )
 
@@ -305,7 +313,8 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
 
     Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
     one whose tasks no fault has met before. After `SETTLE_S` any will do, except that `untouched` is heeded as in
-    `catch_worker`. `long`: one that has just begun a long body, if one does so within most of the time.
+    `catch_worker`. `long`: one that has just begun a long body, if one does so within most of the time; of a task that
+    no fault has met, as a queue may set others aside.
 
     Raises Missed: none within the time, or nothing is left to do.
     """
@@ -327,7 +336,7 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
                 long
                 and stage.long
                 and time.monotonic() < begun_s + LONG_SHARE * patience_s
-                and not (tasks & stage.long) - before
+                and not (tasks & stage.long) - before - stage.struck()
             )
         ]
         if busy:

@@ -138,6 +138,8 @@ class Fault(_Event, tag="fault", kw_only=True, frozen=True):
     reason: str | None = None
     traits: Traits | None = None
     """At `begin`: what the fault is. Histories of zeroloss 0.1 do not say."""
+    lasted: list[int] | None = None
+    """At `effective`, where a promise speaks of that time: from when until when it surely lasted, as `t`."""
     met: list[int] | None = None
     """Of a fault that met all workers: the numbers of those that had completed a task since the one before."""
 

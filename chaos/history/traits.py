@@ -34,5 +34,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The server executed commands whose replies it took."""
     cuts: bool = False
     """It closed connections, which could be opened again at once."""
+    fills_memory: bool = False
+    """The server's memory was full, and it refused whatever adds to it."""
     requeues: bool = False
     """It gave its tasks, which had been given up, all their attempts again."""

@@ -13,8 +13,8 @@ from zeroloss.reference.queue.errors import NotAccepted
 from zeroloss.reference.queue.task import new_task_id
 
 from .mutant import UNEXPLAINED, mutant
-from .patching import patch
-from .profiles import DEFAULT, DOWN, LOST_REPLIES, SLOW_DISK, STALL_ASKED_ONCE, VARIED
+from .patching import edit, patch
+from .profiles import DEFAULT, DOWN, FULL_MEMORY, LOST_REPLIES, SLOW_DISK, STALL_ASKED_ONCE, VARIED
 
 
 @mutant(expects="GHOST", breaks="I6", profile=STALL_ASKED_ONCE)
@@ -75,3 +75,9 @@ def pushed_again() -> None:
 def part_of_a_batch_is_all() -> None:
     """A batch of which a part was refused is answered 202, as one that was accepted whole."""
     patch(falcon, "HTTP_207", falcon.HTTP_202)
+
+
+@mutant(expects="DRAINS_WHEN_FULL", breaks="I2", profile=FULL_MEMORY)
+def accepted_when_full() -> None:
+    """New tasks are accepted though the server's memory is full, until it has no more."""
+    edit(enqueuer, "ENQUEUE", "#!lua\n", "#!lua flags=allow-oom\n")

@@ -11,7 +11,7 @@ from zeroloss.reference.queue.enqueuing.submission import Submission
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import configure, edit, patch
-from .profiles import BACKLOG, DEFAULT, HANDLERS, KILLS
+from .profiles import BACKLOG, DEFAULT, FULL_MEMORY, HANDLERS, KILLS
 
 TWICE_EVERY = 200
 RECOVERED = "head.attempt, head.recoveries = head.attempt + 1, head.recoveries + 1"
@@ -65,3 +65,9 @@ def recoveries_counted_as_failures() -> None:
         return original(self, task, error, traceback, fewer, after_ms)
 
     original = patch(Consumer, "fail", fail)
+
+
+@mutant(expects=("BACKOFF (LATE)", "DRAINS_WHEN_FULL (LATE)"), breaks="I5", profile=FULL_MEMORY)
+def failures_untold_when_full() -> None:
+    """While the server's memory is full nobody can tell that a task has failed, and its worker does nothing else."""
+    edit(consumer, "_RETRY", "#!lua flags=allow-oom", "#!lua")

@@ -142,6 +142,31 @@ POISON = Profile(
 QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
 SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
+SIGINT = Profile(
+    name="sigint",
+    faults="worker-sigint:count=2",
+    tasks=200,
+    work_ms=(200, 800),
+    # There must be tasks until the last fault.
+    stretch=3.0,
+)
+LET_GO = Profile(
+    name="let-go",
+    faults="worker-sigterm:count=3",
+    tasks=40,
+    # Longer than it takes until another worker may have them.
+    work_ms=(3_500, 4_000),
+    stretch=4.0,
+    settings={"ZEROLOSS_GRACE_MS": "10000"},
+)
+FULL_MEMORY = Profile(
+    name="full-memory",
+    faults="server-maxmemory:count=1",
+    tasks=300,
+    # Tasks are submitted all the while.
+    stretch=5.0,
+    behaviours={"raise-once": 100},
+)
 ZOMBIE = Profile(
     name="zombie",
     # One only: a second could seem to explain what the first zombie has done.
@@ -285,6 +310,9 @@ PROFILES = {
         QUIET,
         PLANTED,
         SIGTERM,
+        SIGINT,
+        LET_GO,
+        FULL_MEMORY,
         DENIED,
         ZOMBIE,
         ASLEEP,

@@ -1,20 +1,47 @@
 """Mutants that end in the wrong order."""
 
+import os
+import time
 from typing import Any
 
 from zeroloss.reference.queue import consumer
 from zeroloss.reference.worker.claimer import Claimer
-from zeroloss.reference.worker.process import Worker
+from zeroloss.reference.worker.process import GRACE_STATUS, Worker
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT, SIGTERM
+from .profiles import DEFAULT, LET_GO, SIGINT, SIGTERM
 
 
 @mutant(expects="GRACE", breaks="I4", profile=SIGTERM)
 def no_grace() -> None:
     """A worker that is asked to end does so at once, and leaves what it runs to recovery."""
     patch(Worker, "_finish", lambda _self: False)
+
+
+@mutant(expects="GRACE", breaks="I4", profile=SIGINT)
+def second_signal_ends() -> None:
+    """A worker process that is asked to end twice, by everybody's signal and by its parent, does so at once."""
+
+    def on_signal(self: Any, *signalled: Any) -> None:
+        if self._signalled:
+            os._exit(GRACE_STATUS)
+        original(self, *signalled)
+
+    original = patch(Worker, "_on_signal", on_signal)
+
+
+@mutant(expects="GRACE", breaks="I3", profile=LET_GO)
+def lease_let_go() -> None:
+    """A worker that is asked to end claims no more, and does not renew the lease on what it still runs."""
+
+    def renew(self: Any) -> None:
+        if self._stopping and not self._unsure:
+            self._renew_at = time.monotonic() + self._config.renew_ms / 1000
+        else:
+            original(self)
+
+    original = patch(Claimer, "_renew", renew)
 
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=SIGTERM)

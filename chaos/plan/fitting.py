@@ -89,6 +89,9 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     """
     if load and (fault.arranges() or fault.moves_producer):
         return False
+    unlisted = all(word.partition(":")[0] != fault.name for word in target.mix)
+    if fault.needs_full_memory and not target.drains_when_full and unlisted:
+        return False
     if (fault.needs_attempts and not target.attempts_grow) or (fault.needs_requeue and not can_requeue(target)):
         return False
     if fault.needs_recovery_order and not (target.recovers_in_order and target.batch_max >= fault.batch_least):

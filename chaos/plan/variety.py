@@ -141,7 +141,8 @@ def _together(tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
 def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
     """Bodies of no time in the first half of a burst, of little in the second: claimed fast, then held for a while."""
     half = burst.start + len(burst) // 2
-    elsewhere = [number for number in range(len(tasks)) if number not in burst]
+    # Not in the backlog, which is over soon: faults wait for them all the time.
+    elsewhere = [number for number in range(math.ceil(BACKLOG_SHARE * len(tasks)), len(tasks)) if number not in burst]
     long = set(draw.sample(elsewhere, len(tasks) // LONG_ONE_IN))
     made = []
     for number, task in enumerate(tasks):

@@ -22,6 +22,8 @@ POLL_S = 0.05
 COME_BACK_S = 10.0
 """For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
+LET_GO_S = 1.5
+"""So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
 AHEAD_SHARE = 0.25
 """While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them. One
 that aims at clients needs all of them, and so does one that waits until all workers are back."""
@@ -97,10 +99,6 @@ class Nemesis(threading.Thread):
 
     def run(self) -> None:
         begun_s = self._taken_up_s = time.monotonic()
-        # One that hangs may be given up in the middle of it, whatever the fault does.
-        long = frozenset(
-            task.id for task in self._plan.tasks if task.work_ms >= LONG_MS and task.behaviour != "hang-once"
-        )
         try:
             for planned in self._plan.faults:
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
@@ -115,7 +113,7 @@ class Nemesis(threading.Thread):
                     random=draw,
                     wait=self._wait,
                     behaving=self._plan.behaving,
-                    long=long,
+                    long=self._long(),
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
                     let_on=self._let_traffic_on,
@@ -149,6 +147,7 @@ class Nemesis(threading.Thread):
                 evidence=effect.evidence,
                 pids=_listed(effect.pids),
                 tasks=_listed(effect.tasks),
+                lasted=_listed(effect.lasted or ()),
                 met=met,
             )
         except Missed as missed:
@@ -185,6 +184,13 @@ class Nemesis(threading.Thread):
         if over is None or promised is None or not over() or self._ledger.open_tasks():
             return False
         return not promised() - self._ledger.completed() - (self._doomed & self._ledger.begun)
+
+    def _long(self) -> frozenset[str]:
+        """Tasks that do nothing but take long: others have them before they end, where their worker lets them go."""
+        let_go_ms = 1_000 * (self._more.get("recover_within_s", 0.0) + LET_GO_S)
+        return frozenset(
+            task.id for task in self._plan.tasks if task.work_ms >= min(LONG_MS, let_go_ms) and not task.behaviour
+        )
 
     def _note(self, fault: Fault, effect: Effect) -> None:
         self.score.effective += 1

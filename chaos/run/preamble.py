@@ -66,6 +66,7 @@ def record_begin(
             "delays": target.delays,
             "starts_when_idle": target.starts_when_idle,
             "accepts": target.accepts,
+            "drains_when_full": target.drains_when_full,
             "keeps_through": target.keeps_through,
             "grace": target.grace,
             "time_limit": target.time_limit,

@@ -144,10 +144,14 @@ class Managed:
         """SIGCONTs the whole session."""
         sessions.resume(self.sid)
 
-    def terminate(self, signum: int = signal.SIGTERM) -> None:
-        """Sends `signum` to the leader alone, if it still runs. Does not wait."""
-        if self.poll() is None:
-            self._want_exit()
+    def terminate(self, signum: int = signal.SIGTERM, *, to_all: bool = False) -> None:
+        """Sends `signum` to the leader, if it still runs, or to the whole session. Does not wait."""
+        if self.poll() is not None:
+            return
+        self._want_exit()
+        if to_all:
+            sessions.tell(self.sid, signum)
+        else:
             self._process.send_signal(signum)
 
     def log_tail(self) -> str:

@@ -57,6 +57,19 @@ def resume(sid: int) -> None:
         send(pid, sid, signal.SIGCONT)
 
 
+def tell(sid: int, signum: int) -> None:
+    """Sends `signum` to every member once: to the leader's group at one moment, as a terminal does, then to others."""
+    others = []
+    for pid in members(sid):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) != sid:
+                others.append(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(sid, signum)
+    for pid in others:
+        send(pid, sid, signum)
+
+
 def kill(sid: int, deadline_s: float = KILL_DEADLINE_S) -> list[int]:
     """SIGKILLs every member and returns, when none is left, which they were.
 

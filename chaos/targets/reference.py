@@ -89,6 +89,7 @@ class Reference(Target):
     delays = True
     starts_when_idle = True
     accepts = True
+    drains_when_full = True
     keeps_through = 0.5
     grace = 25.0
     time_limit = 6.0
@@ -98,7 +99,7 @@ class Reference(Target):
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
-        *("server-denies:command=xadd", "server-maxmemory"),
+        "server-denies:command=xadd",
     )
     variants: Mapping[str, Variant] = {
         "as-shipped": Variant(
@@ -136,7 +137,7 @@ class Reference(Target):
                 "durability": "fsync",
                 "accepts": False,
                 "appendfsync": "everysec",
-                "mix": ("server-slow-fsync", "server-maxmemory", "server-sigstop"),
+                "mix": ("server-slow-fsync", "server-sigstop"),
             },
         ),
         "replicated": Variant(

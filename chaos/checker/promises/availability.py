@@ -52,7 +52,7 @@ def refused_of(evidence: Evidence) -> list[str]:
 def interrupted_of(evidence: Evidence) -> list[str]:
     """The tasks that a worker did not let finish when it was asked to end, though its grace was not over.
 
-    Or that it lost to another worker, which ran them again before they had ended.
+    Or that it lost to another worker, which ran them again before they had ended, or after it.
     """
     grace_s = seconds(evidence.begin, "grace")
     if grace_s is None:
@@ -63,7 +63,7 @@ def interrupted_of(evidence: Evidence) -> list[str]:
         for fault in evidence.faults.values()
         if fault.traits.asks_to_end and fault.over_t - fault.from_t < grace_s * SECOND
         for name, one in fault.struck.items()
-        if (one.end is None or _run_beside(evidence.tasks[name], one, fault))
+        if (one.end is None or _run_beside(evidence.tasks[name], one, fault) or _run_again(evidence, name, one, fault))
         and one.pid not in excused
         and not _hit(evidence, {one.pid}, one.begin, one.end or evidence.last_t, but=fault)
         and not _lost(evidence, one, fault)
@@ -74,6 +74,20 @@ def _run_beside(task: Task, one: Execution, asked: FaultRecord) -> bool:
     """Whether another execution of the task began while the worker that was asked to end still ran it."""
     since_t = max(one.begin, asked.from_t)
     return any(since_t < other.begin < (one.end or 0) for other in task.executions)
+
+
+def _run_again(evidence: Evidence, name: str, one: Execution, asked: FaultRecord) -> bool:
+    """Whether the worker finished it, and ended after it, and it was run once more all the same.
+
+    It was another worker's by then, which had to wait until it could begin. A client may have submitted it twice, and
+    the server may have lost that it was done.
+    """
+    task, ended_t = evidence.tasks[name], one.end or 0
+    later_t = min((other.begin for other in task.executions if other.begin > ended_t), default=None)
+    if not one.completed or ended_t > (asked.effective_t or 0) or later_t is None or task.invoked - task.fail > 1:
+        return False
+    outages = (fault for fault in evidence.faults.values() if fault.everywhere)
+    return not any(fault.during(ended_t, later_t) for fault in outages)
 
 
 def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:

@@ -12,6 +12,7 @@ from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .cuts import taken_of
 from .lateness import late_retries_of, late_starts_of, sooner_of
+from .memory import accepted_of, left_of
 from .recoveries import passed_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
@@ -42,6 +43,7 @@ def promises_of(
     priorities = option(begin, "priorities")
     lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
+    drains = option(begin, "drains_when_full") is True
     keeps, grace, limit = (seconds(begin, name) for name in ("keeps_through", "grace", "time_limit"))
     ended = ended_of(evidence)
     return [
@@ -141,6 +143,20 @@ def promises_of(
             else None,
             verdict=Verdict.LIVENESS,
             broken=_clause(refused_of(evidence), "not accepted though nothing was disturbed"),
+        ),
+        Promise(
+            name="drains_when_full",
+            stated="While the server's memory is full no task is accepted." if drains else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(accepted_of(evidence), "accepted though the server's memory was full"),
+        ),
+        Promise(
+            name="drains_when_full (late)",
+            stated="While the server's memory is full what was accepted goes on." if drains else None,
+            verdict=Verdict.LIVENESS,
+            broken=_clause(
+                left_of(evidence, retries), "left waiting in a full memory, while nothing went on and a worker was idle"
+            ),
         ),
         Promise(
             name="keeps_through",

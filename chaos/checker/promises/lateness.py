@@ -53,7 +53,7 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
         if not (waits := evidence.retries.of(retry.task).backoff):
             continue
         wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
-        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + _allowed(evidence)
+        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed(evidence)
         if idleness.was(due_t, max(due_t, retry.again.begin), since_t=retry.failed.begin):
             late[retry.task] = None
     return list(late)
@@ -68,14 +68,19 @@ def late_starts_of(evidence: Evidence) -> list[str]:
     for name, task in evidence.tasks.items():
         if task.ok_t is None:
             continue
-        due_t = task.ok_t + task.delay_ms * 1_000_000 + _allowed(evidence)
+        due_t = task.ok_t + task.delay_ms * 1_000_000 + allowed(evidence)
         begin_t = max(due_t, min((one.begin for one in task.executions), default=due_t))
         if idleness.was(due_t, begin_t, since_t=task.ok_t):
             late.append(name)
     return late
 
 
-def _allowed(evidence: Evidence) -> int:
+def was_idle(evidence: Evidence, span: Span) -> bool:
+    """Whether a worker that lived on ran nothing for long within that time, whatever was under way."""
+    return _Workers.of(evidence).idle(span, since_t=span[0])
+
+
+def allowed(evidence: Evidence) -> int:
     """That long, ns, may a recovery take."""
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     return round((within_s + MARGIN_S) * SECOND)
@@ -90,18 +95,21 @@ def sooner_of(evidence: Evidence) -> dict[str, float]:
 
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
     """What may put off a recovery, and until when: faults, seen to take effect or not, other deaths, starvation."""
-    allowed = _allowed(evidence)
+    after = allowed(evidence)
     sooner = {fault: round((within_s + MARGIN_S) * SECOND) for fault, within_s in sooner_of(evidence).items()}
+    drains = option(evidence.begin, "drains_when_full") is True
     for fault in evidence.faults.values():
+        if drains and fault.traits.fills_memory:
+            continue  # no reason for what was accepted
         if fault.begin_t is not None and not fault.traits.baseline and not fault.misbehaved:
-            yield fault.begin_t, (fault.over_t or evidence.last_t) + sooner.get(fault.name, allowed)
+            yield fault.begin_t, (fault.over_t or evidence.last_t) + sooner.get(fault.name, after)
     for task in evidence.tasks.values():
         for one in task.executions:
             if one.end is None and one.pid not in workers.killed:
                 later = [other.begin for other in task.executions if other.begin > one.begin]
-                yield one.begin, min(later, default=evidence.last_t) + allowed
+                yield one.begin, min(later, default=evidence.last_t) + after
     for late in (*evidence.late, *evidence.crowded):
-        yield late.since_t, late.t + allowed
+        yield late.since_t, late.t + after
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..base import Effect, Stage
+from ..base import Effect, Missed, Stage
 from ..registry import fault
 from .base import ServerFault
 from .memory import starve
+
+SHARE = 0.5
 
 
 @fault
@@ -26,7 +28,9 @@ class ServerEvicts(ServerFault):
     """Which keys go first: allkeys-random, allkeys-lru or allkeys-lfu."""
 
     def inject(self, stage: Stage) -> Effect:
-        starved = starve(stage, policy=self.policy, for_s=self.for_s, did="evicted", counted=_evicted)
+        starved = starve(stage, policy=self.policy, share=SHARE, for_s=self.for_s, counted=_evicted)
+        if not starved.count:
+            raise Missed(f"The server evicted nothing within {self.for_s:g} s.")
         return Effect(
             evidence=f"With maxmemory at half of the {starved.held} bytes that it held, and {self.policy}, the server "
             f"evicted {starved.count} keys (evicted_keys).",

@@ -1,10 +1,11 @@
 """The server's memory is full."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from ..base import Effect, Stage, errors_answered
+from ..base import Effect, InMix, Missed, Stage, errors_answered, waited_for
 from ..registry import fault
 from .base import ServerFault
 from .memory import starve
@@ -13,25 +14,47 @@ from .memory import starve
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerMaxmemory(ServerFault):
-    """Sets maxmemory below the used memory, without eviction, for seconds (I1, I2, I4).
+    """Sets maxmemory far below the used memory, without eviction, for seconds (I1, I2, I4).
 
     Whatever adds is refused, even a move from one list to another. What was accepted must be worked off all the same,
-    and what is refused must not be promised. https://redis.io/docs/latest/develop/reference/eviction/
+    tasks that fail meanwhile too, and what is refused must not be promised.
+    https://redis.io/docs/latest/develop/reference/eviction/
     """
 
     name: ClassVar[str] = "server-maxmemory"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
+    fills_memory: ClassVar[bool] = True
+    needs_full_memory: ClassVar[bool] = True
+    in_mix: ClassVar[InMix] = "once"
     count: ClassVar[int] = 2
 
-    for_s: float = 3.0
-    """How long its memory is full."""
+    for_s: float = 8.0
+    """How long its memory is full: so long that a retry which does not come is late before it is over."""
+    patience_s: float = 4.0
+    """How long to wait for a task in its body that will fail, where the plan has some; without one it begins then."""
 
     def inject(self, stage: Stage) -> Effect:
+        failing = frozenset[str]().union(*_raising(stage))
+        waited_for(stage, lambda: _fails_soon(stage, failing), self.patience_s if failing else 0.0)
         starved = starve(
-            stage, policy="noeviction", for_s=self.for_s, did="refused", counted=partial(errors_answered, kind="OOM")
+            stage, policy="noeviction", share=0.0, for_s=self.for_s, counted=partial(errors_answered, kind="OOM")
         )
+        if not (starved.count or starved.accepted):
+            raise Missed(f"The server refused nothing within {self.for_s:g} s, and no task was accepted.")
         return Effect(
-            evidence=f"With maxmemory at half of the {starved.held} bytes that it held, the server refused "
-            f"{starved.count} commands within {self.for_s:g} s; {starved.completed} tasks were completed meanwhile.",
+            evidence=f"With maxmemory at 1 of the {starved.held} bytes that it held, the server refused "
+            f"{starved.count} commands within {self.for_s:g} s; meanwhile {starved.completed} tasks were completed, "
+            f"and {starved.accepted} accepted.",
             tasks=starved.tasks,
+            lasted=starved.lasted,
         )
+
+
+def _raising(stage: Stage) -> Iterable[frozenset[str]]:
+    return (tasks for way, tasks in stage.behaving.items() if way.startswith("raise-"))
+
+
+def _fails_soon(stage: Stage, failing: frozenset[str]) -> bool:
+    """Whether one of these is in its body for the first time, so that it has attempts left."""
+    stage.ledger.poll()
+    return bool(stage.ledger.open_tasks().keys() & failing - stage.ledger.raised())

@@ -15,6 +15,7 @@ class WorkerSigterm(WorkerFault):
     """Sends SIGTERM to a worker inside a task, and waits until it has ended (I1, I2).
 
     What it had claimed and not begun must be given back, and what runs must be finished, also where it takes seconds.
+    With `to_all` each of its processes is signalled, as systemd does it (KillMode=control-group).
     """
 
     name: ClassVar[str] = "worker-sigterm"
@@ -26,11 +27,13 @@ class WorkerSigterm(WorkerFault):
 
     patience_s: float = 12.0
     """How long to wait for a worker that is inside a task, and then for its end."""
+    to_all: bool = False
+    """Whether every process of its session is signalled, and not the one alone that was started."""
 
     def inject(self, stage: Stage) -> Effect:
         worker = busy_worker(stage, self.patience_s, long=True)
         tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
-        worker.terminate(self.signal)
+        worker.terminate(self.signal, to_all=self.to_all)
         try:
             status = worker.wait(self.patience_s)
         except TimeoutError:
@@ -38,7 +41,8 @@ class WorkerSigterm(WorkerFault):
                 f"Worker {worker.sid} did not end within {self.patience_s:g} s after {self.signal.name}."
             ) from None
         return Effect(
-            evidence=f"Worker {worker.sid} was inside {len(tasks)} tasks at {self.signal.name}, "
+            evidence=f"Worker {worker.sid} was inside {len(tasks)} tasks at {self.signal.name}"
+            f"{f' to all {len(pids)} of its processes' * (self.to_all and len(pids) > 1)}, "
             f"and exited with status {status}.",
             pids=pids,
             tasks=tuple(tasks),

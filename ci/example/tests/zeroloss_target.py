@@ -23,6 +23,7 @@ class MyQueue(Target):
     delays = False  # True: `enqueue` heeds `task.delay_ms`, and no task begins sooner than that
     starts_when_idle = False  # True: a task begins within `recover_within` and a second while a worker is idle
     accepts = False  # True: every task is accepted while nothing disturbs the server
+    drains_when_full = False  # True: while Redis's memory is full no task is accepted, and accepted ones go on
     keeps_through = None  # 0.5: a worker whose connections are cut for less than that keeps what it runs
     grace = None  # 25.0: seconds for which a worker that gets SIGTERM lets what it runs go on
     time_limit = None  # 60.0: seconds after which a task whose body hangs has failed, and is tried again

@@ -115,6 +115,40 @@ def test_full_memory_refuses_writes_and_is_wide_again_afterwards(scene: Scene, o
     assert settings(server) == before
 
 
+def test_full_memory_that_tasks_are_accepted_in_is_no_missed_fault(scene: Scene, open_own_server: OpenServer) -> None:
+    accepted = iter(({"before"}, {"before", "meanwhile"}))
+    members = {"promised": lambda: frozenset(next(accepted))}
+    effect = scene.play(ServerMaxmemory(for_s=0.05), open_own_server(appendfsync=None), **members)
+    assert "refused 0 commands" in effect.evidence
+    assert effect.evidence.endswith("and 1 accepted.")
+
+
+def test_full_memory_waits_for_a_task_that_is_about_to_fail_for_the_first_time(
+    scene: Scene, open_own_server: OpenServer
+) -> None:
+    server = open_own_server(appendfsync=None)
+    scene.workers(FAILING)
+    with Traffic(server, push) as traffic:
+        wait_until(lambda: traffic.acknowledged)
+        effect = scene.play(
+            ServerMaxmemory(for_s=0.2, patience_s=30.0), server, behaving={"raise-once": frozenset({"failing"})}
+        )
+    assert effect.tasks == ("failing",)
+    assert effect.lasted is not None
+    assert 0.2e9 <= effect.lasted[1] - effect.lasted[0] < 5e9
+
+
+FAILING = """
+import time
+from zeroloss.ledger import effect
+with effect("sound"):
+    time.sleep(1.0)
+time.sleep(0.3)
+with effect("failing"):
+    time.sleep(3600)
+"""
+
+
 def test_full_memory_that_nobody_notices_is_missed_and_healed(scene: Scene, open_own_server: OpenServer) -> None:
     server = open_own_server(appendfsync=None)
     before = settings(server)

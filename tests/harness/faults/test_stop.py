@@ -44,6 +44,30 @@ def test_a_worker_that_is_asked_to_end_in_the_middle_of_a_task_is_waited_for_and
     assert [again.pid for again in pool.living()] != [worker.pid]
 
 
+FAMILY = f"""
+import os, signal, sys, time
+if os.fork():
+    child = os.fork()
+    if child:
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(4))
+        {BUSY.strip().replace(chr(10), chr(10) + 8 * " ")}
+    os.setpgid(0, 0)
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize(("fault", "left"), [(WorkerSigint(), 0), (WorkerSigint(to_all=False), 2)])
+def test_ctrl_c_is_told_to_every_process_of_a_worker_and_not_to_the_one_that_was_started_alone(
+    scene: Scene, fault: WorkerSigint, left: int
+) -> None:
+    (worker,) = scene.workers(FAMILY).living()
+    wait_until(lambda: len(worker.members()) == 3)
+    effect = fault.inject(scene.stage())
+    assert ("at SIGINT to all 3 of its processes, and exited" in effect.evidence) is (left == 0)
+    wait_until(lambda: len(worker.members()) == left)
+
+
 LONG = """
 import time
 from zeroloss.ledger import effect
@@ -59,6 +83,12 @@ def test_the_worker_that_is_asked_to_end_is_one_that_has_just_begun_a_long_task(
     _, worker = pool.living()
     effect = scene.play(WorkerSigterm(), long=frozenset({"long"}))
     assert (effect.pids, effect.tasks) == ((worker.pid,), ("long",))
+
+
+def test_a_long_task_that_a_fault_has_met_before_is_not_the_one_that_is_waited_for(scene: Scene) -> None:
+    scene.workers(LONG.replace("1.0", "0.5"), LONG.replace("1.0", "1.5").replace('"long"', '"other"'))
+    members = {"long": frozenset({"long", "other"}), "struck": lambda: frozenset({"long"})}
+    assert "other" in scene.play(WorkerSigterm(patience_s=8.0), **members).tasks
 
 
 def test_where_no_long_task_begins_any_worker_is_asked_to_end(scene: Scene) -> None:

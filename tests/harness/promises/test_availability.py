@@ -124,6 +124,23 @@ def test_a_task_that_is_run_elsewhere_while_its_worker_lets_it_finish_breaks_the
     assert not broken(done(story), "grace")
 
 
+def finished(story: Story, *, phase: str = "end") -> Story:
+    """A worker is asked to end, lets its task come to its end, and ends."""
+    story.submit("cut").add("fault", "begin", fault="worker-sigterm", number=1).started("cut", "x", pid=200)
+    story.add("effect", phase, pid=200, task="cut", execution="x", **({"error": "no"} if phase == "error" else {}))
+    named = {"fault": "worker-sigterm", "number": 1, "pids": [200], "tasks": ["cut"], "evidence": "exit status 0"}
+    return story.add("fault", "effective", **named)
+
+
+def test_a_task_that_is_run_once_more_after_its_worker_has_finished_it_breaks_the_promise_of_grace() -> None:
+    assert broken(done(finished(a_run()).ran("cut", pid=300)), "grace")
+    assert not broken(done(finished(a_run())), "grace")
+    assert not broken(done(finished(a_run(), phase="error").ran("cut", pid=300)), "grace")
+    assert not broken(done(finished(a_run().submit("cut")).ran("cut", pid=300)), "grace")
+    crashed = finished(a_run()).kill(2, name="server-sigkill").ran("cut", pid=300)
+    assert not broken(done(crashed), "grace")
+
+
 def test_a_task_that_began_while_its_worker_was_cut_off_may_belong_to_another_by_then() -> None:
     story = a_run().kill(1, name="net-silence", pids=(200,)).add("fault", "end", fault="net-silence", number=1)
     assert not broken(done(asked_to_end(story, number=2).ran("cut", pid=300)), "grace")

@@ -1,0 +1,65 @@
+"""What a queue may not do while its server's memory is full: promise more, or let what it has promised wait.
+
+Full memory is no reason for a late start, retry or recovery either: see `lateness`. But on a crowded machine nothing is
+late. There only a queue in which nothing happens at all has stopped.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from ..evidence import Evidence
+from ..spans import Span
+from ..stated import option
+from .lateness import allowed, was_idle
+from .retries import Retry
+
+
+def accepted_of(evidence: Evidence) -> list[str]:
+    """The tasks that were submitted and accepted while the server's memory was full."""
+    if option(evidence.begin, "drains_when_full") is not True:
+        return []
+    full = _full(evidence)
+    return [
+        name
+        for name, task in evidence.tasks.items()
+        if task.invoked_t is not None
+        and task.ok_t is not None
+        and any(from_t <= task.invoked_t and task.ok_t <= until_t for from_t, until_t in full)
+    ]
+
+
+def left_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
+    """The tasks that waited while no body began or ended, memory was full and a worker idle, for a recovery's time."""
+    if option(evidence.begin, "drains_when_full") is not True:
+        return []
+    due = [
+        (name, task.ok_t + task.delay_ms * 1_000_000, min((one.begin for one in task.executions), default=None))
+        for name, task in evidence.tasks.items()
+        if task.ok_t is not None
+    ]
+    for retry in retries:
+        if waits := evidence.retries.of(retry.task).backoff:
+            wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
+            due.append((retry.task, (retry.failed.end or 0) + round(wait_s * 1e9), retry.again.begin))
+    left: dict[str, None] = {}
+    for from_t, until_t in _stills(evidence):
+        for name, due_t, begin_t in due:
+            span = max(from_t, due_t), until_t
+            waited = begin_t is None or begin_t >= until_t
+            if waited and until_t - span[0] >= allowed(evidence) and was_idle(evidence, span):
+                left[name] = None
+    return list(left)
+
+
+def _full(evidence: Evidence) -> list[Span]:
+    return [fault.lasted for fault in evidence.faults.values() if fault.traits.fills_memory and fault.lasted]
+
+
+def _stills(evidence: Evidence) -> Iterator[Span]:
+    """When no body began or ended for long, while memory was full and the machine not starved."""
+    times = [t for task in evidence.tasks.values() for one in task.executions for t in (one.begin, one.end) if t]
+    for from_t, until_t in _full(evidence):
+        for still in pairwise([from_t, *sorted(t for t in times if from_t < t < until_t), until_t]):
+            starved = any(late.since_t <= still[1] and late.t >= still[0] for late in evidence.late)
+            if still[1] - still[0] >= allowed(evidence) and not starved:
+                yield still
