@@ -161,7 +161,7 @@ class Fault(ABC):
     needs_attempts: ClassVar[bool] = False
     """Whether the target must state that `attempts_grow` for it to be in the mix."""
     batch_least: ClassVar[int] = 2
-    """So many at least, where it `needs_batches`."""
+    """How many the target must take in one call, where it `needs_batches`."""
     needs_recovery_order: ClassVar[bool] = False
     """Whether the target must state that it `recovers_in_order` for it to be in the mix."""
     needs_full_memory: ClassVar[bool] = False

@@ -10,7 +10,7 @@ from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import BURST, DEFAULT, DUE_TOGETHER
+from .profiles import BURST, DEFAULT, DUE_TOGETHER, FULL_HANDS
 
 PART = 100
 
@@ -19,6 +19,12 @@ PART = 100
 def recovery_of_a_hundred() -> None:
     """A recovery takes the newest hundred of a dead worker's tasks and deletes the list."""
     edit(reaper, "_RECOVER", "local left =", "redis.call('DEL', KEYS[5])\nlocal left =")
+
+
+@mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
+def recovery_order_as_text() -> None:
+    """What a dead worker held comes back by the digits of its numbers: 10 before 9, and 100 before 99."""
+    edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return a > b")
 
 
 @mutant(expects="LOST", breaks="I2", profile=DUE_TOGETHER)

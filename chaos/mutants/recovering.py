@@ -101,12 +101,6 @@ def client_clock() -> None:
 
 
 @mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
-def recovery_order_as_text() -> None:
-    """What a dead worker held comes back by the digits of its numbers: 10 before 9, and 100 before 99."""
-    edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return a > b")
-
-
-@mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
 def recovery_lowest_number_first() -> None:
     """What a dead worker held comes back in the reverse order: the newest is claimed first."""
     edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return tonumber(a) < tonumber(b)")

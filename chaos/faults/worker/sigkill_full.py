@@ -72,9 +72,12 @@ class WorkerSigkillFull(WorkerFault):
             for place, task in enumerate(tasks)
             if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
         ]
-        chosen = sorted(draw.sample(fit, min(TASKS, len(fit) // OF_THE_OTHERS)))
-        if not chosen:
+        wanted = min(TASKS, len(fit) // OF_THE_OTHERS)
+        if not wanted:
             return tasks
+        # Spread evenly: where many neighbours were missing, a fault that waits for traffic would see none.
+        every = len(fit) // wanted
+        chosen = fit[draw.randrange(every) :: every][:wanted]
         priority = Counter(tasks[place].priority for place in chosen).most_common(1)[0][0]
         number, at_s = 1 + max(task.batch for task in tasks), tasks[-1].at_s + APART_S
         call = [

@@ -76,9 +76,6 @@ SOUGHT = {
     "undecodable-wedges": Sought(law="I4", scenario=Scenario(wishes=(), orphans=("p-0", "undecodable"))),
     "recovery-needs-traffic": Sought(law="I4", scenario=Scenario(wishes=ONE, faults=("crash",)), changes=1),
     "client-clock": Sought(law="I3", scenario=Scenario(wishes=(Wish(behaviour="slow"),), ahead_ms=60 * LEASE_MS)),
-    "recovery-order-as-text": Sought(
-        law="I7", scenario=Scenario(wishes=(), orphans=tuple(f"p-{number}" for number in range(10)))
-    ),
     "recovery-lowest-number-first": Sought(law="I7", scenario=Scenario(wishes=(), orphans=("p-0", "p-1"))),
     "recovery-forgets-who-holds-more": Sought(
         law="I4", scenario=Scenario(wishes=(), orphans=("p-0", "p-1", "p-2"), faults=("lost",)), changes=1
