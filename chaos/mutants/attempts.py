@@ -11,7 +11,7 @@ from zeroloss.reference.queue.enqueuing.submission import Submission
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import configure, edit, patch
-from .profiles import BACKLOG, DEFAULT, FULL_MEMORY, HANDLERS, KILLS
+from .profiles import BACKLOG, DEFAULT, FULL_BACKLOG, HANDLERS, KILLS
 
 TWICE_EVERY = 200
 RECOVERED = "head.attempt, head.recoveries = head.attempt + 1, head.recoveries + 1"
@@ -67,7 +67,7 @@ def recoveries_counted_as_failures() -> None:
     original = patch(Consumer, "fail", fail)
 
 
-@mutant(expects=("BACKOFF (LATE)", "DRAINS_WHEN_FULL (LATE)"), breaks="I5", profile=FULL_MEMORY)
+@mutant(expects=("BACKOFF", "DRAINS_WHEN_FULL"), breaks="I5", profile=FULL_BACKLOG)
 def failures_untold_when_full() -> None:
     """While the server's memory is full nobody can tell that a task has failed, and its worker does nothing else."""
     edit(consumer, "_RETRY", "#!lua flags=allow-oom", "#!lua")

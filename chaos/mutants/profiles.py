@@ -167,6 +167,15 @@ FULL_MEMORY = Profile(
     stretch=5.0,
     behaviours={"raise-once": 100},
 )
+FULL_BACKLOG = Profile(
+    name="full-backlog",
+    faults="server-maxmemory:count=1",
+    tasks=400,
+    # Many wait, of which some fail, whichever worker has them; and some are submitted meanwhile.
+    work_ms=(400, 700),
+    stretch=2.0,
+    behaviours={"raise-once": 150},
+)
 ZOMBIE = Profile(
     name="zombie",
     # One only: a second could seem to explain what the first zombie has done.
@@ -313,6 +322,7 @@ PROFILES = {
         SIGINT,
         LET_GO,
         FULL_MEMORY,
+        FULL_BACKLOG,
         DENIED,
         ZOMBIE,
         ASLEEP,

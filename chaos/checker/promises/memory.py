@@ -1,6 +1,6 @@
 """What a queue may not do while its server's memory is full: promise more, or let what it has promised wait.
 
-Full memory is no reason for a late start, retry or recovery either: see `lateness`. But on a crowded machine nothing is
+Full memory does not excuse a late start, retry or recovery either: see `lateness`. But on a crowded machine nothing is
 late. There only a queue in which nothing happens at all has stopped.
 """
 

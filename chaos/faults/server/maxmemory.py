@@ -29,7 +29,7 @@ class ServerMaxmemory(ServerFault):
     count: ClassVar[int] = 2
 
     for_s: float = 8.0
-    """How long its memory is full: so long that a retry which does not come is late before it is over."""
+    """How long its memory is full: a retry that does not come is late before it is over."""
     patience_s: float = 4.0
     """How long to wait for a task in its body that will fail, where the plan has some; without one it begins then."""
 

@@ -115,7 +115,7 @@ def test_full_memory_refuses_writes_and_is_wide_again_afterwards(scene: Scene, o
     assert settings(server) == before
 
 
-def test_full_memory_that_tasks_are_accepted_in_is_no_missed_fault(scene: Scene, open_own_server: OpenServer) -> None:
+def test_full_memory_in_which_tasks_are_accepted_has_taken_effect(scene: Scene, open_own_server: OpenServer) -> None:
     accepted = iter(({"before"}, {"before", "meanwhile"}))
     members = {"promised": lambda: frozenset(next(accepted))}
     effect = scene.play(ServerMaxmemory(for_s=0.05), open_own_server(appendfsync=None), **members)

@@ -81,11 +81,14 @@ def test_a_queue_that_stands_still_while_memory_is_full_is_judged_on_a_crowded_m
 
 
 def test_a_first_attempt_that_waits_while_memory_is_full_is_judged_as_a_retry_is() -> None:
-    story = crowded(a_run().add("submit", "invoke", task="n", at_ms=1_000).add("submit", "ok", task="n"))
+    def waits(stated: bool) -> Result:
+        story = a_run(stated=stated).add("submit", "invoke", task="n", at_ms=1_000).add("submit", "ok", task="n")
+        story = crowded(story).add("effect", "begin", pid=100, task="n", execution="n", at_ms=11_000)
+        return done(full(story.ended("n", "n")))
+
+    assert broken(waits(True)) == ["drains_when_full (late)"]
+    assert not broken(waits(False))
     assert not broken(done(full(crowded(a_run()))))
-    assert broken(
-        done(full(story.add("effect", "begin", pid=100, task="n", execution="n", at_ms=11_000).ended("n", "n")))
-    )
 
 
 def test_a_queue_in_which_anything_begins_does_not_stand_still() -> None:
