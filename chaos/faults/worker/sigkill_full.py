@@ -17,7 +17,6 @@ from ..base import (
     InMix,
     Missed,
     Stage,
-    catch_worker,
     kill_caught,
     many,
     stop_and_look,
@@ -63,8 +62,6 @@ class WorkerSigkillFull(WorkerFault):
 
     calm_within_s: float = 60.0
     """How long to wait until what came before is done, which the end of the run waits for as well."""
-    patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task, where the new one has not begun the call in time."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         fit = [
@@ -98,12 +95,16 @@ class WorkerSigkillFull(WorkerFault):
         first, successor = self._replaced(stage)
         stage.wait(min(max(START_S_MIN, stage.startup_s()), START_S_MAX))
         before = stage.promised()
-        second = self._catch_full(stage, successor, before) or catch_worker(stage, self.patience_s)
+        second = self._catch_full(stage, successor, before)
+        replaced = f"Worker {first.worker.sid} exited with status -9"
+        if second is None:
+            evidence = f"{replaced}; worker {successor.sid}, in its place, was not seen inside the call in time."
+            return Effect(evidence=evidence, pids=first.pids, tasks=tuple(first.tasks))
         kill_caught(second)
         call = stage.promised() - before
         return Effect(
-            evidence=f"Worker {first.worker.sid} exited with status -9, and then worker {second.worker.sid}, inside "
-            f"{many(len(second.tasks))}: {len(call - stage.ledger.begun)} of {len(call)} of one call had not begun.",
+            evidence=f"{replaced}, and then worker {second.worker.sid}, inside {many(len(second.tasks))}: "
+            f"{len(call - stage.ledger.begun)} of {len(call)} of one call had not begun.",
             pids=(*first.pids, *second.pids),
             tasks=tuple({**first.tasks, **second.tasks}),
         )
