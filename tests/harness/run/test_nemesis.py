@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from support.fault_stage import BUSY
 from support.waiting import wait_until
+from zeroloss.faults.planned import PlannedTask
 from zeroloss.history import Effect, Fault, Process, Recorder, read
 from zeroloss.history.tail import LedgerTail
 from zeroloss.plan.plan import Plan, PlannedFault, make_plan
 from zeroloss.plan.requests import FaultRequest
-from zeroloss.run.nemesis import Nemesis
+from zeroloss.run.nemesis import Nemesis, long_tasks
 from zeroloss.system.environment import Environment
 from zeroloss.system.processes import Managed, spawn
 from zeroloss.system.servers import Server
@@ -270,3 +272,15 @@ def test_tasks_come_up_to_the_next_fault_and_while_one_is_late_by_a_share_of_tha
     finally:
         nemesis.stop()
         nemesis.join(30)
+
+
+def test_a_task_is_long_whose_worker_would_have_lost_it_before_its_end_and_that_does_nothing_else() -> None:
+    tasks = [
+        PlannedTask("short", 0.0, 3_900),
+        PlannedTask("long", 0.0, 4_100),
+        PlannedTask("very long", 0.0, 6_600),
+        PlannedTask("failing", 0.0, 6_600, behaviour="raise-once"),
+    ]
+    planned = msgspec.structs.replace(plan(1), tasks=tasks)
+    assert long_tasks(planned, 2.5) == {"long", "very long"}
+    assert long_tasks(planned, 11.0) == {"very long"}
