@@ -113,7 +113,7 @@ class Nemesis(threading.Thread):
                     random=draw,
                     wait=self._wait,
                     behaving=self._plan.behaving,
-                    long=self._long(),
+                    long=long_tasks(self._plan, self._more.get("recover_within_s", 0.0)),
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
                     let_on=self._let_traffic_on,
@@ -185,13 +185,6 @@ class Nemesis(threading.Thread):
             return False
         return not promised() - self._ledger.completed() - (self._doomed & self._ledger.begun)
 
-    def _long(self) -> frozenset[str]:
-        """Tasks that do nothing but take long: others have them before they end, where their worker lets them go."""
-        let_go_ms = 1_000 * (self._more.get("recover_within_s", 0.0) + LET_GO_S)
-        return frozenset(
-            task.id for task in self._plan.tasks if task.work_ms >= min(LONG_MS, let_go_ms) and not task.behaviour
-        )
-
     def _note(self, fault: Fault, effect: Effect) -> None:
         self.score.effective += 1
         if effect.pids:
@@ -202,6 +195,12 @@ class Nemesis(threading.Thread):
     def _wait(self, seconds: float) -> None:
         if self._stopping.wait(max(0.0, seconds)):
             raise Stopped
+
+
+def long_tasks(plan: Plan, recover_within_s: float) -> frozenset[str]:
+    """Tasks that do nothing but take long: others have them before they end, where their worker lets them go."""
+    least_ms = min(LONG_MS, 1_000 * (recover_within_s + LET_GO_S))
+    return frozenset(task.id for task in plan.tasks if task.work_ms >= least_ms and not task.behaviour)
 
 
 def _listed(items: Sequence[Any]) -> list[Any] | None:

@@ -8,15 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from support.fault_stage import BUSY
 from support.waiting import wait_until
+from zeroloss.faults.planned import PlannedTask
 from zeroloss.history import Effect, Fault, Process, Recorder, read
 from zeroloss.history.tail import LedgerTail
 from zeroloss.plan.plan import Plan, PlannedFault, make_plan
 from zeroloss.plan.requests import FaultRequest
-from zeroloss.run.nemesis import Nemesis
+from zeroloss.run.nemesis import Nemesis, long_tasks
 from zeroloss.system.environment import Environment
 from zeroloss.system.processes import Managed, spawn
 from zeroloss.system.servers import Server
@@ -316,3 +318,15 @@ def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(the
     finally:
         nemesis.stop()
         nemesis.join(30)
+
+
+def test_a_task_is_long_whose_worker_would_have_lost_it_before_its_end_and_that_does_nothing_else() -> None:
+    tasks = [
+        PlannedTask("short", 0.0, 3_900),
+        PlannedTask("long", 0.0, 4_100),
+        PlannedTask("very long", 0.0, 6_600),
+        PlannedTask("failing", 0.0, 6_600, behaviour="raise-once"),
+    ]
+    planned = msgspec.structs.replace(plan(1), tasks=tasks)
+    assert long_tasks(planned, 2.5) == {"long", "very long"}
+    assert long_tasks(planned, 11.0) == {"very long"}
