@@ -33,9 +33,9 @@ def left_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     if option(evidence.begin, "drains_when_full") is not True:
         return []
     due = [
-        (name, task.ok_t + task.delay_ms * 1_000_000, min((one.begin for one in task.executions), default=None))
+        (name, task.ok_t + task.delay_ms * 1_000_000, min(one.begin for one in task.executions))
         for name, task in evidence.tasks.items()
-        if task.ok_t is not None
+        if task.ok_t is not None and task.executions  # of some no body begins, as they are given up before
     ]
     for retry in retries:
         if waits := evidence.retries.of(retry.task).backoff:
@@ -45,8 +45,7 @@ def left_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     for from_t, until_t in _stills(evidence):
         for name, due_t, begin_t in due:
             span = max(from_t, due_t), until_t
-            waited = begin_t is None or begin_t >= until_t
-            if waited and until_t - span[0] >= allowed(evidence) and was_idle(evidence, span):
+            if begin_t >= until_t and until_t - span[0] >= allowed(evidence) and was_idle(evidence, span):
                 left[name] = None
     return list(left)
 

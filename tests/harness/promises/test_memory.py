@@ -91,6 +91,12 @@ def test_a_first_attempt_that_waits_while_memory_is_full_is_judged_as_a_retry_is
     assert not broken(done(full(crowded(a_run()))))
 
 
+def test_a_task_that_is_given_up_without_a_body_has_not_waited() -> None:
+    misfit = a_run(doomed=["n"]).add("submit", "invoke", task="n", at_ms=1_000).add("submit", "ok", task="n")
+    story = full(crowded(misfit)).drained().end(n=("dead_letter", "not what its handler takes"))
+    assert not broken(judge(story.events))
+
+
 def test_a_queue_in_which_anything_begins_does_not_stand_still() -> None:
     at_work = a_run()
     for at_ms in range(2_200, 9_800, 1_000):
