@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -24,9 +24,22 @@ COME_BACK_S = 10.0
 
 LET_GO_S = 1.5
 """So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
-AHEAD_SHARE = 0.25
-"""While a fault takes longer than planned, this share of its time's tasks comes all the same: it may need them. One
-that aims at clients needs all of them, and so does one that waits until all workers are back."""
+
+
+class Pace(NamedTuple):
+    """How fast tasks come, of what was planned, while a fault takes longer: all of them are there for all faults."""
+
+    busy: float
+    """While one is in its body."""
+    idle: float
+
+
+SCHEDULED = Pace(0.0, 0.0)
+LATE = Pace(0.25, 0.25)
+FOR_WORKERS = Pace(0.1, 1.0)
+"""Workers are to be hit in a task, or to show by one that they are back."""
+FOR_CLIENTS = Pace(1.0, 1.0)
+"""What they submit is to be refused, or its answer lost."""
 
 
 class Records(Protocol):
@@ -73,8 +86,9 @@ class Nemesis(threading.Thread):
         self.failure: BaseException | None = None
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
-        self._taken_up, self._taken_up_s = 0, math.inf
-        self._ahead_share = AHEAD_SHARE
+        self._taken_up, self._reached_s = 0, 0.0
+        self._looked_s = math.inf
+        self._pace = SCHEDULED
         self._holding = self._let_on = False
         self.bodies_end_at_once = False
         """Then no fault waits for a task that is in its body."""
@@ -86,25 +100,28 @@ class Nemesis(threading.Thread):
         self._stopping.set()
 
     def horizon_s(self) -> float:
-        """Up to which second of the plan tasks may come: until the next fault; 0: the run has not begun."""
-        if self._taken_up_s == math.inf:
+        """Up to which second of the plan tasks may come: until the next fault, or as far as those before it needed
+        some; 0: the run has not begun.
+        """
+        if self._looked_s == math.inf:
             return 0.0
         if self._holding:
             return self._plan.faults[self._taken_up - 1].at_s
         if self._let_on or self._taken_up == len(self._plan.faults):
             return math.inf
         planned = self._plan.faults[self._taken_up]
-        ahead_share = 0.0 if FAULTS[planned.fault].holds_traffic else self._ahead_share
-        return planned.at_s + ahead_share * (time.monotonic() - self._taken_up_s)
+        return planned.at_s if FAULTS[planned.fault].holds_traffic else max(planned.at_s, self._reached_s)
 
     def run(self) -> None:
-        begun_s = self._taken_up_s = time.monotonic()
+        begun_s = self._looked_s = time.monotonic()
         try:
             for planned in self._plan.faults:
+                self._pace = SCHEDULED
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
                 fault = build_fault(planned.fault, planned.options)
                 self._holding, self._let_on = fault.holds_traffic, False
-                self._taken_up, self._taken_up_s = self._taken_up + 1, time.monotonic()
+                self._taken_up += 1
+                self._reached_s = max(self._reached_s, self.horizon_s())
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
                 stage = Stage(
                     server=self._server,
@@ -131,10 +148,12 @@ class Nemesis(threading.Thread):
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name
-        self._ahead_share = 1.0
+        self._pace = FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
         self.begun.append(fault)
-        self._ahead_share = 1.0 if fault.aims_at == "client" else AHEAD_SHARE
+        self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(fault.aims_at, LATE)
+        if fault.fills_memory:
+            self._pace = FOR_CLIENTS
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         try:
             effect = fault.inject(stage)
@@ -195,6 +214,9 @@ class Nemesis(threading.Thread):
     def _wait(self, seconds: float) -> None:
         if self._stopping.wait(max(0.0, seconds)):
             raise Stopped
+        looked_s, self._looked_s = self._looked_s, time.monotonic()
+        pace = self._pace.busy if self._ledger.open_tasks() else self._pace.idle
+        self._reached_s += pace * (self._looked_s - looked_s)
 
 
 def long_tasks(plan: Plan, recover_within_s: float) -> frozenset[str]:
