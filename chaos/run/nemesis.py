@@ -88,7 +88,7 @@ class Nemesis(threading.Thread):
         self._outage_over_t = 0
         self._taken_up, self._reached_s = 0, 0.0
         self._looked_s = math.inf
-        self._pace = SCHEDULED
+        self._pace, self._rate = SCHEDULED, 0.0
         self._holding = self._let_on = False
         self.bodies_end_at_once = False
         """Then no fault waits for a task that is in its body."""
@@ -110,7 +110,7 @@ class Nemesis(threading.Thread):
         if self._let_on or self._taken_up == len(self._plan.faults):
             return math.inf
         planned = self._plan.faults[self._taken_up]
-        return planned.at_s if FAULTS[planned.fault].holds_traffic else max(planned.at_s, self._reached_s)
+        return planned.at_s if FAULTS[planned.fault].holds_traffic else max(planned.at_s, self._reached())
 
     def run(self) -> None:
         begun_s = self._looked_s = time.monotonic()
@@ -121,6 +121,7 @@ class Nemesis(threading.Thread):
                 fault = build_fault(planned.fault, planned.options)
                 self._holding, self._let_on = fault.holds_traffic, False
                 self._taken_up += 1
+                self._look()
                 self._reached_s = max(self._reached_s, self.horizon_s())
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
                 stage = Stage(
@@ -212,11 +213,17 @@ class Nemesis(threading.Thread):
             self.score.mid_task += 1
 
     def _wait(self, seconds: float) -> None:
+        self._look()
         if self._stopping.wait(max(0.0, seconds)):
             raise Stopped
-        looked_s, self._looked_s = self._looked_s, time.monotonic()
-        pace = self._pace.busy if self._ledger.open_tasks() else self._pace.idle
-        self._reached_s += pace * (self._looked_s - looked_s)
+
+    def _look(self) -> None:
+        """From now on tasks come as fast as they are needed now."""
+        self._looked_s, self._reached_s = time.monotonic(), self._reached()
+        self._rate = self._pace.busy if self._ledger.open_tasks() else self._pace.idle
+
+    def _reached(self) -> float:
+        return self._reached_s + self._rate * (time.monotonic() - self._looked_s)
 
 
 def long_tasks(plan: Plan, recover_within_s: float) -> frozenset[str]:
