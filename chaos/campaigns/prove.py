@@ -9,8 +9,11 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import msgspec
 from jinja2 import Environment, PackageLoader
@@ -59,6 +62,8 @@ EFFORTS = {
 }
 
 
+AT_ONCE = 2
+"""Seeded runs at a time: each waits for most of its time."""
 ENUMERATE = "enumerate"
 UNLIMITED = 1_000_000
 """Runs, where only the hours bound them."""
@@ -95,7 +100,7 @@ def prove(
     say: Callable[[str], None],
     plugins: Sequence[str] = (),
 ) -> Certificate:
-    """Run the parts one after the other, and write certificate.json and certificate.html.
+    """Run the parts one after the other, the runs two at a time, and write certificate.json and certificate.html.
 
     What an earlier go has left in the directory is continued: parts that came to their end are not done again.
     `plugins`: the words of the options that load them, for the runs and the mutants.
@@ -106,6 +111,7 @@ def prove(
     circumstances = circumstances_of(target, effort_name(effort))
     _keep(directory / ABOUT_NAME, About(target, server, seed, list(plugins), circumstances.source, _mutants_of(effort)))
     commands: list[str] = []
+    stopping = Event()
 
     def part(name: str, result: str, *words: str) -> bytes:
         words = words if name == "enumeration" else (*words, *plugins)
@@ -120,7 +126,7 @@ def prove(
         else:
             shutil.rmtree(place, ignore_errors=True)  # of a go that was broken off in the middle of it
             where = ["--out", str(place)]
-        return _run_part([*words, *where], directory / f"{name}.log", place / result)
+        return _run_part([*words, *where], directory / f"{name}.log", place / result, stopping)
 
     pairs = ["--pairs"] if effort.pairs else []
     report = msgspec.json.decode(
@@ -131,14 +137,23 @@ def prove(
     variants = variants_at(target, server)
     begun_s = time.monotonic()
     stopped = "the enumeration" if report.verdict in AGAINST else ""
-    for one_seed in itertools.count(seed):
-        enough = len(results) >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
+    for first in itertools.count(0, AT_ONCE):
+        enough = first >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
         if stopped or (results and enough):
             break
-        words = aimed(run_step(effort, len(results), one_seed, variants), target, server)
-        results.append(msgspec.json.decode(part(f"run-{one_seed}", "result.json", *words), type=Result))
-        say(f"{results[-1].verdict}: {results[-1].because}")
-        stopped = f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else ""
+        numbers = range(first, min(first + AT_ONCE, max(effort.runs, 1)))
+        steps = {seed + number: run_step(effort, number, seed + number, variants) for number in numbers}
+        done = _at_once(
+            [
+                partial(part, f"run-{one_seed}", "result.json", *aimed(step, target, server))
+                for one_seed, step in steps.items()
+            ],
+            stopping,
+        )
+        for one_seed, text in zip(steps, done, strict=True):
+            results.append(msgspec.json.decode(text, type=Result))
+            say(f"seed {one_seed}: {results[-1].verdict}: {results[-1].because}")
+            stopped = stopped or (f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else "")
     mutation = Mutation(controls=[], mutants=[]) if stopped else _mutants(effort, seed, server, part, say)
     certificate = certify(
         report,
@@ -152,6 +167,16 @@ def prove(
     )
     write(certificate, directory)
     return certificate
+
+
+def _at_once(work: Sequence[Callable[[], bytes]], stopping: Event) -> list[bytes]:
+    """What each comes to, in their order. `stopping` is set where not all come to their end."""
+    with interruptible(), ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            return [future.result() for future in [pool.submit(one) for one in work]]
+        except BaseException:
+            stopping.set()
+            raise
 
 
 def _keep(path: Path, about: About) -> None:
@@ -227,9 +252,9 @@ def _mutants(
     return mutation
 
 
-def _run_part(words: Sequence[str], log: Path, result: Path) -> bytes:
+def _run_part(words: Sequence[str], log: Path, result: Path, stopping: Event) -> bytes:
     with interruptible():
-        process = run_harness(words, log_path=log)
+        process = run_harness(words, log_path=log, stopping=stopping)
     try:
         return result.read_bytes()
     except OSError:

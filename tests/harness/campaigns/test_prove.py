@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import msgspec
 import pytest
@@ -32,7 +33,7 @@ class Parts:
         self.carried_out: list[str] = []
         self.broken = ""
 
-    def __call__(self, words: Sequence[str], _log: Path, result: Path) -> bytes:
+    def __call__(self, words: Sequence[str], _log: Path, result: Path, _stopping: Event) -> bytes:
         place = result.parent
         assert words[-2:] in (["--out", str(place)], ["--resume", str(place)])
         assert (words[-2] == "--resume") is place.exists()
@@ -70,7 +71,7 @@ def test_a_proof_goes_on_where_it_was_interrupted(broken: str, then: list[str], 
         go(tmp_path)
     parts.broken, parts.carried_out = "", []
     certificate = go(tmp_path)
-    assert parts.carried_out == then
+    assert sorted(parts.carried_out) == sorted(then)
     assert certificate.runs == 3
     assert len(certificate.commands) == 5
 
@@ -79,7 +80,7 @@ def test_a_proof_with_too_few_runs_is_continued_with_more(parts: Parts, tmp_path
     go(tmp_path)
     parts.carried_out = []
     assert go(tmp_path, replace(FEW, runs=5)).runs == 5
-    assert parts.carried_out == ["run-4 --out", "run-5 --out"]
+    assert sorted(parts.carried_out) == ["run-4 --out", "run-5 --out"]
 
 
 def test_a_proof_of_something_else_is_not_continued(parts: Parts, tmp_path: Path) -> None:
