@@ -152,7 +152,7 @@ def prove(
         )
         for one_seed, text in zip(steps, done, strict=True):
             results.append(msgspec.json.decode(text, type=Result))
-            say(f"seed {one_seed}: {results[-1].verdict}: {results[-1].because}")
+            say(f"{results[-1].verdict}: {results[-1].because}")
             stopped = stopped or (f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else "")
     mutation = Mutation(controls=[], mutants=[]) if stopped else _mutants(effort, seed, server, part, say)
     certificate = certify(
