@@ -16,7 +16,7 @@ from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
 LONG_MS_MIN, LONG_MS_MAX = 4_000, 9_000
-LONG_ONE_IN = 80
+LONG_ONE_IN = 160
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
 BEYOND_S = 20.0
@@ -58,7 +58,7 @@ SELDOM = {
     "raise-memory-error": 400,
     "exit-once": 700,
     "exit-twice": 1_000,
-    "hang-once": 500,
+    "hang-once": 700,
     "reject": 200,
     "misfit": 300,
     "lazy": 500,

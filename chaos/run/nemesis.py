@@ -13,21 +13,25 @@ import msgspec
 from ..faults import FAULTS, Effect, Fault, Missed, Stage
 from ..faults.base import LONG_MS
 from ..history.tail import LedgerTail
-from ..plan.plan import Plan
+from ..plan.plan import FAULTS_UNTIL_SHARE, Plan
 from ..plan.requests import build_fault
 from ..system.servers import Server
 from ..system.workers import WorkerPool
 
 POLL_S = 0.05
-COME_BACK_S = 10.0
+COME_BACK_S = 5.0
 """For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
 LET_GO_S = 1.5
 """So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
 
 
+LATE_SHARE = 0.25
+"""While a fault takes longer than planned, this share of its time's tasks comes in any case."""
+
+
 class Pace(NamedTuple):
-    """How fast tasks come, of what was planned, while a fault takes longer: all of them are there for all faults."""
+    """How fast tasks come beside that, of what was planned."""
 
     busy: float
     """While one is in its body."""
@@ -35,8 +39,7 @@ class Pace(NamedTuple):
 
 
 SCHEDULED = Pace(0.0, 0.0)
-LATE = Pace(0.25, 0.25)
-FOR_WORKERS = Pace(0.1, 1.0)
+FOR_WORKERS = Pace(0.0, 1.0)
 """Workers are to be hit in a task, or to show by one that they are back."""
 FOR_CLIENTS = Pace(1.0, 1.0)
 """What they submit is to be refused, or its answer lost."""
@@ -87,7 +90,7 @@ class Nemesis(threading.Thread):
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
         self._taken_up, self._reached_s = 0, 0.0
-        self._looked_s = math.inf
+        self._taken_up_s = self._looked_s = math.inf
         self._pace, self._rate = SCHEDULED, 0.0
         self._holding = self._let_on = False
         self.bodies_end_at_once = False
@@ -110,17 +113,21 @@ class Nemesis(threading.Thread):
         if self._let_on or self._taken_up == len(self._plan.faults):
             return math.inf
         planned = self._plan.faults[self._taken_up]
-        return planned.at_s if FAULTS[planned.fault].holds_traffic else max(planned.at_s, self._reached())
+        if FAULTS[planned.fault].holds_traffic:
+            return planned.at_s
+        # No further than leaves some tasks to the faults after it.
+        ahead_s = min(self._reached(), planned.at_s / FAULTS_UNTIL_SHARE)
+        return max(planned.at_s, ahead_s) + LATE_SHARE * (time.monotonic() - self._taken_up_s)
 
     def run(self) -> None:
-        begun_s = self._looked_s = time.monotonic()
+        begun_s = self._looked_s = self._taken_up_s = time.monotonic()
         try:
             for planned in self._plan.faults:
                 self._pace = SCHEDULED
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
                 fault = build_fault(planned.fault, planned.options)
                 self._holding, self._let_on = fault.holds_traffic, False
-                self._taken_up += 1
+                self._taken_up, self._taken_up_s = self._taken_up + 1, time.monotonic()
                 self._look()
                 self._reached_s = max(self._reached_s, self.horizon_s())
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
@@ -152,7 +159,7 @@ class Nemesis(threading.Thread):
         self._pace = FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
         self.begun.append(fault)
-        self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(fault.aims_at, LATE)
+        self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(fault.aims_at, SCHEDULED)
         if fault.fills_memory:
             self._pace = FOR_CLIENTS
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))

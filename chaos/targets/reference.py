@@ -352,7 +352,7 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
 
 
 def _type_of(task: Task) -> str:
-    limited = LIMITED if one_in(2, task.id, "limited") else LIMITED_ASYNCHRONOUS
+    limited = LIMITED_ASYNCHRONOUS if one_in(3, task.id, "limited") else LIMITED
     other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE, "hang-once": limited}
     return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
 

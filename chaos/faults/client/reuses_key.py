@@ -44,7 +44,8 @@ class ClientReusesKey(Fault):
         drawn = draw.sample(alone, min(self.tasks, len(alone)))
         # A key must be kept with a scheduled task as well.
         scheduled = [task.id for task in tasks if task.delay_ms and task.alone]
-        drawn[::SCHEDULED_ONE_IN] = scheduled[: len(drawn[::SCHEDULED_ONE_IN])] or drawn[::SCHEDULED_ONE_IN]
+        for place, task_id in zip(range(0, len(drawn), SCHEDULED_ONE_IN), scheduled, strict=False):
+            drawn[place] = task_id
         ways = {task: WAYS[place % len(WAYS)] for place, task in enumerate(drawn)}
         return [replace(task, behaviour=ways.get(task.id, task.behaviour)) for task in tasks]
 

@@ -28,9 +28,9 @@ class ServerMaxmemory(ServerFault):
     in_mix: ClassVar[InMix] = "once"
     count: ClassVar[int] = 2
 
-    for_s: float = 6.0
+    for_s: float = 5.0
     """How long its memory is full: a retry that does not come is late before it is over."""
-    patience_s: float = 2.0
+    patience_s: float = 1.0
     """How long to wait for a task in its body that will fail, where the plan has some; without one it begins then."""
 
     def inject(self, stage: Stage) -> Effect:

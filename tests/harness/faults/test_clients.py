@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from support.fault_stage import BUSY, Scene
 from support.runs import carry_out
 from support.waiting import wait_until
@@ -187,6 +188,13 @@ def test_that_clients_retried_is_seen_by_the_second_promises(scene: Scene) -> No
 def test_keys_are_planned_to_be_used_again_at_once_and_after_the_answer() -> None:
     behaviours = [task.behaviour for task in ClientReusesKey().arrange(planned(200), Random(1), 2.0)]
     assert [behaviours.count(way) for way in ("client-reuses-key", "client-reuses-key-at-once", "")] == [3, 3, 194]
+
+
+def test_a_key_that_is_used_again_may_be_of_a_scheduled_task_where_there_is_one() -> None:
+    tasks = [replace(task, delay_ms=500 * (task.id == "t7")) for task in planned()]
+    behaviours = {task.id: task.behaviour for task in ClientReusesKey().arrange(tasks, Random(1), 2.0)}
+    assert behaviours["t7"]
+    assert 5 <= sum(map(bool, behaviours.values())) <= 6
 
 
 def test_that_keys_were_used_again_is_seen_by_the_promises(scene: Scene) -> None:

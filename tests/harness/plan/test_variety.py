@@ -111,7 +111,7 @@ def test_the_largest_batch_has_a_thousand_tasks_or_one_more_and_the_rest_is_sing
         largest.add(sizes[-1])
         assert sizes[0] == 1
         assert sizes[-2] == round(SCHEDULED_TOGETHER * math.ceil(BACKLOG_SHARE * 2_000))
-        assert 100 < sizes[-3] <= TASKS  # of one fault
+        assert 95 <= sizes[-3] <= TASKS  # of one fault
         assert 2 <= sizes[-4] <= 20
     assert largest == {1_000, 1_001}
 
@@ -129,7 +129,7 @@ def test_a_target_without_batches_gets_its_burst_one_by_one_at_the_same_moment()
 def test_bodies_of_no_time_come_in_a_burst_and_some_bodies_take_seconds() -> None:
     made = plan(Target).tasks
     assert 500 <= sum(task.work_ms == 0 for task in made) <= 501
-    assert sum(task.work_ms >= 1_000 for task in made) >= 20
+    assert sum(task.work_ms >= 4_000 for task in made) == 12
 
 
 class WithoutSchedules(Reference):
