@@ -105,8 +105,11 @@ def _misbehave(task: Task) -> None:
     if behaviour == "raise-always" or (behaviour == "exit-twice" and task.attempt == EXITS + 1):
         raise RuntimeError("as planned")
     if (behaviour == "raise-once" or behaviour in RAISED) and first:
+        error = RAISED.get(behaviour, RuntimeError)
+        if behaviour in RAISED and task.type == ASYNCHRONOUS:
+            error = asyncio.CancelledError  # as of something that the coroutine awaits
         # Half of the errors have a text.
-        raise RAISED.get(behaviour, RuntimeError)(*["as planned"][: len(task.raw_payload) % 2])
+        raise error(*["as planned"][: len(task.raw_payload) % 2])
     if behaviour == "hungry":
         bytearray(HUNGRY_BYTES)
     if behaviour == "exit":
