@@ -17,6 +17,7 @@ BEHAVIOURS = {
     "client-reuses-key": "its client sends it again, and another payload, with its idempotency key, after its answer",
     "client-reuses-key-at-once": "its client sends it, and another payload, several times at once with one key",
     "reject": "its body gives it up for good, at the first attempt",
+    "unretried": "its body raises, and its type has no retries",
     "misfit": "its payload is not what its handler takes, so that its body is not to run",
     "lazy": "its handler hands the work back, as a generator that nobody runs, so that its body is not begun",
     "exit": "its body ends the process it runs in, at every attempt",
@@ -29,13 +30,24 @@ BEHAVIOURS = {
 IN_BODY = frozenset(
     {"", "raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
     | {"hang-once", "exit-once", "exit-twice", "exit", "outlive-lease", "hungry", "reject", "misfit", "lazy"}
+    | {"unretried"}
 )
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset(
-    {"raise-always", "exit", "reject", "misfit", "lazy", "unknown-type", "undecodable", "orphan-undecodable"}
+    {
+        "raise-always",
+        "unretried",
+        "exit",
+        "reject",
+        "misfit",
+        "lazy",
+        "unknown-type",
+        "undecodable",
+        "orphan-undecodable",
+    }
 )
 """Those that no queue can complete: they must end in the dead-letter list, and nothing else may (I5)."""
-ATTEMPTS = {"reject": 1, "misfit": 0, "lazy": 0}
+ATTEMPTS = {"reject": 1, "unretried": 1, "misfit": 0, "lazy": 0}
 """How often the body of such a task is begun, whatever the target states of others."""
 ENDS_ITS_PROCESS = frozenset({"exit-once", "exit-twice", "exit", "hungry", "outlive-lease"})
 """Those by which a body may end the process that it runs in, as a target may end one whose task takes too long."""

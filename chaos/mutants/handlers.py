@@ -90,6 +90,16 @@ def limits_of_the_worker_for_all() -> None:
     original = patch(Handler, "under", under)
 
 
+@mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=HANDLERS)
+def no_retries_is_no_setting() -> None:
+    """A type that is to have no retries has those of the worker."""
+
+    def under(self: Handler, config: Config) -> Any:
+        return original(replace(self, settings={name: value for name, value in self.settings.items() if value}), config)
+
+    original = patch(Handler, "under", under)
+
+
 @mutant(expects="TIME_LIMIT", breaks="I4", profile=HANGING)
 def time_limit_of_the_worker_for_all() -> None:
     """The time limit that a type has of its own is ignored where its handler is a function."""

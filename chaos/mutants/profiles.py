@@ -130,6 +130,7 @@ HANDLERS = Profile(
         "reject": 3,
         "misfit": 3,
         "lazy": 3,
+        "unretried": 3,
     },
 )
 POISON = Profile(

@@ -32,9 +32,11 @@ LARGE_TOGETHER, LARGE_SHARE = 5, 0.3
 """That many tasks of the backlog wait together, each of that part of the limit: more than one claim may take."""
 VARIED_FROM = 100
 """With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
-BURST_SIZES = (1_000, 1_001, 1_001)
+BURST_SIZES = (1_000, 1_001, 1_001, 1_001)
 WHOLE = 2_000
 """With that many tasks a burst of a thousand is half of all."""
+OF_ONE_PRIORITY = 0.7
+"""This part of all bursts is."""
 FAILING_TOGETHER = 0.3
 """This part of a burst raises once: the queue has them all to try again at the same moment."""
 SCHEDULED_TOGETHER = 0.92
@@ -60,6 +62,7 @@ SELDOM = {
     "exit-twice": 1_000,
     "hang-once": 700,
     "reject": 200,
+    "unretried": 400,
     "misfit": 300,
     "lazy": 500,
 }
@@ -97,8 +100,8 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     tasks = _with_sizes(draw, tasks, target)
     if varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, target)
-    # Half of all bursts are of one priority, as each has a list of its own inside; the others show which comes first.
-    of_the_burst = _draw_priority(draw, target.priorities) if draw.random() < 0.5 else None
+    # Most bursts are of one priority, as each has a list of its own inside; the others show which comes first.
+    of_the_burst = _draw_priority(draw, target.priorities) if draw.random() < OF_ONE_PRIORITY else None
     numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
     return [
         replace(

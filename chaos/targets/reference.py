@@ -54,6 +54,8 @@ ASYNCHRONOUS = f"{TYPE}.3"
 TYPED = f"{TYPE}.typed"
 """Of this type a handler takes the payload as a `msgspec.Struct`, and has limits of its own."""
 TYPED_RETRIES, TYPED_BACKOFF_S = 1, 3.0
+UNRETRIED = f"{TYPE}.unretried"
+"""Of this type a handler has no retries."""
 LIMITED, LIMITED_ASYNCHRONOUS = f"{TYPE}.limited", f"{TYPE}.limited.3"
 """Of these types are the tasks whose bodies hang: their handlers, a function and a coroutine, have a time limit."""
 ASKING = f"{TYPE}-é"
@@ -153,7 +155,7 @@ class Reference(Target):
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
-        | {"hang-once", "exit-once", "exit-twice", "reject", "misfit", "lazy"}
+        | {"hang-once", "exit-once", "exit-twice", "reject", "unretried", "misfit", "lazy"}
     )
     raw_payloads = True
     scripts: Mapping[str, str] = {
@@ -353,7 +355,7 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
 
 def _type_of(task: Task) -> str:
     limited = LIMITED_ASYNCHRONOUS if one_in(3, task.id, "limited") else LIMITED
-    other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE, "hang-once": limited}
+    other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE, "unretried": UNRETRIED, "hang-once": limited}
     return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
 
 

@@ -21,6 +21,7 @@ from .reference import (
     TYPED,
     TYPED_BACKOFF_S,
     TYPED_RETRIES,
+    UNRETRIED,
     Reference,
 )
 
@@ -102,7 +103,7 @@ def _misbehave(task: Task) -> None:
         raise Reject("as planned")
     if behaviour == "raise-once" and first and task.type == ASKING:
         raise Retry("as planned", after=RETRY_S)
-    if behaviour == "raise-always" or (behaviour == "exit-twice" and task.attempt == EXITS + 1):
+    if behaviour in ("raise-always", "unretried") or (behaviour == "exit-twice" and task.attempt == EXITS + 1):
         raise RuntimeError("as planned")
     if (behaviour == "raise-once" or behaviour in RAISED) and first:
         error = RAISED.get(behaviour, RuntimeError)
@@ -119,6 +120,7 @@ def _misbehave(task: Task) -> None:
 handler(ASYNCHRONOUS)(work_asynchronously)
 handler(LIMITED, timeout=Reference.time_limit)(work)
 handler(LIMITED_ASYNCHRONOUS, timeout=Reference.time_limit)(work_asynchronously)
+handler(UNRETRIED, max_retries=0)(work)
 handler(TYPED, max_retries=TYPED_RETRIES, backoff=TYPED_BACKOFF_S)(work_typed)
 for task_type in set(Reference.types) - {ASYNCHRONOUS, TYPED}:
     handler(task_type)(work)
