@@ -87,7 +87,8 @@ class Reference(Target):
     }
     attempts_grow = True
     priorities: Sequence[str] = ("high", "default", "low")
-    lower_within: int | None = 128  # eight times the sixteen of one worker
+    # Each worker takes its turns by itself: several that die young have claimed a few dozen each, and none of them low.
+    lower_within: int | None = 256
     delays = True
     starts_when_idle = True
     accepts = True
