@@ -87,8 +87,7 @@ class Reference(Target):
     }
     attempts_grow = True
     priorities: Sequence[str] = ("high", "default", "low")
-    # Each worker takes its turns by itself: several that die young have claimed a few dozen each, and none of them low.
-    lower_within: int | None = 256
+    lower_within: int | None = 128  # eight times the sixteen of one worker
     delays = True
     starts_when_idle = True
     accepts = True
