@@ -27,7 +27,7 @@ class ServerDenies(ServerFault):
     """The command, in any case; one that the queue does not send takes no effect."""
     for_s: float = 2.0
     """How long it stays denied once it was."""
-    patience_s: float = 10.0
+    patience_s: float = 20.0
     """How long to wait until it is sent."""
 
     def inject(self, stage: Stage) -> Effect:

@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..base import InFlight, Stage, server_client
+from ..base import InFlight, Stage, server_client, waited_for
+
+PATIENCE_S = 10.0
+"""How long memory stays short beyond its time, where nothing has come that it met."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ def starve(stage: Stage, *, policy: str, share: float, for_s: float, counted: Ca
         with _limited(client, policy, share) as held:
             since_t = time.monotonic_ns()
             stage.wait(for_s)
+            # In a run with few tasks none may come for some seconds.
+            waited_for(stage, lambda: counted(client) - before or len(stage.promised()) - accepted, PATIENCE_S)
             count = counted(client) - before
             until_t = time.monotonic_ns()
             stage.ledger.poll()
