@@ -107,7 +107,7 @@ def test_the_tasks_that_misbehave_are_as_many_as_the_profile_says() -> None:
     plan = PROFILES["handlers"].plan(seed=1, target="reference", server="embedded")
     behaviours = [task.behaviour for task in plan.tasks if task.behaviour]
     assert {name: behaviours.count(name) for name in behaviours} == dict(PROFILES["handlers"].behaviours)
-    assert len(plan.doomed) == 19
+    assert len(plan.doomed) == 22
     assert all("behaviour" in task.task().payload for task in plan.tasks if task.behaviour)
 
 

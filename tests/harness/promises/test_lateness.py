@@ -57,7 +57,7 @@ def test_a_task_of_a_worker_whose_death_the_target_hears_of_sooner_is_late_soone
     assert not any(late(stated) for stated in not_so_soon)
 
 
-def test_what_the_target_hears_of_sooner_is_among_what_it_states() -> None:
+def test_a_death_that_the_target_hears_of_sooner_is_among_what_it_states() -> None:
     result = judged(ran(a_kill(plan={"recover_sooner": {"worker-sigkill": 1.5}}), 5_100, 5_200))
     [stated] = [one.stated for one in result.promises if one.name == "recover_within"]
     assert stated == "A dead worker's task can be claimed again within 2 s, after worker-sigkill within 1.5 s."

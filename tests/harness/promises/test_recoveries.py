@@ -63,7 +63,7 @@ def test_a_few_that_were_passed_may_have_been_claimed_and_given_back() -> None:
     assert not broken(come_back(killed(accepted()), [*HELD[5:], *HELD[:5]]))
 
 
-def test_what_was_passed_by_a_few_may_have_waited_for_a_thread() -> None:
+def test_a_task_that_was_passed_by_a_few_may_have_waited_for_a_thread() -> None:
     assert not broken(come_back(killed(accepted()), [*HELD[:10], *HELD[25:], *HELD[10:25]]))
 
 
@@ -162,11 +162,11 @@ def starved(story: Story) -> Story:
         starved,
     ],
 )
-def test_what_may_have_come_from_two_hands_is_not_compared(happens: Callable[[Story], Story]) -> None:
+def test_a_task_that_may_have_come_from_two_hands_is_not_compared(happens: Callable[[Story], Story]) -> None:
     assert not broken(come_back(happens(accepted()), BY_TEXT))
 
 
-def test_what_ended_before_the_tasks_were_accepted_has_held_none_of_them() -> None:
+def test_a_process_that_ended_before_the_tasks_were_accepted_held_none_of_them() -> None:
     story = Story().begin(plan={"recovers_in_order": True, "tasks": 32}, recover_within=5.0)
     story.submit("a").submit("b")
     story.add("effect", "begin", pid=300, task="a", execution="a", attempt=1)
