@@ -175,7 +175,7 @@ def prove(
 
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
-        quick: Two runs, five mutants: about five minutes.
+        quick: Two runs, five mutants: about four minutes.
         thorough: Pairs of crashes, twenty runs, every mutant three times.
         runs: Seeded runs. A bound of 1 % on the probability that a run loses a task needs 299, one of 5 % needs 59.
         hours: Begin no run after this time. Without --runs: as many runs as fit.
