@@ -259,8 +259,8 @@ class Target:
         that is `idempotent` raises Conflict where the key belongs to a task with another payload.
 
         Raises Refused for a definite no, and WrongAnswer for an answer that can't be true, which is a VIOLATION; any
-        other error leaves the outcome unknown. The console shows the first error
-        at once; if the first 20 tasks all raise the same, the run ends.
+        other error leaves the outcome unknown. The console shows the first error at once; if the first 20 tasks all
+        raise the same, the run ends.
         """
         if not self.enqueue_command:
             raise NotImplementedError("The target has neither `enqueue` nor `enqueue_command`.")

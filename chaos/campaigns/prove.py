@@ -113,24 +113,24 @@ def prove(
     commands: list[str] = []
     stopping = Event()
 
-    def part(name: str, result: str, *words: str) -> bytes:
+    def part(name: str, result: str, *words: str) -> Callable[[], bytes]:
         words = words if name == "enumeration" else (*words, *plugins)
         command = ["zeroloss", *words]
         commands.append(shlex.join(command))
         place = directory / name
         if (place / result).exists():
-            return (place / result).read_bytes()
+            return (place / result).read_bytes
         say(f"{shlex.join(command)}   (its output: {place}.log)")
         if name in CONTINUED and (place / CONTINUED[name]).exists():
             where = ["--resume", str(place)]
         else:
             shutil.rmtree(place, ignore_errors=True)  # of a go that was broken off in the middle of it
             where = ["--out", str(place)]
-        return _run_part([*words, *where], directory / f"{name}.log", place / result, stopping)
+        return partial(_run_part, [*words, *where], directory / f"{name}.log", place / result, stopping)
 
     pairs = ["--pairs"] if effort.pairs else []
     report = msgspec.json.decode(
-        part("enumeration", "enumeration.json", ENUMERATE, "--target", target, "--redis", server, *pairs), type=Report
+        part("enumeration", "enumeration.json", ENUMERATE, "--target", target, "--redis", server, *pairs)(), type=Report
     )
     say(f"{report.verdict}: {report.reached} of {report.planned} crash points were reached.")
     results: list[Result] = []
@@ -144,10 +144,7 @@ def prove(
         numbers = range(first, min(first + AT_ONCE, max(effort.runs, 1)))
         steps = {seed + number: run_step(effort, number, seed + number, variants) for number in numbers}
         done = _at_once(
-            [
-                partial(part, f"run-{one_seed}", "result.json", *aimed(step, target, server))
-                for one_seed, step in steps.items()
-            ],
+            [part(f"run-{one_seed}", "result.json", *aimed(step, target, server)) for one_seed, step in steps.items()],
             stopping,
         )
         for one_seed, text in zip(steps, done, strict=True):
@@ -242,12 +239,12 @@ def drawn(effort: Effort, seed: int) -> str | None:
 
 
 def _mutants(
-    effort: Effort, seed: int, server: str, part: Callable[..., bytes], say: Callable[[str], None]
+    effort: Effort, seed: int, server: str, part: Callable[..., Callable[[], bytes]], say: Callable[[str], None]
 ) -> Mutation:
     names = drawn(effort, seed)
     only = ["--only", names] if names else []
     words = ["mutants", "--redis", server, "--runs", str(effort.mutant_runs), "--seed", str(seed), *only]
-    mutation = msgspec.json.decode(part("mutants", "mutants.json", *words), type=Mutation)
+    mutation = msgspec.json.decode(part("mutants", "mutants.json", *words)(), type=Mutation)
     say(f"{len(mutation.mutants) - len(mutation.survivors)} of {len(mutation.mutants)} mutants were caught.")
     return mutation
 

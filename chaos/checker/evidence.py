@@ -193,6 +193,10 @@ class Evidence:
     retries: StatedRetries = field(default_factory=StatedRetries)
     """How tasks are tried again, as the target states it."""
 
+    def starved(self, from_t: int, until_t: int) -> bool:
+        """Whether the harness itself came late at that time."""
+        return any(late.since_t <= until_t and late.t >= from_t for late in self.late)
+
     @property
     def census(self) -> CensusRecord | None:
         """The last census that was completed."""

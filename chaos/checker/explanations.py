@@ -181,7 +181,7 @@ class _Causes:
         """What explains it beside a fault, in a few words; empty: nothing does."""
         if self._died(earlier, later):
             return "its process died"
-        if any(one.t >= earlier.begin and one.since_t <= later.begin for one in self.evidence.late):
+        if self.evidence.starved(earlier.begin, later.begin):
             return "the machine was overloaded"
         return ""
 

@@ -24,8 +24,6 @@ COME_BACK_S = 5.0
 
 LET_GO_S = 1.5
 """So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
-
-
 LATE_SHARE = 0.25
 """While a fault takes longer than planned, this share of its time's tasks comes in any case."""
 
@@ -121,6 +119,7 @@ class Nemesis(threading.Thread):
 
     def run(self) -> None:
         begun_s = self._looked_s = self._taken_up_s = time.monotonic()
+        behaving, long = self._plan.behaving, long_tasks(self._plan, self._more.get("recover_within_s", 0.0))
         try:
             for planned in self._plan.faults:
                 self._pace = SCHEDULED
@@ -137,8 +136,8 @@ class Nemesis(threading.Thread):
                     ledger=self._ledger,
                     random=draw,
                     wait=self._wait,
-                    behaving=self._plan.behaving,
-                    long=long_tasks(self._plan, self._more.get("recover_within_s", 0.0)),
+                    behaving=behaving,
+                    long=long,
                     struck=lambda: self._struck,
                     nothing_left=self._nothing_left,
                     let_on=self._let_traffic_on,
@@ -159,9 +158,8 @@ class Nemesis(threading.Thread):
         self._pace = FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
         self.begun.append(fault)
-        self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(fault.aims_at, SCHEDULED)
-        if fault.fills_memory:
-            self._pace = FOR_CLIENTS
+        asked = "client" if fault.fills_memory else fault.aims_at
+        self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(asked, SCHEDULED)
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         try:
             effect = fault.inject(stage)

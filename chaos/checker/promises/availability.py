@@ -103,8 +103,7 @@ def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:
         for fault in evidence.faults.values()
         if fault is not asked and (one.pid in fault.pids or (fault.everywhere and fault.over_t >= started_t))
     )
-    starved = any(late.since_t <= asked.over_t and late.t >= since_t for late in evidence.late)
-    return starved or any(fault.during(since_t, asked.from_t) for fault in outages)
+    return evidence.starved(since_t, asked.over_t) or any(fault.during(since_t, asked.from_t) for fault in outages)
 
 
 def ended_of(evidence: Evidence) -> list[str]:

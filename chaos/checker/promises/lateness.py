@@ -7,14 +7,14 @@ take: the task may have been in the hands of the next victim. The same holds whi
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..evidence import Evidence, Execution
 from ..spans import NEVER, Covered, Span, Spans
 from ..stated import option
 from ..verdicts import Redelivery
-from .retries import Retry
+from .retries import Retry, due_of
 
 SECOND = 1_000_000_000
 MARGIN_S = 1.0
@@ -50,10 +50,9 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     idleness = _Idleness.of(evidence)
     late: dict[str, None] = {}
     for retry in retries:
-        if not (waits := evidence.retries.of(retry.task).backoff):
+        if (stated_t := due_of(evidence, retry)) is None:
             continue
-        wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
-        due_t = (retry.failed.end or 0) + round(wait_s * SECOND) + allowed(evidence)
+        due_t = stated_t + allowed(evidence)
         if idleness.was(due_t, max(due_t, retry.again.begin), since_t=retry.failed.begin):
             late[retry.task] = None
     return list(late)
@@ -75,9 +74,10 @@ def late_starts_of(evidence: Evidence) -> list[str]:
     return late
 
 
-def was_idle(evidence: Evidence, span: Span) -> bool:
-    """Whether a worker that lived on ran nothing for long within that time, whatever was under way."""
-    return _Workers.of(evidence).idle(span, since_t=span[0])
+def idle_in(evidence: Evidence) -> Callable[[Span], bool]:
+    """Whether a worker that lived on ran nothing for long within a time, whatever was under way."""
+    workers = _Workers.of(evidence)
+    return lambda span: workers.idle(span, since_t=span[0])
 
 
 def allowed(evidence: Evidence) -> int:

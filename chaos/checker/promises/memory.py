@@ -10,8 +10,8 @@ from itertools import pairwise
 from ..evidence import Evidence
 from ..spans import Span
 from ..stated import option
-from .lateness import allowed, was_idle
-from .retries import Retry
+from .lateness import allowed, idle_in
+from .retries import Retry, due_of
 
 
 def accepted_of(evidence: Evidence) -> list[str]:
@@ -38,14 +38,13 @@ def left_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
         if task.ok_t is not None and task.executions  # of some no body begins, as they are given up before
     ]
     for retry in retries:
-        if waits := evidence.retries.of(retry.task).backoff:
-            wait_s = waits[min(retry.number_max, len(waits)) - 1][1]
-            due.append((retry.task, (retry.failed.end or 0) + round(wait_s * 1e9), retry.again.begin))
-    left: dict[str, None] = {}
+        if (due_t := due_of(evidence, retry)) is not None:
+            due.append((retry.task, due_t, retry.again.begin))
+    was_idle, left = idle_in(evidence), dict[str, None]()
     for from_t, until_t in _stills(evidence):
         for name, due_t, begin_t in due:
             span = max(from_t, due_t), until_t
-            if begin_t >= until_t and until_t - span[0] >= allowed(evidence) and was_idle(evidence, span):
+            if begin_t >= until_t and until_t - span[0] >= allowed(evidence) and was_idle(span):
                 left[name] = None
     return list(left)
 
@@ -59,6 +58,5 @@ def _stills(evidence: Evidence) -> Iterator[Span]:
     times = [t for task in evidence.tasks.values() for one in task.executions for t in (one.begin, one.end) if t]
     for from_t, until_t in _full(evidence):
         for still in pairwise([from_t, *sorted(t for t in times if from_t < t < until_t), until_t]):
-            starved = any(late.since_t <= still[1] and late.t >= still[0] for late in evidence.late)
-            if still[1] - still[0] >= allowed(evidence) and not starved:
+            if still[1] - still[0] >= allowed(evidence) and not evidence.starved(*still):
                 yield still

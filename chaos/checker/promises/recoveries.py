@@ -73,9 +73,14 @@ def _is_of_one_death(evidence: Evidence, call: tuple[int, int], until_t: int) ->
         if one.begin <= died_t and (task.call == call or (one.pid in fault.pids and one.begin >= since_t))
     }
     accepted = all((task.ok_t or 0) <= died_t for task in evidence.tasks.values() if task.call == call)
-    starved = any(late.since_t <= until_t and late.t >= since_t for late in evidence.late)
     others = _others_died(evidence, fault, since_t, until_t) or _ran_alone(evidence, died_t, until_t)
-    return accepted and len(holders) == 1 and holders <= fault.pids and not starved and not others
+    return (
+        accepted
+        and len(holders) == 1
+        and holders <= fault.pids
+        and not evidence.starved(since_t, until_t)
+        and not others
+    )
 
 
 def _others_died(evidence: Evidence, fault: FaultRecord, since_t: int, until_t: int) -> bool:

@@ -53,6 +53,14 @@ def retries_of(evidence: Evidence) -> Iterator[Retry]:
             yield Retry(name, heard, raised, failed, again)
 
 
+def due_of(evidence: Evidence, retry: Retry) -> int | None:
+    """By when the wait before it is over, at the longest that is stated; None: none is."""
+    waits = evidence.retries.of(retry.task).backoff
+    if not waits:
+        return None
+    return (retry.failed.end or 0) + round(waits[min(retry.number_max, len(waits)) - 1][1] * SECOND)
+
+
 def endless_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
     """The tasks that were tried again after the last failure that the target states, or begun though none may be."""
     begun = [(name, 0) for name, task in evidence.tasks.items() if task.executions]

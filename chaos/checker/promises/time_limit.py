@@ -29,5 +29,4 @@ def waited_for_of(evidence: Evidence) -> list[str]:
 def _lasted(evidence: Evidence, one: Execution) -> int:
     """For how long it ran, in ns; 0: it did not come to its end, or the machine was starved meanwhile."""
     end_t = one.end or 0
-    starved = any(late.since_t <= end_t and late.t >= one.begin for late in evidence.late)
-    return 0 if starved else end_t - one.begin
+    return 0 if evidence.starved(one.begin, end_t) else end_t - one.begin

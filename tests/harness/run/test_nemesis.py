@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +59,17 @@ class Theatre:
         self.pools.append(pool)
         pool.start()
         return pool
+
+    def nemesis(self, program: str, faults: Sequence[PlannedFault], **more: Any) -> Nemesis:
+        """One that is not started, with a worker of its own."""
+        return Nemesis(
+            plan(1, *faults),
+            server=None,  # type: ignore[arg-type]
+            workers=self.pool(program),
+            ledger=self.ledger,
+            recorder=self.recorder,
+            **more,
+        )
 
     def perform(
         self,
@@ -258,13 +269,7 @@ def test_a_kill_does_not_wait_for_a_task_when_nothing_is_left_to_do(theatre: The
 
 def test_tasks_come_up_to_the_next_fault_and_at_their_own_pace_while_one_waits_for_a_task(theatre: Theatre) -> None:
     faults = [PlannedFault(number, "worker-sigkill", {"patience_s": 20}, 100.0 * (number - 1)) for number in (1, 2)]
-    nemesis = Nemesis(
-        plan(1, *faults),
-        server=None,  # type: ignore[arg-type]
-        workers=theatre.pool(IDLE),
-        ledger=theatre.ledger,
-        recorder=theatre.recorder,
-    )
+    nemesis = theatre.nemesis(IDLE, faults)
     assert nemesis.horizon_s() == 0.0
     nemesis.start()
     try:
@@ -280,13 +285,7 @@ def test_tasks_come_up_to_the_next_fault_and_at_their_own_pace_while_one_waits_f
 
 def test_a_fault_that_waits_for_a_task_leaves_some_to_those_after_it(theatre: Theatre) -> None:
     faults = [PlannedFault(number, "worker-sigkill", {"patience_s": 30}, 10.0 * number) for number in range(3)]
-    nemesis = Nemesis(
-        plan(1, *faults),
-        server=None,  # type: ignore[arg-type]
-        workers=theatre.pool(IDLE),
-        ledger=theatre.ledger,
-        recorder=theatre.recorder,
-    )
+    nemesis = theatre.nemesis(IDLE, faults)
     nemesis.start()
     try:
         begun_s = time.monotonic()
@@ -300,15 +299,7 @@ def test_a_fault_that_waits_for_a_task_leaves_some_to_those_after_it(theatre: Th
 
 def test_all_of_the_tasks_come_while_a_fault_of_the_clients_is_late(theatre: Theatre) -> None:
     faults = [PlannedFault(number, "client-reply-loss", {}, 100.0 * (number - 1)) for number in (1, 2)]
-    nemesis = Nemesis(
-        plan(1, *faults),
-        server=None,  # type: ignore[arg-type]
-        workers=theatre.pool(IDLE),
-        ledger=theatre.ledger,
-        recorder=theatre.recorder,
-        network=SimpleNamespace(clients={}),
-        workload_over=lambda: False,
-    )
+    nemesis = theatre.nemesis(IDLE, faults, network=SimpleNamespace(clients={}), workload_over=lambda: False)
     nemesis.start()
     try:
         wait_until(lambda: nemesis.begun)
@@ -325,13 +316,7 @@ def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(the
         PlannedFault(1, "worker-sigkill-full", {"calm_within_s": 0.3}, 0.0),
         PlannedFault(2, "worker-sigkill", {}, 100.0),
     ]
-    nemesis = Nemesis(
-        plan(1, *faults),
-        server=None,  # type: ignore[arg-type]
-        workers=theatre.pool(BUSY),
-        ledger=theatre.ledger,
-        recorder=theatre.recorder,
-    )
+    nemesis = theatre.nemesis(BUSY, faults)
     nemesis.start()
     try:
         wait_until(lambda: nemesis.begun)
