@@ -332,7 +332,7 @@ def _fault(evidence: Evidence, event: Fault) -> None:
         fault.met = None if event.met is None else tuple(event.met)
     elif event.phase == "missed":
         fault.missed = True
-        fault.evidence = event.reason or event.evidence or ""
+        fault.evidence = " ".join(filter(None, (fault.evidence, event.reason or event.evidence)))
     else:
         fault.end_t = event.t
 

@@ -140,10 +140,10 @@ def fault_results(evidence: Evidence, duplicates: list[Duplicate], redeliveries:
 
 
 def _state(fault: FaultRecord) -> str:
-    if fault.effective_t is not None:
-        return "effective"
     if fault.missed:
         return "missed"
+    if fault.effective_t is not None:
+        return "effective"
     return "not begun" if fault.begin_t is None else "unfinished"
 
 

@@ -262,7 +262,7 @@ def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[s
         doubts.append("The load did not end, so that it is unknown whether it kept to its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
         doubts.append(without_promise(first_error_of(evidence.tasks.values())))
-    without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None]
+    without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None or fault.missed]
     if without_effect:
         named = ", ".join(f"{fault.number} ({fault.name})" for fault in without_effect[:5])
         more = f" and {len(without_effect) - 5} more" if len(without_effect) > 5 else ""

@@ -29,6 +29,8 @@ POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
 LONG_MS = 6_500
 """A body that lasts that long goes on for seconds after most faults."""
+LET_GO_S = 1.5
+"""So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
 LONG_SHARE = 0.8
 """For this part of its patience a fault waits for one that begins."""
 SETTLE_S = 2.0
@@ -53,7 +55,11 @@ def how_many(default: int) -> int:
 
 
 class Missed(Exception):
-    """The fault did not take effect; the text says why, in a sentence."""
+    """The fault did not take effect; the text says why, in a sentence. `effect`: what it did all the same."""
+
+    def __init__(self, reason: str, effect: "Effect | None" = None) -> None:
+        super().__init__(reason)
+        self.effect = effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +182,10 @@ class Fault(ABC):
     """So often the mix has it, too, when all others are over: what a killed process would take with it shows then."""
     ends_mix_options: ClassVar[Mapping[str, Any]] = {}
     """With these options."""
+    long_beside: ClassVar[int] = 0
+    """So many of the tasks that come when it begins have long bodies."""
+    given_up_beside: ClassVar[int] = 0
+    """So many of the tasks that come when it begins are given up, where the target can be told to."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
     holds_traffic: ClassVar[bool] = False
@@ -301,6 +311,11 @@ def _patience_s(stage: Stage, patience_s: float) -> float:
 def _just_started(stage: Stage, worker: Managed) -> bool:
     """It has completed nothing yet, and has not been inside a task for long."""
     return not stage.ledger.completed_since(worker.sid) and stage.ledger.longest_open_s(worker.sid) < LONG_INSIDE_S
+
+
+def long_ms(recover_within_s: float) -> int:
+    """From how many ms on a body is long: others have its task before it ends, where its worker lets it go."""
+    return round(min(LONG_MS, 1_000 * (recover_within_s + LET_GO_S)))
 
 
 def many(count: int) -> str:

@@ -11,7 +11,8 @@ from ..target import Task
 Numbers = Literal["doubles", "whole", "text"]
 """What numbers a payload holds: such as any language knows; whole ones beyond 2^53, too; such as only text keeps."""
 
-ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n'
+ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n\u2028\u2029\x85\ufeff\x7f'
+"""With what some take for the end of a line, for a mark of the byte order, and for a control character."""
 FILLER_RAW = "\u00e9\u2603\U0001f4a5"
 """Characters of two, three and four bytes."""
 ONLY_IN_TEXT = '"fixed":1.10,"huge":1e400,"zero":-0.0,"b":1,"a":2'

@@ -15,6 +15,7 @@ from ..faults.planned import PlannedTask
 from ..history.masking import without_password
 from ..plugins import PluginError, load_named
 from ..target import APPENDFSYNC, Target
+from .beside import suited
 from .fitting import check_durability, check_load, check_server, check_target
 from .requests import FaultRequest, PlanError, build_fault
 from .variety import Wishes, draw_tasks
@@ -164,6 +165,10 @@ def make_plan(
     planned = [] if load else draw_tasks(random.Random(f"tasks:{seed}"), ids, wishes, stated)
     for fault in built:
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
+    injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s)
+    if wishes.varied and wishes.misbehave:
+        beside = [(one.at_s, build_fault(one.fault, one.options)) for one in injections]
+        planned = suited(random.Random(f"beside:{seed}"), planned, beside, wishes, stated, recover_within_s)
     # What its client or the target does with it, and not its body, is done to a task that is alone.
     planned = [msgspec.structs.replace(task, batch=task.batch * (task.behaviour in IN_BODY)) for task in planned]
     return Plan(
@@ -172,7 +177,7 @@ def make_plan(
         server=server,
         appendfsync=appendfsync,
         workers=workers,
-        faults=_plan_faults(random.Random(f"faults:{seed}"), faults, run_s),
+        faults=injections,
         tasks=planned,
         require_durability=require_durability,
         durability=durability,

@@ -31,7 +31,8 @@ LARGE_BYTES_TOTAL = 4_000_000
 LARGE_TOGETHER, LARGE_SHARE = 5, 0.3
 """That many tasks of the backlog wait together, each of that part of the limit: more than one claim may take."""
 VARIED_FROM = 100
-"""With fewer tasks there are no bursts, no long bodies and no misdeeds: such a run is to be quick."""
+LONG_TOGETHER, LONG_TOGETHER_MS = 4, 3_000
+"""That many of a burst take so long, while their workers are busy with all the others."""
 BURST_SIZES = (1_000, 1_001, 1_001, 1_001)
 WHOLE = 2_000
 """With that many tasks a burst of a thousand is half of all."""
@@ -79,14 +80,18 @@ class Wishes:
     misbehave: bool = True
     """Whether tasks may fail: not in a baseline."""
 
+    @property
+    def varied(self) -> bool:
+        """Whether there are bursts, long bodies and misdeeds: with few tasks a run is to be quick."""
+        return self.count >= VARIED_FROM
+
 
 def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Target]) -> list[PlannedTask]:
     """The tasks in the order of their times, as far as the target states that it can take them."""
     count = wishes.count
     tasks = _by_time(draw, ids, wishes)
-    varied = count >= VARIED_FROM
     burst = range(0)
-    if varied:
+    if wishes.varied:
         # Where no burst of a thousand fits, the others need the tasks more: faults wait for them.
         size = draw.choice(BURST_SIZES) if count >= WHOLE else count // 4 + 1
         first = draw.randrange(math.ceil(count * BACKLOG_SHARE), count - size + 1)
@@ -98,7 +103,7 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
         if target.delays:
             tasks = _with_delays(draw, tasks, burst, target.batch_max)
     tasks = _with_sizes(draw, tasks, target)
-    if varied and wishes.misbehave:
+    if wishes.varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, target)
     # Most bursts are of one priority, as each has a list of its own inside; the others show which comes first.
     of_the_burst = _draw_priority(draw, target.priorities) if draw.random() < OF_ONE_PRIORITY else None
@@ -142,7 +147,10 @@ def _together(tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
 
 
 def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
-    """Bodies of no time in the first half of a burst, of little in the second: claimed fast, then held for a while."""
+    """Bodies of no time in the first half of a burst, of little in the second: claimed fast, then held for a while.
+
+    A few at its start are long all the same: their leases must last beside all the others.
+    """
     half = burst.start + len(burst) // 2
     # Not in the backlog, which is over soon: faults wait for them all the time.
     elsewhere = [number for number in range(math.ceil(BACKLOG_SHARE * len(tasks)), len(tasks)) if number not in burst]
@@ -152,6 +160,7 @@ def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> l
         work_ms = task.work_ms
         if number in burst:
             work_ms = 0 if number < half else draw.randint(SLOWER_MS_MIN, SLOWER_MS_MAX)
+            work_ms = LONG_TOGETHER_MS if number < burst.start + LONG_TOGETHER else work_ms
         elif number in long:
             work_ms = draw.randint(LONG_MS_MIN, LONG_MS_MAX)
         made.append(replace(task, work_ms=work_ms))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from ..faults import FAULTS, Effect, Fault, Missed, Stage
-from ..faults.base import LONG_MS
+from ..faults.base import long_ms
 from ..history.tail import LedgerTail
 from ..plan.plan import FAULTS_UNTIL_SHARE, Plan
 from ..plan.requests import build_fault
@@ -22,8 +22,6 @@ POLL_S = 0.05
 COME_BACK_S = 5.0
 """For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
-LET_GO_S = 1.5
-"""So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
 LATE_SHARE = 0.25
 """While a fault takes longer than planned, this share of its time's tasks comes in any case."""
 
@@ -163,20 +161,12 @@ class Nemesis(threading.Thread):
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         try:
             effect = fault.inject(stage)
-            self._note(fault, effect)
-            self._recorder.record(
-                "fault",
-                "effective",
-                fault=name,
-                number=number,
-                evidence=effect.evidence,
-                pids=_listed(effect.pids),
-                tasks=_listed(effect.tasks),
-                lasted=_listed(effect.lasted or ()),
-                met=met,
-            )
+            self.score.effective += 1
+            self._note(fault, number, effect, met)
         except Missed as missed:
             self.score.missed += 1
+            if missed.effect:
+                self._note(fault, number, missed.effect, met)
             self._recorder.record("fault", "missed", fault=name, number=number, reason=str(missed))
         finally:
             fault.heal(stage)
@@ -210,8 +200,18 @@ class Nemesis(threading.Thread):
             return False
         return not promised() - self._ledger.completed() - (self._doomed & self._ledger.begun)
 
-    def _note(self, fault: Fault, effect: Effect) -> None:
-        self.score.effective += 1
+    def _note(self, fault: Fault, number: int, effect: Effect, met: list[int] | None) -> None:
+        self._recorder.record(
+            "fault",
+            "effective",
+            fault=fault.name,
+            number=number,
+            evidence=effect.evidence,
+            pids=_listed(effect.pids),
+            tasks=_listed(effect.tasks),
+            lasted=_listed(effect.lasted or ()),
+            met=met,
+        )
         if effect.pids:
             self._struck |= set(effect.tasks)
         if effect.tasks and fault.aims_at == "worker":
@@ -232,8 +232,8 @@ class Nemesis(threading.Thread):
 
 
 def long_tasks(plan: Plan, recover_within_s: float) -> frozenset[str]:
-    """Tasks that do nothing but take long: others have them before they end, where their worker lets them go."""
-    least_ms = min(LONG_MS, 1_000 * (recover_within_s + LET_GO_S))
+    """Tasks that do nothing but take long."""
+    least_ms = long_ms(recover_within_s)
     return frozenset(task.id for task in plan.tasks if task.work_ms >= least_ms and not task.behaviour)
 
 

@@ -225,6 +225,8 @@ class Reference(Target):
                 promised: str = json.loads(answer)["task_id"]
                 if named and promised != task.id and not behaviour.startswith("client-reuses-key"):
                     raise WrongAnswer(f"Another task was promised: {answer}")
+                if key and one_in(2, key, "again"):
+                    self._requests.repeat("/task", body, key)
                 return promised
             if status == UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
                 raise Conflict(answer)

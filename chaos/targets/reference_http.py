@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
-from ..target import Task
+from ..target import Task, WrongAnswer
 
 TIMEOUT_S = 15.0
 RETRY_S = 0.1
@@ -70,9 +70,14 @@ class Requests:
         return status, answer
 
     def repeat(self, path: str, body: str, key: str) -> None:
-        """Send again what was answered. Whatever comes of it, the first answer holds."""
+        """Send again what was accepted.
+
+        Raises WrongAnswer: it is refused, as if it were not in the queue. That Redis is away says nothing.
+        """
         with suppress(http.client.HTTPException, OSError):
-            self.post(path, body, key)
+            status, answer = self.post(path, body, key)
+            if status not in (ACCEPTED, MULTI_STATUS) and status < SERVER_ERROR:
+                raise WrongAnswer(f"What was accepted is refused when it is sent again, by {status}: {answer[:200]}")
 
     def hang_up(self, body: str, key: str | None) -> None:
         """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""

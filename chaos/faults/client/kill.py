@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...history import Aim
-from ..base import Effect, Fault, InFlight, InMix, Missed, Stage, server_client
+from ..base import Effect, Fault, InFlight, InMix, Missed, Stage, server_client, waited_for
 from ..registry import fault
 
 
@@ -28,15 +28,19 @@ class ClientKill(Fault):
     cuts: ClassVar[bool] = True
     count: ClassVar[int] = 5
     ends_mix: ClassVar[int] = 6
-    ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2}
+    ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2, "long_within_s": 3.0}
     """One cut, on average: what leaks, or is given up, at each loss of the server."""
+    long_beside: ClassVar[int] = 1
 
     for_s: float = 1.0
     """How long the storm lasts."""
     every_s: float = 0.002
     """From one gust to the next, on average: in step, it would hit a client at the same commands always."""
+    long_within_s: float = 0.0
+    """How long to wait for a long body, which its worker is to keep through the cuts."""
 
     def inject(self, stage: Stage) -> Effect:
+        waited_for(stage, lambda: _long_inside(stage), self.long_within_s)
         in_flight, killed = InFlight(stage), 0
         until_s = time.monotonic() + self.for_s
         with server_client(stage) as client:
@@ -47,3 +51,8 @@ class ClientKill(Fault):
         if not killed:
             raise Missed("No client was connected.")
         return Effect(evidence=f"The server cut {killed} connections within {self.for_s:g} s.", tasks=in_flight.tasks())
+
+
+def _long_inside(stage: Stage) -> bool:
+    stage.ledger.poll()
+    return not stage.long.isdisjoint(stage.ledger.open_tasks())

@@ -22,6 +22,7 @@ class ServerDenies(ServerFault):
     name: ClassVar[str] = "server-denies"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     count: ClassVar[int] = 2
+    given_up_beside: ClassVar[int] = 4
 
     command: str = "xadd"
     """The command, in any case; one that the queue does not send takes no effect."""

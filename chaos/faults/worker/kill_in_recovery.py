@@ -1,6 +1,7 @@
 """The worker that takes over a dead one's task is killed, too."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,8 +28,15 @@ class WorkerKillInRecovery(WorkerFault):
     """How long to wait for a worker inside a task, and then for one of its tasks to be taken over."""
 
     def inject(self, stage: Stage) -> Effect:
-        give_up_s = time.monotonic() + self.patience_s
         struck: list[Caught] = []
+        try:
+            return self._kill_both(stage, struck)
+        except Missed as missed:
+            raise Missed(str(missed), _killed(struck) if struck else None) from None
+
+    def _kill_both(self, stage: Stage, struck: list[Caught]) -> Effect:
+        """`struck` gets each that was killed."""
+        give_up_s = time.monotonic() + self.patience_s
         while time.monotonic() < give_up_s:
             first = catch_worker(stage, self.patience_s)
             kill_caught(first)
@@ -38,12 +46,8 @@ class WorkerKillInRecovery(WorkerFault):
             if second:
                 kill_caught(second)
                 struck.append(second)
-                return Effect(
-                    evidence=f"Worker {first.worker.sid} exited with status -9; worker {second.worker.sid}, which had "
-                    f"taken over {len(first.tasks.keys() & second.tasks.keys())} of its {len(first.tasks)} tasks, too.",
-                    pids=tuple(pid for one in struck for pid in one.pids),
-                    tasks=tuple(dict.fromkeys(task for one in struck for task in one.tasks)),
-                )
+                taken = len(first.tasks.keys() & second.tasks.keys())
+                return _killed(struck, f" The last had taken over {taken} of the {len(first.tasks)} tasks of another.")
         raise Missed(f"No worker was seen to take over a dead one's task within {self.patience_s:g} s.")
 
     def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
@@ -60,3 +64,12 @@ class WorkerKillInRecovery(WorkerFault):
                 return None
             stage.wait(LOOK_S)
         return None
+
+
+def _killed(struck: Sequence[Caught], more: str = "") -> Effect:
+    sids = ", ".join(str(one.worker.sid) for one in struck)
+    return Effect(
+        evidence=f"Workers that exited with status -9: {sids}.{more}",
+        pids=tuple(pid for one in struck for pid in one.pids),
+        tasks=tuple(dict.fromkeys(task for one in struck for task in one.tasks)),
+    )

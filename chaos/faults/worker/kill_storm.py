@@ -45,11 +45,12 @@ class WorkerKillStorm(WorkerFault):
                 killed += worker.kill_session() == -SIGKILL
             stage.workers.start_missing()
             stage.wait(self.every_s)
-        if killed < 2:
-            raise Missed(f"{killed} workers were killed within {self.for_s:g} s; that is not a storm.")
-        return Effect(
+        effect = Effect(
             evidence=f"{killed} workers exited with status -9 within {self.for_s:g} s, {len(tasks)} tasks in their "
             "bodies.",
             pids=tuple(sorted(pids)),
             tasks=tuple(sorted(tasks)),
         )
+        if killed < 2:
+            raise Missed("That is not a storm.", effect)
+        return effect

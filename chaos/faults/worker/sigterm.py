@@ -23,6 +23,7 @@ class WorkerSigterm(WorkerFault):
     in_mix: ClassVar[InMix] = "drawn"
     count: ClassVar[int] = 5
     asks_to_end: ClassVar[bool] = True
+    long_beside: ClassVar[int] = 2
     signal: ClassVar[Signals] = SIGTERM
 
     patience_s: float = 12.0

@@ -272,6 +272,17 @@ def test_a_run_that_shows_nothing_is_INCONCLUSIVE_and_says_why(story: Story, dou
     assert doubt[1:] in result.because
 
 
+def test_what_a_missed_fault_did_all_the_same_explains_what_ran_again() -> None:
+    story = Story().begin(plan={"unexplained_duplicates": 0}).submit("a").started("a", "one")
+    story.kill(3, pids=(100,), tasks=("a",)).missed(3).ran("a", pid=101).drained().end()
+    result = judged(story)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.doubts == ["1 of 1 faults took no effect: 3 (worker-kill)."]
+    assert [(fault.state, fault.evidence) for fault in result.faults] == [
+        ("missed", "exit status -9 no task was in flight")
+    ]
+
+
 @pytest.mark.parametrize("outcome", ["info", "fail"])
 def test_where_nothing_was_acknowledged_the_first_error_of_a_client_is_named(outcome: str) -> None:
     story = Story().begin().add("submit", "invoke", task="a").add("submit", outcome, task="a", error="LookupError: no")

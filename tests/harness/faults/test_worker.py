@@ -251,8 +251,10 @@ def test_a_storm_kills_many_and_leaves_all_running(scene: Scene) -> None:
 
 def test_one_kill_is_not_a_storm(scene: Scene) -> None:
     scene.workers(BUSY)
-    with pytest.raises(Missed, match="that is not a storm"):
+    with pytest.raises(Missed, match="That is not a storm") as missed:
         scene.play(WorkerKillStorm(for_s=0.05, every_s=0.1))
+    assert missed.value.effect
+    assert missed.value.effect.pids
 
 
 def observed(victims: list[int], in_vain: int) -> WorkerKillInRecovery:
@@ -271,7 +273,7 @@ def test_the_successor_of_a_killed_worker_is_killed_inside_the_same_task(scene: 
     before = {worker.sid for worker in pool.living()}
     victims: list[int] = []
     effect = scene.play(observed(victims, in_vain=0))
-    assert "which had taken over 1 of its 1 tasks" in effect.evidence
+    assert "The last had taken over 1 of the 1 tasks of another" in effect.evidence
     assert before & set(effect.pids)
     assert len(effect.pids) == len(victims) + 1
     assert len(pool.living()) == 2
@@ -290,8 +292,10 @@ def test_a_worker_that_was_killed_in_vain_is_reported_too(scene: Scene) -> None:
 def test_where_nobody_takes_over_the_second_kill_is_missed(scene: Scene) -> None:
     scene.workers(BUSY, BUSY)
     scene.wait_for_task()
-    with pytest.raises(Missed, match=r"No worker was seen to take over a dead one's task within 0\.5 s"):
+    with pytest.raises(Missed, match=r"No worker was seen to take over a dead one's task within 0\.5 s") as missed:
         scene.play(WorkerKillInRecovery(patience_s=0.5))
+    assert missed.value.effect
+    assert missed.value.effect.pids
 
 
 def test_a_worker_that_asks_for_much_memory_is_refused_and_gets_it_afterwards(scene: Scene) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zeroloss.faults.client.kill import ClientKill
 from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
@@ -203,7 +204,7 @@ def test_the_mix_ends_with_cuts_of_all_connections_and_no_process_is_ended_after
     mix = draw_mix(seed, kills=9, server="embedded", appendfsync="always", workers=3)
     planned = plan(faults=mix).faults
     assert [fault.fault for fault in planned[-6:]] == ["client-kill"] * 6
-    assert all(fault.options == {"for_s": 0.1, "every_s": 0.2} for fault in planned[-6:])
+    assert all(fault.options == ClientKill.ends_mix_options for fault in planned[-6:])
     assert [fault.options for fault in planned[:-6] if fault.fault == "client-kill"] == [{}]
 
 

@@ -19,6 +19,8 @@ from zeroloss.plan.variety import (
     EDGE_BYTES,
     GIVEN_UP_MS,
     LARGE_BYTES_TOTAL,
+    LONG_TOGETHER,
+    LONG_TOGETHER_MS,
     SCHEDULED_TOGETHER,
     SMALL_BYTES_MAX,
     TOGETHER_MS,
@@ -128,8 +130,48 @@ def test_a_target_without_batches_gets_its_burst_one_by_one_at_the_same_moment()
 
 def test_bodies_of_no_time_come_in_a_burst_and_some_bodies_take_seconds() -> None:
     made = plan(Target).tasks
-    assert 500 <= sum(task.work_ms == 0 for task in made) <= 501
+    assert 500 <= sum(task.work_ms == 0 for task in made) + LONG_TOGETHER <= 501
     assert sum(task.work_ms >= 4_000 for task in made) == 12
+
+
+def test_a_burst_begins_with_a_few_long_bodies_whose_leases_must_last_beside_all_the_others() -> None:
+    burst = [task.work_ms for task in max(together(plan().tasks), key=len)]
+    assert burst[:LONG_TOGETHER] == [LONG_TOGETHER_MS] * LONG_TOGETHER
+    assert burst[LONG_TOGETHER] == 0
+
+
+def coming(made: Plan, fault: str) -> list[PlannedTask]:
+    """The tasks that come once it begins, if it is the last that does."""
+    (at_s,) = (one.at_s for one in made.faults if one.fault == fault)
+    return [task for task in made.tasks if task.at_s >= at_s]
+
+
+@pytest.mark.parametrize(("recover_within_s", "least_ms"), [(2.5, 4_000), (11.0, 6_500)])
+def test_a_fault_that_needs_long_bodies_finds_some_among_the_tasks_that_come_next(
+    recover_within_s: float, least_ms: int
+) -> None:
+    asked = [FaultRequest("worker-sigterm", 1, {})]
+    made = plan(Target, faults=asked, recover_within_s=recover_within_s)
+    assert sum(task.work_ms >= least_ms for task in coming(made, "worker-sigterm")[:20]) >= 2
+    assert sum(task.work_ms >= 4_000 for task in made.tasks) == 14
+    brief = plan(Target, faults=asked, work_ms=(0, 50))
+    assert max(task.work_ms for task in brief.tasks) <= 50
+    assert all(task.work_ms <= 400 for task in plan(Target, faults=asked, tasks=50).tasks)
+
+
+@pytest.mark.parametrize("way", ["reject", "raise-always", ""])
+def test_a_fault_that_needs_tasks_to_be_given_up_finds_some_among_those_that_come_next(way: str) -> None:
+    class Told(Target):
+        behaviours = frozenset({way} - {""})
+
+    made = plan(Told, faults=[FaultRequest("server-denies", 1, {})])
+    without = plan(Told, faults=[FaultRequest("script-flush", 1, {})])
+    given_up = [sum(task.behaviour == way for task in one.tasks) for one in (made, without)]
+    if way:
+        assert given_up[0] == given_up[1] + 4
+        assert sum(task.behaviour == way for task in coming(made, "server-denies")[:20]) >= 4
+    else:
+        assert not made.misbehaving
 
 
 class WithoutSchedules(Reference):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ from zeroloss.checker.verdicts import Verdict
 from zeroloss.target import Conflict, Refused, Task, WrongAnswer
 from zeroloss.targets import reference
 from zeroloss.targets.reference import Reference
-from zeroloss.targets.reference_http import Requests, drawn, submission
+from zeroloss.targets.reference_http import Requests, drawn, one_in, submission
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
 NOT_ACCEPTED = (503, "not-accepted")
@@ -203,6 +204,36 @@ def test_a_batch_is_promised_but_for_the_tasks_that_its_answer_refuses(
 ) -> None:
     answers += [(207, small("queued", "refused", "queued"))] * 2
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[1].id]
+
+
+def test_what_was_accepted_must_not_be_refused_when_it_is_sent_again(
+    answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "LARGE_BATCH", len(BATCH))
+    answers += [(202, results("queued", "queued", "queued")), (429, "queue-full")]
+    with pytest.raises(WrongAnswer, match="refused when it is sent again, by 429"):
+        Reference(directory=tmp_path).enqueue_many(BATCH)
+    answers[:] = [(202, ""), (422, "idempotency-conflict")]
+    with pytest.raises(WrongAnswer, match="refused when it is sent again, by 422"):
+        Reference(directory=tmp_path).enqueue(repeated())
+
+
+@pytest.mark.parametrize("again", [NOT_ACCEPTED, UNKNOWN, HANGS_UP])
+def test_a_repetition_that_meets_no_redis_takes_nothing_back(
+    again: tuple[int, str], answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    answers += [(202, ""), again]
+    assert Reference(directory=tmp_path).enqueue(repeated()) == TASK.id
+    assert not answers
+
+
+def repeated() -> Task:
+    """One that is sent with a key, and again, and without its id, as each answer promises another one."""
+
+    def fits(name: str) -> bool:
+        return one_in(4, name) and one_in(2, name, "again") and not one_in(2, name, "named")
+
+    return replace(TASK, id=next(filter(fits, map(str, range(1_000)))))
 
 
 def test_an_answer_that_lacks_a_task_of_the_batch_can_not_be_true(
