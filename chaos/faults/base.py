@@ -183,9 +183,11 @@ class Fault(ABC):
     ends_mix_options: ClassVar[Mapping[str, Any]] = {}
     """With these options."""
     long_beside: ClassVar[int] = 0
-    """So many of the tasks that come when it begins have long bodies."""
+    """How many tasks with long bodies come when it begins."""
     given_up_beside: ClassVar[int] = 0
-    """So many of the tasks that come when it begins are given up, where the target can be told to."""
+    """How many tasks come when it begins that are given up, where the target can be told to."""
+    call_beside: ClassVar[int] = 0
+    """How many tasks come in one call when it begins, where the target takes as many."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
     holds_traffic: ClassVar[bool] = False

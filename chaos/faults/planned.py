@@ -42,6 +42,8 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
     """It is scheduled to begin that many ms after it was submitted."""
     spaced: bool = False
     """Whether there are spaces behind the commas and colons of its text."""
+    fault: int = 0
+    """It comes when the fault of this number begins, and not when it is due; 0: it is for none."""
 
     @property
     def alone(self) -> bool:

@@ -167,7 +167,7 @@ def make_plan(
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
     injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s)
     if wishes.varied and wishes.misbehave:
-        beside = [(one.at_s, build_fault(one.fault, one.options)) for one in injections]
+        beside = [(one.number, one.at_s, build_fault(one.fault, one.options)) for one in injections]
         planned = suited(random.Random(f"beside:{seed}"), planned, beside, wishes, stated, recover_within_s)
     # What its client or the target does with it, and not its body, is done to a task that is alone.
     planned = [msgspec.structs.replace(task, batch=task.batch * (task.behaviour in IN_BODY)) for task in planned]

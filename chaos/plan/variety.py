@@ -32,7 +32,7 @@ LARGE_TOGETHER, LARGE_SHARE = 5, 0.3
 """That many tasks of the backlog wait together, each of that part of the limit: more than one claim may take."""
 VARIED_FROM = 100
 LONG_TOGETHER, LONG_TOGETHER_MS = 4, 3_000
-"""That many of a burst take so long, while their workers are busy with all the others."""
+"""That many of a burst last that long, while their workers are busy with all the others."""
 BURST_SIZES = (1_000, 1_001, 1_001, 1_001)
 WHOLE = 2_000
 """With that many tasks a burst of a thousand is half of all."""

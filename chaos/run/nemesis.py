@@ -93,6 +93,7 @@ class Nemesis(threading.Thread):
         """Then no fault waits for a task that is in its body."""
         self.begun: list[Fault] = []
         """The faults that were begun."""
+        self._begun: set[int] = set()
 
     def stop(self) -> None:
         """Inject no more, and end. What is under way is healed first."""
@@ -114,6 +115,10 @@ class Nemesis(threading.Thread):
         # No further than leaves some tasks to the faults after it.
         ahead_s = min(self._reached(), planned.at_s / FAULTS_UNTIL_SHARE)
         return max(planned.at_s, ahead_s) + LATE_SHARE * (time.monotonic() - self._taken_up_s)
+
+    def has_begun(self, number: int) -> bool:
+        """Whether the fault of this number has begun, or the last of all was taken up."""
+        return number in self._begun or self._taken_up == len(self._plan.faults)
 
     def run(self) -> None:
         begun_s = self._looked_s = self._taken_up_s = time.monotonic()
@@ -156,6 +161,7 @@ class Nemesis(threading.Thread):
         self._pace = FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
         self.begun.append(fault)
+        self._begun.add(number)
         asked = "client" if fault.fills_memory else fault.aims_at
         self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(asked, SCHEDULED)
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))

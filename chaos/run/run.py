@@ -174,7 +174,12 @@ class _Run:
         self._workers.start()
         self._startup_s, self._started_s = 0.0, time.monotonic()
         self._load = self._prepare_load()
-        self._workload = self._load or Workload(self._plan, self._submitter, lambda: self._nemesis.horizon_s())
+        self._workload = self._load or Workload(
+            self._plan,
+            self._submitter,
+            lambda: self._nemesis.horizon_s(),
+            lambda number: self._nemesis.has_begun(number),
+        )
         self._submissions = self._load or self._submitter
         self._nemesis = Nemesis(
             self._plan,

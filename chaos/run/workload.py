@@ -23,10 +23,19 @@ class Workload(threading.Thread):
     on a busy machine. Else all of the tasks would be done before the last faults hit.
     """
 
-    def __init__(self, plan: Plan, submitter: Submitter, horizon: Callable[[], float]) -> None:
-        """`horizon`: up to which second of the plan tasks may be submitted by now."""
+    def __init__(
+        self,
+        plan: Plan,
+        submitter: Submitter,
+        horizon: Callable[[], float],
+        has_begun: Callable[[int], bool] = lambda number: True,
+    ) -> None:
+        """`horizon`: up to which second of the plan tasks may be submitted by now. `has_begun`: whether the fault of
+        this number has, or no other one will.
+        """
         super().__init__(name="workload", daemon=True)
-        self._plan, self._submitter, self._horizon = plan, submitter, horizon
+        self._plan, self._submitter, self._horizon, self._has_begun = plan, submitter, horizon, has_begun
+        self._kept = [task for task in plan.tasks if task.fault]
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
 
@@ -40,22 +49,33 @@ class Workload(threading.Thread):
         begun_s = due_s = time.monotonic()
         before_s = 0.0
         try:
-            for tasks in together(self._plan.tasks):
+            for tasks in together(task for task in self._plan.tasks if not task.fault):
                 at_s = tasks[0].at_s
                 while at_s > self._horizon():
-                    if self._stopping.wait(POLL_S):
+                    if self._rests(POLL_S):
                         return
                     due_s = time.monotonic() - (at_s - before_s)
                 gap_s, before_s = at_s - before_s, at_s
                 # What is late when no fault is to come waits for nothing.
                 late = self._horizon() == math.inf
                 due_s = max(begun_s + at_s, due_s + gap_s / FASTER) if late else due_s + gap_s
-                early_s = due_s - time.monotonic()
-                if self._stopping.wait(early_s) if early_s > 0 else self._stopping.is_set():
+                while not (stopped := self._rests(min(POLL_S, due_s - time.monotonic()))) and due_s > time.monotonic():
+                    pass
+                if stopped:
                     return
                 self._submitter.enqueue(*(task.task() for task in tasks))
+            while self._kept and not self._rests(POLL_S):
+                pass
         except BaseException as error:  # noqa: BLE001 - it must reach the run, whatever it is
             self.failure = error
+
+    def _rests(self, for_s: float) -> bool:
+        """Submit what faults need that have begun, and wait; whether nothing more is to be submitted."""
+        due = [task for task in self._kept if self._has_begun(task.fault)]
+        self._kept = [task for task in self._kept if task not in due]
+        for tasks in together(due):
+            self._submitter.enqueue(*(task.task() for task in tasks))
+        return self._stopping.wait(for_s) if for_s > 0 else self._stopping.is_set()
 
 
 def together(tasks: Iterable[PlannedTask]) -> Iterator[list[PlannedTask]]:

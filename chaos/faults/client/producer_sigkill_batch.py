@@ -28,6 +28,7 @@ class ProducerSigkillBatch(ProducerSigkill):
     name: ClassVar[str] = "producer-sigkill-batch"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I6", "I8")
     needs_batches: ClassVar[bool] = True
+    call_beside: ClassVar[int] = 50
 
     batches: int = how_many(20)
     """How many batches there are for it."""

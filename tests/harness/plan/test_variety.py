@@ -140,27 +140,39 @@ def test_a_burst_begins_with_a_few_long_bodies_whose_leases_must_last_beside_all
     assert burst[LONG_TOGETHER] == 0
 
 
-def coming(made: Plan, fault: str) -> list[PlannedTask]:
-    """The tasks that come once it begins, if it is the last that does."""
-    (at_s,) = (one.at_s for one in made.faults if one.fault == fault)
-    return [task for task in made.tasks if task.at_s >= at_s]
+def coming(made: Plan) -> list[PlannedTask]:
+    """The tasks that come when its only fault begins."""
+    (fault,) = made.faults
+    found = [task for task in made.tasks if task.fault]
+    assert all(task.fault == fault.number and fault.at_s <= task.at_s <= fault.at_s + 1.0 for task in found)
+    return found
 
 
 @pytest.mark.parametrize(("recover_within_s", "least_ms"), [(2.5, 4_000), (11.0, 6_500)])
-def test_a_fault_that_needs_long_bodies_finds_some_among_the_tasks_that_come_next(
-    recover_within_s: float, least_ms: int
-) -> None:
+def test_tasks_with_long_bodies_come_with_a_fault_that_needs_them(recover_within_s: float, least_ms: int) -> None:
     asked = [FaultRequest("worker-sigterm", 1, {})]
     made = plan(Target, faults=asked, recover_within_s=recover_within_s)
-    assert sum(task.work_ms >= least_ms for task in coming(made, "worker-sigterm")[:20]) >= 2
+    assert [task.work_ms >= least_ms for task in coming(made)] == [True] * 2
     assert sum(task.work_ms >= 4_000 for task in made.tasks) == 14
     brief = plan(Target, faults=asked, work_ms=(0, 50))
     assert max(task.work_ms for task in brief.tasks) <= 50
     assert all(task.work_ms <= 400 for task in plan(Target, faults=asked, tasks=50).tasks)
 
 
+class InPairs(Reference):
+    batch_max = 2
+
+
+@pytest.mark.parametrize(("stated", "size"), [(Reference, 50), (InPairs, 2)])
+def test_one_call_of_many_tasks_comes_with_a_fault_that_needs_it(stated: type[Target], size: int) -> None:
+    made = plan(stated, faults=[FaultRequest("producer-sigkill-batch", 1, {})])
+    calls = [len(call) for call in together(made.tasks) if call[0].fault]
+    assert calls == [len(coming(made))] == [size]
+    assert [task.at_s for task in made.tasks] == sorted(task.at_s for task in made.tasks)
+
+
 @pytest.mark.parametrize("way", ["reject", "raise-always", ""])
-def test_a_fault_that_needs_tasks_to_be_given_up_finds_some_among_those_that_come_next(way: str) -> None:
+def test_tasks_that_are_given_up_come_with_a_fault_that_needs_them(way: str) -> None:
     class Told(Target):
         behaviours = frozenset({way} - {""})
 
@@ -169,7 +181,7 @@ def test_a_fault_that_needs_tasks_to_be_given_up_finds_some_among_those_that_com
     given_up = [sum(task.behaviour == way for task in one.tasks) for one in (made, without)]
     if way:
         assert given_up[0] == given_up[1] + 4
-        assert sum(task.behaviour == way for task in coming(made, "server-denies")[:20]) >= 4
+        assert [task.behaviour for task in coming(made)] == [way] * 4
     else:
         assert not made.misbehaving
 

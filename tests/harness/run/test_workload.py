@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+from msgspec.structs import replace
 from support.waiting import wait_until
 from zeroloss.plan.plan import make_plan
 from zeroloss.run.workload import FASTER, Workload
@@ -62,3 +63,29 @@ def test_a_trickle_that_is_late_goes_on_faster_once_no_fault_is_to_come_and_one_
 
     assert lasted_s(held_s=0.0) >= 0.95 * last_s
     assert lasted_s(held_s=2 * last_s) < 0.8 * last_s
+
+
+def test_what_is_for_a_fault_comes_when_it_begins_and_the_others_wait_for_nothing() -> None:
+    plan = make_plan(
+        seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
+    )  # fmt: skip
+    fault_of = {2: 1, 38: 2, 39: 2}
+    tasks = [replace(task, fault=fault_of.get(place, 0)) for place, task in enumerate(plan.tasks)]
+    begun = set[int]()
+    sent = Sent()
+    workload = Workload(replace(plan, tasks=tasks), sent, lambda: math.inf, lambda number: number in begun)  # type: ignore[arg-type]
+    workload.start()
+    try:
+        wait_until(lambda: len(sent.tasks) >= 37, 30)
+        for number, places in ((2, (38, 39)), (1, (2,))):
+            workload.join(0.2)
+            assert workload.is_alive()
+            before = list(sent.tasks)
+            begun.add(number)
+            wait_until(lambda count=len(before) + len(places): len(sent.tasks) >= count, 30)
+            assert sent.tasks == [*before, *(tasks[place].id for place in places)]
+        workload.join(30)
+        assert not workload.is_alive()
+    finally:
+        workload.close()
+    assert workload.failure is None
