@@ -46,6 +46,12 @@ def deaf_after_four_losses() -> None:
     original = patch(Claimer, "_back_off", back_off)
 
 
+@mutant(expects="KEEPS_THROUGH", breaks="I3", profile=RECONNECTS)
+def presence_comes_back_late() -> None:
+    """A worker whose connections were cut says only seconds later that it is there, when others have its tasks."""
+    patch(presence, "RETURN_S", 3.0)
+
+
 @mutant(
     breaks="I4",
     profile=RECONNECTS,

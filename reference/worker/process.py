@@ -188,9 +188,9 @@ class Worker:
             if broken:
                 logger.critical("Broke: %s; the tasks in hand are left to recovery.", ", ".join(broken))
                 return BUG_STATUS
-            hung = self._hung()
-            if hung:
-                return self._abandon(hung)
+            if self._fail_hung():
+                self._finish()
+                return HUNG_STATUS
             if os.getppid() != self._parent:
                 logger.warning("The parent is gone.")
                 break
@@ -232,6 +232,7 @@ class Worker:
         # Where Redis is away and nothing runs, there is nothing to wait for.
         patience_s = self._config.block_ms / 1000 + 1.0
         while self._claimer.is_alive() and now < min(until, max(busy_at, self._claimer.heard_at) + patience_s):
+            self._fail_hung()
             self._claimer.join(LOOK_S)
             now = time.monotonic()
             if any(thread.current for thread in self._threads):
@@ -243,27 +244,24 @@ class Worker:
         logger.error("%s; left to recovery: %s", why, running or "what Redis holds")
         return False
 
-    def _hung(self) -> list[Delivery]:
+    def _fail_hung(self) -> bool:
+        """Fail the tasks that ran past their time limit; whether there were any. Their threads hang, so it ends."""
         now = time.monotonic()
-        running = [thread.current for thread in self._threads]
-        return [d for d in running if d and d.started is not None and now > d.started + self._patience_s(d)]
-
-    def _limit_ms(self, delivery: Delivery) -> int:
-        return (self._handlers[delivery.task.type].config or self._config).task_timeout_ms
-
-    def _patience_s(self, delivery: Delivery) -> float:
-        return self._limit_ms(delivery) / 1000 + CANCEL_S * self._handlers[delivery.task.type].is_async
-
-    def _abandon(self, hung: list[Delivery]) -> int:
-        """Fail what hangs, give back what was not begun, let the others finish, and ask to be restarted."""
+        begun = [d for thread in self._threads if (d := thread.current) and d.seconds is None]
+        hung = [d for d in begun if d.started is not None and now > d.started + self._patience_s(d)]
         for delivery in hung:
             limit_ms = self._limit_ms(delivery)
             logger.error("Task %s hangs: it ran past %d ms. This process ends.", delivery.task.shown_id, limit_ms)
             delivery.error = str(RanTooLong(limit_ms))
             delivery.seconds = limit_ms / 1000
             self._claimer.inbox.put(delivery)
-        self._finish()
-        return HUNG_STATUS
+        return bool(hung)
+
+    def _limit_ms(self, delivery: Delivery) -> int:
+        return (self._handlers[delivery.task.type].config or self._config).task_timeout_ms
+
+    def _patience_s(self, delivery: Delivery) -> float:
+        return self._limit_ms(delivery) / 1000 + CANCEL_S * self._handlers[delivery.task.type].is_async
 
 
 def _resident_bytes() -> int:

@@ -236,6 +236,20 @@ def test_a_handler_that_hangs_fails_its_task_and_the_process_is_restarted(
     assert queue.counters()["retried"] == 1
 
 
+@pytest.mark.law("I5")
+def test_a_handler_that_hangs_in_a_worker_that_stops_fails_its_task_at_its_time_limit(
+    start_pool: StartPool, queue: Queue, watched: Watched
+) -> None:
+    watched.submit("hang", "t1")
+    pool = start_pool("--time-limit", "1", "--grace", "60", **QUICK)
+    wait_until(lambda: watched.ran() == ["t1:1"])
+    pool.stop(signal.SIGTERM)
+    assert pool.wait() == 0
+    assert pool.said("Task t1 hangs: it ran past 1000 ms")
+    assert queue.counters()["retried"] == 1
+    assert "recovered" not in queue.counters()
+
+
 def test_a_worker_without_redis_waits_for_it_and_does_not_die(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:

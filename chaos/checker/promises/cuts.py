@@ -21,7 +21,8 @@ def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
         return []
 
     def short(cut: FaultRecord) -> bool:
-        return cut.traits.cuts and cut.over_t - cut.from_t < keeps_s * SECOND and not _starved(evidence, cut)
+        since_t, until_t = cut.lasted or (cut.from_t, cut.over_t)
+        return cut.traits.cuts and until_t - since_t < keeps_s * SECOND and not _starved(evidence, cut)
 
     return [
         one.task

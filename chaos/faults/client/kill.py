@@ -42,7 +42,7 @@ class ClientKill(Fault):
     def inject(self, stage: Stage) -> Effect:
         waited_for(stage, lambda: _long_inside(stage), self.long_within_s)
         in_flight, killed = InFlight(stage), 0
-        until_s = time.monotonic() + self.for_s
+        since_t, until_s = time.monotonic_ns(), time.monotonic() + self.for_s
         with server_client(stage) as client:
             while time.monotonic() < until_s:
                 for kind in ("normal", "pubsub"):
@@ -50,7 +50,11 @@ class ClientKill(Fault):
                 stage.wait(stage.random.expovariate(1 / self.every_s) if self.every_s else 0.0)
         if not killed:
             raise Missed("No client was connected.")
-        return Effect(evidence=f"The server cut {killed} connections within {self.for_s:g} s.", tasks=in_flight.tasks())
+        return Effect(
+            evidence=f"The server cut {killed} connections within {self.for_s:g} s.",
+            tasks=in_flight.tasks(),
+            lasted=(since_t, time.monotonic_ns()),
+        )
 
 
 def _long_inside(stage: Stage) -> bool:

@@ -1,5 +1,6 @@
 """A worker whose connections were cut for a moment keeps what it runs, where the target states it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,15 +9,16 @@ from zeroloss.checker.judge import judge
 from zeroloss.checker.verdicts import Result, Verdict
 
 
-def cut_while_it_runs(*, for_ms: int = 300, cuts: bool = True, stated: Any = 0.5, again_ms: int = 1_600) -> Story:
+def cut_while_it_runs(
+    *, for_ms: int = 300, cuts: bool = True, stated: Any = 0.5, again_ms: int = 1_600, lasted: Sequence[int] = ()
+) -> Story:
     """A cut from 1,000 ms on; the task is begun elsewhere while its first worker, which lives, runs it."""
     story = Story().begin(plan={"tasks": 1, "keeps_through": stated, "unexplained_duplicates": 0}, recover_within=2.0)
     story.submit("a").add("effect", "begin", pid=100, task="a", execution="x", at_ms=900)
     traits = {"aims_at": "server", "everywhere": True, "cuts": cuts}
     story.add("fault", "begin", fault="a-fault", number=1, traits=traits, at_ms=1_000)
-    story.add(
-        "fault", "effective", fault="a-fault", number=1, pids=[], tasks=["a"], evidence="cut", at_ms=1_000 + for_ms
-    )
+    effect = {"pids": [], "tasks": ["a"], "evidence": "cut", "lasted": [at_ms * 1_000_000 for at_ms in lasted] or None}
+    story.add("fault", "effective", fault="a-fault", number=1, at_ms=1_000 + for_ms, **effect)
     story.add("fault", "end", fault="a-fault", number=1)
     return story.add("effect", "begin", pid=200, task="a", execution="y", at_ms=again_ms)
 
@@ -33,6 +35,10 @@ def broken(result: Result) -> list[str]:
 def test_a_task_that_was_taken_from_a_living_worker_after_a_short_cut_breaks_the_promise() -> None:
     result = ended(cut_while_it_runs())
     assert (result.verdict, broken(result)) == (Verdict.DUPLICATES, ["keeps_through"])
+
+
+def test_a_short_cut_that_a_fault_waited_to_make_counts_from_its_own_beginning() -> None:
+    assert broken(ended(cut_while_it_runs(for_ms=600, lasted=(1_300, 1_600)))) == ["keeps_through"]
 
 
 @pytest.mark.parametrize(

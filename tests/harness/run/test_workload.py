@@ -80,10 +80,10 @@ def test_what_is_for_a_fault_comes_when_it_begins_and_the_others_wait_for_nothin
         for number, places in ((2, (38, 39)), (1, (2,))):
             workload.join(0.2)
             assert workload.is_alive()
-            before = list(sent.tasks)
+            wanted = [*sent.tasks, *(tasks[place].id for place in places)]
             begun.add(number)
-            wait_until(lambda count=len(before) + len(places): len(sent.tasks) >= count, 30)
-            assert sent.tasks == [*before, *(tasks[place].id for place in places)]
+            wait_until(lambda wanted=wanted: len(sent.tasks) >= len(wanted), 30)
+            assert sent.tasks == wanted
         workload.join(30)
         assert not workload.is_alive()
     finally:
