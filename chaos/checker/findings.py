@@ -45,12 +45,12 @@ def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
 
 
 def overtaken_of(evidence: Evidence) -> list[str]:
-    """The tasks that began long after one that was accepted later had been completed (I7).
+    """Return the tasks that began much later than a task accepted after them was completed (I7).
 
-    Long: a second more than the queue takes to recover. What is merely in the hands of a worker that is slow, or was
-    given back because the machine was, comes within that. In a run with faults `_may_be_late` says which count, and
-    some of these are late in any queue: what a worker gives back as its server fails waits behind what is recovered
-    next, again and again. Fewer than a share of all do not count.
+    Much later: by more than `recover_within` and a second, within which come tasks that a slow worker held or gave
+    back. In a run with faults `_may_be_late` excludes those that a fault delayed. A few others are late in any queue,
+    as a task that is given back while its server fails waits behind the recovered ones: fewer than `OVERTAKEN_SHARE`
+    of all tasks are ignored.
     """
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     slack = int((within_s + OVERTAKEN_S) * 1e9)

@@ -46,6 +46,8 @@ WAITING = 20
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "once", "always"]
+Brought = Literal["plain", "long", "given-up", "call"]
+"""Tasks as they are; with long bodies; that are given up, where the target can be told to; in one call."""
 
 
 def how_many(default: int) -> int:
@@ -182,12 +184,8 @@ class Fault(ABC):
     """So often the mix has it, too, when all others are over: what a killed process would take with it shows then."""
     ends_mix_options: ClassVar[Mapping[str, Any]] = {}
     """With these options."""
-    long_beside: ClassVar[int] = 0
-    """How many tasks with long bodies come when it begins."""
-    given_up_beside: ClassVar[int] = 0
-    """How many tasks come when it begins that are given up, where the target can be told to."""
-    call_beside: ClassVar[int] = 0
-    """How many tasks come in one call when it begins, where the target takes as many."""
+    brings: ClassVar[Mapping[Brought, int]] = {}
+    """How many tasks of each kind come when it begins, and not when they are due."""
     last: ClassVar[bool] = False
     """Whether it is planned for the very end, when everything has been submitted."""
     holds_traffic: ClassVar[bool] = False

@@ -7,7 +7,7 @@ from random import Random
 from msgspec.structs import replace
 
 from ..faults import Fault
-from ..faults.base import long_ms
+from ..faults.base import Brought, long_ms
 from ..faults.planned import PlannedTask
 from ..target import Target
 from .variety import SMALL_BYTES_MAX, Wishes
@@ -39,16 +39,22 @@ def suited(
         for place, task in enumerate(tasks)
         if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
     ]
+    most: dict[Brought, int] = {"given-up": len(tasks) if way else 0, "call": target.batch_max}
+    if wishes.work_ms:
+        most["long"] = 0
     for number, at_s, fault in faults:
-        coming = (place for place in list(free) if tasks[place].at_s >= at_s)
-        long = [] if wishes.work_ms else list(islice(coming, fault.long_beside))
-        given_up = list(islice(coming, fault.given_up_beside if way else 0))
-        call = list(islice(coming, min(fault.call_beside, target.batch_max)))
-        for place in long:
-            made[place] = replace(made[place], fault=number, work_ms=least_ms + draw.randrange(MORE_MS))
-        for place in given_up:
-            made[place] = replace(made[place], fault=number, behaviour=way)
-        for place in call:
-            made[place] = replace(made[place], fault=number, batch=first_free + number, at_s=tasks[call[0]].at_s)
-        free = [place for place in free if place not in {*long, *given_up, *call}]
+        coming = iter([place for place in free if tasks[place].at_s >= at_s])
+        taken: set[int] = set()
+        for kind, count in fault.brings.items():
+            chosen = list(islice(coming, min(count, most.get(kind, count))))
+            taken.update(chosen)
+            for place in chosen:
+                made[place] = replace(made[place], fault=number)
+                if kind == "long":
+                    made[place] = replace(made[place], work_ms=least_ms + draw.randrange(MORE_MS))
+                elif kind == "given-up":
+                    made[place] = replace(made[place], behaviour=way)
+                elif kind == "call":
+                    made[place] = replace(made[place], batch=first_free + number, at_s=tasks[chosen[0]].at_s)
+        free = [place for place in free if place not in taken]
     return sorted(made, key=lambda task: task.at_s)

@@ -36,6 +36,7 @@ from .reference_http import (
     refuses,
     submission,
 )
+from .reference_python import PythonClient
 
 LEASE_MS = 2_000
 SWEEP_MS = 500
@@ -48,6 +49,8 @@ LARGEST_BYTES = 3 * 2**19
 """A variant takes tasks that are larger than what is claimed at once."""
 PUSHED_ONE_IN = 20
 """Of that many tasks one is a bare JSON object that a client of another system pushes to the list itself."""
+BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN = 8, 3
+"""Of that many tasks, and small batches, one is enqueued by the Python API, without the producer."""
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
 """Of this type a handler is a coroutine."""
@@ -205,6 +208,8 @@ class Reference(Target):
                 encode(task_id=task.id, task_type=task.type or TYPE, payload_json=task.text),
             )
             return task.id
+        if not behaviour.startswith("client-") and one_in(BY_PYTHON_ONE_IN, task.id, "python"):
+            return self._python.enqueue(task, _type_of(task), key, PATIENCE_S)
         # What may be requeued has its own id in the queue, too.
         named = not key or behaviour == "raise-always" or one_in(2, key, "named")
         body = submission(task, _type_of(task), named=named, timed=not key)
@@ -244,6 +249,8 @@ class Reference(Target):
         """
         large = len(tasks) >= LARGE_BATCH
         key = f"batch-{tasks[0].id}" if large or one_in(2, tasks[0].id) else None
+        if not large and one_in(BATCH_BY_PYTHON_ONE_IN, tasks[0].id, "python"):
+            return self._python.enqueue_many(tasks, _type_of, key, PATIENCE_S)
         # Small ones have something among their tasks that must be refused.
         place = None if large else drawn(len(tasks) + 1, tasks[-1].id)
         items = [submission(task, _type_of(task), named=True, timed=True) for task in tasks]
@@ -286,8 +293,12 @@ class Reference(Target):
     @cached_property
     def _refused(self) -> tuple[str, str]:
         """One has no type, and one is a little too large."""
-        limit = int(self.env.get("ZEROLOSS_MAX_TASK_BYTES", Config.max_task_bytes))
-        return '{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * limit}"}}'
+        return '{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * self._too_large}"}}'
+
+    @property
+    def _too_large(self) -> int:
+        """From how many bytes on a task is refused, if its payload alone has them."""
+        return int(self.env.get("ZEROLOSS_MAX_TASK_BYTES", Config.max_task_bytes))
 
     def _is_bare(self, task: Task) -> bool:
         """Whether it has nothing that only this queue's own producer can ask for."""
@@ -318,6 +329,10 @@ class Reference(Target):
     @cached_property
     def _redis(self) -> redis.Redis:
         return connect(Config(redis_url=self.redis_url, namespace=self.namespace))
+
+    @cached_property
+    def _python(self) -> PythonClient:
+        return PythonClient(self.redis_url, self.namespace, self._too_large)
 
     @cached_property
     def _requests(self) -> Requests:

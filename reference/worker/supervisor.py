@@ -286,9 +286,10 @@ def reap_orphans(own: Container[int]) -> None:
 
 
 def child_environment(config: Config) -> dict[str, str]:
-    """Ours, and the server: its URL may hold a password, and a command line can be read by everybody.
+    """Return this process's environment with the Redis URL in `ZEROLOSS_REDIS_URL`, which takes precedence.
 
-    By the variable that wins over all others; `REDIS_URL` may be something else to the application.
+    Not on the command line, which everybody can read: a URL may hold a password. `REDIS_URL` stays as it is, as the
+    application may mean another server by it.
     """
     return {**os.environ, "ZEROLOSS_REDIS_URL": config.redis_url}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...history import Aim
-from ..base import Effect, Fault, InFlight, InMix, Missed, Stage, server_client, waited_for
+from ..base import Brought, Effect, Fault, InFlight, InMix, Missed, Stage, server_client, waited_for
 from ..registry import fault
 
 
@@ -30,7 +30,7 @@ class ClientKill(Fault):
     ends_mix: ClassVar[int] = 6
     ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2, "long_within_s": 3.0}
     """One cut, on average: what leaks, or is given up, at each loss of the server."""
-    long_beside: ClassVar[int] = 1
+    brings: ClassVar[Mapping[Brought, int]] = {"long": 1}
 
     for_s: float = 1.0
     """How long the storm lasts."""

@@ -1,6 +1,7 @@
 """SIGKILL of the producer."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from signal import SIGKILL
 from typing import ClassVar
@@ -9,7 +10,7 @@ import psutil
 
 from ...history import Aim
 from ...system.processes import Managed
-from ..base import POLL_S, Effect, Fault, Missed, Stage
+from ..base import POLL_S, Brought, Effect, Fault, Missed, Stage
 from ..registry import fault
 
 
@@ -26,6 +27,7 @@ class ProducerSigkill(Fault):
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I6", "I8")
     aims_at: ClassVar[Aim] = "producer"
     moves_producer: ClassVar[bool] = True
+    brings: ClassVar[Mapping[Brought, int]] = {"plain": 16}
     count: ClassVar[int] = 3
 
     down_s: float = 0.3

@@ -1,12 +1,13 @@
 """SIGKILL of the producer under a batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 
-from ..base import Effect, Missed, Stage, how_many
+from ..base import Brought, Effect, Missed, Stage, how_many
 from ..registry import fault
 from .producer_sigkill import ProducerSigkill
 
@@ -28,7 +29,7 @@ class ProducerSigkillBatch(ProducerSigkill):
     name: ClassVar[str] = "producer-sigkill-batch"
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I6", "I8")
     needs_batches: ClassVar[bool] = True
-    call_beside: ClassVar[int] = 50
+    brings: ClassVar[Mapping[Brought, int]] = {"call": 50}
 
     batches: int = how_many(20)
     """How many batches there are for it."""

@@ -1,11 +1,12 @@
 """A bad line between those who submit and the server."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...history import Aim
 from ...system.proxy import Link
-from ..base import Effect, Fault, InMix, Missed, Stage, how_many, waited_for
+from ..base import Brought, Effect, Fault, InMix, Missed, Stage, how_many, waited_for
 from ..registry import fault
 
 
@@ -27,6 +28,7 @@ class ClientReplyLoss(Fault):
     of_clients: ClassVar[bool] = True
     in_mix: ClassVar[InMix] = "once"
     needs_attempts: ClassVar[bool] = True
+    brings: ClassVar[Mapping[Brought, int]] = {"plain": 16}
 
     share: float = 0.5
     """Of the replies."""

@@ -1,9 +1,10 @@
 """A command that is not allowed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import Effect, InFlight, Stage, errors_answered, server_client, wait_for
+from ..base import Brought, Effect, InFlight, Stage, errors_answered, server_client, wait_for
 from ..registry import fault
 from .base import ServerFault
 
@@ -22,7 +23,7 @@ class ServerDenies(ServerFault):
     name: ClassVar[str] = "server-denies"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     count: ClassVar[int] = 2
-    given_up_beside: ClassVar[int] = 4
+    brings: ClassVar[Mapping[Brought, int]] = {"given-up": 4}
 
     command: str = "xadd"
     """The command, in any case; one that the queue does not send takes no effect."""

@@ -1,10 +1,11 @@
 """SIGTERM of a worker in the middle of a task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from signal import SIGTERM, Signals
 from typing import ClassVar
 
-from ..base import Effect, InMix, Missed, Stage, busy_worker
+from ..base import Brought, Effect, InMix, Missed, Stage, busy_worker
 from ..registry import fault
 from .base import WorkerFault
 
@@ -23,7 +24,7 @@ class WorkerSigterm(WorkerFault):
     in_mix: ClassVar[InMix] = "drawn"
     count: ClassVar[int] = 5
     asks_to_end: ClassVar[bool] = True
-    long_beside: ClassVar[int] = 2
+    brings: ClassVar[Mapping[Brought, int]] = {"long": 2}
     signal: ClassVar[Signals] = SIGTERM
 
     patience_s: float = 12.0

@@ -272,7 +272,7 @@ def test_a_run_that_shows_nothing_is_INCONCLUSIVE_and_says_why(story: Story, dou
     assert doubt[1:] in result.because
 
 
-def test_what_a_missed_fault_did_all_the_same_explains_what_ran_again() -> None:
+def test_a_missed_fault_explains_what_ran_again_by_what_it_did_all_the_same() -> None:
     story = Story().begin(plan={"unexplained_duplicates": 0}).submit("a").started("a", "one")
     story.kill(3, pids=(100,), tasks=("a",)).missed(3).ran("a", pid=101).drained().end()
     result = judged(story)

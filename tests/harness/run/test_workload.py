@@ -65,7 +65,7 @@ def test_a_trickle_that_is_late_goes_on_faster_once_no_fault_is_to_come_and_one_
     assert lasted_s(held_s=2 * last_s) < 0.8 * last_s
 
 
-def test_what_is_for_a_fault_comes_when_it_begins_and_the_others_wait_for_nothing() -> None:
+def test_a_task_that_a_fault_needs_comes_when_it_begins_and_the_others_wait_for_nothing() -> None:
     plan = make_plan(
         seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
     )  # fmt: skip

@@ -206,7 +206,7 @@ def test_a_batch_is_promised_but_for_the_tasks_that_its_answer_refuses(
     assert Reference(directory=tmp_path).enqueue_many(BATCH) == [BATCH[1].id]
 
 
-def test_what_was_accepted_must_not_be_refused_when_it_is_sent_again(
+def test_a_request_that_was_accepted_must_not_be_refused_when_it_is_sent_again(
     answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "LARGE_BATCH", len(BATCH))
