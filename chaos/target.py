@@ -156,6 +156,8 @@ class Target:
     last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
     retries_by_type: Mapping[str, Retries] = {}
     """One of `types` -> how its tasks are tried again, where other limits hold for them than for the rest."""
+    asks_again_after: float | None = None
+    """Seconds after which a task is tried again whose body asks for it, as `raise-later` tells it to."""
     max_recoveries: int | None = None
     """A task may be given up once its worker has died more often than that, where `effect` gets its `attempt`. None:
     not stated, and only the workload's own tasks may be given up."""

@@ -6,6 +6,7 @@ BEHAVIOURS = {
     "raise-system-exit": "its body raises SystemExit at the first attempt",
     "raise-keyboard-interrupt": "its body raises KeyboardInterrupt at the first attempt",
     "raise-memory-error": "its body raises MemoryError at the first attempt",
+    "raise-later": "its body raises at the first attempt, and asks to be tried again when the target states",
     "hang-once": "its body does not return for as long as its plan says, at the first attempt",
     "exit-once": "its body ends the process it runs in, at the first attempt",
     "exit-twice": "its body ends the process it runs in, at the first two attempts, and raises at the third",
@@ -30,7 +31,7 @@ BEHAVIOURS = {
 IN_BODY = frozenset(
     {"", "raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
     | {"hang-once", "exit-once", "exit-twice", "exit", "outlive-lease", "hungry", "reject", "misfit", "lazy"}
-    | {"unretried"}
+    | {"unretried", "raise-later"}
 )
 """Those of which only the task's body knows: such a task may be one of a batch."""
 DOOMED = frozenset(

@@ -12,6 +12,7 @@ from ..faults.planned import PlannedTask
 from ..target import Target
 from .variety import SMALL_BYTES_MAX, Wishes
 
+LASTING_MS_MIN, LASTING_MS_MAX = 300, 1_500
 MORE_MS = 2_500
 """A long body is up to that much longer than it must be."""
 GIVEN_UP = ("reject", "raise-always")
@@ -41,7 +42,7 @@ def suited(
     ]
     most: dict[Brought, int] = {"given-up": len(tasks) if way else 0, "call": target.batch_max}
     if wishes.work_ms:
-        most["long"] = 0
+        most["long"] = most["lasting"] = 0
     for number, at_s, fault in faults:
         coming = iter([place for place in free if tasks[place].at_s >= at_s])
         taken: set[int] = set()
@@ -50,7 +51,9 @@ def suited(
             taken.update(chosen)
             for place in chosen:
                 made[place] = replace(made[place], fault=number)
-                if kind == "long":
+                if kind == "lasting":
+                    made[place] = replace(made[place], work_ms=draw.randint(LASTING_MS_MIN, LASTING_MS_MAX))
+                elif kind == "long":
                     made[place] = replace(made[place], work_ms=least_ms + draw.randrange(MORE_MS))
                 elif kind == "given-up":
                     made[place] = replace(made[place], behaviour=way)

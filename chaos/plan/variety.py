@@ -11,6 +11,7 @@ from random import Random
 
 from msgspec.structs import replace
 
+from ..faults.behaviours import IN_BODY
 from ..faults.planned import PlannedTask
 from ..target import Target
 
@@ -59,6 +60,7 @@ SELDOM = {
     "raise-system-exit": 400,
     "raise-keyboard-interrupt": 400,
     "raise-memory-error": 400,
+    "raise-later": 250,
     "exit-once": 700,
     "exit-twice": 1_000,
     "hang-once": 700,
@@ -66,6 +68,8 @@ SELDOM = {
     "unretried": 400,
     "misfit": 300,
     "lazy": 500,
+    "unknown-type": 500,
+    "undecodable": 1_000,
 }
 """Of that many tasks one misbehaves so, where the target can be told to."""
 
@@ -254,8 +258,11 @@ def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, target:
         made[place] = replace(made[place], behaviour="raise-always", work_ms=GIVEN_UP_MS)
     hang_ms = HANG_MS if target.time_limit is None else round((target.time_limit + BEYOND_S) * 1_000)
     for behaviour, one_in in SELDOM.items():
-        for _ in range(len(tasks) // one_in if behaviour in told else 0):
-            place = elsewhere.pop()
+        # What the body does not know of is done to a task that is alone: a batch is not to be broken up.
+        fit = [place for place in elsewhere if behaviour in IN_BODY or not made[place].batch]
+        chosen = fit[: len(tasks) // one_in if behaviour in told else 0]
+        for place in chosen:
             work_ms = hang_ms if behaviour == "hang-once" else made[place].work_ms
             made[place] = replace(made[place], behaviour=behaviour, work_ms=work_ms)
+        elsewhere = [place for place in elsewhere if place not in chosen]
     return made

@@ -19,6 +19,8 @@ from ..system.servers import Server
 from ..system.workers import WorkerPool
 
 POLL_S = 0.05
+BROUGHT_S = 2.0
+"""For that long a fault waits until one of the tasks that come with it has begun."""
 COME_BACK_S = 5.0
 """For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
 
@@ -165,6 +167,8 @@ class Nemesis(threading.Thread):
         asked = "client" if fault.fills_memory else fault.aims_at
         self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(asked, SCHEDULED)
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
+        if fault.everywhere:
+            self._await_brought(number)
         try:
             effect = fault.inject(stage)
             self.score.effective += 1
@@ -193,6 +197,14 @@ class Nemesis(threading.Thread):
                 slots = [self._workers.slot_of(worker) for worker in back]
                 return sorted(slot + 1 for slot in slots if slot is not None)
             self._wait(POLL_S)
+
+    def _await_brought(self, number: int) -> None:
+        """Wait until a task that came with it is in its body: what ends in an outage cannot be acked at once."""
+        brought = {one.id for one in self._plan.tasks if one.fault == number and not (one.behaviour or one.batch)}
+        give_up_s = time.monotonic() + BROUGHT_S
+        while brought and not brought & self._ledger.open_tasks().keys() and time.monotonic() < give_up_s:
+            self._wait(POLL_S)
+            self._ledger.poll()
 
     def _nothing_left(self) -> bool:
         """Whether all that was promised is done, or has begun and must be given up, and nothing new will come.

@@ -59,7 +59,7 @@ def record_begin(
             "max_attempts": target.max_attempts,
             "backoff": target.backoff,
             "max_recoveries": target.max_recoveries,
-            "retries": _other_retries(plan, target),
+            "retries": other_retries(plan, target),
             "attempts_grow": target.attempts_grow,
             "priorities": list(target.priorities),
             "lower_within": target.lower_within,
@@ -92,9 +92,12 @@ def record_begin(
     )
 
 
-def _other_retries(plan: Plan, target: type[Target]) -> list[dict[str, Any]]:
+def other_retries(plan: Plan, target: type[Target]) -> list[dict[str, Any]]:
     """The tasks for which other limits are stated than for the rest, by limit."""
     limits = {task.id: target.retries_by_type[task.type] for task in plan.tasks if task.type in target.retries_by_type}
+    if (after_s := target.asks_again_after) is not None and target.max_attempts is not None:
+        later = Retries(target.max_attempts, ((after_s, after_s), *(target.backoff or ())[1:]))
+        limits |= dict.fromkeys(plan.behaving.get("raise-later", ()), later)
     limits |= {task.id: Retries(ATTEMPTS[task.behaviour]) for task in plan.tasks if task.behaviour in ATTEMPTS}
     return [
         {**limit._asdict(), "tasks": [name for name, its in limits.items() if its == limit]}

@@ -19,6 +19,7 @@ from zeroloss.reference.queue.errors import Undecodable
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import Task as QueueTask
 from zeroloss.reference.queue.task import encode
+from zeroloss.reference.queue.texts import NAME_CHARS_MAX
 from zeroloss.reference.worker import presence
 
 from ..history.ids import ids_in
@@ -84,6 +85,7 @@ class Reference(Target):
     idempotent = True
     max_attempts = 4
     max_recoveries = Config.max_recoveries
+    asks_again_after = 6.0  # later than the longest backoff that is set
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     retries_by_type: Mapping[str, Retries] = {
         TYPED: Retries(1 + TYPED_RETRIES, ((TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S),))
@@ -158,7 +160,8 @@ class Reference(Target):
     batch_max = Config.max_batch
     behaviours = frozenset(
         {"raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
-        | {"hang-once", "exit-once", "exit-twice", "reject", "unretried", "misfit", "lazy"}
+        | {"raise-later", "hang-once", "exit-once", "exit-twice", "reject", "unretried", "misfit", "lazy"}
+        | {"unknown-type", "undecodable"}
     )
     raw_payloads = True
     scripts: Mapping[str, str] = {
@@ -172,13 +175,15 @@ class Reference(Target):
         "ZEROLOSS_RENEW_MS": "500",
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
         "ZEROLOSS_BLOCK_MS": "500",
+        "ZEROLOSS_BACKOFF_MAX_MS": "5000",
         # So short that one which is taken for a thousandth of it is over when a key is used again.
         "ZEROLOSS_IDEMPOTENCY_TTL_MS": "60000",
         "ZEROLOSS_MAX_SCHEDULED": str(MAX_SCHEDULED),
     }
     settings: ClassVar[str] = (
         "lease 2 s (default 10), sweep 0.5 s (default 1), renewal 0.5 s (default 2.5), block 0.5 s (default 1), "
-        f"idempotency keys 60 s (default a day), at most {MAX_SCHEDULED} scheduled tasks (default a million)"
+        f"longest backoff 5 s (default 60), idempotency keys 60 s (default a day), at most {MAX_SCHEDULED} "
+        "scheduled tasks (default a million)"
     )
     promise: ClassVar[str] = (
         "An accepted task is executed to completion at least once, or is in the dead-letter list with a reason."
@@ -198,7 +203,7 @@ class Reference(Target):
 
     def enqueue(self, task: Task) -> str | None:
         behaviour = task.payload.get("behaviour", "")
-        key = task.id if self.attempts > 1 or behaviour.startswith(KEYED) or one_in(4, task.id) else None
+        key = _key_of(task.id) if self.attempts > 1 or behaviour.startswith(KEYED) or one_in(4, task.id) else None
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return None
@@ -248,7 +253,7 @@ class Reference(Target):
         Large ones always have: half of a run may be in one, so it is sent again until it is accepted.
         """
         large = len(tasks) >= LARGE_BATCH
-        key = f"batch-{tasks[0].id}" if large or one_in(2, tasks[0].id) else None
+        key = _key_of(f"batch-{tasks[0].id}") if large or one_in(2, tasks[0].id) else None
         if not large and one_in(BATCH_BY_PYTHON_ONE_IN, tasks[0].id, "python"):
             return self._python.enqueue_many(tasks, _type_of, key, PATIENCE_S)
         # Small ones have something among their tasks that must be refused.
@@ -374,6 +379,11 @@ def _type_of(task: Task) -> str:
     limited = LIMITED_ASYNCHRONOUS if one_in(3, task.id, "limited") else LIMITED
     other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE, "unretried": UNRETRIED, "hang-once": limited}
     return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
+
+
+def _key_of(name: str) -> str:
+    """Half of the keys are as long as a key may be."""
+    return name.ljust(NAME_CHARS_MAX, "+") if one_in(2, name, "long") else name
 
 
 def _found(place: str, entries: Any, reason: str | None = None) -> Iterator[Found]:

@@ -101,6 +101,8 @@ def _misbehave(task: Task) -> None:
         os._exit(1)
     if behaviour == "reject":
         raise Reject("as planned")
+    if behaviour == "raise-later" and first:
+        raise Retry("as planned", after=Reference.asks_again_after)
     if behaviour == "raise-once" and first and task.type == ASKING:
         raise Retry("as planned", after=RETRY_S)
     if behaviour in ("raise-always", "unretried") or (behaviour == "exit-twice" and task.attempt == EXITS + 1):

@@ -6,7 +6,7 @@ import json
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
@@ -14,6 +14,10 @@ from ..target import Task, WrongAnswer
 
 TIMEOUT_S = 15.0
 RETRY_S = 0.1
+CHUNKED_ONE_IN, CHUNKS = 8, 20
+"""Of that many requests one has no length, and comes in as many chunks."""
+PAST_ONE_IN = 20
+"""Of that many tasks that are not scheduled one is for an hour ago, which is now."""
 TRACE_CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ZONES = (timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8)))
 ACCEPTED = 202
@@ -53,7 +57,10 @@ class Requests:
             connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=TIMEOUT_S)
             self._connections.http = connection
         try:
-            connection.request("POST", path, body.encode(), _headers(path, body, key))
+            headers = _headers(path, body, key)
+            if one_in(CHUNKED_ONE_IN, body, "chunked"):
+                headers["Transfer-Encoding"] = "chunked"
+            connection.request("POST", path, _sent(body, headers), headers, encode_chunked=True)
             response = connection.getresponse()
             return response.status, response.read().decode()
         except Exception:
@@ -102,6 +109,8 @@ def submission(task: Task, task_type: str, *, named: bool, timed: bool) -> str:
     if task.delay_ms and timed and one_in(2, task.id, "timed"):
         due = datetime.now(ZONES[len(task.text) % len(ZONES)]) + timedelta(milliseconds=task.delay_ms + 1)
         members.append(f'"execute_at":"{due.isoformat(timespec="milliseconds")}"')
+    elif timed and not task.delay_ms and one_in(PAST_ONE_IN, task.id, "past"):
+        members.append('"execute_at":"2026-01-31T09:30:00Z"')
     elif task.delay_ms:
         members.append(f'"delay_ms":{task.delay_ms}')
     return f'{{{",".join(members)},"payload":{task.text}}}'
@@ -123,6 +132,15 @@ def drawn(count: int, *names: str) -> int:
     """A number below `count`, always the same for these names; with another name beside, independent of that."""
     digest = hashlib.sha256(" ".join(names).encode()).digest()
     return int.from_bytes(digest[:4], "big") % count
+
+
+def _sent(body: str, headers: Mapping[str, str]) -> bytes | Iterator[bytes]:
+    """The body, whole or in chunks. `encode_chunked` of `http.client` does nothing to a whole one."""
+    whole = body.encode()
+    if "Transfer-Encoding" not in headers:
+        return whole
+    size = len(whole) // CHUNKS + 1
+    return (whole[start : start + size] for start in range(0, len(whole), size))
 
 
 def _headers(path: str, body: str, key: str | None) -> dict[str, str]:

@@ -24,6 +24,7 @@ class ReferenceShards(Reference):
     # Order and priorities hold within a shard only, and a process that moves to another shard ends.
     fifo = False
     takes_bare = False
+    behaviours = Reference.behaviours - {"undecodable"}
     priorities = ()
     lower_within = None
     workers_stay = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...history import Aim
-from ..base import Brought, Effect, Fault, InFlight, InMix, Missed, Stage, server_client, waited_for
+from ..base import Brought, Effect, Fault, InFlight, InMix, Missed, Stage, server_client
 from ..registry import fault
 
 
@@ -28,19 +28,16 @@ class ClientKill(Fault):
     cuts: ClassVar[bool] = True
     count: ClassVar[int] = 5
     ends_mix: ClassVar[int] = 6
-    ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2, "long_within_s": 3.0}
+    ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2}
     """One cut, on average: what leaks, or is given up, at each loss of the server."""
-    brings: ClassVar[Mapping[Brought, int]] = {"long": 1}
+    brings: ClassVar[Mapping[Brought, int]] = {"long": 1, "lasting": 4}
 
     for_s: float = 1.0
     """How long the storm lasts."""
     every_s: float = 0.002
     """From one gust to the next, on average: in step, it would hit a client at the same commands always."""
-    long_within_s: float = 0.0
-    """How long to wait for a long body, which its worker is to keep through the cuts."""
 
     def inject(self, stage: Stage) -> Effect:
-        waited_for(stage, lambda: _long_inside(stage), self.long_within_s)
         in_flight, killed = InFlight(stage), 0
         since_t, until_s = time.monotonic_ns(), time.monotonic() + self.for_s
         with server_client(stage) as client:
@@ -55,8 +52,3 @@ class ClientKill(Fault):
             tasks=in_flight.tasks(),
             lasted=(since_t, time.monotonic_ns()),
         )
-
-
-def _long_inside(stage: Stage) -> bool:
-    stage.ledger.poll()
-    return not stage.long.isdisjoint(stage.ledger.open_tasks())

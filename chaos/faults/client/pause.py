@@ -1,11 +1,12 @@
 """CLIENT PAUSE."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ...history import Aim
-from ..base import SERVER_TIMEOUT_S, Effect, Fault, InFlight, InMix, Missed, Stage, server_client
+from ..base import SERVER_TIMEOUT_S, Brought, Effect, Fault, InFlight, InMix, Missed, Stage, server_client
 from ..registry import fault
 
 SLACK = 0.8
@@ -27,6 +28,7 @@ class ClientPause(Fault):
     needs_one_server: ClassVar[bool] = True
     in_mix: ClassVar[InMix] = "drawn"
     everywhere: ClassVar[bool] = True
+    brings: ClassVar[Mapping[Brought, int]] = {"lasting": 8}
     count: ClassVar[int] = 2
 
     for_s: float = 3.0

@@ -1,10 +1,11 @@
 """What the faults of the server share: they hit all processes, and the server runs again after them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...history import Aim
-from ..base import Fault, Stage
+from ..base import Brought, Fault, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,7 @@ class ServerFault(Fault):
 
     aims_at: ClassVar[Aim] = "server"
     everywhere: ClassVar[bool] = True
+    brings: ClassVar[Mapping[Brought, int]] = {"lasting": 8}
     needs_own_server: ClassVar[bool] = True
     needs_one_server: ClassVar[bool] = True
 

@@ -3,7 +3,6 @@
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import psutil
@@ -23,13 +22,6 @@ from zeroloss.system.servers import Server
 OpenServer = Callable[..., Server]
 
 IDLE = "import time; time.sleep(3600)"
-LATER = """
-import time
-from zeroloss.ledger import effect
-time.sleep(0.5)
-with effect("long"):
-    time.sleep(3600)
-"""
 POLITE = (
     "import signal, sys\n"
     "for number, status in ((signal.SIGTERM, 3), (signal.SIGINT, 4)):\n"
@@ -150,18 +142,6 @@ def test_a_storm_cuts_every_client_again_and_again(scene: Scene, open_own_server
         wait_until(lambda: traffic.acknowledged > 10)
         effect = scene.play(ClientKill(for_s=1.5), server)
     assert int(effect.evidence.split()[3]) > 10
-
-
-def test_a_cut_waits_for_a_long_body_and_comes_without_one_when_its_time_is_over(
-    scene: Scene, open_own_server: OpenServer
-) -> None:
-    server = open_own_server(appendfsync=None)
-    scene.workers(LATER)
-    fault = ClientKill(for_s=0.1, long_within_s=60.0)
-    with Traffic(server, lambda client: client.incr("n")):
-        scene.play(fault, server, long=frozenset({"long"}))
-        assert "long" in scene.ledger.begun
-        scene.play(replace(fault, long_within_s=0.05), server, long=frozenset({"another"}))
 
 
 def test_a_storm_without_a_client_has_hit_nobody(scene: Scene, open_own_server: OpenServer) -> None:

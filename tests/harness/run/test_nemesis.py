@@ -33,6 +33,13 @@ with effect("done"):
     pass
 time.sleep(3600)
 """
+LATER = f"""
+import time
+from zeroloss.ledger import effect
+time.sleep(0.5)
+with effect("task-of-the-fault"):
+    time.sleep(0.5)
+{BUSY}"""
 GONE_AT_ONCE = "import sys; sys.exit('I have had enough')"
 
 
@@ -77,10 +84,12 @@ class Theatre:
         *faults: PlannedFault,
         server: Server | None = None,
         seed: int = 1,
+        tasks: Sequence[PlannedTask] = (),
         **more: Any,
     ) -> Nemesis:
+        played = plan(seed, *faults)
         nemesis = Nemesis(
-            plan(seed, *faults),
+            msgspec.structs.replace(played, tasks=list(tasks) or played.tasks),
             server=server,  # type: ignore[arg-type]
             workers=workers,
             ledger=self.ledger,
@@ -242,6 +251,23 @@ def test_a_fault_hits_all_the_same_when_a_worker_does_not_come_back_and_says_whi
     theatre.perform(pool, PlannedFault(1, "server-sigkill", {"down_s": 0.0}, 0.0), server=server)
     (effective,) = (event for event in theatre.faults() if event.phase == "effective")
     assert effective.met == [1]
+
+
+def test_a_fault_that_meets_all_workers_waits_until_a_task_that_comes_with_it_has_begun(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeroloss.run.nemesis.COME_BACK_S", 0.0)
+    (theatre.directory / "clock").mkdir()
+    mine = PlannedTask("task-of-the-fault", 0.0, 0, fault=1)
+    others = [PlannedTask("undecodable", 0.0, 0, fault=1, behaviour="undecodable"), PlannedTask("other", 0.0, 0)]
+    theatre.perform(theatre.pool(LATER), clock(1), tasks=[mine, *others], directory=theatre.directory)
+    begun = next(event for event in read(theatre.directory / "events") if isinstance(event, Effect))
+    assert begun.task == mine.id
+    _, injected, _ = theatre.faults()
+    assert injected.t > begun.t
+    monkeypatch.setattr("zeroloss.run.nemesis.BROUGHT_S", 0.1)
+    never = [PlannedTask("never", 0.0, 0, fault=1)]
+    assert theatre.perform(theatre.pool(BUSY), clock(1), tasks=never, directory=theatre.directory).score.missed == 1
 
 
 def test_a_killed_worker_that_stays_dead_is_not_started_again_while_others_are(theatre: Theatre) -> None:

@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 from zeroloss.campaigns.prove import EFFORTS, aimed, run_step, variants_at
 from zeroloss.mutants.target import AS_SHIPPED, spec_of
+from zeroloss.plan.plan import make_plan
+from zeroloss.plan.requests import FaultRequest
 from zeroloss.reference.queue.config import Config
+from zeroloss.run.preamble import other_retries
 from zeroloss.target import TargetError, load_target, located
+from zeroloss.targets.reference import TYPED, TYPED_BACKOFF_S, Reference
 
 MINE = """
 from zeroloss.target import Target, Variant
@@ -30,6 +34,22 @@ def mine(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)
     return folder / "mine.py"
+
+
+def test_tasks_that_have_limits_of_their_own_are_on_record_with_them() -> None:
+    plan = make_plan(
+        seed=1, target="reference", server="embedded", appendfsync="always", workers=3, tasks=2_000, stated=Reference,
+        faults=[FaultRequest("script-flush", 1, {})],
+    )  # fmt: skip
+    first_wait = {
+        name: (group["backoff"] or [None])[0] for group in other_retries(plan, Reference) for name in group["tasks"]
+    }
+    later = Reference.asks_again_after
+    assert {first_wait[name] for name in plan.behaving["raise-later"]} == {(later, later)}
+    assert {first_wait[name] for name in plan.behaving["reject"]} == {None}
+    typed = {task.id for task in plan.tasks if task.type == TYPED and not task.behaviour}
+    assert {first_wait[name] for name in typed} == {(TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S)}
+    assert len(first_wait) < len(plan.tasks) / 2
 
 
 def test_a_variant_differs_from_its_target_in_what_it_states_only(mine: Path) -> None:
