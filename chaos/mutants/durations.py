@@ -45,6 +45,17 @@ def backoff_in_whole_seconds() -> None:
     patch(consumer, "backoff_ms", lambda config, failures: backoff_ms(config, failures) // 1000 * 1000)
 
 
+@mutant(expects="BACKOFF", breaks="I5", profile=HANDLERS)
+def asked_wait_is_bounded() -> None:
+    """The wait that a handler asks for is cut to the longest backoff."""
+
+    def fail(self: Any, *told: Any) -> Any:
+        *others, after_ms = told
+        return original(self, *others, after_ms and min(after_ms, self._config.backoff_max_ms))
+
+    original = patch(Consumer, "fail", fail)
+
+
 @mutant(
     breaks="I5",
     profile=DEFAULT,

@@ -123,6 +123,7 @@ HANDLERS = Profile(
     behaviours={
         "raise-once": 20,
         "raise-always": 4,
+        "raise-later": 3,
         "raise-system-exit": 3,
         "raise-memory-error": 3,
         "unknown-type": 3,
