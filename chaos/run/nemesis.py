@@ -19,6 +19,9 @@ from ..system.servers import Server
 from ..system.workers import WorkerPool
 
 POLL_S = 0.05
+SETTLE_S = 1.5
+"""For that long, and what the target takes to recover a task, after a fault that a worker outlives none asks one to
+end."""
 BROUGHT_S = 2.0
 """For that long a fault waits until one of the tasks that come with it has begun."""
 COME_BACK_S = 5.0
@@ -87,6 +90,7 @@ class Nemesis(threading.Thread):
         self.failure: BaseException | None = None
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
+        self._settled_s = -math.inf
         self._taken_up, self._reached_s = 0, 0.0
         self._taken_up_s = self._looked_s = math.inf
         self._pace, self._rate = SCHEDULED, 0.0
@@ -162,6 +166,8 @@ class Nemesis(threading.Thread):
         name = fault.name
         self._pace = FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
+        if fault.asks_to_end:  # what an earlier fault took from the worker would explain what this one shows
+            self._wait(self._settled_s - time.monotonic())
         self.begun.append(fault)
         self._begun.add(number)
         asked = "client" if fault.fills_memory else fault.aims_at
@@ -169,8 +175,10 @@ class Nemesis(threading.Thread):
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         if fault.everywhere:
             self._await_brought(number)
+        pids: tuple[int, ...] = ()
         try:
             effect = fault.inject(stage)
+            pids = effect.pids
             self.score.effective += 1
             self._note(fault, number, effect, met)
         except Missed as missed:
@@ -183,6 +191,8 @@ class Nemesis(threading.Thread):
             self._recorder.record("fault", "end", fault=name, number=number)
             if fault.everywhere:
                 self._outage_over_t = time.monotonic_ns()
+            if fault.everywhere or self._live(pids):
+                self._settled_s = time.monotonic() + stage.recover_within_s + SETTLE_S
 
     def _await_comeback(self, stage: Stage) -> list[int]:
         """Wait until every worker has completed a task since the last fault that met all of them.
@@ -205,6 +215,10 @@ class Nemesis(threading.Thread):
         while brought and not brought & self._ledger.open_tasks().keys() and time.monotonic() < give_up_s:
             self._wait(POLL_S)
             self._ledger.poll()
+
+    def _live(self, pids: Sequence[int]) -> bool:
+        """Whether any of these processes of workers goes on."""
+        return any(not set(pids).isdisjoint(worker.members()) for worker in self._workers.living()) if pids else False
 
     def _nothing_left(self) -> bool:
         """Whether all that was promised is done, or has begun and must be given up, and nothing new will come.

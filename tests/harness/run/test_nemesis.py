@@ -270,6 +270,18 @@ def test_a_fault_that_meets_all_workers_waits_until_a_task_that_comes_with_it_ha
     assert theatre.perform(theatre.pool(BUSY), clock(1), tasks=never, directory=theatre.directory).score.missed == 1
 
 
+@pytest.mark.parametrize(("first", "waits"), [("worker-sigstop", True), ("worker-sigkill", False)])
+def test_a_worker_is_asked_to_end_when_what_it_outlived_is_over_and_at_once_after_a_kill(
+    theatre: Theatre, first: str, waits: bool
+) -> None:
+    options = {"for_s": 0.1} if waits else {}
+    faults = [PlannedFault(1, first, options, 0.0), PlannedFault(2, "worker-sigterm", {"to_all": False}, 0.0)]
+    theatre.perform(theatre.pool(BUSY), *faults, recover_within_s=0.5)
+    _, _, over, asked, *_ = theatre.faults()
+    assert (over.phase, asked.phase) == ("end", "begin")
+    assert (asked.t - over.t >= 2_000_000_000) == waits
+
+
 def test_a_killed_worker_that_stays_dead_is_not_started_again_while_others_are(theatre: Theatre) -> None:
     pool = theatre.pool(BUSY, BUSY)
     first = theatre.perform(pool, kill(stays_dead=True))
