@@ -39,7 +39,10 @@ from .reference_http import (
 )
 from .reference_python import PythonClient
 
-LEASE_MS = 2_000
+LEASE_MS = 3_600
+RENEW_MS, BLOCK_MS = 1_200, 100
+"""As with the defaults, a worker that waits for nothing but its next renewal is silent for longer than its stop waits
+for Redis, and longer than it may be absent."""
 SWEEP_MS = 500
 REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
@@ -172,16 +175,16 @@ class Reference(Target):
     }
     env: Mapping[str, str] = {
         "ZEROLOSS_LEASE_MS": str(LEASE_MS),
-        "ZEROLOSS_RENEW_MS": "500",
+        "ZEROLOSS_RENEW_MS": str(RENEW_MS),
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
-        "ZEROLOSS_BLOCK_MS": "500",
+        "ZEROLOSS_BLOCK_MS": str(BLOCK_MS),
         "ZEROLOSS_BACKOFF_MAX_MS": "5000",
         # So short that one which is taken for a thousandth of it is over when a key is used again.
         "ZEROLOSS_IDEMPOTENCY_TTL_MS": "60000",
         "ZEROLOSS_MAX_SCHEDULED": str(MAX_SCHEDULED),
     }
     settings: ClassVar[str] = (
-        "lease 2 s (default 10), sweep 0.5 s (default 1), renewal 0.5 s (default 2.5), block 0.5 s (default 1), "
+        "lease 3.6 s (default 10), sweep 0.5 s (default 1), renewal 1.2 s (default 2.5), block 0.1 s (default 1), "
         f"longest backoff 5 s (default 60), idempotency keys 60 s (default a day), at most {MAX_SCHEDULED} "
         "scheduled tasks (default a million)"
     )
