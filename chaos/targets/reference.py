@@ -9,21 +9,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import redis
 from zeroloss.reference.queue import consumer, enqueuer, protocol, reaper
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import Script, connect
-from zeroloss.reference.queue.errors import Undecodable
 from zeroloss.reference.queue.keys import Keys
-from zeroloss.reference.queue.task import Task as QueueTask
 from zeroloss.reference.queue.task import encode
 from zeroloss.reference.queue.texts import NAME_CHARS_MAX
 from zeroloss.reference.worker import presence
 
-from ..history.ids import ids_in
 from ..target import Conflict, Found, Refused, Retries, Target, Task, Variant, WrongAnswer
+from .reference_census import census_of
 from .reference_http import (
     ACCEPTED,
     CONFLICT,
@@ -216,7 +214,8 @@ class Reference(Target):
                 encode(task_id=task.id, task_type=task.type or TYPE, payload_json=task.text),
             )
             return task.id
-        if not behaviour.startswith("client-") and one_in(BY_PYTHON_ONE_IN, task.id, "python"):
+        in_http = self.attempts > 1 or behaviour.startswith("client-")
+        if not in_http and one_in(BY_PYTHON_ONE_IN, task.id, "python"):
             return self._python.enqueue(task, _type_of(task), key, PATIENCE_S)
         # What may be requeued has its own id in the queue, too.
         named = not key or behaviour == "raise-always" or one_in(2, key, "named")
@@ -366,18 +365,6 @@ class ReferenceInOrder(Reference):
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_THREADS": "1"}
 
 
-def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
-    """What lies in one queue."""
-    for waiting in keys.lists:
-        yield from _found("pending", client.lrange(waiting, 0, -1))
-    yield from _found("delayed", client.zrange(keys.delayed, 0, -1))
-    letters: Any = client.xrange(keys.dead_letter)
-    for _, letter in letters:
-        yield from _found("dead_letter", [letter[b"entry"]], letter[b"error"].decode())
-    for key in client.scan_iter(match=f"{keys.processing('')}*", count=1000):
-        yield from _found("processing", client.hvals(key))
-
-
 def _type_of(task: Task) -> str:
     limited = LIMITED_ASYNCHRONOUS if one_in(3, task.id, "limited") else LIMITED
     other = {"unknown-type": "nobody's", "misfit": TYPED, "lazy": TYPE, "unretried": UNRETRIED, "hang-once": limited}
@@ -387,15 +374,3 @@ def _type_of(task: Task) -> str:
 def _key_of(name: str) -> str:
     """Half of the keys are as long as a key may be."""
     return name.ljust(NAME_CHARS_MAX, "+") if one_in(2, name, "long") else name
-
-
-def _found(place: str, entries: Any, reason: str | None = None) -> Iterator[Found]:
-    for entry in entries:
-        text = entry.partition(b";")[2] if entry[:2] in (b"h,", b"d,", b"l,") else entry
-        try:
-            task = QueueTask(b"d,1,0,0,0,0,;" + text)
-        except Undecodable:
-            for task_id in ids_in(entry):
-                yield Found(task_id.decode(), place, reason or "It cannot be read.")
-            continue
-        yield Found(task.payload["id"], place, reason, bytes(task.raw_payload))

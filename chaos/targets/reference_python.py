@@ -18,6 +18,7 @@ from zeroloss.reference.queue.errors import (
     QueueFull,
     TaskTooLarge,
 )
+from zeroloss.reference.queue.texts import NAME_CHARS_MAX
 
 from ..target import Conflict, Refused, Task, WrongAnswer
 from .reference_http import RETRY_S, TRACE_CONTEXT, ZONES, one_in
@@ -47,7 +48,9 @@ class PythonClient:
         self, tasks: Sequence[Task], type_of: Callable[[Task], str], key: str | None, patience_s: float
     ) -> list[str]:
         """As `Target.enqueue_many`, with something that is too large before them."""
-        new = [new_task(task, type_of(task), key and f"{key}-{number}") for number, task in enumerate(tasks)]
+        # Each has a key of its own, which no other batch has.
+        keys = [key and f"{number}-{key}"[:NAME_CHARS_MAX] for number in range(len(tasks))]
+        new = [new_task(task, type_of(task), its) for task, its in zip(tasks, keys, strict=True)]
         large, *outcomes = _patiently(lambda: self._queue.enqueue_many([self._large, *new]), patience_s)
         if not isinstance(large, TaskTooLarge) or len(outcomes) != len(tasks):
             raise WrongAnswer(f"Of a batch one was to be too large, and the answer is {large}, {outcomes}"[:500])

@@ -10,7 +10,8 @@ from zeroloss.reference.shards.layout import shard_configs
 from zeroloss.reference.shards.spread import FENCED_ENQUEUE
 
 from ..target import Found
-from .reference import LEASE_MS, Reference, census_of
+from .reference import LEASE_MS, Reference
+from .reference_census import census_of
 
 SHARDS = 2
 BALANCE_S = 3.0

@@ -53,6 +53,11 @@ def test_a_task_and_a_batch_are_enqueued_with_their_text_and_what_is_too_large_i
     assert all(TEXT.encode() in client.lrange(key, 0, -1)[0] for key in client.keys("zeroloss:pending*"))
 
 
+def test_the_tasks_of_a_batch_have_keys_of_their_own_however_long_the_batch_s_is(server: Server) -> None:
+    python = PythonClient(server.url, "zeroloss", LARGE)
+    assert python.enqueue_many([task("one"), task("two")], type_of, "k" * 256, 0.0) == []
+
+
 def test_a_task_that_is_enqueued_again_under_its_key_is_there_once(server: Server, client: redis.Redis) -> None:
     python = PythonClient(server.url, "zeroloss", LARGE)
     assert python.enqueue(task("one"), "chaos", "key", 0.0) == "one"
