@@ -172,9 +172,9 @@ class Nemesis(threading.Thread):
         self._begun.add(number)
         asked = "client" if fault.fills_memory else fault.aims_at
         self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(asked, SCHEDULED)
-        self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         if fault.everywhere:
             self._await_brought(number)
+        self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         pids: tuple[int, ...] = ()
         try:
             effect = fault.inject(stage)
