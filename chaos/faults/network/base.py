@@ -1,14 +1,14 @@
 """What the faults of the network share: whose way they hit at, and how a slow one is seen."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ...history import Aim
 from ...system.network import Network
 from ...system.proxy import Link, Tally
-from ..base import Effect, Fault, Missed, Stage, busy_worker
+from ..base import Brought, Effect, Fault, Missed, Stage, busy_worker
 
 LOOK_EVERY_S = 0.1
 
@@ -20,6 +20,7 @@ class WayFault(Fault):
     """Something is done to the way between workers and server, which leads through the proxy for it."""
 
     aims_at: ClassVar[Aim] = "network"
+    brings: ClassVar[Mapping[Brought, int]] = {"lasting": 2, "plain": 6}
     through_proxy: ClassVar[bool] = True
 
     workers: Workers = "all"

@@ -178,6 +178,13 @@ def test_tasks_with_bodies_of_about_a_second_come_with_an_outage() -> None:
     assert coming(plan(faults=asked, work_ms=(0, 5))) == []
 
 
+def test_a_task_comes_with_each_kill() -> None:
+    made = plan(faults=[FaultRequest("worker-sigkill", 50, {})])
+    brought = [task for task in made.tasks if task.fault]
+    assert sorted(task.fault for task in brought) == list(range(1, 51))
+    assert all(300 <= task.work_ms <= 1_500 for task in brought)
+
+
 def test_single_tasks_come_with_a_fault_of_those_who_submit_them() -> None:
     made = plan(faults=[FaultRequest("client-reply-loss", 1, {})])
     assert [(task.batch, task.behaviour) for task in coming(made)] == [(0, "")] * 16
