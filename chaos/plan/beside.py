@@ -12,7 +12,8 @@ from ..faults.planned import PlannedTask
 from ..target import Target
 from .variety import SMALL_BYTES_MAX, Wishes
 
-LASTING_MS_MIN, LASTING_MS_MAX = 300, 1_500
+LASTING_MS_MIN, LASTING_MS_MAX = 1_100, 1_800
+"""Long enough for a worker to be well under way before it ends."""
 MORE_MS = 2_500
 """A long body is up to that much longer than it must be."""
 GIVEN_UP = ("reject", "raise-always")
