@@ -1,7 +1,7 @@
 """Tasks that come when a fault begins, as it needs them, so that none waits in vain for a task of its kind."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from random import Random
 
 from msgspec.structs import replace
@@ -10,10 +10,14 @@ from ..faults import Fault
 from ..faults.base import Brought, long_ms
 from ..faults.planned import PlannedTask
 from ..target import Target
-from .variety import SMALL_BYTES_MAX, Wishes
+from .variety import SMALL_BYTES_MAX, TASK_MS_MAX, Wishes
 
 LASTING_MS_MIN, LASTING_MS_MAX = 1_100, 1_800
 """Long enough for a worker to be well under way before it ends."""
+OF_THE_OTHERS = 3
+"""Of that many tasks that could come with a fault one does: the others must go on."""
+TOGETHER = 20
+"""As many tasks that are due at one moment are a burst, which is left as it is."""
 MORE_MS = 2_500
 """A long body is up to that much longer than it must be."""
 GIVEN_UP = ("reject", "raise-always")
@@ -28,7 +32,7 @@ def suited(
     target: type[Target],
     recover_within_s: float,
 ) -> list[PlannedTask]:
-    """The tasks; some of those that are due after each fault come with it, and are as it needs them.
+    """The tasks; some that are small and alone come with a fault, and are as it needs them.
 
     `faults`: the number and the time of each.
     """
@@ -36,29 +40,31 @@ def suited(
     least_ms = long_ms(recover_within_s)
     first_free = 1 + max(task.batch for task in tasks)
     way = next((one for one in GIVEN_UP if one in target.behaviours), "")
-    free = [
-        place
-        for place, task in enumerate(tasks)
-        if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
-    ]
+    at_once = Counter(task.at_s for task in tasks)
+    free = [place for place, task in enumerate(tasks) if _is_free(task) and at_once[task.at_s] < TOGETHER]
     most: dict[Brought, int] = {"given-up": len(tasks) if way else 0, "call": target.batch_max}
-    if wishes.work_ms:
+    if wishes.work_ms or not wishes.varied:
         most["long"] = most["lasting"] = 0
+    draw.shuffle(free)
     for number, at_s, fault in faults:
-        coming = iter([place for place in free if tasks[place].at_s >= at_s])
-        taken: set[int] = set()
         for kind, count in fault.brings.items():
-            chosen = list(islice(coming, min(count, most.get(kind, count))))
-            taken.update(chosen)
+            wanted = min(count, most.get(kind, count), len(free) // OF_THE_OTHERS)
+            chosen, free = free[:wanted], free[wanted:]
             for place in chosen:
-                made[place] = replace(made[place], fault=number)
+                task = replace(made[place], fault=number, at_s=at_s)
                 if kind == "lasting":
-                    made[place] = replace(made[place], work_ms=draw.randint(LASTING_MS_MIN, LASTING_MS_MAX))
+                    task = replace(task, work_ms=draw.randint(LASTING_MS_MIN, LASTING_MS_MAX))
                 elif kind == "long":
-                    made[place] = replace(made[place], work_ms=least_ms + draw.randrange(MORE_MS))
+                    task = replace(task, work_ms=least_ms + draw.randrange(MORE_MS))
                 elif kind == "given-up":
-                    made[place] = replace(made[place], behaviour=way)
+                    task = replace(task, behaviour=way)
                 elif kind == "call":
-                    made[place] = replace(made[place], batch=first_free + number, at_s=tasks[chosen[0]].at_s)
-        free = [place for place in free if place not in taken]
-    return sorted(made, key=lambda task: task.at_s)
+                    task = replace(task, batch=first_free + number)
+                made[place] = task
+    return sorted(made, key=lambda task: (task.at_s, task.fault))
+
+
+def _is_free(task: PlannedTask) -> bool:
+    """Whether it is one of the trickle that is nothing special."""
+    ordinary = task.size_bytes <= SMALL_BYTES_MAX and task.work_ms <= TASK_MS_MAX and not task.delay_ms
+    return bool(task.at_s) and task.alone and ordinary

@@ -166,7 +166,7 @@ def make_plan(
     for fault in built:
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
     injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s)
-    if wishes.varied and wishes.misbehave:
+    if wishes.misbehave and planned:
         beside = [(one.number, one.at_s, build_fault(one.fault, one.options)) for one in injections]
         planned = suited(random.Random(f"beside:{seed}"), planned, beside, wishes, stated, recover_within_s)
     # What its client or the target does with it, and not its body, is done to a task that is alone.

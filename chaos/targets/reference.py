@@ -51,8 +51,8 @@ LARGEST_BYTES = 3 * 2**19
 """A variant takes tasks that are larger than what is claimed at once."""
 PUSHED_ONE_IN = 20
 """Of that many tasks one is a bare JSON object that a client of another system pushes to the list itself."""
-BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN = 8, 3
-"""Of that many tasks, and small batches, one is enqueued by the Python API, without the producer."""
+BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN, BY_PYTHON_MAX = 8, 3, 20
+"""Of that many tasks, and batches of at most as many, one is enqueued by the Python API, without the producer."""
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
 """Of this type a handler is a coroutine."""
@@ -256,7 +256,7 @@ class Reference(Target):
         """
         large = len(tasks) >= LARGE_BATCH
         key = _key_of(f"batch-{tasks[0].id}") if large or one_in(2, tasks[0].id) else None
-        if not large and one_in(BATCH_BY_PYTHON_ONE_IN, tasks[0].id, "python"):
+        if len(tasks) <= BY_PYTHON_MAX and one_in(BATCH_BY_PYTHON_ONE_IN, tasks[0].id, "python"):
             return self._python.enqueue_many(tasks, _type_of, key, PATIENCE_S)
         # Small ones have something among their tasks that must be refused.
         place = None if large else drawn(len(tasks) + 1, tasks[-1].id)

@@ -2,17 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from random import Random
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from msgspec.structs import replace
-
-from ..base import Brought, Effect, Missed, Stage, how_many
+from ..base import Brought, Effect, Missed, Stage
 from ..registry import fault
 from .producer_sigkill import ProducerSigkill
-
-if TYPE_CHECKING:
-    from ..planned import PlannedTask
 
 HANDED_OVER_S = 0.1
 """For that long the producer is stopped before its requests are read: clients send theirs meanwhile."""
@@ -30,23 +24,6 @@ class ProducerSigkillBatch(ProducerSigkill):
     threatens: ClassVar[tuple[str, ...]] = ("I2", "I6", "I8")
     needs_batches: ClassVar[bool] = True
     brings: ClassVar[Mapping[Brought, int]] = {"call": 50}
-
-    batches: int = how_many(20)
-    """How many batches there are for it."""
-    size: int = how_many(50)
-    """How many tasks are in each, at most."""
-
-    def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        made, number = list(tasks), max((task.batch for task in tasks), default=0)
-        size = max(2, min(self.size, len(tasks) // (2 * self.batches)))
-        for start in range(0, len(tasks) - size + 1, max(size, len(tasks) // self.batches)):
-            group = range(start, start + size)
-            if any(made[place].batch for place in group):
-                continue
-            number += 1
-            for place in group:
-                made[place] = replace(made[place], batch=number, at_s=made[start].at_s)
-        return made
 
     def under_way(self, stage: Stage) -> str:
         stage.wait(HANDED_OVER_S)

@@ -26,7 +26,6 @@ from zeroloss.faults.worker.memory import WorkerMemory
 from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
 from zeroloss.plan.plan import Plan, make_plan
 from zeroloss.plan.requests import PlanError, parse_faults
-from zeroloss.run.workload import together
 from zeroloss.system.processes import Managed, spawn
 from zeroloss.system.producer import Producer
 
@@ -93,11 +92,6 @@ def test_the_producer_is_killed_under_a_batch_and_not_under_single_tasks(
         assert effect.evidence == "The producer exited with status -9 while a batch of 50 tasks was under way."
     finally:
         producer.close()
-
-
-def test_batches_are_planned_for_a_producer_that_is_killed_under_one() -> None:
-    made = [len(batch) for batch in together(ProducerSigkillBatch(batches=4).arrange(planned(200), Random(1), 2.0))]
-    assert [size for size in made if size > 1] == [25] * 4
 
 
 def test_a_target_without_batches_is_refused_a_fault_of_batches_in_one_sentence() -> None:

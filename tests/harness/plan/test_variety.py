@@ -144,7 +144,7 @@ def coming(made: Plan) -> list[PlannedTask]:
     """The tasks that come when its only fault begins."""
     (fault,) = made.faults
     found = [task for task in made.tasks if task.fault]
-    assert all(task.fault == fault.number and fault.at_s <= task.at_s for task in found)
+    assert all((task.fault, task.at_s) == (fault.number, fault.at_s) for task in found)
     return found
 
 
