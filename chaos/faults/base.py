@@ -46,9 +46,9 @@ WAITING = 20
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "once", "always"]
-Brought = Literal["plain", "lasting", "long", "given-up", "call"]
-"""Tasks as they are; with bodies of one to two seconds; with long ones; that are given up, where the target can be told
-to; in one call."""
+Brought = Literal["plain", "lasting", "long", "failing", "given-up", "call"]
+"""Tasks as they are; with bodies of one to two seconds; with long ones; that raise at the end of such a body, or are
+given up, where the target can be told to; in one call."""
 
 
 def how_many(default: int) -> int:

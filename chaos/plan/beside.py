@@ -20,6 +20,7 @@ TOGETHER = 20
 """As many tasks that are due at one moment are a burst, which is left as it is."""
 MORE_MS = 2_500
 """A long body is up to that much longer than it must be."""
+FAILING = "raise-once"
 GIVEN_UP = ("reject", "raise-always")
 """The first of these that the target can be told to: it is sooner given up."""
 
@@ -42,18 +43,23 @@ def suited(
     way = next((one for one in GIVEN_UP if one in target.behaviours), "")
     at_once = Counter(task.at_s for task in tasks)
     free = [place for place, task in enumerate(tasks) if _is_free(task) and at_once[task.at_s] < TOGETHER]
-    most: dict[Brought, int] = {"given-up": len(tasks) if way else 0, "call": target.batch_max}
-    if wishes.work_ms or not wishes.varied:
-        most["long"] = most["lasting"] = 0
+    none: set[Brought] = {"long", "lasting", "failing"} if wishes.work_ms or not wishes.varied else set()
+    if not way:
+        none.add("given-up")
+    if FAILING not in target.behaviours:
+        none.add("failing")
     draw.shuffle(free)
     for number, at_s, fault in faults:
         for kind, count in fault.brings.items():
-            wanted = min(count, most.get(kind, count), len(free) // OF_THE_OTHERS)
+            wanted = 0 if kind in none else min(count, len(free) // OF_THE_OTHERS)
+            wanted = min(wanted, target.batch_max) if kind == "call" else wanted
             chosen, free = free[:wanted], free[wanted:]
             for place in chosen:
                 task = replace(made[place], fault=number, at_s=at_s)
-                if kind == "lasting":
+                if kind in ("lasting", "failing"):
                     task = replace(task, work_ms=draw.randint(LASTING_MS_MIN, LASTING_MS_MAX))
+                if kind == "failing":
+                    task = replace(task, behaviour=FAILING)
                 elif kind == "long":
                     task = replace(task, work_ms=least_ms + draw.randrange(MORE_MS))
                 elif kind == "given-up":

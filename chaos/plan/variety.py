@@ -37,8 +37,8 @@ LONG_TOGETHER, LONG_TOGETHER_MS = 4, 3_000
 BURST_SIZES = (1_000, 1_001, 1_001, 1_001)
 WHOLE = 2_000
 """With that many tasks a burst of a thousand is half of all."""
-OF_ONE_PRIORITY = 0.7
-"""This part of all bursts is."""
+EDGE_COUNT = 1_000
+"""Above it a burst is of one priority."""
 FAILING_TOGETHER = 0.3
 """This part of a burst raises once: the queue has them all to try again at the same moment."""
 SCHEDULED_TOGETHER = 0.92
@@ -109,8 +109,9 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     tasks = _with_sizes(draw, tasks, target)
     if wishes.varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, target)
-    # Most bursts are of one priority, as each has a list of its own inside; the others show which comes first.
-    of_the_burst = _draw_priority(draw, target.priorities) if draw.random() < OF_ONE_PRIORITY else None
+    # Those of more than a thousand are of one priority, as each has a list of its own inside; the others show which
+    # comes first.
+    of_the_burst = _draw_priority(draw, target.priorities) if len(burst) > EDGE_COUNT else None
     numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
     return [
         replace(

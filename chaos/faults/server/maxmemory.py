@@ -1,11 +1,11 @@
 """The server's memory is full."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from ..base import Effect, InMix, Missed, Stage, errors_answered, waited_for
+from ..base import Brought, Effect, InMix, Missed, Stage, errors_answered, waited_for
 from ..registry import fault
 from .base import ServerFault
 from .memory import starve
@@ -27,6 +27,7 @@ class ServerMaxmemory(ServerFault):
     needs_full_memory: ClassVar[bool] = True
     in_mix: ClassVar[InMix] = "once"
     count: ClassVar[int] = 2
+    brings: ClassVar[Mapping[Brought, int]] = {"lasting": 4, "failing": 8}
 
     for_s: float = 5.0
     """How long its memory is full: a retry that does not come is late before it is over."""

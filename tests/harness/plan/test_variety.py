@@ -185,6 +185,14 @@ def test_a_task_comes_with_each_kill() -> None:
     assert all(1_100 <= task.work_ms <= 1_800 for task in brought)
 
 
+def test_tasks_that_will_fail_come_with_a_full_memory() -> None:
+    made = plan(faults=[FaultRequest("server-maxmemory", 1, {})])
+    failing = [task for task in coming(made) if task.behaviour]
+    assert [task.behaviour for task in failing] == ["raise-once"] * 8
+    assert all(1_100 <= task.work_ms <= 1_800 for task in failing)
+    assert not any(task.behaviour for task in coming(plan(Target, faults=[FaultRequest("server-maxmemory", 1, {})])))
+
+
 def test_single_tasks_come_with_a_fault_of_those_who_submit_them() -> None:
     made = plan(faults=[FaultRequest("client-reply-loss", 1, {})])
     assert [(task.batch, task.behaviour) for task in coming(made)] == [(0, "")] * 16
@@ -222,7 +230,7 @@ def test_more_than_500_tasks_are_due_and_more_than_100_given_up_at_the_same_mome
 
 def test_some_bursts_have_one_priority_and_others_all_and_nothing_in_them_is_scheduled() -> None:
     batches = [max(together(plan(seed=seed).tasks), key=len) for seed in range(10)]
-    assert {len({task.priority for task in batch}) for batch in batches} == {1, 3}
+    assert {(len(batch), len({task.priority for task in batch})) for batch in batches} == {(1_001, 1), (1_000, 3)}
     assert not any(task.delay_ms for batch in batches for task in batch)
 
 
