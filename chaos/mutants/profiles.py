@@ -91,6 +91,7 @@ class Profile:
                 at_s=0.0 if self.at_once else self.stretch * task.at_s,
                 work_ms=draw.randint(*self.work_ms) if self.work_ms else task.work_ms,
                 behaviour=behaviour or task.behaviour,
+                fault=0 if self.at_once else task.fault,
             )
             for task, behaviour in zip(plan.tasks, behaviours, strict=True)
         ]

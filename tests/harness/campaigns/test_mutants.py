@@ -245,3 +245,11 @@ def _trial(target: str, *, caught: bool = False) -> Trial:
     verdict = Verdict.VIOLATION if caught else Verdict.PASS
     given = {"categories": ["LOST"] if caught else [], "because": "", "seconds": 1.0}
     return Trial(target=target, profile="kills", seed=1, verdict=verdict, caught=caught, **given)
+
+
+def test_a_profile_without_later_traffic_keeps_no_task_for_a_fault() -> None:
+    made = {
+        name: PROFILES[name].plan(seed=1, target="reference", server="embedded").tasks for name in ("burst", "down")
+    }
+    assert not any(task.fault or task.at_s for task in made["burst"])
+    assert any(task.fault for task in made["down"])
