@@ -27,6 +27,8 @@ from .reference import (
 
 RETRY_S = 0.7
 """Within what the reference waits before the first retry."""
+ERRORS = ("as planned", "as planned: half of a pair, \ud83d, a zero, \0, and lines\n\x85\u2028")
+"""Texts of the errors: one has what cannot be encoded, and what forges lines of a log."""
 EXITS = 2
 HUNGRY_BYTES = 64 * 2**20
 RAISED: dict[str, type[BaseException]] = {
@@ -106,7 +108,7 @@ def _misbehave(task: Task) -> None:
     if behaviour == "raise-once" and first and task.type == ASKING:
         raise Retry("as planned", after=RETRY_S)
     if behaviour in ("raise-always", "unretried") or (behaviour == "exit-twice" and task.attempt == EXITS + 1):
-        raise RuntimeError("as planned")
+        raise RuntimeError(ERRORS[len(task.raw_payload) % len(ERRORS)])
     if (behaviour == "raise-once" or behaviour in RAISED) and first:
         error = RAISED.get(behaviour, RuntimeError)
         if behaviour in RAISED and task.type == ASYNCHRONOUS:
