@@ -135,7 +135,7 @@ class Nemesis(threading.Thread):
                 self._wait(planned.at_s - (time.monotonic() - begun_s))
                 fault = build_fault(planned.fault, planned.options)
                 self._holding, self._let_on = fault.holds_traffic, False
-                self._taken_up, self._taken_up_s = self._taken_up + 1, time.monotonic()
+                self._taken_up, self._taken_up_s = self._taken_up + (not _awaits(fault)), time.monotonic()
                 self._look()
                 self._reached_s = max(self._reached_s, self.horizon_s())
                 draw = random.Random(f"fault:{self._plan.seed}:{planned.number}")
@@ -174,6 +174,7 @@ class Nemesis(threading.Thread):
         self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(asked, SCHEDULED)
         if fault.everywhere:
             self._await_brought(number)
+        self._taken_up += _awaits(fault)
         self._recorder.record("fault", "begin", fault=name, number=number, traits=msgspec.to_builtins(fault.traits()))
         pids: tuple[int, ...] = ()
         try:
@@ -261,6 +262,11 @@ class Nemesis(threading.Thread):
 
     def _reached(self) -> float:
         return self._reached_s + self._rate * (time.monotonic() - self._looked_s)
+
+
+def _awaits(fault: Fault) -> bool:
+    """Whether something must come about before it begins; until then other tasks come as if it were to come yet."""
+    return fault.everywhere or fault.asks_to_end
 
 
 def long_tasks(plan: Plan, recover_within_s: float) -> frozenset[str]:

@@ -16,6 +16,7 @@ class MyQueue(Target):
     unexplained_duplicates = None  # 0: no task is completed more often than faults explain
     max_attempts = None  # 4: a task is given up once its body has raised four times, not earlier
     backoff = None  # ((0.5, 1.0), (1.0, 2.0)): seconds, from and to, before the first retry and before all further ones
+    asks_again_after = None  # 6.0: a task whose body asks for that runs again then; `raise-later` in `behaviours`
     max_recoveries = None  # 10: a task may be given up once its worker has died more often than that
     attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` gets
     priorities = ()  # ("high", "default", "low"), the highest first: `enqueue` is handed one of them as `task.priority`
