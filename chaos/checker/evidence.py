@@ -325,6 +325,7 @@ def _fault(evidence: Evidence, event: Fault) -> None:
         fault.traits = event.traits or fault.traits
     elif event.phase == "effective":
         fault.effective_t = event.t
+        fault.missed = False  # it took effect at last
         fault.evidence = event.evidence or ""
         fault.pids = frozenset(event.pids)
         fault.claimed = frozenset(event.tasks)

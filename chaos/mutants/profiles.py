@@ -78,6 +78,7 @@ class Profile:
             faults=faults,
             durability=self.durability,
             stated=stated,
+            recover_within_s=Reference.recover_within if self is DEFAULT else RECOVER_WITHIN_S,
         )
         draw = random.Random(f"profile:{self.name}:{seed}")
         behaviours: list[str] = []

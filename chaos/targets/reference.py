@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from typing import ClassVar
 import redis
 from zeroloss.reference.queue import consumer, enqueuer, protocol, reaper
 from zeroloss.reference.queue.config import Config
-from zeroloss.reference.queue.connection import Script, connect
+from zeroloss.reference.queue.connection import Script, borrowed, connect
+from zeroloss.reference.queue.durability import Durability
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import encode
 from zeroloss.reference.queue.texts import NAME_CHARS_MAX
 from zeroloss.reference.worker import presence
 
+from ..system.environment import DURABILITY_VARIABLE
 from ..target import Conflict, Found, Refused, Retries, Target, Task, Variant, WrongAnswer
 from .reference_census import census_of
 from .reference_http import (
@@ -209,10 +212,7 @@ class Reference(Target):
             self._plant(task, behaviour)
             return None
         if self.takes_bare and not key and self._is_bare(task):
-            self._redis.lpush(
-                Keys(self.namespace).pending,
-                encode(task_id=task.id, task_type=task.type or TYPE, payload_json=task.text),
-            )
+            self._push(encode(task_id=task.id, task_type=task.type or TYPE, payload_json=task.text))
             return task.id
         in_http = self.attempts > 1 or behaviour.startswith("client-")
         if not in_http and one_in(BY_PYTHON_ONE_IN, task.id, "python"):
@@ -318,13 +318,21 @@ class Reference(Target):
         text = encode(task_id=task.id, task_type=TYPE, payload_json=task.text)
         entry = text[:-1] if "undecodable" in behaviour else b"d,1,0,0,0,0,;" + text
         if behaviour == "undecodable":
-            client.lpush(keys.pending, entry)
+            self._push(entry)
             return
         departed = f"departed-{task.id}"
         with client.pipeline(transaction=True) as pipeline:
             pipeline.hset(keys.processing(departed), "1", entry)
             pipeline.zadd(keys.consumers, {departed: int(time.time() * 1000) - 1})
             pipeline.execute()
+
+    def _push(self, entry: bytes) -> None:
+        """Push it to the list itself, until it is as safe as a task must be before it is promised."""
+        safe = Durability(os.environ.get(DURABILITY_VARIABLE) or Config.durability, Config.durability_timeout_ms)
+        with borrowed(self._redis) as connection:
+            connection.send_command("LPUSH", Keys(self.namespace).pending, entry)
+            connection.read_response()
+            safe.confirm(connection)
 
     def census(self) -> Iterator[Found]:
         yield from census_of(self._redis, Keys(self.namespace))
