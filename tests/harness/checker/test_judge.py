@@ -283,7 +283,7 @@ def test_a_missed_fault_explains_what_ran_again_by_what_it_did_all_the_same() ->
     ]
 
 
-def test_a_fault_that_was_missed_at_first_and_took_effect_at_last_is_no_doubt() -> None:
+def test_a_fault_that_was_missed_at_first_and_took_effect_at_last_leaves_no_doubt() -> None:
     story = a_good_run().submit("a").started("a", "one").missed(3).kill(3, pids=(100,), tasks=("a",))
     result = judged(story.ran("a", pid=101).drained().end())
     assert result.doubts == []
