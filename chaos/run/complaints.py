@@ -30,7 +30,7 @@ class Complaints:
         if not self._shown:
             self._shown = True
             self._say(f"A submission raised {error}")
-        if not self._submitter.hopeless or any(map(_reaches_clients, self._nemesis.begun)):
+        if not self._submitter.hopeless or any(map(_reaches_clients, list(self._nemesis.begun.values()))):
             return False
         count = self._submitter.answered
         self._say(f"All of the first {count:,} submissions raised the same, and the run ends here: {error}")
@@ -39,7 +39,7 @@ class Complaints:
     def _hang(self) -> bool:
         """Whether `enqueue` does not return, though no fault was there that clients notice."""
         hangs = self._submitter.hangs()
-        if hangs is None or hangs[0] < HANG_S or any(map(_reaches_clients, self._nemesis.begun)):
+        if hangs is None or hangs[0] < HANG_S or any(map(_reaches_clients, list(self._nemesis.begun.values()))):
             return False
         self._say(
             f"enqueue has not returned for {hangs[0]:.0f} s, the first time for task {hangs[1]}, and the run ends "

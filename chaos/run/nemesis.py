@@ -97,9 +97,8 @@ class Nemesis(threading.Thread):
         self._holding = self._let_on = False
         self.bodies_end_at_once = False
         """Then no fault waits for a task that is in its body."""
-        self.begun: list[Fault] = []
-        """The faults that were begun."""
-        self._begun: set[int] = set()
+        self.begun: dict[int, Fault] = {}
+        """The faults that were begun, by their numbers."""
 
     def stop(self) -> None:
         """Inject no more, and end. What is under way is healed first."""
@@ -124,7 +123,7 @@ class Nemesis(threading.Thread):
 
     def has_begun(self, number: int) -> bool:
         """Whether the fault of this number has begun, or the last of all was taken up."""
-        return number in self._begun or self._taken_up == len(self._plan.faults)
+        return number in self.begun or self._taken_up == len(self._plan.faults)
 
     def run(self) -> None:
         begun_s = self._looked_s = self._taken_up_s = time.monotonic()
@@ -168,8 +167,7 @@ class Nemesis(threading.Thread):
         met = self._await_comeback(stage) if fault.everywhere else None
         if fault.asks_to_end:  # what an earlier fault took from the worker would explain what this one shows
             self._wait(self._settled_s - time.monotonic())
-        self.begun.append(fault)
-        self._begun.add(number)
+        self.begun[number] = fault
         asked = "client" if fault.fills_memory else fault.aims_at
         self._pace = {"client": FOR_CLIENTS, "worker": FOR_WORKERS}.get(asked, SCHEDULED)
         if fault.everywhere:

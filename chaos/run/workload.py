@@ -35,7 +35,10 @@ class Workload(threading.Thread):
         """
         super().__init__(name="workload", daemon=True)
         self._plan, self._submitter, self._horizon, self._has_begun = plan, submitter, horizon, has_begun
-        self._kept = [task for task in plan.tasks if task.fault]
+        self._kept: dict[int, list[PlannedTask]] = {}  # number of a fault -> what comes when it begins
+        for task in plan.tasks:
+            if task.fault:
+                self._kept.setdefault(task.fault, []).append(task)
         self._stopping = threading.Event()
         self.failure: BaseException | None = None
 
@@ -52,30 +55,35 @@ class Workload(threading.Thread):
             for tasks in together(task for task in self._plan.tasks if not task.fault):
                 at_s = tasks[0].at_s
                 while at_s > self._horizon():
-                    if self._rests(POLL_S):
+                    if not self._goes_on_at(time.monotonic() + POLL_S):
                         return
                     due_s = time.monotonic() - (at_s - before_s)
                 gap_s, before_s = at_s - before_s, at_s
                 # What is late when no fault is to come waits for nothing.
                 late = self._horizon() == math.inf
                 due_s = max(begun_s + at_s, due_s + gap_s / FASTER) if late else due_s + gap_s
-                while not (stopped := self._rests(min(POLL_S, due_s - time.monotonic()))) and due_s > time.monotonic():
-                    pass
-                if stopped:
+                if not self._goes_on_at(due_s):
                     return
-                self._submitter.enqueue(*(task.task() for task in tasks))
-            while self._kept and not self._rests(POLL_S):
+                self._submit(tasks)
+            while self._kept and self._goes_on_at(time.monotonic() + POLL_S):
                 pass
         except BaseException as error:  # noqa: BLE001 - it must reach the run, whatever it is
             self.failure = error
 
-    def _rests(self, for_s: float) -> bool:
-        """Submit what faults need that have begun, and wait; whether nothing more is to be submitted."""
-        due = [task for task in self._kept if self._has_begun(task.fault)]
-        self._kept = [task for task in self._kept if task not in due]
-        for tasks in together(due):
-            self._submitter.enqueue(*(task.task() for task in tasks))
-        return self._stopping.wait(for_s) if for_s > 0 else self._stopping.is_set()
+    def _goes_on_at(self, until_s: float) -> bool:
+        """Wait until then, and submit meanwhile what faults need that have begun; whether more is to be submitted."""
+        while not self._stopping.is_set():
+            for number in [number for number in self._kept if self._has_begun(number)]:
+                for tasks in together(self._kept.pop(number)):
+                    self._submit(tasks)
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                return True
+            self._stopping.wait(min(POLL_S, left_s))
+        return False
+
+    def _submit(self, tasks: Iterable[PlannedTask]) -> None:
+        self._submitter.enqueue(*(task.task() for task in tasks))
 
 
 def together(tasks: Iterable[PlannedTask]) -> Iterator[list[PlannedTask]]:

@@ -17,7 +17,7 @@ RETRY_S = 0.1
 CHUNKED_ONE_IN, CHUNKS = 8, 20
 """Of that many requests one has no length, and comes in as many chunks."""
 PAST_ONE_IN = 20
-"""Of that many tasks that are not scheduled one is for an hour ago, which is now."""
+"""Of that many tasks that are not scheduled one is for a time that has passed, which is now."""
 TRACE_CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ZONES = (timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8)))
 ACCEPTED = 202
@@ -99,21 +99,28 @@ class Requests:
 def submission(task: Task, task_type: str, *, named: bool, timed: bool) -> str:
     """As it is posted: the payload's text as it is. `named`: it says its id, which else the producer makes.
 
-    `timed`: half of the schedules are times, in zones of their own.
-
-    A delay is the same request whenever it is sent, and a time is another one, so that a key would not hold for it.
+    `timed`: half of the schedules are times, and some tasks that are not scheduled say one that has passed.
     """
     members = [f'"id":{json.dumps(task.id)}'] if named else []
     members.append(f'"type":{json.dumps(task_type, ensure_ascii=False)}')
     members += [f'"priority":"{task.priority}"'] if task.priority else []
-    if task.delay_ms and timed and one_in(2, task.id, "timed"):
-        due = datetime.now(ZONES[len(task.text) % len(ZONES)]) + timedelta(milliseconds=task.delay_ms + 1)
+    if due := due_time(task, timed=timed):
         members.append(f'"execute_at":"{due.isoformat(timespec="milliseconds")}"')
     elif timed and not task.delay_ms and one_in(PAST_ONE_IN, task.id, "past"):
         members.append('"execute_at":"2026-01-31T09:30:00Z"')
     elif task.delay_ms:
         members.append(f'"delay_ms":{task.delay_ms}')
     return f'{{{",".join(members)},"payload":{task.text}}}'
+
+
+def due_time(task: Task, *, timed: bool) -> datetime | None:
+    """When it is due, in a zone of its own, for half of the scheduled tasks if they may be `timed`; None: by its delay.
+
+    A delay is the same request whenever it is sent, and a time is another one, so that a key would not hold for it.
+    """
+    if not (task.delay_ms and timed and one_in(2, task.id, "timed")):
+        return None
+    return datetime.now(ZONES[len(task.text) % len(ZONES)]) + timedelta(milliseconds=task.delay_ms + 1)
 
 
 def refuses(status: int, answer: str) -> bool:

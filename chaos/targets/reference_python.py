@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -21,7 +20,7 @@ from zeroloss.reference.queue.errors import (
 from zeroloss.reference.queue.texts import NAME_CHARS_MAX
 
 from ..target import Conflict, Refused, Task, WrongAnswer
-from .reference_http import RETRY_S, TRACE_CONTEXT, ZONES, one_in
+from .reference_http import RETRY_S, TRACE_CONTEXT, due_time, one_in
 
 Answer = TypeVar("Answer")
 
@@ -80,10 +79,8 @@ class PythonClient:
 
 
 def new_task(task: Task, task_type: str, key: str | None) -> NewTask:
-    """The task as the API takes it. A time is another one whenever it is sent, so that a key would not hold for it."""
-    due = None
-    if task.delay_ms and not key and one_in(2, task.id, "timed"):
-        due = datetime.now(ZONES[len(task.text) % len(ZONES)]) + timedelta(milliseconds=task.delay_ms + 1)
+    """The task as the API takes it."""
+    due = due_time(task, timed=not key)
     return NewTask(
         task_type,
         msgspec.Raw(task.text.encode()),

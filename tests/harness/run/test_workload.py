@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 from support.waiting import wait_until
-from zeroloss.plan.plan import make_plan
+from zeroloss.plan.plan import Plan, make_plan
 from zeroloss.run.workload import FASTER, Workload
 
 
@@ -20,10 +20,12 @@ class Sent:
         self.tasks += [task.id for task in tasks]
 
 
+def forty_tasks() -> Plan:
+    return make_plan(seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[])
+
+
 def test_the_trickle_waits_for_the_rest_of_the_run_and_goes_on_at_its_own_pace() -> None:
-    plan = make_plan(
-        seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
-    )  # fmt: skip
+    plan = forty_tasks()
     upon = sorted(task.at_s for task in plan.tasks)
     backlog, half = upon.count(0.0), upon[25]
     sent, horizon_s = Sent(), 0.0
@@ -47,9 +49,7 @@ def test_the_trickle_waits_for_the_rest_of_the_run_and_goes_on_at_its_own_pace()
 
 
 def test_a_trickle_that_is_late_goes_on_faster_once_no_fault_is_to_come_and_one_that_is_not_does_not() -> None:
-    plan = make_plan(
-        seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
-    )  # fmt: skip
+    plan = forty_tasks()
     last_s = plan.tasks[-1].at_s
 
     def lasted_s(*, held_s: float) -> float:
@@ -66,9 +66,7 @@ def test_a_trickle_that_is_late_goes_on_faster_once_no_fault_is_to_come_and_one_
 
 
 def test_a_task_that_a_fault_needs_comes_when_it_begins_and_the_others_wait_for_nothing() -> None:
-    plan = make_plan(
-        seed=1, target="brpop", server="embedded", appendfsync="off", workers=1, tasks=40, faults=[]
-    )  # fmt: skip
+    plan = forty_tasks()
     fault_of = {2: 1, 38: 2, 39: 2}
     tasks = [replace(task, fault=fault_of.get(place, 0)) for place, task in enumerate(plan.tasks)]
     begun = set[int]()
