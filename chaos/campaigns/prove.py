@@ -8,10 +8,12 @@ import random
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from threading import Event
 
@@ -63,14 +65,14 @@ EFFORTS = {
 
 
 AT_ONCE = 2
-"""Seeded runs at a time: each waits for most of its time."""
-ENUMERATE = "enumerate"
+"""Seeded runs at a time, and the mutants beside the last of them: each waits for most of its time."""
+ENUMERATE, MUTANTS = "enumerate", "mutants"
 UNLIMITED = 1_000_000
 """Runs, where only the hours bound them."""
 
 
 ABOUT_NAME = "proof.json"
-CONTINUED = {"enumeration": "cases.jsonl", "mutants": "trials.jsonl"}
+CONTINUED = {"enumeration": "cases.jsonl", MUTANTS: "trials.jsonl"}
 """The parts that a later go continues, and the file by which they do so; of the others each is done whole."""
 
 
@@ -100,7 +102,7 @@ def prove(
     say: Callable[[str], None],
     plugins: Sequence[str] = (),
 ) -> Certificate:
-    """Run the parts one after the other, the runs two at a time, and write certificate.json and certificate.html.
+    """Run the parts, and write certificate.json and certificate.html; nothing more is run after a conclusive failure.
 
     What an earlier go has left in the directory is continued: parts that came to their end are not done again.
     `plugins`: the words of the options that load them, for the runs and the mutants.
@@ -134,24 +136,32 @@ def prove(
     )
     say(f"{report.verdict}: {report.reached} of {report.planned} crash points were reached.")
     results: list[Result] = []
-    variants = variants_at(target, server)
-    begun_s = time.monotonic()
+    mutation = Mutation(controls=[], mutants=[])
     stopped = "the enumeration" if report.verdict in AGAINST else ""
-    for first in itertools.count(0, AT_ONCE):
-        enough = first >= effort.runs or (effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours)
-        if stopped or (results and enough):
-            break
-        numbers = range(first, min(first + AT_ONCE, max(effort.runs, 1)))
-        steps = {seed + number: run_step(effort, number, seed + number, variants) for number in numbers}
-        done = _at_once(
-            [part(f"run-{one_seed}", "result.json", *aimed(step, target, server)) for one_seed, step in steps.items()],
-            stopping,
-        )
-        for one_seed, text in zip(steps, done, strict=True):
+
+    def work() -> Iterator[tuple[str, Callable[[], bytes]]]:
+        variants, begun_s = variants_at(target, server), time.monotonic()
+        for number in range(0 if stopped else max(effort.runs, 1)):
+            if number and effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours:
+                break
+            step, name = run_step(effort, number, seed + number, variants), f"run-{seed + number}"
+            yield name, part(name, "result.json", *aimed(step, target, server))
+        if not stopped:
+            yield MUTANTS, part(MUTANTS, "mutants.json", *_mutants(effort, seed, server))
+
+    with closing(_in_turn(work(), stopping)) as ended:
+        for name, text in ended:
+            if name == MUTANTS:
+                mutation = msgspec.json.decode(text, type=Mutation)
+                caught = len(mutation.mutants) - len(mutation.survivors)
+                say(f"{caught} of {len(mutation.mutants)} mutants were caught.")
+                continue
             results.append(msgspec.json.decode(text, type=Result))
             say(f"{results[-1].verdict}: {results[-1].because}")
-            stopped = stopped or (f"the run with seed {one_seed}" if results[-1].verdict in AGAINST else "")
-    mutation = Mutation(controls=[], mutants=[]) if stopped else _mutants(effort, seed, server, part, say)
+            if results[-1].verdict in AGAINST:
+                stopped = f"the run with seed {results[-1].seed}"
+                break
+    results.sort(key=attrgetter("seed"))
     certificate = certify(
         report,
         results,
@@ -166,11 +176,20 @@ def prove(
     return certificate
 
 
-def _at_once(work: Sequence[Callable[[], bytes]], stopping: Event) -> list[bytes]:
-    """What each comes to, in their order. `stopping` is set where not all come to their end."""
+def _in_turn(work: Iterator[tuple[str, Callable[[], bytes]]], stopping: Event) -> Generator[tuple[str, bytes]]:
+    """Carry out what has a name, AT_ONCE at a time, and yield each when it ends, with what it came to.
+
+    Each is taken from `work` when there is room for it. Once this is closed, `stopping` is set, and none goes on.
+    """
     with interruptible(), ThreadPoolExecutor(AT_ONCE) as pool:
+        under_way: dict[Future[bytes], str] = {}
         try:
-            return [future.result() for future in [pool.submit(one) for one in work]]
+            while True:
+                under_way |= {pool.submit(one): name for name, one in itertools.islice(work, AT_ONCE - len(under_way))}
+                if not under_way:
+                    return
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    yield under_way.pop(future), future.result()
         except BaseException:
             stopping.set()
             raise
@@ -238,15 +257,10 @@ def drawn(effort: Effort, seed: int) -> str | None:
     return ",".join(sorted(in_turn[: effort.sample]))
 
 
-def _mutants(
-    effort: Effort, seed: int, server: str, part: Callable[..., Callable[[], bytes]], say: Callable[[str], None]
-) -> Mutation:
+def _mutants(effort: Effort, seed: int, server: str) -> list[str]:
     names = drawn(effort, seed)
     only = ["--only", names] if names else []
-    words = ["mutants", "--redis", server, "--runs", str(effort.mutant_runs), "--seed", str(seed), *only]
-    mutation = msgspec.json.decode(part("mutants", "mutants.json", *words)(), type=Mutation)
-    say(f"{len(mutation.mutants) - len(mutation.survivors)} of {len(mutation.mutants)} mutants were caught.")
-    return mutation
+    return [MUTANTS, "--redis", server, "--runs", str(effort.mutant_runs), "--seed", str(seed), *only]
 
 
 def _run_part(words: Sequence[str], log: Path, result: Path, stopping: Event) -> bytes:

@@ -41,7 +41,9 @@ class Pace(NamedTuple):
 
 SCHEDULED = Pace(0.0, 0.0)
 FOR_WORKERS = Pace(0.0, 1.0)
-"""Workers are to be hit in a task, or to show by one that they are back."""
+"""Workers are to be hit in a task."""
+FOR_ALL = Pace(0.5, 1.0)
+"""Each worker is to show by one that it is back: one body that lasts must not leave the others without."""
 FOR_CLIENTS = Pace(1.0, 1.0)
 """What they submit is to be refused, or its answer lost."""
 
@@ -163,7 +165,7 @@ class Nemesis(threading.Thread):
 
     def _strike(self, fault: Fault, number: int, stage: Stage) -> None:
         name = fault.name
-        self._pace = FOR_WORKERS
+        self._pace = FOR_ALL if fault.everywhere else FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
         if fault.asks_to_end:  # what an earlier fault took from the worker would explain what this one shows
             self._wait(self._settled_s - time.monotonic())

@@ -22,18 +22,23 @@ REPORT = Report(
     planned=9, reached=9, seconds=1.0, versions={}, scripts={}, notes=[], rows=[],
 )  # fmt: skip
 RESULT = msgspec.structs.replace(judge(Story().events), verdict=Verdict.PASS, seed=1)
+VIOLATED = msgspec.structs.replace(RESULT, verdict=Verdict.VIOLATION, seed=2)
 RESULTS = {"enumeration.json": REPORT, "result.json": RESULT, "mutants.json": Mutation(controls=[], mutants=[])}
 FEW = replace(EFFORTS["quick"], runs=3)
 
 
 class Parts:
-    """Stands for the commands of the parts: each leaves its result, and `broken` is interrupted before that."""
+    """Stands for the commands of the parts: each leaves its result, and `broken` is interrupted before that.
+
+    If one is `failing`, the first run lasts until it is ended.
+    """
 
     def __init__(self) -> None:
         self.carried_out: list[str] = []
-        self.broken = ""
+        self.ended: list[str] = []
+        self.broken = self.failing = ""
 
-    def __call__(self, words: Sequence[str], _log: Path, result: Path, _stopping: Event) -> bytes:
+    def __call__(self, words: Sequence[str], _log: Path, result: Path, stopping: Event) -> bytes:
         place = result.parent
         assert words[-2:] in (["--out", str(place)], ["--resume", str(place)])
         assert (words[-2] == "--resume") is place.exists()
@@ -41,8 +46,13 @@ class Parts:
         if place.name == self.broken:
             (place / module.CONTINUED.get(self.broken, "plan.json")).touch()
             raise KeyboardInterrupt
+        if self.failing and place.name == "run-1":
+            assert stopping.wait(10.0)
+            self.ended.append(place.name)
+            raise PartFailed("It was ended.")
         self.carried_out.append(" ".join([place.name, words[-2]]))
-        result.write_bytes(msgspec.json.encode(RESULTS[result.name]))
+        what = VIOLATED if place.name == self.failing else RESULTS[result.name]
+        result.write_bytes(msgspec.json.encode(what))
         return result.read_bytes()
 
 
@@ -57,23 +67,25 @@ def go(directory: Path, effort: Effort = FEW, seed: int = 1) -> Certificate:
     return prove(effort, target="reference", server="embedded", seed=seed, directory=directory, say=lambda _: None)
 
 
-@pytest.mark.parametrize(
-    ("broken", "then"),
-    [
-        ("enumeration", ["enumeration --resume", "run-1 --out", "run-2 --out", "run-3 --out", "mutants --out"]),
-        ("run-2", ["run-2 --out", "run-3 --out", "mutants --out"]),
-        ("mutants", ["mutants --resume"]),
-    ],
-)
-def test_a_proof_goes_on_where_it_was_interrupted(broken: str, then: list[str], parts: Parts, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("broken", "how"), [("enumeration", "--resume"), ("run-2", "--out"), ("mutants", "--resume")])
+def test_a_proof_goes_on_where_it_was_interrupted(broken: str, how: str, parts: Parts, tmp_path: Path) -> None:
     parts.broken = broken
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path)
-    parts.broken, parts.carried_out = "", []
+    parts.broken = ""
     certificate = go(tmp_path)
-    assert sorted(parts.carried_out) == sorted(then)
+    others = {"enumeration", "run-1", "run-2", "run-3", "mutants"} - {broken}
+    assert sorted(parts.carried_out) == sorted([f"{broken} {how}", *(f"{one} --out" for one in others)])
     assert certificate.runs == 3
     assert len(certificate.commands) == 5
+
+
+def test_a_conclusive_failure_ends_what_is_under_way(parts: Parts, tmp_path: Path) -> None:
+    parts.failing = "run-2"
+    certificate = go(tmp_path, replace(FEW, runs=1_000))
+    assert certificate.refused[-1] == "Nothing more was run after the run with seed 2, whose failure is conclusive."
+    assert parts.carried_out == ["enumeration --out", "run-2 --out"]
+    assert parts.ended == ["run-1"]
 
 
 def test_a_proof_with_too_few_runs_is_continued_with_more(parts: Parts, tmp_path: Path) -> None:
