@@ -116,7 +116,7 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     return [
         replace(
             task,
-            type=draw.choice(target.types) if target.types else "",
+            type=_draw_type(draw, target.types, task.behaviour),
             raw=draw.random() < 0.5,
             numbers=numbers,
             priority=_draw_priority(draw, target.priorities)
@@ -230,6 +230,16 @@ def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max
     for place in [*beside[::2], *draw.sample(elsewhere, len(elsewhere) // SCHEDULED_ONE_IN)]:
         made[place] = replace(made[place], delay_ms=draw.randint(DELAY_MS_MIN, DELAY_MS_MAX))
     return made
+
+
+def _draw_type(draw: Random, types: Sequence[str], behaviour: str) -> str:
+    """Draw one of `types`; empty without any. A task that hangs has the first.
+
+    A target may submit a task that hangs under a type with a time limit. The retries that `retries_by_type` states of
+    another planned type would then not hold for the task.
+    """
+    drawn = draw.choice(types) if types else ""
+    return types[0] if types and behaviour == "hang-once" else drawn
 
 
 def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:

@@ -105,6 +105,12 @@ def test_each_type_of_a_target_is_met_and_a_target_without_types_is_given_none()
     assert {task.type for task in plan(Target).tasks} == {""}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_task_that_hangs_has_the_first_type_as_its_target_may_give_it_one_with_a_time_limit(seed: int) -> None:
+    types = {task.type for task in plan(seed=seed).tasks if task.behaviour == "hang-once"}
+    assert types == {Reference.types[0]}
+
+
 def test_the_largest_batch_has_a_thousand_tasks_or_one_more_and_the_rest_is_single_or_in_small_groups() -> None:
     largest = set()
     for seed in range(20):
