@@ -1,4 +1,4 @@
-"""`Queue` over all shards: what it counts is the sum, and what it lists says from which shard it is."""
+"""`Queue` over all shards: its counts are sums, and an id in its lists names the shard."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,7 +9,7 @@ import redis
 from ..queue.client import Queue
 from ..queue.config import Config
 from ..queue.connection import connect
-from ..queue.dead_letters import LETTER_ID, PAGE, DeadLetter, DeadLetters
+from ..queue.dead_letters import LETTER_ID, PAGE, DeadLetter, DeadLetters, NotRequeueable
 from ..queue.errors import QueueError
 from ..queue.keys import Keys
 from ..queue.task import PRIORITIES
@@ -20,9 +20,9 @@ from .spread import Spread
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardedReading(Reading):
-    """All shards together. What one of them cannot tell is None in the sum, and `unreadable` names the shard."""
+    """All shards together. A sum is None if one shard's value is unknown, and `unreadable` names the shard."""
 
-    shards: dict[str, Reading | None] = field(default_factory=dict)  # namespace -> its own; None: it does not answer
+    shards: dict[str, Reading | None] = field(default_factory=dict)  # namespace -> reading; None: no answer
 
 
 class ShardedGauges(Gauges):
@@ -33,10 +33,10 @@ class ShardedGauges(Gauges):
         self._gauges = EachShard(shards, lambda each: Gauges(clients[each.namespace], each))
 
     def read(self) -> ShardedReading:
-        """Read all.
+        """Read all shards.
 
         Raises:
-            OtherProtocol: there are others than this process was started with.
+            OtherProtocol: this process was started with another number of shards.
             redis.RedisError: no shard answers.
         """
         readings: dict[str, Reading | None] = {}
@@ -94,7 +94,7 @@ class ShardedGauges(Gauges):
 def look_at_shards(
     config: Config, connect: Callable[[Config], redis.Redis]
 ) -> tuple[Callable[[Callable[[redis.Redis, Config], Any]], Mapping[str, Any]], ShardedGauges, "ShardedDeadLetters"]:
-    """What makes one of a kind for each shard, by its namespace; the gauges and the dead letters of all."""
+    """Return a function that makes an object for each shard, by namespace; the gauges and dead letters of all."""
     shards = Shards(config)
     clients = EachShard(shards, connect)
 
@@ -125,7 +125,7 @@ class ShardedDeadLetters(DeadLetters):
         found: list[tuple[tuple[int, int], int, DeadLetter]] = []
         for number, shard in enumerate(shards):
             bound = letter_id
-            if letter_id is not None and number < place:  # of two letters of one id, the lower number is older
+            if letter_id is not None and number < place:  # of two letters with one id, that of the lower shard is older
                 first, _, second = letter_id.partition("-")
                 bound = f"{first}-{int(second) + 1}"
             found += [(_moment(letter.id), number, letter) for letter in shard.page(limit, bound)]
@@ -141,7 +141,15 @@ class ShardedDeadLetters(DeadLetters):
         return [_numbered(number, one) for number, shard in enumerate(self._shards) for one in shard.find(task_id)]
 
     def requeue(self, *letter_ids: str) -> int:
-        return sum(self._shards[number].requeue(*ids) for number, ids in self._by_shard(letter_ids))
+        requeued, failures = 0, []
+        for number, ids in self._by_shard(letter_ids):
+            try:
+                requeued += self._shards[number].requeue(*ids)
+            except NotRequeueable as error:
+                failures.append(NotRequeueable(f"{number}/{error}"))  # its sentence begins with the letter's id
+        if failures:
+            raise failures[0]
+        return requeued
 
     def requeue_all(self) -> int:
         return sum(shard.requeue_all() for shard in self._shards)
@@ -166,7 +174,7 @@ class ShardedDeadLetters(DeadLetters):
 
 
 class ShardedQueue(Queue):
-    """Enqueues to all shards, counts them together, and looks after the dead letters of all."""
+    """Enqueues to all shards, sums up their counts, and manages the dead letters of all."""
 
     def __init__(self, config: Config) -> None:
         self._enqueuer = self._spread = Spread(config)

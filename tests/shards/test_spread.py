@@ -1,4 +1,4 @@
-"""Tasks over several shards: each by its key, else in turn, away from what refuses."""
+"""Tasks over several shards: by key, or in turn without a key, avoiding shards that refuse."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.queue_fixtures import Queue as Seen
 from zeroloss.reference.queue.client import NewTask, Queue
 from zeroloss.reference.queue.config import Config
+from zeroloss.reference.queue.dead_letters import NotRequeueable
 from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import IdempotencyConflict, NotAccepted, QueueFull
 from zeroloss.reference.queue.keys import Keys
@@ -42,12 +43,12 @@ def lengths(queue: Seen, config: Config) -> list[int]:
 
 
 def spoil(queue: Seen, config: Config, number: int) -> None:
-    """Have one shard refuse everything: its list is of another type."""
+    """Make a shard refuse all tasks: its list gets another type."""
     queue.client.set(Keys(names(config)[number]).pending, "no list")
 
 
 def key_of(number: int) -> str:
-    """A key that belongs to a shard."""
+    """Return a key that belongs to this shard."""
     return next(key for key in map(str, range(1_000)) if shard_of(key, SHARDS) == number)
 
 
@@ -186,6 +187,20 @@ def test_dead_letters_of_all_shards_are_one_list_newest_first(queue: Seen, confi
         assert letters.requeue(everything[0].id, everything[4].id) == 2
         assert letters.purge(everything[1].id) == 1
         assert letters.purge_all() == 6
+
+
+def test_a_letter_that_cannot_be_read_keeps_no_letter_of_another_shard_from_being_requeued(
+    queue: Seen, config: Config
+) -> None:
+    unreadable, readable = (queue.configured(namespace=name) for name in names(config)[:2])
+    unreadable.client.xadd(unreadable.keys.dead_letter, {"entry": "no task", "reason": "", "consumer": "", "error": ""})
+    readable.dead_lettered("a")
+    with Queue.connect(config.redis_url, shards=SHARDS) as connected:
+        letters = connected.dead_letters
+        (broken,) = [letter.id for letter in letters.page() if letter.id.startswith("0/")]
+        with pytest.raises(NotRequeueable, match=f"^{broken} cannot be read"):
+            letters.requeue(*[letter.id for letter in letters.page()])
+        assert [letter.id for letter in letters.page()] == [broken]
 
 
 def test_several_requests_of_one_call_are_answered_each_by_itself(queue: Seen, config: Config, spread: Spread) -> None:
