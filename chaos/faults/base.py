@@ -1,4 +1,4 @@
-"""What a fault is: it threatens, it is injected, it is seen to have taken effect, it is healed."""
+"""`Fault`, the base class of all faults; `Stage`, what a fault can act on; and helpers to choose and stop workers."""
 
 import random
 import time
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
 POLL_S = 0.02
 SERVER_TIMEOUT_S = 5.0
 LONG_MS = 6_500
-"""A body that lasts that long goes on for seconds after most faults."""
+"""Upper limit of `long_ms`, in ms: a body of this length outlasts most faults by seconds."""
 LET_GO_S = 1.5
-"""So much longer than a recovery takes is a body long, if not as long as `LONG_MS`."""
+"""Seconds by which a long body outlasts a recovery; see `long_ms`."""
 LONG_SHARE = 0.8
-"""For this part of its patience a fault waits for one that begins."""
+"""Share of its patience for which a fault insists on a worker that has just begun a long body."""
 SETTLE_S = 2.0
-"""For that long a fault waits for a worker that is well under way, and no longer."""
+"""Maximum time, in seconds, for which a fault insists on a worker that is well under way."""
 LONG_INSIDE_S = 1.0
-"""A worker that has been inside a task for that long is well under way, too."""
+"""Seconds inside one task after which a worker is well under way, even if it has completed none."""
 UNTOUCHED_SHARE = 0.7
-"""This part of the kills prefers tasks that no fault has met: else those that are run again are met again and again."""
+"""Share of faults that prefer tasks no fault has hit before: otherwise retried tasks would be hit again and again."""
 HELD_BACK_S = 1.0
-"""For that long are workers held back at most, so that tasks wait: less than most leases."""
+"""Maximum time, in seconds, to hold workers back so that tasks wait; shorter than most leases."""
 WAITING = 20
-"""That many waiting tasks are enough."""
+"""Number of waiting tasks at which workers are no longer held back."""
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "once", "always"]
 Brought = Literal["plain", "lasting", "long", "failing", "given-up", "call"]
-"""Tasks as they are; with bodies of one to two seconds; with long ones; that raise at the end of such a body, or are
-given up, where the target can be told to; in one call."""
+"""Kinds of tasks that come with a fault: unchanged; with a body of one to two seconds; with a long body (`long_ms`);
+raising once, after one to two seconds; given up; all in one call. The target must support the behaviours."""
 
 
 def how_many(default: int) -> int:
-    """An option that says how many: none at all is not a fault. All other numbers may be 0."""
+    """Return a field for a count of at least 1, as a count of 0 would be no fault. Other numbers may be 0."""
     option: int = field(default=default, metadata={"least": 1})
     return option
 
 
 class Missed(Exception):
-    """The fault did not take effect; the text says why, in a sentence. `effect`: what it did all the same."""
+    """Raised when a fault did not take effect. The text is a sentence with the reason; `effect`: what it did anyway."""
 
     def __init__(self, reason: str, effect: "Effect | None" = None) -> None:
         super().__init__(reason)
@@ -67,18 +67,18 @@ class Missed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """How the fault was seen to take effect. `evidence` is a sentence; `tasks` were in flight when it hit `pids`."""
+    """The observed effect of a fault. `evidence` is a sentence; `tasks` were in flight when the fault hit `pids`."""
 
     evidence: str
     pids: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
     lasted: tuple[int, int] | None = None
-    """From when until when it surely lasted, monotonic, ns, where a promise speaks of that time."""
+    """Begin and end of the time for which it certainly lasted, monotonic, ns; only where a promise depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What a fault can lay its hands on."""
+    """Everything that a fault can act on or observe during a run."""
 
     server: Server
     workers: WorkerPool
@@ -86,144 +86,144 @@ class Stage:
     random: random.Random
     """Seeded from the run's seed and the fault's number."""
     wait: Callable[[float], None]
-    """Sleeps that many seconds; raises at once when the run is being stopped."""
+    """Sleeps for this number of seconds; raises immediately when the run is stopped."""
     recover_within_s: float = 0.0
-    """After how long the target promises a dead worker's task again."""
+    """Seconds within which the target promises to recover a dead worker's task."""
     producer: "Producer | None" = None
-    """The target's own server that takes submissions; None: it has none."""
+    """The target's own server that takes submissions; None if it has none."""
     under_way: Callable[[], int] = lambda: 0
-    """How many submissions are not answered yet."""
+    """Number of submissions without an answer yet."""
     batch_under_way: Callable[[], int] = lambda: 0
-    """How many tasks the largest call has that a client waits for."""
+    """Number of tasks in the largest call that a client is waiting for."""
     promised: Callable[[], frozenset[str]] = frozenset
     """Tasks whose submission was acknowledged."""
     unknown: Callable[[], frozenset[str]] = frozenset
     """Tasks whose submission ended with an unknown outcome."""
     dead_letters: Callable[[], frozenset[str]] = frozenset
-    """Tasks that the target has given up; none where it can't say so just now."""
+    """Tasks among the target's dead letters; empty if the target can't list them now."""
     requeue: Callable[[list[str]], bool] = lambda tasks: False
-    """Has the target requeue these; False: it is unknown whether it did."""
+    """Asks the target to requeue these dead letters; False if the outcome is unknown."""
     repeated: Callable[[], int] = lambda: 0
-    """How many submissions were sent a second time, and promised then."""
+    """Number of submissions that were sent a second time and promised again."""
     directory: Path | None = None
     """The run's directory."""
     network: "Network | None" = None
-    """The way from the workers to the server; None: they go there directly."""
+    """The proxy in front of the server; None if workers and clients connect directly."""
     struck: Callable[[], frozenset[str]] = frozenset
-    """Tasks that earlier faults of this run found in flight in a worker: what became of those bodies is their doing."""
+    """Tasks in flight in a worker when an earlier fault of this run hit it, which explains how their bodies ended."""
     behaving: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Way to misbehave -> the tasks of the plan that do so."""
+    """Name of a behaviour -> the tasks of the plan that have it."""
     startup_s: Callable[[], float] = lambda: 0.0
-    """How long it took at the start of the run until a worker had begun a task."""
+    """Seconds from the start of the run until a worker had begun a task; 0 until then."""
     long: frozenset[str] = frozenset()
-    """Tasks of the plan whose bodies do nothing but last, longer than the target takes to recover one."""
+    """Well-behaved tasks of the plan whose bodies last for `long_ms` or more."""
     workload_over: Callable[[], bool] = lambda: True
-    """Whether everything was submitted and answered."""
+    """Whether all tasks were submitted and all submissions answered."""
     let_on: Callable[[], None] = lambda: None
-    """Lets come what is planned for later, where the fault `holds_traffic`."""
+    """Releases the tasks that a fault with `holds_traffic` holds back."""
     nothing_left: Callable[[], bool] = lambda: False
-    """Whether everything was submitted, and all that was promised is done or must be given up; or whether bodies end
-    at once, so that there is nothing to wait for."""
+    """Whether waiting for a task body is pointless: every task was submitted, and every promised one is completed or
+    must be given up; or the target's bodies end at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault(ABC):
     """One fault. Its fields are its options on the command line: `name:field=value`.
 
-    What others need to know of it is stated here, in its class: no planner, judge or report knows its name.
+    The class states all that planner, judge and reports need: none of them refers to a fault by name.
     """
 
     name: ClassVar[str]
     threatens: ClassVar[tuple[str, ...]]
-    """The numbers of the invariants that a queue may break under it."""
+    """Numbers of the invariants that a defective queue may break under this fault."""
     count: ClassVar[int] = 1
-    """How often it is planned by default."""
+    """Number of injections in a plan, by default."""
 
-    # What it does, which the history keeps for the judge; `Traits` says more.
+    # What the fault does. The history records most of this for the judge, as `Traits`.
     aims_at: ClassVar[Aim]
     baseline: ClassVar[bool] = False
-    """Whether nothing is done: it is planned alone."""
+    """Whether it disturbs nothing. A baseline can't be combined with other faults."""
     everywhere: ClassVar[bool] = False
-    """Whether it meets the server, or what all workers need, so that none of them is out of its reach."""
+    """Whether it hits the server, or something else that all workers need, and so can affect every worker."""
     ends_server: ClassVar[ServerEnd] = "no"
-    """Whether it ends the server, and how: that may cost what the durability does not keep."""
+    """Whether and how it ends the server, which can lose the data that the durability setting does not protect."""
     ends_late: ClassVar[bool] = False
-    """Whether the server goes on for seconds, and promises, before it is ended."""
+    """Whether the server goes on accepting tasks for seconds after the fault began and before it is ended."""
     fails_over: ClassVar[bool] = False
-    """Whether a replica takes the primary's place; it needs a primary with replicas under Sentinel."""
+    """Whether a replica takes the primary's place; requires replicas under Sentinel, or a cluster with `in_cluster`."""
     asks_to_end: ClassVar[bool] = False
-    """Whether it asks workers to end, and leaves them the time that they take."""
+    """Whether it asks workers to stop and gives them time to do so."""
     loses_replies: ClassVar[bool] = False
-    """Whether the server executes commands whose replies it takes."""
+    """Whether it discards replies to commands that the server has executed."""
     cuts: ClassVar[bool] = False
-    """Whether it closes connections, which can be opened again at once."""
+    """Whether it closes connections that clients can reopen immediately."""
     requeues: ClassVar[bool] = False
-    """Whether it gives its tasks, which were given up, all their attempts again."""
+    """Whether it requeues dead letters, which gives them all their attempts again."""
 
     fills_memory: ClassVar[bool] = False
-    """Whether it has the server refuse whatever adds, since its memory is full."""
+    """Whether it fills the server's memory, so that the server refuses commands that add data."""
 
     needs_batches: ClassVar[bool] = False
-    """Whether the target must take several tasks in one call for it."""
+    """Whether the target must accept several tasks in one call: `batch_least` or more."""
     needs_keys: ClassVar[bool] = False
-    """Whether the target must state that it is `idempotent` for it."""
+    """Whether the target must state that it is `idempotent`."""
     needs_attempts: ClassVar[bool] = False
-    """Whether the target must state that `attempts_grow` for it to be in the mix."""
+    """Whether the mix includes it only for a target that states `attempts_grow`."""
     batch_least: ClassVar[int] = 2
-    """How many the target must take in one call, where it `needs_batches`."""
+    """Least `batch_max` of the target, for a fault that `needs_batches`."""
     needs_recovery_order: ClassVar[bool] = False
-    """Whether the target must state that it `recovers_in_order` for it to be in the mix."""
+    """Whether the mix includes it only for a target that states `recovers_in_order`."""
     needs_full_memory: ClassVar[bool] = False
-    """Whether the target must state that it `drains_when_full` for it to be in the mix, unless it lists it there."""
+    """Whether the mix includes it only for a target that states `drains_when_full` or lists the fault in its `mix`."""
     needs_requeue: ClassVar[bool] = False
-    """Whether the target must have `requeue`, and a body that raises whenever the plan says so."""
+    """Whether the target must have `requeue` and know the behaviour `raise-always`."""
 
-    # When it may be planned, and what it needs.
+    # When the fault may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
-    """Whether `--faults mix` has it: never, once if it is drawn by the seed, once, or as often as `--kills` says."""
+    """How often `--faults mix` includes it: never; once if the seed draws it; once; or `--kills` times."""
     ends_mix: ClassVar[int] = 0
-    """So often the mix has it, too, when all others are over: what a killed process would take with it shows then."""
+    """Number of extra injections after the other faults of the mix, where no later kill hides a leak."""
     ends_mix_options: ClassVar[Mapping[str, Any]] = {}
-    """With these options."""
+    """Options of these extra injections."""
     brings: ClassVar[Mapping[Brought, int]] = {}
-    """How many tasks of each kind come when it begins, and not when they are due."""
+    """Number of tasks of each kind that are submitted when the fault begins, not at their own times."""
     last: ClassVar[bool] = False
-    """Whether it is planned for the very end, when everything has been submitted."""
+    """Whether it is planned for the end of the workload, after all submissions."""
     holds_traffic: ClassVar[bool] = False
-    """Whether tasks that are planned for later than it come only when it says so, by `Stage.let_on`, or is over."""
+    """Whether tasks planned for a later time wait until the fault calls `Stage.let_on` or ends."""
     needs_own_server: ClassVar[bool] = False
-    """Whether the harness must have started the server for it: one that is named by its URL is not to be disturbed."""
+    """Whether the harness must have started the server; the fault is refused for a server given by URL."""
     needs_one_server: ClassVar[bool] = False
-    """Whether the server must stand alone: under Sentinel it would cause an unplanned failover."""
+    """Whether it needs a single server; under Sentinel the fault would cause an unplanned failover."""
     in_cluster: ClassVar[bool] = False
-    """Whether the server must be a cluster for it."""
+    """Whether the server must be a cluster."""
     in_container: ClassVar[bool] = False
-    """Whether the server must be in a container for it."""
+    """Whether the server must run in a container."""
     through_proxy: ClassVar[bool] = False
-    """Whether the workers must reach the server through the proxy for it."""
+    """Whether the workers must connect to the server through the proxy; see `of_clients`."""
     of_clients: ClassVar[bool] = False
-    """Whether it is the producer and the client, not the workers, that must reach the server through the proxy."""
+    """Whether the producer and the client connect through the proxy, in place of the workers."""
     moves_producer: ClassVar[bool] = False
-    """Whether the producer has another address after it."""
+    """Whether the producer has a different address afterwards."""
     shim: ClassVar[Path | None] = None
-    """A folder that must be on the workers' Python path for it."""
+    """Folder that must be on the workers' Python path."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: random.Random, recover_within_s: float) -> "list[PlannedTask]":
-        """The tasks that the plan needs for this fault, in the order of their times; most need nothing."""
+        """Return the plan's tasks, adapted to this fault and ordered by time. Most faults change nothing."""
         return tasks
 
     def prepare(self, directory: Path) -> None:  # noqa: B027 - few need anything
-        """Make what it needs in the run's directory. Called before the workers start; once for all of its name."""
+        """Create the fault's files in the run's directory. Called once per fault name, before the workers start."""
 
     @abstractmethod
     def inject(self, stage: Stage) -> Effect:
-        """Do it, and see that it took effect. Raises Missed if it did not."""
+        """Inject the fault and confirm its effect. Raises Missed if it had none."""
 
     def heal(self, stage: Stage) -> None:  # noqa: B027 - many faults leave nothing to heal
-        """Bring back what it took. Called after `inject`, whatever came of it."""
+        """Undo the fault. Called after `inject`, whatever its outcome."""
 
     def traits(self) -> Traits:
-        """What the history says of it."""
+        """Return the traits that the history records."""
         return Traits(
             aims_at=self.aims_at,
             baseline=self.baseline,
@@ -241,18 +241,18 @@ class Fault(ABC):
 
     @classmethod
     def arranges(cls) -> bool:
-        """Whether the plan holds tasks that are made for it."""
+        """Return whether the fault adapts tasks of the plan."""
         return cls.arrange is not Fault.arrange
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of its docstring."""
+        """Return the first line of the class docstring."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caught:
-    """A worker that stands still inside tasks. `tasks`: each with the process that is in it."""
+    """A stopped worker. `tasks`: each task whose body it is inside -> pid of the process that runs it."""
 
     worker: Managed
     pids: tuple[int, ...]
@@ -260,9 +260,9 @@ class Caught:
 
 
 def catch_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Caught:
-    """SIGSTOPs a worker that is inside a task's body, seen by a look at the ledger while it stands still.
+    """SIGSTOP a worker that is inside a task's body, as the ledger confirms while the worker is stopped.
 
-    `untouched`: only one that is in no task that a fault has met before. Raises Missed: none within the time.
+    `untouched`: only a worker that is in no task that an earlier fault has hit. Raises Missed if none is found in time.
     """
     give_up_s = time.monotonic() + _patience_s(stage, patience_s)
     while time.monotonic() < give_up_s:
@@ -271,11 +271,11 @@ def catch_worker(stage: Stage, patience_s: float, *, untouched: bool = False) ->
             return caught
         caught.worker.continue_session_members()
         stage.wait(POLL_S)
-    raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+    raise Missed(f"No worker was seen inside a task within {_patience_s(stage, patience_s):.3g} s.")
 
 
 def stop_and_look(stage: Stage, worker: Managed) -> Caught:
-    """SIGSTOPs a worker, and reads what it is inside of while it stands still: a dead one can't be asked."""
+    """SIGSTOP a worker and read its open tasks: the ledger lists those of live processes only."""
     worker.stop_session_members()
     stage.ledger.poll()
     tasks = stage.ledger.open_in_session(worker.sid)
@@ -283,21 +283,21 @@ def stop_and_look(stage: Stage, worker: Managed) -> Caught:
 
 
 def kill_caught(caught: Caught) -> None:
-    """SIGKILLs its session. Raises Missed: it had ended before."""
+    """SIGKILL the worker's session. Raises Missed if the worker had ended before."""
     status = caught.worker.kill_session()
     if status != -SIGKILL:
         raise Missed(f"Worker {caught.worker.sid} had ended by itself, with status {status}, before it was killed.")
 
 
 def wait_for(stage: Stage, condition: Callable[[], int], patience_s: float, missed: str) -> int:
-    """Waits until `condition()` is true or not 0, and returns that. Raises Missed, with this text: not in time."""
+    """Wait until `condition()` is truthy, and return its value. Raises Missed, with the text `missed`, on time-out."""
     if given := waited_for(stage, condition, patience_s):
         return given
     raise Missed(missed)
 
 
 def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) -> int:
-    """Waits until `condition()` is true or not 0, or the time is over, and returns what it was last."""
+    """Wait until `condition()` is truthy or the time is up, and return its last value."""
     give_up_s = time.monotonic() + patience_s
     while not (given := condition()) and time.monotonic() <= give_up_s:
         stage.wait(POLL_S)
@@ -305,34 +305,35 @@ def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) ->
 
 
 def _patience_s(stage: Stage, patience_s: float) -> float:
-    """With the time that workers take to start: on a busy machine, it is longer than any fault would wait for them."""
+    """Extend the patience by twice the workers' start-up time, which can exceed it on a busy machine."""
     return patience_s + 2 * stage.startup_s()
 
 
 def _just_started(stage: Stage, worker: Managed) -> bool:
-    """It has completed nothing yet, and has not been inside a task for long."""
+    """Return whether a worker has completed no task yet and has not been inside one for `LONG_INSIDE_S`."""
     return not stage.ledger.completed_since(worker.sid) and stage.ledger.longest_open_s(worker.sid) < LONG_INSIDE_S
 
 
 def long_ms(recover_within_s: float) -> int:
-    """From how many ms on a body is long: others have its task before it ends, where its worker lets it go."""
+    """Return the least length of a long body, in ms: longer than a recovery takes, by `LET_GO_S`; at most `LONG_MS`."""
     return round(min(LONG_MS, 1_000 * (recover_within_s + LET_GO_S)))
 
 
 def many(count: int) -> str:
-    """`a task`, `3 tasks`."""
+    """Return `a task`, or `3 tasks`."""
     return f"{count} tasks" if count > 1 else "a task"
 
 
 def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, long: bool = False) -> Managed:
-    """A worker that is inside a task's body, as the ledger shows; any of them that has completed one since its start.
+    """Wait for a worker that is inside a task's body, as the ledger shows, and return it; a random one of several.
 
-    Or has been inside one for long; one that has just started would be killed before the queue had come back. Mostly
-    one whose tasks no fault has met before. After `SETTLE_S` any will do, except that `untouched` is heeded as in
-    `catch_worker`. `long`: one that has just begun a long body, if one does so within most of the time; of a task that
-    no fault has met, as a queue may set others aside.
+    For `SETTLE_S` only workers that are well under way qualify (they have completed a task, or been inside one for
+    `LONG_INSIDE_S`): a worker killed at its start keeps the queue from coming back. Most calls also prefer, for that
+    time, workers whose tasks no fault has hit; `untouched` requires it for good. `long`: for `LONG_SHARE` of the
+    patience only workers that have just begun a long body qualify. No fault may have hit that task before, as a queue
+    may set such tasks aside.
 
-    Raises Missed: none within the time, or nothing is left to do.
+    Raises Missed if no worker is found in time, or nothing is left to do.
     """
     begun_s = time.monotonic()
     give_up_s = begun_s + _patience_s(stage, patience_s)
@@ -360,13 +361,13 @@ def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, lon
         if not any(inside.values()) and stage.nothing_left():
             raise Missed("No worker was inside a task, and nothing was left to wait for.")
         stage.wait(POLL_S)
-    raise Missed(f"No worker was seen inside a task within {patience_s:g} s.")
+    raise Missed(f"No worker was seen inside a task within {_patience_s(stage, patience_s):.3g} s.")
 
 
 class InFlight:
-    """Notes the tasks that a fault of the server can hit: all whose body runs at any moment from now to `tasks()`.
+    """The tasks that a fault of the server can hit: all whose body runs at any time from now until `tasks()`.
 
-    And those whose body ended a moment before: the news of it may still be on its way.
+    Includes bodies that ended up to `ACK_UNDER_WAY_NS` before: their acks may still be on the way.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -379,9 +380,9 @@ class InFlight:
 
 
 def restart_server(stage: Stage, end: Callable[[], int], status_wanted: int, down_s: float) -> Effect:
-    """Has `end` end the server, and starts it again on the same data after `down_s`.
+    """End the server by calling `end`, and start it again on the same data after `down_s`.
 
-    Raises Missed: it exited with another status, or is the same as before.
+    Raises Missed if it exited with a status other than `status_wanted`, or if its run_id did not change.
     """
     before, in_flight = stage.server.run_id(), InFlight(stage)
     with held_back(stage) as waiting:
@@ -400,9 +401,9 @@ def restart_server(stage: Stage, end: Callable[[], int], status_wanted: int, dow
 
 @contextmanager
 def held_back(stage: Stage) -> Iterator[int]:
-    """Stops all workers until promised tasks wait, so that a server has something to lose; how many do.
+    """Stop all workers until promised tasks wait, so that the server has something to lose. Yields the number waiting.
 
-    They go on at the end of the `with`, and after `HELD_BACK_S` it begins with as many as there are.
+    The `with` body begins at `WAITING` tasks, or at latest after `HELD_BACK_S`. The workers resume when it ends.
     """
     stopped = stage.workers.living()
     try:
@@ -423,13 +424,13 @@ def _waiting(stage: Stage) -> int:
 
 
 def errors_answered(client: Any, kind: str) -> int:
-    """How often the server has answered an error of this kind so far, such as OOM."""
+    """Return how many errors of this kind, for example OOM, the server has answered so far."""
     return int(client.info("errorstats").get(f"errorstat_{kind}", {}).get("count", 0))
 
 
 @contextmanager
 def server_client(stage: Stage, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Any]:
-    """A connection for the fault's own commands. Raises Missed: the server refused one, or was away."""
+    """Open a connection for the fault's own commands. Raises Missed if the server refuses one or is unreachable."""
     client = redis.Redis.from_url(stage.server.url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s)
     try:
         yield client

@@ -1,4 +1,4 @@
-"""Clients that use one idempotency key for several requests."""
+"""Clients that use one idempotency key for several payloads."""
 
 from dataclasses import dataclass
 from random import Random
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WAYS = ("client-reuses-key", "client-reuses-key-at-once")
 SCHEDULED_ONE_IN = 3
-"""Of that many that are drawn one is a scheduled task, where there are some."""
+"""One in this many of the drawn tasks is a scheduled task, if the plan has enough of them."""
 
 
 @fault
@@ -23,8 +23,8 @@ SCHEDULED_ONE_IN = 3
 class ClientReusesKey(Fault):
     """Some clients submit two payloads under one idempotency key, several times (I6, I8).
 
-    Some of them at the same moment, the others a second after the first was answered. One request is accepted, under
-    one id; another payload is refused as a conflict. Only for queues that take such a key.
+    Half of the clients send all requests at once, the others a second after the first answer. The queue must accept one
+    request under one id, and refuse the other payload as a conflict. Only for queues that support idempotency keys.
     """
 
     name: ClassVar[str] = "client-reuses-key"
@@ -35,15 +35,15 @@ class ClientReusesKey(Fault):
     last: ClassVar[bool] = True
 
     tasks: int = how_many(6)
-    """How many tasks are sent so, half of them at once."""
+    """Number of tasks submitted this way, half of them at once."""
     patience_s: float = 30.0
-    """How long to wait until everything is submitted, when the planned time for it is over."""
+    """Maximum wait, in seconds after the planned time, for the end of all submissions."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         alone = [task.id for task in tasks if task.alone]
         drawn = draw.sample(alone, min(self.tasks, len(alone)))
-        # A key must be kept with a scheduled task as well.
-        scheduled = [task.id for task in tasks if task.delay_ms and task.alone]
+        # The key of a scheduled task must be kept, too.
+        scheduled = [task.id for task in tasks if task.delay_ms and task.alone and task.id not in drawn]
         for place, task_id in zip(range(0, len(drawn), SCHEDULED_ONE_IN), scheduled, strict=False):
             drawn[place] = task_id
         ways = {task: WAYS[place % len(WAYS)] for place, task in enumerate(drawn)}

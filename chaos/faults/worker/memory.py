@@ -1,4 +1,4 @@
-"""A worker that gets no more memory."""
+"""A worker that can't allocate more memory."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 HUNGRY_EVERY = 5
-"""Each that many tasks' bodies ask for much memory."""
+"""One task in this many has a body that allocates much memory."""
 
 
 @fault
@@ -26,8 +26,8 @@ HUNGRY_EVERY = 5
 class WorkerMemory(WorkerFault):
     """Limits the memory of a worker's processes to little more than they use, for seconds (I1, I2, I5).
 
-    By RLIMIT_AS: what asks for more gets a MemoryError or dies. The plan has hungry tasks for it, whose bodies ask for
-    a lot; but the queue's own code may be the one that is refused.
+    The limit is RLIMIT_AS: an allocation beyond it raises MemoryError or ends the process. The plan has `hungry` tasks
+    for it, whose bodies allocate much memory; but an allocation of the queue's own code can fail, too.
     """
 
     name: ClassVar[str] = "worker-memory"
@@ -35,11 +35,11 @@ class WorkerMemory(WorkerFault):
     count: ClassVar[int] = 2
 
     for_s: float = 3.0
-    """How long, at most: it is lifted as soon as it was felt inside a task."""
+    """Maximum duration, in seconds; the limit is lifted as soon as it has had an effect."""
     room_bytes: int = 8_000_000
-    """What each process may still get."""
+    """Bytes of address space that each process can still allocate."""
     patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task."""
+    """Maximum wait for a worker inside a task, in seconds."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         hungry = set(draw.sample(range(len(tasks)), max(1, len(tasks) // HUNGRY_EVERY)))
@@ -53,7 +53,7 @@ class WorkerMemory(WorkerFault):
             raise Missed("Only Linux lets one process set another's limits.")
         worker = busy_worker(stage, self.patience_s)
         pids = tuple(worker.members())
-        errors_before = stage.ledger.errors("MemoryError")
+        errors_before = stage.ledger.errors("MemoryError", pids)
         for pid in pids:
             _limit(pid, self.room_bytes)
         until_s = time.monotonic() + self.for_s
@@ -61,7 +61,7 @@ class WorkerMemory(WorkerFault):
         while time.monotonic() < until_s and not felt:
             stage.wait(POLL_S)
             stage.ledger.poll()
-            felt = _felt(worker, pids, stage.ledger, stage.ledger.errors("MemoryError") - errors_before)
+            felt = _felt(worker, pids, stage.ledger, stage.ledger.errors("MemoryError", pids) - errors_before)
             tasks = dict(stage.ledger.open_in_session(worker.sid)) or tasks
         if not felt:
             raise Missed(f"Worker {worker.sid} asked for no more memory within {self.for_s:g} s.")
@@ -79,18 +79,18 @@ class WorkerMemory(WorkerFault):
 
 
 def _felt(worker: Managed, pids: tuple[int, ...], ledger: LedgerTail, errors: int) -> str:
-    """What has come of it, in words; empty: nothing yet."""
+    """Describe the effect of the limit so far; empty if there is none."""
     if errors:
         return f"{errors} of its tasks raised MemoryError"
     if status := worker.poll():
         return f"it ended with status {status}"
-    # A child that has done its work ends too, and no body is open in it then.
+    # A child can also end normally, when its work is done, but then it has no open body.
     fallen = [pid for pid in ledger.cut_off().values() if pid in pids]
     return f"process {fallen[0]} is gone, in the middle of a task" if fallen else ""
 
 
 def _limit(pid: int, room_bytes: int | None) -> None:
-    """How much address space the process may have beyond what it has; None: as much as before."""
+    """Limit the address space of a process to its current size and `room_bytes`; None: back to the hard limit."""
     import psutil
 
     try:

@@ -15,7 +15,7 @@ from .base import WorkerFault
 class WorkerSigtermSigkill(WorkerFault):
     """Sends SIGTERM to a worker inside a task, then SIGKILL before it has ended (I1, I2, I4).
 
-    It is killed in the middle of giving back what it had claimed, or while it waits for what runs.
+    The kill hits it while it releases its claimed tasks, or while it waits for running ones.
     """
 
     name: ClassVar[str] = "worker-sigterm-then-sigkill"
@@ -23,9 +23,9 @@ class WorkerSigtermSigkill(WorkerFault):
     count: ClassVar[int] = 5
 
     after_s: float = 0.15
-    """From SIGTERM to SIGKILL."""
+    """Seconds from SIGTERM to SIGKILL."""
     patience_s: float = 10.0
-    """How long to try: a worker may end sooner than that."""
+    """Maximum duration of the attempts, in seconds: a worker that ends before SIGKILL requires another attempt."""
 
     def inject(self, stage: Stage) -> Effect:
         give_up_s = time.monotonic() + self.patience_s
@@ -34,11 +34,11 @@ class WorkerSigtermSigkill(WorkerFault):
             worker.terminate()
             stage.wait(self.after_s)
             caught = stop_and_look(stage, worker)
-            # Inside a task or not: it may have been giving back, or about to say that tasks are done.
+            # Kill it outside a task, too: it may be releasing tasks, or about to ack some.
             if worker.kill_session() == -SIGKILL:
                 return Effect(
-                    evidence=f"Worker {worker.sid} was still inside {many(len(caught.tasks))} {self.after_s:g} s after "
-                    "SIGTERM, and exited with status -9.",
+                    evidence=f"Worker {worker.sid} was still there {self.after_s:g} s after SIGTERM, inside "
+                    f"{many(len(caught.tasks)) if caught.tasks else 'no task'}, and exited with status -9.",
                     pids=caught.pids,
                     tasks=tuple(caught.tasks),
                 )

@@ -51,7 +51,7 @@ def start_producer(tmp_path: Path) -> Callable[[], Managed]:
 
 
 def hours(path: Path) -> list[str]:
-    """How wrong the clock was at each event of a worker."""
+    """Return the error of the clock at each event of a worker."""
     return [json.loads(line)["task"].split()[1] for line in path.read_text().splitlines() if line.endswith("}")]
 
 
@@ -186,9 +186,10 @@ def test_keys_are_planned_to_be_used_again_at_once_and_after_the_answer() -> Non
 
 def test_a_key_that_is_used_again_may_be_of_a_scheduled_task_where_there_is_one() -> None:
     tasks = [replace(task, delay_ms=500 * (task.id == "t7")) for task in planned()]
-    behaviours = {task.id: task.behaviour for task in ClientReusesKey().arrange(tasks, Random(1), 2.0)}
-    assert behaviours["t7"]
-    assert 5 <= sum(map(bool, behaviours.values())) <= 6
+    for seed in range(20):
+        behaviours = {task.id: task.behaviour for task in ClientReusesKey().arrange(tasks, Random(seed), 2.0)}
+        assert behaviours["t7"]
+        assert sum(map(bool, behaviours.values())) == 6
 
 
 def test_that_keys_were_used_again_is_seen_by_the_promises(scene: Scene) -> None:
@@ -295,7 +296,7 @@ def test_dead_letters_of_the_workload_are_requeued_until_the_target_says_that_it
 
     def requeue(tasks: list[str]) -> bool:
         asked.append(sorted(tasks))
-        dead.discard("t1")  # it came to pass, though the answer was lost
+        dead.discard("t1")  # requeued, although the answer was lost
         return len(asked) > 1
 
     effect = scene.play(

@@ -1,4 +1,4 @@
-"""Faults of workers: each is seen to hit inside a task, and afterwards all workers run again."""
+"""Faults of workers: each hits inside a task, and afterwards all workers run again."""
 
 import re
 
@@ -23,6 +23,16 @@ while True:
     subprocess.run([sys.executable, "-c", {BUSY!r}])
 """
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + BUSY
+WAITS_AFTER_SIGTERM = """
+import signal, time
+from zeroloss.ledger import effect
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+with effect("a"):
+    while not asked:
+        time.sleep(0.01)
+time.sleep(3600)
+"""
 SHARED = """
 import os, time
 from zeroloss.ledger import effect
@@ -31,8 +41,8 @@ while True:
         with effect(f"task-{number}"):
             time.sleep(0.05)
 """
-"""Every worker does the same tasks over and over, as if it took them over from another."""
-# It asks for more each time: the limit may be set in the moment in which it has what it asked for last.
+"""A worker that runs the same tasks again and again, as if they were redelivered from another worker."""
+# It allocates more each time, because the limit may be set just after it has got its last allocation.
 HUNGRY = """
 import time
 from zeroloss.ledger import effect
@@ -59,7 +69,7 @@ for number in range(30):
         time.sleep(0.0 if number < 10 else 0.1)
 time.sleep(3600)
 """
-"""Each begins all of a call by itself, when it comes."""
+"""Each worker begins all tasks of a call when it arrives."""
 A_CHILD_FOR_EACH = """
 import os, time
 from zeroloss.ledger import effect
@@ -230,8 +240,15 @@ def test_where_no_worker_lives_no_hand_is_full(scene: Scene) -> None:
 def test_a_worker_that_was_asked_to_end_is_killed_before_it_has(scene: Scene) -> None:
     scene.workers(DEAF)
     effect = scene.play(WorkerSigtermSigkill(after_s=0.05))
-    assert "0.05 s after SIGTERM, and exited with status -9" in effect.evidence
+    assert "0.05 s after SIGTERM, inside a task, and exited with status -9" in effect.evidence
     assert effect.tasks
+
+
+def test_a_worker_that_is_killed_between_its_tasks_after_sigterm_was_inside_no_task(scene: Scene) -> None:
+    scene.workers(WAITS_AFTER_SIGTERM)
+    effect = scene.play(WorkerSigtermSigkill(after_s=0.3))
+    assert "inside no task, and exited with status -9" in effect.evidence
+    assert not effect.tasks
 
 
 def test_workers_that_end_at_once_when_asked_cannot_be_killed_meanwhile(scene: Scene) -> None:
@@ -258,7 +275,7 @@ def test_one_kill_is_not_a_storm(scene: Scene) -> None:
 
 
 def observed(victims: list[int], in_vain: int) -> WorkerKillInRecovery:
-    """The fault. It records what it kills first, and so often finds no successor."""
+    """Return the fault, which records its first victims, and finds no successor for the first `in_vain` of them."""
 
     class Observed(WorkerKillInRecovery):
         def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
@@ -280,7 +297,7 @@ def test_the_successor_of_a_killed_worker_is_killed_inside_the_same_task(scene: 
 
 
 def test_a_worker_that_was_killed_in_vain_is_reported_too(scene: Scene) -> None:
-    """Its task was done before the one that took it over could be caught; it was killed inside it all the same."""
+    """Its task was done before a successor could be caught, but the worker was killed inside the task."""
     victims: list[int] = []
     scene.workers(SHARED, SHARED)
     effect = scene.play(observed(victims, in_vain=1))

@@ -1,4 +1,4 @@
-"""The ledger's tail: what the task bodies are doing now, from files that are still growing."""
+"""The ledger's tail: the current state of task bodies, read from growing files."""
 
 import json
 import os
@@ -35,6 +35,15 @@ def test_an_error_closes_a_task_and_does_not_complete_it(tmp_path: Path) -> None
     append(tmp_path, line("begin", "a") + line("error", "a"))
     tail.poll()
     assert (tail.open_tasks(), tail.completed()) == ({}, frozenset())
+
+
+def test_errors_are_counted_by_their_kind_and_by_the_process_that_they_ended_a_body_in(tmp_path: Path) -> None:
+    tail = LedgerTail(tmp_path)
+    for number, (pid, error) in enumerate([(7, "MemoryError: "), (8, "MemoryError: "), (7, "OSError: full")]):
+        failed = json.loads(line("error", f"t{number}", pid=pid)) | {"error": error}
+        append(tmp_path, line("begin", f"t{number}", pid=pid) + json.dumps(failed) + "\n")
+    tail.poll()
+    assert [tail.errors("MemoryError", pids) for pids in ([7], [7, 8], [9])] == [1, 2, 0]
 
 
 def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
