@@ -8,13 +8,13 @@ Commands come in as JSON lines on standard input, answers go out as JSON lines o
                                                         "error": TEXT | null}, one for each
     {"do": "census"}                                -> {"census": [[ID, PLACE, REASON, DIGEST | null], ...] | null}
     {"do": "requeue", "tasks": [ID, ...]}           -> {"requeued": true}
-    {"do": "stop"}                                  ends it when the running enqueues are done
+    {"do": "stop"}                                  exits when the running enqueues are done
 
 Several tasks of one command are submitted in one call. A task whose client is to send it twice is enqueued twice; then
-`again` is the second outcome, and `outcome` the better. The end of standard input ends it at once, so that it does not
-outlive the harness. Each submission is recorded in the history before it is tried and when its outcome is known, here
-and not in the harness: a promise counts from the moment this process has it. Standard library only, beside what the
-target itself imports.
+`again` is the second outcome, and `outcome` the better one. At the end of standard input the agent exits at once, so
+that it does not outlive the harness. Each submission is recorded in the history before it is tried and when its outcome
+is known, here and not in the harness: a promise counts from the moment this process has it. Standard library only,
+beside what the target itself imports.
 """
 
 import errno
@@ -41,25 +41,25 @@ from .target import Conflict, Found, Refused, Target, TargetError, Task, WrongAn
 
 THREADS = 8
 TWICE = "client-retries"
-"""Tasks whose behaviour begins so are enqueued twice."""
+"""Prefix of the behaviours whose tasks are enqueued twice."""
 REUSES = "client-reuses-key"
-"""Tasks whose behaviour begins so are enqueued several times, some with another payload, under one idempotency key."""
+"""Prefix of the behaviours whose tasks are enqueued several times under one key, also with another payload."""
 AT_ONCE = "client-reuses-key-at-once"
-"""Of these, those whose first submission is one of several at the same moment; else it is answered, and a while ago."""
+"""Behaviour, one of these, that sends all at once. In the others the first is answered `LATE_S` before the rest."""
 LATE_S = 1.0
 BY_THE_PLAN = "client-"
-"""Of tasks whose behaviour begins so, the client misbehaves."""
+"""Prefix of the behaviours in which the client misbehaves."""
 OUTCOMES = ("ok", "info", "fail")
-"""What is known of a task after several attempts: the first of these that any has had."""
+"""Outcomes of a submission, the best first: of several submissions of a task the best outcome counts."""
 SHOWN_TASKS = 200
-"""Of that many submissions the payload itself is recorded, as the ledger does of the first executions."""
+"""Number of submissions whose payload itself is recorded, as the ledger does for the first executions."""
 ERROR_CHARACTERS_MAX = 500
 FULL, UNWRITTEN = errno.ENOSPC, 70
-"""Exit statuses: an event could not be written, as the file system is full; or for another reason."""
+"""Exit statuses if an event could not be written: because the file system is full, or for another reason."""
 NAMESPACE_VARIABLE = "ZEROLOSS_NAMESPACE"
 DIRECTORY_OF_RUN_VARIABLE = "ZEROLOSS_RUN"
 INTERPRETERS = frozenset({"node", "ruby"})
-"""Their versions are recorded; what is compiled says its own by the pin of its compiler."""
+"""Interpreters whose versions are recorded. For a compiled program the pin of its compiler gives the version."""
 VERSION_TIMEOUT_S = 10.0
 
 
@@ -80,7 +80,7 @@ class Agent:
             thread.start()
 
     def obey(self, command: Mapping[str, Any]) -> bool:
-        """Do one command; False: it was the last. What the target raises is answered, not raised."""
+        """Execute one command. Return False after the last one. Errors of the target are answered, not raised."""
         verb = command["do"]
         if verb == "enqueue":
             self._tasks.put([_task(*listed) for listed in command["tasks"]])
@@ -101,7 +101,7 @@ class Agent:
     def _answer(self, name: str, ask: Callable[[], Any]) -> None:
         try:
             self._reply({name: ask()})
-        except Exception as error:  # noqa: BLE001 - a stranger's code
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             self._reply({name: None, "error": _text(error)})
 
     def _census(self) -> list[list[str | None]] | None:
@@ -132,14 +132,14 @@ class Agent:
             if behaviour.startswith(TWICE):
                 again, _ = self._submit(replace(task, attempt=2))
                 outcome = min(outcome, again, key=OUTCOMES.index)
-            # What the plan makes a client do is not an error to report.
+            # Misbehaviour of a client that the plan requests is not an error to report.
             error = None if behaviour.startswith(BY_THE_PLAN) else error
             self._reply({"task": task.id, "outcome": outcome, "again": again, "error": error})
 
     def _reuse_key(self, task: Task) -> str:
-        """Submit it, and then it and another payload under its key, these all at once; the best outcome.
+        """Submit a task, then the task and another payload under its key, twice each, at once. Return the best outcome.
 
-        The first is answered before the others are sent, `LATE_S` later, or is one of those that are sent at once.
+        The first is answered `LATE_S` before the others are sent, or is sent together with them.
         """
         same = replace(task, attempt=2)
         tasks, outcomes = [same, _changed(same)] * 2, list[str]()
@@ -147,7 +147,7 @@ class Agent:
             tasks.insert(0, task)
         else:
             outcomes.append(self._submit(task)[0])
-            if outcomes != ["ok"]:  # it is unknown whether its key is used now
+            if outcomes != ["ok"]:  # it is unknown whether the key is in use
                 return outcomes[0]
             time.sleep(LATE_S)
         with ThreadPoolExecutor(len(tasks)) as threads:
@@ -195,7 +195,7 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What came of a submission. `returned`: what the target's method has returned."""
+    """The outcome of a submission. `returned`: the return value of the target's method."""
 
     phase: str
     error: str | None = None
@@ -209,7 +209,7 @@ def _outcome(submit: Callable[[], Any]) -> _Outcome:
         return _Outcome("ok", returned=submit())
     except Refused as refused:
         return _Outcome("fail", _text(refused), conflict=isinstance(refused, Conflict))
-    # Any other error leaves the outcome unknown, and one that ends Python ends no thread here.
+    # Any other error leaves the outcome unknown. SystemExit and the like must not end this thread.
     except BaseException as unknown:  # noqa: BLE001
         return _Outcome("info", _text(unknown), wrong=isinstance(unknown, WrongAnswer))
 
@@ -227,7 +227,7 @@ def _digests(task: Task) -> dict[str, str]:
 
 
 def _changed(task: Task) -> Task:
-    """It with another payload, spelt as the plan wants it."""
+    """Return the task with another payload, in the spelling of the plan."""
     text = f'{task.text[:-1]},"changed":true}}'
     return replace(task, payload=json.loads(text), text=text)
 
@@ -250,7 +250,7 @@ def _versions(target: Target) -> dict[str, str]:
 
 
 def _interpreters(target: Target) -> dict[str, str]:
-    """Of the languages that its commands are written in, as each says it."""
+    """Return the versions of the interpreters in the target's commands, as each reports it."""
     named = {Path(word).name for command in (target.worker, target.enqueue_command) for word in command[:3]}
     found = {}
     for name in sorted(named & INTERPRETERS):
@@ -261,8 +261,8 @@ def _interpreters(target: Target) -> dict[str, str]:
 
 
 def main() -> None:
-    """`python -m zeroloss.agent SPEC`; where the server, the run and its events are is in the environment."""
-    # What the target prints must not be taken for an answer: standard output becomes the log.
+    """Run `python -m zeroloss.agent SPEC`. The environment names the server, the run's directory and its events."""
+    # Output of the target must not be taken for an answer, so standard output becomes the log.
     answers: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     lock = threading.Lock()

@@ -9,7 +9,7 @@
         async def send(self, task):
             await self.pool.enqueue_job("work", task.payload)
 
-Standard library only: it travels into the environment of the queue under test.
+Standard library only: this file is imported inside the environment of the queue under test.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from .target import Target, Task
 
 
 class AsynchronousTarget(Target):
-    """Write `connect` and `send`. Everything else is as in Target."""
+    """A target that defines `connect` and `send` as coroutines. Everything else is as in Target."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
-        """Open what `send` uses. Called before the first submission, and again if it raised."""
+        """Open the connections that `send` uses. Called before the first submission, and again if it raised."""
 
     async def send(self, task: Task) -> str | None:
-        """Submit a task, as `Target.enqueue` does: to return is a promise, Refused is a definite no."""
+        """Submit a task, as `Target.enqueue` does: a return is a promise, Refused is a definite no."""
         raise NotImplementedError
 
     def ready(self) -> bool:
-        """Connect. Whatever `connect` raises is raised here, and it is asked again."""
+        """Connect, and return True. An error of `connect` is raised here, and the harness asks again."""
         self._wait_for(self.connect())
         return True
 
@@ -42,7 +42,7 @@ class AsynchronousTarget(Target):
         return promised
 
     def _wait_for(self, coroutine: Any) -> Any:
-        if self._loop is None:  # in `ready`, which is asked by one thread before any submission
+        if self._loop is None:  # in `ready`, which one thread calls before any submission
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, daemon=True).start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

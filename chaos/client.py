@@ -1,6 +1,6 @@
 """Submits tasks through a command in any language, which reads requests and writes answers, a line of JSON for each.
 
-What a request and an answer hold is in docs/ledger.md. Standard library only: this file is imported inside the
+docs/ledger.md describes requests and answers. Standard library only: this file is imported inside the
 environment of the queue under test.
 """
 
@@ -22,7 +22,7 @@ class CommandFailed(Exception):
 
 
 class Answer(NamedTuple):
-    """What the command says of one request."""
+    """The answer of the command to one request."""
 
     outcome: str
     """One of `OUTCOMES`."""
@@ -40,7 +40,7 @@ class CommandClient:
         self._running: _Running | None = None
 
     def ask(self, request: dict[str, Any]) -> Answer:
-        """Send one request and wait for its answer. Raises CommandFailed: none came, or none that can be read."""
+        """Send one request and wait for its answer. Raises CommandFailed if no valid answer came in time."""
         with self._lock:
             if self._running is None or self._running.ended:
                 self._running = _Running(self._command)
@@ -79,7 +79,7 @@ class _Running:
             try:
                 while line:
                     line = line[self._process.stdin.write(line) :]
-            except OSError:  # it has ended, and the reader of its output reports it
+            except OSError:  # the command has ended, and `_read` reports it
                 pass
         return waiting
 
@@ -106,7 +106,7 @@ class _Running:
 
 
 def _answer(line: bytes) -> tuple[int, Answer]:
-    """Raises ValueError, with a sentence, for an invalid one."""
+    """Read an answer and the number of its request. Raises ValueError, with a sentence, if it is invalid."""
     try:
         members = json.loads(line)
     except ValueError:

@@ -26,9 +26,9 @@ class Transition(NamedTuple):
     verb: str
     consumer: str
     delivery: int
-    """The number under which the consumer says that it holds the task."""
+    """Delivery number that the consumer presents for the task."""
     held: Collection[int]
-    """The numbers under which this consumer held tasks just before."""
+    """Delivery numbers of the tasks that this consumer held just before."""
     succeeded: bool
 
 
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 def conservation(
     accepted: Collection[str], finished: Collection[str], places: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """I1. `places`: name of a place (`pending`, `processing:w1`, ...) -> the ids there, repeated if they are."""
+    """I1. `places`: name of a place (`pending`, `processing:w1`, ...) -> the ids there, with repetitions."""
     found: dict[str, list[str]] = {}
     for place, ids in places.items():
         for task in ids:
@@ -81,7 +81,7 @@ def no_loss(
 
 
 def ownership(transitions: Iterable[Transition]) -> list[str]:
-    """I3. A delivery is a consumer and its number, which is never given again."""
+    """I3. A delivery is a consumer and its number, which is never reused."""
     return [
         f"Consumer {consumer} could {verb} a task that it did not hold: its delivery {delivery}."
         for verb, consumer, delivery, held, succeeded in transitions
@@ -120,7 +120,7 @@ def no_invention(
 ) -> list[str]:
     """I6. `submitted`: id -> digest of the payload; `executed`: (id, digest) of each execution. None: not known.
 
-    `differences`: in what a payload differs, in a clause, where that is known.
+    `differences`: id -> clause on how the payload differs, where that is known.
     """
     refused = frozenset(refused)
     violations = []
@@ -138,7 +138,7 @@ def no_invention(
 
 
 def order(accepted: Sequence[str], executed: Sequence[str]) -> list[str]:
-    """I7. Both in the order it happened, each id as often as it happened; unknown ids are I6's business."""
+    """I7. Both list ids in the order of events, each as often as it occurred; unknown ids are a matter of I6."""
     position = {task: number for number, task in enumerate(accepted)}
     violations = []
     latest: str | None = None

@@ -1,11 +1,11 @@
-"""What a task body calls, so that the harness knows, from outside the broker, what was executed.
+"""`effect`, which a task body calls, so that the harness knows, from outside the broker, what was executed.
 
     with effect(task_id, attempt=attempt, payload=payload):
         ...  # the work
 
-What it writes is in docs/ledger.md, for other languages too. Standard library only: this file is imported inside the
-environment of the queue under test. Without `ZEROLOSS_LEDGER` in the environment it does nothing at all, so that the
-same application runs in production.
+docs/ledger.md describes the events that it writes, for other languages too. Standard library only: this file is
+imported inside the environment of the queue under test. Without `ZEROLOSS_LEDGER` in the environment `effect` does
+nothing at all, so that the same application runs in production.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ DIRECTORY_VARIABLE = "ZEROLOSS_LEDGER"
 ERROR_CHARACTERS_MAX = 500
 
 SHOWN_CALLS, SHOWN_BYTES_MAX = 3, 4_096
-"""Of that many executions of a process, and if it is no longer than this, the payload itself is recorded, so that the
-report can name what differs from what was submitted."""
+"""Number of executions of a process whose payload itself is recorded, and its maximum size in bytes: the report can
+then name the difference from what was submitted."""
 
 _NOT_GIVEN = object()
 _calls = itertools.count(1)
@@ -32,9 +32,9 @@ _files: dict[tuple[int, str], tuple[int, str]] = {}
 
 
 def digest(payload: object) -> str:
-    """SHA-256, in hex, of canonical JSON: sorted keys, no spaces, ASCII; of bytes: of these themselves.
+    """Return the SHA-256, in hex, of canonical JSON (sorted keys, no spaces, ASCII), or of bytes as they are.
 
-    Raises TypeError if it can't be.
+    Raises TypeError if the payload can't be JSON.
     """
     return hashlib.sha256(_text(payload)).hexdigest()
 
@@ -44,9 +44,9 @@ def effect(
 ) -> contextlib.AbstractContextManager[None]:
     """Record that the body of this task begins, and that it ends or raises (I2, I6).
 
-    `attempt` is the number of this delivery, or its fencing token, if the queue tells; `payload` is what arrived: its
-    digest is compared with what was submitted; its JSON text as bytes is compared byte for byte. Raises OSError if the
-    evidence can't be written: work without a record would be reported as lost.
+    `attempt` is the number of this delivery, or its fencing token, if the queue provides it. `payload` is the payload
+    that arrived: a value is compared by digest with the submitted one, JSON text as bytes byte for byte. Raises OSError
+    if the evidence can't be written: work without a record would be reported as lost.
     """
     directory = os.environ.get(DIRECTORY_VARIABLE)
     if not directory:
@@ -99,7 +99,7 @@ class _Effect(contextlib.AbstractContextManager[None]):
 
 
 def _text(payload: object) -> bytes:
-    """Canonical JSON; bytes as they are."""
+    """Return canonical JSON; bytes as they are."""
     if isinstance(payload, bytes):
         return payload
     return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
@@ -121,5 +121,5 @@ def _file(directory: str) -> tuple[int, str]:
 
 
 def _encodable(text: str) -> str:
-    """Lone surrogates, as in an error about a strange file name, are spelt out: a reader of JSON may refuse them."""
+    """Escape lone surrogates, as in an error about a strange file name: a reader of JSON may refuse them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,7 +1,7 @@
-"""Plug-ins: files of `--plugin FILE`, and entry points of what is installed, that register faults and mutants.
+"""Plug-ins: files of `--plugin FILE`, and entry points of installed packages, that register faults and mutants.
 
-To load one is to import it; what it holds registers itself where it is defined. Only what makes or carries out a plan
-loads any: a stored history is judged without.
+A plug-in is loaded by importing it: its faults and mutants register themselves where they are defined. Plug-ins are
+loaded only to make or carry out a plan: a stored history is judged without them.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 FILES_VARIABLE = "ZEROLOSS_PLUGINS"
-"""The files that this process has loaded, for the processes that it starts."""
+"""Environment variable with the files that this process has loaded, for its child processes."""
 
 Item = TypeVar("Item")
 
 _registries: "list[Registry[Any]]" = []
 _loaded: set[Path] = set()
 _origin: list[str] = []
-"""What is being loaded, the innermost last."""
+"""The plug-ins that are being loaded, the innermost last."""
 
 
 class PluginError(Exception):
@@ -30,18 +30,18 @@ class PluginError(Exception):
 
 
 class Registry(dict[str, Item]):
-    """Name -> what was registered under it. `group`: the entry points that add to it."""
+    """Name -> registered item. `group`: the entry point group that adds to the registry."""
 
     def __init__(self, kind: str, group: str) -> None:
         super().__init__()
         self._kind, self._group = kind, group
         self._complete = False
         self.origins: dict[str, str] = {}
-        """Name -> the file, or the distribution and version, that it came from; what is shipped is not here."""
+        """Name -> the file, or the distribution and version, that registered it. Shipped items are left out."""
         _registries.append(self)
 
     def add(self, name: str, item: Item, module: str) -> None:
-        """`module`: where it is defined. Raises ValueError: there is one of that name."""
+        """Register an item, defined in `module`. Raises ValueError if the name is taken."""
         if name in self:
             raise ValueError(f"there is a {self._kind} named {name!r} already")
         self[name] = item
@@ -49,7 +49,7 @@ class Registry(dict[str, Item]):
             self.origins[name] = _origin[-1]
 
     def with_entry_points(self) -> "Registry[Item]":
-        """The same, once all that is installed has added to it. Raises PluginError."""
+        """Return this registry, after loading the entry points of all installed packages. Raises PluginError."""
         if not self._complete:
             for entry in importlib.metadata.entry_points(group=self._group):
                 made_by = f"{entry.dist.name}=={entry.dist.version}" if entry.dist else entry.value
@@ -60,7 +60,7 @@ class Registry(dict[str, Item]):
 
 
 def load_files(files: Iterable[Path | str]) -> None:
-    """Import each file, once. Raises PluginError: it is not there, it fails, or it registers nothing."""
+    """Import each file, once. Raises PluginError if a file is missing, fails or registers nothing."""
     for file in files:
         path = Path(file)
         if path.suffix != ".py" or not path.is_file():
@@ -77,12 +77,12 @@ def load_files(files: Iterable[Path | str]) -> None:
 
 
 def load_inherited() -> None:
-    """The files that the process which started this one has loaded. Raises PluginError."""
+    """Load the files that the parent process has loaded. Raises PluginError."""
     load_files(filter(None, os.environ.get(FILES_VARIABLE, "").split(os.pathsep)))
 
 
 def load_named(names: Iterable[str]) -> None:
-    """What a plan names: files are loaded, distributions must be installed. Raises PluginError."""
+    """Load the files that a plan names, and check that its distributions are installed. Raises PluginError."""
     for name in names:
         if name.endswith(".py"):
             load_files([name])
@@ -115,7 +115,7 @@ def _import(path: Path) -> None:
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    # Under a name of its own, so that it replaces no module that happens to have the file's.
+    # A unique name, so that the file replaces no module of the same name.
     name = f"zeroloss_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     description = importlib.util.spec_from_file_location(name, path)
     assert description is not None

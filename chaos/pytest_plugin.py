@@ -3,9 +3,9 @@
     def test_my_queue_survives(zeroloss):
         zeroloss.run(MyQueue(), faults=["worker-sigkill", "server-sigkill"], tasks=500, kills=20).assert_at_least_once()
 
-Tests that use it have the marker `zeroloss`, so that `-m "not zeroloss"` leaves them out; written out,
-`@pytest.mark.zeroloss(tasks=500)` gives the options of every `run` in a test. Loaded by every pytest where this is
-installed: what is heavy is imported when something is run.
+Tests that use the fixture get the marker `zeroloss`, so that `-m "not zeroloss"` deselects them. An explicit
+`@pytest.mark.zeroloss(tasks=500)` sets options for every `run` in a test. Every pytest loads this module if the package
+is installed, so heavy modules are imported only when something is run.
 """
 
 import inspect
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Before `-m` chooses."""
+    """Add the marker before `-m` selects tests."""
     for item in items:
         if "zeroloss" in getattr(item, "fixturenames", ()) and item.get_closest_marker(MARKER) is None:
             item.add_marker(MARKER)
@@ -55,7 +55,7 @@ def zeroloss(request: pytest.FixtureRequest) -> "Zeroloss":
 
 
 class Zeroloss:
-    """What a test gets."""
+    """The value of the fixture in a test."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
@@ -64,8 +64,8 @@ class Zeroloss:
         """Run a target to the end, as `zeroloss run` does, in a process of its own.
 
         `target`: a class, an instance made without arguments, or a name as on the command line. `options`: those of
-        `zeroloss run`, such as faults (a list or text), tasks, kills, workers, seed, redis. What pytest's command line
-        says wins over these, these over the marker's. Fails the test where the run could not be carried out.
+        `zeroloss run`, such as faults (a list or text), tasks, kills, workers, seed, redis. They override the options
+        of the marker, and pytest's command line overrides them. The test fails if the run could not be carried out.
         """
         from .campaigns.subharness import run_harness
         from .report.result import read
@@ -79,7 +79,7 @@ class Zeroloss:
             result = read(directory)
         except FileNotFoundError:
             result = None
-        # Status 2 and 70: what there is of a result is of a run that did not come to its end.
+        # With status 2 or 70, a result, if there is one, is of an unfinished run.
         if result is None or ended.poll() != result.exit_code:
             pytest.fail(f"The run could not be carried out (status {ended.poll()}): {ended.log_tail()}", pytrace=False)
         return Survival(result, directory)
@@ -92,7 +92,7 @@ class Zeroloss:
         return {**(marker.kwargs if marker else {}), **options, **given}
 
     def _new_directory(self) -> Path:
-        """Made here and not there, so that two processes of pytest-xdist never choose the same."""
+        """Make a run's directory here, not in the harness, so that two pytest-xdist processes never choose the same."""
         config = self._item.config
         given = config.getoption("--zeroloss-artifacts")
         parent = Path(config.invocation_params.dir, given) if given else config.rootpath / ARTIFACTS
@@ -110,7 +110,7 @@ class Zeroloss:
 
 
 class Survival:
-    """What a run came to. `result` is all that the checker says, `directory` holds the report and the history."""
+    """The outcome of a run. `result`: the checker's result; `directory`: holds the report and the history."""
 
     def __init__(self, result: "Result", directory: Path) -> None:
         self.result = result
@@ -120,10 +120,10 @@ class Survival:
         return f"<{self.result.verdict}: {self.result.because}>"
 
     def assert_at_least_once(self) -> None:
-        """Fails the test unless the verdict is PASS, or EXCUSED by the server's durability.
+        """Fail the test unless the verdict is PASS, or EXCUSED by the server's durability.
 
-        Neither duplicates, leaks, order, idempotency keys, attempts nor backoff are part of it: a run that breaks only
-        what the target states of those lost nothing, and passes if it would have shown a loss.
+        Duplicates, leaks, order, idempotency keys, attempts and backoff are not part of it: a run that breaks only
+        stated promises about these lost nothing, and passes if it would have shown a loss.
         """
         from .checker.promises.beside import only_promises_broken
         from .report.summary import PASSING
@@ -132,9 +132,9 @@ class Survival:
             self._fail()
 
     def assert_promise(self, name: str) -> None:
-        """Fails the test if the run broke this promise, or shows nothing: `order`, `idempotent`, `max_attempts` ...
+        """Fail the test if the run broke this promise, or shows nothing: `order`, `idempotent`, `max_attempts` ...
 
-        Raises ValueError if there is no such promise, or if the target does not state it.
+        Raises ValueError: there is no such promise, or the target does not state it.
         """
         stated = {one.name: one for one in self.result.promises if one.stated}
         if name not in stated:
@@ -143,16 +143,16 @@ class Survival:
             self._fail(*stated[name].broken)
 
     def assert_no_unexplained_duplicates(self) -> None:
-        """Fails the test if a task was completed more often than faults explain, or if the run shows nothing.
+        """Fail the test if a task was completed more often than faults explain, or if the run shows nothing.
 
-        Whatever the target states about its duplicates; what was lost is another assertion's business.
+        The target's own statements about duplicates do not matter. Other assertions check for losses.
         """
         unexplained = [one for one in self.result.duplicates if not one.explained]
         if unexplained or self.result.doubts:
             self._fail(*(f"{one.task} completed {one.executions} times: {one.explanation}" for one in unexplained[:10]))
 
     def assert_no_leak(self) -> None:
-        """Fails the test if what a worker or the server holds grew with the disturbances, or the run shows nothing."""
+        """Fail the test if resources of a worker or the server grew with the disturbances, or the run shows nothing."""
         if self.result.leaks or self.result.doubts:
             self._fail(*map(str, self.result.leaks))
 
@@ -165,7 +165,7 @@ class Survival:
 
 
 def _words(options: dict[str, Any]) -> list[str]:
-    """As the command line wants them."""
+    """Return the options as words of a command line."""
     words = []
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
@@ -181,9 +181,9 @@ def _words(options: dict[str, Any]) -> list[str]:
 
 
 def _spec(target: "Target | type[Target] | str") -> str:
-    """How another process finds the target: by its file, or, within a package, by its module.
+    """Return the name by which another process finds the target: its file, or its module within a package.
 
-    Raises pytest.UsageError: it can't be found again there, or would not be the same.
+    Raises pytest.UsageError: another process could not find the target, or would make a different one.
     """
     if isinstance(target, str):
         return target

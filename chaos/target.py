@@ -48,11 +48,11 @@ NUMBERS = Literal["exact", "double"]
 APPENDFSYNC = Literal["always", "everysec", "no", "off"]
 """The fsync policies of a server's append-only file; off: it has none."""
 ENTRY_POINTS = "zeroloss.targets"
-"""The group by which what is installed adds to these, as NAME = package.module:Class."""
+"""Entry point group by which installed packages add targets, as NAME = package.module:Class."""
 
 
 class Refused(Exception):
-    """Raised by `enqueue`: a definite no, the task is certainly not in the queue."""
+    """Raised by `enqueue`: a definite no. The task is certainly not in the queue."""
 
 
 class Conflict(Refused):
@@ -60,7 +60,7 @@ class Conflict(Refused):
 
 
 class WrongAnswer(Exception):
-    """Raised by `enqueue`: what the queue answered can't be true, whatever happened to it, as an id of another task."""
+    """Raised by `enqueue`: an answer of the queue that no fault can explain, such as the id of another task."""
 
 
 class TargetError(Exception):
@@ -68,7 +68,7 @@ class TargetError(Exception):
 
 
 class Retries(NamedTuple):
-    """How tasks that raise are tried again, as `Target.max_attempts` and `Target.backoff` say it of all."""
+    """Retry limits of some tasks, in place of `Target.max_attempts` and `Target.backoff`."""
 
     max_attempts: int
     backoff: Sequence[tuple[float, float]] = ()
@@ -76,21 +76,21 @@ class Retries(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is handed to `enqueue`. `payload` is JSON; it holds `id` and `work_ms`, how long the body must take."""
+    """A task as passed to `enqueue`. `payload` is JSON; it holds `id` and `work_ms`, the length of the body in ms."""
 
     id: str
     payload: dict[str, Any]
     attempt: int = 1
-    """2: it was submitted before, and must be the same task: a queue that knows idempotency keys needs the same."""
+    """2: the task was submitted before, and must stay one task: a queue with idempotency keys needs the same key."""
     text: str = ""
-    """The payload as JSON text, spelt as the plan wants it: some in UTF-8, some with escapes. What is to be sent where
-    the queue takes text."""
+    """The payload as JSON text, in the spelling of the plan: some in UTF-8, some with escapes. Send this if the queue
+    takes text."""
     type: str = ""
     """One of the target's `types`; empty: it states none."""
     priority: str = ""
     """One of the target's `priorities`; empty: it states none."""
     delay_ms: int = 0
-    """The task must not begin sooner than that many ms after it was submitted; 0 unless the target states `delays`."""
+    """Least time, in ms, from submission to the start of the task; 0 unless the target states `delays`."""
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -105,117 +105,117 @@ class Found(NamedTuple):
     """pending, delayed, processing, dead_letter, failed, or unknown."""
     reason: str | None = None
     payload: object = None
-    """As it lies there: its JSON text as bytes, which is compared byte for byte, or its value; None: not compared."""
+    """The stored payload: its JSON text as bytes, compared byte for byte, or its value; None: not compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The same queue, set or served otherwise."""
+    """The same queue with other settings or commands."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the target's own."""
     worker: Sequence[str] = ()
     """Words that are added to the command of a worker."""
     producer: Sequence[str] = ()
-    """Likewise of the producer."""
+    """Words that are added to the command of the producer."""
     members: Mapping[str, Any] = field(default_factory=dict)
-    """Other members of the target that are different, such as `recover_within`."""
+    """Other members of the target with new values, such as `recover_within`."""
 
 
 class Target:
     """A queue under test. The harness starts its processes with `REDIS_URL` in their environment, and then `env`."""
 
     name: ClassVar[str] = ""
-    """How reports call it; the class's name if empty."""
+    """Name in reports; the class's name if empty."""
     worker: Sequence[str] = ()
     """The command that runs one worker; the harness starts, kills and restarts it."""
     workers: int = 3
-    """How many of them, each in a session of its own."""
+    """Number of workers, each in a session of its own."""
     recover_within: float = 30.0
-    """Seconds after which this queue promises a dead worker's task again."""
+    """Seconds within which a dead worker's task can be claimed again, as this queue promises."""
     recover_sooner: Mapping[str, float] = {}
-    """Fault, such as `worker-sigkill` -> seconds after which this queue promises the tasks again of a worker that it
-    killed: of some deaths a queue hears sooner than of others."""
+    """Fault, such as `worker-sigkill` -> seconds in place of `recover_within` for the workers that it killed: a queue
+    may detect some deaths sooner than others."""
     in_order: bool = False
     """Whether a single worker runs one task at a time, first in first out; the baseline with one worker checks it."""
     fifo: bool = False
-    """Whether tasks begin in the order in which they were accepted, as far as several workers can keep it: none begins
-    later than `recover_within` and a second after a later one was completed. In a run with faults, fewer than a quarter
-    of all are, of those whose first execution tells `effect` that it is `attempt=1`."""
+    """Whether tasks begin in the order in which they were accepted, within what several workers can keep: a task is
+    late if it begins more than `recover_within` plus a second after a later one was completed. In a run with faults
+    fewer than a quarter may be late; only a first execution that passes `attempt=1` to `effect` counts as late."""
     unexplained_duplicates: int | None = None
-    """At most that many tasks of a run are completed more often than faults explain. More are the verdict DUPLICATES;
-    None: they are only reported."""
+    """Limit on the tasks completed more often than faults explain. More make the verdict DUPLICATES; None: they are
+    only reported."""
     idempotent: bool = False
     """Whether a task that a client submits twice is one task, as with an idempotency key. Then some tasks of the
-    default mix say `client-reuses-key` as their `behaviour`: they are submitted several times under a key made of their
-    id, also with another payload, and the answers are checked."""
+    default mix have the `behaviour` `client-reuses-key`: they are submitted several times under a key made of their id,
+    also with another payload, and the answers are checked."""
     max_attempts: int | None = None
-    """How often a task's body may raise before the task is given up: neither more often nor fewer. None: not stated."""
+    """Exact number of times that a task's body raises before the task is given up. None: not stated."""
     backoff: Sequence[tuple[float, float]] | None = None
-    """Seconds, from and to, that the queue waits after a task has raised for the first time, the second and so on; the
-    last holds for all further ones. A retry may come `recover_within` and a second later. None: not stated."""
+    """Shortest and longest wait, in seconds, before the first retry, the second and so on; the last pair holds for all
+    further ones. A retry may begin up to `recover_within` plus a second later. None: not stated."""
     retries_by_type: Mapping[str, Retries] = {}
-    """One of `types` -> how its tasks are tried again, where other limits hold for them than for the rest."""
+    """One of `types` -> the retry limits of its tasks, if they differ from those of the rest."""
     asks_again_after: float | None = None
-    """Seconds after which a task is tried again whose body asks for it, as `raise-later` tells it to."""
+    """Delay, in seconds, that a body requests for its retry under the behaviour `raise-later`."""
     max_recoveries: int | None = None
-    """A task may be given up once its worker has died more often than that, where `effect` gets its `attempt`. None:
-    not stated, and only the workload's own tasks may be given up."""
+    """Number of worker deaths that a task must survive: after more it may be given up. `effect` must get the `attempt`.
+    None: not stated, and only tasks that the workload makes fail may be given up."""
     attempts_grow: bool = False
-    """Whether no two executions of a task have the same `attempt`, as `effect` gets it, and a later claim has a higher
-    one. A queue with fencing tokens tells `effect` the token as `attempt`: it need not go up by one."""
+    """Whether each claim of a task has a higher `attempt` than the one before, and each execution an `attempt` of its
+    own, as passed to `effect`. A queue with fencing tokens passes the token, which need not grow by one."""
     priorities: Sequence[str] = ()
     """Names of priorities, the highest first. Some tasks have the first, some the last, most one in between. Of many
-    that are accepted by one call those of the first priority begin sooner than the others."""
+    tasks accepted by one call, those of the first priority begin sooner than the others."""
     lower_within: int | None = None
-    """At most that many tasks of higher priorities begin one after the other while 20 or more of a lower one wait, so
-    that none starves. Several workers, some of which die, take their turns each by itself. None: not stated."""
+    """Limit on the tasks of higher priorities that begin in a row while 20 or more of a lower one wait, so that no
+    priority starves. Allow for several workers that take turns independently, and may die. None: not stated."""
     delays: bool = False
-    """Whether a task can be scheduled by `delay_ms`: it begins no sooner."""
+    """Whether a task can be scheduled by `delay_ms`, and then begins no sooner."""
     starts_when_idle: bool = False
-    """Whether a task begins within `recover_within` and a second of its being accepted, or due, while a worker is
-    idle."""
+    """Whether, while a worker is idle, a task begins within `recover_within` plus a second after it was accepted or,
+    if scheduled, due."""
     accepts: bool = False
     """Whether every task is accepted while nothing disturbs the server, the producer or the way to them."""
     drains_when_full: bool = False
-    """Whether, while the server's memory is full and it evicts nothing, no new task is accepted, and those that were
-    accepted begin, are tried again and are recovered as at any time."""
+    """Whether, while the server's memory is full and it evicts nothing, no new task is accepted, and accepted tasks
+    begin, are retried and are recovered as at any time."""
     keeps_through: float | None = None
-    """Seconds: where connections are cut for a shorter time, a worker keeps what it runs. None: not stated."""
+    """Length of a connection loss, in seconds, below which a worker keeps its running tasks. None: not stated."""
     grace: float | None = None
-    """Seconds for which a worker that is asked to end lets what it runs go on. None: not stated."""
+    """Seconds for which a worker that is asked to stop lets its running tasks go on. None: not stated."""
     time_limit: float | None = None
-    """Seconds after which a task has failed whose body hangs, as `hang-once` tells it to. It is tried again, whether
-    its process ends for that or not. None: not stated, and such a body comes to its end by itself."""
+    """Seconds after which a task with a hanging body (behaviour `hang-once`) has failed. It is then retried, whether or
+    not its process is ended. None: not stated, and such a body ends by itself."""
     workers_stay: bool = False
     """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
     recovers_in_order: bool = False
-    """Whether what a dead worker held comes back in the order in which it was accepted. `effect` must get the
-    `attempt`, and the default mix kills a worker that holds dozens of tasks of one call, where `batch_max` is 120."""
+    """Whether a dead worker's tasks come back in the order of their acceptance. `effect` must get the `attempt`. With a
+    `batch_max` of at least 120 the default mix kills a worker that holds dozens of tasks of one call."""
     keys_at_rest: int | None = None
-    """At most that many keys without an expiry are in Redis when all tasks are done or given up. None: not stated."""
+    """Limit on the keys without an expiry in Redis when all tasks are done or given up. None: not stated."""
     server: str | None = None
-    """The kind of server that it needs, as `--redis` takes it, and gets where none is named; None: any."""
+    """Kind of server that the target needs, as `--redis` takes it, and the default for `--redis`; None: any."""
     appendfsync: APPENDFSYNC = "always"
-    """The fsync policy of the server's append-only file, where --appendfsync does not say it."""
+    """Default fsync policy of the server's append-only file; --appendfsync overrides it."""
     durability: str | None = None
-    """How safe a task must be before it is promised, where neither --durability nor ZEROLOSS_DURABILITY says it."""
+    """Default durability that a promised task must have; --durability and ZEROLOSS_DURABILITY override it."""
     mix: Sequence[str] = ()
-    """Faults that it can meet, as `--faults` takes them; five of them are drawn into each default mix."""
+    """Faults for this target, as `--faults` takes them; up to five of them are drawn into each default mix."""
     variants: Mapping[str, Variant] = {}
-    """Name -> the same queue, set or served otherwise: a defect may show under other settings only. `--target
-    NAME@VARIANT` is one, and `prove` takes turns: the target itself, then each of them."""
+    """Name -> variant of this queue: some defects appear only under other settings. `--target NAME@VARIANT` selects
+    one; `prove` takes turns: the target itself, then each variant."""
     payload_bytes_max: int = 131_072
-    """The largest payload that the queue takes, in bytes of JSON text. The workload has some of just this size."""
+    """The largest payload that the queue takes, in bytes of JSON text. The workload includes this very size."""
     types: Sequence[str] = ()
-    """Names of types of tasks; each task is of one of these. None: the target knows one kind of task only."""
+    """Names of task types; each task has one of them. Empty: the target has one kind of task only."""
     batch_max: int = 0
-    """How many tasks `enqueue_many` takes in one call; 0: there is no `enqueue_many`."""
+    """Largest number of tasks in one call of `enqueue_many`; 0: there is no `enqueue_many`."""
     behaviours: Collection[str] = ()
-    """How its task body can be told to misbehave, by the payload's member `behaviour`; `zeroloss behaviours` lists
-    them. What is named here is in every run with faults; its retries must be on."""
+    """Ways to misbehave that the target supports, selected by the payload's member `behaviour`; `zeroloss behaviours`
+    lists them. Those named here are part of each run with faults; the queue's retries must be on."""
     raw_payloads: bool = False
-    """Whether `enqueue` sends `task.text` and the body hands these very bytes to `effect`: compared byte for byte."""
+    """Whether `enqueue` sends `task.text` and the body passes the same bytes to `effect`: compared byte for byte."""
     numbers: NUMBERS = "exact"
     """`double`: its language reads each number as a double, as JavaScript does, so that no payload holds a whole number
     beyond 2^53."""
@@ -224,29 +224,29 @@ class Target:
     producer: Sequence[str] | None = None
     """A command that runs beside the workers from start to end, such as a server that `enqueue` talks to."""
     scripts: Mapping[str, str] = {}
-    """Its Lua scripts, for reports: the first eight digits of the SHA-1 of each -> what it is called."""
+    """Lua scripts, for reports: the first eight digits of the SHA-1 -> name."""
     python: str | None = None
-    """The interpreter in which `enqueue` and `census` are called; None: of `requirements`, or the harness's own."""
+    """Interpreter that calls `enqueue` and `census`; None: the one with the `requirements`, or the harness's own."""
     requirements: Sequence[str] = ()
-    """What pip must install for it. With any, its processes and the agent run in an environment of these alone."""
+    """Packages for pip. With any, the target's processes and the agent run in an environment of these alone."""
     npm: Sequence[str] = ()
-    """What npm must install for it, as `bullmq@6.7.0`. Node finds it by `require`, also in `createRequire`."""
+    """Packages for npm to install, such as `bullmq@6.7.0`. Node finds them by `require`, also by `createRequire`."""
     debian: Sequence[str] = ()
-    """Debian's packages that it needs. What is not installed is unpacked into a folder of its own."""
+    """Debian packages that the target needs. Missing ones are unpacked into a folder of their own."""
     build: Sequence[str] = ()
-    """A command that makes a program before the run, such as a compiler; it is run in a folder of its own, and what it
-    leaves there is found by the other commands by its name alone."""
+    """Command that builds a program before the run, such as a compiler. It runs in a folder of its own, and the other
+    commands find its output there by name alone."""
     enqueue_command: Sequence[str] = ()
-    """A command that submits tasks with the queue's own client, in any language: docs/ledger.md has its protocol.
-    `enqueue` uses it unless it is written again."""
+    """Command that submits tasks with the queue's own client, in any language: docs/ledger.md has its protocol.
+    `enqueue` uses it unless the target overrides `enqueue`."""
     equipment: Mapping[str, str] = {}
-    """Set by the harness: the environment variables by which its commands find what was installed and built."""
+    """Set by the harness: environment variables by which the commands find what was installed and built."""
     settings: ClassVar[str] = "as shipped"
-    """What was set, and to what it was by default; for reports."""
+    """Changed settings, with their defaults; for reports."""
     promise: ClassVar[str] = ""
     """One sentence: what its project documents about a task whose worker dies."""
     promise_url: ClassVar[str] = ""
-    """Where it says so."""
+    """Page with the `promise`."""
 
     def __init__(self, *, redis_url: str = "", namespace: str = "", directory: Path = Path()) -> None:
         self.redis_url = redis_url
@@ -257,8 +257,8 @@ class Target:
     def enqueue(self, task: Task) -> str | None:
         """Submit a task by the queue's real client. Called from several threads.
 
-        To return is a promise; what is returned is the id that the queue has promised, or None if it has none. A target
-        that is `idempotent` raises Conflict where the key belongs to a task with another payload.
+        A return is a promise. Return the id that the queue has promised, or None if it returns no id. A target that is
+        `idempotent` raises Conflict if the key belongs to a task with another payload.
 
         Raises Refused for a definite no, and WrongAnswer for an answer that can't be true, which is a VIOLATION; any
         other error leaves the outcome unknown. The console shows the first error at once; if the first 20 tasks all
@@ -281,59 +281,59 @@ class Target:
         return CommandClient(self.enqueue_command)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> Collection[str] | None:
-        """Submit several tasks in one call, at most `batch_max`. Returns the ids of those that were certainly refused.
+        """Submit several tasks in one call, at most `batch_max`. Return the ids of those that were certainly refused.
 
-        That is a promise for all others. Raises as `enqueue` does, for all of them.
+        A return is a promise for all others. An error, as in `enqueue`, is for all of them.
         """
         raise NotImplementedError
 
     def census(self) -> Mapping[str, str] | Iterable[Found] | None:
-        """Where each unfinished task lies in the broker: task id -> place. None: have Redis scanned for the ids."""
+        """Return task id -> place in the broker for each unfinished task. None: the harness scans Redis for ids."""
         return None
 
     def requeue(self, tasks: Sequence[str]) -> None:
-        """Give these dead letters all their attempts again, by the queue's own means; one that is gone is passed over.
+        """Give these dead letters all their attempts again, by the queue's own means; skip those that are gone.
 
-        To return is a promise that each runs again. With it, the default mix has dead letters requeued, if the body can
-        be told to `raise-always`. An error leaves the outcome unknown, and those that are still there are tried again.
+        A return is a promise that each runs again. An error leaves the outcome unknown, and the letters that are still
+        there are requeued again. If a target has this method and the behaviour `raise-always`, the default mix uses it.
         """
         raise NotImplementedError
 
     def url(self) -> str | None:
-        """Where its producer takes tasks over HTTP, as the reference's does; None: nowhere, and `--load` can't be."""
+        """Return the URL where the producer takes tasks over HTTP, as that of the reference does; None: no `--load`."""
         return None
 
     def ready(self) -> bool:
-        """Whether `enqueue` may begin. Asked again and again after the start."""
+        """Return whether `enqueue` may be called. Polled after the start until it is True."""
         return True
 
 
 def title(target: type[Target]) -> str:
-    """The name under which a target is reported."""
+    """Return the name under which a target is reported."""
     return target.name or target.__name__
 
 
 def named_targets() -> dict[str, str]:
-    """Name -> where its class is: those that are shipped, and those of what is installed, which replace none."""
+    """Return name -> location of the class for shipped and installed targets. The latter can't replace the former."""
     return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)} | SHIPPED
 
 
 def located(spec: str) -> str:
-    """A name as `package.module:Class`, which other interpreters know as well; anything else as it is."""
+    """Return a target's name as `package.module:Class`, which other interpreters can load; anything else unchanged."""
     name, at, variant = _parted(spec)
     return (SHIPPED.get(name) or (name if ":" in name else named_targets().get(name, name))) + at + variant
 
 
 def _parted(spec: str) -> tuple[str, str, str]:
-    """The target, "@", and its variant; the last two are empty where none is named. A path may have an @ as well."""
+    """Split into the target, "@" and the variant; without a variant the last two are empty. A path may contain an @."""
     name, at, variant = spec.rpartition("@")
     return (name, at, variant) if at and not set(variant) & {"/", ":"} else (spec, "", "")
 
 
 def load_target(spec: str) -> type[Target]:
-    """The class that `spec` names: a shipped or installed target, `package.module:Class` or `path/to/file.py:Class`.
+    """Load the class of a shipped or installed target, of `package.module:Class` or of `path/to/file.py:Class`.
 
-    Behind any of them may stand @ and a variant of it.
+    Each of these may be followed by @ and the name of a variant.
 
     Raises:
         TargetError: there is no such module, file, class or variant, or it is not a Target.
@@ -365,7 +365,7 @@ def load_target(spec: str) -> type[Target]:
 
 
 def _varied(found: type[Target], spec: str, name: str) -> type[Target]:
-    """A variant of a target. Raises TargetError: it has none of this name."""
+    """Return a variant of a target. Raises TargetError if the target has no variant of this name."""
     if name not in found.variants:
         known = ", ".join(found.variants)
         raise TargetError(f"Target {spec} has no variant {name!r}{f', but {known}' if known else ''}.")
@@ -417,6 +417,6 @@ def _import(spec: str, name: str) -> Any:
 def _cause(error: Exception) -> str:
     if not isinstance(error, ModuleNotFoundError):
         return f"{type(error).__name__}: {error}"
-    if (error.name or "").split(".")[0] == "chaos":  # as this package was called
+    if (error.name or "").split(".")[0] == "chaos":  # the former name of this package
         return f"there is no {error.name} any more; write: from zeroloss import Target, Refused, Found, effect"
     return str(error)

@@ -1,1 +1,1 @@
-"""Load on the queue, and benchmarks of it."""
+"""Load tests and benchmarks of the queue."""

@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Locust's exit status: 0, or 3 when a threshold was broken; 2 where nothing could start; 130 after a signal."""
+    """Return Locust's exit status: 0, or 3 for a broken threshold; 2 if nothing could start; 130 after a signal."""
     if arguments[:1] in (["-h"], ["--help"]):
         print(__doc__)
         return 0
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _server(options: Sequence[str]) -> tuple[str, list[str]]:
-    """What `--server` says, for the system, and the rest, for Locust."""
+    """Return the value of `--server`, for the system, and all other options, for Locust."""
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("--server", choices=["waitress", "asgi"], default="waitress")
     own, others = parser.parse_known_args(options)

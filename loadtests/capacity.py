@@ -21,21 +21,21 @@ from .system import EXIT_INTERRUPTED, System, SystemFailed, heed_signals, run_lo
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 PER_USER = 5.0
-"""Requests per second of one user, at most: it waits for its answers, and a slow one must not slow the rate."""
+"""Limit on a user's requests per second: a user waits for its answers, and slow answers must not lower the rate."""
 REACHED_SHARE = 0.9
-"""A step that did not reach this share of its rate has shown nothing about it."""
+"""Share of its rate that a step must reach: else it shows nothing about this rate."""
 TRIES = 2
-"""A step that breaks is tried again: one hiccup of a shared machine is not a limit of the queue."""
+"""Number of tries for a step that breaks a threshold: one hiccup of a shared machine is not a limit of the queue."""
 EXIT_USAGE = 2
 
 
 class LoadFailed(Exception):
-    """Locust did not come to the end of a step; the text ends with its last words."""
+    """Locust failed during a step; the text ends with the last lines of its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One load at one rate, and what was measured."""
+    """One load at one rate, and its measurements."""
 
     asked: float
     rate: float
@@ -45,13 +45,13 @@ class Step:
     effect_p95_ms: float
     held: bool
     broken: str
-    """The sentences of the thresholds that it broke."""
+    """The sentences of the broken thresholds."""
 
 
 def search(holds: Callable[[float], bool], start: float, limit: float, precision: float) -> float | None:
-    """The highest rate that holds, to within `precision` (0.1: a tenth of it) or 1; None: not even the first does.
+    """Return the highest rate that holds, to within `precision` (0.1: a tenth of it) or 1; None if `start` fails.
 
-    `limit` itself is the answer where it holds.
+    The result is at most `limit`.
     """
     best, broken, rate = None, None, start
     while broken is None:
@@ -65,7 +65,7 @@ def search(holds: Callable[[float], bool], start: float, limit: float, precision
     while best is not None and broken > best * (1 + precision):
         middle = round((best + broken) / 2)
         if not best < middle < broken:
-            break  # whole rates only, and none lies between
+            break  # rates are whole numbers, and there is no other one between
         if holds(middle):
             best = middle
         else:
@@ -74,7 +74,7 @@ def search(holds: Callable[[float], bool], start: float, limit: float, precision
 
 
 def main() -> int:
-    """0; 1 where not even the lowest rate holds; 2 where nothing could be measured; 130 after a signal."""
+    """Return 0; 1 if the first rate does not hold; 2 if nothing could be measured; 130 after a signal."""
     options = _parser().parse_args()
     heed_signals()
     steps: list[Step] = []
@@ -133,7 +133,7 @@ def _above_0(text: str) -> float:
 
 def _seconds(text: str) -> int:
     value = int(text)
-    if value < 1:  # to Locust 0 is not a limit
+    if value < 1:  # Locust takes 0 for no limit
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return value
 
@@ -194,7 +194,7 @@ def _step(options: argparse.Namespace, system: System, rate: float) -> Step:
 
 
 def _rows(path: Path) -> dict[str, dict[str, str]]:
-    """One row for each type: there is one kind of request in a step."""
+    """Return the row of each request type: a step has one kind of request."""
     with path.open(newline="") as file:
         return {row["Type"]: row for row in csv.DictReader(file)}
 

@@ -1,4 +1,4 @@
-"""What can be set: on the command line, in a profile, in the environment and in Locust's web page.
+"""The options of a load: on the command line, in a profile, in the environment and in Locust's web page.
 
 A threshold that is left empty is not checked.
 """
@@ -25,7 +25,7 @@ class Options:
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    """Called by Locust."""
+    """Add this project's options to Locust's parser; Locust calls this."""
 
     def option(name: str, default: object, title: str, text: str, **more: object) -> None:
         # Locust's page labels an option by its `dest`, with a space between two digits unless U+2060 joins them, and

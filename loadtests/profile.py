@@ -1,7 +1,7 @@
-"""What others than Locust must know of a profile. Locust reads the same file by itself, with `--config`.
+"""Reads a profile for programs other than Locust, which reads the same file itself, with `--config`.
 
-Locust looks for the profile's locustfiles from where it is started. Here they are also found beside the profile and in
-this package, so that a profile can be used from anywhere.
+Locust searches the profile's locustfiles in the current folder. This module also searches beside the profile and in
+this package, so that a profile can be used from any folder.
 """
 
 import re
@@ -18,28 +18,28 @@ class ProfileError(Exception):
 
 @dataclass(frozen=True)
 class Profile:
-    """`system`: settings of the system that the load is meant for. `locustfiles`: its code, where it was found."""
+    """A profile. `system`: settings of the system for this load. `locustfiles`: the paths of its code."""
 
     path: Path
     system: Mapping[str, str]
     locustfiles: Sequence[Path]
 
     def text(self) -> str:
-        """The profile for a plain `locust --config`, from any folder: its locustfiles by their whole paths."""
+        """Return the profile's text for `locust --config` in any folder: with whole paths of the locustfiles."""
         files = f"locustfile = {','.join(map(str, self.locustfiles))}"
         lines = [line for line in self.path.read_text().splitlines() if not re.match(r"locustfile\s*=", line)]
         return "\n".join([*lines, files, ""])
 
     def options(self) -> list[str]:
-        """What tells Locust to use it, whatever the current folder is."""
+        """Return Locust's options for this profile, for any current folder."""
         return ["--config", str(self.path), "--locustfile", ",".join(map(str, self.locustfiles))]
 
 
 def read_profile(name: str) -> Profile:
-    """Read a profile, by its path or as one of those of this package by its name: `smoke`.
+    """Read a profile by its path, or by the name of a profile of this package: `smoke`.
 
     Raises:
-        ProfileError: there is none, or it can't be read.
+        ProfileError: there is no such profile, or it can't be read.
     """
     shipped = _HERE / "profiles" / f"{name}.conf"
     path = Path(name) if Path(name).exists() or not shipped.exists() else shipped
@@ -66,7 +66,7 @@ def _last(lines: Sequence[str], option: str) -> str:
 
 
 def _locustfile(profile: Path, name: str) -> Path:
-    """From the current folder, as Locust looks; else beside the profile; else in this package."""
+    """Find a locustfile: in the current folder, as Locust does, else beside the profile, else in this package."""
     for place in (Path(name), profile.parent / name, _HERE / name.removeprefix("loadtests/")):
         if place.is_file():
             return place.resolve()

@@ -1,6 +1,6 @@
-"""What the senders did, for a harness that judges the tasks: the `submit` and `load` events of its history.
+"""Records the senders' actions for a harness that judges the tasks: the `submit` and `load` events of its history.
 
-Written only where `--record` names the directory of the run's events, as `zeroloss run --load` does.
+Events are written only if `--record` names the directory of the run's events, as `zeroloss run --load` does.
 """
 
 import json
@@ -21,7 +21,7 @@ class Record:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def write(self, kind: str, phase: str, **members: Any) -> None:
-        """One event, now. Members that are None are left out. Raises OSError: evidence would be incomplete."""
+        """Write one event now, without members that are None. Raises OSError: the evidence would be incomplete."""
         event = {"t": time.monotonic_ns(), "pid": self._pid, "kind": kind, "phase": phase}
         event.update((name, member) for name, member in members.items() if member is not None)
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"

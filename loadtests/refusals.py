@@ -1,4 +1,4 @@
-"""What a load cannot be judged by, said before anything is sent."""
+"""Refuses options by which a load could not be judged, before anything is sent."""
 
 from locust.env import Environment
 
@@ -9,7 +9,7 @@ from .options import Options
 
 
 def refusal(environment: Environment, options: Options) -> str | None:
-    """A sentence that says why this load could not be judged; None: it can."""
+    """Return a sentence that says why this load could not be judged; None if it can."""
     if options.delay_ms < 0:
         return f"--delay-ms must be at least 0, not {options.delay_ms}."
     if options.ledger == NONE:

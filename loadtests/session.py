@@ -1,7 +1,7 @@
-"""One load, on each of Locust's processes: users tell it what was promised, and it tells the judge.
+"""One load, in each of Locust's processes: users report accepted tasks to it, and it reports them to the judge.
 
-The process that judges is the only one, or the master: it follows every promise to its execution, waits at the end
-until all are kept, and checks the thresholds. Locust's workers report to it what they were promised.
+The judge is the only process, or the master. It follows every accepted task to its execution, waits at the end until
+all are executed, and checks the thresholds. Locust's workers report their accepted tasks to it.
 """
 
 import os
@@ -31,7 +31,7 @@ from .refusals import refusal
 from .seconds import Seconds
 
 EFFECT = "enqueue -> effect"
-"""The request type under which Locust shows how long it took until an accepted task was executed."""
+"""The request type under which Locust shows the time from the enqueue to the execution of an accepted task."""
 NEVER_EXECUTED = "accepted, and never executed"
 REQUEST = "POST"
 REFUSED_SUFFIX = " 429"
@@ -41,29 +41,29 @@ LAST_REPORT_S = 15.0
 EXIT_USAGE = 2
 
 
-# Locust's own makes 100 ms of 104 and 1,000 of 1,049, which would keep a threshold. It is meant to be replaced, and in
-# every process: workers send the master what they counted.
+# Locust's own function rounds 104 ms to 100 and 1,049 to 1,000, which would keep a threshold. Locust allows to replace
+# it. That is needed in every process: workers send their counts to the master.
 stats.bucket_response_time = rounded_up
 
 
 class Session:
-    """What every process has that runs users."""
+    """The base of a load in each process that runs users."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.options = Options(environment.parsed_options)
         self.name = os.urandom(4).hex()
-        """Which of Locust's processes this is, for the ids of its tasks."""
+        """The name of this process, for the ids of its tasks."""
         self.record: Record | None = None
         self._seconds: Seconds | None = None
         environment.events.test_start.add_listener(self._open_record)
 
     def promised(self, task: str, kind: str, sent_s: float) -> None:
-        """A task was accepted, once; its user began to send it at `sent_s`, since the epoch."""
+        """Report an accepted task, once. `sent_s`: when its user began to wait, in s since the epoch."""
         raise NotImplementedError
 
     def note(self, phase: str, task: str, **members: Any) -> None:
-        """A submission begins, or its outcome is known: for the history, where one is written."""
+        """Record the begin of a submission, or its outcome, if a history is written."""
         if self.record:
             self.record.write("submit", phase, task=task, **members)
 
@@ -75,7 +75,7 @@ class Session:
 
 
 class Reporting(Session):
-    """A Locust worker: it reports to the master what was promised to its users."""
+    """The load in a Locust worker: it reports accepted tasks to the master."""
 
     def __init__(self, environment: Environment, runner: WorkerRunner) -> None:
         super().__init__(environment)
@@ -83,7 +83,7 @@ class Reporting(Session):
         self._unreported: list[tuple[str, str, float]] = []
         self._sending = BoundedSemaphore()
         environment.events.test_stop.add_listener(lambda **_: self._report())
-        # Concurrent: to stop users takes until their requests are answered, and heartbeats must go on.
+        # Concurrent: stopping users takes until their requests are answered, and heartbeats must continue.
         runner.register_message("load-end", self._end, concurrent=True)
         gevent.spawn(self._report_often)
 
@@ -93,26 +93,26 @@ class Reporting(Session):
     def _report_often(self) -> None:
         while True:
             gevent.sleep(REPORT_EVERY_S)
-            with suppress(RPCError):  # the master is away, and Locust looks after that; it hears the next time
+            with suppress(RPCError):  # the master is away, which Locust handles; the next report includes these
                 self._report()
 
     def _report(self) -> None:
-        with self._sending:  # to send may let others run, and nothing may be reported twice
+        with self._sending:  # sending may switch greenlets, and nothing may be reported twice
             report = list(self._unreported)
             if report:
                 self._runner.send_message("load-promised", {"promises": report})
                 del self._unreported[: len(report)]
 
     def _end(self, **_: Any) -> None:
-        # A headless master ends its test before it tells its workers to, and what they are promised
-        # meanwhile would be followed by nobody.
+        # A headless master ends its test before it stops its workers. Without this, tasks that they submit meanwhile
+        # would not be followed.
         self._runner.stop()
         self._report()
         self._runner.send_message("load-ended", {})
 
 
 class Judging(Session):
-    """The only process, or the master."""
+    """The load in the judge: the only process, or the master."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -155,7 +155,7 @@ class Judging(Session):
             gevent.sleep(POLL_EVERY_S)
 
     def _show(self, executed: Iterable[Executed]) -> None:
-        # Not by the event of requests: what it counts is also in Locust's totals.
+        # Not by the request event, which would add to Locust's totals.
         for one in executed:
             self.environment.stats.get(one.promise.kind, EFFECT).log(one.ms, 0)
 
@@ -179,7 +179,7 @@ class Judging(Session):
         self._ended_s = self._ended_s or time.time()
 
     def _settle(self, **_: Any) -> None:
-        """The load is over: hear what was promised last, and wait until all of it is executed."""
+        """Collect the last accepted tasks after the load, and wait until all are executed."""
         if isinstance(self.environment.runner, MasterRunner):
             self._hear_out(self.environment.runner)
         follower, patience_s = self._follower, self.options.patience_s
@@ -210,22 +210,22 @@ class Judging(Session):
             gevent.sleep(POLL_EVERY_S)
 
     def _judge(self, environment: Environment, **_: Any) -> None:
-        """Locust ends, for whatever reason: the thresholds decide its exit status."""
-        environment.runner.quit()  # after a signal the load still runs; else this does nothing more
+        """Check the thresholds when Locust ends, for any reason: they decide its exit status."""
+        environment.runner.quit()  # after a signal the load still runs; otherwise this has no effect
         if self.options.csv_prefix:
             gevent.sleep(CSV_STATS_INTERVAL_SEC + POLL_EVERY_S)  # Locust writes its tables each second, not at the end
         if locust_log.unhandled_greenlet_exception:
-            return  # Locust says what went wrong, and ends with status 2
+            return  # Locust reports the error, and ends with status 2
         figures = self._figures()
         self._gates = gates = check(figures, Slo.read(self.options))
         self._write(figures, gates)
         if not all(gate.passed for gate in gates):
             environment.process_exit_code = EXIT_BROKEN
         elif self.options.slo_failure_ratio is not None and not environment.runner.exceptions:
-            environment.process_exit_code = 0  # failures within the allowed share do not count for Locust, either
+            environment.process_exit_code = 0  # failures within the allowed share must not fail Locust
 
     def _say(self, **_: Any) -> None:
-        # After Locust's own tables: what decided is what one reads last.
+        # After Locust's own tables, so that the decisive lines come last.
         for gate in sorted(self._gates, key=lambda gate: not gate.passed):
             print(f"SLO {'kept' if gate.passed else 'broken'}: {gate.sentence}", file=sys.stderr)
 
@@ -282,9 +282,9 @@ def _percentile(entry: StatsEntry, share: float) -> float | None:
 
 @events.init.add_listener
 def begin(environment: Environment, **_: Any) -> None:
-    """Called by Locust in each of its processes, once it knows which one it is."""
-    # Timers count from when the loop looked at the clock last. Imports take seconds on a busy machine,
-    # and by so much would `--run-time` be too short: a short load would end before it began.
+    """Make the session; Locust calls this in each process, once its runner is known."""
+    # Timers count from the loop's last reading of the clock. Imports take seconds on a busy machine, which would be
+    # missing from `--run-time`: a short load would end before it began.
     gevent.get_hub().loop.update_now()
     runner = environment.runner
     if isinstance(runner, WorkerRunner):

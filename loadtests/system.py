@@ -1,4 +1,4 @@
-"""A whole system to put load on: `python -m reference up`, on an embedded server, with handlers that write a ledger."""
+"""Starts a system for a load: `python -m reference up` on an embedded server, with handlers that write a ledger."""
 
 import os
 import re
@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class System:
-    """A running one: where its producer and its monitor listen, and where its workers write their ledger."""
+    """A running system: the URLs of its producer and its monitor, and the folder of its workers' ledger."""
 
     url: str
     ledger: Path
@@ -32,12 +32,12 @@ class System:
 
 
 class SystemFailed(Exception):
-    """It did not start; the text ends with its last words."""
+    """The system did not start; the text ends with the last lines of its output."""
 
 
 @contextmanager
 def running_system(settings: Mapping[str, str], server: str = "waitress") -> Iterator[System]:
-    """Start one with these settings in its environment, whose producer is served by `server`, and stop it.
+    """Start a system with these settings in its environment, and its producer on `server`; stop it at the end.
 
     Raises SystemFailed.
     """
@@ -57,14 +57,14 @@ def running_system(settings: Mapping[str, str], server: str = "waitress") -> Ite
 
 
 def heed_signals() -> None:
-    """From now on Ctrl-C and SIGTERM raise KeyboardInterrupt, where a shell had the former ignored, too."""
+    """Let Ctrl-C and SIGTERM raise KeyboardInterrupt, even if the shell started this process with SIGINT ignored."""
     for number in SIGNALS:
         signal.signal(number, signal.default_int_handler)
 
 
 def run_locust(command: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
-    """Run it to its end. Where this process is interrupted Locust is ended, too, as by a signal: it judges the load."""
-    # Nothing to read: no terminal lets a group that is not in its foreground.
+    """Run Locust to its end. If this process is interrupted, Locust gets a signal, too, and still judges the load."""
+    # No standard input: a process group in the background may not read from the terminal.
     with _start(command, stdin=subprocess.DEVNULL, text=True, **how) as process:
         try:
             output, errors = process.communicate()
@@ -74,21 +74,21 @@ def run_locust(command: Sequence[str], **how: Any) -> subprocess.CompletedProces
 
 
 def _start(command: Sequence[str], **how: Any) -> subprocess.Popen[Any]:
-    # Where this process is killed they end too; elsewhere than on Linux that is left to the user.
+    # If this process is killed, the child ends too; on other systems than Linux the user must end it.
     guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    # A group of their own: Ctrl-C reaches this process only, which ends the load before the system that it needs.
+    # A process group of its own: Ctrl-C reaches this process only, which ends the load before the system.
     return subprocess.Popen([*guard, *command], process_group=0, **how)
 
 
 def _end(process: subprocess.Popen[Any], name: str) -> None:
-    """If it still runs: as it likes to be ended, and by force if that takes too long."""
+    """End a process if it still runs: by SIGTERM, and by SIGKILL if that takes too long."""
     if process.poll() is not None:
         return
     # Another signal must not keep this process from ending what it started.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=STOP_S)  # not `wait`: a full pipe must not hold it up
+        process.communicate(timeout=STOP_S)  # not `wait`: a full pipe must not block the process
     except subprocess.TimeoutExpired:
         print(f"{name} did not end within {STOP_S:g} s, and was killed.", file=sys.stderr)
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Locust's users: single tasks with priorities or due times, batches, careful clients, and wrong ones."""
+"""Locust's users: single tasks, with priorities or due times, batches, clients that retry, and invalid requests."""
 
 import json
 import os
@@ -24,27 +24,27 @@ PROBLEM = "application/problem+json"
 RETRIES_MAX = 20
 RETRY_AFTER_S = 0.25
 REPEATED_SHARE = 0.3
-PRIORITIES = {"high": 1, "default": 2, "low": 1}  # and how often each is sent
-TOKEN_VARIABLE = "ZEROLOSS_TOKEN"  # the producer's own
+PRIORITIES = {"high": 1, "default": 2, "low": 1}  # with the relative frequency of each
+TOKEN_VARIABLE = "ZEROLOSS_TOKEN"  # the variable that the producer itself reads
 
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One submission. The id is ours, so that a task whose answer was lost is known all the same."""
+    """One submission. The client chooses the id, so that a task whose answer was lost can still be followed."""
 
     id: str
     type: str
     payload: dict[str, Any]
     kind: str
-    """How it is called in the statistics."""
+    """The name in the statistics."""
     made_s: float = field(default_factory=time.time)
-    """When it was first to be sent, or is due, in seconds since the epoch: from then on its user waits."""
+    """Start of the measured wait, in seconds since the epoch: when the task was made, or its due time."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further members of the submission."""
     noted: Mapping[str, Any] = field(default_factory=dict)
-    """What the history says of the submission beside its digests."""
+    """Further members of the submission's event in the history, beside the digests."""
 
     @property
     def body(self) -> str:
@@ -53,24 +53,24 @@ class Task:
 
     @property
     def text(self) -> str:
-        """The payload, as it is sent."""
+        """The payload as JSON text, as it is sent."""
         return json.dumps(self.payload)
 
 
 class Producer(FastHttpUser):
-    """What all of them do: send at their rate, and hand on what was promised and what was not."""
+    """The base of all users: sends at the user's rate, and reports which tasks were promised."""
 
     abstract = True
     connection_timeout = 5.0
     network_timeout = 15.0
     kind: ClassVar[str]
-    """How their tasks are called in the statistics."""
+    """The name of the user's tasks in the statistics."""
 
     def on_start(self) -> None:
         self._session = self.environment.session
         self._options = self._session.options
         if self._options.user_rate:
-            # Users that are spawned together would else send together, forever: a burst each time.
+            # Otherwise users that are spawned together would always send together, in bursts.
             gevent.sleep(random.random() / self._options.user_rate)
 
     def wait_time(self) -> float:
@@ -78,15 +78,15 @@ class Producer(FastHttpUser):
         return constant_throughput(rate)(self) if rate else 0.0
 
     def new_task(self, **more: Any) -> Task:
-        """A task that nobody has sent yet. `more`: members of `Task` that are not as usual."""
-        name = f"load-{self._session.name}-{next(_numbers):08d}"  # of one length: none is a part of another
+        """Return a new task. `more`: fields of `Task` that replace the defaults."""
+        name = f"load-{self._session.name}-{next(_numbers):08d}"  # of fixed length: no name is a part of another
         filler = "z" * self._options.payload_bytes
         payload = {"id": name, "work_ms": self._options.work_ms, "filler": filler}
         return Task(name, self._options.task_type, payload, **{"kind": self.kind, **more})
 
     @contextmanager
     def post(self, path: str, name: str, body: str, headers: dict[str, str]) -> Iterator[Any]:
-        """One request. The answer is a failure unless the caller, or its status, says otherwise."""
+        """Send one request. Locust counts it as a failure by its status, unless the caller decides otherwise."""
         headers = {"Content-Type": JSON, **headers}
         if token := os.environ.get(TOKEN_VARIABLE):
             headers["Authorization"] = f"Bearer {token}"
@@ -97,7 +97,7 @@ class Producer(FastHttpUser):
                 response.success()
 
     def submit(self, tasks: Sequence[Task], path: str, name: str, body: str, **headers: str) -> list[str]:
-        """Send these tasks in one request; returns the outcome of each: ok, fail or info."""
+        """Send these tasks in one request. Return the outcome of each: ok, fail or info."""
         for one in tasks:
             raw = digest(one.text.encode())
             self._session.note("invoke", one.id, digest=digest(one.payload), raw_digest=raw, **one.noted)
@@ -116,7 +116,7 @@ class Producer(FastHttpUser):
 
 
 class SingleTasks(Producer):
-    """One task a request, and no second thought."""
+    """One task a request, without retries."""
 
     weight = 6
     kind = "single"
@@ -128,7 +128,7 @@ class SingleTasks(Producer):
 
 
 class PrioritizedTasks(Producer):
-    """One task a request, of any priority; each priority has a row of its own in the statistics."""
+    """One task a request, of a random priority; each priority has its own row in the statistics."""
 
     weight = 1
     kind = "priority"
@@ -142,7 +142,7 @@ class PrioritizedTasks(Producer):
 
 
 class ScheduledTasks(Producer):
-    """One task a request, due within `--delay-ms`: from then on its execution is waited for, and not before."""
+    """One task a request, due within `--delay-ms`. Its latency counts from the due time."""
 
     weight = 1
     kind = "scheduled"
@@ -161,7 +161,7 @@ class ScheduledTasks(Producer):
 
 
 class Batches(Producer):
-    """Many tasks in one request, as a JSON array or as lines."""
+    """Several tasks in one request, as a JSON array or as NDJSON."""
 
     weight = 1
     kind = "batch"
@@ -176,7 +176,7 @@ class Batches(Producer):
 
 
 class CarefulClients(Producer):
-    """With an idempotency key: again until it is promised, and now and then once more, as after a lost answer."""
+    """Sends a task with an idempotency key until it is promised, and sometimes once more, as after a lost answer."""
 
     weight = 2
     kind = "keyed"
@@ -195,7 +195,7 @@ class CarefulClients(Producer):
     def _repeat(self, one: Task) -> None:
         with self.post("/task", "/task repeated", one.body, {"Idempotency-Key": one.id}) as response:
             if response.status_code != ACCEPTED:
-                return  # its status says that it failed
+                return  # Locust counts a failure by the status
             if response.json()["task_id"] != one.id:
                 response.failure(f"Another task was promised for the same key: {response.text}")
             elif response.headers.get("Idempotency-Replayed") != "true":
@@ -203,7 +203,7 @@ class CarefulClients(Producer):
 
 
 class WrongClients(Producer):
-    """Requests that must be refused, each with the status that says why, and with nothing enqueued."""
+    """Invalid requests, each of which must be refused with the right status, and must enqueue nothing."""
 
     weight = 1
     kind = "wrong"
@@ -245,7 +245,7 @@ class WrongClients(Producer):
 
 
 def _outcomes(response: Any, tasks: int) -> list[str]:
-    """ok: promised. fail: a definite no. info: nobody knows, as of a 503 or of no answer at all."""
+    """Return the outcomes. ok: promised; fail: a definite no; info: unknown, after a 503 or without an answer."""
     status = response.status_code
     if status == SOME_REFUSED:
         return ["ok" if result["status"] == "queued" else "fail" for result in response.json()["results"]]

@@ -7,7 +7,7 @@ to a processing list, are acked when done, recovered when their worker dies, ret
 
 import importlib
 
-TYPE_CHECKING = False  # as typing's, whose import would delay the first signal handler
+TYPE_CHECKING = False  # in place of typing's: that import would delay the first signal handler
 if TYPE_CHECKING:
     from .queue.client import NewTask, Queue
     from .queue.config import Config
@@ -80,7 +80,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for when it is asked for, so that `__main__` handles signals before `redis` is imported."""
+    """Import a public name on its first use, so that `__main__` handles signals before `redis` is imported."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

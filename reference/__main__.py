@@ -8,7 +8,7 @@ import sys
 
 from .signals import STOP_SIGNALS, handle_at_start
 
-if __name__ == "__main__":  # before the other imports, which take several times as long as all that comes before them
+if __name__ == "__main__":  # before the other imports, which take several times as long as the start until here
     handle_at_start(sys.argv[1] if len(sys.argv) > 1 else "")
 
 import argparse
@@ -39,22 +39,22 @@ from .queue.texts import printable
 from .worker.supervisor import Supervisor, worker_command
 
 SERVING = ("falcon", "waitress", "prometheus_client")  # packages that only the HTTP parts need
-NAMES_CHARS_MAX = 1_000  # of all handlers, in the line that says what a pool serves
+NAMES_CHARS_MAX = 1_000  # of the handlers' names together, in the line that a pool logs at its start
 
 logger = logging.getLogger(__package__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__}") -> int:
-    """Run a command; 0, or 2 with one sentence on standard error when what was asked is invalid.
+    """Run a command and return its exit status: 2, with one sentence on standard error, if the request is invalid.
 
-    `prog` is what usage messages call the command.
+    `prog`: the name of the command in usage messages.
     """
     options = _parser(prog).parse_args(argv)
     configure(options.log_format, getattr(options, "consumer", ""))
     try:
         named = {name: getattr(options, name, None) for name in ("access", "monitor_hosts")}
         config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, **named)
-        if options.run is not _worker_process:  # its parent has
+        if options.run is not _worker_process:  # its parent has logged them
             for sentence in unknown_variables():
                 logger.warning(sentence)
         status: int = options.run(config, options)
@@ -128,7 +128,7 @@ def _worker(config: Config, options: argparse.Namespace) -> int:
 
     with ExitStack() as stack:
         metrics, environment = None, {}
-        with suppress(ModuleNotFoundError):  # where prometheus_client, or the part that uses it, is not installed
+        with suppress(ModuleNotFoundError):  # prometheus_client, or the part that uses it, may be missing
             from .telemetry.metrics import DIRECTORY, exposition, shared_directory
 
             if directory := stack.enter_context(shared_directory()):
@@ -240,7 +240,7 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
 
 
 def _letters_of(letters: DeadLetters, name: str) -> list[str]:
-    """The ids of the letters that a name stands for."""
+    """Return the ids of the letters for a name: an id of a letter, or of a task."""
     return [name] if LETTER_ID.fullmatch(name.rpartition("/")[2]) else [letter.id for letter in letters.find(name)]
 
 
@@ -274,7 +274,7 @@ def _vendor(config: Config, options: argparse.Namespace) -> int:
 
 
 def _installed() -> Any:
-    """The installed module of this very file: in a checkout this may be its second copy, with a registry of its own."""
+    """Return the installed module of this very file: in a checkout this may be a second copy with its own registry."""
     with suppress(ModuleNotFoundError):
         found = importlib.import_module("zeroloss.reference.__main__")
         if Path(str(found.__file__)).samefile(__file__):
@@ -285,6 +285,6 @@ def _installed() -> Any:
 if __name__ == "__main__":
     installed = _installed() if __package__ == "reference" else None
     exit_status = installed.main() if installed else main()
-    for number in STOP_SIGNALS:  # the status is settled: a signal while Python ends would make it another one
+    for number in STOP_SIGNALS:  # a signal while Python ends would change the exit status
         signal.signal(number, signal.SIG_IGN)
     sys.exit(exit_status)

@@ -1,4 +1,4 @@
-"""The handlers of `python -m zeroloss.reference up` where no application is named."""
+"""The default handlers of `python -m zeroloss.reference up`, without an application."""
 
 import logging
 import time
@@ -11,11 +11,11 @@ logger = logging.getLogger(__name__)
 
 @handler("default")
 def show(task: Task) -> None:
-    """Say that the task arrived."""
+    """Log that the task arrived."""
     logger.info("Task %s, attempt %d: %r", task.id, task.attempt, task.payload)
 
 
 @handler("sleep")
 def sleep(task: Task) -> None:
-    """Take as many seconds as the payload says, so that there is time to kill something."""
+    """Sleep for the number of seconds in the payload, so that there is time to kill a process."""
     time.sleep(float(task.payload))

@@ -1,4 +1,4 @@
-"""How log lines are written: for people, or as one JSON object a line, which says of which task it speaks."""
+"""The format of log lines: plain text, or one JSON object a line, which names its task."""
 
 import json
 import logging
@@ -8,14 +8,14 @@ from typing import Any
 
 FORMATS = ("plain", "json")
 
-# The task whose handler runs here: what the handler logs carries it, by whatever logger.
+# The task whose handler runs in this context. Each line that the handler logs, by any logger, names this task.
 running: ContextVar[Any] = ContextVar("running", default=None)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, pid, message, and where there is one exception, consumer, and a task.
+    """Writes one object a line: time, level, logger, pid, message, and if there is one: exception, consumer, task.
 
-    Of a task there are task_id, type, attempt and delivery.
+    The members of a task are task_id, type, attempt and delivery.
     """
 
     def __init__(self, consumer: str = "") -> None:
@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
         self._consumer = consumer
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without a line break."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(log_format: str, consumer: str = "") -> None:
-    """Log to standard error from level INFO on."""
+    """Log to standard error, level INFO and above."""
     if log_format == "json":
         handler = logging.StreamHandler()
         handler.setFormatter(JsonFormatter(consumer))

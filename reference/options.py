@@ -1,4 +1,4 @@
-"""The options of each command, and how those of a worker go from its parent to its processes."""
+"""The options of each command, and the way of a worker's options from the parent to its processes."""
 
 import argparse
 import math
@@ -15,7 +15,7 @@ HEALTH_PORT = 8086
 
 
 def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], int]]) -> argparse.ArgumentParser:
-    """What reads the words of a command line. `runs`: by command, what its options are then given to, as `run`."""
+    """Return the parser of the command line. `runs`: the function of each command; options get it as `run`."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="A reliable task queue for Redis.",
@@ -62,7 +62,7 @@ def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], 
     sub.add_argument("--consumer", required=True)
     sub.add_argument("--parent", type=int, required=True)
     sub.add_argument("--begun", type=int, required=True)
-    sub.add_argument("--place", type=int, default=0)  # a parent of an older release does not say it
+    sub.add_argument("--place", type=int, default=0)  # a parent of an older release does not send it
     sub.add_argument("--metrics", action="store_true")
     sub.add_argument("--pool", type=int, metavar="N", help="log what a pool of N such processes serves")
 
@@ -109,7 +109,7 @@ def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], 
     return parser
 
 
-# An option of a worker: the member of Config that it sets, in which unit, how it is shown, and what it does.
+# Options of a worker: the field of Config that each sets, its unit as a factor, its metavar and its help text.
 _WORKER_OPTIONS = {
     "--threads": ("threads", 1, "N", "handlers at a time in one process (default: 5)"),
     "--grace": ("grace_ms", 1_000, "SECONDS", "what a stop allows running handlers (25)"),
@@ -143,13 +143,13 @@ def _add_worker_options(parser: argparse.ArgumentParser) -> None:
 
 
 def with_worker_options(config: Config, options: argparse.Namespace) -> Config:
-    """The configuration with what the options of a worker say."""
+    """Return the configuration with a worker's options applied."""
     given = {setting: (getattr(options, setting), unit) for setting, unit, _, _ in _WORKER_OPTIONS.values()}
     return replace(config, **{name: round(value * unit) for name, (value, unit) in given.items() if value is not None})
 
 
 def worker_arguments(config: Config, options: argparse.Namespace) -> list[str]:
-    """What a worker's parent gives to each of its processes."""
+    """Return the arguments that a worker's parent passes to each of its processes."""
     arguments = ["--app", options.app, "--namespace", config.namespace, "--shards", "1"]
     arguments += ["--log-format", options.log_format]
     for option, (setting, unit, _, _) in _WORKER_OPTIONS.items():

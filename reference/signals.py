@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT where they are not a stop in order yet, or not at all: at the start, and in forked processes."""
+"""SIGTERM and SIGINT outside of an orderly stop: at the start of a process, and in forked processes."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from .queue.servers.pool import Pool
 
-forked = False  # whether this process was forked from the one that `guard_forks` was called in
+forked = False  # whether this process was forked from the one that called `guard_forks`
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def handle_at_start(command: str) -> None:
-    """Let a signal end the process before it has begun anything: a stop in order, so with status 0.
+    """Let a signal end a process that has not begun anything: an orderly stop, so with status 0.
 
-    For the first moment of a process. PID 1 needs it most: the kernel drops the signals that PID 1 does not handle.
+    For the first moment of a process. PID 1 needs it most: the kernel drops signals that PID 1 does not handle.
     """
     if command in ("producer", "monitor", "worker", "up"):
         for number in STOP_SIGNALS:
@@ -32,9 +32,10 @@ def handle_at_start(command: str) -> None:
 def guard_forks(pool: "Pool") -> None:
     """Give each process that is forked from this one default signals, and none of the pool's sockets.
 
-    With the worker's handlers it would ignore the SIGTERM of `multiprocessing`'s `terminate()`, which its parent then
-    waits for. With its sockets the connections of a killed worker would live on. The signals are blocked during the
-    fork: in the child Python forgets what comes before it is set up, and it may be terminated as soon as it is there.
+    With the worker's signal handlers the child would ignore the SIGTERM of `multiprocessing`'s `terminate()`, and its
+    parent would wait for it. With the worker's sockets in the child, the connections of a killed worker would live on.
+    The signals are blocked during the fork: the child may be terminated at once, and Python in the child forgets
+    signals that arrive before its set-up.
     """
     fork = threading.local()  # several threads may fork at a time
 
@@ -60,7 +61,7 @@ def guard_forks(pool: "Pool") -> None:
 
 
 def end_fork(*, failed: bool) -> "NoReturn":
-    """End a process that a handler forked and that left the handler: the task and the queue are its parent's."""
+    """End a process that a handler forked and that left the handler: the task and the queue belong to its parent."""
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -25,11 +25,11 @@ from .signals import STOP_SIGNALS
 from .worker.supervisor import child_environment, reap_orphans
 
 START_S = 15.0
-CLUSTER = "cluster"  # in place of a URL: start one
+CLUSTER = "cluster"  # given in place of a URL: start a cluster
 CLUSTER_NODES = 3
 NODE = "node 127.0.0.1:{port}"
 SLOTS = 16_384
-BEYOND_GRACE_S = 5.0  # a worker ends by itself when its grace is over
+BEYOND_GRACE_S = 5.0  # extra wait: a worker ends by itself after its grace
 Parts = list[tuple[str, subprocess.Popen[bytes]]]  # by name, in the order in which they were started
 
 
@@ -39,7 +39,7 @@ def run_up(config: Config, options: argparse.Namespace) -> int:
     Raises:
         QueueError: a part did not start; the text says which.
     """
-    came: list[int] = []  # no Event: its lock may be held by this very thread, which would wait for itself
+    came: list[int] = []  # not an Event: this very thread may hold its lock, and would wait for itself
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _frame: came.append(number))
     named = options.redis or any(os.environ.get(variable) for variable in SERVER_VARIABLES)
@@ -85,9 +85,9 @@ def _first_queue(config: Config) -> Config:
 
 
 def _start(parts: Parts, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> None:
-    # Where this process is killed, its parts end too; elsewhere than on Linux that is left to the user.
+    # If this process is killed, its parts end too; on other systems than Linux the user must end them.
     guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-    # A group of their own: Ctrl-C reaches this process only, which stops them in order.
+    # A process group of its own: Ctrl-C reaches this process only, which then stops the parts in order.
     parts.append((name, subprocess.Popen([*guard, *command], process_group=0, env=environ)))
 
 
@@ -113,7 +113,7 @@ def _free_port() -> int:
 
 
 def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argparse.Namespace) -> Config:
-    """Start three nodes and join them: to try a cluster out, without replicas.
+    """Start three nodes without replicas, and join them to a cluster for trials.
 
     Raises:
         QueueError: `--data` was given, or a node did not start.
@@ -124,7 +124,7 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
     for number in range(CLUSTER_NODES):
         folder, bus = scratch / f"node-{number}", _free_port()
         folder.mkdir()
-        # A node that is lost takes its own shards only.
+        # The loss of a node affects its own shards only.
         settings = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-require-full-coverage", "no"]
         url = _start_server(parts, folder, *settings, name=NODE)
         port = int(url.rpartition(":")[2].partition("/")[0])
@@ -145,8 +145,8 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
 
 
 def _is_settled(about: bytes) -> bool:
-    """Whether a node serves, by its CLUSTER INFO. Its state alone is ok as soon as it sees most of those that it knows,
-    which may be itself."""
+    """Whether a node serves all slots, by its CLUSTER INFO. The state alone is not enough: it is ok as soon as the node
+    sees most of the nodes that it knows, which may be only itself."""
     return b"cluster_state:ok" in about and f"cluster_slots_ok:{SLOTS}".encode() in about
 
 
@@ -170,7 +170,7 @@ def _version(config: Config) -> str:
 
 
 def _watch(parts: Parts, came: list[int]) -> int:
-    """Wait for a signal, or for the end of a part, which ends all; of nodes, the end of most."""
+    """Wait for a signal, or for the end of a part, which ends all parts. A minority of cluster nodes may end."""
     while not came:
         for name, process in [(name, process) for name, process in parts if process.poll() is not None]:
             parts.remove((name, process))

@@ -1,4 +1,4 @@
-"""A copy of this unit in another tree: made, brought up to date, and checked against what it was when it was made."""
+"""Copies of this unit in other trees: makes a copy, updates it, and checks it for changes since it was made."""
 
 import difflib
 import hashlib
@@ -24,9 +24,9 @@ PARTS = {
     "stats": (),
     "telemetry": (),
 }
-"""What may be left out, and which other parts each needs."""
+"""Optional parts, each with the other parts that it needs."""
 NAMES_MAX = 5
-"""That many changed files are named in one sentence."""
+"""Limit on the changed files that one sentence names."""
 
 _HERE = Path(__file__).resolve().parent
 
@@ -36,7 +36,7 @@ class VendorError(QueueError):
 
 
 def read_parts(text: str) -> frozenset[str]:
-    """The parts that `--with` names, and those that they need; `none` names no part.
+    """Return the parts that `--with` names, and the parts that those need; `none` names no part.
 
     Raises VendorError: there is no such part.
     """
@@ -48,10 +48,10 @@ def read_parts(text: str) -> frozenset[str]:
 
 
 def vendor(destination: Path, package: str, parts: Collection[str] | None = None) -> Path:
-    """Copy the unit to `destination/package`, or bring a copy that nobody has changed up to date; returns its folder.
+    """Copy the unit to `destination/package`, or update an unchanged copy there. Return the copy's folder.
 
-    `package` may be dotted. `parts`: those of `PARTS` that the copy has; None: those that it had, all in a new one.
-    Raises VendorError: the name is invalid, or that place holds something else.
+    `package` may be dotted. `parts`: the parts of `PARTS` to copy; None: those of the copy there, or all in a new copy.
+    Raises VendorError: the name is invalid, the copy was changed, or the folder holds something else.
     """
     folder = _folder(destination, package)
     if folder.resolve() == _HERE:
@@ -80,7 +80,7 @@ def vendor(destination: Path, package: str, parts: Collection[str] | None = None
 
 
 def check(destination: Path, package: str) -> list[str]:
-    """What is wrong with the copy, a sentence each: it was changed since, or this unit is another one. Empty: nothing.
+    """Return a sentence for each problem of a copy: it was changed, or this unit is another one. Empty: no problem.
 
     Raises VendorError: there is no copy.
     """
@@ -98,9 +98,9 @@ def check(destination: Path, package: str) -> list[str]:
 
 
 def diff(destination: Path, package: str) -> Iterator[str]:
-    """Yield what was changed in the copy, as the lines of a unified diff from this unit to it.
+    """Yield the changes made to the copy, as the lines of a unified diff from this unit to the copy.
 
-    Where the copy is old, what changed in this unit since is in it too. Raises VendorError: there is no copy.
+    If the copy is old, later changes of this unit show in these files, too. Raises VendorError: there is no copy.
     """
     folder = _folder(destination, package)
     found = _record(folder)
@@ -111,7 +111,7 @@ def diff(destination: Path, package: str) -> Iterator[str]:
 
 
 def _remove(folder: Path, names: Collection[str]) -> None:
-    """Delete files, and each folder in which only bytecode is left: an empty one would pass for a part."""
+    """Delete files, and each folder in which only bytecode is left: an empty folder would look like a part."""
     for name in names:
         (folder / name).unlink()
     for parent in {folder / above for name in names for above in Path(name).parents if above.name}:
@@ -130,7 +130,7 @@ def _folder(destination: Path, package: str) -> Path:
 
 
 def _unit(parts: Collection[str]) -> dict[str, Path]:
-    """Name in the copy -> file. The code with these parts, what it serves, and the licence."""
+    """Map names in the copy to files: the code with these parts, the files that it serves, and the licence."""
     for part in parts:
         if not (_HERE / part).is_dir():
             raise VendorError(f"{_HERE} was made without {part}: vendor from the installed package.")
@@ -140,13 +140,13 @@ def _unit(parts: Collection[str]) -> dict[str, Path]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Path within the folder -> file; without bytecode and the record."""
+    """Map paths within the folder to files, without bytecode and the record."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: path for name, path in found.items() if name != RECORD_NAME and "__pycache__" not in path.parts}
 
 
 def _licence() -> Path:
-    """A copy has it beside the code, a checkout above, an installation among its metadata."""
+    """Find the licence: in a copy beside the code, in a checkout above it, in an installation in the metadata."""
     for path in (_HERE / LICENCE_NAME, _HERE.parent / LICENCE_NAME):
         if path.is_file():
             return path
@@ -167,7 +167,7 @@ class _Record:
     files: dict[str, str]
     """Name -> SHA-256."""
     parts: frozenset[str]
-    """A copy of before there was a choice has all."""
+    """A copy from before parts were optional has all."""
 
 
 def _record(folder: Path) -> _Record:
@@ -184,13 +184,13 @@ def _record(folder: Path) -> _Record:
 
 
 def _differences(folder: Path, recorded: dict[str, str]) -> list[str]:
-    """Files that are missing, other than they were, or foreign; bytecode is ignored."""
+    """Return the files that are missing, changed or foreign; bytecode is ignored."""
     present = {name: _sha256(path) for name, path in _files(folder).items()}
     return sorted(name for name in present.keys() | recorded.keys() if present.get(name) != recorded.get(name))
 
 
 def _digest(files: dict[str, Path]) -> str:
-    """Of names and contents together."""
+    """Return a digest of names and contents together."""
     whole = "".join(f"{_sha256(path)}  {name}\n" for name, path in sorted(files.items()))
     return hashlib.sha256(whole.encode()).hexdigest()
 

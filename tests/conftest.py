@@ -1,6 +1,6 @@
-"""Real servers for the tests: one of each kind per pytest worker, flushed before each test that takes `client`.
+"""Real servers for the tests: one of each kind per pytest worker, flushed before each test that uses `client`.
 
-A test that stops, kills or reconfigures a server opens one of its own, with `open_own_server`.
+A test that stops, kills or reconfigures a server opens a separate one with `open_own_server`.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from zeroloss.system.servers import Server, engine_answers, open_server
 from zeroloss.system.sessions import bearing
 from zeroloss.system.warden import TOKEN_VARIABLE, warden
 
-os.environ.pop("PYTHONUNBUFFERED", None)  # a line that was not flushed would reach its reader all the same
+os.environ.pop("PYTHONUNBUFFERED", None)  # it would hide a missing flush
 
 pytest_plugins = ["support.fault_stage", "support.queue_fixtures", "support.processes.worker_process"]
 
@@ -33,7 +33,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """When all other fixtures are gone, so is every process and container that the tests started."""
+    """After all other fixtures, assert that no process or container of the tests is left."""
     yield
     wait_until(lambda: not _living_descendants(), message=f"tests left processes behind: {_living_descendants()}")
     assert _containers() == [], "tests left containers behind"
@@ -42,21 +42,21 @@ def nothing_is_left_behind() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """An embedded server that keeps nothing, so that no test waits for a disk."""
+    """An embedded server without persistence, so no test waits for a disk."""
     with open_server("embedded", appendfsync=None, directory=tmp_path_factory.mktemp("embedded")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def container(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Redis in a container; keeps nothing either."""
+    """Redis in a container, without persistence."""
     with open_server("container", appendfsync=None, directory=tmp_path_factory.mktemp("container")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def docker() -> None:
-    """A Docker engine. CI must have one; a laptop need not."""
+    """A Docker engine. Without one, tests fail in CI and skip elsewhere."""
     if engine_answers():
         return
     if os.environ.get("CI"):
@@ -72,7 +72,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[redis.Redis]:
-    """A client that repeats nothing, of a server that was flushed; answers are bytes."""
+    """A client without retries, on a flushed server; answers are bytes."""
     with redis.Redis.from_url(server.url, retry=Retry(NoBackoff(), 0), socket_timeout=10) as connected:
         connected.flushall()
         yield connected
@@ -80,7 +80,7 @@ def client(server: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def open_own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """`open_own_server("embedded", appendfsync="always")`: a server for this test alone, closed after it."""
+    """`open_own_server("embedded", appendfsync="always")` opens a server for one test, which is closed afterwards."""
     number = itertools.count(1)
     with ExitStack() as opened:
 
@@ -93,7 +93,7 @@ def open_own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 def _living_descendants() -> list[str]:
-    """Processes below this one, and those with its warden's token, wherever they are."""
+    """Return the descendants of this process, and all other processes with its warden's token."""
     pids = {child.pid for child in psutil.Process().children(recursive=True)}
     pids.update(bearing(f"{TOKEN_VARIABLE}={warden().token}"))
     pids.discard(warden().pid or 0)

@@ -1,6 +1,6 @@
 """The certificate: exactly three statements, their numbers, and what was not covered. Never "proved".
 
-A pure function of what the three parts have found. No certificate where a part did not pass, or a mutant survived.
+A pure function of the results of the three parts. If a part did not pass, or a mutant survived, none is issued.
 """
 
 from collections import Counter
@@ -16,10 +16,10 @@ from .mutation import Mutation, Row
 from .recall import Recall, recall_rows, recall_sentences
 
 RARE = (300, 10_000)
-"""Defects that hit one task in that many: how probably they were missed is stated."""
+"""Defects that hit one task in this many: the certificate states the probability that they were missed."""
 RUNS_FOR_ONE_PERCENT = 299
 INCONCLUSIVE_SHARE_MAX = 0.05
-"""Of the seeded runs: that many may show nothing and are not counted; a night has some on any machine."""
+"""Share of the seeded runs that may be inconclusive and are not counted: a night of runs has some on any machine."""
 NOT_JUDGED = frozenset({Fate.ABSENT, Fate.PHANTOM, Fate.GHOST, Fate.UNDECIDED})
 
 NOT_COVERED = [
@@ -31,36 +31,36 @@ NOT_COVERED = [
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """certificate.json. `issued` is False, and `refused` says why, where the evidence does not carry the statements."""
+    """certificate.json. If the evidence does not support the statements, `issued` is False and `refused` says why."""
 
     issued: bool
     exit_code: int
-    """0: issued; that of the worst verdict against the queue, where there was one; else 4."""
+    """0: issued. Otherwise that of the worst verdict against the queue, or 4 if there is no such verdict."""
     refused: list[str]
     target: str
     circumstances: Circumstances | None
     servers: list[str]
-    """Of the seeded runs and of the enumeration: what they were, and how safe their writes."""
+    """The servers of the seeded runs and of the enumeration, with their durability."""
     proxy: str
-    """What the enumeration's proxy cost."""
+    """The latency that the enumeration's proxy added, in a sentence."""
     statements: list[str]
     crash_points: int
     crash_points_reached: int
     runs: int
-    """Those that showed something."""
+    """Number of conclusive runs."""
     inconclusive_runs: int
     seeds: list[int | None]
     loss_probability_below: float | None
     tasks_judged: int
     missed: list[str]
-    """How probably a rare defect would have been missed, a sentence each."""
+    """The probability that a rare defect was missed, a sentence for each."""
     mutants: int
     mutants_caught: int
     weakest_mutant: str
     recall: list[str]
-    """What share of the mutants each command catches with its own settings, as this version was measured."""
+    """The share of mutants that each command catches with its own settings, as measured for this version."""
     recall_by_kind: dict[str, dict[str, str]]
-    """Kind of defect -> command -> how many of how many."""
+    """Kind of defect -> command -> share of caught mutants."""
     duplicates: int
     not_covered: list[str]
     versions: dict[str, str]
@@ -78,17 +78,17 @@ def certify(
     stopped: str = "",
     recall: Recall | None = None,
 ) -> Certificate:
-    """Weigh the evidence.
+    """Weigh the evidence and return the certificate.
 
     Args:
-        report: of `zeroloss enumerate`.
-        results: of the seeded runs.
-        mutation: of `zeroloss mutants`.
-        commands: what repeats each part.
-        circumstances: when, of what, where, and with how much effort.
-        stopped: the part with the first conclusive failure, after which nothing more was run; empty: none.
-        mutants_known: how many there are; what was not run of them is listed as not covered.
-        recall: what this version was measured to catch; None: it was not.
+        report: the report of `zeroloss enumerate`.
+        results: the results of the seeded runs.
+        mutation: the result of `zeroloss mutants`.
+        commands: the command that repeats each part.
+        circumstances: date, target, machine and effort.
+        stopped: the part with the first conclusive failure, which ended the proof; empty: none.
+        mutants_known: number of known mutants; those that were not run are listed as not covered.
+        recall: the recall measured for this version; None: it was not measured.
     """
     conclusive = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     caught = [row for row in mutation.mutants if row.caught]
@@ -141,14 +141,14 @@ def certify(
 
 
 def _variants_of(results: Sequence[Result]) -> str:
-    """Which of them were of a variant of the target: `, of which 2 of its variant recycled`; empty: none."""
+    """Return a clause about the runs of variants, `, of which 2 of its variant recycled`; empty: there are none."""
     counts = Counter(variant for result in results if (variant := result.target.partition("@")[2]))
     named = [f"{count} of its variant {name}" for name, count in counts.items()]
     return f", of which {' and '.join(named)}" if named else ""
 
 
 def tasks_judged(results: Sequence[Result]) -> int:
-    """How many promised tasks the runs followed to their end."""
+    """Return the number of promised tasks that the runs followed to their end."""
     return sum(fate not in NOT_JUDGED for result in results for fate in result.fates.values())
 
 

@@ -1,24 +1,24 @@
-"""How much a count says: bounds and intervals at one level of confidence."""
+"""Statistics of counts: bounds and intervals at one level of confidence."""
 
 from math import sqrt
 
 CONFIDENCE = 0.95
 NORMAL_QUANTILE = 1.959964
-"""That many standard deviations hold 95 % of a normal distribution."""
+"""Number of standard deviations around the mean that hold 95 % of a normal distribution."""
 
 
 def loss_probability_below(runs: int) -> float:
-    """The upper bound on the probability of an event that did not occur in `runs` trials: 1 - 0.05^(1/n)."""
+    """Return the upper bound on the probability of an event that did not occur in `runs` trials: 1 - 0.05^(1/n)."""
     return float(1 - (1 - CONFIDENCE) ** (1 / runs))
 
 
 def missed_with(one_in: int, tasks: int) -> float:
-    """The probability that a defect which hits one task in that many hits none of these: (1 - 1/N)^n."""
+    """Return the probability that a defect of one task in `one_in` hits none of `tasks`: (1 - 1/N)^n."""
     return float((1 - 1 / one_in) ** tasks)
 
 
 def interval(count: int, of: int) -> tuple[float, float]:
-    """Wilson's interval of a share; 0 to 1 where nothing was counted.
+    """Return Wilson's interval of a share; 0 to 1 if nothing was counted.
 
     https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval#Wilson_score_interval
     """

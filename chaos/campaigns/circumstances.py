@@ -1,4 +1,4 @@
-"""Under which circumstances a certificate was made: when, of which target, on which machine, with how much effort."""
+"""The circumstances of a certificate: date, target, machine and effort."""
 
 import hashlib
 import inspect
@@ -24,7 +24,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def circumstances_of(target: str, profile: str) -> Circumstances:
-    """Raises TargetError: there is no such target."""
+    """Return the circumstances of a certificate that is made now. Raises TargetError: there is no such target."""
     path = Path(inspect.getfile(load_target(target)))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     commit = commit_of(path)

@@ -1,7 +1,7 @@
-"""`zeroloss compare`: each target under each fault, one after the other, and a table of what came of it.
+"""`zeroloss compare`: run each target under each fault, one after the other, and tabulate the outcomes.
 
-Each cell is a `zeroloss run` in a process of its own, the command that a user would type; it is kept in a directory of
-its own, and not run again where that holds the same command's result.
+Each cell is a `zeroloss run` in a process of its own, the command that a user would type. It has a directory of its
+own, and is not run again if that holds the result of the same command.
 """
 
 import re
@@ -21,7 +21,7 @@ from ..target import Target, load_target, title
 from .subharness import run_harness
 
 FAULTS = "worker-sigkill,worker-sigkill-quiet,worker-sigstop,worker-sigterm,server-sigkill"
-"""What is compared by default."""
+"""The faults that are compared by default."""
 CELLS = "cells"
 CELL_NAME = "cell.json"
 COMPARISON_NAME = "comparison.json"
@@ -38,18 +38,18 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     fault: str
     command: list[str]
-    """What repeats it, after `zeroloss`."""
+    """The arguments of `zeroloss` that repeat it."""
     settings: str = ""
-    """Of the target, when it was run."""
+    """The target's settings at the time of the run."""
     verdict: Verdict
     because: str
     promised: int = 0
     counts: dict[str, int] = {}
-    """How many tasks met each outcome."""
+    """Outcome -> number of tasks."""
     struck: int = 0
-    """In how many tasks' bodies a fault hit."""
+    """Number of tasks whose body a fault interrupted."""
     never: int = 0
-    """How many of these never ran again."""
+    """Number of these that never ran again."""
     duplicates: int = 0
     redelivery_ms: Summary | None = None
     versions: dict[str, str] = {}
@@ -58,12 +58,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stuck(self) -> int:
-        """Tasks that lay in the broker at the deadline, whether or not anything moved them then."""
+        """Number of tasks still in the broker at the deadline, whether or not anything moved them later."""
         return sum(self.counts.get(fate, 0) for fate in LIVENESS_DEFECTS)
 
     @property
     def words(self) -> str:
-        """What it came to, in a few words."""
+        """Its bad outcomes, in a few words; empty: none."""
         shown = {
             "lost": self.counts.get(Fate.LOST, 0),
             "failed": self.counts.get(Fate.FAILED, 0),
@@ -80,7 +80,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A target as the table names it: what its project promises, and what was set."""
+    """A target as the table shows it, with its project's promise and the settings that were used."""
 
     name: str
     summary: str
@@ -91,7 +91,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """comparison.json. A cell that was not run yet is not there."""
+    """comparison.json. Cells that were not run yet are missing."""
 
     subjects: list[Subject]
     faults: list[str]
@@ -101,24 +101,24 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     planned: int
 
     def cell(self, target: str, fault: str) -> Cell | None:
-        """The one, if it was run."""
+        """Return the cell, if it was run."""
         return next((cell for cell in self.cells if (cell.target, cell.fault) == (target, fault)), None)
 
     def versions_of(self, target: str) -> dict[str, str]:
-        """What it was run with, as its cells say."""
+        """Return the versions of the target's runs, from its cells."""
         return {
             name: version for cell in self.cells if cell.target == target for name, version in cell.versions.items()
         }
 
     @property
     def exit_code(self) -> int:
-        """Of the worst verdict."""
+        """The exit status of the worst verdict."""
         return merge(cell.verdict for cell in self.cells).exit_code
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to compare. `targets`: as on the command line -> loaded; `kills`: of each fault that hits many times."""
+    """A comparison to make. `targets`: name on the command line -> class. `kills`: count of each repeated fault."""
 
     targets: Mapping[str, type[Target]]
     faults: Sequence[str]
@@ -127,10 +127,10 @@ class Request:
     seed: int
     server: str
     plugins: Sequence[str] = ()
-    """The words of the options that load plug-ins."""
+    """The command-line options that load the plug-ins."""
 
     def command(self, spec: str, fault: str) -> list[str]:
-        """What runs one cell, after `zeroloss`."""
+        """Return the arguments of `zeroloss` that run one cell."""
         return [
             *("run", "--target", spec, "--seed", str(self.seed), "--redis", self.server, "--tasks", str(self.tasks)),
             *("--faults", fault_words(fault, self.targets[spec].recover_within, self.kills)),
@@ -139,17 +139,17 @@ class Request:
 
 
 def load_targets(names: Sequence[str]) -> dict[str, type[Target]]:
-    """Each by its name on the command line. Raises TargetError."""
+    """Return name on the command line -> target. Raises TargetError."""
     return {name: load_target(name) for name in names}
 
 
 def fault_words(fault: str, recover_within_s: float, kills: int) -> str:
-    """The fault with the options that make it mean the same for every target; one that states options keeps its own."""
+    """Return the fault with options that make it comparable across targets; stated options are kept as they are."""
     options = {
         "worker-sigkill": f"count={kills}",
-        # Few: some queues take seconds to end, and others are done with all tasks by then.
+        # Few: some queues take seconds to stop; others have finished all tasks by then.
         "worker-sigterm": f"count={min(TERMS, kills)}:patience_s={TERM_PATIENCE_S}",
-        # Once: when it goes on, past the time that the target takes to recover, there may be no task left to be inside.
+        # Once: the pause outlasts the target's recovery, so after it there may be no task left to interrupt.
         "worker-sigstop": f"count=1:for_s={recover_within_s + STOP_BEYOND_S:g}",
     }
     return f"{fault}:{options[fault]}" if fault in options else fault
@@ -158,9 +158,9 @@ def fault_words(fault: str, recover_within_s: float, kills: int) -> str:
 def compare(
     request: Request, directory: Path, *, say: Callable[[str], None], publish: Callable[[Comparison], None]
 ) -> Comparison:
-    """Run what is not there yet. `publish` gets all there is, at the start and after each cell.
+    """Run the missing cells. `publish` gets the comparison so far, at the start and after each cell.
 
-    Raises CannotStart; Interrupted passes through, and what was done is kept.
+    Raises CannotStart. Interrupted passes through, and the completed cells are kept.
     """
     cells: list[Cell] = []
     publish(_comparison(request, cells))
@@ -179,13 +179,13 @@ def compare(
 
 
 def outcome(cell: Cell) -> str:
-    """Its verdict and what stands behind it, in a line."""
+    """Return a cell's verdict and the reason for it, in a line."""
     more = cell.words or (plural(cell.duplicates, "duplicate") if cell.verdict is Verdict.PASS else cell.because)
     return f"{cell.verdict}: {more}"
 
 
 def cell_of(target: type[Target], fault: str, command: list[str], result: Result, seconds: float) -> Cell:
-    """What the table needs of a result."""
+    """Return the cell for a result."""
     return Cell(
         target=title(target),
         fault=fault,
@@ -214,7 +214,7 @@ def _stored(place: Path, command: list[str], settings: str) -> Cell | None:
 
 
 def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
-    # What is there was broken off, or belongs to another command.
+    # Existing files are of an interrupted run, or of another command.
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     command = request.command(spec, fault)
@@ -243,7 +243,7 @@ def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
 
 
 def _last_words(log: str) -> str:
-    """From the harness's own sentence on, if it said one."""
+    """Return the log from the harness's own error sentence on, or all of it if there is none."""
     return " ".join(log.rpartition("zeroloss: ")[2].split())[:LAST_WORDS_MAX]
 
 
@@ -259,7 +259,7 @@ def _comparison(request: Request, cells: Sequence[Cell]) -> Comparison:
 
 
 def subject_of(target: type[Target]) -> Subject:
-    """What a target says of itself."""
+    """Return a target's statements about itself."""
     return Subject(
         name=title(target),
         summary=" ".join((target.__doc__ or "").split()),

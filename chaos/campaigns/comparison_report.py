@@ -11,11 +11,11 @@ from .compare import COMPARISON_NAME, Cell, Comparison
 MARKDOWN_NAME = "comparison.md"
 HTML_NAME = "comparison.html"
 OF_TARGET = "target's "
-"""How a result marks the versions of the target's own environment."""
+"""Prefix, in a result, of the versions in the target's own environment."""
 
 
 def write(directory: Path, comparison: Comparison, also: Path | None = None) -> None:
-    """All three into the directory; the Markdown `also` to another file."""
+    """Write all three files into the directory. `also`: another file for the Markdown."""
     pages = {
         COMPARISON_NAME: (msgspec.json.format(msgspec.json.encode(comparison)) + b"\n").decode(),
         MARKDOWN_NAME: render("comparison.md.j2", comparison),
@@ -29,7 +29,7 @@ def write(directory: Path, comparison: Comparison, also: Path | None = None) -> 
 
 
 def render(template: str, comparison: Comparison) -> str:
-    """One page."""
+    """Return one page."""
     environment = Environment(
         loader=PackageLoader("zeroloss", "campaigns"),
         autoescape=template.endswith(".html.j2"),
@@ -43,7 +43,7 @@ def render(template: str, comparison: Comparison) -> str:
 
 
 def redelivery(cell: Cell) -> str:
-    """How long a hit task waited for its next execution, and how many never had one."""
+    """Return how long interrupted tasks waited for their next execution, and how many never had one."""
     times = cell.redelivery_ms
     shown = [f"median {duration(times.median)}, max {duration(times.max)}"] if times else []
     if cell.never:
@@ -52,7 +52,7 @@ def redelivery(cell: Cell) -> str:
 
 
 def versions(comparison: Comparison, target: str) -> str:
-    """The releases of the target, its Python, and the server."""
+    """Return the versions of the target, its Python, and the server."""
     found = comparison.versions_of(target)
     named = {name.removeprefix(OF_TARGET): version for name, version in found.items() if name.startswith(OF_TARGET)}
     if server := found.get("server"):
@@ -61,5 +61,5 @@ def versions(comparison: Comparison, target: str) -> str:
 
 
 def _table_cell(text: str) -> str:
-    """On one line of a Markdown table."""
+    """Return the text on one line, safe for a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")

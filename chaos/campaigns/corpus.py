@@ -7,7 +7,7 @@ from ..plan.plan import Plan, load_plan
 
 
 def kept_plans(directory: Path, target: str) -> list[Path]:
-    """The plans that were kept of this target, in the order of their names; none where there is no such directory.
+    """Return the kept plans of this target, sorted by name; empty if there is no such directory.
 
     Raises PlanError: a file in it is not a plan.
     """
@@ -15,7 +15,7 @@ def kept_plans(directory: Path, target: str) -> list[Path]:
 
 
 def keep(directory: Path, plan: Plan, result: Result) -> Path | None:
-    """Keep the plan of a run that went wrong; None: it did not, or the corpus has this plan already."""
+    """Keep the plan of a failed run and return its path; None: it did not fail, or its plan is kept already."""
     path = directory / f"{result.target}-seed{plan.seed}-{len(plan.tasks)}-{len(plan.faults)}.json"
     if result.verdict not in AGAINST or path.exists():
         return None
@@ -25,6 +25,6 @@ def keep(directory: Path, plan: Plan, result: Result) -> Path | None:
 
 
 def worst(statuses: list[int]) -> int:
-    """The exit status of several runs: the one of the worst verdict."""
+    """Return the exit status of several runs: that of the worst verdict."""
     order = [verdict.exit_code for verdict in Verdict]
     return min(statuses, key=order.index)

@@ -1,8 +1,8 @@
-"""Runs the mutants, and the reference in their place first: whether the harness notices what it must notice.
+"""Run the mutants, and the reference in their place, to check that the harness notices every planted defect.
 
-A mutant is caught when its run ends in a verdict against it, with an exit status that is not 0, and shows a category
-that it expects (see `mutants/mutant.py`). That means something only if
-the reference passes, without that category, under the same profile.
+A mutant is caught when its run ends in a verdict against it, with an exit status other than 0, and shows a category
+that the mutant expects (see `mutants/mutant.py`). This is evidence only if the reference passes under the same profile,
+without that category.
 """
 
 import shutil
@@ -23,15 +23,15 @@ from .trials import read_all, run_all
 
 MUTANTS_NAME = "mutants.json"
 TRIALS_NAME = "trials.jsonl"
-"""The runs so far, a line each, so that a campaign that was broken off can be resumed."""
+"""File of the runs so far, a line each, from which an interrupted campaign can be resumed."""
 TRIAL_DEADLINE_S = 300.0
 _CONTROL_NAME = CONTROL.replace("_", "-")
 AGAIN_MAX = 3
-"""Some defects show by chance only: what decided nothing in its runs is run so often again, and counted as such."""
+"""Limit on additional runs of a target whose runs decided nothing: some defects show only by chance."""
 
 
 class MutationError(Exception):
-    """What was asked for is invalid; the text is one sentence for the user."""
+    """The request is invalid; the text is one sentence for the user."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,11 +42,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     verdict: Verdict
     categories: list[str]
-    """What its result shows: outcomes that are defects, UNEXPLAINED duplicates, OVERTAKEN tasks, broken promises."""
+    """The categories in its result: outcomes that are defects, UNEXPLAINED, OVERTAKEN, LEAK, broken promises."""
     because: str
     seconds: float
     caught: bool
-    """A mutant: as it expects. The reference: it broke a promise, or showed what a mutant of the profile expects."""
+    """A mutant: whether it was caught as expected. The reference: whether its run counts against it."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,46 +60,46 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def caught(self) -> int:
-        """In how many of its runs."""
+        """Number of its runs that caught it."""
         return sum(trial.caught for trial in self.trials)
 
     @property
     def passed(self) -> int:
-        """How many of its runs ended in a PASS, and showed nothing that is looked for."""
+        """Number of its runs that ended in a PASS, without being caught."""
         return sum(trial.verdict is Verdict.PASS and not trial.caught for trial in self.trials)
 
     @property
     def shown(self) -> list[str]:
-        """Every category that any of its runs shows."""
+        """All categories that its runs show."""
         return sorted({category for trial in self.trials for category in trial.categories})
 
 
 class Mutation(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `controls`: the reference under each profile that was used."""
+    """mutants.json. `controls`: the reference under each profile that was used."""
 
     controls: list[Row]
     mutants: list[Row]
 
     @property
     def survivors(self) -> list[str]:
-        """The mutants that no run has caught."""
+        """The mutants that no run caught."""
         return [row.target for row in self.mutants if not row.caught]
 
     @property
     def doubtful(self) -> list[str]:
-        """The profiles under which the reference itself broke a promise, or never came to a PASS."""
+        """The profiles under which the reference itself broke a promise, or never passed."""
         return [row.profile for row in self.controls if row.caught or not row.passed]
 
     @property
     def exit_code(self) -> int:
-        """1 if one survived, else 4 if a profile is in doubt, else 0."""
+        """1 if a mutant survived, else 4 if a profile is in doubt, else 0."""
         if self.survivors:
             return Verdict.VIOLATION.exit_code
         return Verdict.INCONCLUSIVE.exit_code if self.doubtful else 0
 
 
 def choose(only: str | None, *, blind_spots: bool = False) -> list[Mutant]:
-    """Those that a list of names, separated by commas, names; without one all, or all that a run can show.
+    """Return the mutants of a comma-separated list; without a list, all mutants, with or without blind spots.
 
     Raises MutationError.
     """
@@ -125,7 +125,7 @@ def mutate(
     directory: Path,
     say: Callable[[Trial], None],
 ) -> Mutation:
-    """Run the controls and then the mutants, `jobs` at a time. `say` is notified of each run that is over.
+    """Run the controls and then the mutants, `jobs` at a time. `say` is called with each completed run.
 
     Raises:
         MutationError: runs or jobs are invalid.
@@ -166,7 +166,7 @@ def mutate(
 
 
 def categories(result: Result) -> list[str]:
-    """What a result shows: defects as outcomes, duplicates that no fault explains, disorder, leaks, broken promises."""
+    """Return the categories in a result: defects as outcomes, unexplained duplicates, disorder, leaks, promises."""
     shown: list[str] = [
         fate.value for fate in Fate if fate in VIOLATIONS | LIVENESS_DEFECTS and result.counts.get(fate)
     ]
@@ -181,7 +181,7 @@ def categories(result: Result) -> list[str]:
 
 
 def _decided(target: str, trials: Sequence[Trial]) -> bool:
-    """A mutant is by having been caught, the reference by a PASS or a broken promise."""
+    """Return whether a target needs no more runs: the mutant was caught; the reference passed or broke a promise."""
     return any(trial.caught or (target.startswith(_CONTROL_NAME) and trial.verdict is Verdict.PASS) for trial in trials)
 
 
@@ -200,9 +200,9 @@ def _attempt(
     directory: Path,
     stopping: Event,
 ) -> Trial:
-    """One run, in a harness of its own, as `zeroloss replay` would repeat it."""
+    """Carry out one run in a harness of its own, as `zeroloss replay` would repeat it."""
     place = directory / f"{target}-seed{seed}"
-    shutil.rmtree(place, ignore_errors=True)  # of a campaign that was broken off in the middle of it
+    shutil.rmtree(place, ignore_errors=True)  # left by an interrupted campaign
     plan = profile.plan(seed=seed, target=spec_of(target), server=server)
     if target in MUTANTS.origins:
         plan = msgspec.structs.replace(plan, plugins=[*plan.plugins, MUTANTS.origins[target]])
@@ -226,9 +226,9 @@ def _attempt(
 
 
 def caught(target: str, verdict: Verdict, shown: Collection[str], expects: Collection[str]) -> bool:
-    """Whether a run is against a mutant, in a category that it expects, or against the reference in its place.
+    """Return whether a run counts against a mutant, in an expected category, or against the reference in its place.
 
-    A run that shows nothing either way speaks neither for the reference nor against it.
+    An inconclusive run counts neither for nor against the reference.
     """
     if verdict in AGAINST and not set(expects).isdisjoint(shown):
         return True

@@ -1,4 +1,4 @@
-"""What `zeroloss mutants` shows: a line for each run, and a table at the end."""
+"""Console output of `zeroloss mutants`: a line for each run, and a table at the end."""
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,13 +10,13 @@ from .recall_runs import Step
 
 
 def trial_line(trial: Trial) -> str:
-    """One run, in a line."""
+    """Return a line about one run."""
     shown = ", ".join(trial.categories) or trial.verdict.value
     return f"{trial.target} (seed {trial.seed}, {trial.seconds:.0f} s): {shown}"
 
 
 def mutation_table(mutation: Mutation) -> RenderableType:
-    """Every mutant, what it must be caught as, and in how many of its runs it was; then the reference."""
+    """Return a table: each mutant, its categories and the number of runs that caught it; then the reference."""
     table = Table(box=None, pad_edge=False)
     table.add_column("mutant", no_wrap=True)
     table.add_column("")
@@ -39,12 +39,12 @@ def mutation_table(mutation: Mutation) -> RenderableType:
 
 
 def step_line(step: Step) -> str:
-    """One step of the recall, in a line."""
+    """Return a line about one step of the recall."""
     return f"{step.target}, {step.step} ({step.seconds:.0f} s): {step.verdict}"
 
 
 def recall_table(recall: Recall) -> RenderableType:
-    """A row for each kind of mutants, a column for each command, and what that says."""
+    """Return a table with a row per kind of mutant and a column per command, and its summary in sentences."""
     table = Table(box=None, pad_edge=False)
     table.add_column("kind", no_wrap=True)
     for command in recall.commands:

@@ -1,6 +1,6 @@
-"""`zeroloss prove`: enumeration, seeded runs, mutants, and then the certificate, if there is to be one.
+"""`zeroloss prove`: enumeration, seeded runs, mutants, and then the certificate, if the evidence allows it.
 
-Each part is a harness process of its own, the command that a user would type: what it found can be looked at by itself.
+Each part is a harness process of its own, the command that a user would type, so its results can be inspected alone.
 """
 
 import itertools
@@ -38,23 +38,23 @@ QUICK_MUTANTS = (
 
 
 WHOLE = (2_000, 50)
-"""Tasks and kills of what `zeroloss run` does without options."""
+"""Tasks and kills of a `zeroloss run` without options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is done. `mutants`: names, or None for all; `mutant_runs`: how often each."""
+    """The extent of a proof. `mutants`: names, or None for all; `mutant_runs`: number of runs of each."""
 
     runs: int
     sizes: Sequence[tuple[int, int]]
-    """Tasks and kills of the first run, the second and so on; the last holds for all further ones."""
+    """Tasks and kills of the first run, the second and so on; the last pair applies to all further runs."""
     pairs: bool
     mutants: str | None
     mutant_runs: int
     sample: int | None = None
-    """That many of the mutants, drawn by the seed; None: all that are named."""
+    """Number of mutants, drawn by the seed; None: all that are named."""
     hours: float | None = None
-    """No run is begun after that long; None: no limit."""
+    """Time after which no more runs begin; None: no limit."""
 
 
 EFFORTS = {
@@ -65,31 +65,31 @@ EFFORTS = {
 
 
 AT_ONCE = 2
-"""Seeded runs at a time, and the mutants beside the last of them: each waits for most of its time."""
+"""Number of seeded runs at a time; the mutants run beside the last of them. All spend most of their time waiting."""
 ENUMERATE, MUTANTS = "enumerate", "mutants"
 UNLIMITED = 1_000_000
-"""Runs, where only the hours bound them."""
+"""Number of runs if only the hours limit them."""
 
 
 ABOUT_NAME = "proof.json"
 CONTINUED = {"enumeration": "cases.jsonl", MUTANTS: "trials.jsonl"}
-"""The parts that a later go continues, and the file by which they do so; of the others each is done whole."""
+"""Part that a resumed proof continues -> the file to continue from. The other parts start over."""
 
 
 class About(msgspec.Struct, frozen=True):
-    """What must not change between the goes of one proof. More runs, or hours, may be asked for later."""
+    """The settings that must not change when a proof is resumed. Runs and hours may change."""
 
     target: str
     server: str
     seed: int
     plugins: list[str]
     source: str
-    """The target's file by digest, and its commit."""
+    """Digest and commit of the target's file."""
     mutants: str
 
 
 class PartFailed(Exception):
-    """A part came to nothing; the text is one sentence."""
+    """A part left no result, or the proof can't be continued; the text is one sentence."""
 
 
 def prove(
@@ -102,10 +102,10 @@ def prove(
     say: Callable[[str], None],
     plugins: Sequence[str] = (),
 ) -> Certificate:
-    """Run the parts, and write certificate.json and certificate.html; nothing more is run after a conclusive failure.
+    """Run the parts, and write certificate.json and certificate.html. Stop at the first conclusive failure.
 
-    What an earlier go has left in the directory is continued: parts that came to their end are not done again.
-    `plugins`: the words of the options that load them, for the runs and the mutants.
+    An interrupted proof in the directory is continued: its completed parts are not repeated.
+    `plugins`: the command-line options that load plug-ins, for the runs and the mutants.
 
     Raises:
         PartFailed: a part left no result, or the directory is of another proof.
@@ -126,7 +126,7 @@ def prove(
         if name in CONTINUED and (place / CONTINUED[name]).exists():
             where = ["--resume", str(place)]
         else:
-            shutil.rmtree(place, ignore_errors=True)  # of a go that was broken off in the middle of it
+            shutil.rmtree(place, ignore_errors=True)  # left by an interrupted proof
             where = ["--out", str(place)]
         return partial(_run_part, [*words, *where], directory / f"{name}.log", place / result, stopping)
 
@@ -177,9 +177,9 @@ def prove(
 
 
 def _in_turn(work: Iterator[tuple[str, Callable[[], bytes]]], stopping: Event) -> Generator[tuple[str, bytes]]:
-    """Carry out what has a name, AT_ONCE at a time, and yield each when it ends, with what it came to.
+    """Carry out named pieces of work, AT_ONCE at a time, and yield each name with its result when it ends.
 
-    Each is taken from `work` when there is room for it. Once this is closed, `stopping` is set, and none goes on.
+    A piece is taken from `work` when there is room for it. Closing the generator sets `stopping`, which ends the rest.
     """
     with interruptible(), ThreadPoolExecutor(AT_ONCE) as pool:
         under_way: dict[Future[bytes], str] = {}
@@ -196,7 +196,7 @@ def _in_turn(work: Iterator[tuple[str, Callable[[], bytes]]], stopping: Event) -
 
 
 def _keep(path: Path, about: About) -> None:
-    """Raises PartFailed: the directory is of another proof."""
+    """Store the settings, or compare them with the stored ones. Raises PartFailed: they belong to another proof."""
     if not path.exists():
         path.write_bytes(msgspec.json.encode(about))
         return
@@ -210,9 +210,9 @@ def _mutants_of(effort: Effort) -> str:
 
 
 def run_step(effort: Effort, number: int, seed: int, variants: Sequence[str]) -> str:
-    """One of its seeded runs, from 0, without the target and the server; at its end stands @ and the variant, if any.
+    """Return a seeded run, numbered from 0, without target and server, and with `@VARIANT` at its end, if any.
 
-    The first is of the target itself, and then they take turns.
+    Run 0 is of the target itself; then the variants and the target take turns.
     """
     tasks, kills = effort.sizes[min(number, len(effort.sizes) - 1)]
     variant = ["", *(f" @{name}" for name in variants)][number % (1 + len(variants))]
@@ -220,13 +220,13 @@ def run_step(effort: Effort, number: int, seed: int, variants: Sequence[str]) ->
 
 
 def variants_at(target: str, server: str) -> list[str]:
-    """The target's variants that can be run where this server is asked for."""
+    """Return the target's variants that can be run if this server is requested."""
     names = load_target(target).variants
     return [name for name in names if server in ALONE or load_target(f"{target}@{name}").server in (None, server)]
 
 
 def aimed(step: str, target: str, server: str) -> list[str]:
-    """A step as it is typed for this target; a variant that needs a server of another kind gets it."""
+    """Return a step's arguments for this target. A variant that needs another kind of server gets that server."""
     words = step.split()
     variant = words.pop() if words[-1].startswith("@") else ""
     needed = load_target(f"{target}{variant}").server if variant else None
@@ -234,7 +234,7 @@ def aimed(step: str, target: str, server: str) -> list[str]:
 
 
 def effort_name(effort: Effort) -> str:
-    """Its name, and what was changed of it: `default, 300 runs at most, 8 h at most`."""
+    """Return an effort's name and its changed limits: `default, 300 runs at most, 8 h at most`."""
     for name, known in EFFORTS.items():
         if replace(effort, runs=known.runs, hours=known.hours) == known:
             changed = [f"{effort.runs} runs at most"] if effort.runs not in (known.runs, UNLIMITED) else []
@@ -244,7 +244,7 @@ def effort_name(effort: Effort) -> str:
 
 
 def drawn(effort: Effort, seed: int) -> str | None:
-    """The names of the mutants to be run, separated by commas; None: all."""
+    """Return the names of the mutants to run, separated by commas; None: all."""
     if effort.mutants or effort.sample is None:
         return effort.mutants
     draw = random.Random(f"mutants:{seed}")

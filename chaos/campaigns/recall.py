@@ -1,7 +1,7 @@
-"""The recall: which of the mutants each command catches with its own settings, and how much that says.
+"""The recall: which mutants each command catches with its own settings, and with what confidence.
 
-A mutant of `zeroloss mutants` is run under the faults that show its defect best. A user knows of no defect: `zeroloss
-mutants --recall` runs the same mutants as `run`, `prove --quick` and `prove` would. What that showed is shipped.
+`zeroloss mutants` runs each mutant under the faults that show its defect best. A user does not know the defect:
+`zeroloss mutants --recall` runs the mutants as `run`, `prove --quick` and `prove` would. The result is shipped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ PAGE_NAME = "recall.md"
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """One mutant: step, such as `run --seed 1 --tasks 2000 --kills 50` -> its verdict."""
+    """One mutant. `verdicts`: step, such as `run --seed 1 --tasks 2000 --kills 50` -> its verdict."""
 
     mutant: str
     kind: str
@@ -27,24 +27,24 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, Verdict]
 
     def caught_by(self, steps: Sequence[str]) -> bool | None:
-        """Whether one of these steps ended in a verdict against it; None: none was tried.
+        """Return whether one of these steps ended in a verdict against the mutant; None: no step was tried.
 
-        A step that was not tried yet counts as one that misses it, else what is found early would count for more. So
-        does all that was not tried on a blind spot.
+        An untried step counts as a miss: otherwise the defects that are found early would weigh more. A blind spot
+        without any tried step counts as missed, too.
         """
         tried = [self.verdicts[step] for step in steps if step in self.verdicts]
         return any(verdict in AGAINST for verdict in tried) if tried or self.blind_spot else None
 
 
 class Share(msgspec.Struct, frozen=True):
-    """That many of that many."""
+    """A number of caught mutants, out of a total."""
 
     caught: int
     of: int
 
     @property
     def range(self) -> str:
-        """Of defects like these."""
+        """The confidence interval of the share of such defects, in words."""
         least, most = interval(self.caught, self.of)
         return f"{least:.0%} to {most:.0%} of such defects at {CONFIDENCE:.0%} confidence"
 
@@ -54,21 +54,21 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True, kw_only=True):
-    """recall.json. `commands`: those that were asked for -> their steps. `reference`: these on the reference itself."""
+    """recall.json. `commands`: requested command -> its steps. `reference`: step -> verdict on the reference itself."""
 
     made: str
-    """When, and on what machine."""
+    """Date and machine of the measurement."""
     commands: dict[str, list[str]]
     reference: dict[str, Verdict]
     mutants: list[Observed]
 
     @property
     def kinds(self) -> list[str]:
-        """In the order of the mutants."""
+        """The kinds, in the order of the mutants."""
         return list(dict.fromkeys(one.kind for one in self.mutants))
 
     def share(self, command: str, kind: str | None = None) -> Share:
-        """How many the command catches, of those that it was tried on; of one kind, or of all."""
+        """Return how many mutants, of one kind or of all, the command catches of those it was tried on."""
         steps = self.commands[command]
         tried = [
             found for one in self.mutants if kind in (None, one.kind) and (found := one.caught_by(steps)) is not None
@@ -83,13 +83,13 @@ class Recall(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def shipped_recall() -> Recall | None:
-    """What this version showed; None: it was not measured."""
+    """Return the recall that is shipped with this version; None: it was not measured."""
     path = files(__package__) / RECALL_NAME
     return msgspec.json.decode(path.read_bytes(), type=Recall) if path.is_file() else None
 
 
 def recall_sentences(recall: Recall) -> Iterator[str]:
-    """For a certificate and for the console: a sentence a command."""
+    """Yield a sentence for each command, for a certificate and for the console."""
     for command in recall.commands:
         share = recall.share(command)
         if share.of:
@@ -97,19 +97,19 @@ def recall_sentences(recall: Recall) -> Iterator[str]:
 
 
 def shipped_sentences() -> list[str]:
-    """Nothing where this version was not measured."""
+    """Return the sentences of the shipped recall; empty if this version was not measured."""
     recall = shipped_recall()
     return list(recall_sentences(recall)) if recall else []
 
 
 def recall_rows(recall: Recall) -> Iterator[tuple[str, Mapping[str, Share]]]:
-    """A row for each kind, and one for all."""
+    """Yield a row for each kind, and one for all."""
     for kind in [*recall.kinds, None]:
         yield kind or "all", {command: recall.share(command, kind) for command in recall.commands}
 
 
 def recall_page(recall: Recall) -> str:
-    """docs/mutants.md, below its introduction: the tables in Markdown."""
+    """Return docs/mutants.md below its introduction: the tables in Markdown."""
     commands = list(recall.commands)
     lines = [f"| kind | {' | '.join(f'`{command}`' for command in commands)} |", f"| --- |{' --- |' * len(commands)}"]
     lines += [

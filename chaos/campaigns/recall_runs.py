@@ -1,4 +1,4 @@
-"""`zeroloss mutants --recall`: runs mutants, and the reference, as `run`, `prove --quick` and `prove` would."""
+"""`zeroloss mutants --recall`: run the mutants and the reference as `run`, `prove --quick` and `prove` would."""
 
 import shutil
 import time
@@ -21,14 +21,14 @@ from .subharness import run_harness
 from .trials import read_all, run_all
 
 STEPS_NAME = "steps.jsonl"
-"""The steps so far, a line each."""
+"""File of the completed steps, a line each."""
 REFERENCE = "reference"
 STEP_DEADLINE_S = 900.0
 RESULTS = {"run": "run/result.json", "enumerate": "run/enumeration.json"}
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step on one mutant, or on the reference, that was carried out."""
+    """A completed step on one mutant, or on the reference."""
 
     target: str
     step: str
@@ -38,14 +38,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Outcome(msgspec.Struct):
-    """What the results of all commands have."""
+    """The members that the results of all commands share."""
 
     verdict: Verdict
     because: str = ""
 
 
 def commands(seed: int, server: str) -> dict[str, list[str]]:
-    """Command -> what it runs, with the cheapest first: the order does not matter to what it finds."""
+    """Return command -> its steps, cheapest first: the order does not change what a command finds."""
 
     def runs(effort: str, count: int) -> list[str]:
         variants = variants_at(REFERENCE, server)
@@ -59,7 +59,7 @@ def commands(seed: int, server: str) -> dict[str, list[str]]:
 
 
 def chosen_commands(text: str) -> list[str]:
-    """Those that a list, separated by commas, names. Raises MutationError."""
+    """Return the commands of a comma-separated list. Raises MutationError."""
     known = commands(1, ALONE[0])
     asked = [name.strip() for name in text.split(",") if name.strip()]
     for name in asked:
@@ -80,9 +80,9 @@ def measure(
     directory: Path,
     say: Callable[[Step], None],
 ) -> Recall:
-    """Carry out the steps of the commands that are asked for, and write recall.json.
+    """Carry out the steps of the requested commands, and write recall.json.
 
-    Of a mutant that a command has caught no further step of that command is carried out.
+    Once a command has caught a mutant, its further steps are not carried out on that mutant.
 
     Raises MutationError: jobs is invalid.
     """
@@ -131,7 +131,7 @@ def _observed(mutant: Mutant, verdicts: Mapping[str, Verdict]) -> Observed:
 
 def _carry_out(name: str, spec: str, step: str, server: str, directory: Path, stopping: Event) -> Step:
     place = directory / f"{name}-{step.replace('--', '').replace(' ', '-').replace('@', '')}"
-    shutil.rmtree(place, ignore_errors=True)  # of a campaign that was broken off in the middle of it
+    shutil.rmtree(place, ignore_errors=True)  # left by an interrupted campaign
     place.mkdir()
     words = [*aimed(step, spec, server), "--out", str(place / "run")]
     begun_s = time.monotonic()

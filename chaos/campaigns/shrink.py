@@ -1,7 +1,7 @@
-"""`zeroloss shrink`: a smaller plan under which the same goes wrong.
+"""`zeroloss shrink`: find a smaller plan that fails in the same way.
 
 Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002) over the fault
-events, and then over the tasks. A candidate is a whole run, which may go well by chance, so it is tried more than once.
+events, then over the tasks. A whole run tests a candidate. It may pass by chance, so a candidate is run more than once.
 """
 
 import time
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of one candidate. `shows`: the worst that it shows; `same`: it is what is looked for."""
+    """One run of a candidate. `shows`: its worst outcome; `same`: whether it fails as the original run did."""
 
     number: int
     faults: list[int]
@@ -41,12 +41,12 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetSpent(Exception):
-    """No more runs, or no more time."""
+    """The limit on runs or time was reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """`runs` in all, `tries` of one candidate, and how long, s."""
+    """Limits: `runs` in total, `tries` of one candidate, and `seconds` in total."""
 
     runs: int
     tries: int
@@ -54,12 +54,12 @@ class Budget:
 
 
 def worst_of(result: Result) -> str:
-    """The worst outcome that a result shows; empty: none that is a defect, as in a baseline that showed duplicates."""
+    """Return the worst outcome in a result; empty: no outcome is a defect, as in a baseline with duplicates."""
     return next((fate.value for fate in DEFECTS if result.counts.get(fate.value)), "")
 
 
 class Shrink:
-    """`plan` is the smallest so far, and lies in `directory`, with a line for each run in tries.jsonl."""
+    """`plan` is the smallest so far. It is kept in `directory`, with a line for each run in tries.jsonl."""
 
     def __init__(self, plan: Plan, result: Result, directory: Path, budget: Budget, say: Callable[[str], None]) -> None:
         self.plan = plan
@@ -70,7 +70,7 @@ class Shrink:
         self._keep(plan)
 
     def carry_out(self) -> None:
-        """Until nothing can be left out, or the budget is spent. Raises CannotStart, and whatever interrupts it."""
+        """Shrink until nothing can be left out or the budget is spent. Raises CannotStart, and any interruption."""
         try:
             minimise(self.plan.faults, lambda faults: self._is_same(msgspec.structs.replace(self.plan, faults=faults)))
             minimise(
@@ -115,15 +115,15 @@ class Shrink:
         return tried
 
     def _keep(self, candidate: Plan) -> None:
-        """At once, so that the best so far is there whatever ends this."""
+        """Write the plan at once, so that the best so far survives any interruption."""
         self.plan = candidate
         candidate.write(self._directory / PLAN_NAME)
 
 
 def minimise(items: Sequence[Item], is_same: Callable[[list[Item]], bool]) -> list[Item]:
-    """A part of `items`, none of whose members can be left out without `is_same` becoming false; in their order.
+    """Return a part of `items`, in order, from which no member can be left out without `is_same` becoming false.
 
-    `is_same` holds for all of them, and is asked about no part twice.
+    `is_same` must hold for all items together. It is called at most once for each part.
     """
     best, chunks = list(items), 1
     asked: set[tuple[int, ...]] = set()
@@ -144,7 +144,7 @@ def minimise(items: Sequence[Item], is_same: Callable[[list[Item]], bool]) -> li
         for count, candidates in ((1, parts), (chunks - 1, rests)):
             smaller = next((candidate for candidate in candidates if holds(candidate)), None)
             if smaller is not None:
-                # Of what is left, chunks of the same size are tried next; a single part is cut in halves.
+                # The remaining rest is cut into chunks of the same size next; a single part is cut in halves.
                 best, chunks = smaller, max(1, count // 2)
                 break
     return best

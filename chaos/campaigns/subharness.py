@@ -1,4 +1,4 @@
-"""A harness run by a harness: a `zeroloss` command in a process of its own, of which nothing is left at the end."""
+"""Run a `zeroloss` command in a process of its own, and leave no process behind."""
 
 import os
 import sys
@@ -23,13 +23,13 @@ STOP_DEADLINE_S = 20.0
 def run_harness(
     words: Sequence[str], *, log_path: Path, stopping: Event | None = None, deadline_s: float = inf
 ) -> Managed:
-    """Run `zeroloss words...` to its end, until `stopping` is set or the deadline is over; nothing of it is left then.
+    """Run `zeroloss words...` until it ends, `stopping` is set, or the deadline passes. Leave no process behind.
 
     Raises CannotStart.
     """
     stopping = stopping or Event()
     give_up_s = time.monotonic() + deadline_s
-    env = {**os.environ, DEFAULTS_VARIABLE: "off"}  # the words name all that counts
+    env = {**os.environ, DEFAULTS_VARIABLE: "off"}  # the words state every option
     process = spawn([sys.executable, "-m", "zeroloss", *words], role="harness", log_path=log_path, env=env)
     try:
         while process.poll() is None and not stopping.is_set() and time.monotonic() < give_up_s:
@@ -40,9 +40,9 @@ def run_harness(
 
 
 def replay_plan(plan: Plan, place: Path, *, stopping: Event, deadline_s: float) -> tuple[Result | None, str]:
-    """Carry out a plan in `place`, which is made, as `zeroloss replay` does it.
+    """Carry out a plan in the new folder `place`, as `zeroloss replay` does.
 
-    Its result, None where the run came to none, and the last words of the harness. Raises CannotStart.
+    Return its result (None: there is none) and the harness's last output. Raises CannotStart.
     """
     place.mkdir(parents=True)
     path = place / PLAN_NAME

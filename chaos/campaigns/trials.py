@@ -1,4 +1,4 @@
-"""Many runs at a time, each written down as a line when it is over, so that a campaign can be resumed."""
+"""Many runs at a time. Each is appended to a file when it ends, so that a campaign can be resumed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,7 +12,7 @@ Done = TypeVar("Done", bound=msgspec.Struct)
 
 
 def run_all(work: Iterable[Callable[[], Done]], *, jobs: int, path: Path, stopping: Event) -> Iterator[Done]:
-    """Each as soon as it is over; by then it is in the file. `stopping` is set where not all come to their end."""
+    """Yield each result when its work ends and it is in the file. Set `stopping` if an error ends the campaign."""
     with ThreadPoolExecutor(jobs) as pool:
         try:
             for future in as_completed([pool.submit(one) for one in work]):
@@ -26,7 +26,7 @@ def run_all(work: Iterable[Callable[[], Done]], *, jobs: int, path: Path, stoppi
 
 
 def read_all(path: Path, kind: type[Done]) -> list[Done]:
-    """What the file holds; nothing where there is none. A last line that was cut off is removed."""
+    """Return the results in the file; empty if there is no file. Remove an incomplete last line from it."""
     if not path.exists():
         return []
     whole = b"".join(line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))

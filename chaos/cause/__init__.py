@@ -1,4 +1,4 @@
-"""Why tasks got lost: where in their lives, by what, and what they have in common. It explains what the judge found."""
+"""Why tasks got lost: where in their lives, by which fault, and what they have in common. Explains the result."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ EXPLAINED = frozenset({*MISSING, *WRONG, *TOLD})
 
 
 def explained(directory: Path, result: Result, events: Iterable[Event]) -> Result:
-    """The result with its cause and its stories, as far as the run's directory holds its plan and its trace."""
+    """Return the result with cause and stories, from the plan and the trace in the run's directory, if they exist."""
     if not EXPLAINED.intersection(result.fates.values()):
         return result
     evidence, trails = gather(events), trails_of(directory)
@@ -32,7 +32,7 @@ def explained(directory: Path, result: Result, events: Iterable[Event]) -> Resul
 
 
 def planned_tasks(directory: Path) -> Mapping[str, PlannedTask]:
-    """Id -> the task as the plan has it; empty: there is no plan that can be read."""
+    """Return id -> planned task; empty: there is no readable plan."""
     try:
         plan = msgspec.json.decode((directory / PLAN_NAME).read_bytes(), type=Plan)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -41,7 +41,7 @@ def planned_tasks(directory: Path) -> Mapping[str, PlannedTask]:
 
 
 def trails_of(directory: Path) -> Mapping[str, Trail]:
-    """Task -> its trail; empty: the run was not traced, or its trace can't be read."""
+    """Return task -> its trail; empty: the run was not traced, or its trace can't be read."""
     try:
         return read_trails(directory)
     except (OSError, msgspec.MsgspecError):

@@ -1,4 +1,4 @@
-"""What the commands in a task's trail did with it, and the sentence about the last one that changed where it lies."""
+"""Effects of the commands in a task's trail, and a sentence on the last one that changed where the task lies."""
 
 from enum import Enum
 
@@ -7,7 +7,7 @@ from ..history.trace import Step, Trail
 
 
 class Deed(Enum):
-    """What a command does with a task that it carries."""
+    """Effect of a command on a task that it carries."""
 
     PUT = "put"
     REMOVED = "removed"
@@ -31,19 +31,19 @@ _BY_REQUEST = {
     **dict.fromkeys(("XCLAIM",), Deed.CLAIMED),
 }
 _RECORDS = ("HSET", "HMSET", "HSETNX", "SET", "SETEX", "PSETEX", "SETNX")
-"""They write what is known of a task; most queues look for their tasks elsewhere."""
+"""Commands that write the record of a task; most queues look for their tasks elsewhere."""
 _SOURCE_AND_DESTINATION = ("RPOPLPUSH", "BRPOPLPUSH", "LMOVE", "BLMOVE", "SMOVE", "RENAME", "RENAMENX")
 
 
 def deed_of(step: Step) -> Deed:
-    """What it does with the task, if it is executed."""
+    """Return what the command does with the task, if the server executes it."""
     if step.command.startswith(("script", "FCALL")):
         return Deed.SCRIPT
     return (_BY_REPLY if step.carried_by == "reply" else _BY_REQUEST).get(step.command, Deed.READ)
 
 
 def last_change(trail: Trail | None) -> Step | None:
-    """The last step that may have changed where the task lies; None: there is none."""
+    """Return the last step that may have changed where the task lies; None: no such step."""
     changes = [step for step in trail.steps if not step.refused and deed_of(step) is not Deed.READ] if trail else []
     queues = [step for step in changes if not _writes_a_record(step, trail.task if trail else "")]
     found = queues or changes
@@ -51,13 +51,13 @@ def last_change(trail: Trail | None) -> Step | None:
 
 
 def _writes_a_record(step: Step, task: str) -> bool:
-    """Whether it writes what is known of the task, or a key of the task's own, where no queue looks for its tasks."""
+    """Return whether the step writes the task's record, or a key of its own, where no queue looks for its tasks."""
     own_key = deed_of(step) in (Deed.PUT, Deed.REMOVED) and step.words[:1] and task in step.words[0]
     return step.command in _RECORDS or bool(own_key)
 
 
 def sentence_of(evidence: Evidence, task: Task, trail: Trail) -> str:
-    """What the last command that changed where the task lies did, and what became of the process that sent it."""
+    """Return what the last command that changed where the task lies did, and what happened to the sending process."""
     step = last_change(trail)
     if step is None:
         return "No command carried it: the client that was promised it sent none."
@@ -93,7 +93,7 @@ def _did(step: Step) -> str:
 
 
 def _ended(evidence: Evidence, task: Task, step: Step) -> str:
-    """What became of the process after the step; empty: it went on."""
+    """Return what happened to the process after the step; empty: it went on."""
     if not step.pid:
         return ""
     hits = [
@@ -121,7 +121,7 @@ def _ended(evidence: Evidence, task: Task, step: Step) -> str:
 
 
 def life_of(trail: Trail, first_t: int) -> list[str]:
-    """The whole trail, a line for each command."""
+    """Return the whole trail, a line for each command."""
     lines = []
     for step in trail.steps:
         after_s = (step.t - first_t) / 1e9

@@ -1,4 +1,4 @@
-"""What the tasks that got lost have in common, and others have not."""
+"""Traits that the lost tasks have in common and others lack."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -10,14 +10,14 @@ from .where import Where, last_execution
 
 LARGE_BYTES = 65_536
 SHARE_MIN = 0.8
-"""That many of the lost tasks must have it."""
+"""Share of the lost tasks that must have a trait."""
 CHANCE_MAX = 0.002
-"""So improbable must it be that as many have it by chance."""
+"""Highest probability at which a trait is reported: that as many lost tasks have it by chance."""
 SHOWN_MAX = 2
 
 
 class Common(NamedTuple):
-    """A trait, of how many of the lost tasks, and of how many others."""
+    """A trait, with the numbers of lost and of other tasks that have it. `chance`: probability that this is random."""
 
     trait: str
     lost: int
@@ -26,7 +26,7 @@ class Common(NamedTuple):
 
 
 def traits_of(evidence: Evidence, plan: Mapping[str, PlannedTask]) -> dict[str, set[str]]:
-    """Trait -> the promised tasks that have it."""
+    """Return trait -> the promised tasks that have it."""
     traits: dict[str, set[str]] = {}
     for name, task in evidence.tasks.items():
         if not task.promised:
@@ -70,7 +70,7 @@ def _of_plan(planned: PlannedTask | None) -> list[str]:
 def common_of(
     evidence: Evidence, lost: Collection[str], plan: Mapping[str, PlannedTask], wheres: Collection[Where]
 ) -> list[Common]:
-    """The traits that tell the lost tasks from the others, the most telling first."""
+    """Return the traits that distinguish the lost tasks from the others, the most telling first."""
     everyone = {name for name, task in evidence.tasks.items() if task.promised}
     lost = everyone & set(lost)
     others = everyone - lost
@@ -91,7 +91,7 @@ def common_of(
 
 
 def _said(trait: str, wheres: Collection[Where]) -> bool:
-    """Whether it is what the state says already."""
+    """Return whether the states in which tasks got lost already imply the trait."""
     said = {
         "had been interrupted": {Where.BODY, Where.RECOVERY},
         "were never begun": {Where.ENQUEUE, Where.CLAIMED, Where.UNBEGUN, Where.WAITING},
@@ -101,12 +101,12 @@ def _said(trait: str, wheres: Collection[Where]) -> bool:
 
 
 def _is_result(trait: str) -> bool:
-    """What follows from how it was lost says less than what the task was from the start."""
+    """Return whether the trait follows from the loss: it tells less than one that the task had from the start."""
     return trait.startswith(("had", "were begun", "were never"))
 
 
 def _chance(count: int, having: int, drawn: int, hit: int) -> float:
-    """That of `drawn` tasks out of `count`, of which `having` have a trait, at least `hit` have it."""
+    """Return the probability that, of `drawn` out of `count` tasks, at least `hit` are among `having` given ones."""
     total = math.comb(count, drawn)
     ways = sum(math.comb(having, k) * math.comb(count - having, drawn - k) for k in range(hit, min(drawn, having) + 1))
     return ways / total

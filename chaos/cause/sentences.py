@@ -32,7 +32,7 @@ FAULTS_NAMED_MAX = 5
 def cause_of(
     evidence: Evidence, fates: Mapping[str, Fate], plan: Mapping[str, PlannedTask], trails: Mapping[str, Trail]
 ) -> list[str]:
-    """Three sentences; empty: every promised task was done, and no other ran."""
+    """Return the sentences on the cause; empty: every promised task was done, and no other task ran."""
     missing = [name for name, fate in fates.items() if fate in MISSING]
     if missing:
         finder = Finder(evidence, trails)
@@ -80,7 +80,7 @@ def _interrupted(evidence: Evidence, places: Mapping[str, Place]) -> str:
 
 
 def _by(places: Mapping[str, Place]) -> str:
-    """Which faults were there, and for how many tasks none was."""
+    """Return a clause on the faults that were active, and on how many tasks were lost without any."""
     faults: dict[str, list[FaultRecord]] = {}
     for place in places.values():
         if place.fault:

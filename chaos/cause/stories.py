@@ -13,13 +13,13 @@ STORIES_MAX = 5
 EXECUTIONS_MAX = 4
 TOLD = (*DEFECTS, Fate.UNDECIDED, Fate.EXCUSED)
 LOSSES = (Fate.LOST, Fate.EXCUSED)
-"""The outcomes of tasks of which nothing is left: a story names the state in which its task got lost."""
+"""Outcomes of tasks that are gone: a story names the state in which its task got lost."""
 SHOWN_BY_EXECUTIONS = (Where.BODY, Where.UNBEGUN)
-"""The states that the sentences on a task's executions show."""
+"""States that the sentences on a task's executions already show."""
 
 
 def stories_of(evidence: Evidence, fates: Mapping[str, Fate], trails: Mapping[str, Trail]) -> list[Story]:
-    """Of the tasks that make the verdict, the worst first; of lost ones each state's first. At most `STORIES_MAX`."""
+    """Return at most `STORIES_MAX` stories, the worst outcome first; of lost tasks, one of each state comes first."""
     by_fate: dict[Fate, list[str]] = {}
     for name, fate in sorted(fates.items()):
         by_fate.setdefault(fate, []).append(name)
@@ -35,7 +35,7 @@ def stories_of(evidence: Evidence, fates: Mapping[str, Fate], trails: Mapping[st
 
 
 def _one_of_each_state(finder: Finder, names: list[str]) -> list[str]:
-    """The first task of each state in which tasks got lost, the most frequent state first; then the others."""
+    """Return the first task of each state in which tasks got lost, the most frequent state first; then the others."""
     by_state: dict[Where, list[str]] = {}
     for name in names:
         by_state.setdefault(finder.place(name).where, []).append(name)
@@ -44,7 +44,7 @@ def _one_of_each_state(finder: Finder, names: list[str]) -> list[str]:
 
 
 def story_of(finder: Finder, evidence: Evidence, name: str, fate: Fate, trail: Trail | None) -> Story:
-    """The story of one task."""
+    """Return the story of one task."""
     task = evidence.tasks.get(name, Task())
     sentences = [_submitted(evidence, task), *_executed(finder, evidence, name, task)]
     if fate in LOSSES:
@@ -96,7 +96,7 @@ def _execution(finder: Finder, evidence: Evidence, name: str, one: Execution) ->
 
 
 def _lost(finder: Finder, name: str) -> str:
-    """The state in which the task got lost, and the fault; empty: its executions show that."""
+    """Return the state in which the task got lost, and the fault then; empty: its executions show that."""
     place = finder.place(name)
     where, fault = place.where, place.fault
     if where in SHOWN_BY_EXECUTIONS:

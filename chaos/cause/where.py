@@ -1,6 +1,6 @@
-"""In which state of its life a task got lost, and which fault was there.
+"""The state of its life in which a task got lost, and the fault that was active then.
 
-Where the run was traced, the last command that carried the task decides; else what its bodies and the faults show.
+If the run was traced, the last command that carried the task decides; else its executions and the faults do.
 """
 
 from bisect import bisect_left
@@ -14,9 +14,10 @@ from .commands import last_change
 
 SECOND = 1_000_000_000
 SOON_S = 1.0
-"""What a fault does to a task that is claimed, acked or retried shows within this time."""
+"""Seconds after a fault within which its effect on a task that is claimed, acked or retried shows."""
 RECOVERED_SHARE = 0.5
-"""A queue that runs that many of the interrupted tasks again recovers tasks: others got lost when it did so."""
+"""Share of interrupted executions that another one must follow for the queue to count as one that recovers tasks: then
+the other tasks got lost on recovery."""
 
 
 class Where(StrEnum):
@@ -35,14 +36,14 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one task got lost. `fault`: what was there; None: no fault."""
+    """State in which one task got lost. `fault`: the fault that was active then; None: no fault."""
 
     where: Where
     fault: FaultRecord | None
 
 
 class Finder:
-    """Finds the place of tasks of one run."""
+    """Finds where the tasks of one run got lost."""
 
     def __init__(self, evidence: Evidence, trails: Mapping[str, Trail]) -> None:
         self._evidence, self._trails = evidence, trails
@@ -53,7 +54,7 @@ class Finder:
         self.recovers = self._recovers()
 
     def place(self, name: str) -> Place:
-        """Where the task got lost, or stands still."""
+        """Return where the task got lost, or stands still."""
         task = self._evidence.tasks[name]
         trail = self._trails.get(name)
         last = last_execution(task)
@@ -73,7 +74,7 @@ class Finder:
         return Place(Where.RECOVERY if self.recovers else Where.BODY, fault)
 
     def interrupter(self, name: str, execution: Execution) -> FaultRecord | None:
-        """The fault that interrupted an execution that never ended; None: no fault did."""
+        """Return the fault that interrupted an execution that never ended; None: no fault did."""
         hit = [
             fault
             for fault in self._effective
@@ -102,7 +103,7 @@ class Finder:
         return Place(Where.CLAIMED if fault else Where.UNBEGUN, fault)
 
     def _while_neighbours_began(self, ok_t: int) -> FaultRecord | None:
-        """A fault of workers or of the server, while the tasks began that were promised just before and after."""
+        """Return a fault of workers or the server, active while the tasks promised just before and after began."""
         at = bisect_left(self._promised_t, ok_t)
         around = [min(one.begin for one in task.executions) for task in self._begun[max(0, at - 2) : at + 2]]
         if not around:
@@ -112,7 +113,7 @@ class Finder:
         return next((one for one in found if one.from_t <= to_t and (one.effective_t or 0) >= from_t), None)
 
     def _at(self, t: int, until_t: int | None = None, *, everywhere: bool = False) -> FaultRecord | None:
-        """The first fault that was under way at `t`, or until `until_t` or a second later."""
+        """Return the first fault that was active between `t` and a second after `until_t`, by default `t`."""
         until_t = (t if until_t is None else until_t) + round(SOON_S * SECOND)
         kinds = [
             fault
@@ -135,7 +136,7 @@ def last_execution(task: Task) -> Execution | None:
 
 
 def interruptions(evidence: Evidence, names: Collection[str]) -> tuple[int, int]:
-    """How many executions of these tasks never ended, and how many of those were followed by another."""
+    """Count the executions of these tasks that never ended, and those of them that another one followed."""
     interrupted = again = 0
     for name in names:
         executions = evidence.tasks[name].executions

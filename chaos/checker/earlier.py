@@ -1,4 +1,4 @@
-"""What the faults of zeroloss 0.1 do: its histories name them and say no more. Nothing is added here."""
+"""Traits of the faults of zeroloss 0.1, whose histories record names only. Nothing is added here."""
 
 from msgspec.structs import replace
 
@@ -11,7 +11,7 @@ _AIMS: dict[str, Aim] = {
     "net-": "network",
     "handler-": "handler",
 }
-"""By how a name begins."""
+"""Prefix of a fault's name -> what the fault aims at."""
 _TRAITS = {
     "none": Traits(baseline=True),
     "slow": Traits(baseline=True, arranges=True),
@@ -29,6 +29,6 @@ _TRAITS = {
 
 
 def traits_of(name: str, *, everywhere: bool) -> Traits:
-    """Of a fault whose history does not say them, but for what its plan says."""
+    """Return the traits of a fault by its name, where its history records none; `everywhere` is as the plan states."""
     aims_at = next((aim for prefix, aim in _AIMS.items() if name.startswith(prefix)), None)
     return replace(_TRAITS.get(name, Traits()), aims_at=aims_at, everywhere=everywhere)

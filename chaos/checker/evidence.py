@@ -1,4 +1,4 @@
-"""A history, sorted by what it speaks of: tasks, executions, faults, censuses. Facts only: `checker.py` judges."""
+"""`Evidence`: a history sorted by subject: tasks, executions, faults, censuses. Facts only: `judge.py` judges."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Execution:
     end: int | None = None
     completed: bool = False
     attempt: int | None = None
-    """As the queue numbers it; None: it does not say."""
+    """Attempt number that the body passed to `effect`; None: not recorded."""
 
     @property
     def raised(self) -> bool:
@@ -30,15 +30,15 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one of several requests under one idempotency key."""
+    """The answer to one of several requests under one idempotency key."""
 
     digest: str
-    """Of its payload's value."""
+    """Digest of the request's payload, by value."""
     raw_digest: str | None
     ok: bool
     conflict: bool
     promised: str | None
-    """The id that the queue has promised."""
+    """The id that the queue returned with its promise."""
 
 
 @dataclass(slots=True)
@@ -49,30 +49,30 @@ class Task:
     invoked: int = 0
     ok: int = 0
     ok_t: int | None = None
-    """When it was promised first."""
+    """Time of the first promise."""
     fail: int = 0
     error: str | None = None
-    """What the first attempt to submit it raised that raised anything, a refusal included."""
+    """First error that an attempt to submit the task raised. Refusals count, key conflicts do not."""
     answered_wrongly: bool = False
-    """Whether the queue gave an answer that can't be true."""
+    """Whether the queue returned an impossible answer, such as the id of another task."""
     answered_t: int | None = None
-    """When an attempt to submit it ended first, whatever the answer was."""
+    """Time at which an attempt to submit the task first ended, whatever its outcome."""
     digests_submitted: tuple[str, ...] = ()
     digests_executed: tuple[str, ...] = ()
     digests_found: tuple[str, ...] = ()
-    """Of its payload as it lay in the broker."""
+    """Digests of its payload as the census found it in the broker."""
     submitted_payload: str | None = None
-    """Its JSON text, of the first tasks of a run."""
+    """The payload as JSON text; recorded only for the first tasks of a run."""
     executed_payload: str | None = None
-    """Likewise, of the first executions of a process."""
+    """The payload that a body received; recorded only for the first executions of a process."""
     executions: list[Execution] = field(default_factory=list)
     priority: str | None = None
     delay_ms: int = 0
-    """It was not to begin sooner than that long after it was submitted."""
+    """Shortest time from submission to begin; 0: the task is not scheduled."""
     call: tuple[int, int] | None = None
-    """The process and number of the call by which it was submitted with others."""
+    """(process, call number) of the batch call that submitted the task; None: submitted alone."""
     answers: list[Answer] = field(default_factory=list)
-    """Where several requests shared its idempotency key."""
+    """Answers to its requests, if several shared its idempotency key."""
 
     @property
     def submitted(self) -> bool:
@@ -84,12 +84,12 @@ class Task:
 
     @property
     def refused(self) -> bool:
-        """Every attempt was refused. One that was never answered leaves the outcome unknown."""
+        """Whether every attempt to submit was refused. An attempt without an answer leaves the outcome unknown."""
         return self.fail > 0 and self.ok == 0 and self.fail >= self.invoked
 
     @property
     def corrupt_digests(self) -> tuple[str, ...]:
-        """Digests that were executed or found and not submitted; none if the submission was not recorded."""
+        """Digests of executed or found payloads that were never submitted; empty if no submission was recorded."""
         seen = self.digests_executed + self.digests_found
         if not self.digests_submitted or seen == self.digests_submitted:
             return ()
@@ -101,7 +101,7 @@ class Task:
 
     @property
     def completed_t(self) -> int | None:
-        """When it was completed first."""
+        """Earliest end of a completed execution."""
         return min((execution.end or 0 for execution in self.executions if execution.completed), default=None)
 
 
@@ -118,30 +118,30 @@ class FaultRecord:
     evidence: str = ""
     pids: frozenset[int] = frozenset()
     claimed: frozenset[str] = frozenset()
-    """The tasks that the nemesis says it hit."""
+    """Tasks that the nemesis reported as hit."""
     struck: dict[str, Execution] = field(default_factory=dict)
-    """Task -> the execution that was in its body when the fault took effect, as the ledger shows."""
+    """Task -> the execution whose body was running when the fault took effect, according to the ledger."""
     misbehaved: dict[str, Execution] = field(default_factory=dict)
-    """Of a handler's fault: task -> the execution that did it, its first. It is counted at the end of the run."""
+    """For handler faults: task -> its first execution, which misbehaved. Recorded at the end of the run."""
     end_t: int | None = None
-    """When it was healed."""
+    """Time at which the fault was healed."""
     lasted: Span | None = None
-    """From when until when it surely lasted; None: not recorded."""
+    """Span during which the fault certainly lasted; None: not recorded."""
     met: tuple[int, ...] | None = None
-    """Of a fault that met all workers: those that had completed a task since the one before; None: not recorded."""
+    """Numbers of the workers that completed a task since the previous fault on all workers; None: not recorded."""
 
     @property
     def from_t(self) -> int:
-        """From when on it may have hit."""
+        """Earliest time at which the fault may have hit."""
         return (self.effective_t or 0) if self.begin_t is None else self.begin_t
 
     @property
     def over_t(self) -> int:
-        """Until when it may have hit: it was seen to, and was healed."""
+        """Latest time at which the fault may have hit: the later of its recorded effect and its healing."""
         return max(self.effective_t or 0, self.end_t or 0)
 
     def during(self, from_t: int, until_t: int) -> bool:
-        """Whether it may have hit at some moment of this time."""
+        """Return whether the fault may have hit at any time in this span."""
         return self.from_t <= until_t and self.over_t >= from_t
 
     @property
@@ -155,7 +155,7 @@ class FaultRecord:
 
 @dataclass(slots=True)
 class CensusRecord:
-    """One census: task -> its places, with the reason found there. Only if it is `done` does absence mean gone."""
+    """One census. `found`: task -> place -> reason given there. A task that is not found is gone only if `done`."""
 
     after: str | None
     last_t: int
@@ -169,41 +169,41 @@ class Evidence:
     first_t: int = 0
     last_t: int = 0
     phases: dict[str, int] = field(default_factory=dict)
-    """Phase of the run -> when it was first reached."""
+    """Phase of the run -> time at which it was first reached."""
     tasks: dict[str, Task] = field(default_factory=dict)
     faults: dict[int, FaultRecord] = field(default_factory=dict)
     censuses: dict[str | None, CensusRecord] = field(default_factory=dict)
     started: dict[int, int] = field(default_factory=dict)
-    """Session -> when it was started."""
+    """Session -> time of its start."""
     exits: list[Process] = field(default_factory=list)
     pokes: dict[str, int] = field(default_factory=dict)
-    """Kind of poke -> when it was first made."""
-    late: list[Harness] = field(default_factory=list)  # when the harness itself came late
-    crowded: list[Harness] = field(default_factory=list)  # when many more threads would run than could
+    """Kind of poke -> time of the first one."""
+    late: list[Harness] = field(default_factory=list)  # times at which the harness itself ran late
+    crowded: list[Harness] = field(default_factory=list)  # far more runnable threads than processors
     resources: list[Resources] = field(default_factory=list)
     lines: dict[str, set[int]] = field(default_factory=dict)
-    """File with one writer -> the numbers of its lines that are there."""
-    load: list[Load] = field(default_factory=list)  # what Locust said, where it sent the tasks
+    """File with a single writer -> numbers of the lines that are present."""
+    load: list[Load] = field(default_factory=list)  # Locust's reports, if it sent the tasks
     wrong_ledgers: list[str] = field(default_factory=list)
-    """What is wrong with files of the workers' ledger, a sentence each."""
+    """One sentence for each invalid file of the workers' ledger."""
     void: str | None = None
-    """Why nothing can be concluded about the queue; None: nothing of that kind."""
+    """Reason why the run allows no conclusion about the queue; None: it may allow one."""
     doomed: frozenset[str] | None = None
-    """The tasks that the workload wants given up; None: the plan does not say."""
+    """Tasks that no queue can complete, so that they must be given up; None: the plan does not list them."""
     retries: StatedRetries = field(default_factory=StatedRetries)
-    """How tasks are tried again, as the target states it."""
+    """Retry limits that the target states."""
 
     def starved(self, from_t: int, until_t: int) -> bool:
-        """Whether the harness itself came late at that time."""
+        """Return whether the harness itself ran late at any time in this span."""
         return any(late.since_t <= until_t and late.t >= from_t for late in self.late)
 
     @property
     def census(self) -> CensusRecord | None:
-        """The last census that was completed."""
+        """The last completed census."""
         return max((c for c in self.censuses.values() if c.done), key=lambda c: c.last_t, default=None)
 
     def first_tasks(self) -> dict[int, int]:
-        """Process -> when it began its first task."""
+        """Return a map: process -> begin of its first task, ns."""
         began: dict[int, int] = {}
         for task in self.tasks.values():
             for one in task.executions:
@@ -212,19 +212,19 @@ class Evidence:
 
     @property
     def undisturbed(self) -> bool:
-        """A baseline: the plan says that no task misbehaves or is there for a fault, and none that does anything."""
+        """Whether this is a baseline: no planned task misbehaves, and no fault acts or changes the planned tasks."""
         planned = self.begin.plan if self.begin else None
         behaved = isinstance(planned, Mapping) and planned.get("misbehaving") == 0
         return behaved and all(fault.traits.baseline and not fault.traits.arranges for fault in self.faults.values())
 
     @property
     def drained(self) -> bool:
-        """The run waited for quiet, or up to its deadline; before that, what isn't completed may merely be late."""
+        """Whether the run drained or reached its deadline. Before that, an incomplete task may merely be late."""
         return "drained" in self.phases or "deadline" in self.phases
 
 
 def gather(events: Iterable[Event]) -> Evidence:
-    """Sort a history by subject. The order of `events` is irrelevant: `t` decides, and among equals the order given."""
+    """Sort a history by subject. Events are ordered by `t`; those with equal `t` keep the given order."""
     ordered = sorted(events, key=lambda event: event.t)
     evidence = Evidence()
     if ordered:
@@ -233,7 +233,7 @@ def gather(events: Iterable[Event]) -> Evidence:
     for event in ordered:
         if event.file is not None and event.seq is not None:
             evidence.lines.setdefault(event.file, set()).add(event.seq)
-        # By hand rather than by a table: this runs a million times for a large history.
+        # An if-chain, not a dispatch table: this runs a million times for a large history.
         if isinstance(event, Effect):
             _effect(evidence, executions, event)
         elif isinstance(event, Submit):
@@ -358,7 +358,7 @@ def _task(evidence: Evidence, name: str) -> Task:
 
 
 def _note_when_the_poke_was_submitted(evidence: Evidence) -> None:
-    """The poke's task may be under way before the poke is on record: what is submitted past the deadline is a poke."""
+    """Date the poke by its task: any submission after the deadline is a poke and may precede the poke's record."""
     deadline_t = evidence.phases.get("deadline")
     if deadline_t is None:
         return
@@ -380,9 +380,9 @@ def _find_what_was_struck(evidence: Evidence) -> None:
             continue
         for pid in sorted(fault.pids & by_pid.keys()):
             fault.struck.update(reversed([*by_pid[pid].during((t, t))]))
-        # What the nemesis claims counts where the ledger agrees that it was in flight at some moment of the fault: a
-        # worker that is asked to end may finish first. Only the newest execution is asked: one that an earlier fault
-        # killed never ends, and would seem to be in flight forever.
+        # A task that the nemesis reported as hit counts if the ledger agrees that it was in flight at some time during
+        # the fault: a worker that is asked to stop may finish first. Only the newest execution is checked: one that an
+        # earlier fault killed never ends, and would seem to be in flight forever.
         since_t = t if fault.begin_t is None else fault.begin_t
         if fault.traits.aims_at == "handler":
             claimed = {name: evidence.tasks[name] for name in fault.claimed & evidence.tasks.keys()}

@@ -1,26 +1,26 @@
 """Which lost tasks the server's durability explains: a pure function of the history.
 
-A crash takes the end of what was written, never something out of the middle: a server starts again on a prefix of its
-writes. So a promised task can be excused only if its promise may lie in that end. One that was promised before is in
-every prefix that is left, wherever it stood in the queue, and is LOST however much else was taken.
+A crash loses the end of what was written, never a part in the middle: a server restarts on a prefix of its writes. So a
+promised task can be excused only if its promise may lie in the lost end. A task promised earlier is in every prefix
+that may remain, wherever it stood in the queue, and is LOST however much else the crash took.
 
 | the server, when the run began         | killed, or dead of a failed write    | stopped in order     |
 | -------------------------------------- | ------------------------------------ | -------------------- |
 | AOF, fsync always                      | nothing                              | nothing              |
 | AOF, fsync every second                | up to 2 s: while an fsync is slow,   | nothing              |
-|                                        | Redis holds a write back that long     |                      |
+|                                        | Redis delays a write by up to that   |                      |
 | AOF, fsync left to the kernel          | nothing: each write has been handed  | nothing              |
 |                                        | to the kernel before its answer      |                      |
 | no AOF                                 | everything (since a snapshot whose   | everything, without  |
-|                                        | time nobody recorded)                | snapshots; else nothing |
+|                                        | time was not recorded)               | snapshots; else nothing |
 | unknown, as it hides its configuration | nothing                              | nothing              |
 
-A failover takes what the promoted replica had not got: of what was promised between the beginning of the fault, up to
-which every replica had everything, and the moment in which clients reach the new primary. Where the queue was told to
-have each task confirmed by a replica (`replicas:N`), nothing is excused.
+A failover loses the writes that the promoted replica had not received. Up to the beginning of the fault every replica
+had everything. So a failover excuses tasks promised from then until clients reach the new primary. If the queue was
+configured to have each task confirmed by a replica (`replicas:N`), nothing is excused.
 
-Where the queue was told to confirm each task by an fsync, an append-only file excuses nothing. An eviction excuses
-nothing either: Redis is configured to evict keys, and a queue that promises nevertheless breaks its promise.
+If the queue was configured to confirm each task by an fsync, an append-only file excuses nothing. An eviction excuses
+nothing either: a queue that promises tasks on a Redis configured to evict keys breaks its promise.
 https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
 """
 
@@ -35,14 +35,14 @@ from .spans import Spans
 from .verdicts import Excuse, FaultRef
 
 SLOW_FSYNC_S = 2
-"""How long Redis puts off a write while an fsync is under way, under `everysec`."""
+"""Longest time, in seconds, by which Redis under `everysec` delays a write while an fsync is in progress."""
 SEEN_AFTER_MS = 1_000
-"""So late may the end of a server that went on for seconds be on record, without a sign that the machine is slow."""
+"""Longest time, in ms, from the end of a server with slow fsyncs to its record, if the machine is not overloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One end of the server under a fault. `t` is ns, and no answer came after it; `ordered`: it ended as asked."""
+    """One end of the server under a fault. It sent no answer after `t`, ns. `ordered`: it shut down in order."""
 
     fault: FaultRecord
     t: int
@@ -51,24 +51,24 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a crash may take: what was acknowledged from `from_t` to `until_t`, ns."""
+    """A span in ns: a crash may lose writes that were acknowledged in it."""
 
     fault: FaultRecord
     from_t: int
     until_t: int
     why: str
     end: str = "the server ended"
-    """What happened at `until_t`."""
+    """Clause on what happened at `until_t`."""
 
 
 def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
-    """The promised tasks that a crash may have taken: of these, the ones that are gone are EXCUSED."""
+    """Return an excuse for each promised task that a crash may have lost; if the task is gone, it is EXCUSED."""
     first_window = windows_of(evidence)
     excuses = {}
     for name, task in evidence.tasks.items():
         if task.invoked_t is None or task.ok_t is None:
             continue
-        # The promise was made at some moment from the first attempt to its answer.
+        # The promise was made at some time between the first attempt and the answer.
         window = first_window(task.invoked_t, task.ok_t)
         if window:
             promised_s = (task.ok_t - evidence.first_t) / 1e9
@@ -82,10 +82,11 @@ def excuses_of(evidence: Evidence) -> dict[str, Excuse]:
 
 
 def windows_of(evidence: Evidence, *, promises: bool = True) -> Callable[[int, int], Window | None]:
-    """What finds the window of a time, from and to: of those that have a part of it the first to end.
+    """Return a function from a time span to the loss window that overlaps it; of several, the first to end.
 
-    There is one for each crash that may take something. What is gone, the first that could has taken. `promises`: of
-    promised tasks, which the queue may have been told to have confirmed; else of its other writes, which it has not.
+    There is a window for each crash that may lose something. A write is lost in the first crash that can lose it.
+    `promises`: look for losses of promised tasks, for which the queue may have requested confirmation; else for losses
+    of its other writes, which are never confirmed.
     """
     asked = str(_kept(evidence.begin).get("asked")) if promises else ""
     windows = [] if asked.startswith("replicas:") else failovers_of(evidence)
@@ -96,16 +97,16 @@ def windows_of(evidence: Evidence, *, promises: bool = True) -> Callable[[int, i
         seconds, why = taken
         from_t = evidence.first_t if seconds is None else _ending_t(evidence, crash) - seconds * 1_000_000_000
         windows.append(Window(crash.fault, from_t, crash.t, why))
-    # Turned around in time: those that end first are found first.
+    # Times are negated, so that `during` yields the window that ends first before the others.
     turned = Spans(((-window.until_t, -window.from_t), window) for window in windows)
     return lambda from_t, until_t: next(turned.during((-until_t, -from_t)), None)
 
 
 def _ending_t(evidence: Evidence, crash: Crash) -> int:
-    """From when on the server may have been ending, as its end is on record only once it was seen: ns.
+    """Return the earliest time, in ns, at which the server may have ended: its end is recorded only after it was seen.
 
-    While its fsync is slow, it goes on promising and writing for seconds before it is killed: it is no older than that
-    record can be late.
+    That is the begin of the fault. But a server with slow fsyncs goes on promising and writing for seconds after it:
+    its end can be earlier than its record only by as much as that record may be late.
     """
     if crash.fault.traits.ends_late:
         late_ms = max((one.late_ms for one in evidence.late), default=0)
@@ -114,16 +115,16 @@ def _ending_t(evidence: Evidence, crash: Crash) -> int:
 
 
 def failovers_of(evidence: Evidence) -> list[Window]:
-    """From the beginning of each failover to when clients followed.
+    """Return a window for each failover: from its beginning until clients followed the new primary.
 
-    The fault waits, before it hits, until every replica has what was written before it began.
+    Before it acts, the fault waits until every replica has all writes from before its begin.
     """
     healed_t = evidence.phases.get("healed", evidence.last_t)
     return [
         Window(
             fault,
             fault.begin_t,
-            # A promotion that came too late for the fault has come, if it did, before the fault was healed.
+            # A promotion that the fault no longer waited for came, if at all, before the fault was healed.
             next(t for t in (fault.effective_t, fault.end_t, healed_t) if t is not None),
             "with asynchronous replication a failover may take what no replica had confirmed",
             "clients followed the new primary",
@@ -134,7 +135,7 @@ def failovers_of(evidence: Evidence) -> list[Window]:
 
 
 def crashes_of(evidence: Evidence) -> list[Crash]:
-    """The ends of the server that a fault brought about, in their order, without the one at the end of the run."""
+    """Return the ends of the server that faults caused, in order, without the one at the end of the run."""
     exits = [(gone.t, gone.status) for gone in evidence.exits if gone.role == "server"]
     exits_t = [t for t, _ in exits]
     faults = sorted(
@@ -145,13 +146,13 @@ def crashes_of(evidence: Evidence) -> list[Crash]:
     crashes = []
     for position, (begin_t, fault) in enumerate(faults):
         if fault.traits.fails_over:
-            continue  # the disk of a primary that was replaced does not matter: it takes over what the new one has
+            continue  # a replaced primary copies the new primary's data: its disk does not matter
         next_t = faults[position + 1][0] if position + 1 < len(faults) else healed_t
-        # A fault that killed the server and was missed after that, took what it took.
+        # A fault that killed the server counts even if it was recorded as missed afterwards.
         until_t = next_t if fault.effective_t is None else fault.effective_t
         within = slice(bisect_left(exits_t, begin_t), bisect_right(exits_t, until_t))
         seen = [Crash(fault, t, ordered=status == 0) for t, status in exits[within]]
-        # Its exit is not on record, as in a container: then the fault itself says how it ended.
+        # Without a recorded exit, as in a container, the fault's traits say how the server ended.
         if not seen and fault.effective_t is not None and fault.traits.ends_server != "no":
             seen = [Crash(fault, fault.effective_t, ordered=fault.traits.ends_server == "stopped")]
         crashes += seen
@@ -163,7 +164,7 @@ def _kept(begin: Run | None) -> Mapping[str, Any]:
 
 
 def _taken(begin: Run | None, asked: str, *, ordered: bool) -> tuple[int | None, str] | None:
-    """(seconds before the end, why); None for seconds: everything. None: nothing may be taken."""
+    """Return (seconds before the end that may be lost, why); None for seconds: everything. None: nothing is lost."""
     kept = _kept(begin)
     if kept.get("appendonly") is False:
         if not ordered:

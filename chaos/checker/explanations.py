@@ -1,16 +1,18 @@
-"""What explains that a task was completed more than once: at-least-once allows it, but for a reason.
+"""What explains that a task was completed more than once: at-least-once allows it, but only for a reason.
 
-A queue runs a task again because it could not know that it was done, or because it took its worker for dead. Both need
-a fault that met the task's worker, or the server that all workers talk to. So one of these explains a repetition:
+A queue runs a task again because it could not know that the task was done, or because it took the task's worker for
+dead. Both need a fault that hit the worker, or the server that all workers talk to. So one of these explains a
+repetition:
 
-- the news of the earlier execution was lost: a fault met its worker, or the server, while it ran or shortly after;
-- the server lost the news afterwards, as its durability allows;
-- the task was claimed before such a fault was over and taken over meanwhile: the worker that was held up runs it too;
+- the ack of the earlier execution was lost: a fault hit its worker, or the server, while it ran or shortly after;
+- the server lost the ack afterwards, as its durability allows;
+- the task was claimed before the end of such a fault and recovered meanwhile: the delayed worker runs it too;
 - its handler misbehaved as planned, or its process died;
-- it was submitted several times by a client whose queue does not state that this is one task;
-- the machine was starved between the two.
+- a client submitted it several times, and the queue does not state that these are one task;
+- the machine was starved between the two executions.
 
-Whatever may be innocent is explained: where a target states that it has no unexplained duplicates, the rest is its own.
+Whatever may have an innocent cause counts as explained. If a target states that it has no unexplained duplicates, the
+remaining ones are its own defect.
 """
 
 from bisect import bisect_left
@@ -26,26 +28,26 @@ from .verdicts import Duplicate, FaultRef
 
 SECOND = 1_000_000_000
 ACK_UNDER_WAY_S = 1.0
-"""For that long after a body has ended may the news of it be on its way, and be lost to a fault."""
+"""Seconds after the end of a body during which its ack may still be under way, and be lost to a fault."""
 HELD_UP_S = 0.1
-"""No queue takes a worker for dead that was held up for less."""
+"""Seconds by which a worker must be delayed before any queue takes it for dead."""
 
 
 def duplicates_of(evidence: Evidence) -> list[Duplicate]:
-    """Every task that was completed more than once."""
+    """Return a `Duplicate` for each task that was completed more than once."""
     causes = _Causes.of(evidence)
     return [causes.duplicate(name, task) for name, task in evidence.tasks.items() if len(task.completed) > 1]
 
 
 def too_many_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
-    """The tasks whose duplicates nothing explains, where there are more of them than the target states."""
+    """Return the tasks with unexplained duplicates if there are more of them than the target states; else nothing."""
     stated = option(evidence.begin, "unexplained_duplicates")
     unexplained = [duplicate.task for duplicate in duplicates if not duplicate.explained]
     return unexplained if isinstance(stated, int) and len(unexplained) > stated else []
 
 
 def explains(evidence: Evidence) -> Callable[[str, Task, Execution, Execution], bool]:
-    """Whether something other than its own failure explains why a task was run again: (name, task, earlier, later)."""
+    """Return a predicate of (name, task, earlier, later): whether the later run has a cause besides a failed body."""
     causes = _Causes.of(evidence)
     causes = replace(causes, misbehaved=[], faults=causes.without_full_memory())
     return lambda name, task, earlier, later: bool(
@@ -55,24 +57,24 @@ def explains(evidence: Evidence) -> Callable[[str, Task, Execution, Execution], 
 
 @dataclass(frozen=True, slots=True)
 class _Causes:
-    """All that may explain a repetition in one run. Times are ns."""
+    """Everything in one run that may explain a repetition. Times are ns."""
 
     evidence: Evidence
     faults: Spans[FaultRecord]
-    """Those that took effect, from when and until when they may have hit."""
+    """Effective faults, each with the span in which it may have hit; handler faults are in `misbehaved`."""
     misbehaved: list[FaultRecord]
-    """Those of handlers: they hit at any time of the run, and are counted at its end."""
+    """Effective handler faults: they hit at any time of the run, and are counted at its end."""
     first_window: Callable[[int, int], Window | None]
     ended_by_t: dict[int, int]
-    """Process -> when the last fault that aimed at it was over."""
+    """Process -> end of the last fault that aimed at it."""
     gone_t: list[int]
-    """When workers ended by themselves."""
+    """Times at which workers ended by themselves."""
     last_seen: dict[int, int]
-    """Process -> the last time its ledger says anything."""
+    """Process -> time of the last event in its ledger."""
     cut_off: dict[int, list[Execution]]
     """Process -> its executions that never ended."""
     taken_over_within: int
-    """That long after a fault may a worker begin what it claimed before: later, others had it by any rule."""
+    """Time after a fault within which a delayed worker may begin an earlier claim: later, others hold it."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Causes":
@@ -102,7 +104,7 @@ class _Causes:
         )
 
     def without_full_memory(self) -> Spans[FaultRecord]:
-        """The faults; where the target goes on while the server's memory is full, that loses no news of a failure."""
+        """Return the faults, without full memory if the target drains under it: that loses no report of a failure."""
         drains = option(self.evidence.begin, "drains_when_full") is True
         return Spans(
             ((fault.from_t, fault.over_t), fault)
@@ -136,13 +138,13 @@ class _Causes:
         )
 
     def _submissions_beyond_one(self, task: Task) -> int:
-        """How many tasks it may be to a queue that does not state that they are one."""
+        """Return how many extra tasks the submissions may have created; 0 if the target is idempotent."""
         if option(self.evidence.begin, "idempotent") is True:
             return 0
         return max(0, task.invoked - task.fail - 1)
 
     def _fault(self, name: str, task: Task, earlier: Execution, later: Execution) -> FaultRecord | None:
-        """The last fault that explains why the later execution came about."""
+        """Return the last fault that explains the later execution; None: no fault does."""
         explaining = [fault for fault in self.misbehaved if _misbehaving(name, earlier, later, fault)]
         explaining += [
             fault
@@ -156,14 +158,15 @@ class _Causes:
         return window.fault if window and window.until_t <= later.begin else None
 
     def _in_question(self, earlier: Execution, later: Execution) -> Span:
-        """When a fault must have hit to explain it: not long after the earlier one had ended, whatever the fault."""
+        """Return the span in which any explaining fault must have hit: soon after the earlier execution at most."""
         heard_t = NEVER if earlier.end is None else earlier.end + round((ACK_UNDER_WAY_S + SLOW_FSYNC_S) * SECOND)
         return earlier.begin - self.taken_over_within, min(later.begin, heard_t)
 
     def _taken_over(self, fault: FaultRecord, task: Task, earlier: Execution, later: Execution) -> bool:
-        """One of the two is by a worker that was held up, of what it had claimed before the fault was over.
+        """Return whether one execution is by a worker delayed by the fault, of a task claimed before the fault's end.
 
-        The other is by the process that took it over. What a queue numbers as the same attempt was not taken over.
+        The other execution is by the process that recovered the task. Executions with the same attempt are not a
+        recovery.
         """
         if fault.over_t - fault.from_t < HELD_UP_S * SECOND or (task.invoked_t or 0) > fault.over_t:
             return False
@@ -172,13 +175,13 @@ class _Causes:
         return earlier.begin >= fault.from_t and any(
             (fault.everywhere or one.pid in fault.pids)
             and one.begin <= fault.over_t + self.taken_over_within
-            # What it had begun before is all that it had claimed of it.
+            # A process that has begun the task before has used up its earlier claim.
             and not any(other.pid == one.pid and other.begin < one.begin for other in task.executions)
             for one in (earlier, later)
         )
 
     def _other(self, earlier: Execution, later: Execution) -> str:
-        """What explains it beside a fault, in a few words; empty: nothing does."""
+        """Return what explains it other than a fault, in a few words; empty: nothing does."""
         if self._died(earlier, later):
             return "its process died"
         if self.evidence.starved(earlier.begin, later.begin):
@@ -186,24 +189,24 @@ class _Causes:
         return ""
 
     def _died(self, earlier: Execution, later: Execution) -> bool:
-        """Its process ended by itself, inside another task or idle, before the queue had to know that this was done."""
+        """Return whether the process ended by itself, in another task or idle, while the ack could still be lost."""
         pid, silent_t = earlier.pid, self.last_seen[earlier.pid]
         if silent_t <= self.ended_by_t.get(pid, -1):
-            return False  # that is what ended it: whether it explains this is known already
+            return False  # a fault ended it: `_fault` has decided already
         if any(one.begin <= later.begin for one in self.cut_off.get(pid, ())):
             return _may_be_unheard_of(earlier, silent_t)
         return any(_may_be_unheard_of(earlier, t) for t in self.gone_t[bisect_left(self.gone_t, silent_t) :][:1])
 
 
 def _met(fault: FaultRecord, name: str, earlier: Execution) -> bool:
-    """The fault met the earlier execution, its process or all processes, before the queue had to know of its end.
+    """Return whether the fault hit the earlier execution, its process or all processes while its ack could be lost.
 
-    A fault hits at some moment between its begin and its `effective`, which is recorded only once it was seen, and
-    a quick recovery may come in between. So it lies between the executions if any of its moments does. What had ended
-    long before it was acknowledged long before it, whatever happened to its process.
+    A fault hits at some time between its begin and its `effective`, which is recorded only once the effect was seen; a
+    quick recovery may come in between. So the fault may lie between the executions if any time of its span does. An
+    execution that ended long before the fault was acked long before it, whatever happened to its process.
     """
     if fault.everywhere:
-        # With an fsync every second the news may be older, and be lost with the server.
+        # With an fsync every second the server may also lose an older ack.
         return earlier.begin <= fault.over_t and _may_be_unheard_of(
             earlier, fault.from_t, ACK_UNDER_WAY_S + SLOW_FSYNC_S
         )
@@ -216,7 +219,7 @@ def _met(fault: FaultRecord, name: str, earlier: Execution) -> bool:
 
 
 def _misbehaving(name: str, earlier: Execution, later: Execution, fault: FaultRecord) -> bool:
-    """The earlier execution misbehaved, or one that did ended the process of the earlier."""
+    """Return whether the earlier execution misbehaved, or its process was ended by an execution that did."""
     own = fault.misbehaved.get(name)
     if own is earlier or (own and earlier.in_flight(later.begin)):
         return True
@@ -230,12 +233,12 @@ def _misbehaving(name: str, earlier: Execution, later: Execution, fault: FaultRe
 
 
 def _may_be_unheard_of(execution: Execution, t: int, under_way_s: float = ACK_UNDER_WAY_S) -> bool:
-    """At `t` the queue may not have heard yet that it ended."""
+    """Return whether at `t` the queue may not know yet that the execution ended."""
     return execution.end is None or execution.end >= t - under_way_s * SECOND
 
 
 def _overlapping(executions: list[Execution]) -> bool:
-    """One began while another surely ran; an execution without an end may have died at once, and says nothing."""
+    """Return whether one began while another surely ran. One without an end is ignored: it may have died at once."""
     latest_end = -1
     for execution in sorted(executions, key=lambda execution: execution.begin):
         if execution.begin < latest_end:

@@ -1,4 +1,4 @@
-"""What a history shows beside the outcomes: kills, times, faults, exits."""
+"""Findings of a history other than the outcomes of tasks: kills, times, faults, exits."""
 
 import math
 import statistics
@@ -12,29 +12,29 @@ from .verdicts import Duplicate, Exit, Fate, FaultResult, Kills, Leftover, LoadR
 
 OVERTAKEN_S = 1.0
 DURING_S = 2
-"""A process that ends that many seconds after a fault ended during it: its clients gave up first."""
+"""Seconds after a fault in which an exit still counts as during it: the process's clients gave up first."""
 OVERTAKEN_SHARE = 0.25
-"""In a run with faults that many of the tasks must be late before that is held against the queue."""
+"""Share of the tasks that must be overtaken in a run with faults before it counts against the queue."""
 WAITS = {Fate.NEEDS_TRAFFIC: 1, Fate.NEEDS_RESTART: 2}
-"""In how many of the waits tasks of an outcome did not move: for the queue alone, after a new task, after a restart."""
+"""Outcome -> in how many waits its tasks did not move, of three: alone, after a new task, after a restart."""
 
 
 def kills_of(evidence: Evidence) -> Kills:
-    """Counts of the faults that aim at worker processes."""
+    """Count the faults that aim at worker processes."""
     aimed = [fault for fault in evidence.faults.values() if fault.hits_workers]
     effective = [fault for fault in aimed if fault.effective_t is not None]
     return Kills(planned=len(aimed), effective=len(effective), mid_task=sum(1 for fault in effective if fault.struck))
 
 
 def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
-    """For each task in whose body a fault hit: ms from the effect being seen to the next execution's begin."""
+    """Return, for each task hit in its body, the ms from the recorded effect of the fault to the task's next begin."""
     found = []
     for fault in sorted(evidence.faults.values(), key=lambda fault: fault.number):
         if fault.effective_t is None:
             continue
         for name, struck in fault.struck.items():
             begins = [other.begin for other in evidence.tasks[name].executions if other is not struck]
-            # From the fault's begin on, as a quick recovery may precede the moment its effect was on record.
+            # Counted from the fault's begin: a quick recovery may precede the record of its effect.
             since_t = max(struck.begin, fault.effective_t if fault.begin_t is None else fault.begin_t)
             next_t = min((begin for begin in begins if begin >= since_t), default=None)
             if next_t is not None:
@@ -47,10 +47,10 @@ def redeliveries_of(evidence: Evidence) -> list[Redelivery]:
 def overtaken_of(evidence: Evidence) -> list[str]:
     """Return the tasks that began much later than a task accepted after them was completed (I7).
 
-    Much later: by more than `recover_within` and a second, within which come tasks that a slow worker held or gave
-    back. In a run with faults `_may_be_late` excludes those that a fault delayed. A few others are late in any queue,
-    as a task that is given back while its server fails waits behind the recovered ones: fewer than `OVERTAKEN_SHARE`
-    of all tasks are ignored.
+    Much later means by more than `recover_within` and a second: a task that a slow worker held or released begins
+    within that time. In a run with faults `_may_be_late` excludes tasks that a fault delayed. A few others are late in
+    any queue: a task that is released while its server fails waits behind the recovered ones. So a number below
+    `OVERTAKEN_SHARE` of all tasks is ignored.
     """
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     slack = int((within_s + OVERTAKEN_S) * 1e9)
@@ -64,10 +64,10 @@ def overtaken_of(evidence: Evidence) -> list[str]:
 
 
 def _overtaken(evidence: Evidence, tasks: Mapping[str, Task], slack: int) -> list[str]:
-    """Those of one priority that were passed by later ones for longer than `slack`, ns."""
+    """Return the tasks, all of one priority, that began more than `slack` ns after a later one was completed."""
     by_submission = sorted(((task.invoked_t or 0, name, task) for name, task in tasks.items()), reverse=True)
     overtaken = []
-    # From the newest to the oldest, so that the first end of all newer ones is known.
+    # From the newest to the oldest, so that the first end of all newer tasks is known.
     newer: list[tuple[int, float]] = []  # (submitted, first end among those submitted then or later), newest first
     for invoked_t, name, task in by_submission:
         first = min(task.executions, key=lambda execution: execution.begin, default=None)
@@ -83,10 +83,10 @@ def _overtaken(evidence: Evidence, tasks: Mapping[str, Task], slack: int) -> lis
 
 
 def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
-    """Whether something disturbed this task before it began, so that others may have passed it.
+    """Return whether something disturbed this task before it began, so that others may have passed it.
 
-    What the queue numbers as attempt 1 was never held by a process that died. Its connection may have been cut or slow,
-    it may have come twice, or the machine stood still.
+    A task at attempt 1 was never held by a process that died. But its connection may have been cut or slow, it may have
+    been submitted twice, or the machine may have been overloaded.
     """
     if first.attempt != 1 or task.invoked > 1:
         return True
@@ -98,7 +98,7 @@ def _may_be_late(evidence: Evidence, task: Task, first: Execution) -> bool:
 
 
 def end_to_end_ms(evidence: Evidence) -> list[float]:
-    """Of each completed task: from the first attempt to submit it, or when it was due, to the first end of its body."""
+    """Return the ms of each completed task from its first submission, or its due time, to its first completion."""
     return [
         (task.completed_t - task.invoked_t) / 1e6 - task.delay_ms
         for task in evidence.tasks.values()
@@ -107,13 +107,13 @@ def end_to_end_ms(evidence: Evidence) -> list[float]:
 
 
 def body_ms(evidence: Evidence) -> float | None:
-    """How long a body lasted that was completed: the median; None: none was."""
+    """Return the median duration of a completed body; None: no body was completed."""
     lasted = [(one.end or 0) - one.begin for task in evidence.tasks.values() for one in task.completed]
     return statistics.median(lasted) / 1e6 if lasted else None
 
 
 def fault_results(evidence: Evidence, duplicates: list[Duplicate], redeliveries: list[Redelivery]) -> list[FaultResult]:
-    """One row per planned or injected fault, by number."""
+    """Return one row per planned or injected fault, by number."""
     caused: dict[int, int] = {}
     for duplicate in duplicates:
         for fault in duplicate.faults:
@@ -153,9 +153,9 @@ def _at_ms(evidence: Evidence, fault: FaultRecord) -> float | None:
 
 
 def leftovers_of(evidence: Evidence, census: CensusRecord | None) -> list[Leftover]:
-    """Tasks that were completed and lie in the broker nevertheless.
+    """Return the tasks that were completed and are still in the broker.
 
-    Their work is done, so they are not LOST nor STUCK; but the queue hasn't noticed, and may do them again.
+    Their work is done, so they are neither LOST nor STUCK; but the queue hasn't noticed, and may run them again.
     """
     if census is None:
         return []
@@ -167,10 +167,10 @@ def leftovers_of(evidence: Evidence, census: CensusRecord | None) -> list[Leftov
 
 
 def starved_ms(evidence: Evidence, fate: Fate) -> int:
-    """By how much the harness came late in each of the waits in which tasks of this outcome did not move.
+    """Return the least lateness of the harness, in ms, in the waits in which tasks of this outcome did not move.
 
-    What does not move then, waits perhaps for the machine. 0: in one of the waits the harness was never late, so that
-    the queue had all of its time. Whatever was late before the first has had the time of the drain since.
+    A task that does not move may be waiting for the machine. 0: the harness was on time in at least one of the waits,
+    so the queue had all of that time. Lateness before the first wait does not count: the drain has passed since then.
     """
     marks = (evidence.phases.get("healed", evidence.first_t), evidence.pokes.get("task"), evidence.pokes.get("restart"))
     waits = list(pairwise([*(t for t in marks if t is not None), evidence.last_t + 1]))
@@ -184,7 +184,7 @@ def starved_ms(evidence: Evidence, fate: Fate) -> int:
 
 
 def exits_of(evidence: Evidence) -> list[Exit]:
-    """The processes whose end was not the harness's doing."""
+    """Return the processes that ended without the harness ending them."""
     return [
         Exit(
             event.role, event.sid or event.pid, event.status, (event.t - evidence.first_t) / 1e6, event.last_words or ""
@@ -195,7 +195,7 @@ def exits_of(evidence: Evidence) -> list[Exit]:
 
 
 def exits_in_short(evidence: Evidence, exits: list[Exit]) -> list[str]:
-    """One sentence for each role and status: how many, during which fault most of them, and the last words."""
+    """Return a sentence for each role and status: how many exits, the most frequent fault then, and the last output."""
     groups: dict[tuple[str, int | None], list[Exit]] = {}
     for gone in exits:
         groups.setdefault((gone.role, gone.status), []).append(gone)
@@ -219,7 +219,7 @@ def _in_short(evidence: Evidence, role: str, status: int | None, group: list[Exi
 
 
 def load_of(evidence: Evidence) -> LoadResult | None:
-    """What Locust's seconds add up to; None: it sent nothing in this run."""
+    """Return the totals of Locust's reports; None: it sent nothing in this run."""
     seconds = [one for one in evidence.load if one.phase == "second"]
     ends = [one for one in evidence.load if one.phase == "end"]
     if not seconds and not ends:

@@ -1,4 +1,4 @@
-"""What a history lacks without which nothing can be concluded about the queue: no PASS, and no violation either.
+"""Gaps: evidence missing from a history without which a run shows neither a PASS nor a violation.
 
 Missing evidence is not evidence: a history without its beginning, with fewer submissions than the plan, or without any
 task body would acquit a queue that loses tasks, or accuse one that loses none.
@@ -15,14 +15,14 @@ NUMBERED = 2
 """The first version of the format in which the harness numbers its lines."""
 
 WRONG_LEDGERS_MAX = 3
-"""That many files of the ledger are named."""
+"""Number of invalid ledger files that are named."""
 
 UNSEEN = frozenset({Fate.LOST, Fate.EXCUSED, Fate.FAILED, Fate.DEAD})
-"""What a task may seem to have come to if its body ran and was not recorded."""
+"""Outcomes that a task may wrongly seem to have if its body ran without being recorded."""
 
 
 def gaps_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
-    """What is missing, a sentence each, with the likely cause."""
+    """Return a sentence for each gap, with its likely cause."""
     return [
         *_wrong_ledgers(evidence),
         *_missing_lines(evidence),
@@ -33,14 +33,14 @@ def gaps_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
 
 def _wrong_ledgers(evidence: Evidence) -> Iterator[str]:
-    """Each worker process has a file of its own, and the same is wrong with all of them."""
+    """Yield the first sentences only: each worker process has a file of its own, and all have the same mistake."""
     yield from evidence.wrong_ledgers[:WRONG_LEDGERS_MAX]
 
 
 def _missing_lines(evidence: Evidence) -> Iterator[str]:
     for file, numbers in sorted(evidence.lines.items()):
         last = max(numbers)
-        # Counted first: a number from a file may be of any size.
+        # Counts are compared first: a line number read from a file may be of any size.
         missing = last - len(numbers)
         if missing > 0:
             first = next(number for number in range(1, last) if number not in numbers)
@@ -65,11 +65,11 @@ def _missing_from_the_plan(evidence: Evidence) -> Iterator[str]:
 
 def _missing_submissions(evidence: Evidence) -> Iterator[str]:
     planned, healed_t = _planned(evidence), evidence.phases.get("healed")
-    # A run that was stopped before has not submitted all, and says itself that it did not come to its end.
+    # A run that was stopped earlier has not submitted all tasks, and reports that it did not end.
     if not isinstance(planned, int) or healed_t is None:
         return
     deadline_t = evidence.phases.get("deadline")
-    # What is submitted past the deadline is a poke, and no part of the plan.
+    # A task submitted after the deadline is a poke, and not part of the plan.
     submitted = sum(
         task.invoked_t is not None and (deadline_t is None or task.invoked_t <= deadline_t)
         for task in evidence.tasks.values()
@@ -81,7 +81,7 @@ def _missing_submissions(evidence: Evidence) -> Iterator[str]:
 def _missing_bodies(evidence: Evidence, fates: Mapping[str, Fate]) -> Iterator[str]:
     if evidence.wrong_ledgers or any(task.executions for task in evidence.tasks.values()):
         return
-    # What must be given up needs no body to be; what still waits in the broker has had none.
+    # A task that must be given up may have had no body; one that still waits in the broker has had none.
     gone = [
         name
         for name, task in evidence.tasks.items()

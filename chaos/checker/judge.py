@@ -70,11 +70,11 @@ WAITING_PLACES = ("pending", "delayed", "processing")
 def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
     """Judge one run. Never raises on a well-formed history, however incomplete: gaps make it INCONCLUSIVE.
 
-    `missing`: what is known to be missing beside the history, a sentence each.
+    `missing`: further known gaps that the history does not show, a sentence each.
     """
     evidence = gather(events)
     begin = evidence.begin
-    # Before a drain, what isn't completed may merely be late: then no census can tell lost from in flight.
+    # Before a drain, an incomplete task may merely be late: no census can tell lost from in flight.
     census = evidence.census if evidence.drained else None
     excuses = excuses_of(evidence)
     excused = _excused(evidence, excuses)
@@ -164,13 +164,13 @@ def judge(events: Iterable[Event], missing: Sequence[str] = ()) -> Result:
 
 
 def _new(promises: list[Promise], verdict: Verdict) -> list[str]:
-    """What no outcome and no rule of a baseline says already."""
+    """Return the clauses of broken promises that no outcome and no baseline rule reports already."""
     judged_elsewhere = ("recover_within", "order", "unexplained_duplicates")
     return clauses_of([one for one in promises if one.name not in judged_elsewhere], verdict)
 
 
 def _excused(evidence: Evidence, excuses: Mapping[str, Excuse]) -> Collection[str]:
-    """The tasks whose loss the configured durability allows; none where the run was asked to take no excuse."""
+    """Return the tasks whose loss the configured durability allows; nothing if the run accepts no excuses."""
     return frozenset() if option(evidence.begin, "require_durability") else excuses.keys()
 
 
@@ -197,7 +197,7 @@ def _fate(
     if task.completed:
         return _fate_of_the_completed(task, evidence) if task.promised else Fate.RECOVERED
     places = census.found.get(name, {}) if census else {}
-    # What still waits may still be done, so that it is not dead yet, even if a copy of it is.
+    # A task that still waits may still be done: it is not dead yet, even if a dead letter is a copy of it.
     waiting = any(place in places for place in WAITING_PLACES)
     wished = evidence.doomed is None or name in evidence.doomed or name in worn_out
     if places.get("dead_letter") and wished and not waiting:
@@ -218,14 +218,14 @@ def _fate(
 def _fate_of_the_completed(task: Task, evidence: Evidence) -> Fate:
     for poke, fate in (("restart", Fate.NEEDS_RESTART), ("task", Fate.NEEDS_TRAFFIC)):
         poke_t = evidence.pokes.get(poke)
-        # What was submitted as the poke, or after it, needed nothing but itself.
+        # A task submitted as the poke, or after it, did not depend on it.
         if poke_t is not None and (task.invoked_t or 0) < poke_t < (task.completed_t or 0):
             return fate
     return Fate.DUPLICATE if len(task.completed) > 1 else Fate.DONE
 
 
 def _starved(evidence: Evidence, fates: Collection[Fate]) -> dict[Fate, int]:
-    """The liveness defects that show nothing, as the machine was starved, and by how many ms."""
+    """Return the liveness defects that prove nothing because the machine was starved, with its lateness in ms."""
     late_ms = {fate: starved_ms(evidence, fate) for fate in LIVENESS_DEFECTS.intersection(fates)}
     return {fate: ms for fate, ms in late_ms.items() if ms}
 

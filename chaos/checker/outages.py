@@ -1,4 +1,4 @@
-"""How many outages each worker saw: several faults of the server are one to a worker that did not come back between."""
+"""Outages that each worker saw: several server faults are one outage to a worker that did not recover in between."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from .stated import option
 
 
 def outages_of(evidence: Evidence) -> list[str]:
-    """A sentence on the faults that met all workers, for the report; empty: there were none, or it was not recorded."""
+    """Return a sentence on the faults that hit all workers; empty: no such fault, or `met` was not recorded."""
     struck = [
         fault.met for fault in evidence.faults.values() if fault.effective_t is not None and fault.met is not None
     ]

@@ -1,4 +1,4 @@
-"""What differs between the payload that was submitted and the one that was executed, where both are on record."""
+"""Differences between the submitted and the executed payload of a task, if both are on record."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,25 +10,25 @@ from .verdicts import Fate
 SHOWN_CHARACTERS = 60
 EXACT_MAX = 2**53
 LARGE_MIN = 10**300
-"""From here on a whole number may be beyond all doubles."""
+"""Magnitude from which on an integer may exceed all doubles."""
 _ABSENT = object()
 
 
 def differences_of(evidence: Evidence, fates: Mapping[str, Fate]) -> dict[str, str]:
-    """Corrupt task -> the first member that differs, in a clause; only where both payloads were recorded."""
+    """Return corrupt task -> clause on the first member that differs; only if both payloads were recorded."""
     corrupt = ((name, evidence.tasks[name]) for name, fate in fates.items() if fate is Fate.CORRUPT)
     return {name: clause for name, task in corrupt if (clause := _difference_of(task))}
 
 
 def with_difference(sentence: str, differences: Mapping[str, str]) -> str:
-    """The verdict's sentence, and in what the first corrupt task differs."""
+    """Append to the verdict's sentence how the payload of the first corrupt task differs."""
     for clause in differences.values():
         return f"{sentence} In the first of them {clause}."
     return sentence
 
 
 def difference(submitted: str, executed: str) -> str | None:
-    """The first member in which two JSON texts differ, in a clause; None: they are the same text."""
+    """Return a clause on the first member in which two JSON texts differ; None: they are the same text."""
     if submitted == executed:
         return None
     try:
@@ -59,7 +59,7 @@ def _differences(path: str, submitted: Any, executed: Any) -> Iterator[str]:
 
 
 def _advice(submitted: Any, executed: Any) -> str:
-    """Where the one number is the double nearest to the other."""
+    """Return a hint if the executed number is the double nearest to the submitted integer; else an empty text."""
     inexact = isinstance(submitted, int) and EXACT_MAX < abs(submitted) < LARGE_MIN
     if not inexact or not isinstance(executed, int | float) or float(submitted) != executed:
         return ""
@@ -67,7 +67,7 @@ def _advice(submitted: Any, executed: Any) -> str:
 
 
 def _spelling(submitted: str, executed: str) -> str | None:
-    """The values are the same: how the text differs, in which the one is compared with the other byte for byte."""
+    """Return how two texts of the same value differ, for targets whose payloads are compared byte for byte."""
     place = next((n for n, (a, b) in enumerate(zip(submitted, executed, strict=False)) if a != b), 0)
     here = slice(max(0, place - 10), place + 30)
     return f"it has the same members, spelt otherwise: {submitted[here]!r} was submitted and {executed[here]!r} arrived"

@@ -1,8 +1,8 @@
-"""Sometimes-assertions: which situations a run has met, and in which states its faults found the tasks.
+"""Sometimes-assertions: which situations a run reached, and in which states its faults found the tasks.
 
-A run that never came to the point shows nothing. So what it came to is counted, from the history alone, and a profile
-may demand it: `zeroloss run --demand killed-before-ack,worker-sigkill@running`. What was demanded and not met makes the
-run INCONCLUSIVE.
+A run that never reaches a critical situation shows nothing. So situations are counted, from the history alone, and a
+profile may demand them: `zeroloss run --demand killed-before-ack,worker-sigkill@running`. An unmet demand makes the run
+INCONCLUSIVE.
 """
 
 from bisect import bisect_left
@@ -27,20 +27,20 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What several situations are counted from."""
+    """Facts from which several situations are counted."""
 
     evidence: Evidence
     census: CensusRecord | None
     last_seen: Mapping[int, int]
-    """Process -> the last time its ledger says anything, ns."""
+    """Process -> time of the last event in its ledger, ns."""
     ran_elsewhere: Mapping[int, frozenset[str]]
-    """Process -> the tasks whose body ended in it and began in another one later."""
+    """Process -> the tasks whose body ended in it and began in another process later."""
 
     def fell_silent(self, pid: int, t: int) -> bool:
         return self.last_seen.get(pid, 0) <= t
 
     def killed_inside(self, fault: FaultRecord) -> list[str]:
-        """The fault took hold of the process in its body, and it fell silent. A partition kills no process."""
+        """Return the tasks in whose body the fault killed the process, which fell silent. Network faults kill none."""
         t, killing = fault.effective_t or 0, fault.traits.aims_at != "network"
         return [
             name
@@ -49,7 +49,7 @@ class _Facts:
         ]
 
     def killed_before_ack(self, fault: FaultRecord) -> int:
-        """The body had ended in a process that died then, and it ran again elsewhere: the news of its end died too."""
+        """Count the tasks whose body ended in a process that the fault killed and that ran again: the ack was lost."""
         t = fault.effective_t
         if t is None or not fault.hits_workers:
             return 0
@@ -78,7 +78,7 @@ def _lease_expired_alive(facts: _Facts) -> int:
 
 
 def _outlived(one: Execution, executions: list[Execution]) -> bool:
-    """It came to its end although another process had begun the same task meanwhile: its owner was not a corpse."""
+    """Return whether it ended although another process had begun the task meanwhile: its owner was still alive."""
     return one.end is not None and any(
         other.pid != one.pid and one.begin < other.begin < one.end for other in executions
     )
@@ -136,24 +136,24 @@ _COUNTED: dict[str, tuple[str, Callable[[_Facts], int]]] = {
     "dead-lettered-by-kills": ("a task was given up because every worker that ran it died", _dead_lettered_by_kills),
 }
 SITUATIONS = {name: title for name, (title, _) in _COUNTED.items()}
-"""What `--demand` can ask for, beside FAULT@STATE."""
+"""Name -> title of each situation that `--demand` accepts, besides FAULT@STATE."""
 
 
 def situations_of(evidence: Evidence, census: CensusRecord | None) -> list[Situation]:
-    """Each situation, with how often the run met it."""
+    """Return each situation with how often the run reached it."""
     facts = _facts(evidence, census)
     return [Situation(name=name, title=title, count=count(facts)) for name, (title, count) in _COUNTED.items()]
 
 
 def matrix_of(evidence: Evidence, census: CensusRecord | None) -> list[MatrixRow]:
-    """For each fault, in how many tasks of which state it took effect: pairs of one injection and one task."""
+    """Return, for each fault, how many tasks were in each state at its injections: pairs of an injection and a task."""
     facts = _facts(evidence, census)
     ends = {crash.fault.number: crash.t for crash in crashes_of(evidence)}
-    # A server's end is on record before its new start, which is when the fault is.
+    # Use the exit of the server if it is recorded: the fault is recorded as effective only after the restart.
     moments = sorted((ends.get(fault.number, fault.effective_t or 0), fault.number) for fault in _effective(facts))
     struck_by = [evidence.faults[number] for _, number in moments]
     times = [t for t, _ in moments]
-    # Per state and injection, how many tasks come into the state there; their running sum is how many are in it.
+    # Per state and injection, the net number of tasks that enter the state; its running sum is the number in the state.
     entering: dict[str, list[int]] = {state: [0] * (len(times) + 1) for state in STATES}
     deaths = {id(one): fault.effective_t or 0 for fault in _effective(facts) for one in fault.struck.values()}
     for task in evidence.tasks.values():
@@ -181,7 +181,7 @@ def matrix_of(evidence: Evidence, census: CensusRecord | None) -> list[MatrixRow
 
 
 def _life(task: Task, deaths: Mapping[int, int]) -> list[tuple[str, int | None]]:
-    """The states of one task, each with the moment at which it ends; None: never."""
+    """Return the states of one task, each with the time at which it ends; None: never."""
     if task.invoked_t is None:
         return [("unsubmitted", min((one.begin for one in task.executions), default=None))]
     life: list[tuple[str, int | None]] = [("unsubmitted", task.invoked_t)]
@@ -200,7 +200,7 @@ def _life(task: Task, deaths: Mapping[int, int]) -> list[tuple[str, int | None]]
 
 
 def unmet(demands: list[str], situations: list[Situation], matrix: list[MatrixRow]) -> list[str]:
-    """What was demanded and not met, in its words."""
+    """Return the demands that were not met, as they were given."""
     met = {one.name for one in situations if one.count > 0}
     met |= {f"{row.fault}@{state}" for row in matrix for state, count in row.tasks.items() if count > 0}
     return [demand for demand in demands if demand not in met]

@@ -1,4 +1,4 @@
-"""Spans of time by which a history is searched, so that many faults beside many tasks cost little. Times are ns."""
+"""Spans of time with a fast search, so that many faults and many tasks cost little. Times are ns."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
@@ -6,24 +6,24 @@ from itertools import accumulate
 from typing import Generic, TypeVar
 
 Span = tuple[int, int]
-"""From and to, both included."""
+"""(from, to), both inclusive."""
 NEVER = 2**63
-"""Later than all that is on record."""
+"""A time later than any on record."""
 Item = TypeVar("Item")
 
 
 class Spans(Generic[Item]):
-    """Things that lasted for a while each."""
+    """Items, each with the span that it lasted."""
 
     def __init__(self, items: Iterable[tuple[Span, Item]]) -> None:
         ordered = sorted(items, key=lambda one: one[0][0])
         self._items = ordered
         self._begins = [begin_t for (begin_t, _), _ in ordered]
         self._latest = list(accumulate((over_t for (_, over_t), _ in ordered), max))
-        """The latest end of all up to this place: before one that is too early there is nothing more to be found."""
+        """Latest end among the items up to each place: if it is too early, no item before that place matches."""
 
     def during(self, span: Span) -> Iterator[Item]:
-        """Those that have a moment in common with it, the latest to begin first."""
+        """Yield the items whose span overlaps this one, the latest begin first."""
         from_t, until_t = span
         place = bisect_right(self._begins, until_t) - 1
         while place >= 0 and self._latest[place] >= from_t:
@@ -34,7 +34,7 @@ class Spans(Generic[Item]):
 
 
 class Covered:
-    """The time that any of several spans covers."""
+    """The union of several spans."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self._begins: list[int] = []
@@ -47,7 +47,7 @@ class Covered:
                 self._ends.append(over_t)
 
     def gaps(self, span: Span, least: int) -> Iterator[Span]:
-        """The parts of it that are not covered, of at least this length."""
+        """Yield the parts of the span that are not covered and are at least `least` long."""
         from_t, until_t = span
         for place in range(bisect_left(self._ends, from_t), bisect_left(self._begins, until_t)):
             if self._begins[place] - from_t >= least:

@@ -12,7 +12,7 @@ from .earlier import traits_of
 
 
 def planned_faults(begin: Run) -> list[tuple[int, str, Traits]]:
-    """(number, name, traits) of the faults in a plan that lists them: one that was never begun is missed too."""
+    """Return (number, name, traits) of each fault that the plan lists, so that one that never began is noticed."""
     listed = begin.plan.get("faults") if isinstance(begin.plan, Mapping) else None
     if not isinstance(listed, list):
         return []
@@ -30,28 +30,28 @@ def _traits(fault: Mapping[str, Any]) -> Traits:
 
 
 def seconds(begin: Run | None, name: str) -> float | None:
-    """How many seconds the plan in a history says under this name; None: no number."""
+    """Return the seconds that the plan states under this name; None: not a number."""
     stated = option(begin, name)
     return stated if isinstance(stated, int | float) else None
 
 
 def option(begin: Run | None, name: str) -> Any:
-    """What the plan in a history says under this name; None: nothing."""
+    """Return the value that the plan states under this name; None: not stated."""
     return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is stated of a task's attempts."""
+    """Stated limits on the attempts of a task."""
 
     max_attempts: int | None
-    """How often its body may raise; None: not stated."""
+    """Number of times that its body may raise; None: not stated."""
     backoff: list[tuple[float, float]]
-    """Seconds, from and to, before each retry; empty: not stated."""
+    """(least, most) seconds before each retry; empty: not stated."""
 
 
 class StatedRetries:
-    """How often, and how soon, tasks are tried again: what the target states of all, and of some."""
+    """Retry limits that the target states: for most tasks, and for tasks with limits of their own."""
 
     def __init__(self, begin: Run | None = None) -> None:
         self.of_most = _limits({name: option(begin, name) for name in ("max_attempts", "backoff")})
@@ -65,7 +65,7 @@ class StatedRetries:
         }
 
     def of(self, name: str) -> Limits:
-        """Those of this task."""
+        """Return the limits of this task."""
         return self._others.get(name, self.of_most)
 
 
@@ -85,6 +85,6 @@ def _backoff(listed: object) -> list[tuple[float, float]]:
 
 
 def doomed_tasks(begin: Run) -> frozenset[str] | None:
-    """The tasks of a plan that says which ones no queue can complete."""
+    """Return the tasks that no queue can complete, as the plan lists them; None: it does not."""
     listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None
     return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else None

@@ -1,6 +1,7 @@
 """How many submissions failed: a queue that refuses most of its tasks has little left to lose.
 
-A submission that the plan has its client abandon did not fail. Under a load refusals are what it measures.
+A submission that its client abandons by plan does not count. Nor do failures under a load: refusals are what a load
+measures.
 """
 
 from collections.abc import Iterable
@@ -12,21 +13,21 @@ from .verdicts import Verdict
 from .wording import plural
 
 FAILED_MIN = 5
-"""Fewer are not reported."""
+"""Number of failed submissions below which nothing is reported."""
 REPORTED_SHARE = 0.1
-"""From this share of the submissions on, the verdict's sentence says that they failed."""
+"""Share of failed submissions from which on the verdict's sentence reports them."""
 PROMISED_SHARE_MIN = 0.5
-"""With a smaller share of promised tasks a run shows too little."""
+"""Share of promised tasks below which a run shows too little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The submissions of a run that were never promised, of all that were not to be abandoned."""
+    """The submitted tasks that were never promised; those abandoned by plan do not count."""
 
     failed: int
     submitted: int
     error: str | None
-    """What the first of them raised."""
+    """Error that the first of them raised."""
 
     @property
     def clause(self) -> str:
@@ -39,7 +40,7 @@ class Failures:
 
 
 def failures_of(evidence: Evidence) -> Failures | None:
-    """None: so few failed that nothing needs to be reported."""
+    """Return the failures of a run; None: too few to report, or a load sent the tasks."""
     if option(evidence.begin, "load"):
         return None
     abandoned = option(evidence.begin, "abandoned")
@@ -52,19 +53,19 @@ def failures_of(evidence: Evidence) -> Failures | None:
 
 
 def first_error_of(tasks: Iterable[Task]) -> str | None:
-    """What the first of them raised that raised anything when it was submitted."""
+    """Return the first error that submitting one of these tasks raised; None: no error."""
     return next((task.error for task in tasks if task.error), None)
 
 
 def few_promises(failures: Failures | None) -> list[str]:
-    """The doubt that so few promises leave, in a sentence; empty where there was no promise at all."""
+    """Return a doubt, in a sentence, if too few tasks were promised; empty if no task was promised at all."""
     if failures and failures.too_many and failures.failed < failures.submitted:
         return [f"{failures.clause}."]
     return []
 
 
 def with_failures(sentence: str, verdict: Verdict, failures: Failures | None) -> str:
-    """The verdict's sentence, which says how many submissions failed; the doubts of one that shows nothing say it."""
+    """Append the number of failed submissions to the verdict's sentence, unless the doubts of the verdict state it."""
     if failures is None or (verdict is Verdict.INCONCLUSIVE and failures.too_many):
         return sentence
     return f"{sentence.removesuffix('.')}; {failures.clause}."

@@ -1,4 +1,4 @@
-"""What a run is given: an outcome for each task, a verdict for the run, and the evidence for both."""
+"""The result of a run: an outcome for each task, a verdict for the run, and the evidence for both."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -8,9 +8,9 @@ import msgspec
 
 
 class Fate(StrEnum):
-    """What became of one task. The first that applies, from top to bottom, is its outcome.
+    """The outcome of one task: the first of these that applies, from top to bottom.
 
-    Promised: the submission was acknowledged. Refused: a definite no. Unknown: neither was heard, or the client died.
+    Promised: the submission was acknowledged. Refused: a definite no. Unknown: no answer arrived, or the client died.
     Ran: an execution began. Completed: an execution ended without an error. In the broker: the last census found it.
     """
 
@@ -22,13 +22,13 @@ class Fate(StrEnum):
     DUPLICATE = "DUPLICATE"  # promised, completed more than once; at-least-once allows it
     DONE = "DONE"  # promised, completed once
     RECOVERED = "RECOVERED"  # unknown, completed
-    DEAD = "DEAD"  # not completed, in the dead-letter list with a reason, as the workload wished where it says so
+    DEAD = "DEAD"  # not completed, in the dead-letter list with a reason, and expected there where the plan says so
     ABSENT = "ABSENT"  # refused or unknown, not completed: nothing was promised, nothing is owed
     UNDECIDED = (
         "UNDECIDED"  # promised, not completed when the history stops, and no drain or census says what became of it
     )
     STUCK = "STUCK"  # promised, not completed, still waiting in the broker after the deadline and after the pokes
-    FAILED = "FAILED"  # promised, not completed, given up on record: unwished for, without a reason, or as failed
+    FAILED = "FAILED"  # promised, not completed, recorded as failed, or a dead letter unexpectedly or without a reason
     EXCUSED = "EXCUSED"  # promised, gone, and the configured durability allows that
     LOST = "LOST"  # promised, not completed, and no longer in the broker
 
@@ -43,9 +43,9 @@ class Verdict(StrEnum):
     VIOLATION = "VIOLATION"
     HARNESS_ERROR = "HARNESS_ERROR"
     LIVENESS = "LIVENESS"
-    DUPLICATES = "DUPLICATES"  # tasks ran again for no reason, more than the target states
-    LEAK = "LEAK"  # what a worker or the server holds grew with the number of disturbances
-    SLO = "SLO"  # nothing is wrong with the tasks, and the load broke a threshold that its profile sets
+    DUPLICATES = "DUPLICATES"  # more tasks ran again without a reason than the target states
+    LEAK = "LEAK"  # resources of a worker or the server grew with the number of disturbances
+    SLO = "SLO"  # no defect in the tasks, and the load broke a threshold that its profile sets
     INCONCLUSIVE = "INCONCLUSIVE"
     EXCUSED = "EXCUSED"
     PASS = "PASS"
@@ -56,7 +56,7 @@ class Verdict(StrEnum):
 
 
 AGAINST = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
-"""The verdicts against a queue: what a user learns from an exit status that is not 0."""
+"""The verdicts that report a defect of the queue."""
 
 
 _EXIT_CODES = {
@@ -73,13 +73,13 @@ _EXIT_CODES = {
 
 
 def merge(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of several runs; of no run at all nothing is known, which is INCONCLUSIVE."""
+    """Return the worst of several verdicts; without any, INCONCLUSIVE."""
     found = frozenset(verdicts)
     return next((verdict for verdict in Verdict if verdict in found), Verdict.INCONCLUSIVE)
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A distribution in figures. `median` of an even count is the mean of the two in the middle."""
+    """A distribution in figures. `median` of an even count is the mean of the middle two."""
 
     count: int
     median: float
@@ -89,7 +89,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summarise(values: Collection[float]) -> Summary | None:
-    """None when there is nothing to summarise. Percentiles are values that occurred (nearest rank)."""
+    """Summarise the values; None if there are none. Percentiles are values that occurred (nearest rank)."""
     if not values:
         return None
     ranked = sorted(values)
@@ -111,16 +111,16 @@ class FaultRef(msgspec.Struct, frozen=True, order=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """A task that was completed `executions` times; explained if a fault, or something else, accounts for each."""
+    """A task that was completed `executions` times; explained if something explains each repetition."""
 
     task: str
     executions: int
     explained: bool
     faults: list[FaultRef]
     overlapping: bool
-    """Two executions ran at the same time."""
+    """Whether two executions ran at the same time."""
     others: list[str] = []
-    """What accounts for it beside faults, a few words each."""
+    """Explanations other than faults, a few words each."""
 
     @property
     def explanation(self) -> str:
@@ -131,7 +131,7 @@ class Duplicate(msgspec.Struct, frozen=True):
 
 
 class Kills(msgspec.Struct, frozen=True):
-    """The faults that hit worker processes: asked for, seen to take effect, and seen to hit a task in its body."""
+    """Counts of the faults that aim at workers: planned, effective, and effective while a task was in its body."""
 
     planned: int
     effective: int
@@ -139,7 +139,7 @@ class Kills(msgspec.Struct, frozen=True):
 
 
 class Redelivery(msgspec.Struct, frozen=True):
-    """A task in whose body a fault hit, and after how long its next execution began (None: never)."""
+    """A task that a fault hit in its body. `ms`: time until its next execution began; None: never."""
 
     task: str
     fault: int
@@ -170,18 +170,18 @@ class Exit(msgspec.Struct, frozen=True):
     status: int | None
     at_ms: float
     last_words: str = ""
-    """What it wrote last."""
+    """Last output of the process."""
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """A completed task that the broker, at the last census, still held: its work is done, its record isn't."""
+    """A completed task that the broker still held at the last census."""
 
     task: str
     place: str
 
 
 class Excuse(msgspec.Struct, frozen=True):
-    """A promised task that is gone, and the crash that the configured durability allows to have taken it."""
+    """A promised task that is gone, and the crash that may have lost it within the configured durability."""
 
     task: str
     fault: FaultRef
@@ -189,7 +189,7 @@ class Excuse(msgspec.Struct, frozen=True):
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """One thing that a run must have come to in order to mean something, and how often it did."""
+    """A situation that a run should reach to prove anything, and how often it did."""
 
     name: str
     title: str
@@ -197,7 +197,7 @@ class Situation(msgspec.Struct, frozen=True):
 
 
 class MatrixRow(msgspec.Struct, frozen=True):
-    """In which states the injections of one fault found the tasks: state -> pairs of an injection and a task."""
+    """States of the tasks at the injections of one fault: state -> number of (injection, task) pairs."""
 
     fault: str
     injections: int
@@ -205,18 +205,18 @@ class MatrixRow(msgspec.Struct, frozen=True):
 
 
 class Property(msgspec.Struct, frozen=True):
-    """An invariant, as far as a history can show it, with a sentence per violation."""
+    """An invariant as judged from a history, with a sentence per violation."""
 
     number: str
     title: str
     law: str
     violations: list[str]
     tested: bool = True
-    """Whether this run could have shown it broken."""
+    """Whether this run could have shown a violation."""
 
 
 class Leak(msgspec.Struct, frozen=True):
-    """What grew: from `before`, the most before the first disturbances, to `after`, the least after the last one."""
+    """A resource that grew from `before`, its maximum before the disturbances, to `after`, its minimum after them."""
 
     holder: str
     resource: str
@@ -232,7 +232,7 @@ class Leak(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What was held at the first sample, at most, and at the last."""
+    """Use of a resource: at the first sample, at most, and at the last sample."""
 
     resource: str
     first: int
@@ -241,26 +241,26 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
-    """What a target may state beside at-least-once: whether it does, and a clause for each way it was broken."""
+    """A promise that a target may state beyond at-least-once, with a clause for each way in which it was broken."""
 
     name: str
-    """As the member of a target."""
+    """Usually the name of the member of `Target` that states it."""
     stated: str | None
-    """A sentence; None: the target does not state it, and it is not judged."""
+    """The promise as a sentence; None: not stated, and not judged."""
     verdict: Verdict
-    """What a run is given in which it was broken."""
+    """Verdict on a run that broke the promise."""
     broken: list[str] = []
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What Locust sent, and which of its thresholds it kept to, a sentence each. Latency is of requests, in ms."""
+    """Locust's traffic, and a sentence for each threshold that it kept or broke. Latency is that of requests, in ms."""
 
     requests: int
     failures: int
     seconds: float
-    """For how long it sent; 0: it did not come to say so."""
+    """Duration of the load; 0: Locust ended before it reported one."""
     p95_ms_median: float | None
-    """The median of the 95th percentiles of its seconds; the percentiles of the whole load are in Locust's report."""
+    """Median of the 95th percentiles of single seconds; Locust's report has the percentiles of the whole load."""
     kept: list[str]
     broken: list[str]
 
@@ -271,7 +271,7 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """The life of one task that went wrong, in sentences; times in them are since the run began."""
+    """The life of one task that went wrong, in sentences. Times in them count from the beginning of the run."""
 
     task: str
     fate: Fate
@@ -279,7 +279,7 @@ class Story(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `judge` says about one run. Times are in ms, as the names say."""
+    """Everything that `judge` concludes about one run. Times are in ms, as the names say."""
 
     verdict: Verdict
     exit_code: int
@@ -288,7 +288,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     doubts: list[str]
     """Why the run would be INCONCLUSIVE, a sentence each; given with every verdict."""
     notes: list[str]
-    """What a reader should know and what changes no verdict, a sentence each."""
+    """Sentences for the reader that change no verdict."""
     seed: int | None
     target: str
     server: str
@@ -301,39 +301,39 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The command that repeats this run."""
     duration_ms: float
     counts: dict[str, int]
-    """How many tasks met each outcome; outcomes that none met are left out."""
+    """Outcome -> number of its tasks; outcomes without tasks are left out."""
     kills: Kills
     time_to_redelivery_ms: Summary | None
     redeliveries: list[Redelivery]
     late: list[Redelivery] = []
-    """Of these, the ones later than the target promises, though a worker was idle (I4)."""
+    """Redeliveries that were later than the target promises although a worker was idle (I4)."""
     end_to_end_ms: Summary | None
     """From the first attempt to submit a task to the first end of its execution."""
     properties: list[Property]
     promises: list[Promise] = []
-    """What the target states beside at-least-once, and what it could and does not."""
+    """Every promise that a target may state beyond at-least-once, whether this one states it or not."""
     faults: list[FaultResult]
     duplicates: list[Duplicate]
     leftovers: list[Leftover]
     overtaken: list[str]
-    """In a baseline: tasks that began long after later ones had been completed (I7)."""
+    """Tasks that began long after later ones had been completed (I7)."""
     excuses: list[Excuse]
-    """One for each task that may have been taken by a crash and is gone: EXCUSED, or LOST where none may be."""
+    """One for each task that is gone and that a crash may have lost: EXCUSED, or LOST if the run accepts no excuses."""
     situations: list[Situation]
     matrix: list[MatrixRow]
     exits: list[Exit]
     exits_in_short: list[str] = []
-    """The same in a sentence for each role and status."""
+    """`exits` as a sentence for each role and status."""
     leaks: list[Leak] = []
     usage: list[Usage] = []
     load: LoadResult | None = None
-    """None: the tasks were the plan's."""
+    """None: the plan's tasks were submitted, without a load."""
     cause: list[str] = []
-    """Where tasks got lost, what interrupted them, and what they have in common: a sentence each; empty: none was."""
+    """Where tasks got lost, what interrupted them, and what they have in common; empty: no task went wrong."""
     stories: list[Story] = []
-    """Of the first tasks that went wrong, the worst first."""
+    """Stories of the first tasks that went wrong, the worst first."""
     fates: dict[str, Fate]
 
     def tasks(self, *fates: Fate) -> list[str]:
-        """The tasks that met one of these outcomes."""
+        """Return the tasks with one of these outcomes."""
         return [task for task, fate in self.fates.items() if fate in fates]

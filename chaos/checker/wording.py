@@ -32,18 +32,18 @@ _CLAUSES = {
     Fate.NEEDS_RESTART: "completed only after a worker had been restarted",
 }
 SHORT_BODY_MS = 5
-"""A shorter body is hardly ever hit by a fault."""
+"""Duration of a body, in ms, below which a fault hardly ever hits it."""
 DEFECTS = tuple(_CLAUSES)
 """The outcomes that are a defect of the queue, the worst first."""
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
-    """`1 task`, `2,000 tasks`. `many`: the noun's plural where it is more than an s."""
+    """Format a count with its noun: `1 task`, `2,000 tasks`. `many`: an irregular plural."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {many or noun + 's'}"
 
 
 def duration(ms: float) -> str:
-    """As a reader wants it: `0.4 ms`, `180 ms`, `1.25 s`, `62 s`."""
+    """Format a duration: `0.4 ms`, `180 ms`, `1.25 s`, `62 s`."""
     if ms < 10:
         return f"{ms:.1f} ms"
     if ms < 999.5:
@@ -62,10 +62,10 @@ def because(
     load: LoadResult | None = None,
     leaks: Collection[Leak] = (),
 ) -> str:
-    """The verdict in one sentence, the worst first.
+    """Return the verdict in one sentence, the worst first.
 
-    `breaches`: what a baseline must not show, in clauses; `late`: recovered too late; `too_many`: tasks
-    whose duplicates nothing explains.
+    `breaches`: clauses on broken rules and promises; `late`: tasks recovered too late; `too_many`: tasks whose
+    duplicates nothing explains.
     """
     counts = _counts(fates.values())
     if verdict in (Verdict.VIOLATION, Verdict.LIVENESS):
@@ -111,14 +111,14 @@ def lost_within_durability(count: int) -> str:
 
 
 def without_promise(error: str | None) -> str:
-    """Why nothing was promised, as far as the clients say. `error`: what the first of them raised."""
+    """Return why nothing was promised, if the clients know. `error`: the first error that a client raised."""
     if error is None:
         return "No submission was acknowledged."
     return _sentence(f"No submission was acknowledged; the first that failed raised {error}")
 
 
 def undecided_tasks(count: int, census: CensusRecord | None) -> str:
-    """Why nothing shows what became of that many unfinished tasks, and what to do."""
+    """Return why the outcome of `count` unfinished tasks is unknown, and what to do."""
     if census is None:
         return f"No census was completed, so that the outcome of {plural(count, 'unfinished task')} is unknown."
     places = (reason for places in census.found.values() for place, reason in places.items() if place == "record")
@@ -130,7 +130,7 @@ def undecided_tasks(count: int, census: CensusRecord | None) -> str:
 
 
 def none_mid_task(kills: Kills, body_ms: float | None) -> str:
-    """Why kills show nothing, and what to do where bodies are too short. `body_ms`: how long they lasted, median."""
+    """Return why kills show nothing, and what to do if bodies are too short. `body_ms`: median duration of a body."""
     sentence = f"None of the {kills.planned} planned worker faults hit a task in its body"
     if body_ms is None or body_ms >= SHORT_BODY_MS:
         return f"{sentence}."
@@ -141,7 +141,7 @@ def none_mid_task(kills: Kills, body_ms: float | None) -> str:
 
 
 def while_starved(late_ms: int, tasks: int) -> str:
-    """Why it does not count that that many tasks were late or stuck."""
+    """Return why late or stuck tasks do not count; `tasks` is their number."""
     return (
         f"{plural(tasks, 'task')} {'was' if tasks == 1 else 'were'} late or never done while the machine was "
         f"overloaded: the harness itself, waiting for the queue, was up to {late_ms / 1000:.1f} s late."
@@ -149,7 +149,7 @@ def while_starved(late_ms: int, tasks: int) -> str:
 
 
 def notes_on_excuses(verdict: Verdict, fates: Mapping[str, Fate], excuses: list[Excuse]) -> list[str]:
-    """What the verdict's own sentence does not say about losses that the durability explains."""
+    """Return sentences on losses that the durability explains, if the verdict's sentence leaves them out."""
     excused = sum(fates[one.task] is Fate.EXCUSED for one in excuses)
     notes = []
     if excused and verdict is not Verdict.EXCUSED:
@@ -167,7 +167,7 @@ def notes_on(
     redeliveries: list[Redelivery],
     overtaken: list[str],
 ) -> list[str]:
-    """What a reader should know although it changes no verdict."""
+    """Return sentences for the reader that change no verdict."""
     notes = []
     unexplained = sum(not duplicate.explained for duplicate in duplicates)
     if duplicates and not evidence.faults:
@@ -227,13 +227,13 @@ def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> li
     if within_s is not None:
         late = sum(redelivery.ms is not None and redelivery.ms > within_s * 1000 for redelivery in redeliveries)
         if late:
-            # Not a violation of I4 by itself: claimable again is what the queue owes, and a backlog may come first.
+            # Not a violation of I4 by itself: the queue must only make the task claimable, and a backlog may run first.
             notes.append(f"{plural(late, 'task')} of dead workers ran again after more than {within_s:g} s.")
     return notes
 
 
 def describe(fact: Any) -> str:
-    """A server or a durability as recorded: a sentence, or a mapping that may hold one as `sentence`."""
+    """Describe a server, network or durability as recorded: text, or a mapping that may hold a `sentence`."""
     if not fact:
         return "unknown"
     if isinstance(fact, Mapping):
@@ -250,7 +250,7 @@ def versions_of(begin: Run | None) -> dict[str, str]:
 
 
 def circumstances_of(begin: Run | None) -> str:
-    """When and where it ran, and of which commit the target's file was; empty: the history does not say."""
+    """Return when and where the run took place, and the commit of the target's file; empty: not recorded."""
     if begin is None:
         return ""
     commit = f"commit {begin.commit}" if begin.commit else None
@@ -258,7 +258,7 @@ def circumstances_of(begin: Run | None) -> str:
 
 
 def replay_command(begin: Run | None) -> str:
-    """The replay of its plan, where that is on record; else the recorded command, with the seed if it was drawn."""
+    """Return the command that replays the plan, if recorded; else the run's own command, with its seed."""
     if begin is None:
         return ""
     if begin.repeat:

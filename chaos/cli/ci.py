@@ -21,7 +21,7 @@ from . import main as ended
 from .common import EXIT_USAGE, is_taken
 
 PROFILES = {"quick": (200, 5), "default": (2_000, 50), "thorough": (10_000, 200)}
-"""Name -> how many tasks, how many kills."""
+"""Name -> number of tasks, number of kills."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def _run() -> int:
         return EXIT_USAGE
     tasks, kills = PROFILES[profile]
     out = Path(_setting("OUT", "zeroloss-report"))
-    with suppress(OSError):  # `run` says what is wrong with it
+    with suppress(OSError):  # `run` reports the error
         if is_taken(out):
             sentence = f"ZEROLOSS_OUT {out} exists and is not an empty directory: delete it, or name another."
             print(f"zeroloss-ci: {sentence}", file=sys.stderr)

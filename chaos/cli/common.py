@@ -1,4 +1,4 @@
-"""What the commands have in common: the app, exit statuses, where a run goes, and how messages are written."""
+"""Parts that the commands share: the app, exit statuses, directories of runs, and messages."""
 
 import errno
 import os
@@ -48,12 +48,12 @@ class UsageError(Exception):
 
 
 def plugin_words(files: Iterable[Path]) -> list[str]:
-    """The options by which another `zeroloss` loads the same."""
+    """Return the options by which another `zeroloss` loads the same plug-ins."""
     return [word for file in files for word in ("--plugin", str(file))]
 
 
 def choose_server(redis: str | None) -> str:
-    """The plan names the server that is used, so that a replay uses the same."""
+    """Return the server for the plan. `auto` is resolved here, so that a replay uses the same kind of server."""
     from ..system.servers import engine_answers
 
     if redis is None or redis == "auto":
@@ -62,7 +62,7 @@ def choose_server(redis: str | None) -> str:
 
 
 def with_server(plan: Any, redis: str | None) -> Any:
-    """The plan with its server's URL, of which plan.json keeps no password: from --redis, or else from REDIS_URL.
+    """Return the plan with its server's whole URL, from --redis, or from REDIS_URL if plan.json masks the password.
 
     Raises UsageError: neither names one, or the plan's server has no URL.
     """
@@ -87,7 +87,7 @@ def with_server(plan: Any, redis: str | None) -> Any:
 
 
 def refuse_links_out(directory: Path) -> None:
-    """Raises UsageError: a file of the run is a symbolic link out of its directory, as a run of others may hold."""
+    """Raise UsageError if a file of the run is a symbolic link out of its directory: the run may be untrusted."""
     inside = directory.resolve()
     for path in (*directory.glob("*"), *directory.glob("events/*")):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
@@ -95,12 +95,12 @@ def refuse_links_out(directory: Path) -> None:
 
 
 def is_taken(out: Path) -> bool:
-    """Whether it is there and not an empty directory. Raises OSError: it can't be told."""
+    """Return whether the path exists and is not an empty directory. Raises OSError: it can't be read."""
     return out.exists() and not (out.is_dir() and not any(out.iterdir()))
 
 
 def new_directory(out: Path | None, name: str) -> Path:
-    """`--out`, or one named after the moment, which is made. Raises UsageError: it is taken, or can't be."""
+    """Make and return `--out`, or a directory named by the time. Raises UsageError: it is taken, or can't be made."""
     if out is not None:
         try:
             taken = is_taken(out)
@@ -126,19 +126,19 @@ def new_directory(out: Path | None, name: str) -> Path:
 
 
 def say(line: str) -> None:
-    """A plain line."""
+    """Print a plain line."""
     Console().print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def say_result(console: Console, result: Any, reports: Mapping[str, Path]) -> None:
-    """The verdict and what stands behind it."""
+    """Print the verdict and the reasons for it."""
     from ..report import console_summary
 
     console.print(console_summary(result, reports.get("report.html")), soft_wrap=True)
 
 
 def say_failure(failure: BaseException, directory: Path) -> int:
-    """Why a run did not end; an unexpected error goes, with its traceback, into a file."""
+    """Report why a run failed, and return the exit status. The traceback of an unexpected error goes to a file."""
     import traceback
 
     from ..run.run import HarnessError
@@ -155,7 +155,7 @@ def say_failure(failure: BaseException, directory: Path) -> int:
         say_error(told_full(directory))
     elif not isinstance(failure, HarnessError | AgentDied):
         kept = ""
-        with suppress(OSError):  # that it could not write may be what was wrong
+        with suppress(OSError):  # the failure may be that nothing can be written
             (directory / "error.txt").write_text(masked("".join(traceback.format_exception(failure))))
             kept = "; the traceback is in error.txt"
         say_error(f"The harness failed: {type(failure).__name__}: {failure}{kept}.")
@@ -166,11 +166,11 @@ def say_failure(failure: BaseException, directory: Path) -> int:
 
 
 def told(error: OSError) -> str:
-    """One sentence: where, and what."""
+    """Return a sentence about an error: the path and the reason."""
     from ..system.room import told_full
 
     reason = _reason(error)
-    place = error.filename2 or error.filename  # the second is what a temporary file was to become
+    place = error.filename2 or error.filename  # filename2: the final name of a temporary file
     if error.errno == errno.ENOSPC:
         return told_full(place or "what was to be written")
     return f"{place}: {reason}." if place else f"The system said: {reason}."
@@ -181,5 +181,5 @@ def _reason(error: OSError) -> str:
 
 
 def say_error(sentence: str) -> None:
-    """On standard error."""
+    """Print a sentence on standard error."""
     print(f"zeroloss: {masked(sentence)}", file=sys.stderr)

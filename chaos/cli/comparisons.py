@@ -1,4 +1,4 @@
-"""Other people's queues beside each other: `compare`."""
+"""Compare several queues: `compare`."""
 
 from pathlib import Path
 from typing import Literal
@@ -83,7 +83,7 @@ def compare(
     except Interrupted:
         say_error(f"Interrupted; the same command with --out {directory} continues it.")
         return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
+    except Exception as error:  # noqa: BLE001 - reported in one sentence, its traceback in a file
         return say_failure(error, directory)
     for name in (report.MARKDOWN_NAME, report.HTML_NAME):
         say(f"  {directory / name}")

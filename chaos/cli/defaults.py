@@ -14,11 +14,11 @@ from .common import app as zeroloss
 COMMANDS = ("run", "prove", "enumerate")
 PROJECT_FILE = Path("pyproject.toml")
 NOT_A_DEFAULT = ("out", "resume")
-"""They name one run."""
+"""Options without a default: their values belong to a single run."""
 
 
 def apply_defaults(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill in what the command line leaves out: from the command's own table, else from [tool.zeroloss] itself.
+    """Fill in options that the command line leaves out, from the command's own table, else from [tool.zeroloss].
 
     Raises UsageError: a name is not an option, or the file can't be read.
     """
@@ -40,7 +40,7 @@ def apply_defaults(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     chosen = {_spelt(key): value for key, value in (chosen | own.get(command, {})).items()}
     if os.environ.get(DURABILITY_VARIABLE):  # the environment wins over the file
         chosen.pop("durability", None)
-    # Below its command: flat, it would drop what has the name of a command, such as `faults`.
+    # Nested below the command: a flat Dict would drop options that are named like a command, such as `faults`.
     Dict({command: chosen}, source=str(PROJECT_FILE))(app, commands, arguments)
 
 

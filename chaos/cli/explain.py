@@ -85,7 +85,7 @@ def _explanation(directory: Path, task: str | None) -> list[str]:
 
 
 def _replayed(directory: Path, redis: str | None) -> Path:
-    """Repeat the run, traced. Returns the new run's directory."""
+    """Repeat the run with a trace, and return the new run's directory."""
     from ..plan.plan import PLAN_NAME, load_plan
     from ..plan.requests import PlanError
     from ..target import load_target

@@ -1,4 +1,4 @@
-"""What there is to choose from: `faults`, `situations`, `behaviours`, `targets`."""
+"""Lists of what can be chosen: `faults`, `situations`, `behaviours`, `targets`."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ def faults(*, plugin: Plugins = ()) -> int:
 
 
 def _effect_of(fault: "type[Fault]") -> str:
-    """What it aims at, and what becomes of the server."""
+    """Return a sentence about the fault's aim, and its effect on the server."""
     end = {"killed": ", which is killed", "stopped": ", which is stopped in order"}.get(fault.ends_server, "")
     return f"Aims at {fault.aims_at}{end}{', and a replica takes its place' if fault.fails_over else ''}."
 

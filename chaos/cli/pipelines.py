@@ -1,4 +1,4 @@
-"""For repositories and pipelines: `init`, `vendor-ledger`, and `summary` of what a run found."""
+"""Commands for repositories and pipelines: `init`, `vendor-ledger`, and `summary` of a run's results."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Many runs: `mutants`, `enumerate`, `prove`, `shrink`."""
+"""Commands of many runs: `mutants`, `enumerate`, `prove`, `shrink`."""
 
 import shlex
 from pathlib import Path
@@ -150,7 +150,7 @@ def enumerate_(
     except Interrupted:
         say_error(f"Interrupted; `zeroloss enumerate --resume {directory}` continues it.")
         return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - said in one sentence, its traceback in a file
+    except Exception as error:  # noqa: BLE001 - reported in one sentence, its traceback in a file
         return say_failure(error, directory)
     return report.exit_code
 

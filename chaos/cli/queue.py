@@ -1,4 +1,4 @@
-"""`zeroloss queue`: the reference queue's own command line, among the harness's."""
+"""`zeroloss queue`: the reference queue's own command line, as part of the harness's."""
 
 from typing import Annotated
 

@@ -181,7 +181,7 @@ def check(directory: Path) -> int:
         raise UsageError(f"There is no directory {directory}.")
     refuse_links_out(directory)
     try:
-        # A harness that was killed has left the events, and no more.
+        # A killed harness leaves only the events.
         if not (directory / MERGED_NAME).exists() and (directory / EVENTS_DIRECTORY).is_dir():
             write_merged(directory)
         events = load(directory)
@@ -195,7 +195,7 @@ def check(directory: Path) -> int:
 
 
 def _with_corpus(corpus: Path, plan: Any, target: Any, command: Sequence[str], out: Path | None) -> int:
-    """Replay what the corpus holds of the target, then carry out the plan, and keep it if it goes wrong."""
+    """Replay the corpus's plans of this target, then carry out the new plan, and keep it if its run goes wrong."""
     from ..campaigns.corpus import keep, kept_plans, worst
     from ..plan.plan import load_plan
     from ..plan.requests import PlanError
@@ -224,12 +224,12 @@ def _with_corpus(corpus: Path, plan: Any, target: Any, command: Sequence[str], o
 
 
 def _unreadable(plan: Path) -> list[str]:
-    """Why the plan file of a stored run can't be read, in a sentence; empty: it can, or there is no such file."""
+    """Return why a stored run's plan file can't be read, in a sentence; empty: it can, or there is no such file."""
     import msgspec
 
     try:
         msgspec.json.decode(plan.read_bytes(), type=dict[str, Any])
-    except FileNotFoundError:  # the history alone may have been kept, and holds what the judge needs
+    except FileNotFoundError:  # the history alone may have been kept, and is enough for the judge
         return []
     except OSError as error:
         return [f"The plan {plan.name} can't be read: {error.strerror}."]
@@ -239,7 +239,7 @@ def _unreadable(plan: Path) -> list[str]:
 
 
 def carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None, *, trace: bool = False) -> int:
-    """Run a plan and print its result; returns the exit status."""
+    """Run a plan, print its result, and return the exit status."""
     from ..plan.mix import listed
     from ..plan.plan import repeat_command
     from ..run.progress import Progress

@@ -1,4 +1,4 @@
-"""One case of the enumeration: a worker goes through the workload, is killed at one point, and others recover."""
+"""One case of the enumeration: a worker runs the workload, is killed at one point, and others recover."""
 
 import shutil
 import sys
@@ -36,11 +36,11 @@ COLLEAGUE_ATTEMPTS = 5
 
 
 class Stopped(Exception):
-    """The enumeration is being ended."""
+    """The enumeration is being stopped."""
 
 
 class CaseRun:
-    """Carries out one case in `directory`, which is made, empty. `stopping` ends it early, by Stopped."""
+    """Carries out one case in `directory`, which is emptied first. `stopping` ends it early, by Stopped."""
 
     def __init__(
         self, slot: Slot, case: Case, prepared: Prepared | None, directory: Path, stopping: threading.Event
@@ -60,7 +60,7 @@ class CaseRun:
         self._pool: WorkerPool | None = None
 
     def prepare(self) -> Prepared | None:
-        """Let another worker begin a task, and kill it in the middle. None: it was never seen there."""
+        """Kill another worker in the middle of a task, and return the state; None: it was never seen there."""
         for _ in range(COLLEAGUE_ATTEMPTS):
             with ExitStack() as stack:
                 self._slot.begin([], frozenset())
@@ -75,12 +75,12 @@ class CaseRun:
         return None
 
     def carry_out(self) -> Outcome:
-        """Raises Stopped, TargetError, CannotStart, and what the target's agent can."""
+        """Carry out the case. Raises Stopped, TargetError, CannotStart, and errors of the target's agent."""
         prepared = self._prepared if COLLEAGUE in self._case.steps else None
         self._slot.begin(prepared.snapshot if prepared else [], frozenset({LEFT.id} if prepared else ()))
         if prepared:
             for path in prepared.events.glob("*.jsonl"):
-                # Under a name that the tail does not follow: it is over.
+                # Under a name that the tail does not follow: these events are complete.
                 shutil.copyfile(path, self._events / f"before-{path.name}")
         with ExitStack() as stack:
             record_begin(self._recorder, self._slot, self._case, self._plan.doomed)
@@ -98,14 +98,14 @@ class CaseRun:
                 self._wait(lambda victim=victim: victim.gone or victim.listener.is_connected())  # type: ignore[misc]
                 victim.listener.open()
                 self._wait_until_quiet(victim)
-                # Idle, it goes on sending what an idle worker sends, and its point may lie there.
+                # An idle worker keeps sending commands, and the point may be among them.
                 self._wait(lambda victim=victim: victim.gone, LAST_WAIT_S)  # type: ignore[misc]
             for victim in victims:
-                # A worker that missed its point would go on beside the healthy one.
+                # A worker that missed its point must not run beside the healthy one.
                 victim.managed.kill_session()
                 self._forget(victim.managed.sid)
             self._record_missed()
-            # Where the machine is slow to start it, that is not the queue's fault.
+            # A slow start of the healthy worker is not the queue's fault.
             self._wait(healthy.is_connected)
             healthy.open()
             self._recorder.record("run", "healed")
@@ -117,7 +117,7 @@ class CaseRun:
     # -- the workload ----------------------------------------------------------------------------------------------
 
     def _go_through_workload(self, victim: SlotWorker) -> None:
-        """As far as the worker lives to see it: what was not submitted by then is not."""
+        """Run the workload until the worker is gone. Tasks that were not submitted by then are left out."""
         for task in FIRST:
             self._submit(task)
         self._wait(lambda: victim.gone or victim.listener.is_connected())
@@ -128,10 +128,10 @@ class CaseRun:
         self._submit(LATE)
         self._wait_until_quiet(victim)
         if victim.gone or STOP not in self._case.steps:
-            # It may wait in the very command at which it is to be killed.
+            # The worker may be waiting in the very command at which it is to be killed.
             self._wait(lambda: victim.gone or not victim.listener.struck, LAST_WAIT_S)
             return
-        # Held back for a moment, it finds the others behind the one that it gets first, and may claim them ahead.
+        # Held back for a moment, the worker finds all tasks together, and may prefetch those behind the first.
         victim.listener.hold()
         for task in LAST:
             self._submit(task)
@@ -141,14 +141,14 @@ class CaseRun:
         self._wait(lambda: victim.gone, STOP_DEADLINE_S)
 
     def _submit(self, task: PlannedTask) -> None:
-        """And wait for the answer, so that the order is always the same."""
+        """Submit a task and wait for the answer, so that the order is always the same."""
         self._slot.submitter.enqueue(task.task())
         self._wait(lambda: self._slot.submitter.answered == self._slot.submitter.handed)
 
     def _wait_until_quiet(self, victim: SlotWorker) -> None:
-        """Until the worker is gone, or all that was promised is done or given up.
+        """Wait until the worker is gone, or all promised tasks are done or given up.
 
-        Where the target cannot tell what the broker holds, it is also quiet when no task begins or ends for long.
+        If the target has no census, a period of `recover_within` + QUIET_S without a begin or end of a task is enough.
         """
         stands_still_s = self._slot.target.recover_within + QUIET_S
         seen, quiet_at_s = -1, 0.0
@@ -173,7 +173,7 @@ class CaseRun:
         return self._ledger.open_tasks()
 
     def _wait(self, condition: Callable[[], bool], deadline_s: float = STEP_DEADLINE_S) -> None:
-        """Bounded: a worker that does not come so far is judged by what it left."""
+        """Wait for a condition, up to a deadline. A worker that does not meet it is judged by the state it left."""
         give_up_s = time.monotonic() + deadline_s
         while not condition() and time.monotonic() < give_up_s:
             self._check()
@@ -184,7 +184,7 @@ class CaseRun:
             raise Stopped
         if self._slot.proxy.failure:
             raise self._slot.proxy.failure
-        # Where none is to be killed and none begins a task, they are broken.
+        # Workers that are not to be killed, and yet never begin a task, are broken.
         unused = not self._case.crashes and not self._ledger.seen
         if unused and self._pool and (futile := self._pool.futile()):
             raise TargetError(futile)
@@ -192,7 +192,7 @@ class CaseRun:
     # -- processes -------------------------------------------------------------------------------------------------
 
     def _worker(self, stack: ExitStack, log: str, *, gated: bool = True) -> SlotWorker:
-        """Started ahead, it waits behind the proxy's gate until its turn."""
+        """Start a worker ahead of its turn; if `gated`, it waits behind the proxy's gate."""
         listener = self._slot.proxy.listen(gated=gated, recording=True)
         stack.callback(listener.close)
         managed = self._spawn(listener, log)

@@ -1,4 +1,4 @@
-"""What `zeroloss enumerate` does, from its server to its table."""
+"""Carry out `zeroloss enumerate`, from the start of the server to the table."""
 
 import time
 from pathlib import Path
@@ -15,14 +15,14 @@ from .enumeration import DATABASES, Enumeration, Request
 from .table import Report, summary_of, table_of
 
 SCENARIOS = {"reference": "zeroloss.targets.reference_scenario:ReferenceScenario"}
-"""Shipped targets that are enumerated under shorter times than they are run with."""
+"""Shipped target -> the variant with shorter times that is enumerated in its place."""
 SAY_EVERY_S = 10.0
 
 
 def enumerate_target(
     target: str, *, points: str | None, jobs: int, pairs: bool, server: str, directory: Path, console: Console
 ) -> Report:
-    """Enumerate, say how far it is, and print the table.
+    """Enumerate, report the progress, and print the table.
 
     Raises:
         TargetError: the target cannot be enumerated, or `points` matches nothing.
@@ -44,7 +44,7 @@ def enumerate_target(
             say(f"{done} of {of} cases done")
 
     say(f"Run directory: {directory}")
-    # Only workers are killed, never the server: what it keeps on disk plays no part.
+    # Only workers are killed, never the server, so its persistence does not matter.
     with interruptible(), open_server(server, appendfsync=None, directory=directory / "server") as opened:
         say(f"Server: {opened.describe()}")
         _check_is_empty(opened)
@@ -70,7 +70,7 @@ def enumerate_target(
 
 
 def _check_is_empty(server: Server) -> None:
-    """A database is flushed before each case: none that holds anything."""
+    """Raise TargetError if the database holds keys: it is flushed before each case."""
     with redis.Redis.from_url(server.url) as client:
         if client.dbsize():
             raise TargetError(f"The database at {server.describe()} is not empty, and would be flushed.")

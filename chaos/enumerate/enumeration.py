@@ -1,7 +1,7 @@
-"""`zeroloss enumerate`: a worker is killed at every command that it sends, before, during and after it.
+"""`zeroloss enumerate`: kill a worker at every command that it sends, before, during and after it.
 
-Record the fixed workload a few times -> the points that come again -> each point in each phase -> with `pairs`, the
-worker that recovers is killed at each of its own points too.
+Record the fixed workload a few times -> keep the points that recur -> crash at each point in each phase -> with
+`pairs`, also kill the recovering worker at each of its own points.
 """
 
 import queue
@@ -36,9 +36,9 @@ RECORDINGS = 3
 POINTS_NAME = "points.json"
 PAIRS_NAME = "pairs.json"
 ATTEMPTS = 6
-"""A point that is not reached is tried so often in all."""
+"""Maximum number of attempts to reach a point."""
 DATABASES = 16
-"""As many as a server has by default; each slot has one for itself."""
+"""Number of databases of a server by default. Each slot has its own."""
 BROKEN = frozenset({Verdict.VIOLATION, Verdict.LIVENESS, Verdict.DUPLICATES, Verdict.LEAK})
 STEP_TITLES = {COLLEAGUE: "another worker killed in the middle of a task", STOP: "an orderly stop by SIGTERM"}
 
@@ -48,7 +48,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked for. `directory` holds the rows of an enumeration to be resumed, or is new."""
+    """The request. `directory` is new, or holds the rows of an enumeration to resume."""
 
     spec: str
     target: type[Target]
@@ -60,7 +60,7 @@ class Request:
 
 
 class FailedUnharmed(Exception):
-    """The target broke a promise with nothing killed: no crash would show more. Its case is `row`."""
+    """The target broke a promise without any kill, so a crash would show nothing more. `row`: its case."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(row.because)
@@ -68,7 +68,7 @@ class FailedUnharmed(Exception):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """What the recordings showed: kept, so that an enumeration that is resumed has the same points."""
+    """The results of the recordings, kept so that a resumed enumeration has the same points."""
 
     steps: list[str]
     crashes: list[Crash]
@@ -76,7 +76,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Enumeration:
-    """One enumeration. `run()` gives its report; `say` gets a line now and then, `tick` how far it is."""
+    """One enumeration. `run()` returns its report; `say` gets status lines, `tick` the progress."""
 
     def __init__(self, request: Request, say: Callable[[str], None], tick: Callable[[int, int], None]) -> None:
         self._request, self._say, self._tick = request, say, tick
@@ -92,7 +92,7 @@ class Enumeration:
         self._planned: list[tuple[str, ...]] = []
 
     def run(self) -> Report:
-        """Raises TargetError: the target cannot do even the workload with nothing killed; and what starting can."""
+        """Enumerate. Raises TargetError: the target fails the workload even without a kill; and errors of the start."""
         begun_s = time.monotonic()
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self._request.jobs))
@@ -129,7 +129,7 @@ class Enumeration:
     def _open_slot(self, stack: ExitStack, number: int) -> Slot:
         directory = self._request.directory / f"slot-{number + 1}"
         server = self._request.server
-        # An external server: the one database that was named, and no other.
+        # On an external server, only the database in its URL may be used.
         url = server.url if server.kind == "external" else _with_database(server.url, number)
         slot = Slot(self._request.spec, self._request.target, url=url, directory=directory)
         stack.enter_context(slot)
@@ -137,9 +137,9 @@ class Enumeration:
         return slot
 
     def _record(self, slot: Slot, pool: ThreadPoolExecutor, wait_for_others: Callable[[], object]) -> Recorded:
-        """Nothing is killed. A step that the target fails at even so is reported, and left out."""
+        """Record the workload without kills. A step at which the target fails even so is reported, and left out."""
         self._slots.get()
-        # The first also makes the server know the scripts, so that later ones are all sent alike.
+        # The first recording also loads the scripts into the server, so that all later ones send the same commands.
         self._demand_a_pass(self._run_case(slot, Case((), ()), "recording-plain"), "recording-plain")
         self._prepared = CaseRun(slot, Case((), ()), None, self._cases / "colleague", self._stopping).prepare()
         if self._prepared is None:
@@ -169,7 +169,7 @@ class Enumeration:
         return recorded
 
     def _demand_a_pass(self, outcome: Outcome, name: str) -> None:
-        """Raises FailedUnharmed: a promise was broken. TargetError: the recording shows nothing."""
+        """Raise FailedUnharmed if the recording broke a promise, TargetError if it fails to pass for another reason."""
         if outcome.result.verdict in BROKEN:
             raise FailedUnharmed(_unharmed("the workload with nothing killed", outcome, name))
         if outcome.result.verdict is not Verdict.PASS:
@@ -182,7 +182,7 @@ class Enumeration:
     # -- crashes ---------------------------------------------------------------------------------------------------
 
     def _run_all(self, pool: ThreadPoolExecutor, cases: Sequence[tuple[Crash, ...]]) -> list[Row]:
-        """Those that a broken-off enumeration has done are not done again."""
+        """Run the cases and return their rows; cases with a row from an interrupted enumeration are not repeated."""
         keys = [tuple(map(str, crashes)) for crashes in cases]
         self._planned += keys
         left = [crashes for key, crashes in zip(keys, cases, strict=True) if key not in self._known]
@@ -203,7 +203,7 @@ class Enumeration:
         return rows
 
     def _plan_pairs(self, pool: ThreadPoolExecutor, singles: Sequence[Row]) -> list[tuple[Crash, ...]]:
-        """A recovery goes one way or another, as the first crash happened to leave things: so it is recorded, too."""
+        """Return the pairs. A recovery depends on the state that the first crash left, so it is recorded repeatedly."""
         path = self._request.directory / PAIRS_NAME
         if path.exists():
             return msgspec.json.decode(path.read_bytes(), type=list[tuple[Crash, ...]])
@@ -224,7 +224,7 @@ class Enumeration:
             attempts += 1
             outcome = self._run_case(slot, Case(crashes, self._steps), name)
             short = _fell_short(crashes, outcome, short)
-            # Nothing that it found is thrown away by trying again.
+            # No further attempt may discard a finding.
             if outcome.reached or outcome.result.verdict is not Verdict.INCONCLUSIVE:
                 break
         return row_of(
@@ -246,7 +246,7 @@ class Enumeration:
     def _map(
         self, pool: ThreadPoolExecutor, items: Iterable[Item], act: Callable[[Slot, Item], Answer]
     ) -> list[Answer]:
-        """In the slots, as they are free. The first error ends it all."""
+        """Apply `act` to the items, in free slots. The first error ends the enumeration."""
 
         def one(item: Item) -> Answer:
             slot = self._slots.get()
@@ -296,7 +296,7 @@ class Enumeration:
 
 
 def _unharmed(step: str, outcome: Outcome, name: str) -> Row:
-    """The row of what failed with nothing killed at a point."""
+    """Return the row of a case that failed without a kill at a point."""
     return row_of(
         [],
         outcome.result,
@@ -310,7 +310,7 @@ def _unharmed(step: str, outcome: Outcome, name: str) -> Row:
 
 
 def _fell_short(crashes: Sequence[Crash], outcome: Outcome, before: Mapping[Crash, int]) -> dict[Crash, int]:
-    """The crashes whose commands the workers did not send so often: crash -> how often at most, in all attempts."""
+    """Return the crashes whose commands were sent too few times: crash -> most occurrences in any attempt."""
     found: dict[Crash, int] = {}
     for crash, seen in zip(crashes, outcome.seen, strict=False):
         times = max(count_points(seen).get((crash.role, crash.name), 0), before.get(crash, 0))
@@ -320,7 +320,7 @@ def _fell_short(crashes: Sequence[Crash], outcome: Outcome, before: Mapping[Cras
 
 
 def _why(short: Mapping[Crash, int], attempts: int) -> str:
-    """Why a point was not reached, in a sentence; empty where its command was sent often enough."""
+    """Return why a point was not reached, in a sentence; empty if its command was sent often enough."""
     return " ".join(
         f"In {attempts} attempts the worker sent {crash.role}/{crash.name} at most {times} times before it was idle."
         for crash, times in short.items()

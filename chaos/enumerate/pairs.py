@@ -1,4 +1,4 @@
-"""Pairs of crashes: the worker that recovers from the first is killed at each of its own points."""
+"""Pairs of crashes: the worker that recovers from the first crash is killed at each of its own points."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from .plan import Crash, plan_crashes
 from .table import Row
 
 PAIRS_PER_NAME = 2
-"""Of each command of the recovering worker, that many occurrences."""
+"""Number of occurrences that are tried of each command of the recovering worker."""
 
 
 def worth_a_pair(singles: Sequence[Row]) -> list[Row]:
-    """Of each command the first whose recovery had something to do; best where the reply was not seen."""
+    """Return, for each command, the first crash whose recovery had work to do; prefer those with an unseen reply."""
     chosen: dict[str, Row] = {}
     for row in sorted(singles, key=lambda row: not row.crashes[0].endswith(Phase.EXECUTED)):
         if row.redelivery_ms is not None and row.reached:
@@ -20,7 +20,10 @@ def worth_a_pair(singles: Sequence[Row]) -> list[Row]:
 
 
 def plan_pairs(row: Row, recordings: Sequence[Row]) -> list[tuple[Crash, ...]]:
-    """What every recorded recovery from that crash came to. `recordings`: of this crash and of others."""
+    """Return the pairs: this crash, then each point that all recorded recoveries from it reached.
+
+    `recordings`: rows of this crash and of others.
+    """
     recoveries = [
         {(ANY_ROLE, name): count for name, count in one.recovery.items()}
         for one in recordings
@@ -30,6 +33,6 @@ def plan_pairs(row: Row, recordings: Sequence[Row]) -> list[tuple[Crash, ...]]:
 
 
 def first_crash(row: Row) -> Crash:
-    """The crash of a single."""
+    """Return the crash of a row with a single crash."""
     point, _, phase = row.crashes[0].rpartition(" ")
     return Crash(*read_point(point), Phase(phase))

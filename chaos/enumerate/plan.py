@@ -1,4 +1,4 @@
-"""What is enumerated: which crash points, and in which phases, as far as recordings show that they come again."""
+"""The plan of an enumeration: the crash points that recur in all recordings, each in every phase."""
 
 import fnmatch
 from collections import Counter
@@ -9,16 +9,16 @@ import msgspec
 from ..system.proxy import ANY_ROLE, Phase, Point
 
 PER_NAME_MAX = 15
-"""Of each command only that many occurrences: a worker that polls sends the same one forever."""
+"""Maximum number of occurrences of a command: a worker that polls sends the same command forever."""
 SPARE = 1
-"""The last that were seen of a command are left out: the next run may not come so far."""
+"""Number of last occurrences that are left out if recordings differ: the next run may not reach them."""
 
 Counts = Mapping[tuple[str, str], int]
-"""(role, name) -> how many; the role `*` stands for any."""
+"""(role, name) -> number of occurrences; the role `*` stands for any."""
 
 
 class Crash(msgspec.Struct, frozen=True, order=True):
-    """One worker is killed: where, and when."""
+    """The kill of one worker: its point and phase."""
 
     role: str
     name: str
@@ -34,9 +34,9 @@ class Crash(msgspec.Struct, frozen=True, order=True):
 
 
 def plan_crashes(recordings: Sequence[Counts], per_name: int = PER_NAME_MAX) -> list[Crash]:
-    """The points that every recording has reached, in every phase.
+    """Return the points that every recording reached, in every phase.
 
-    Roles are named unless some command came under two of them: then the worker's threads share their connections.
+    Roles are named, unless a command occurred under two roles: then the worker's threads share their connections.
     """
     shared = any(_shares(counts) for counts in recordings) or not any(role != ANY_ROLE for role, _ in recordings[0])
     keys = [
@@ -47,9 +47,9 @@ def plan_crashes(recordings: Sequence[Counts], per_name: int = PER_NAME_MAX) -> 
 
 
 def matches(crash: Crash, pattern: str | None) -> bool:
-    """Whether `pattern`, with `*` and `?`, is found in the text of a crash. None: every crash is meant."""
+    """Return whether the text of a crash contains `pattern`, with `*` and `?`. None matches every crash."""
     text = str(crash)
-    # What a point may begin with is not a wildcard there: `*/GET#1` means the point of that name.
+    # A leading `*` may be the role of a point and no wildcard: `*/GET#1` matches the point of that name.
     return pattern is None or pattern in text or fnmatch.fnmatchcase(text, f"*{pattern}*")
 
 
@@ -59,14 +59,14 @@ def _shares(counts: Counts) -> bool:
 
 
 def _robust(key: tuple[str, str], recordings: Sequence[Counts], per_name: int) -> int:
-    """That many occurrences can be counted on."""
+    """Return the number of occurrences that a new run can be relied on to reach."""
     counts = [recording[key] for recording in recordings]
     fewest = min(counts)
     return min(fewest if max(counts) == fewest else max(1, fewest - SPARE), per_name)
 
 
 def count_points(seen: Iterable[Point]) -> Counts:
-    """The counts of a recording, in the order of the first occurrences."""
+    """Return the counts of a recording, in the order of the first occurrences."""
     counts: Counter[tuple[str, str]] = Counter()
     for point in seen:
         counts[point.role, point.name] += 1

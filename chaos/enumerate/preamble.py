@@ -1,4 +1,4 @@
-"""What the history of one case of the enumeration says first."""
+"""The first event in the history of a case of the enumeration."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ FAULT_NAME = "crash-point"
 
 
 def record_begin(recorder: Recorder, slot: Slot, case: Case, doomed: Sequence[str]) -> None:
-    """The event `run` `begin`. `doomed`: the tasks that must be given up."""
+    """Record the event `run` `begin`. `doomed`: the tasks that must be given up."""
     command = ["zeroloss", "enumerate", "--target", slot.spec]
     if case.crashes:
         command += ["--points", str(case.crashes[0])]
@@ -23,7 +23,7 @@ def record_begin(recorder: Recorder, slot: Slot, case: Case, doomed: Sequence[st
         command=command,
         recover_within=slot.target.recover_within,
         plan={
-            "tasks": len(FIRST),  # what comes after them is submitted only while the worker lives
+            "tasks": len(FIRST),  # later tasks are submitted only while the worker lives
             "workers": 1,
             "faults": [
                 {"number": number, "fault": FAULT_NAME, "at_s": 0.0, "traits": {"aims_at": "command"}}

@@ -1,15 +1,18 @@
-"""How long a case's tasks had to wait for another worker."""
+"""The time that a case's tasks waited for another worker."""
 
 from collections.abc import Iterable, Mapping
 
 from ..history import Effect, Event
 
 Struck = Mapping[int, tuple[frozenset[int], int]]
-"""Number of a crash -> the processes that it killed, and when (monotonic, ns)."""
+"""Number of a crash -> the killed processes, and the time of the kill (monotonic, ns)."""
 
 
 def redelivery_ms(events: Iterable[Event], struck: Struck) -> float | None:
-    """From the last kill until the last task that the killed had begun was begun by another. None: no task was."""
+    """Return the time from the last kill until another worker had begun the last redelivered task, ms.
+
+    Redelivered: begun by a killed process, and begun again by another after the kill. None: no task was.
+    """
     if not struck:
         return None
     pids, killed_t = max(struck.values(), key=lambda one: one[1])

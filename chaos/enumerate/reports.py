@@ -1,4 +1,4 @@
-"""Writes what an enumeration found: enumeration.json, junit.xml and a self-contained report.html, as a run does."""
+"""Write the results of an enumeration: enumeration.json, junit.xml and a self-contained report.html, as for a run."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write_reports(directory: Path, report: Report) -> None:
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Return the page."""
     apart = {row.directory for row in unreachable_of(report.rows)}
     return render_template(
         _TEMPLATE,
@@ -37,7 +37,7 @@ def render(report: Report) -> str:
 
 
 def _cases(report: Report) -> list[TestCase]:
-    """Some case fails exactly when the exit status is not 0."""
+    """Return JUnit's cases. At least one fails if and only if the exit status is not 0."""
     failed = report.verdict.value if report.exit_code else ""
     cases = [make_case("verdict", "zeroloss.enumerate", failed=failed, sentences=[headline(report)])]
     apart = {row.directory for row in unreachable_of(report.rows)}

@@ -1,7 +1,7 @@
-"""The fixed small workload that every case of an enumeration goes through, and what a case is.
+"""The fixed small workload of every case of an enumeration, and the definition of a case.
 
-Tasks that succeed, one that fails and is retried, one that always fails, one that a dead worker had begun, one that
-comes while the worker waits, and an orderly stop in the middle of a task with others behind it.
+The workload: tasks that succeed, one that fails and is retried, one that always fails, one that a dead worker had
+begun, one that arrives while the worker waits, and an orderly stop in the middle of a task with others behind it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .slot import Snapshot
 LONG_MS = 250
 COLLEAGUE, STOP = "colleague", "stop"
 OPTIONAL_STEPS = (COLLEAGUE, STOP)
-"""What a queue may fail at without being killed at any point: then it is left out, and said."""
+"""Steps that are left out, and reported, if the queue fails at them without any crash point."""
 
 
 def _task(number: int, work_ms: int, behaviour: str = "") -> PlannedTask:
@@ -33,7 +33,7 @@ ALL_TASKS = (*FIRST, LATE, *LAST, LEFT)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the killed worker has left: the database, and the history so far."""
+    """The state that the killed worker left: the database, and the history so far."""
 
     snapshot: Snapshot
     events: Path
@@ -41,7 +41,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Case:
-    """One worker after the other is killed, each at its crash; with none, it is a recording."""
+    """Workers are killed one after the other, each at its crash. A case without crashes is a recording."""
 
     crashes: tuple[Crash, ...]
     steps: tuple[str, ...]
@@ -49,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case. `seen`: what each worker sent, the last one being that which recovered in peace."""
+    """The outcome of a case. `seen`: the commands of each worker; the last worker recovered undisturbed."""
 
     result: Result
     reached: bool

@@ -1,4 +1,4 @@
-"""A place where one case after the other is run: a database of the one server, and an agent and a producer for it."""
+"""A slot runs cases one after the other: it has a database of the server, an agent and a producer."""
 
 import sys
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ from ..target import Target, TargetError
 
 LOGS_DIRECTORY = "logs"
 Snapshot = list[tuple[bytes, int, bytes]]
-"""Key, time to live (ms, 0: forever) and value, as DUMP gives it."""
+"""Key, time to live (ms; 0: no limit) and value in the format of DUMP."""
 
 
 class SlotWorker:
@@ -32,7 +32,7 @@ class SlotWorker:
 
 
 class Slot:
-    """`with Slot(...) as slot`. The agent and the producer go on from case to case; they are not what is killed."""
+    """`with Slot(...) as slot`. The agent and the producer serve all cases of the slot; only workers are killed."""
 
     def __init__(self, spec: str, target: type[Target], *, url: str, directory: Path) -> None:
         self.spec, self.target, self.url = spec, target, url
@@ -69,20 +69,20 @@ class Slot:
         self.versions = self.submitter.hello()
         self._producer: Managed | None = None
         if target.producer:
-            self._log("producer").unlink(missing_ok=True)  # a resumed one has a former address in it
+            self._log("producer").unlink(missing_ok=True)  # after a resume, the old log holds a former address
             env = environment.of(target.producer)
             self._producer = spawn(target.producer, role="producer", log_path=self._log("producer"), env=env)
             self._stack.callback(self._producer.kill_session)
         self.submitter.wait_until_ready(self.check)
 
     def check(self) -> None:
-        """Raises TargetError when the producer has ended by itself."""
+        """Raise TargetError if the producer has ended by itself."""
         if self._producer and (status := self._producer.poll()) is not None:
             tail = self._producer.log_tail()
             raise TargetError(f"The target's producer ended by itself with status {status}; its last output: {tail}")
 
     def begin(self, snapshot: Snapshot, promised: frozenset[str]) -> None:
-        """Make the database what it is at the start of a case."""
+        """Reset the database to its state at the start of a case."""
         self.check()
         self.client.flushdb()
         for key, ttl_ms, value in snapshot:
@@ -91,14 +91,14 @@ class Slot:
         self._agent_read = self._agent_events().stat().st_size
 
     def take_agent_events(self, events: Path) -> None:
-        """Put what the agent has recorded since `begin` among a case's events."""
+        """Copy the agent's events since `begin` to a case's events."""
         source = self._agent_events()
         with source.open("rb") as file:
             file.seek(self._agent_read)
             (events / source.name).write_bytes(file.read())
 
     def snapshot(self) -> Snapshot:
-        """All that the database holds."""
+        """Return the contents of the database."""
         client = self.client
         return [
             (key, max(0, int(client.pttl(key))), value)

@@ -1,4 +1,4 @@
-"""What an enumeration has found: a row for each case, as JSON lines while it goes on, and as a table at its end."""
+"""The results of an enumeration: a row for each case, as JSON lines while it runs, and as a table at its end."""
 
 import re
 from collections import Counter
@@ -14,13 +14,13 @@ from ..checker.verdicts import LIVENESS_DEFECTS, VIOLATIONS, Fate, Result, Verdi
 ROWS_NAME = "cases.jsonl"
 REPORT_NAME = "enumeration.json"
 UNREACHABLE_SHARE_MAX = 0.1
-"""Of the planned points; beyond it the enumeration is INCONCLUSIVE."""
+"""Maximum share of unreachable points among the planned ones. Beyond it, the enumeration is INCONCLUSIVE."""
 _LOSSES = frozenset({Fate.LOST.value, Fate.FAILED.value})
 VERDICT_COLOURS = {Verdict.PASS: "green", Verdict.INCONCLUSIVE: "yellow"}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One case. `crashes`: the point and phase of each kill, as `Crash` writes them; none: a step without any."""
+    """One case. `crashes`: point and phase of each kill, as `Crash` writes them; empty: a step without a kill."""
 
     crashes: list[str]
     step: str = ""
@@ -29,17 +29,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     because: str
     fates: dict[str, list[str]]
-    """Of the tasks that met a bad one: outcome -> tasks."""
+    """Bad outcome -> its tasks."""
     duplicates: int
     unexplained: int
-    """Of the duplicates."""
+    """Number of unexplained ones among the duplicates."""
     redelivery_ms: float | None
     recovery: dict[str, int]
-    """Which commands the worker that recovered sent, and how many of each."""
+    """Command of the recovering worker -> number of times it was sent."""
     directory: str
-    """Where its history is, below the run's directory."""
+    """Directory of its history, below the run's directory."""
     unreached: str = ""
-    """Why the worker was not killed, in a sentence, where it never came so far."""
+    """Why the worker was not killed, in a sentence, if it never reached the point."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,14 +54,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     planned: int
     reached: int
     unreachable: int = 0
-    """Of the planned ones, those that depend on timing and did not come: counted apart."""
+    """Number of planned points that depend on timing and did not occur; they are counted apart."""
     seconds: float
     versions: dict[str, str]
     scripts: dict[str, str]
-    """The first digits of a script's digest -> what the target calls it."""
+    """First digits of a script's digest -> the target's name for the script."""
     notes: list[str]
     proxy: str = ""
-    """What the proxy cost, through which the workers sent their commands, in a sentence."""
+    """The latency of the proxy between workers and server, in a sentence."""
     rows: list[Row]
 
 
@@ -77,7 +77,7 @@ def row_of(
     recovery: Mapping[str, int],
     unreached: str = "",
 ) -> Row:
-    """The row of a judged case."""
+    """Return the row of a judged case."""
     fates: dict[str, list[str]] = {}
     for task, fate in result.fates.items():
         if fate in VIOLATIONS | LIVENESS_DEFECTS:
@@ -100,13 +100,13 @@ def row_of(
 
 
 class RowFile:
-    """The rows so far, so that an enumeration that was broken off can be resumed."""
+    """The file of the rows so far, from which an interrupted enumeration can be resumed."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / ROWS_NAME
 
     def read(self) -> list[Row]:
-        """A last line that was cut off is left out."""
+        """Return the rows, without an incomplete last line."""
         if not self._path.exists():
             return []
         whole = self._path.read_bytes().rpartition(b"\n")[0]
@@ -118,15 +118,15 @@ class RowFile:
 
 
 def verdict_of(rows: Sequence[Row]) -> Verdict:
-    """The worst. A point that was not reached makes the whole INCONCLUSIVE, unless it is one of `unreachable_of`."""
+    """Return the worst verdict. A point that was not reached makes it INCONCLUSIVE, except for `unreachable_of`."""
     apart = set(map(id, unreachable_of(rows)))
     return merge(row.verdict for row in rows if id(row) not in apart)
 
 
 def unreachable_of(rows: Sequence[Row]) -> list[Row]:
-    """The points to which no attempt came, at commands that were hit elsewhere: how often they come is timing.
+    """Return the points that no attempt reached, of commands that were hit elsewhere: their count depends on timing.
 
-    Empty where they are more than a tenth: then it is the enumeration that does not reach the queue.
+    Empty if these are more than a tenth of all points: then the enumeration itself fails to reach the queue.
     """
     struck = {_command(row) for row in rows if row.crashes and row.reached}
     found = [
@@ -142,12 +142,12 @@ def unreachable_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def _command(row: Row) -> str:
-    """The role and name of the last crash, without its occurrence and phase."""
+    """Return the role and name of the last crash, without its occurrence and phase."""
     return row.crashes[-1].partition("#")[0]
 
 
 def headline(report: Report) -> str:
-    """What was found, in a sentence."""
+    """Return the findings in a sentence."""
     crashed = [row for row in report.rows if row.crashes]
     lost = sum(not _LOSSES.isdisjoint(row.fates) for row in crashed)
     other = Counter(
@@ -164,7 +164,7 @@ def headline(report: Report) -> str:
 
 
 def table_of(report: Report) -> RenderableType:
-    """A line for each case: where the worker was killed, in pairs also the one before it, and what came of it."""
+    """Return a table with a line for each case: the crash (in pairs, also the one before it) and the outcome."""
     pairs = any(len(row.crashes) > 1 for row in report.rows)
     columns = [*(["after a kill at"] if pairs else []), "point", "phase", "verdict", "duplicates", "redelivery"]
     table = Table(*columns, box=None, pad_edge=False)
@@ -185,12 +185,12 @@ def table_of(report: Report) -> RenderableType:
 
 
 def with_names(text: str, scripts: Mapping[str, str]) -> str:
-    """Scripts by what their authors call them."""
+    """Return the text with the names of scripts in place of their digests."""
     return re.sub(r"(?<=EVALSHA:)([0-9a-f]+)", lambda found: scripts.get(found[1], found[1]), text)
 
 
 def summary_of(report: Report) -> list[str]:
-    """A few lines for the end."""
+    """Return a few lines for the end of the output."""
     rows = [row for row in report.rows if row.crashes]
     times_ms = sorted(row.redelivery_ms for row in rows if row.redelivery_ms is not None)
     verdicts = Counter(row.verdict.value for row in report.rows)

@@ -1,7 +1,7 @@
-"""Faults: one fault, one file; to be found here is to be known. May import system, checker, history and below.
+"""Faults, one per file. This package imports all its modules. May import system, checker, history and below.
 
-`@fault` registers a class where it is defined, in a file below this package or in a plug-in. What the planner, the
-judge and the reports need to know of it is data on its class; see `Fault`.
+`@fault` registers a class where it is defined, in a module of this package or in a plug-in. All that the planner, the
+judge and the reports need is data on the class; see `Fault`.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""How a task of the workload can misbehave, so that failures, retries and dead letters are part of a run."""
+"""Ways in which a task can misbehave, so that a run includes failures, retries and dead letters."""
 
 BEHAVIOURS = {
     "raise-once": "its body raises at the first attempt",
@@ -27,13 +27,13 @@ BEHAVIOURS = {
     "orphan": "it is where a dead worker left it",
     "orphan-undecodable": "it is among a dead worker's tasks, as bytes that are not a task",
 }
-"""What a task can do wrong. A target finds it in the payload, and does it in its body or its `enqueue`."""
+"""Name of a behaviour -> its description. A target reads the name in the payload, and acts in its body or `enqueue`."""
 IN_BODY = frozenset(
     {"", "raise-once", "raise-always", "raise-system-exit", "raise-keyboard-interrupt", "raise-memory-error"}
     | {"hang-once", "exit-once", "exit-twice", "exit", "outlive-lease", "hungry", "reject", "misfit", "lazy"}
     | {"unretried", "raise-later"}
 )
-"""Those of which only the task's body knows: such a task may be one of a batch."""
+"""Behaviours that only the task's body carries out: such a task can be part of a batch."""
 DOOMED = frozenset(
     {
         "raise-always",
@@ -47,10 +47,10 @@ DOOMED = frozenset(
         "orphan-undecodable",
     }
 )
-"""Those that no queue can complete: they must end in the dead-letter list, and nothing else may (I5)."""
+"""Behaviours that no queue can complete. These tasks must end as dead letters, and no other task may (I5)."""
 ATTEMPTS = {"reject": 1, "unretried": 1, "misfit": 0, "lazy": 0}
-"""How often the body of such a task is begun, whatever the target states of others."""
+"""Number of times the body of such a task begins, whatever limit the target states for other tasks."""
 ENDS_ITS_PROCESS = frozenset({"exit-once", "exit-twice", "exit", "hungry", "outlive-lease"})
-"""Those by which a body may end the process that it runs in, as a target may end one whose task takes too long."""
+"""Behaviours that can end the body's process, by the body itself, a memory limit or a time limit of the target."""
 ABANDONED = frozenset({"client-gives-up"})
-"""Those whose client hears nothing, by the plan: that they were not promised is not a failure."""
+"""Behaviours whose client hangs up by plan: a missing promise is not a failure."""

@@ -1,4 +1,4 @@
-"""A task of the plan: what is submitted, when, and how it misbehaves. A fault may arrange these before the run."""
+"""A task of the plan: its payload, its time and its behaviour. A fault may change tasks before the run (`arrange`)."""
 
 import hashlib
 import json
@@ -9,49 +9,49 @@ import msgspec
 from ..target import Task
 
 Numbers = Literal["doubles", "whole", "text"]
-"""What numbers a payload holds: such as any language knows; whole ones beyond 2^53, too; such as only text keeps."""
+"""Numbers in a payload: those of any language; also integers beyond 2^53; also numbers that only the text preserves."""
 
 ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n\u2028\u2029\x85\ufeff\x7f'
-"""With what some take for the end of a line, for a mark of the byte order, and for a control character."""
+"""Text with characters that some parsers treat as a line end, a byte order mark or a control character."""
 FILLER_RAW = "\u00e9\u2603\U0001f4a5"
 """Characters of two, three and four bytes."""
 ONLY_IN_TEXT = '"fixed":1.10,"huge":1e400,"zero":-0.0,"b":1,"a":2'
-"""What decoding and encoding again changes: digits, a number beyond all doubles, the order of members."""
+"""JSON that decoding and re-encoding changes: digits, a number beyond the range of doubles, the order of members."""
 
 
 class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """One submission, `at_s` after the start. An array in JSON, as there may be many."""
+    """One submission, `at_s` seconds after the start. Encoded as an array, to keep large plans small."""
 
     id: str
     at_s: float
     work_ms: int
     size_bytes: int = 0
-    """How long the JSON text of its payload is; at least as long as its other members need."""
+    """Length of the payload's JSON text, in bytes; the text is longer if its other members need more."""
     behaviour: str = ""
-    """How it misbehaves: one of `BEHAVIOURS`; empty: it does not."""
+    """One of `BEHAVIOURS`; empty if the task behaves well."""
     type: str = ""
-    """One of the target's types; empty: it has one only."""
+    """One of the target's types; empty if it has only one."""
     batch: int = 0
-    """Neighbours with the same number are submitted in one call; 0: it is alone."""
+    """Neighbouring tasks with the same number are submitted in one call; 0: the task is submitted alone."""
     raw: bool = False
-    """Whether its text is spelt in UTF-8, and not in ASCII with escapes."""
+    """Whether the text is UTF-8, in place of ASCII with escapes."""
     numbers: Numbers = "whole"
     priority: str = ""
-    """One of the target's priorities; empty: it states none."""
+    """One of the target's priorities; empty if it states none."""
     delay_ms: int = 0
-    """It is scheduled to begin that many ms after it was submitted."""
+    """Time from submission to the scheduled start, in ms."""
     spaced: bool = False
-    """Whether there are spaces behind the commas and colons of its text."""
+    """Whether the text has spaces after its commas and colons."""
     fault: int = 0
-    """It comes when the fault of this number begins, and not when it is due; 0: it is for none."""
+    """Number of the fault with whose beginning the task is submitted; 0: it is submitted at `at_s`."""
 
     @property
     def alone(self) -> bool:
-        """Whether it behaves well and is in no batch: a client may misbehave with it, and each batch keeps its size."""
+        """Whether it behaves well and is in no batch. Client faults change only such tasks: batches keep their size."""
         return not (self.behaviour or self.batch)
 
     def text(self) -> str:
-        """The payload's JSON text. `odd` holds what careless re-encoding changes."""
+        """Return the payload's JSON text. Its member `odd` holds values that careless re-encoding changes."""
         odd: dict[str, Any] = {"fraction": 0.1, "empty": [], "text": ODD_TEXT}
         if self.numbers != "doubles":
             odd = {"whole": 2**53 + 1, **odd}
@@ -65,14 +65,14 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
         return f'{text[:-1]}{frame[:-1]}{self._filler(self.size_bytes - len(text.encode()) - len(frame))}"}}'
 
     def task(self) -> Task:
-        """What the target is handed."""
+        """Return the task as it is passed to the target."""
         text = self.text()
         return Task(
             self.id, json.loads(text), text=text, type=self.type, priority=self.priority, delay_ms=self.delay_ms
         )
 
     def _filler(self, size: int) -> str:
-        """Text of that many bytes; none where there is no room."""
+        """Return text of `size` bytes; empty if `size` is negative."""
         raw = FILLER_RAW * (max(0, size) // len(FILLER_RAW.encode())) if self.raw else ""
         left = max(0, size - len(raw.encode()))
         digits = hashlib.sha256(self.id.encode()).hexdigest()

@@ -9,13 +9,13 @@ from .base import Fault
 Class = TypeVar("Class", bound=type[Fault])
 
 FAULTS: Registry[type[Fault]] = Registry("fault", "zeroloss.faults")
-"""Name -> fault: those that are shipped, and of plug-ins those that were loaded."""
+"""Name -> fault class: the shipped faults and those of the plug-ins loaded so far."""
 
 
 def fault(made: Class) -> Class:
-    """Register a fault under its `name`. It stands above `@dataclass(frozen=True, kw_only=True)`.
+    """Register a fault under its `name`. Apply it above `@dataclass(frozen=True, kw_only=True)`.
 
-    Raises TypeError: it is not a dataclass of its own, or does not say what every fault must say.
+    Raises TypeError if the class itself is not a dataclass, lacks a required member, or has an unknown `aims_at`.
     """
     missing = [name for name in ("name", "threatens", "aims_at") if not hasattr(made, name)]
     missing += sorted(getattr(made, "__abstractmethods__", ()))
@@ -30,6 +30,6 @@ def fault(made: Class) -> Class:
 
 
 def load_faults() -> list[type[Fault]]:
-    """All of them, those of entry points too, by what they aim at and by name. Raises PluginError."""
+    """Return all faults, including those of entry points, sorted by aim and name. Raises PluginError."""
     aims = get_args(Aim)
     return sorted(FAULTS.with_entry_points().values(), key=lambda one: (aims.index(one.aims_at), one.name))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Slow(Fault):
     """Injects nothing; some tasks run for twice the time that recovery takes (I3, I4).
 
-    A queue that takes a slow worker for a dead one runs its tasks twice.
+    A queue that mistakes a slow worker for a dead one runs its tasks twice.
     """
 
     name: ClassVar[str] = "slow"
@@ -29,11 +29,11 @@ class Slow(Fault):
     baseline: ClassVar[bool] = True
 
     tasks: int = how_many(10)
-    """How many of the tasks are slow."""
+    """Number of slow tasks."""
     work_ms: int = 0
-    """How long these take; 0: twice as long as the target takes to recover a task."""
+    """Length of their bodies, in ms; 0: twice the time that the target takes to recover a task."""
     patience_s: float = 30.0
-    """How long to wait, beyond that time, until one of them is seen to be slow."""
+    """Maximum wait for one slow body, in seconds beyond its length (beyond half of it, if `work_ms` is 0)."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         work_ms = self.work_ms or round(2_000 * recover_within_s)

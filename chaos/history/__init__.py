@@ -1,4 +1,4 @@
-"""The history of a run: what every process says it did, as JSON lines outside the broker.
+"""The history of a run: what every process reports that it did, as JSON lines outside the broker.
 
 Each process writes its own file, `<run>/events/<role>-<pid>.jsonl`, one `O_APPEND` write per event, the invocation
 before the act and the outcome after it. `<run>/history.jsonl` is all of them merged by `t`.

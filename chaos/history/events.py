@@ -1,4 +1,4 @@
-"""The events of a run: what each process says it did. Each is one line of JSON."""
+"""The events of a run: what each process reports that it did. Each is one line of JSON."""
 
 from typing import Any, ClassVar, Literal
 
@@ -7,7 +7,7 @@ import msgspec
 from .traits import Traits
 
 FORMAT = 2
-"""The version of the history's format, which its `run` `begin` names; without a name it is 1. 2: lines are numbered."""
+"""Version of the history's format, stated by `run` `begin`; without it, 1. From 2 on, lines are numbered."""
 
 CensusAfter = Literal["deadline", "poke", "restart", "end"]
 Place = Literal["pending", "delayed", "processing", "dead_letter", "failed", "record", "unknown"]
@@ -25,7 +25,7 @@ class _Event(
     t: int
     pid: int
     file: str | None = None
-    """Of a file with one writer, its name: `seq` is the number of the line in it, from 1. None: not numbered."""
+    """Name of the file, if it has one writer: `seq` is the number of the line in it, from 1. None: not numbered."""
     seq: int | None = None
 
 
@@ -35,13 +35,13 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     kind: ClassVar[str] = "run"
     phase: Literal["begin", "healed", "drained", "deadline", "void", "end"]
     format: int = 1
-    """The version of the history's format."""
+    """Version of the history's format."""
     seed: int | None = None
     target: str | None = None
     command: Any = None
-    """What was run: a list of arguments, or a line for a shell."""
+    """The command of the run: a list of arguments, or a line for a shell."""
     repeat: list[str] = []
-    """What repeats it: a list of arguments; empty: `command` does."""
+    """Arguments of the command that repeats the run; empty: `command` does."""
     recover_within: float | None = None
     """Seconds after which the target promises a dead worker's task again."""
     plan: Any = None
@@ -49,15 +49,15 @@ class Run(_Event, tag="run", kw_only=True, frozen=True):
     versions: Any = None
     server: Any = None
     network: Any = None
-    """Where workers reached the server through the proxy: what that costs, with a `sentence`."""
+    """If workers connected to the server through the proxy: the cost of that, with a `sentence`."""
     durability: Any = None
     date: str | None = None
-    """UTC."""
+    """Date of the run, UTC."""
     machine: str | None = None
     commit: str | None = None
-    """Of the target's file, with `-dirty` where it has changes."""
+    """Commit of the target's file, with `-dirty` if the file has changes."""
     reason: str | None = None
-    """Why nothing can be concluded about the queue, at `void`: what its clients saw of the server was not planned."""
+    """At `void`: why the run allows no conclusion about the queue, as the server had trouble that was not planned."""
 
 
 class Submit(_Event, tag="submit", kw_only=True, frozen=True):
@@ -68,23 +68,23 @@ class Submit(_Event, tag="submit", kw_only=True, frozen=True):
     task: str
     digest: str | None = None
     raw_digest: str | None = None
-    """Of the payload's very bytes, where the target was handed JSON text."""
+    """Digest of the payload's exact bytes, if the target was given JSON text."""
     payload: str | None = None
     """At `invoke` of the first tasks: the payload's JSON text."""
     priority: str | None = None
-    """At invoke: of a target that has priorities."""
+    """At `invoke`: priority of the task, if the target has priorities."""
     delay_ms: int | None = None
-    """At invoke: the task is not to begin sooner than that long after it was submitted."""
+    """At `invoke`: shortest time from the submission of the task to its begin."""
     call: int | None = None
-    """At invoke: the number of the call by which its process submits several tasks."""
+    """At `invoke`: number, within its process, of the batch call that submits the task; None: submitted alone."""
     error: str | None = None
     promised: str | None = None
-    """At ok: the id that the queue has promised."""
+    """At `ok`: the id that the queue returned with its promise."""
     wrong: bool = False
-    """At info: the answer can't be true, whatever happened."""
+    """At `info`: whether the answer is impossible, whatever happened to it."""
     conflict: bool = False
-    """At fail: the idempotency key belongs to another request. An answer to one of several requests under one key has
-    the `digest` and the `raw_digest` of its request."""
+    """At `fail`: whether the idempotency key belongs to another request. An answer to one of several requests under one
+    key has the `digest` and the `raw_digest` of its request."""
 
 
 class Effect(_Event, tag="effect", kw_only=True, frozen=True):
@@ -102,7 +102,7 @@ class Effect(_Event, tag="effect", kw_only=True, frozen=True):
 
 
 class Ledger(_Event, tag="ledger", kw_only=True, frozen=True):
-    """What is wrong with a file of the workers' ledger, whose wrong lines are not part of the history."""
+    """An invalid file of the workers' ledger. Its invalid lines are not part of the history."""
 
     kind: ClassVar[str] = "ledger"
     phase: Literal["wrong"]
@@ -110,18 +110,18 @@ class Ledger(_Event, tag="ledger", kw_only=True, frozen=True):
 
 
 class Process(_Event, tag="process", kw_only=True, frozen=True):
-    """A process that the harness started or saw end. `sid` names it: it leads a session of its own."""
+    """A process that the harness started or saw end. `sid` identifies it: it leads a session of its own."""
 
     kind: ClassVar[str] = "process"
     phase: Literal["start", "exit"]
     role: str
     sid: int | None = None
     status: int | None = None
-    """Exit status; negative: the signal that ended it."""
+    """Exit status; negative: the number of the signal that ended the process."""
     wanted: bool | None = None
-    """True when the harness did it."""
+    """Whether the harness ended it."""
     last_words: str | None = None
-    """At exit, if the harness did not do it: what the process wrote last."""
+    """At `exit`, unless the harness ended it: last output of the process."""
 
 
 class Fault(_Event, tag="fault", kw_only=True, frozen=True):
@@ -134,18 +134,18 @@ class Fault(_Event, tag="fault", kw_only=True, frozen=True):
     evidence: str | None = None
     pids: list[int] = []
     tasks: list[str] = []
-    """Ids that were in flight when it hit."""
+    """Ids of the tasks that were in flight when the fault hit."""
     reason: str | None = None
     traits: Traits | None = None
-    """At `begin`: what the fault is. Histories of zeroloss 0.1 do not say."""
+    """At `begin`: the traits of the fault. Histories of zeroloss 0.1 do not have them."""
     lasted: list[int] | None = None
-    """At `effective`, where a promise speaks of that time: from when until when it surely lasted, as `t`."""
+    """At `effective`, if a promise depends on it: (from, to) of the time in which the fault surely lasted, as `t`."""
     met: list[int] | None = None
-    """Of a fault that met all workers: the numbers of those that had completed a task since the one before."""
+    """For a fault that hit all workers: numbers of those that had completed a task since the previous such fault."""
 
 
 class Poke(_Event, tag="poke", kw_only=True, frozen=True):
-    """What the harness did at the deadline before it says STUCK: one new task, or a restarted worker."""
+    """A step of the harness after the deadline, before it reports STUCK: one new task, or a restarted worker."""
 
     kind: ClassVar[str] = "poke"
     phase: Literal["task", "restart"]
@@ -153,7 +153,7 @@ class Poke(_Event, tag="poke", kw_only=True, frozen=True):
 
 
 class Census(_Event, tag="census", kw_only=True, frozen=True):
-    """What lies in the broker: one `found` per task, then one `done`."""
+    """Contents of the broker: one `found` per task, then one `done`."""
 
     kind: ClassVar[str] = "census"
     phase: Literal["found", "done"]
@@ -161,14 +161,14 @@ class Census(_Event, tag="census", kw_only=True, frozen=True):
     place: Place | None = None
     reason: str | None = None
     digest: str | None = None
-    """Of the payload as it lies there, by its text or by its value."""
+    """Digest of the payload in the broker, of its text or of its value."""
     after: CensusAfter | None = None
     source: Literal["target", "scan"] | None = None
     count: int | None = None
 
 
 class Harness(_Event, tag="harness", kw_only=True, frozen=True):
-    """From `late_ms` before `t` the machine was starved, so that the harness came late by itself, or it was crowded."""
+    """A span of `late_ms` up to `t`: the machine was starved, so the harness itself ran late, or it was crowded."""
 
     kind: ClassVar[str] = "harness"
     phase: Literal["late", "crowded"]
@@ -176,19 +176,19 @@ class Harness(_Event, tag="harness", kw_only=True, frozen=True):
 
     @property
     def since_t(self) -> int:
-        """When that began."""
+        """Begin of the span."""
         return self.t - self.late_ms * 1_000_000
 
 
 class Resources(_Event, tag="resources", kw_only=True, frozen=True):
-    """What the server, or one worker's whole session, holds at `t`. Members that could not be read are None."""
+    """Resources that the server, or one worker's whole session, holds at `t`. Members that can't be read are None."""
 
     kind: ClassVar[str] = "resources"
     phase: Literal["server", "worker"]
     clients: int | None = None
     keys: int | None = None
     keys_expiring: int | None = None
-    """Of the keys, those with a time to live."""
+    """Number of keys with a time to live, of `keys`."""
     sid: int | None = None
     pids: list[int] = []
     """The processes of the session."""
@@ -198,19 +198,19 @@ class Resources(_Event, tag="resources", kw_only=True, frozen=True):
 
 
 class Load(_Event, tag="load", kw_only=True, frozen=True):
-    """What Locust says of its traffic: one second of it, or, at its end, which of its thresholds it kept to."""
+    """A report of Locust on its traffic: on one second of it or, at its end, on its thresholds."""
 
     kind: ClassVar[str] = "load"
     phase: Literal["second", "end"]
     requests: int = 0
-    """Within the second that ended at `t`, whatever they carried and whatever came of them."""
+    """Number of requests in the second that ended at `t`, of any kind and with any result."""
     failures: int = 0
     p95_ms: float | None = None
     seconds: float | None = None
-    """At the end: how long it sent."""
+    """At the end: duration of the load."""
     kept: list[str] = []
     broken: list[str] = []
-    """A sentence for each threshold."""
+    """A sentence for each threshold that was kept, or broken."""
 
 
 Event = Run | Submit | Effect | Ledger | Process | Fault | Poke | Census | Harness | Resources | Load

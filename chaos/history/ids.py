@@ -1,4 +1,4 @@
-"""The ids of planned tasks inside bytes, whatever a queue has wrapped them in: base64 and zlib are undone."""
+"""Finds the ids of planned tasks in bytes, also inside base64 and zlib."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ _ID = re.compile(rb"zl-[0-9a-f]+-[0-9]{7,}")
 
 
 def ids_in(value: bytes, depth: int = DEPTH_MAX) -> set[bytes]:
-    """The task ids in some bytes, whatever they are wrapped in."""
+    """Return the task ids in some bytes, unwrapped up to `depth` times."""
     ids = set(_ID.findall(value))
     if depth == 0:
         return ids
@@ -24,7 +24,7 @@ def ids_in(value: bytes, depth: int = DEPTH_MAX) -> set[bytes]:
 
 
 def _unwrapped(value: bytes) -> Iterator[bytes]:
-    if value[:1] == b"\x78":  # as zlib begins, whatever its level
+    if value[:1] == b"\x78":  # the first byte of zlib data of any level
         inflater = zlib.decompressobj()
         try:
             yield inflater.decompress(value, INFLATED_BYTES_MAX)

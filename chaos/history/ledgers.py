@@ -8,15 +8,15 @@ from pathlib import Path
 from .events import Effect, Event, Ledger, Run
 
 LATEST_S = 60.0
-"""A process that outlives a killed harness may still write for that long after the harness's last line."""
+"""Seconds after the harness's last line in which a process that outlives a killed harness may still write."""
 PAGE = "docs/ledger.md says what a line must be"
 
 _NAME = re.compile(r"worker-([0-9]+)\.jsonl", re.ASCII)
 _OTHERS = re.compile(r"(before-)?(harness|agent|load|worker)-[0-9]+\.jsonl", re.ASCII)
-"""What the harness's own processes write, and what it copies from an earlier run."""
+"""Files that the harness's own processes write, or that it copies from an earlier run."""
 _UNITS = {"milliseconds": 10**6, "microseconds": 10**3, "seconds": 10**9}
 _DAYS = [(14 * 10**digits, 40 * 10**digits) for digits in (17, 14, 11, 8)]
-"""From 2014 to 2096: in nanoseconds, microseconds, milliseconds and seconds since 1970."""
+"""Ranges from 2014 to 2096, in nanoseconds, microseconds, milliseconds and seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Bounds:
     until_t: int
 
     def wrong(self, t: int) -> str | None:
-        """Why a worker of the run can't have written this time, in a clause; None: it can."""
+        """Return a clause on why a worker of the run can't have written this time; None: it can."""
         if self.since_t <= t <= self.until_t:
             return None
         for unit, factor in _UNITS.items():
@@ -39,12 +39,12 @@ class Bounds:
 
 
 def is_ledger(path: Path) -> bool:
-    """Whether it is a file of the workers' ledger, or would be one."""
+    """Return whether the path is a file of the workers' ledger, or was meant to be one."""
     return bool(_NAME.fullmatch(path.name)) or not _OTHERS.fullmatch(path.name)
 
 
 def bounds_of(events: Sequence[Event]) -> Bounds | None:
-    """Of the run that the harness's own events tell of; None: they do not say when it began."""
+    """Return the bounds of a run from the harness's own events; None: they lack its begin."""
     begun = [event.t for event in events if isinstance(event, Run) and event.phase == "begin"]
     if not begun:
         return None
@@ -52,7 +52,7 @@ def bounds_of(events: Sequence[Event]) -> Bounds | None:
 
 
 def complaint(path: Path, lines: Sequence[tuple[int, str]], *, t: int) -> Ledger:
-    """The event that stands for all wrong lines of a file. `lines`: number and what is wrong, of each."""
+    """Return the event that reports all invalid lines of a file. `lines`: number and error of each."""
     if _NAME.fullmatch(path.name):
         (number, wrong), *others = lines
         also = f" {len(lines):,} lines of this file are wrong." if others else ""
@@ -66,7 +66,7 @@ def complaint(path: Path, lines: Sequence[tuple[int, str]], *, t: int) -> Ledger
 
 
 def wrong(path: Path, event: Event, bounds: Bounds | None) -> str | None:
-    """Why a line of a ledger's file can't be true, in a clause; None: it can."""
+    """Return a clause on why a line of a ledger's file can't be true; None: it can."""
     name = _NAME.fullmatch(path.name)
     if name is None:
         return "its name"

@@ -1,7 +1,7 @@
 """Keeps the passwords of Redis URLs out of everything that the harness writes.
 
-`hide` is given each URL where it enters: on the command line, from `REDIS_URL`, as a server's. From then on `masked`
-replaces its password in any text, in whichever form it stands there.
+`hide` registers each URL where it enters: on the command line, from `REDIS_URL`, as a server's. From then on `masked`
+replaces its password in any text, in any of its encoded forms.
 """
 
 import html
@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
 LENGTH_MIN = 4
-"""A shorter password is masked in its URL only: replaced everywhere, it would deface words and numbers."""
+"""Length below which a password is masked in its URL only: replaced everywhere, it would deface words and numbers."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.*|[^=\s]*:.+@.*", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(r"(\[[^][@/]*\]|[\w.-]*)(:\d*)?")
@@ -22,11 +22,11 @@ _OPTION_SHOWN = re.compile(r"db=\d*", re.ASCII)
 _ERROR_MEMBER = '"error":'
 
 _hidden: dict[str, str] = {}
-"""Text -> what stands in its place."""
+"""Secret text -> its replacement."""
 
 
 def hide(text: str) -> None:
-    """Remember the URL at the end of a text, such as an argument, or what a slip of the pen has left of one."""
+    """Remember the URL, or what looks like a mistyped one, at the end of a text such as an argument."""
     found = _URL.search(text)
     if found is None or found[0] in _hidden:
         return
@@ -36,7 +36,7 @@ def hide(text: str) -> None:
 
 
 def masked(text: str) -> str:
-    """The text without the passwords of the URLs that were hidden, and of `REDIS_URL`."""
+    """Return the text without the passwords of the registered URLs and of `REDIS_URL`."""
     hide(os.environ.get("REDIS_URL", ""))
     for secret in sorted(_hidden, key=len, reverse=True):  # the longest first: it may contain others
         text = text.replace(secret, _hidden[secret])
@@ -44,9 +44,10 @@ def masked(text: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL with `***` for its password and its options; nothing but its scheme if it is not well-formed.
+    """Return the URL with `***` for its password and its options; only its scheme if it is malformed.
 
-    A password that was not percent-encoded cuts a URL in the wrong places, so that any part may be of the password.
+    A password that was not percent-encoded splits a URL in the wrong places, so that any part may belong to the
+    password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -63,8 +64,8 @@ def without_password(url: str) -> str:
 
 
 def mask_files(directory: Path) -> None:
-    """Mask what processes of the target have written below `directory`: their logs, and the errors in their events."""
-    masked("")  # so that the environment's is known
+    """Mask files that processes of the target wrote below `directory`: their logs, and the errors in their events."""
+    masked("")  # registers the URL of the environment
     if not _hidden:
         return
     for path in directory.rglob("*.log"):
@@ -79,7 +80,7 @@ def _option(option: str) -> str:
 
 
 def _passwords(url: str) -> Iterator[str]:
-    """What may be one: before the last `@`, or an option."""
+    """Yield possible passwords: the text before the last `@`, and options."""
     rest = url.partition("://")[2]
     before_host = rest.rpartition("@")[0].partition(":")[2]
     for found in (before_host, *re.findall(r"[?&](?:sentinel_)?password=([^&#]*)", rest)):
@@ -89,7 +90,7 @@ def _passwords(url: str) -> Iterator[str]:
 
 
 def _forms(text: str) -> set[str]:
-    """As it may stand in a URL, in JSON, in HTML and in what Python shows."""
+    """Return the forms of a text in a URL, in JSON, in HTML and in Python's `repr`."""
     return {
         text,
         *(quoted(text) for quoted in (quote, quote_plus, html.escape)),
@@ -101,7 +102,7 @@ def _forms(text: str) -> set[str]:
 
 
 def _masked_errors(lines: str) -> str:
-    """Each JSON line with its error masked, and nothing else of it: a password may be a word of the events'."""
+    """Mask the error of each JSON line and nothing else: a password may equal a word of the event format."""
     parted = [line.partition(_ERROR_MEMBER) for line in lines.splitlines(keepends=True)]
     return "".join(before + member + (masked(error) if member else "") for before, member, error in parted)
 

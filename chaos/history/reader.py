@@ -25,10 +25,10 @@ class History(list[Event]):
 
 
 def read(directory: Path | str) -> History:
-    """The events of the files in `directory`, ordered by `t`, and by their place in a file if `t` is equal.
+    """Return the events of the files in `directory`, ordered by `t`, then by their place in a file.
 
     A last line that was cut off is left out and counted. A line of the workers' ledger that can't be true is left out,
-    and a `Ledger` event says so. Raises HistoryError, naming file and line, for any other line that isn't an event.
+    and a `Ledger` event reports it. Raises HistoryError, naming file and line, for any other line that isn't an event.
     """
     lines, torn = _lines_by_time(Path(directory))
     history = History(event for event, _ in lines)
@@ -57,7 +57,7 @@ def write_merged(run_directory: Path | str) -> Path:
 
 
 def load(run_directory: Path | str) -> History:
-    """The merged history of a run. Raises HistoryError when there is none or when it can't be read."""
+    """Return the merged history of a run. Raises HistoryError if it is missing or can't be read."""
     path = Path(run_directory) / MERGED_NAME
     lines, torn = _lines(path)
     history = History(sorted((event for event, _ in lines), key=_time))
@@ -102,7 +102,7 @@ def _lines(path: Path) -> tuple[list[tuple[Event, bytes]], int]:
 
 
 def _ledger_lines(path: Path, bounds: Bounds | None, last_t: int) -> tuple[list[tuple[Event, bytes]], int]:
-    """The lines that can be true; of the others one event says, at `last_t`, what is wrong with them."""
+    """Return the lines that can be true, and one event, at `last_t`, that reports the others."""
     whole, torn = _text_of(path)
     lines: list[tuple[Event, bytes]] = []
     refused: list[tuple[int, str]] = []
@@ -123,9 +123,9 @@ def _ledger_lines(path: Path, bounds: Bounds | None, last_t: int) -> tuple[list[
 
 
 def _text_of(path: Path) -> tuple[list[bytes], int]:
-    """Its whole lines, and how many were cut off at its end.
+    """Return the whole lines of a file, and the number of lines that were cut off at its end.
 
-    What follows the last newline was never finished. It is dropped even if it happens to parse: one rule, no guessing.
+    Text after the last newline was never finished. It is dropped even if it happens to parse: one rule, no guessing.
     """
     try:
         *whole, last = path.read_bytes().split(b"\n")
@@ -135,7 +135,7 @@ def _text_of(path: Path) -> tuple[list[bytes], int]:
 
 
 def _event(line: bytes) -> Event:
-    """Raises HistoryError, with a clause, where it is invalid."""
+    """Decode an event. Raises HistoryError, with a clause, if the line is invalid."""
     try:
         return _decoder.decode(line)
     except RecursionError:
@@ -147,7 +147,7 @@ def _event(line: bytes) -> Event:
 
 
 class _Versioned(msgspec.Struct):
-    """A line of which only the version counts: the other members may be unknown."""
+    """A line decoded for its version only: the other members may be unknown."""
 
     format: int = 1
 

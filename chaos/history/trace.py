@@ -1,4 +1,4 @@
-"""The life of tasks in Redis's own commands: `trace.jsonl`, a line for each task that a run has followed."""
+"""`trace.jsonl`: the life of tasks in Redis commands, a line for each task that a run traced."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,21 +14,21 @@ class Step(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     t: int
     who: str
-    """client, producer, or worker-N: which way to the server it took."""
+    """Sender: client, producer, or worker-N, by the connection that the command used."""
     pid: int = 0
-    """The process that sent it; 0: it was gone before it could be found."""
+    """Process that sent the command; 0: it was gone before it could be identified."""
     connection: int
     command: str
-    """Its name, with what a script is called."""
+    """Name of the command, with the name of the script if it runs one."""
     words: list[str] = []
-    """What follows the name, each word shortened: the first are its keys."""
+    """Arguments of the command, each shortened; its keys come first."""
     carried_by: Literal["request", "reply"] = "request"
     answered: bool = False
-    """Whether the server has answered it; else it is unknown whether it was executed."""
+    """Whether the server answered; if not, it is unknown whether the command was executed."""
     times: int = 1
-    """How often the same was sent and answered in a row, as by a census that looks again and again."""
+    """Number of identical commands in a row, as by a census that polls."""
     refused: str = ""
-    """The error that the server answered with: then it was not executed."""
+    """Error with which the server refused to execute the command; empty: it did not."""
 
 
 class Trail(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -37,11 +37,11 @@ class Trail(msgspec.Struct, omit_defaults=True, kw_only=True):
     task: str
     steps: list[Step] = []
     left_out: int = 0
-    """How many were left out in the middle, as a task is followed for a bounded number of steps."""
+    """Number of steps left out in the middle: the trail of a task is bounded."""
 
 
 def write_trails(path: Path, trails: Iterable[Trail]) -> None:
-    """One line of JSON for each."""
+    """Write one line of JSON for each trail."""
     encoder = msgspec.json.Encoder()
     with path.open("wb") as file:
         for trail in trails:
@@ -49,7 +49,7 @@ def write_trails(path: Path, trails: Iterable[Trail]) -> None:
 
 
 def read_trails(directory: Path) -> dict[str, Trail]:
-    """Task -> its trail; empty: the run was not traced. Raises OSError or msgspec.MsgspecError."""
+    """Return task -> its trail; empty: the run was not traced. Raises OSError or msgspec.MsgspecError."""
     path = directory / TRACE_NAME
     if not path.exists():
         return {}

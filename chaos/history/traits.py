@@ -1,4 +1,4 @@
-"""`Traits`: what a fault is, as far as a judge needs it. Its class says so, and the history keeps it."""
+"""`Traits`: the properties of a fault that a judge needs. The fault's class states them, the history records them."""
 
 from typing import Literal
 
@@ -13,28 +13,28 @@ ServerEnd = Literal["no", "killed", "stopped"]
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one fault of a run, in the plan at `run` `begin` and in the fault's own `begin`."""
+    """Traits of one fault of a run, in the plan at `run` `begin` and in the fault's own `begin`."""
 
     aims_at: Aim | None = None
     """None: not stated."""
     baseline: bool = False
-    """Nothing is done: the fault stands for its absence."""
+    """Whether it does nothing: it stands for the absence of faults."""
     arranges: bool = False
-    """The plan holds other tasks than it would without it."""
+    """Whether the plan has other tasks than it would have without this fault."""
     everywhere: bool = False
-    """It met the server, or what all workers need: none of them was out of its reach."""
+    """Whether it hits the server, or something else that all workers need: no worker is out of its reach."""
     ends_server: ServerEnd = "no"
     ends_late: bool = False
-    """The server goes on for seconds, and promises, before it is ended."""
+    """Whether the server goes on and promises tasks for seconds before it is ended."""
     fails_over: bool = False
-    """A replica takes the primary's place."""
+    """Whether a replica takes the primary's place."""
     asks_to_end: bool = False
-    """It asks workers to end, and leaves them the time that they take."""
+    """Whether it asks workers to stop, and gives them the time that they take."""
     loses_replies: bool = False
-    """The server executed commands whose replies it took."""
+    """Whether it drops replies to commands that the server executed."""
     cuts: bool = False
-    """It closed connections, which could be opened again at once."""
+    """Whether it closes connections that can be opened again at once."""
     fills_memory: bool = False
-    """The server's memory was full, and it refused whatever adds to it."""
+    """Whether it fills the server's memory, so that the server refuses writes that add to it."""
     requeues: bool = False
-    """It gave its tasks, which had been given up, all their attempts again."""
+    """Whether it requeues its tasks, which were dead letters, with all their attempts."""

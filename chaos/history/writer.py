@@ -13,7 +13,7 @@ from .masking import masked
 
 _encoder = msgspec.json.Encoder()
 _FREE_TEXT = {"error", "evidence", "reason"}
-"""Members that may cite what others have said, with a password in it."""
+"""Members that may quote text from elsewhere, with a password in it."""
 
 
 class Recorder:
@@ -61,7 +61,7 @@ class Recorder:
 
 
 def _encodable(member: Any) -> Any:
-    """Lone surrogates, as in an error text about a strange file name, are spelt out: JSON lines are UTF-8."""
+    """Escape lone surrogates, as in an error text about a strange file name: JSON lines are UTF-8."""
     if isinstance(member, str) and not member.isascii():
         return member.encode("utf-8", "backslashreplace").decode("utf-8")
     return member

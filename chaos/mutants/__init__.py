@@ -1,5 +1,5 @@
-"""Queues that are broken in one named way each, so that a PASS is worth something: the harness must notice them all.
+"""Queues with one named defect each. A PASS means something only if the harness notices all of these defects.
 
-`mutant.py` says what a mutant is, `profiles.py` under which faults and workloads they are run; the other files hold the
-mutants, by what they break. Each is the reference with one defect, put in by a patch in its own processes only.
+`mutant.py` defines a mutant, and `profiles.py` the faults and workloads of its runs. The other files hold the mutants,
+grouped by what they break. Each is the reference with one defect, patched into its own processes only.
 """

@@ -1,4 +1,4 @@
-"""Mutants that are wrong where many tasks are moved at once."""
+"""Mutants that fail when many tasks are moved at once."""
 
 from collections.abc import Sequence
 from typing import Any

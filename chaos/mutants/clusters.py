@@ -1,4 +1,4 @@
-"""Mutants that a cluster shows: what moves, fails over, or lies in several slots."""
+"""Mutants that only a cluster shows: moved slots, failovers, keys in several slots."""
 
 from typing import Any
 

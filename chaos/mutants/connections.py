@@ -1,4 +1,4 @@
-"""Mutants that mistake what a lost connection means, or leave something behind at each."""
+"""Mutants that misinterpret lost connections, or leak a resource at each of them."""
 
 import socket
 from itertools import count

@@ -1,4 +1,4 @@
-"""Mutants that lose what was given up, or why."""
+"""Mutants that lose dead letters, or their reasons."""
 
 from zeroloss.reference.queue import consumer, dead_letters
 

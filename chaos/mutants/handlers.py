@@ -1,4 +1,4 @@
-"""Mutants that take the end of a handler for something else."""
+"""Mutants that misinterpret the end of a handler."""
 
 from dataclasses import replace
 from typing import Any

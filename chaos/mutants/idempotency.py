@@ -1,4 +1,4 @@
-"""Mutants that take an idempotency key for less than it is."""
+"""Mutants that honour an idempotency key only in part."""
 
 import threading
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Mutants that keep what they need no more."""
+"""Mutants that keep resources they no longer need."""
 
 import threading
 from typing import Any

@@ -1,4 +1,4 @@
-"""`Mutant`: the reference with one defect, and what must notice it."""
+"""`Mutant`: the reference with one defect, and the categories that must reveal it."""
 
 import importlib
 from collections.abc import Callable
@@ -8,42 +8,42 @@ from ..plugins import Registry, load_inherited
 from .profiles import PROFILES, Profile
 
 PROTOCOL = ("claiming", "recovering", "failing", "producing")
-"""The files with those that an order of the protocol's steps shows: each is found by a schedule, too."""
+"""Files whose defects show in some order of the protocol's steps: a schedule must find each of them, too."""
 ON_A_CLUSTER = ("clusters",)
-"""The files with those that no run on one server shows, and no recall counts."""
+"""Files whose defects no run on a single server shows. The recall does not count them."""
 FAMILIES = (
     *PROTOCOL,
     *ON_A_CLUSTER,
     *("answers", "attempts", "batches", "connections", "dead_letters", "durations"),
     *("handlers", "idempotency", "memory", "payloads", "schedules", "stopping"),
 )
-"""The files that hold them; each registers its own."""
+"""The files with mutants. Each file registers its own."""
 UNEXPLAINED = "UNEXPLAINED"
 """The category of a duplicate that no fault explains."""
 LEAK = "LEAK"
-"""The category of what a worker or the server holds, if it grows with the disturbances."""
+"""The category of a resource of a worker or the server that grows with the disturbances."""
 OVERTAKEN = "OVERTAKEN"
-"""The category of a task that, without any fault, came long after later ones.
+"""The category of a task that ran long after later tasks, without any fault.
 
-All others are the names of outcomes and, in capitals, of the promises that a target may state, such as BACKOFF.
+All other categories are names of outcomes or, in capitals, of promises that a target may state, such as BACKOFF.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """`apply` puts the defect into the process that calls it."""
+    """`apply` plants the defect in the process that calls it."""
 
     name: str
     defect: str
     """One sentence."""
     expects: tuple[str, ...]
-    """The categories under which it must be caught; any of them will do."""
+    """The categories under which it must be caught. Any one of them is enough."""
     breaks: str
-    """The number of the invariant."""
+    """The number of the invariant that it breaks."""
     profile: Profile
     apply: Callable[[], None]
     blind_spot: str = ""
-    """Why no run shows it: a sentence. It has no categories then, and counts in the recall only."""
+    """Why no run shows the defect, in a sentence. Such a mutant has no categories, and counts in the recall only."""
 
     @property
     def family(self) -> str:
@@ -52,20 +52,20 @@ class Mutant:
 
     @property
     def kind(self) -> str:
-        """The same, in words."""
+        """The family's name, in words."""
         return self.family.replace("_", " ")
 
 
 MUTANTS: Registry[Mutant] = Registry("mutant", "zeroloss.mutants")
-"""Name -> mutant: those of the families that were imported, and of the plug-ins that were loaded."""
+"""Name -> mutant, of the imported families and the loaded plug-ins."""
 
 
 def mutant(
     *, expects: str | tuple[str, ...] = (), breaks: str, profile: Profile, blind_spot: str = ""
 ) -> Callable[[Callable[[], None]], Mutant]:
-    """Register a function that puts a defect in. Its name, with hyphens, names the mutant; its docstring the defect.
+    """Register a function that plants a defect. Its name, with hyphens, names the mutant; its docstring the defect.
 
-    `profile`: one of `PROFILES`, as the reference must pass under it first. Raises ValueError: it is another.
+    `profile`: one of `PROFILES`, since the reference must pass under it first. Raises ValueError: it is another.
     """
     if PROFILES.get(profile.name) is not profile:
         raise ValueError(f"the profile {profile.name!r} is not one of {', '.join(PROFILES)}")
@@ -87,7 +87,7 @@ def mutant(
 
 
 def load_mutants() -> dict[str, Mutant]:
-    """All of them, by name: those of plug-ins, too, that are installed or were loaded by the parent of this process.
+    """Return all mutants by name, including plug-ins that are installed or that the parent process loaded.
 
     Raises PluginError.
     """
@@ -98,7 +98,7 @@ def load_mutants() -> dict[str, Mutant]:
 
 
 def load_mutant(name: str, family: str) -> Mutant:
-    """One of them. Only its own file is imported, as a run starts a hundred processes with it. Raises PluginError."""
+    """Return one mutant. Only its own file is imported, as a run starts a hundred processes. Raises PluginError."""
     if family not in FAMILIES:
         return load_mutants()[name]
     importlib.import_module(f"{__package__}.{family}")

@@ -1,4 +1,4 @@
-"""How a defect is put in: by replacing one name of the reference, or some words of one script."""
+"""Plant a defect: replace one name of the reference, or some words of one script."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,14 +13,14 @@ _RING = Script(f"#!lua flags=allow-oom\n{LISTS}ring()")
 
 
 def patch(owner: Any, name: str, replacement: Any) -> Any:
-    """Replace `owner.name`, which must be there, and return what it was."""
+    """Replace `owner.name`, which must exist, and return the original."""
     original = getattr(owner, name)
     setattr(owner, name, replacement)
     return original
 
 
 def edit(owner: Any, name: str, old: str, new: str) -> None:
-    """Replace words of the script `owner.name`. Raises ValueError: they are not in it, so that there is no defect."""
+    """Replace words of the script `owner.name`. Raises ValueError: they are not in it, so no defect was planted."""
     script: Script = getattr(owner, name)
     if old not in script.source:
         raise ValueError(f"{name} does not contain {old!r} any more")
@@ -28,7 +28,7 @@ def edit(owner: Any, name: str, old: str, new: str) -> None:
 
 
 def configure(actor: type[Any], **changes: Any) -> None:
-    """Have an actor see other settings than the rest of the process: values, or functions of the settings."""
+    """Give an actor other settings than the rest of the process: values, or functions of the configuration."""
 
     def begin(self: Any, client: redis.Redis, config: Config, *names: str) -> None:
         changed = {name: change(config) if callable(change) else change for name, change in changes.items()}
@@ -38,12 +38,12 @@ def configure(actor: type[Any], **changes: Any) -> None:
 
 
 def ring(client: redis.Redis, waiting: Sequence[str]) -> None:
-    """Leave the bell as it must be, by a command of its own. `waiting`: the bell and the three lists."""
+    """Set the bell to its correct state, with a separate command. `waiting`: the bell and the three lists."""
     _RING(client, waiting, [])
 
 
 def counted(entry: bytes, *, retries: int = 0, recoveries: int = 0) -> bytes:
-    """An entry whose attempt, and these counts, are higher by so much."""
+    """Return an entry with its counts increased by `retries` and `recoveries`, and its attempt by their sum."""
     header, _, body = entry.partition(b";")
     priority, attempt, *counts, since, salt, trace = header.decode().split(",")
     raised = [int(attempt) + retries + recoveries, int(counts[0]) + retries, int(counts[1]) + recoveries]

@@ -1,4 +1,4 @@
-"""Mutants that change what a task holds, or drop it, for its size or its characters."""
+"""Mutants that change or drop a task because of its size or its characters."""
 
 import json
 import unicodedata

@@ -10,7 +10,7 @@ from .patching import patch
 
 
 def main() -> int:
-    """Put the defect in here, and in the processes that this one starts."""
+    """Plant the defect in this process and in those that it starts, and run the reference's command line."""
     family, name, *arguments = sys.argv[1:]
     load_mutant(name, family).apply()
 

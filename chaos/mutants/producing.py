@@ -37,7 +37,7 @@ def enqueue_error_swallowed() -> None:
 @mutant(expects=UNEXPLAINED, breaks="I8", profile=STALL_ASKED_ONCE)
 def default_retries() -> None:
     """The producer's client repeats a command after a lost reply, as redis-py does by default."""
-    # A client that is made by `from_url` repeats nothing in redis-py 8.
+    # A client that is made by `from_url` retries nothing in redis-py 8.
     parse_url: Any = redis.connection.parse_url
     client = redis.Redis(**parse_url(os.environ["REDIS_URL"]), socket_timeout=SOCKET_TIMEOUT_S)
     source = push.ENQUEUE.source

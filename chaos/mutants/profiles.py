@@ -1,6 +1,6 @@
-"""Under which faults and workloads mutants are run: the cheapest that show their defects.
+"""The faults and workloads of the mutants' runs: the cheapest that show their defects.
 
-The reference itself must pass under each of them, else to catch a mutant there would mean nothing.
+The reference itself must pass under each profile: otherwise catching a mutant there would mean nothing.
 """
 
 import random
@@ -22,34 +22,34 @@ class Profile:
 
     name: str
     faults: str
-    """As on the command line; `mix`, too."""
+    """As on the command line, `mix` included."""
     tasks: int
     workers: int = 2
     work_ms: tuple[int, int] | None = None
-    """The shortest and the longest body; None: as the plan draws them."""
+    """The shortest and the longest task body, ms; None: as the plan draws them."""
     stretch: float = 1.0
-    """The times of the plan are multiplied by it: so much thinner is the traffic."""
+    """Factor for all times of the plan; a larger one thins the traffic."""
     at_once: bool = False
-    """All tasks are submitted at the start, so that there is no traffic later."""
+    """Whether all tasks are submitted at the start, so that there is no later traffic."""
     behaviours: Mapping[str, int] = field(default_factory=dict)
-    """How many tasks misbehave in which way; -1: all."""
+    """Kind of misbehaviour -> number of tasks; -1: all."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Of the queue, beyond `SHORT`."""
+    """Settings of the queue, in addition to `SHORT`."""
     attempts: int = 1
-    """How often a client asks, with the same idempotency key."""
+    """Maximum number of a client's requests for one task, under one idempotency key."""
     odd_clocks: bool = False
-    """The clocks of the workers' processes are an hour ahead or behind."""
+    """Whether the clocks of the target's processes are an hour ahead or behind."""
     appendfsync: APPENDFSYNC = "off"
     durability: str | None = None
-    """How safe a task must be before it is promised, as `zeroloss run --durability` says."""
+    """The durability that a task needs before it is promised, as for `zeroloss run --durability`."""
     cluster: bool = False
-    """On a Redis Cluster, whatever the server is for the others: the reference over shards."""
+    """Whether the run uses a Redis Cluster and the sharded reference, whatever server the other profiles use."""
     varied: bool = False
-    """The tasks are as varied as the reference states that it can take them, as those of `zeroloss run` are."""
+    """Whether the tasks are as varied as the reference states to support, like those of `zeroloss run`."""
 
     def plan(self, *, seed: int, target: str, server: str) -> "Plan":
-        """The run, drawn from the seed."""
-        # Not above: the processes of a mutant start a hundred times in a run, and plan nothing.
+        """Return the plan of a run, drawn from the seed."""
+        # Imported here: a run starts a mutant's processes a hundred times, and they plan nothing.
         from ..plan.mix import draw_mix
         from ..plan.plan import make_plan
         from ..plan.requests import MIX, parse_faults
@@ -158,7 +158,7 @@ LET_GO = Profile(
     name="let-go",
     faults="worker-sigterm:count=3",
     tasks=40,
-    # Longer than it takes until another worker may have them.
+    # Longer than the time after which another worker may claim the tasks.
     work_ms=(3_500, 4_000),
     stretch=4.0,
     settings={"ZEROLOSS_GRACE_MS": "10000"},
@@ -167,7 +167,7 @@ FULL_MEMORY = Profile(
     name="full-memory",
     faults="server-maxmemory:count=1",
     tasks=300,
-    # Tasks are submitted all the while.
+    # Tasks are submitted throughout the fault.
     stretch=5.0,
     behaviours={"raise-once": 100},
 )
@@ -175,14 +175,14 @@ FULL_BACKLOG = Profile(
     name="full-backlog",
     faults="server-maxmemory:count=1",
     tasks=400,
-    # Many wait, of which some fail, whichever worker has them; and some are submitted meanwhile.
+    # Many tasks wait, and some of them fail, on every worker; other tasks are submitted meanwhile.
     work_ms=(400, 700),
     stretch=2.0,
     behaviours={"raise-once": 150},
 )
 ZOMBIE = Profile(
     name="zombie",
-    # One only: a second could seem to explain what the first zombie has done.
+    # Only one: a second fault could seem to explain the effects of the first zombie.
     faults="worker-sigstop:count=1:for_s=2.5",
     tasks=60,
     work_ms=(100, 400),
@@ -195,7 +195,7 @@ ASLEEP = Profile(
     tasks=28,
     workers=3,
     work_ms=(5, 20),
-    # So few tasks that a claim is still blocked when its lease is over, and that it is served after that.
+    # Few tasks, so that a claim is still blocked when its lease ends, and is served after that.
     stretch=3.0,
     settings={
         "ZEROLOSS_LEASE_MS": "600",
@@ -210,7 +210,7 @@ STALL = Profile(
     faults="server-sigstop:count=1:for_s=7",
     tasks=250,
     work_ms=(100, 400),
-    # Leases outlive the stall, so that it takes nothing but replies.
+    # Leases outlive the stall, so that only replies are lost.
     settings={"ZEROLOSS_LEASE_MS": "20000", "ZEROLOSS_RENEW_MS": "1000"},
     attempts=5,
 )
@@ -222,17 +222,17 @@ STALL_BUSY = replace(
     tasks=200,
     work_ms=(100, 200),
     at_once=True,
-    # With room in hand, each ack claims too.
+    # With room for prefetched tasks, each ack also claims.
     settings={**STALL.settings, "ZEROLOSS_AHEAD_MS": "500"},
 )
 DOWN = Profile(name="down", faults="server-sigkill:count=2", tasks=200, appendfsync="always")
 SLOW_DISK = Profile(
     name="slow-disk",
     faults="server-slow-fsync:count=1:for_s=1:kill=true",
-    # So few that they do not come in a burst: some must be promised in the last half second before the crash.
+    # Too few for a burst: some tasks must be promised in the last half second before the crash ...
     tasks=99,
     stretch=8.0,
-    # ... and to wait until then.
+    # ... and must wait until then.
     work_ms=(300, 500),
     appendfsync="everysec",
     durability="fsync",
@@ -252,8 +252,8 @@ LOST_REPLIES = Profile(name="lost-replies", faults="client-reply-loss:share=0.4:
 CLOCKS = Profile(name="clocks", faults="worker-sigkill:count=3", tasks=80, workers=3, odd_clocks=True)
 FULL = Profile(name="full", faults="none", tasks=200, settings={"ZEROLOSS_MAX_PENDING": "20"})
 RECONNECTS = Profile(
-    # One cut each: a storm of them would use up the descriptors of a process that leaks. Many, as those that come while
-    # the workers still start, which takes seconds on a busy machine, show nothing.
+    # One cut per fault: a storm of cuts would use up the descriptors of a process that leaks. Many faults: those that
+    # occur while the workers still start, which takes seconds on a busy machine, show nothing.
     name="reconnects",
     faults="client-kill:count=16:for_s=0.1:every_s=0.2",
     tasks=200,
@@ -272,7 +272,7 @@ BURST = Profile(
 )
 DUE_TOGETHER = Profile(
     name="due-together",
-    # All have failed when it begins, and are due when it ends.
+    # All tasks have failed when the fault begins, and are due when it ends.
     faults="client-pause:count=1:for_s=6",
     tasks=1_200,
     work_ms=(0, 2),
@@ -281,7 +281,7 @@ DUE_TOGETHER = Profile(
     behaviours={"raise-once": -1},
     settings={"ZEROLOSS_BACKOFF_MS": "4000", "ZEROLOSS_BACKOFF_MAX_MS": "4000"},
 )
-# Longer than the reference's time limit and what the judge adds; half of it must be seen.
+# Longer than the reference's time limit plus the judge's margin; half of it must be observed.
 HANGING = Profile(name="hanging", faults="handler-hangs:tasks=6:for_s=11.8", tasks=60)
 REQUEUED = Profile(name="requeued", faults="client-requeues:early=8", tasks=80, varied=True)
 FULL_HANDS = Profile(name="full-hands", faults="worker-sigkill-full:count=1", tasks=1_000, stretch=3.0, varied=True)
@@ -289,7 +289,7 @@ CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
 RESHARDED = Profile(
     name="resharded",
     faults="cluster-reshard:count=1:back=false",
-    # Many must wait when the slot has moved.
+    # Many tasks must be waiting when the slot has moved.
     tasks=100,
     stretch=3.0,
     work_ms=(300, 500),
@@ -299,7 +299,7 @@ RESHARDED = Profile(
 DIVIDED = Profile(
     name="divided",
     faults="cluster-partition:count=2",
-    # Some must be promised while the primary is alone, and wait until the partition heals.
+    # Some tasks must be promised while the primary is isolated, and wait until the partition heals.
     tasks=120,
     stretch=8.0,
     work_ms=(300, 500),
@@ -309,7 +309,7 @@ DIVIDED = Profile(
     settings={"ZEROLOSS_DURABILITY_TIMEOUT_MS": "100", "ZEROLOSS_THREADS": "1"},
 )
 DEFAULT = Profile(name="default", faults="mix", tasks=2_000, workers=3, appendfsync="always", varied=True)
-"""What `zeroloss run` does without options."""
+"""The same as `zeroloss run` without options."""
 
 PROFILES = {
     profile.name: profile

@@ -1,4 +1,4 @@
-"""Mutants that end in the wrong order."""
+"""Mutants that shut down in the wrong order."""
 
 import os
 import time

@@ -1,8 +1,8 @@
-"""The targets: `zeroloss.mutants.target:MUTANT`; `…target:reference_PROFILE` is the reference in its place.
+"""The targets: `zeroloss.mutants.target:MUTANT`; `…target:reference_PROFILE` is the reference in a mutant's place.
 
-`…target:as_shipped_MUTANT` has the settings of the reference, whatever the mutant's profile sets.
+`…target:as_shipped_MUTANT` has the settings of the reference in place of those of the mutant's profile.
 
-They are made when they are asked for, so that a plan can name them and be replayed.
+The classes are made on access, so that a plan can name them and be replayed.
 """
 
 import os
@@ -21,7 +21,7 @@ _CLOCK = Path(__file__).resolve().parent / "clock"
 
 
 def spec_of(name: str) -> str:
-    """How a plan names the target of this mutant, or of `reference_PROFILE`."""
+    """Return a plan's name for the target of this mutant, or of `reference_PROFILE`."""
     return f"{__name__}:{name.replace('-', '_')}"
 
 
@@ -72,6 +72,6 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
 
 
 def _backoff(first_ms: int, most_ms: int, attempts: int) -> Sequence[tuple[float, float]]:
-    """What the reference waits after each failure, s: it doubles, and chance takes up to half of it."""
+    """Return the reference's shortest and longest wait after each failure, s: it doubles; jitter halves it at most."""
     longest_s = [min(most_ms, first_ms * 2**failures) / 1000 for failures in range(attempts - 1)]
     return [(longest / 2, longest) for longest in longest_s]

@@ -1,4 +1,4 @@
-"""Tasks that come when a fault begins, as it needs them, so that none waits in vain for a task of its kind."""
+"""Tasks that are submitted when a fault begins, of the kind it needs, so that no fault waits for a task in vain."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,16 @@ from ..target import Target
 from .variety import SMALL_BYTES_MAX, TASK_MS_MAX, Wishes
 
 LASTING_MS_MIN, LASTING_MS_MAX = 1_100, 1_800
-"""Long enough for a worker to be well under way before it ends."""
+"""Length, in ms, of a lasting body: long enough for its worker to be well under way before the body ends."""
 OF_THE_OTHERS = 3
-"""Of that many tasks that could come with a fault one does: the others must go on."""
+"""A fault gets at most one in this many suitable tasks: the others keep the traffic going."""
 TOGETHER = 20
-"""As many tasks that are due at one moment are a burst, which is left as it is."""
+"""Number of tasks due at one moment that make a burst, from which no task is taken."""
 MORE_MS = 2_500
-"""A long body is up to that much longer than it must be."""
+"""Largest random addition, in ms, to the least length of a long body."""
 FAILING = "raise-once"
 GIVEN_UP = ("reject", "raise-always")
-"""The first of these that the target can be told to: it is sooner given up."""
+"""Behaviours of a task to be given up. The first one that the target supports is used: `reject` ends sooner."""
 
 
 def suited(
@@ -33,9 +33,9 @@ def suited(
     target: type[Target],
     recover_within_s: float,
 ) -> list[PlannedTask]:
-    """The tasks; some that are small and alone come with a fault, and are as it needs them.
+    """Return the tasks, some of the small single ones assigned to faults and adapted to them.
 
-    `faults`: the number and the time of each.
+    `faults`: number, time and fault of each injection.
     """
     made = list(tasks)
     least_ms = long_ms(recover_within_s)
@@ -71,6 +71,6 @@ def suited(
 
 
 def _is_free(task: PlannedTask) -> bool:
-    """Whether it is one of the trickle that is nothing special."""
+    """Return whether this is an ordinary task of the trickle."""
     ordinary = task.size_bytes <= SMALL_BYTES_MAX and task.work_ms <= TASK_MS_MAX and not task.delay_ms
     return bool(task.at_s) and task.alone and ordinary

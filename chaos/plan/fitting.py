@@ -1,4 +1,4 @@
-"""Whether a fault can be injected where it is asked for: at this server, and beside this load."""
+"""Checks whether a fault fits the server, the target and the load of a run."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ ALONE = ("embedded", "container")
 
 
 def check_server(server: str, faults: Iterable[Fault]) -> None:
-    """Raises PlanError: a fault needs another server, or the server does not support it."""
+    """Raise PlanError if a fault needs another server, or if the server does not support it."""
     for fault in faults:
         if fault.needs_own_server and server.startswith(URL_SCHEMES):
             raise PlanError(
@@ -41,7 +41,7 @@ def check_server(server: str, faults: Iterable[Fault]) -> None:
 
 
 def check_durability(durability: str | None, server: str) -> None:
-    """Raises PlanError: a task is to be on more replicas than the server has. A server with a URL is asked later."""
+    """Raise PlanError if a task must be on more replicas than the server has. A server with a URL is checked later."""
     wanted = int((durability or "").partition(":")[2] or 0)
     replicas = dict.fromkeys(ALONE, 0) | dict.fromkeys(SENTINEL_KINDS, NODES - 1) | dict.fromkeys(CLUSTER_KINDS, 1)
     has = replicas.get(server, wanted)
@@ -53,7 +53,7 @@ def check_durability(durability: str | None, server: str) -> None:
 
 
 def check_target(target: type[Target], faults: Iterable[Fault]) -> None:
-    """Raises PlanError: a fault needs what the target does not state."""
+    """Raise PlanError if a fault needs a capability that the target does not state."""
     for fault in faults:
         if fault.needs_batches and target.batch_max < fault.batch_least:
             least = f" of at least {fault.batch_least}" if fault.batch_least > 2 else ""
@@ -67,12 +67,12 @@ def check_target(target: type[Target], faults: Iterable[Fault]) -> None:
 
 
 def can_requeue(target: type[Target]) -> bool:
-    """Whether it has a way to requeue a dead letter, and tasks that come to be one."""
+    """Return whether the target can requeue dead letters, and has tasks that become dead letters."""
     return target.requeue is not Target.requeue and "raise-always" in target.behaviours
 
 
 def check_load(faults: Iterable[Fault]) -> None:
-    """Raises PlanError: a fault that needs tasks of the plan's, or that Locust would not survive."""
+    """Raise PlanError if a fault needs tasks of the plan, or moves the producer away from Locust."""
     for fault in faults:
         if fault.arranges():
             raise PlanError(f"--faults {fault.name} needs tasks of its own, and under --load Locust sends its own.")
@@ -81,11 +81,11 @@ def check_load(faults: Iterable[Fault]) -> None:
 
 
 def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appendfsync: str, load: bool) -> bool:
-    """Whether the mix may have it here.
+    """Return whether the mix may include this fault.
 
-    Under a load there are no tasks that could be made for it, and no target is asked for what it does not state.
-    What disturbs the server is done only to one that the harness has started, alone. What kills it, only where it keeps
-    what it acknowledged: else that is all that a run would show.
+    Under a load a fault can't have tasks made for it. A target is not tested for what it does not state. A fault that
+    needs one server is only for a single server that the harness started. A fault that kills the server needs
+    `appendfsync` always: otherwise lost writes are all that a run would show.
     """
     if load and (fault.arranges() or fault.moves_producer):
         return False

@@ -12,9 +12,9 @@ from .requests import FaultRequest, checked_kills, parse_faults
 
 DRAWN = 5
 OF_THE_TARGET, KILLS_BESIDE = 5, 10
-"""That many are drawn of those that a target lists; in a small run one for each ten kills."""
+"""Number of faults drawn from the `mix` of a target; in a small run one for each `KILLS_BESIDE` kills."""
 STAYS_DEAD_OF = 3
-"""Of that many workers one is not started again."""
+"""One in this many workers is not started again."""
 
 
 def draw_mix(
@@ -27,12 +27,12 @@ def draw_mix(
     target: type[Target] = Target,
     load: bool = False,
 ) -> list[FaultRequest]:
-    """What every queue must survive: that many kills (50 by default), one each of a few others, and some at the end.
+    """Return what every queue must survive: `kills` kills (default 50), a few other faults, and some at the end.
 
-    And what is for all targets that state something, as `target` may, and some of what it lists as its `mix`. `load`:
-    Locust sends the tasks. Of three workers one stays dead, where there are enough kills. Faults that need something of
-    the queue, such as scripts to be forgotten, are there only if the target lists them: where it is missing they take
-    no effect, and a run without a defect would be INCONCLUSIVE.
+    Added are the faults for a property that `target` states, and some that it lists as its `mix`. One in three workers
+    stays dead, if there are enough kills. A fault that needs a feature of the queue, such as Lua scripts, is included
+    only if the target lists it: without the feature it takes no effect, and a run without a defect would be
+    INCONCLUSIVE. `load`: Locust sends the tasks.
     """
     known = [
         fault
@@ -68,6 +68,6 @@ def draw_mix(
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:
-    """`50 worker-sigkill, 1 client-pause`, the most frequent first."""
+    """Return the faults as `50 worker-sigkill, 1 client-pause`, the most frequent first."""
     counts = Counter(fault.fault for fault in faults)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())

@@ -28,13 +28,13 @@ TASK_EVERY_S = 0.01
 RUN_S_MIN = 2.0
 FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
-"""After that share of the run no fault is planned, so that one that comes late still finds tasks."""
+"""Share of the run after which no fault is planned, so that a late fault still finds tasks."""
 
 _DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
 
 
 class PlannedFault(msgspec.Struct, frozen=True):
-    """One injection, `at_s` after the start, or as soon as the one before it is done."""
+    """One injection, `at_s` after the start, or as soon as the previous fault is done."""
 
     number: int
     fault: str
@@ -43,7 +43,7 @@ class PlannedFault(msgspec.Struct, frozen=True):
 
 
 class PlannedLoad(msgspec.Struct, frozen=True):
-    """Traffic from Locust in place of the plan's tasks. What it sends is its own affair, and not the same each time."""
+    """Traffic from Locust in place of the plan's tasks. Locust chooses the tasks, which differ from run to run."""
 
     profile: str
     """A file that `locust --config` reads."""
@@ -65,17 +65,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     require_durability: bool = False
     """Whether a loss that the server's durability allows is a violation all the same."""
     durability: str | None = None
-    """How safe a task must be before the target promises it, as `ZEROLOSS_DURABILITY` says; None: not stated."""
+    """Durability that a promised task must have, in the form of `ZEROLOSS_DURABILITY`; None: not stated."""
     load: PlannedLoad | None = None
-    """What sends the tasks; None: they are the plan's."""
+    """The load that sends the tasks; None: the tasks are those of the plan."""
     plugins: list[str] = []
-    """Where faults and targets come from that are not shipped: files, or NAME==VERSION of what is installed."""
+    """Sources of the faults and targets that are not shipped: files, or NAME==VERSION of installed packages."""
     demand: list[str] = []
-    """What the run must meet to mean something: names of `situations`, or FAULT@STATE."""
+    """Situations without which the run is inconclusive: names of `situations`, or FAULT@STATE."""
 
     @property
     def misbehaving(self) -> int:
-        """How many tasks misbehave in any way."""
+        """Number of tasks that misbehave in any way."""
         return sum(bool(task.behaviour) for task in self.tasks)
 
     @property
@@ -90,7 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [task.id for task in self.tasks if task.behaviour in DOOMED]
 
     def summary(self) -> dict[str, Any]:
-        """What the history keeps of it: enough to judge the run."""
+        """Return what the history keeps of the plan: enough to judge the run."""
         return {
             "tasks": len(self.tasks),
             "workers": self.workers,
@@ -114,7 +114,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         }
 
     def write(self, path: Path) -> None:
-        """As JSON, one line per task and fault."""
+        """Write the plan as JSON, one line per task and fault."""
         path.write_bytes(encode(self))
 
 
@@ -138,8 +138,8 @@ def make_plan(
 ) -> Plan:
     """Draw tasks, times and faults from the seed. Raises PlanError.
 
-    `stated`: what the target supports. `recover_within_s`: what it promises. `work_ms`: the shortest and the longest
-    body; None: as drawn. With a load there are no tasks: it sends its own.
+    `stated`: the target, with what it supports. `recover_within_s`: its promised recovery time. `work_ms`: the shortest
+    and the longest body; None: chosen here. A plan with a load has no tasks: Locust sends its own.
     """
     built = [build_fault(request.fault, request.options) for request in faults]
     if load:
@@ -169,7 +169,7 @@ def make_plan(
     if wishes.misbehave and planned:
         beside = [(one.number, one.at_s, build_fault(one.fault, one.options)) for one in injections]
         planned = suited(random.Random(f"beside:{seed}"), planned, beside, wishes, stated, recover_within_s)
-    # What its client or the target does with it, and not its body, is done to a task that is alone.
+    # A task on which its client or the target misbehaves, and not its body, is submitted alone.
     planned = [msgspec.structs.replace(task, batch=task.batch * (task.behaviour in IN_BODY)) for task in planned]
     return Plan(
         seed=seed,
@@ -201,16 +201,16 @@ def _known_demands(demands: Sequence[str]) -> list[str]:
 def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float) -> list[PlannedFault]:
     wanted = [request for request in requests if not request.at_end for _ in range(request.count)]
     draw.shuffle(wanted)
-    # With a worker fewer all goes slower: one that stays dead is killed in the last third.
+    # A run with one worker fewer is slower, so a worker that stays dead is killed in the last third.
     for_good = [request for request in wanted if request.options.get("stays_dead")]
     wanted = [request for request in wanted if request not in for_good]
     for request in for_good:
         wanted.insert(draw.randint(2 * len(wanted) // 3, len(wanted)), request)
     wanted += [request for request in requests if request.at_end for _ in range(request.count)]
-    # What waits for the end of the workload waits until no other one holds traffic back.
+    # Faults that wait for the end of the workload come after those that hold traffic back.
     wanted.sort(key=lambda request: FAULTS[request.fault].last * (2 - FAULTS[request.fault].holds_traffic))
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
-    # One in each equal share of the time, anywhere in it: spread over the run, and not in step with anything.
+    # One fault at a random moment of each equal part of the time: spread over the run, and in step with nothing.
     return [
         PlannedFault(
             number,
@@ -225,12 +225,12 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
 
 
 def task_id(seed: int, number: int) -> str:
-    """Ids of one length, so that none is a part of another and a scan can look for them."""
+    """Return a task id. All ids have one length, so that no id is part of another and a scan can search for them."""
     return f"zl-{seed:x}-{number:07d}"
 
 
 def encode(plan: Plan) -> bytes:
-    """The plan's JSON: readable, and a line for each task."""
+    """Return the plan as readable JSON, with a line for each task and fault."""
     plan = msgspec.structs.replace(plan, server=without_password(plan.server))
     members = {name: msgspec.json.encode(getattr(plan, name)).decode() for name in plan.__struct_fields__}
     for name in ("faults", "tasks"):
@@ -240,7 +240,7 @@ def encode(plan: Plan) -> bytes:
 
 
 def repeat_command(directory: Path) -> list[str]:
-    """What repeats the run in this directory."""
+    """Return the command that repeats the run in this directory."""
     return ["zeroloss", "replay", str(directory / PLAN_NAME)]
 
 

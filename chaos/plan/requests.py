@@ -1,4 +1,4 @@
-"""`--faults`: which faults are asked for, how often and with which options."""
+"""`--faults`: the requested faults, their counts and options."""
 
 import dataclasses
 import math
@@ -11,27 +11,27 @@ import msgspec
 from ..faults import FAULTS, Fault, load_faults
 
 MIX = "mix"
-"""In place of faults: to be drawn from the seed; see `mix.py`."""
+"""Stands for faults drawn from the seed; see `mix.py`."""
 
 
 class PlanError(Exception):
-    """What was asked for is invalid, or a plan can't be read; the text is one sentence for the user."""
+    """The request is invalid, or a plan can't be read; the text is one sentence for the user."""
 
 
 class FaultRequest(msgspec.Struct, frozen=True):
-    """A fault as asked for: `name:count=3,option=x`."""
+    """A requested fault: `name:count=3,option=x`."""
 
     fault: str
     count: int
     options: dict[str, Any]
     at_end: bool = False
-    """Whether it is planned after all that is not, with nothing in between."""
+    """Whether the fault is planned at the end, after all faults without this flag."""
 
 
 def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
     """Read `worker-sigkill:count=50,server-sigkill:down_s=2,count=3`.
 
-    `kills` is the count of a worker fault that states none.
+    `kills`: the count of a worker fault that has no count of its own.
 
     Raises:
         PlanError: an unknown fault or option, or an invalid value.
@@ -42,7 +42,7 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, options = part.partition(":")
         if not options and "=" in part and requests:
-            name, options = "", part  # it goes on with the options of the fault before it
+            name, options = "", part  # another option of the previous fault
         if name:
             requests.append((name, {}))
         for option in filter(None, options.split(":")):
@@ -61,7 +61,7 @@ def parse_faults(text: str, kills: int | None) -> list[FaultRequest]:
 
 
 def parse_work_ms(text: str) -> tuple[int, int]:
-    """Read `MIN:MAX`, in ms. Raises PlanError: it is not that."""
+    """Read `MIN:MAX`, in ms. Raises PlanError if the text is invalid."""
     least, _, most = text.partition(":")
     if not (least.isdecimal() and most.isdecimal() and text.isascii() and int(least) <= int(most)):
         raise PlanError(f"--work-ms must be MIN:MAX in milliseconds, as 0:50, not {text!r}.")
@@ -69,7 +69,7 @@ def parse_work_ms(text: str) -> tuple[int, int]:
 
 
 def checked_kills(kills: int) -> int:
-    """The same number. Raises PlanError: it is invalid."""
+    """Return the same number. Raises PlanError if it is invalid."""
     if kills < 1:
         raise PlanError(f"--kills must be at least 1, not {kills}; for none use --faults none.")
     return kills
@@ -103,7 +103,7 @@ def _read(name: str, key: str, text: str, kind: Any) -> Any:
 
 
 def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
-    """The fault itself. Raises PlanError: no such fault, no such option, or a number that is invalid."""
+    """Return the fault with its options. Raises PlanError for an unknown fault or option, or an invalid number."""
     fault = known_fault(name)
     fields = {field.name: field for field in dataclasses.fields(fault)}
     for key, value in options.items():
@@ -117,9 +117,9 @@ def build_fault(name: str, options: Mapping[str, Any]) -> Fault:
 
 
 def known_fault(name: str) -> type[Fault]:
-    """The class of this name. Raises PlanError: there is none."""
+    """Return the fault class of this name. Raises PlanError if the name is unknown."""
     if name not in FAULTS:
         known = ", ".join(fault.name for fault in load_faults())
-        if name not in FAULTS:  # nor is it in what is installed
+        if name not in FAULTS:  # `load_faults` has not added it either
             raise PlanError(f"There is no fault {name!r}; `zeroloss faults` lists them: {known}.")
     return FAULTS[name]

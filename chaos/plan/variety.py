@@ -1,7 +1,7 @@
-"""What the tasks of a plan are like, drawn from its seed: sizes, spellings, types, batches, bodies and misdeeds.
+"""Draws the tasks of a plan from its seed: sizes, spellings, types, batches, bodies and misbehaviour.
 
-A queue has limits inside: 64 KiB, 100, 500 or 1,000 elements at a time, a lease. What lies on one side of each only
-shows nothing of the other.
+A queue has internal limits: 64 KiB, 100, 500 or 1,000 elements at a time, a lease. Tasks on one side of a limit show
+nothing about the other, so the drawn tasks are on both.
 """
 
 import math
@@ -21,40 +21,41 @@ LONG_ONE_IN = 160
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
 BEYOND_S = 20.0
-"""A body that hangs does so for that long beyond the target's time limit, if it states one."""
+"""Seconds by which a body that hangs exceeds the target's time limit, if the target states one."""
 BACKLOG_SHARE = 0.28
-"""This part of the tasks is there at the start; the rest trickles in, so that both an idle and a busy queue are hit."""
+"""Share of the tasks submitted at the start. The rest trickles in, so that faults hit both an idle and a busy queue."""
 SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
 NEAR_THE_EDGE = (-1, 1, 0, -300, 300)
 LARGE_BYTES_TOTAL = 4_000_000
-"""All payloads above `SMALL_BYTES_MAX` have no more together, so that a run stays short."""
+"""Limit on the total size of all payloads above `SMALL_BYTES_MAX`, so that a run stays short."""
 LARGE_TOGETHER, LARGE_SHARE = 5, 0.3
-"""That many tasks of the backlog wait together, each of that part of the limit: more than one claim may take."""
+"""Number of large tasks at the start of the backlog, and the size of each as a share of the limit: together more than
+one claim may take."""
 VARIED_FROM = 100
 LONG_TOGETHER, LONG_TOGETHER_MS = 4, 3_000
-"""That many of a burst last that long, while their workers are busy with all the others."""
+"""Number of long bodies at the start of a burst, and their length: their workers run the rest of it meanwhile."""
 BURST_SIZES = (1_000, 1_001, 1_001, 1_001)
 WHOLE = 2_000
-"""With that many tasks a burst of a thousand is half of all."""
+"""Least number of tasks for a burst from `BURST_SIZES`, which is then half of them."""
 EDGE_COUNT = 1_000
-"""Above it a burst is of one priority."""
+"""Size above which all tasks of a burst have one priority."""
 FAILING_TOGETHER = 0.3
-"""This part of a burst raises once: the queue has them all to try again at the same moment."""
+"""Share of a burst that raises once: the queue must retry all of these tasks at the same moment."""
 SCHEDULED_TOGETHER = 0.92
-"""This part of the backlog is one call, scheduled for the same moment, if the target can."""
+"""Share of the backlog scheduled for one moment, in as few calls as possible, if the target states `delays`."""
 FAILING_TOO = 0.28
-"""This part of a burst raises once as well if it can not."""
+"""Further share of a burst that raises once, if the target does not state `delays`."""
 TOGETHER_MS = 2_500
 SCHEDULED_ONE_IN = 40
-"""Of that many other tasks one is scheduled."""
+"""One in this many other tasks is scheduled."""
 DELAY_MS_MIN, DELAY_MS_MAX = 300, 6_000
 URGENT_ONE_IN = 10
-"""Of that many tasks one has the highest priority, and another the lowest."""
+"""One in this many tasks has the highest priority, and another one the lowest."""
 GIVEN_UP_TOGETHER = 0.11
-"""This part of a burst is given up at the same moment."""
+"""Share of a burst that always raises: these tasks are given up at the same moment."""
 GIVEN_UP_ONE_IN = 100
-"""Of that many tasks one raises always, at the end of a body that is long enough to be hit by a fault first."""
+"""One in this many tasks always raises, at the end of a body that is long enough for a fault to hit it first."""
 GIVEN_UP_MS = 700
 SELDOM = {
     "raise-system-exit": 400,
@@ -71,32 +72,32 @@ SELDOM = {
     "unknown-type": 500,
     "undecodable": 1_000,
 }
-"""Of that many tasks one misbehaves so, where the target can be told to."""
+"""Behaviour -> one in this many tasks misbehaves in this way, if the target supports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What is asked of the workload. `work_ms`: the shortest and the longest body; None: as drawn, with bursts."""
+    """The requested workload. `work_ms`: the shortest and the longest body; None: chosen here, some of them long."""
 
     count: int
     run_s: float
     work_ms: tuple[int, int] | None = None
     misbehave: bool = True
-    """Whether tasks may fail: not in a baseline."""
+    """Whether tasks may fail; False in a baseline."""
 
     @property
     def varied(self) -> bool:
-        """Whether there are bursts, long bodies and misdeeds: with few tasks a run is to be quick."""
+        """Whether there are bursts, long bodies and misbehaviour: not in a run of few tasks, which must be quick."""
         return self.count >= VARIED_FROM
 
 
 def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Target]) -> list[PlannedTask]:
-    """The tasks in the order of their times, as far as the target states that it can take them."""
+    """Return the tasks in the order of their times, with only those features that the target states."""
     count = wishes.count
     tasks = _by_time(draw, ids, wishes)
     burst = range(0)
     if wishes.varied:
-        # Where no burst of a thousand fits, the others need the tasks more: faults wait for them.
+        # A plan too small for a burst of a thousand keeps most tasks outside the burst: faults wait for these.
         size = draw.choice(BURST_SIZES) if count >= WHOLE else count // 4 + 1
         first = draw.randrange(math.ceil(count * BACKLOG_SHARE), count - size + 1)
         burst = range(first, first + size)
@@ -109,8 +110,8 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
     tasks = _with_sizes(draw, tasks, target)
     if wishes.varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, target)
-    # Those of more than a thousand are of one priority, as each has a list of its own inside; the others show which
-    # comes first.
+    # A burst of more than a thousand has one priority, since a queue may keep a list for each. The other bursts show
+    # which priority comes first.
     of_the_burst = _draw_priority(draw, target.priorities) if len(burst) > EDGE_COUNT else None
     numbers = "text" if target.raw_payloads else "doubles" if target.numbers == "double" else "whole"
     return [
@@ -133,14 +134,14 @@ def _by_time(draw: Random, ids: Sequence[str], wishes: Wishes) -> list[PlannedTa
     trickle = sorted(round(draw.uniform(0.0, wishes.run_s), 3) for _ in range(wishes.count - backlog))
     least, most = wishes.work_ms or (TASK_MS_MIN, TASK_MS_MAX)
     return [
-        # Evenly over the orders of magnitude; a body may take no time at all.
+        # Log-uniform; a body may take 0 ms.
         PlannedTask(name, at_s, round(math.exp(draw.uniform(math.log(least + 1), math.log(most + 1))) - 1))
         for name, at_s in zip(ids, [0.0] * backlog + trickle, strict=True)
     ]
 
 
 def _together(tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
-    """All of a burst at one moment, and the others spread over all the time, so that faults find tasks in any part."""
+    """Move a burst to one moment, and spread the other tasks over the run, so that faults find tasks at any time."""
     times_s = [task.at_s for task in tasks if task.at_s]
     others = [number for number, task in enumerate(tasks) if task.at_s and number not in burst]
     spread_s = {number: times_s[place * len(times_s) // len(others)] for place, number in enumerate(others)}
@@ -152,12 +153,12 @@ def _together(tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
 
 
 def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> list[PlannedTask]:
-    """Bodies of no time in the first half of a burst, of little in the second: claimed fast, then held for a while.
+    """Set bodies of 0 ms in the first half of a burst, short ones in the second: claimed fast, then held for a while.
 
-    A few at its start are long all the same: their leases must last beside all the others.
+    A few at its start are long: their leases must last while the others run. So are a few tasks outside the burst.
     """
     half = burst.start + len(burst) // 2
-    # Not in the backlog, which is over soon: faults wait for them all the time.
+    # Not in the backlog, which is done early: faults wait for long bodies during the whole run.
     elsewhere = [number for number in range(math.ceil(BACKLOG_SHARE * len(tasks)), len(tasks)) if number not in burst]
     long = set(draw.sample(elsewhere, len(tasks) // LONG_ONE_IN))
     made = []
@@ -173,7 +174,7 @@ def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> l
 
 
 def _in_batches(draw: Random, tasks: list[PlannedTask], burst: range, batch_max: int) -> list[PlannedTask]:
-    """The burst in as few calls as it takes, and a few small groups elsewhere."""
+    """Put the burst into as few calls as possible, and a few small groups elsewhere into one call each."""
     if batch_max < 2:
         return tasks
     made = list(tasks)
@@ -194,7 +195,7 @@ def _in_batches(draw: Random, tasks: list[PlannedTask], burst: range, batch_max:
 
 
 def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) -> list[PlannedTask]:
-    """Mostly small; some at the limit, some on each side of 64 KiB, some in between, as far as the total allows."""
+    """Draw sizes: mostly small, some at the limit, around 64 KiB and in between, within `LARGE_BYTES_TOTAL`."""
     limit, count = target.payload_bytes_max, len(tasks)
     wanted = [limit] * min(1, count // 50)
     wanted += [EDGE_BYTES + NEAR_THE_EDGE[number % len(NEAR_THE_EDGE)] for number in range(min(10, count // 20))]
@@ -216,8 +217,9 @@ def _with_sizes(draw: Random, tasks: list[PlannedTask], target: type[Target]) ->
 
 
 def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max: int) -> list[PlannedTask]:
-    """Of the backlog most for one moment, in as few calls as it takes; half of what is left of it, and a few elsewhere,
-    for any: there may be a limit to how many are scheduled at once.
+    """Schedule most of the backlog for one moment, in as few calls as possible, and some other tasks for any moment.
+
+    These are half of the remaining backlog and a few elsewhere: a queue may limit the number of scheduled tasks.
     """
     made = list(tasks)
     together = range(round(SCHEDULED_TOGETHER * math.ceil(BACKLOG_SHARE * len(tasks))))
@@ -243,7 +245,7 @@ def _draw_type(draw: Random, types: Sequence[str], behaviour: str) -> str:
 
 
 def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:
-    """The first and the last for one in that many each, else one of those in between, or of all where there is none."""
+    """Draw the first and the last once in `URGENT_ONE_IN` each, otherwise a middle one, or any of at most two."""
     if not priorities:
         return ""
     number = draw.randrange(URGENT_ONE_IN)
@@ -269,7 +271,7 @@ def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, target:
         made[place] = replace(made[place], behaviour="raise-always", work_ms=GIVEN_UP_MS)
     hang_ms = HANG_MS if target.time_limit is None else round((target.time_limit + BEYOND_S) * 1_000)
     for behaviour, one_in in SELDOM.items():
-        # What the body does not know of is done to a task that is alone: a batch is not to be broken up.
+        # Misbehaviour outside the body is for single tasks only: a batch must stay whole.
         fit = [place for place in elsewhere if behaviour in IN_BODY or not made[place].batch]
         chosen = fit[: len(tasks) // one_in if behaviour in told else 0]
         for place in chosen:

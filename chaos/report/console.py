@@ -25,7 +25,7 @@ _STYLES = {
 
 
 def console_summary(result: Result, report: Path | None = None) -> RenderableType:
-    """The verdict and what stands behind it. `Text` throughout: task ids are data and never markup."""
+    """Return the verdict and the evidence for it. `Text` throughout: task ids are data and never markup."""
     lines = [Text.assemble((f" {result.verdict} ", _STYLES[result.verdict]), " ", result.because)]
     if result.verdict is not Verdict.INCONCLUSIVE:
         lines += [Text(f"  ! {doubt}", style="magenta") for doubt in result.doubts]
@@ -60,7 +60,7 @@ def console_summary(result: Result, report: Path | None = None) -> RenderableTyp
 
 
 def _stories(result: Result) -> list[Text]:
-    """Of the first tasks that went wrong: what happened to each."""
+    """Return rows on the first tasks that went wrong: what happened to each."""
     rows = []
     for story in result.stories[:STORIES_MAX]:
         rows.append(Text.assemble((f"  {printable(story.task)}", "bold"), f" {story.fate}"))
@@ -79,7 +79,7 @@ def _offenders(result: Result) -> list[Text]:
 
 
 def _excuses(result: Result) -> list[Text]:
-    """Each loss that the durability explains, with the crash that explains it."""
+    """Return a row for each loss that the durability explains, with the crash that explains it."""
     rows = [_row(one.task, f"{one.fault}: {one.reason}") for one in result.excuses[:TASKS_MAX]]
     if len(result.excuses) > TASKS_MAX:
         rows.append(_row("", f"and {len(result.excuses) - TASKS_MAX:,} more in the report"))
@@ -117,5 +117,5 @@ def _row(title: str, text: str) -> Text:
 
 
 def printable(line: str) -> str:
-    """A control character in a task id must not steer the terminal."""
+    """Escape control characters: one in a task id must not steer the terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)

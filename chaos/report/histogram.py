@@ -26,13 +26,13 @@ class Histogram(NamedTuple):
     high_ms: float
 
     def place(self, ms: float) -> float:
-        """Where on the axis, as a share of its width; outside it at its end."""
+        """Return the position on the axis as a share of its width, limited to 0 and 1."""
         share = math.log10(max(ms, self.low_ms) / self.low_ms) / math.log10(self.high_ms / self.low_ms)
         return min(1.0, share)
 
 
 def histogram(values_ms: Collection[float]) -> Histogram | None:
-    """None when there is nothing to show. Whole decades, at least 0.1 ms."""
+    """Return the bars over whole decades from at least 0.1 ms; None without values."""
     if not values_ms:
         return None
     clamped = [max(ms, 0.1) for ms in values_ms]

@@ -24,14 +24,14 @@ _HERE = Path(__file__).parent
 
 
 def write(run_directory: Path, result: Result, events: Iterable[Event]) -> Path:
-    """Below 5 MB for 100,000 tasks. What came from the run is escaped by the template, or packed."""
+    """Write the page: below 5 MB for 100,000 tasks. Data from the run is escaped by the template, or packed."""
     path = run_directory / NAME
     path.write_text(render(result, list(events)), encoding="utf-8")
     return path
 
 
 def render(result: Result, events: Sequence[Event]) -> str:
-    """The page."""
+    """Return the page as HTML."""
     packed, left_out = pack(events, result)
     redelivery_ms = [one.ms for one in result.redeliveries if one.ms is not None]
     return render_template(
@@ -70,7 +70,7 @@ def render(result: Result, events: Sequence[Event]) -> str:
 
 
 def render_template(template: Path, **members: Any) -> str:
-    """A page of the reports' look, of which every text is escaped; `css` is what it puts into its <style>."""
+    """Return a page in the look of the reports, with all text escaped; `css` is the content of its <style>."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
@@ -84,7 +84,7 @@ def render_template(template: Path, **members: Any) -> str:
 
 
 def _figures(result: Result) -> list[tuple[str, str, str]]:
-    """(value, title, remark) of what one wants to see first."""
+    """Return (value, title, remark) of the most important figures."""
     counts = {fate: result.counts.get(fate.value, 0) for fate in Fate}
     bad = sum(counts[fate] for fate in VIOLATIONS | LIVENESS_DEFECTS)
     completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
@@ -123,7 +123,7 @@ def _figures(result: Result) -> list[tuple[str, str, str]]:
 
 
 def _offenders(result: Result) -> list[tuple[Fate, list[str], int]]:
-    """(outcome, some of its tasks, how many it has), the worst first."""
+    """Return (outcome, some of its tasks, the number of its tasks), the worst first."""
     worst_first = (*sorted(VIOLATIONS), *sorted(LIVENESS_DEFECTS), Fate.UNDECIDED, Fate.EXCUSED, Fate.DEAD)
     found = [(fate, result.tasks(fate)) for fate in worst_first]
     return [(fate, tasks[:ROWS_MAX], len(tasks)) for fate, tasks in found if tasks]
@@ -148,5 +148,5 @@ def _chart(
 
 
 def _asset(name: str) -> Markup:
-    # Ours, and free of closing tags; everything that came from the run goes through autoescape.
+    # Assets are our own, without closing tags; everything that came from the run goes through autoescape.
     return Markup((_HERE / name).read_text(encoding="utf-8"))

@@ -12,19 +12,19 @@ NAME = "junit.xml"
 SENTENCES_MAX = 20
 SENTENCE_CHARACTERS_MAX = 500
 
-# XML 1.0 has no way to write these, not even escaped, and task ids and error texts may hold anything.
+# XML 1.0 can't express these characters, not even escaped; task ids and error texts may hold anything.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(run_directory: Path, result: Result) -> Path:
-    """Some case fails exactly when the exit status is not 0. EXCUSED is not a pass: its case is skipped."""
+    """Write the file. A case fails exactly when the exit status isn't 0. EXCUSED is not a pass: its case is skipped."""
     properties = {"seed": str(result.seed), "server": result.server, "durability": result.durability}
     cases = [_verdict_case(result), *map(_law_case, result.properties), *map(_fault_case, result.faults)]
     return write_suite(run_directory, f"zeroloss {result.target}", properties, cases)
 
 
 def write_suite(directory: Path, title: str, properties: Mapping[str, str], cases: Iterable[TestCase]) -> Path:
-    """Write junit.xml of one suite."""
+    """Write junit.xml with one suite."""
     suite = TestSuite(_text(title))
     for name, member in properties.items():
         suite.add_property(name, _text(member))
@@ -40,7 +40,7 @@ def write_suite(directory: Path, title: str, properties: Mapping[str, str], case
 def make_case(
     name: str, classname: str, *, failed: str = "", skipped: str = "", sentences: Sequence[str] = (), seconds: float = 0
 ) -> TestCase:
-    """Make a case. `failed` and `skipped` name the kind of failure or skip, of which the first sentence is shown."""
+    """Make a case. `failed` or `skipped` names the kind of failure or skip; the first sentence is its message."""
     case = TestCase(_text(name), classname=classname, time=seconds)
     if failed:
         _fail(case, sentences[0], failed, list(sentences))

@@ -18,16 +18,16 @@ from .traffic import traffic
 TICK_NS = 100_000
 TEXT_CHARACTERS_MAX = 300
 PACKED_BYTES_MAX = 4_200_000
-"""The page stays below 5 MB with its tables."""
+"""Limit on the packed data: with its tables the page stays below 5 MB."""
 
 _OUTCOMES = {"ok": 1, "fail": 2, "info": 3}
 _ENDS = {"end": 1, "error": 2}
 
 
 def pack(events: Iterable[Event], result: Result) -> tuple[str, int]:
-    """The packed data, and how many tasks it had to leave out to stay within bounds.
+    """Return the packed data, and the number of tasks that were left out to stay within bounds.
 
-    Tasks that were not simply DONE are kept before the others.
+    Tasks with another outcome than DONE are kept before the others.
     """
     ordered = sorted(events, key=lambda event: event.t)
     plain = [task for task, fate in result.fates.items() if fate is Fate.DONE]
@@ -212,12 +212,12 @@ class _Columns:
         }
 
     def _lanes(self) -> dict[int, int]:
-        """A process takes the row of one that has gone: fifty restarts of four workers are four rows, not fifty."""
+        """Assign rows. A process reuses the row of one that ended: fifty restarts of four workers fill four rows."""
         free_from: list[int] = []
         lanes = {}
         for pid in sorted(self._pids, key=lambda pid: self._spans[pid][0]):
             begin, end = self._spans[pid]
-            # The row that fell free last is most likely the predecessor's.
+            # The row that became free last is most likely the predecessor's.
             free = [lane for lane, until in enumerate(free_from) if until <= begin]
             lane = max(free, key=lambda lane: free_from[lane], default=len(free_from))
             if lane == len(free_from):

@@ -10,12 +10,12 @@ NAME = "result.json"
 
 
 def write(run_directory: Path, result: Result) -> Path:
-    """Members in the order of `Result`, tasks sorted, one member a line: two results can be compared with `diff`."""
+    """Write the members in the order of `Result`, tasks sorted, one member a line: `diff` can compare two results."""
     path = run_directory / NAME
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result, order="deterministic"), indent=2) + b"\n")
     return path
 
 
 def read(run_directory: Path) -> Result:
-    """The stored result. Raises OSError or msgspec.MsgspecError when there is none that can be read."""
+    """Return the stored result. Raises OSError or msgspec.MsgspecError if it is missing or can't be read."""
     return msgspec.json.decode((run_directory / NAME).read_bytes(), type=Result)

@@ -11,7 +11,7 @@ PAGE = "report.html"
 
 
 def plain(result: Result, directory: Path) -> str:
-    """The verdict, its cause, the stories of tasks that went wrong, what repeats the run, where its report is."""
+    """Return the verdict, its cause, the stories of failed tasks, the replay command and the report's path."""
     lines = [f"{result.verdict}: {result.because}", *result.cause]
     for story in result.stories:
         lines += ["", f"{story.task}: {story.fate}", *(f"  {sentence}" for sentence in story.sentences)]
@@ -20,7 +20,7 @@ def plain(result: Result, directory: Path) -> str:
 
 
 def markdown(result: Result, directory: Path) -> str:
-    """For the page of a job. What comes from the queue under test is text there, never markup."""
+    """Return Markdown for the page of a job. Text from the queue under test never becomes markup."""
     kills, times = result.kills, result.time_to_redelivery_ms
     rows = [
         ("target", result.target),
@@ -43,7 +43,7 @@ def markdown(result: Result, directory: Path) -> str:
 
 
 def annotation(result: Result, directory: Path) -> str:
-    """A workflow command of GitHub, one line; empty where there is nothing to report."""
+    """Return a workflow command of GitHub, one line; empty if there is nothing to report."""
     if result.verdict in PASSING:
         return ""
     lines = [result.because, *result.cause, *map(_in_one_line, result.stories), f"replay: {result.replay}"]
@@ -56,11 +56,11 @@ def _in_one_line(story: Story) -> str:
 
 
 def _data(text: str) -> str:
-    """As workflow commands are escaped; a line break in a task id must not begin a command of its own."""
+    """Escape text for a workflow command: a line break in a task id must not begin another command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _inert(text: str) -> str:
-    """A code span that nothing in the text can end, in one line and one cell."""
+    """Return a code span that nothing in the text can end, in one line and one cell."""
     line = " ".join("".join(one if one.isprintable() else " " for one in text).split()).replace("`", "'")
     return f"`{line.replace('|', '/')}`" if line else ""

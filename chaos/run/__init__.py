@@ -1,1 +1,1 @@
-"""Run: carries out a plan and writes its history, then has it judged and reported. May import report and below."""
+"""Run: carries out a plan, writes its history, and has it judged and reported. May import report and below."""

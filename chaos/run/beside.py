@@ -1,4 +1,4 @@
-"""A thread that runs beside a run."""
+"""A background thread that lives as long as a `with` block."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Beside(ABC):
-    """Runs inside a `with`, and has ended when that ends. `stopping` is set then."""
+    """A thread that starts with its `with` block. The end of the block sets `stopping` and joins the thread."""
 
     def __init__(self, name: str) -> None:
         self.stopping = threading.Event()
@@ -14,7 +14,7 @@ class Beside(ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Until `stopping` is set."""
+        """Do the work of the thread until `stopping` is set."""
 
     def __enter__(self) -> Self:
         self._thread.start()

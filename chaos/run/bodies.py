@@ -1,4 +1,4 @@
-"""Whether task bodies last as long as their payload says: in one that ends at once no fault finds a task."""
+"""Detects task bodies that end at once, whatever their payload says: no fault can hit a task inside such a body."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ from ..history.tail import LedgerTail
 from ..plan.plan import Plan
 
 LONG_MS = 50
-"""Bodies that are planned to last that long are looked at."""
+"""Planned length, in ms, from which a body is checked."""
 SEEN_MIN = 20
-"""That many of them must have ended."""
+"""Number of checked bodies that must have ended before the decision."""
 SHARE_MAX = 0.1
-"""At most this share of them lasted half of `LONG_MS`."""
+"""Bodies end at once if at most this share of those checked lasted half of `LONG_MS`."""
 
 
 class Bodies:
-    """Looks at the bodies that have ended so far. `say` gets one sentence if they end at once."""
+    """Checks the bodies that have ended so far. `say` gets one sentence if they end at once."""
 
     def __init__(self, plan: Plan, ledger: LedgerTail, say: Callable[[str], None]) -> None:
         self._long = frozenset(task.id for task in plan.tasks if task.work_ms >= LONG_MS)
@@ -22,7 +22,7 @@ class Bodies:
         self._instant: bool | None = None
 
     def end_at_once(self) -> bool:
-        """Whether they do. It is decided once."""
+        """Return whether task bodies end at once. Decided once, after `SEEN_MIN` bodies; until then False."""
         if self._instant is None:
             ended = self._long & self._ledger.completed()
             if len(ended) < SEEN_MIN:

@@ -1,4 +1,4 @@
-"""What submissions raise: the first is shown at once, and a client that raises for every task ends the run."""
+"""Errors of submissions: show the first at once, and end the run if the client raises for every task, or hangs."""
 
 from collections.abc import Callable
 
@@ -7,20 +7,20 @@ from ..system.submitter import Submitter
 from .nemesis import Nemesis
 
 HANG_S = 30.0
-"""A client that no fault meets answers within this time."""
+"""Time, in seconds, within which `enqueue` returns, unless a fault affects clients."""
 
 
 class Complaints:
-    """Looks at what the agent's submissions have raised so far."""
+    """Watches the errors that the agent's submissions have raised so far."""
 
     def __init__(self, submitter: Submitter, nemesis: Nemesis, say: Callable[[str], None]) -> None:
         self._submitter, self._nemesis, self._say = submitter, nemesis, say
         self._shown = False
 
     def are_hopeless(self) -> bool:
-        """Whether the client raises or hangs whatever is submitted, and no fault can be why.
+        """Return whether every submission raises the same error, or hangs, and no fault can be the cause.
 
-        Shows the first error, once.
+        Show the first error, once.
         """
         if self._hang():
             return True
@@ -37,7 +37,7 @@ class Complaints:
         return True
 
     def _hang(self) -> bool:
-        """Whether `enqueue` does not return, though no fault was there that clients notice."""
+        """Return whether `enqueue` hangs although no fault that affects clients has begun."""
         hangs = self._submitter.hangs()
         if hangs is None or hangs[0] < HANG_S or any(map(_reaches_clients, list(self._nemesis.begun.values()))):
             return False

@@ -1,4 +1,4 @@
-"""After the faults: wait until the queue is quiet, poke it before saying STUCK, and count what lies in the broker."""
+"""After the faults: wait until the queue is quiet, poke it before the verdict STUCK, and list the broker's tasks."""
 
 import contextlib
 import time
@@ -23,7 +23,7 @@ POKE_WORK_MS = 5
 
 
 class Submissions(Protocol):
-    """What the drain needs of the submitting side: the agent, or a load with the agent behind it."""
+    """The submitting side as the drain uses it: the agent, or a load with the agent behind it."""
 
     @property
     def promised(self) -> frozenset[str]: ...
@@ -36,13 +36,13 @@ class Submissions(Protocol):
 
 
 def on_record(census: Collection[Found]) -> set[str]:
-    """Tasks that the queue has given up, and that wait nowhere."""
+    """Return the tasks that the queue has given up and that do not wait in any other place."""
     waiting = {found.task for found in census if found.place not in ON_RECORD}
     return {found.task for found in census} - waiting
 
 
 class Drain:
-    """The end of one run. `tick(left_s)` is called while it waits: it shows progress and raises what went wrong."""
+    """The end of one run. While it waits it calls `tick(left_s)`, which shows progress and raises if the run failed."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class Drain:
         census_every_s: float = CENSUS_EVERY_S,
         scan_finds: bool = False,
     ) -> None:
-        """`scan_finds`: a scan of Redis has found tasks of this run while they waited: what it misses is not there."""
+        """`scan_finds`: a scan of Redis has found waiting tasks of this run, so a task it misses is not in Redis."""
         longest_s = max((task.work_ms for task in plan.tasks), default=0) / 1000
         self.patience_s = recover_within_s + longest_s + MARGIN_S
-        """That long may nothing complete before it counts as standing still."""
+        """Seconds without an answered submission or a completed task after which the queue counts as stuck."""
         self._plan = plan
         self._server_url = server_url
         self._submitter, self._workers, self._ledger, self._recorder = submitter, workers, ledger, recorder
@@ -73,7 +73,7 @@ class Drain:
         self._warned = False
 
     def finish(self) -> None:
-        """Wait, poke if need be, and take the censuses."""
+        """Wait until all tasks are done, poke the queue if it is stuck, and record the censuses."""
         if self._wait_until_done():
             self._wait_until_empty()
             self._recorder.record("run", "drained")
@@ -82,7 +82,7 @@ class Drain:
         self._recorder.record("run", "deadline")
         in_broker = self._census("deadline")
         if not in_broker & self._unfinished() and (self._own_census or self._scan_finds or self._holds_nothing()):
-            return  # all that is missing is gone: there is nothing left to be moved by a poke
+            return  # every missing task has left the broker, so a poke can't move any
         self._poke_with_a_task()
         done = self._wait_until_done()
         self._census("poke")
@@ -108,9 +108,9 @@ class Drain:
         return set(self._submitter.promised - self._ledger.completed())
 
     def _wait_until_done(self) -> bool:
-        """Until every promised task has ended or was given up on record, and none is open. False: it stands still.
+        """Wait until each promised task is completed or recorded as given up, and no body runs. Return False if stuck.
 
-        The deadline moves with each task that is completed, so that a long backlog is not STUCK.
+        Each completed task extends the deadline, so a long backlog is not STUCK.
         """
         progress = (-1, -1)
         deadline_s = census_s = 0.0
@@ -133,7 +133,7 @@ class Drain:
             time.sleep(POLL_S)
 
     def _wait_until_empty(self) -> None:
-        """Until nothing waits in the broker either, as an ack may be under way or a duplicate due. Bounded."""
+        """Wait up to `patience_s` until no task waits in the broker: an ack may be in flight or a duplicate due."""
         deadline_s = time.monotonic() + self.patience_s
         while self._own_census and (left_s := deadline_s - time.monotonic()) > 0:
             waiting = any(found.place not in ON_RECORD for found in self._targets_census() or ())
@@ -160,7 +160,7 @@ class Drain:
         return census
 
     def _census(self, after: CensusAfter) -> set[str]:
-        """Record what lies in the broker; returns the ids."""
+        """Record the tasks found in the broker, and return their ids."""
         found = self._targets_census()
         source: Literal["target", "scan"] = "target"
         if found is None:

@@ -1,6 +1,6 @@
 """Traffic from a real, headless Locust in place of the plan's tasks: `zeroloss run --load PROFILE`.
 
-Locust's users write what they submit into the run's events, as the agent does; the numbers here are read from there.
+Like the agent, Locust's users record their submissions in the run's events. `Load` reads its counts from these.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from ..target import Found, Task
 START_DEADLINE_S = 60.0
 POLL_S = 0.05
 FINISHED = (0, 1, 3)
-"""Locust's exit statuses after a load that ran to its end: fine, with failed requests, with a broken threshold."""
+"""Exit statuses of Locust after a complete load: success, some failed requests, a broken threshold."""
 _TIME = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.ASCII)
 
 
@@ -34,9 +34,9 @@ class _Line(msgspec.Struct):
 
 
 def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
-    """What is planned of a load. `profile`: a path, or the name of a shipped one.
+    """Return the planned load. `profile`: a path, or the name of a shipped profile.
 
-    `run_time`: as Locust writes it, 90s; None: as the profile says. Raises PlanError.
+    `run_time`: in the notation of Locust, such as 90s; None: the run time of the profile. Raises PlanError.
     """
     if importlib.util.find_spec("locust") is None:
         raise PlanError("--load needs Locust: pip install 'zeroloss[load]'.")
@@ -49,15 +49,15 @@ def plan_load(profile: Path, run_time: str | None) -> PlannedLoad:
     match = _TIME.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     run_s = hours * 3600 + minutes * 60 + seconds
-    if not run_s:  # to Locust 0 is not a limit
+    if not run_s:  # Locust takes 0 as unlimited
         raise PlanError(f"--load {profile}: the run time must be like 90s, 5m or 1h30m, not {text!r}.")
     return PlannedLoad(str(profile), float(run_s))
 
 
 def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) -> list[str]:
-    """What is run. What a profile may say otherwise and this run needs is on the command line, where it wins.
+    """Return the command that runs Locust. Its options override those of the profile where the run depends on them.
 
-    Locust's own reports go into `reports`.
+    Locust writes its own reports into `reports`.
     """
     options: Mapping[str, object] = {
         "run-time": f"{load.run_s:.0f}s",
@@ -74,7 +74,7 @@ def locust_command(load: PlannedLoad, *, url: str, events: Path, reports: Path) 
 
 
 class Load:
-    """One Locust. To the run it is the workload; to the drain it is the submitter, with the agent behind it."""
+    """One Locust process. It is the workload of the run, and the submitter of the drain, with the agent behind it."""
 
     def __init__(self, start_locust: Callable[[], Managed], *, events: Path, agent: Submitter) -> None:
         self._start_locust = start_locust
@@ -86,7 +86,7 @@ class Load:
         self._invoked = self._answered = 0
 
     def start(self) -> None:
-        """Start it, and wait until it sends. Raises CannotStart, TimeoutError."""
+        """Start Locust, and wait for its first submission. Raises CannotStart, TimeoutError."""
         self._process = self._start_locust()
         give_up_s = time.monotonic() + START_DEADLINE_S
         while not self._invoked and self.is_alive():
@@ -96,24 +96,24 @@ class Load:
             time.sleep(POLL_S)
 
     def is_alive(self) -> bool:
-        """Whether it sends, or waits for what it was promised."""
+        """Return whether Locust runs: it submits tasks, or waits for those that were promised."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def failure(self) -> BaseException | None:
-        """Why there was no load; None: there was, or there still is."""
+        """The reason why the load failed; None: it succeeded, or it still runs."""
         status = None if self._process is None else self._process.poll()
         if status is None or (status in FINISHED and self._invoked):
             return None
         return RuntimeError(f"Locust ended with status {status}; {self._last_words()}")
 
     def close(self) -> None:
-        """End it, if it still runs."""
+        """Kill Locust, if it still runs."""
         if self._process:
             self._process.kill_session()
 
     def poll(self) -> None:
-        """Read what was submitted and answered since the last time."""
+        """Read the submissions and answers that were recorded since the last call."""
         for line in self._files.lines():
             event = self._decoder.decode(line)
             if event.kind != "submit":
@@ -131,7 +131,7 @@ class Load:
 
     @property
     def answered(self) -> int:
-        # When Locust is gone, no client waits for an answer.
+        # After Locust has ended no client waits for an answer: all of its submissions count as answered.
         return (self._answered if self.is_alive() else self._invoked) + self._agent.answered
 
     @property
@@ -147,11 +147,11 @@ class Load:
         return len(self._promised) + self._agent.promised_count
 
     def enqueue(self, *tasks: Task) -> None:
-        """One task more, by the agent: the poke."""
+        """Submit tasks through the agent: the poke."""
         self._agent.enqueue(*tasks)
 
     def census(self) -> list[Found] | None:
-        """The target's own, by the agent."""
+        """Return the target's own census, taken by the agent."""
         return self._agent.census()
 
     def _last_words(self) -> str:

@@ -20,47 +20,47 @@ from ..system.workers import WorkerPool
 
 POLL_S = 0.05
 SETTLE_S = 1.5
-"""For that long, and what the target takes to recover a task, after a fault that a worker outlives none asks one to
-end."""
+"""Extra wait, in seconds beyond `recover_within`, between a fault that leaves workers alive and the next fault that
+asks a worker to stop: tasks recovered because of the first would otherwise excuse the second."""
 BROUGHT_S = 2.0
-"""For that long a fault waits until one of the tasks that come with it has begun."""
+"""Longest wait, in seconds, of a fault that hits all workers until one of the tasks submitted for it has begun."""
 COME_BACK_S = 5.0
-"""For that long, and what the target takes to recover a task, a fault that meets all waits until all are back."""
+"""Longest wait, in seconds beyond `recover_within`, of a fault that hits all workers until all complete tasks again."""
 
 LATE_SHARE = 0.25
-"""While a fault takes longer than planned, this share of its time's tasks comes in any case."""
+"""Minimum rate of tasks while a fault takes longer than planned, as a share of the planned rate."""
 
 
 class Pace(NamedTuple):
-    """How fast tasks come beside that, of what was planned."""
+    """Rate of tasks in addition to `LATE_SHARE`, as a share of the planned rate."""
 
     busy: float
-    """While one is in its body."""
+    """While a task body runs."""
     idle: float
 
 
 SCHEDULED = Pace(0.0, 0.0)
 FOR_WORKERS = Pace(0.0, 1.0)
-"""Workers are to be hit in a task."""
+"""For faults that hit a worker inside a task: new tasks come while no body runs."""
 FOR_ALL = Pace(0.5, 1.0)
-"""Each worker is to show by one that it is back: one body that lasts must not leave the others without."""
+"""Until each worker has completed a task again: one long body must not leave the other workers without tasks."""
 FOR_CLIENTS = Pace(1.0, 1.0)
-"""What they submit is to be refused, or its answer lost."""
+"""For faults that make the queue refuse a submission, or lose its answer."""
 
 
 class Records(Protocol):
-    """What the nemesis needs of a Recorder."""
+    """The part of a Recorder that the nemesis uses."""
 
     def record(self, kind: str, phase: str, **members: Any) -> Any: ...
 
 
 class Stopped(Exception):
-    """The run is being ended while a fault waited."""
+    """The run was stopped while a fault waited."""
 
 
 @dataclass(slots=True)
 class Score:
-    """How far it is, to show progress."""
+    """Counts of the faults so far, for the progress line."""
 
     planned: int
     effective: int = 0
@@ -69,7 +69,7 @@ class Score:
 
 
 class Nemesis(threading.Thread):
-    """A thread that carries out a plan's faults. `failure`: what ended it before its time."""
+    """A thread that injects a plan's faults. `failure`: the error that ended it early."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Nemesis(threading.Thread):
         recorder: Records,
         **more: Any,
     ) -> None:
-        """`more`: the members of a Stage that not every stage has."""
+        """`more`: the optional members of each fault's Stage."""
         super().__init__(name="nemesis", daemon=True)
         self._plan = plan
         self._server, self._workers, self._ledger, self._recorder = server, workers, ledger, recorder
@@ -98,17 +98,18 @@ class Nemesis(threading.Thread):
         self._pace, self._rate = SCHEDULED, 0.0
         self._holding = self._let_on = False
         self.bodies_end_at_once = False
-        """Then no fault waits for a task that is in its body."""
+        """Whether task bodies end at once: then no fault waits for a task inside its body."""
         self.begun: dict[int, Fault] = {}
-        """The faults that were begun, by their numbers."""
+        """Number -> fault, for the faults that have begun."""
 
     def stop(self) -> None:
-        """Inject no more, and end. What is under way is healed first."""
+        """Inject no more faults, and end. A fault in progress is healed first."""
         self._stopping.set()
 
     def horizon_s(self) -> float:
-        """Up to which second of the plan tasks may come: until the next fault, or as far as those before it needed
-        some; 0: the run has not begun.
+        """Return up to which second of the plan tasks may be submitted; 0: the run has not begun.
+
+        This is the time of the next fault, or later if earlier faults needed more tasks; infinite after the last one.
         """
         if self._looked_s == math.inf:
             return 0.0
@@ -119,12 +120,12 @@ class Nemesis(threading.Thread):
         planned = self._plan.faults[self._taken_up]
         if FAULTS[planned.fault].holds_traffic:
             return planned.at_s
-        # No further than leaves some tasks to the faults after it.
+        # Leave some tasks to later faults.
         ahead_s = min(self._reached(), planned.at_s / FAULTS_UNTIL_SHARE)
         return max(planned.at_s, ahead_s) + LATE_SHARE * (time.monotonic() - self._taken_up_s)
 
     def has_begun(self, number: int) -> bool:
-        """Whether the fault of this number has begun, or the last of all was taken up."""
+        """Return whether the fault of this number has begun, or the last fault of the plan was taken up."""
         return number in self.begun or self._taken_up == len(self._plan.faults)
 
     def run(self) -> None:
@@ -167,7 +168,7 @@ class Nemesis(threading.Thread):
         name = fault.name
         self._pace = FOR_ALL if fault.everywhere else FOR_WORKERS
         met = self._await_comeback(stage) if fault.everywhere else None
-        if fault.asks_to_end:  # what an earlier fault took from the worker would explain what this one shows
+        if fault.asks_to_end:  # tasks lost to an earlier fault would excuse this one
             self._wait(self._settled_s - time.monotonic())
         self.begun[number] = fault
         asked = "client" if fault.fills_memory else fault.aims_at
@@ -196,9 +197,9 @@ class Nemesis(threading.Thread):
                 self._settled_s = time.monotonic() + stage.recover_within_s + SETTLE_S
 
     def _await_comeback(self, stage: Stage) -> list[int]:
-        """Wait until every worker has completed a task since the last fault that met all of them.
+        """Wait until every worker has completed a task since the last fault that hit all of them.
 
-        Returns the numbers of those that have: all, unless the time was over or nothing was left to do.
+        Return the numbers of these workers: some are missing if time ran out or no work was left.
         """
         give_up_s = time.monotonic() + COME_BACK_S + stage.recover_within_s
         while True:
@@ -210,7 +211,7 @@ class Nemesis(threading.Thread):
             self._wait(POLL_S)
 
     def _await_brought(self, number: int) -> None:
-        """Wait until a task that came with it is in its body: what ends in an outage cannot be acked at once."""
+        """Wait until a task submitted for this fault runs: a body that ends in an outage cannot be acked at once."""
         brought = {one.id for one in self._plan.tasks if one.fault == number and not (one.behaviour or one.batch)}
         give_up_s = time.monotonic() + BROUGHT_S
         while brought and not brought & self._ledger.open_tasks().keys() and time.monotonic() < give_up_s:
@@ -218,13 +219,14 @@ class Nemesis(threading.Thread):
             self._ledger.poll()
 
     def _live(self, pids: Sequence[int]) -> bool:
-        """Whether any of these processes of workers goes on."""
+        """Return whether any of these worker processes is still alive."""
         return any(not set(pids).isdisjoint(worker.members()) for worker in self._workers.living()) if pids else False
 
     def _nothing_left(self) -> bool:
-        """Whether all that was promised is done, or has begun and must be given up, and nothing new will come.
+        """Return whether no task is left for a fault to wait for.
 
-        Where bodies end at once, a fault has as little to wait for.
+        Then nothing more is submitted, no body runs, and each promised task is completed, or has begun and must be
+        given up. The same holds if bodies end at once.
         """
         if self.bodies_end_at_once:
             return True
@@ -256,7 +258,7 @@ class Nemesis(threading.Thread):
             raise Stopped
 
     def _look(self) -> None:
-        """From now on tasks come as fast as they are needed now."""
+        """Set the rate at which tasks come from now on: as fast as they are needed now."""
         self._looked_s, self._reached_s = time.monotonic(), self._reached()
         self._rate = self._pace.busy if self._ledger.open_tasks() else self._pace.idle
 
@@ -265,12 +267,12 @@ class Nemesis(threading.Thread):
 
 
 def _awaits(fault: Fault) -> bool:
-    """Whether something must come about before it begins; until then other tasks come as if it were to come yet."""
+    """Return whether the fault waits for a condition before it begins; until then it is not yet taken up."""
     return fault.everywhere or fault.asks_to_end
 
 
 def long_tasks(plan: Plan, recover_within_s: float) -> frozenset[str]:
-    """Tasks that do nothing but take long."""
+    """Return the tasks with a long body that behave well."""
     least_ms = long_ms(recover_within_s)
     return frozenset(task.id for task in plan.tasks if task.work_ms >= least_ms and not task.behaviour)
 

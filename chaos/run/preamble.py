@@ -1,4 +1,4 @@
-"""What a history says first: the plan in short, and everything that the run was carried out with."""
+"""The first event of a history: a summary of the plan, and the versions, server and machine of the run."""
 
 import dataclasses
 import importlib.metadata
@@ -32,10 +32,10 @@ def record_begin(
     asked: str | None,
     network: Mapping[str, Any] | None = None,
 ) -> None:
-    """The event `run` `begin`.
+    """Record the event `run` `begin`.
 
-    `command` is what was run, and `repeat` repeats it, whatever that was. `asked`: how safe a task
-    must be before the target promises it. `network`: what the proxy between workers and server costs, if there is one.
+    `command`: the command that started the run. `repeat`: the command that repeats it. `asked`: the durability that a
+    task must have before the target promises it. `network`: the cost of the proxy between workers and server, if any.
     """
     durability = server.durability()
     summary = plan.summary()
@@ -93,7 +93,7 @@ def record_begin(
 
 
 def other_retries(plan: Plan, target: type[Target]) -> list[dict[str, Any]]:
-    """The tasks for which other limits are stated than for the rest, by limit."""
+    """Return each retry limit that differs from the general one, with its tasks."""
     limits = {task.id: target.retries_by_type[task.type] for task in plan.tasks if task.type in target.retries_by_type}
     if (after_s := target.asks_again_after) is not None and target.max_attempts is not None:
         later = Retries(target.max_attempts, ((after_s, after_s), *(target.backoff or ())[1:]))
@@ -106,13 +106,13 @@ def other_retries(plan: Plan, target: type[Target]) -> list[dict[str, Any]]:
 
 
 def _commit_of(target: type[Target]) -> str:
-    with suppress(TypeError, OSError):  # made without a file
+    with suppress(TypeError, OSError):  # the class was not defined in a file
         return commit_of(Path(inspect.getfile(target)))
     return ""
 
 
 def own_version() -> str:
-    """Of this zeroloss."""
+    """Return the version of this zeroloss."""
     with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("zeroloss")
     return "not installed"

@@ -1,4 +1,4 @@
-"""The one line that says how a run goes."""
+"""The line that shows the progress of a run."""
 
 import time
 from types import TracebackType
@@ -15,7 +15,7 @@ REFRESH_PER_S = 4
 
 
 class Progress:
-    """On a terminal one line that is redrawn; elsewhere a plain line every few seconds."""
+    """Shows one line that is redrawn on a terminal; elsewhere prints a plain line every few seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -33,7 +33,7 @@ class Progress:
         self._live.stop()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(masked(line), highlight=False, markup=False, soft_wrap=True)
 
     def show(
@@ -48,7 +48,7 @@ class Progress:
         mid_task: int,
         left_s: float,
     ) -> None:
-        """How far it is. `left_s`: seconds until the end of this phase at the latest."""
+        """Show the current counts. `left_s`: seconds until this phase ends at the latest."""
         line = (
             f"{phase}: {submitted:,} submitted, {acked:,} acked, {done:,} done, "
             f"faults {kills}/{planned} ({mid_task} mid-task), backlog {max(0, acked - done):,}, "

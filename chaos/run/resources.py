@@ -1,4 +1,4 @@
-"""Samples what the server and each worker's session hold, once a second, for the whole run."""
+"""Samples the resources of the server and of each worker's session, once a second, for the whole run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ TIMEOUT_S = 1.0
 
 
 class Sampler(Beside):
-    """Runs inside a `with`; its last sample is taken when that ends. `workers` gives those that live."""
+    """Samples inside a `with`, and once more at its end. `workers` returns the living workers."""
 
     def __init__(self, recorder: Recorder, server_url: str, workers: Callable[[], Sequence[Managed]]) -> None:
         super().__init__("sampler")
@@ -41,7 +41,7 @@ class Sampler(Beside):
             clients: Any = self._client.info("clients")
             keyspace: Any = self._client.info("keyspace")
         except (redis.RedisError, OSError):
-            return  # it is down or stalled, which is some fault's doing
+            return  # a fault has stopped or stalled the server
         databases = [one for one in keyspace.values() if isinstance(one, dict)]
         self._recorder.record(
             "resources",
@@ -53,7 +53,7 @@ class Sampler(Beside):
 
 
 def _held_by(pids: Sequence[int]) -> dict[str, int]:
-    """Of all processes of a session together; empty: one of them ended meanwhile, so that the sum would mislead."""
+    """Return the resources of all these processes together; empty if one has ended: the sum would mislead."""
     held = {"memory_bytes": 0, "descriptors": 0, "threads": 0}
     try:
         for pid in pids:

@@ -47,7 +47,7 @@ from .workload import Workload
 POLL_S = 0.05
 JOIN_DEADLINE_S = 30.0
 FIRST_TASK_S = 15.0
-"""For that long trickle and faults wait until a first task has begun: where none does, the run shows that too."""
+"""Longest wait, in seconds, of the trickle and the faults for a first task to begin. Without any the run goes on."""
 LOGS_DIRECTORY = "logs"
 
 
@@ -57,7 +57,7 @@ class HarnessError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run left. `failure`: why it did not come to its end."""
+    """The result of a run. `failure`: the error that ended the run early, or kept its reports from being written."""
 
     result: Result
     reports: dict[str, Path]
@@ -73,11 +73,11 @@ def run(
     progress: Progress,
     trace: bool = False,
 ) -> Outcome:
-    """Carry out a plan in `directory`, which is made or empty. Whatever happens, the history so far is judged.
+    """Carry out a plan in `directory`, which is created or empty. Whatever happens, the history so far is judged.
 
-    `trace`: everything goes through the proxy, which keeps the commands that carried each task.
+    `trace`: all connections go through the proxy, which records the commands that carried each task.
 
-    Raises HistoryError or OSError where even that is impossible.
+    Raises HistoryError or OSError if the history can't be written or judged.
     """
     with naming_a_full_file_system(directory):
         return _carried_out(plan, target, directory, command, progress, trace)
@@ -97,7 +97,7 @@ def _carried_out(
             with naming_a_full_file_system(directory), ExitStack() as stack:
                 _Run(plan, target, directory, command, progress, recorder, stack, trace).carry_out()
             recorder.record("run", "end")
-        except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller says it; the evidence is judged all the same
+        except (Exception, Interrupted) as error:  # noqa: BLE001 - the caller reports it; the evidence is still judged
             failure = error
     recorder.close()
     mask_files(directory)
@@ -113,7 +113,7 @@ def _carried_out(
 
 
 class _Run:
-    """The pieces of one run; each is put on `stack` when it is started, so that it is ended whatever happens."""
+    """The parts of one run. Each is put on `stack` when it starts, so that it is stopped whatever happens."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class _Run:
         self._recorder.record("run", "healed")
         Drain(
             self._plan,
-            # Workers that were killed last are still starting, for longer than the others did if the machine is busy.
+            # The workers killed last are still starting. On a busy machine this takes longer than the first start did.
             recover_within_s=self._target.recover_within + 2 * self._startup_s,
             server_url=server.url,
             submitter=self._submissions,
@@ -227,7 +227,7 @@ class _Run:
             raise HarnessError(trouble)
 
     def _dead_letters(self) -> frozenset[str]:
-        with contextlib.suppress(TargetError):  # such as while the server is away
+        with contextlib.suppress(TargetError):  # for example while the server is down
             return frozenset(on_record(self._submitter.census() or ()))
         return frozenset()
 
@@ -293,20 +293,20 @@ class _Run:
         tracing.keep(network, self._directory, self._submitter.promised)
 
     def _client_environment(self, who: str) -> Environment:
-        """Of a process that is not a worker: it may have a way of its own to the server as well."""
+        """Return the environment of a process that is not a worker, which may have its own port of the proxy, too."""
         if not (self._network and self._proxied_clients):
             return self._environment
         return self._environment_at(self._network.client_url(who))[1]
 
     def _environment_at(self, url: str) -> tuple[Target, Environment]:
-        """The target, and the environment of its processes, with another way to the server."""
+        """Return the target and the environment of its processes for another URL of the server."""
         target = self._class(redis_url=url, namespace=NAMESPACE, directory=self._directory)
         return target, Environment(self._directory, self._plan.target, target, self._plan.durability)
 
     def _start_worker(self, slot: int) -> Managed:
         target, environment = self._target, self._environment
         if self._network and self._proxied_workers:
-            # A target may make of the URL what it likes, so it is another one for each way.
+            # A target may derive anything from the URL, so each port of the proxy gets a target of its own.
             target, environment = self._environment_at(self._network.listeners[slot].url)
         return self._spawn(environment, target.worker, "worker", f"worker-{slot + 1}", self._shims)
 
@@ -331,7 +331,7 @@ class _Run:
         self._ledger.abandon(sid)
 
     def _disturb(self) -> bool:
-        """Workload and faults, side by side, until both are through. False: no submission can come to anything."""
+        """Run workload and faults side by side until both have ended. Return False if no submission can succeed."""
         planned_s = [*(task.at_s for task in self._plan.tasks), *(fault.at_s for fault in self._plan.faults)]
         lasts_s = self._plan.load.run_s if self._plan.load else max(planned_s)
         complaints = Complaints(self._submitter, self._nemesis, self._progress.say)
@@ -351,7 +351,7 @@ class _Run:
         return True
 
     def _does_a_scan_find(self) -> bool:
-        """Whether a scan finds tasks that wait now; for a target without a census of its own."""
+        """Return whether a scan finds tasks that wait now; False for a target with a census of its own."""
         if self._class.census is not Target.census:
             return False
         self._ledger.poll()
@@ -361,7 +361,7 @@ class _Run:
         return False
 
     def _look(self, complaints: Complaints, left_s: float) -> bool:
-        """What has happened since the last time. False: no submission can come to anything."""
+        """Process what happened since the last call. Return False if no submission can succeed."""
         self._ledger.poll()
         if not self._startup_s and self._ledger.seen:
             self._startup_s = time.monotonic() - self._started_s
@@ -406,7 +406,7 @@ class _Run:
         ):
             if failure:
                 raise HarnessError(f"The {name} failed: {type(failure).__name__}: {failure}") from failure
-        # Workers that a fault has ended, as when their server is killed before their first task, are not broken.
+        # Workers that ended after a fault, such as a kill of the server before their first task, are not broken.
         if not self._ledger.seen and not self._nemesis.score.effective and (futile := self._workers.futile()):
             raise TargetError(futile)
 

@@ -1,8 +1,8 @@
 """A census without the target's help: every key of the database is read and searched for task ids.
 
-It looks at values as they are, base64-decoded and zlib-decompressed. It finds; it cannot tell a waiting task from a
-dead one, nor see what is encoded otherwise, nor follow a queue's own id. What a stream has had acknowledged stays in
-the stream, and is left out.
+Values are searched as they are, base64-decoded and zlib-decompressed. The scan cannot distinguish a waiting task from
+a dead one, decode another encoding, or follow a queue's own ids. Acknowledged entries that are still in a stream are
+left out.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -21,9 +21,9 @@ TIMEOUT_S = 30.0
 
 
 def scan(url: str, wanted: Collection[str]) -> list[Found]:
-    """Those of `wanted`, ids as `plan.task_id` makes them, that lie anywhere in the database; the key is the reason.
+    """Return the tasks of `wanted`, ids as `plan.task_id` makes them, that are in the database; the reason is the key.
 
-    The place is `record` where only something of the task alone names it, such as a job's own key.
+    The place is `record` if only a string or hash of the task alone names it, such as a job's own key.
     """
     client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
     names = {task.encode(): task for task in wanted}
@@ -35,7 +35,7 @@ def scan(url: str, wanted: Collection[str]) -> list[Found]:
             ids = set(ids_in(key))
             for value in read(client, key) if read else ():
                 ids |= ids_in(value)
-            # A string, or a hash of one task alone, is what is known of it: a queue finds its tasks elsewhere.
+            # A string or hash with a single task id is a record of that task: a queue finds its tasks by other keys.
             place = "record" if kind in RECORDS and len(ids) == 1 else "unknown"
             for task in ids & names.keys():
                 where = f"in the {kind} {key.decode(errors='replace')}"
@@ -48,7 +48,7 @@ def scan(url: str, wanted: Collection[str]) -> list[Found]:
 
 
 def holds_strings_only(url: str) -> bool:
-    """Whether nothing can wait in the database, whatever it is wrapped in: no queue keeps what waits in strings."""
+    """Return whether the database holds only strings. No queue keeps waiting tasks in strings, however encoded."""
     client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=TIMEOUT_S)
     try:
         return all(client.type(key) == b"string" for key in client.scan_iter(count=PAGE))
@@ -85,7 +85,7 @@ def _sorted_set(client: Any, key: bytes) -> Iterator[bytes]:
 
 
 def _stream(client: Any, key: bytes) -> Iterator[bytes]:
-    """New and pending entries. Without a group all are new; with several, what any of them still must do counts."""
+    """Yield the fields of new and pending entries: of all without a group, else of those unfinished in any group."""
     groups = client.xinfo_groups(key)
     delivered = [_position(group["last-delivered-id"]) for group in groups]
     pending = {

@@ -1,6 +1,6 @@
-"""Notices that the machine is starved: a thread that does nothing but wake up, and says when it came late.
+"""Detects a starved machine: a thread that does nothing but wake up, and records when it woke up late.
 
-A crowded machine lets such a thread run all the same, and those that have work to do wait. So it counts these too.
+On a crowded machine such a thread still wakes up on time, while busy threads wait. So it counts runnable threads, too.
 """
 
 import os
@@ -13,15 +13,15 @@ from .beside import Beside
 
 EVERY_S = 0.1
 LATE_S = 1.0
-"""What comes so late for want of the machine may make a healthy queue look stuck; what comes less late is noise."""
+"""Delay of a wake-up, in seconds, from which it is recorded: it can make a healthy queue look stuck. Less is noise."""
 CROWDED_S = 1.0
 CROWDED = 5.0
-"""That many threads for each processor that would run, over a second: each gets a fifth of its time at the best."""
+"""Runnable threads per processor, over `CROWDED_S`, from which the machine is crowded: each gets a fifth at best."""
 LOADAVG = Path("/proc/loadavg")
 
 
 class Watch(Beside):
-    """Runs inside a `with`. What keeps the harness from running, be it a busy machine or a SIGSTOP, goes on record."""
+    """Watches inside a `with`, and records when the harness could not run: because of a busy machine, or a SIGSTOP."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__("watch")
@@ -43,7 +43,7 @@ class Watch(Beside):
 
 
 def _runnable() -> list[int]:
-    """How many threads of the machine run or would (proc(5), loadavg); empty: this system does not say."""
+    """Return the number of runnable threads on the machine (proc(5), loadavg); empty if it is not reported."""
     with suppress(OSError):
         return [int(LOADAVG.read_text().split()[3].partition("/")[0])]
     return []

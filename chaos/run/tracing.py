@@ -1,4 +1,4 @@
-"""A traced run: every process of the target reaches the server by a way of its own, and what carried tasks is kept."""
+"""A traced run: each process of the target has its own port of the proxy, which records commands that carry tasks."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -10,15 +10,15 @@ from ..system.proxy import Tracer
 
 
 class Tracing:
-    """`tracer` is handed to the network; `keep` writes what it has seen."""
+    """`tracer` is passed to the network; `keep` writes the trails that it has recorded."""
 
     def __init__(self, scripts: Mapping[str, str], completed: Callable[[], Collection[str]]) -> None:
-        """`scripts`: as a target states them. `completed`: the tasks that are."""
+        """`scripts`: as a target states them. `completed` returns the completed tasks."""
         self._completed = completed
         self.tracer = Tracer(scripts, completed, time.monotonic_ns)
 
     def keep(self, network: Network, directory: Path, promised: Collection[str]) -> None:
-        """Write the trails of what is unfinished, and of some other tasks."""
+        """Write the trails of the unfinished tasks, and of some others."""
         unfinished = frozenset(promised) - frozenset(self._completed())
         # In the proxy's own thread: processes may still send.
         trails = network.proxy.call(lambda: list(self.tracer.trails(unfinished)))

@@ -13,14 +13,14 @@ from ..system.submitter import Submitter
 JOIN_DEADLINE_S = 30.0
 POLL_S = 0.02
 FASTER = 2.0
-"""So much faster than planned come the tasks that are late once the last fault was begun."""
+"""Factor by which late tasks come faster than planned once the last fault has begun."""
 
 
 class Workload(threading.Thread):
-    """A thread that submits a plan's tasks, open loop: a slow queue is not given less. `failure`: what ended it.
+    """A thread that submits a plan's tasks, open loop: a slow queue gets no fewer. `failure`: the error that ended it.
 
-    It waits for the rest of the run, though: for the workers to begin, and for faults that take longer than planned, as
-    on a busy machine. Else all of the tasks would be done before the last faults hit.
+    It waits only for the workers to begin, and for faults that take longer than planned, as on a busy machine.
+    Otherwise all tasks would be done before the last faults hit.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Workload(threading.Thread):
         horizon: Callable[[], float],
         has_begun: Callable[[int], bool] = lambda number: True,
     ) -> None:
-        """`horizon`: up to which second of the plan tasks may be submitted by now. `has_begun`: whether the fault of
-        this number has, or no other one will.
+        """`horizon` returns the second of the plan up to which tasks may be submitted now. `has_begun` returns whether
+        the fault of a number has begun, or the last one was taken up.
         """
         super().__init__(name="workload", daemon=True)
         self._plan, self._submitter, self._horizon, self._has_begun = plan, submitter, horizon, has_begun
-        self._kept: dict[int, list[PlannedTask]] = {}  # number of a fault -> what comes when it begins
+        self._kept: dict[int, list[PlannedTask]] = {}  # number of a fault -> tasks to submit when it begins
         for task in plan.tasks:
             if task.fault:
                 self._kept.setdefault(task.fault, []).append(task)
@@ -43,7 +43,7 @@ class Workload(threading.Thread):
         self.failure: BaseException | None = None
 
     def close(self) -> None:
-        """Submit no more."""
+        """Submit no more tasks."""
         self._stopping.set()
         if self.ident is not None:
             self.join(JOIN_DEADLINE_S)
@@ -59,7 +59,7 @@ class Workload(threading.Thread):
                         return
                     due_s = time.monotonic() - (at_s - before_s)
                 gap_s, before_s = at_s - before_s, at_s
-                # What is late when no fault is to come waits for nothing.
+                # After the last fault late tasks catch up.
                 late = self._horizon() == math.inf
                 due_s = max(begun_s + at_s, due_s + gap_s / FASTER) if late else due_s + gap_s
                 if not self._goes_on_at(due_s):
@@ -71,7 +71,7 @@ class Workload(threading.Thread):
             self.failure = error
 
     def _goes_on_at(self, until_s: float) -> bool:
-        """Wait until then, and submit meanwhile what faults need that have begun; whether more is to be submitted."""
+        """Wait, and meanwhile submit the tasks of faults that have begun. Return False if the workload was closed."""
         while not self._stopping.is_set():
             for number in [number for number in self._kept if self._has_begun(number)]:
                 for tasks in together(self._kept.pop(number)):
@@ -87,7 +87,7 @@ class Workload(threading.Thread):
 
 
 def together(tasks: Iterable[PlannedTask]) -> Iterator[list[PlannedTask]]:
-    """What is submitted in one call each: a batch, or a single task."""
+    """Yield the tasks of each call: a batch, or a single task."""
     for batch, members in groupby(tasks, key=lambda task: task.batch):
         if batch:
             yield list(members)

@@ -14,23 +14,23 @@ from ..target import Target, located
 
 NAMESPACE = "zeroloss"
 DURABILITY_VARIABLE = "ZEROLOSS_DURABILITY"
-"""How safe a task must be before the target promises it; a target that knows none of it does not read it."""
+"""The durability that a task needs before the target promises it. Targets without such a setting ignore it."""
 DEFAULTS_VARIABLE = "ZEROLOSS_DEFAULTS"
-"""`off`: no defaults are read from pyproject.toml, as in the commands that a campaign runs."""
+"""`off`: ignore the defaults in pyproject.toml. Set for the commands that a campaign runs."""
 SUSPENDED_VARIABLE = "ZEROLOSS_SUSPENDED_NS"
-"""For how long the machine has been suspended since it was started: by so much a shell's clock is ahead of ours."""
+"""Nanoseconds the machine was suspended since its boot. /proc/uptime, a shell's clock, counts them; ours does not."""
 SUSPENDED_NS_MIN = 10**7
-"""Less is the time between two readings."""
+"""A smaller difference is only the time between the two clock readings."""
 _HERE = Path(__file__).resolve().parents[1]
-_PACKAGE = "zeroloss"  # whatever its folder is called
+_PACKAGE = "zeroloss"  # the import name; the source folder is called otherwise
 _FOR_STRANGERS = ("__init__.py", "ledger.py", "client.py", "target.py", "asynchronous.py", "agent.py")
 
 
 class Environment:
-    """What a target's processes are started with."""
+    """The environment variables of a target's processes."""
 
     def __init__(self, directory: Path, spec: str, target: Target, durability: str | None = None) -> None:
-        """`durability`: how safe a task must be before it is promised; None: as the environment says."""
+        """`durability`: the durability that a task needs before it is promised; None: inherit the variable."""
         self._directory = directory
         self._target = target
         self._durability = {} if durability is None else {DURABILITY_VARIABLE: durability}
@@ -39,7 +39,7 @@ class Environment:
         self._beside_target = [str(Path(where).resolve().parent)] if where.endswith(".py") else []
 
     def of(self, command: Sequence[str]) -> dict[str, str]:
-        """For one command. The target's own settings come last."""
+        """Return the environment for one command. The target's own `env` overrides all other values."""
         inherited: Mapping[str, str] = os.environ
         path = [self._ledger_path(command[0]), *self._beside_target, *self._inherited_path(command[0])]
         return {
@@ -57,16 +57,16 @@ class Environment:
         }
 
     def _inherited_path(self, program: str) -> list[str]:
-        """The user's own `PYTHONPATH`; for another interpreter without what was installed for this one."""
+        """Return the user's `PYTHONPATH`; for another interpreter, without the `site-packages` of this one."""
         path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         if program == sys.executable:
             return path
         return [entry for entry in path if Path(entry).name not in ("site-packages", "dist-packages")]
 
     def _ledger_path(self, program: str) -> str:
-        """Another interpreter gets a folder with nothing but the few files that it needs; this one has them installed.
+        """Return a folder with only the files that another interpreter needs; empty for this one, which has them.
 
-        Were it given the harness's `site-packages`, the harness's libraries would be tested in place of the target's.
+        With the harness's `site-packages` on its path, the target would run with the harness's libraries.
         """
         if program == sys.executable:
             return ""

@@ -1,4 +1,4 @@
-"""What a target needs, made on demand: an environment with its `requirements` alone, packages, its own program."""
+"""Install a target's dependencies on demand: a virtual environment, npm and Debian packages, its own build."""
 
 import hashlib
 import importlib.util
@@ -14,16 +14,16 @@ from ..target import Target, title
 from .packages import cache_directory, locked, made, node_modules, ruby_variables, run_quietly, unpacked
 
 BUILD_VARIABLE = "ZEROLOSS_BUILD"
-"""The folder in which a `build` runs, for one that goes elsewhere."""
+"""Names the folder in which a `build` runs, for build commands that change their directory."""
 
 T = TypeVar("T", bound=Target)
 
 
 def equipped(target: type[T], say: Callable[[str], None]) -> type[T]:
-    """The target with what it needs, installed and built: its `python`, its commands, its `equipment`.
+    """Install and build a target's dependencies; return the target with `python`, commands and `equipment` set.
 
-    As it is if it needs nothing. A program such as `celery` at the head of a command is looked for there first, and
-    `sys.executable` is the Python there. Raises TargetError.
+    A target without dependencies is returned unchanged. The first word of a command, such as `celery`, is looked up
+    in the installed folders first, and `sys.executable` becomes the Python of the environment. Raises TargetError.
     """
     folders: list[Path] = []
     members: dict[str, Any] = {}
@@ -51,15 +51,15 @@ def equipped(target: type[T], say: Callable[[str], None]) -> type[T]:
 
 
 def environment(requirements: Sequence[str], say: Callable[[str], None]) -> Path:
-    """The folder of the environment with these requirements, made if there is none. `say`: what takes its time.
+    """Return the folder of the environment with these requirements; create it if it is missing.
 
-    Raises TargetError: it can't be made; the text ends with what pip wrote last.
+    `say` gets progress lines. Raises TargetError: the creation failed; the text ends with pip's last output.
     """
     return made(key(requirements), requirements, _make, say)
 
 
 def key(requirements: Sequence[str]) -> str:
-    """Its name in the cache, the same wherever the same Python is to have the same requirements."""
+    """Return an environment's name in the cache: a digest of the Python version and the sorted requirements."""
     text = "\n".join([platform.python_implementation(), platform.python_version(), *sorted(requirements)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -70,20 +70,20 @@ def _equipment(folders: Sequence[Path], variables: Mapping[str, str]) -> dict[st
 
 
 def _built(target: type[Target], equipment: Mapping[str, str], say: Callable[[str], None]) -> Path:
-    """The folder in which its `build` was run, now: a compiler knows best what it need not do again."""
+    """Run the target's `build` and return its folder. Every run builds: the compiler skips what is up to date."""
     command = list(target.build)
     place = cache_directory() / "built" / hashlib.sha256("\n".join(command).encode()).hexdigest()[:16]
     place.mkdir(parents=True, exist_ok=True)
     say(f"Build: {shlex.join(command)}")
     with locked(place.with_suffix(".lock")):
-        # Compilers keep what they compiled below the home directory.
+        # Compilers keep their caches below the home directory.
         env = {"HOME": str(Path.home()), **os.environ, **equipment, BUILD_VARIABLE: str(place)}
         run_quietly(command, env, f"`build` of the target {title(target)} failed", cwd=place)
     return place
 
 
 def _command(folders: Sequence[Path], command: Sequence[str]) -> tuple[str, ...]:
-    # `sys.executable` is how one names Python, and means the environment's: the harness's own has no requirements.
+    # `sys.executable` in a command means the environment's Python: the harness's own lacks the requirements.
     name = "python" if command[0] == sys.executable else command[0]
     programs = (folder / name for folder in folders)
     program = next((str(program) for program in programs if program.is_file()), command[0])
@@ -91,10 +91,10 @@ def _command(folders: Sequence[Path], command: Sequence[str]) -> tuple[str, ...]
 
 
 def _make(place: Path, requirements: Sequence[str]) -> None:
-    # The harness may itself run in an environment or with a path of its own; none of that is the new one's business.
+    # The new environment must not inherit the Python path and home with which the harness itself runs.
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET")}
     python = str(place / "bin" / "python")
-    # To install pip takes longer than to install a queue: where the harness has one, that does it.
+    # Installing pip takes longer than installing a queue, so the harness's own pip is used where there is one.
     own_pip = importlib.util.find_spec("pip") is not None
     pip = [sys.executable, "-m", "pip", "--python", python] if own_pip else [python, "-m", "pip"]
     without = ["--without-pip"] if own_pip else []

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end what is under way, once, and in order."""
+"""Turn Ctrl-C and SIGTERM into one exception, so that the work in progress ends in order."""
 
 import signal
 import threading
@@ -8,12 +8,12 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. Not an Exception, so that nothing on the way takes it for a failure."""
+    """Ctrl-C or SIGTERM. A BaseException, so that no `except Exception` handles it as a failure."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Interrupted, once; then what is being ended is left in peace."""
+    """Raise Interrupted at the first Ctrl-C or SIGTERM; ignore further ones, so that the cleanup can finish."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

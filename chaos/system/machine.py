@@ -1,4 +1,4 @@
-"""When, where and of which commit something was measured."""
+"""Time, machine and commit of a measurement."""
 
 import os
 import platform
@@ -10,18 +10,18 @@ GIT_DEADLINE_S = 10.0
 
 
 def now() -> str:
-    """UTC, to the minute."""
+    """Return the time in UTC, to the minute."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
 
 
 def machine() -> str:
-    """System, processor and how many of them."""
+    """Return the operating system, the processor type and the number of processors."""
     return f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} processors"
 
 
 def commit_of(path: Path) -> str:
-    """With `-dirty` where it has changes; empty: git does not track the file, or is not there."""
-    # A work tree may hold what is not part of its commit, such as an environment with its packages.
+    """Return a file's commit, with `-dirty` if its work tree has changes; empty: no git, or the file is untracked."""
+    # A work tree may contain files outside its commit, such as a virtual environment with its packages.
     if not _git(path.parent, "ls-files", path.name):
         return ""
     return _git(path.parent, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")

@@ -1,4 +1,4 @@
-"""The way between the workers and the server, where a plan has a fault that hits there: a proxy's port for each."""
+"""The connections between workers and server, through one port of a proxy per worker: for network faults and traces."""
 
 import statistics
 import time
@@ -18,19 +18,19 @@ PROBES = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCost:
-    """What the proxy adds: medians of that many round trips of PING, one after the other, ms."""
+    """Round trips of PING with and without the proxy: medians of `probes` measurements in a row, ms."""
 
     probes: int
     direct_ms: float
     through_ms: float
 
     def recorded(self) -> dict[str, Any]:
-        """For the history."""
+        """Return the numbers and the sentence, for the history."""
         return {**asdict(self), "sentence": self.sentence}
 
     @property
     def sentence(self) -> str:
-        """For reports."""
+        """The measurement in a sentence, for reports."""
         return (
             f"Workers reached the server through the proxy: a PING takes {self.through_ms:.3f} ms there and "
             f"{self.direct_ms:.3f} ms directly (medians of {self.probes}, measured by the harness before the run)."
@@ -38,10 +38,10 @@ class ProxyCost:
 
 
 class Network:
-    """`with Network(url, slots) as network`. Each slot's worker gets `listeners[slot].url` as its server's."""
+    """`with Network(url, slots) as network`. The worker of a slot gets `listeners[slot].url` as its server URL."""
 
     def __init__(self, url: str, slots: int, tracer: Tracer | None = None) -> None:
-        """`tracer`: follows tasks in what workers and clients send. Raises ValueError: no proxy for such a URL."""
+        """`tracer`: follows tasks in the traffic of workers and clients. Raises ValueError: unsupported URL."""
         self._url = url
         self._slots = slots
         self._stack = ExitStack()
@@ -49,10 +49,10 @@ class Network:
         self._tracer = tracer
         self.listeners: list[Listener] = []
         self.clients: dict[str, Listener] = {}
-        """Name of a process that is not a worker -> its way."""
+        """Name of a process that is not a worker -> its listener."""
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:  # which ends the proxy should it have no ports
+        with ExitStack() as stack:  # ends the proxy if a port can't be opened
             stack.enter_context(self.proxy)
             self.listeners = [
                 self.proxy.listen(tracer=self._tracer, who=f"worker-{slot + 1}") for slot in range(self._slots)
@@ -67,22 +67,22 @@ class Network:
 
     @cached_property
     def cost(self) -> ProxyCost:
-        """What the proxy adds, measured when it is first asked for: takes some tenths of a second."""
+        """Latency that the proxy adds. Measured at the first access, which takes some tenths of a second."""
         return measure(self._url, self.proxy)
 
     def client_url(self, who: str) -> str:
-        """The server's URL for a process that is not a worker."""
+        """Return the server URL for a process that is not a worker."""
         if who not in self.clients:
             self.clients[who] = self.proxy.listen(tracer=self._tracer, who=who)
         return self.clients[who].url
 
     def set_links(self, slots: Collection[int], link: Link) -> None:
-        """The same for each of these; jitter is drawn for each by itself."""
+        """Give these slots the same link conditions; each slot draws its own jitter."""
         for slot in slots:
             self.listeners[slot].set_link(replace(link, seed=link.seed + slot))
 
     def tallies(self, slots: Collection[int]) -> tuple[Tally, Tally]:
-        """What was done so far to what went to the server, and to what came from it."""
+        """Return what the links of these slots did so far to the traffic to the server, and to the workers."""
         chosen = [self.listeners[slot] for slot in slots]
         return (
             sum((listener.to_server for listener in chosen), Tally()),
@@ -91,7 +91,7 @@ class Network:
 
 
 def measure(url: str, proxy: Proxy, probes: int = PROBES) -> ProxyCost:
-    """PING, directly and through a port of the proxy's, in turns: a busy moment of the machine hits both."""
+    """Time PING directly and through a port of the proxy, alternately, so that a busy moment affects both."""
     listener = proxy.listen()
     direct_s: list[float] = []
     through_s: list[float] = []

@@ -1,7 +1,7 @@
-"""Places with what pip, npm or Debian's packages hold, for targets in any language.
+"""A cache of folders with installed pip, npm or Debian packages, for targets in any language.
 
-Each lies in a cache under a digest of what is to be in it, is made once, and is never changed: other packages are
-another place. The process that makes one holds its lock; the others wait for it.
+A folder is named by a digest of its contents, made once, and never changed: other packages get another folder. The
+process that makes a folder holds its lock; other processes wait for it.
 """
 
 import fcntl
@@ -17,14 +17,14 @@ from ..target import TargetError
 
 CACHE_VARIABLE = "ZEROLOSS_VENVS"
 COMPLETE = "complete"
-"""The file that a place has when it is whole: one whose making was broken off is made again."""
+"""Marker file of a finished folder. A folder without it was interrupted in the making, and is made again."""
 INSTALL_DEADLINE_S = 600.0
 ERROR_LINES = 3
 _APT = ("apt-get", "-qq", "-o", "Debug::NoLocking=true")
 
 
 def cache_directory() -> Path:
-    """`ZEROLOSS_VENVS`, or a folder of the user's cache."""
+    """Return `ZEROLOSS_VENVS`, or a folder in the user's cache."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "zeroloss" / "venvs"
@@ -33,7 +33,7 @@ def cache_directory() -> Path:
 def made(
     name: str, packages: Sequence[str], make: Callable[[Path, Sequence[str]], None], say: Callable[[str], None]
 ) -> Path:
-    """The place of that name in the cache, made by `make(place, packages)` if there is none. Raises TargetError."""
+    """Return the folder `name` in the cache; call `make(place, packages)` if it is missing. Raises TargetError."""
     place = cache_directory() / name
     if (place / COMPLETE).exists():
         return place
@@ -49,12 +49,12 @@ def made(
 
 
 def node_modules(packages: Sequence[str], say: Callable[[str], None]) -> Path:
-    """The folder `node_modules` with these packages of npm. Raises TargetError."""
+    """Return a folder `node_modules` with these npm packages. Raises TargetError."""
     return made(_key("npm", packages), packages, _install_with_npm, say) / "node_modules"
 
 
 def unpacked(packages: Sequence[str], say: Callable[[str], None]) -> Path:
-    """A root directory with what these Debian packages need and the system lacks; empty where it lacks nothing."""
+    """Return a root directory with those of these Debian packages and their dependencies that the system lacks."""
     command = [*_APT, "install", "--no-install-recommends", "--simulate", *packages]
     listed = run_quietly(command, dict(os.environ), f"Debian's packages {', '.join(packages)} can't be installed")
     # Such as: Inst ruby-rack (2.2.22-0+deb12u2 Debian:12.12/oldstable [all])
@@ -65,7 +65,7 @@ def unpacked(packages: Sequence[str], say: Callable[[str], None]) -> Path:
 
 
 def ruby_variables(root: Path) -> dict[str, str]:
-    """The environment variables by which Ruby finds its libraries and gems below another root, if they lie there."""
+    """Return the variables by which Ruby finds libraries and gems below another root; empty if there are none."""
     shared = list(root.glob("usr/lib/*-linux-*"))
     if not shared:
         return {}
@@ -80,7 +80,7 @@ def ruby_variables(root: Path) -> dict[str, str]:
 
 
 def run_quietly(command: Sequence[str], env: Mapping[str, str], failed: str, cwd: Path | None = None) -> str:
-    """Its standard output. Raises TargetError: `failed`, and what the command wrote last."""
+    """Return the command's standard output. Raises TargetError: `failed`, and the command's last output."""
     try:
         done = subprocess.run(
             command,
@@ -104,7 +104,7 @@ def run_quietly(command: Sequence[str], env: Mapping[str, str], failed: str, cwd
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One holder at a time, in all processes. The lock falls with the process, however that ends."""
+    """Hold an exclusive lock across all processes. It is released when the process ends, however that happens."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

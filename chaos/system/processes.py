@@ -1,7 +1,7 @@
-"""Processes under the harness's hand: each in a session of its own, its output in a file, known to the warden.
+"""Managed processes: each has its own session, writes to a log file, and is registered with the warden.
 
-Killing means the whole session, at once: see `sessions`. A process that exits by itself is only noticed when a caller
-asks (`poll`, `wait`); the run's supervisor does so.
+A kill hits the whole session at once: see `sessions`. An exit is noticed only when a caller asks (`poll`, `wait`); the
+run's supervisor does so.
 """
 
 import os
@@ -22,7 +22,7 @@ LAST_WORDS_CHARACTERS_MAX = 300
 
 
 class CannotStart(Exception):
-    """A command could not be started. `what`: the program or the directory that is not there or may not be used."""
+    """A command could not be started. `what`: the program or directory that is missing or not permitted."""
 
     def __init__(self, role: str, what: str, reason: str) -> None:
         super().__init__(f"The {role} cannot be started: {what!r}: {reason}.")
@@ -40,16 +40,16 @@ def spawn(
     cwd: Path | None = None,
     recorder: Recorder | None = None,
 ) -> "Managed":
-    """Starts `command` in a new session and registers it with the warden.
+    """Start `command` in a new session and register it with the warden.
 
     Args:
-        role: worker, producer, agent or server: how the history and errors name it.
+        role: worker, producer, agent or server: the name in the history and in errors.
         log_path: its standard output and error are appended here; never a pipe, which fills up and blocks its writer.
-        env: the whole environment; that of this process where None.
-        recorder: gets `process` `start` now and `process` `exit` when the exit is noticed.
+        env: the complete environment; None: that of this process.
+        recorder: records `process` `start` now and `process` `exit` when the exit is noticed.
 
     Raises:
-        CannotStart: no such program, no right to run it, no such directory.
+        CannotStart: the program or the directory is missing, or may not be used.
     """
     keeper = warden()
     environment = {**(os.environ if env is None else env), TOKEN_VARIABLE: keeper.token}
@@ -89,7 +89,7 @@ class Managed:
 
     @property
     def pid(self) -> int:
-        """The process that was started, the leader of its session."""
+        """The pid of the started process, which leads its session."""
         return self._process.pid
 
     @property
@@ -98,21 +98,21 @@ class Managed:
         return self._process.pid
 
     def members(self) -> list[int]:
-        """All live processes of the session, orphans too; the leader only while it lives."""
+        """Return all live processes of the session, orphans included; the leader only while it lives."""
         return sessions.members(self.sid)
 
     def poll(self) -> int | None:
-        """The leader's exit status, negative for a signal; None while it runs."""
+        """Return the leader's exit status, negative for a signal; None while it runs."""
         status = self._process.poll()
         if status is not None:
             self._note_exit(status)
         return status
 
     def wait(self, deadline_s: float = WAIT_DEADLINE_S) -> int:
-        """Waits until the leader exits, and returns its status, negative for a signal.
+        """Wait until the leader exits and return its status, negative for a signal.
 
         Raises:
-            TimeoutError: it runs on past the deadline.
+            TimeoutError: it still runs at the deadline.
         """
         try:
             status = self._process.wait(deadline_s)
@@ -122,9 +122,9 @@ class Managed:
         return status
 
     def kill_session(self) -> int:
-        """SIGKILLs every process of the session at once, and returns the leader's exit status.
+        """SIGKILL every process of the session at once and return the leader's exit status.
 
-        That is -9 if the kill ended it, and the status of old if it had exited before.
+        The status is -9 if this kill ended the leader, else that of its earlier exit.
 
         Raises:
             TimeoutError: a member outlived SIGKILL for ten seconds.
@@ -137,15 +137,15 @@ class Managed:
         return status
 
     def stop_session_members(self) -> list[int]:
-        """SIGSTOPs the whole session; returns the processes that stand still."""
+        """SIGSTOP the whole session and return the processes that stopped."""
         return sessions.stop(self.sid)
 
     def continue_session_members(self) -> None:
-        """SIGCONTs the whole session."""
+        """SIGCONT the whole session."""
         sessions.resume(self.sid)
 
     def terminate(self, signum: int = signal.SIGTERM, *, to_all: bool = False) -> None:
-        """Sends `signum` to the leader, if it still runs, or to the whole session. Does not wait."""
+        """Send `signum` to the leader, or with `to_all` to the session, if the leader still runs. Does not wait."""
         if self.poll() is not None:
             return
         self._want_exit()
@@ -155,13 +155,13 @@ class Managed:
             self._process.send_signal(signum)
 
     def log_tail(self) -> str:
-        """The end of what it wrote, at most `LOG_TAIL_BYTES`."""
+        """Return the end of its log, at most `LOG_TAIL_BYTES`."""
         with self.log_path.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
 
     def _last_words(self) -> str | None:
-        """The last line of its log, for a process that ended by itself."""
+        """Return the last line of its log if the process ended by itself."""
         if self._wanted:
             return None
         with suppress(OSError):
@@ -180,6 +180,6 @@ class Managed:
             if self._recorder:
                 members = {"role": self.role, "sid": self.sid, "status": status, "wanted": self._wanted}
                 self._recorder.record("process", "exit", pid=self.pid, **members, last_words=self._last_words())
-        # Orphans keep the session alive, and its number from being given away; the warden goes on watching them.
+        # Orphans keep the session alive and its number reserved, so the warden keeps watching them.
         if not self.members():
             warden().forget_session(self.pid)

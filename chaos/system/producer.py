@@ -1,4 +1,4 @@
-"""The target's producer: the process that takes submissions, where it has one. It runs until the run ends it."""
+"""The target's optional producer: the process that takes submissions. It runs until the run stops it."""
 
 import threading
 from collections.abc import Callable
@@ -17,12 +17,12 @@ class Producer:
 
     @property
     def process(self) -> Managed:
-        """The one that runs, or ran last."""
+        """The running process, or the last one that ran."""
         with self._lock:
             return self._process
 
     def kill(self) -> int:
-        """SIGKILLs its session; returns its exit status. It stays away until `start`."""
+        """SIGKILL its session and return its exit status. It stays down until `start`."""
         with self._lock:
             self._wanted_down = True
             return self._process.kill_session()
@@ -35,7 +35,7 @@ class Producer:
                 self._wanted_down = False
 
     def ended_by_itself(self) -> int | None:
-        """Its exit status, if it ended without being killed."""
+        """Return its exit status if it ended without being killed, else None."""
         with self._lock:
             return None if self._wanted_down else self._process.poll()
 

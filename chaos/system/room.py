@@ -1,4 +1,4 @@
-"""Tells that a file system is full, which ends processes in many ways: none of them says so."""
+"""Detect a full file system. It makes processes fail in many ways, and their errors do not name the cause."""
 
 import errno
 import os
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOM_BYTES_MIN = 2**20
-"""What a server writes at once may take as much: with less it has ended, or will."""
+"""Bytes that a server may write at once. With less free space it has failed, or will."""
 
 
 def told_full(place: object) -> str:
-    """The sentence for the user. `place`: a directory or a file on it."""
+    """Return the sentence for the user. `place`: a directory or a file on the full file system."""
     return f"The file system of {place} is full (ENOSPC): make room there."
 
 
 def full(directory: Path) -> OSError:
-    """The error of a file system that is full."""
+    """Return the error (ENOSPC) of a full file system."""
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def check_room(directory: Path) -> None:
-    """Raises OSError: the file system that holds it is full."""
+    """Raise OSError if the file system of `directory` is full."""
     found = os.statvfs(directory)
     blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
     if found.f_blocks and blocks * found.f_frsize < ROOM_BYTES_MIN:
@@ -30,7 +30,7 @@ def check_room(directory: Path) -> None:
 
 @contextmanager
 def naming_a_full_file_system(directory: Path) -> Iterator[None]:
-    """Raises the error of a full file system in place of any other that it brings about."""
+    """Raise the error of a full file system in place of any other error that it caused."""
     try:
         yield
     except Exception as error:

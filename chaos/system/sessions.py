@@ -1,10 +1,11 @@
-"""Sessions of processes: which processes are in one, and how to stop, continue or end all of it at once.
+"""Sessions of processes: list the members of a session, and stop, continue or kill all of them at once.
 
-Whatever the harness starts runs in a session of its own and is found by it: a child that changes its process group
-(as RQ's work horse does) stays in the session, and would survive `killpg`. Standard library only: the warden runs this.
+Everything that the harness starts runs in its own session and is found through it: a child that changes its process
+group (as RQ's work horse does) stays in the session, and would survive `killpg`. Standard library only: the warden
+runs this.
 
-Not covered: a process that begins a session of its own is no longer a member; `bearing` finds those that kept their
-environment, on Linux. Nor a chain of processes that each change their group, start the next one and exit.
+Not covered: a process that starts its own session is no longer a member; on Linux, `bearing` finds it if it kept its
+environment. Also not covered: a chain of processes that each change their group, start the next one and exit.
 """
 
 import contextlib
@@ -23,12 +24,12 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 
 
 def members(sid: int) -> list[int]:
-    """The live processes of session `sid`, its leader among them; zombies are not alive."""
+    """Return the live processes of session `sid`, leader included. Zombies do not count."""
     return list(_states(sid))
 
 
 def start_mark(pid: int) -> str | None:
-    """What tells this process from a later one with the same number: when it started. None if there is none."""
+    """Return a process's start time, which tells it from a later one with the same pid; None: no such process."""
     if not _HAS_PROC:
         return _ps("-o", "lstart=", "-p", str(pid)).strip() or None
     fields = _stat_fields(pid)
@@ -36,12 +37,12 @@ def start_mark(pid: int) -> str | None:
 
 
 def stop(sid: int, deadline_s: float = 1.0) -> list[int]:
-    """SIGSTOPs every member, also those that start meanwhile, and returns the members that stand still.
+    """SIGSTOP every member, including those that start meanwhile, and return the members that stopped.
 
-    Within the deadline that is all of them, except for one that waits in the kernel for a disk.
+    All members stop within the deadline, except one that waits in the kernel for a disk.
     """
     give_up_s = time.monotonic() + deadline_s
-    _signal_groups(sid, [], signal.SIGSTOP)  # before the first look: from here on it can be believed
+    _signal_groups(sid, [], signal.SIGSTOP)  # before the first scan, which is reliable only from then on
     while True:
         states = _states(sid)
         running = [pid for pid, state in states.items() if state not in "Tt"]
@@ -52,13 +53,13 @@ def stop(sid: int, deadline_s: float = 1.0) -> list[int]:
 
 
 def resume(sid: int) -> None:
-    """SIGCONTs every member."""
+    """SIGCONT every member."""
     for pid in members(sid):
         send(pid, sid, signal.SIGCONT)
 
 
 def tell(sid: int, signum: int) -> None:
-    """Sends `signum` to every member once: to the leader's group at one moment, as a terminal does, then to others."""
+    """Send `signum` to every member once: to the leader's group in one call, as a terminal does, then to the rest."""
     others = []
     for pid in members(sid):
         with contextlib.suppress(ProcessLookupError):
@@ -71,9 +72,9 @@ def tell(sid: int, signum: int) -> None:
 
 
 def kill(sid: int, deadline_s: float = KILL_DEADLINE_S) -> list[int]:
-    """SIGKILLs every member and returns, when none is left, which they were.
+    """SIGKILL every member, wait until none is left, and return the killed processes.
 
-    All are stopped first: a parent that sees its child die could tidy up, which no power cut would allow it.
+    All are stopped first: a parent that sees its child die could clean up, which it could not do in a power cut.
 
     Raises:
         TimeoutError: a member outlived SIGKILL for `deadline_s`.
@@ -91,7 +92,7 @@ def kill(sid: int, deadline_s: float = KILL_DEADLINE_S) -> list[int]:
 
 
 def bearing(assignment: str) -> list[int]:
-    """The live processes that were started with `NAME=value` in their environment. Linux only; elsewhere none."""
+    """Return the live processes started with `NAME=value` in their environment. Linux only; elsewhere empty."""
     if not _HAS_PROC:
         return []
     wanted = assignment.encode()
@@ -107,7 +108,7 @@ def bearing(assignment: str) -> list[int]:
 
 
 def send(pid: int, sid: int, signum: int) -> None:
-    """Signals `pid` if it is still a member of `sid`: its number may have passed to a stranger in between."""
+    """Signal `pid` if it is still a member of `sid`: the number may have been reused in between."""
     try:
         handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     except ProcessLookupError:
@@ -129,18 +130,18 @@ def send(pid: int, sid: int, signum: int) -> None:
 
 
 def _signal_groups(sid: int, pids: list[int], signum: int) -> None:
-    """To the leader's group and to those of these members, each as a whole, which no fork outruns.
+    """Signal the leader's group and the groups of these members, each as a whole, so that no fork escapes.
 
-    A list of processes is not enough. It is read one by one, and of a chain in which each process lives only to start
-    the next, each may start after the list was made and exit before its turn. One was never seen, for hours.
+    Signalling a list of pids is not enough: the list is read one by one. In a chain where each process lives only to
+    start the next one, each may start after the list was made and exit before its turn. One chain escaped for hours.
     """
     groups = {sid}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             groups.add(os.getpgid(pid))
     for group in groups:
-        # A group lies within one session, and keeps its number when its leader is gone. With a leader of another
-        # session the number has passed to a stranger. PermissionError: a group of zombies, on macOS.
+        # A group lies within one session, and keeps its number when its leader is gone. If the leader is in another
+        # session, the number was reused. PermissionError: a group of zombies, on macOS.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if _session(group) in (sid, None):
                 os.killpg(group, signum)
@@ -154,7 +155,7 @@ def _session(pid: int) -> int | None:
 
 
 def _states(sid: int) -> dict[int, str]:
-    """Member -> the letter of its state. One getsid(2) per process of the machine, about 0.1 ms in all."""
+    """Return member -> letter of its state. Costs one getsid(2) per process of the machine, about 0.1 ms in all."""
     states = {}
     for pid in _pids():
         if _session(pid) != sid:
@@ -180,7 +181,7 @@ def _state(pid: int) -> str:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """/proc/PID/stat from its third field on: the second, the name, may hold blanks and parentheses."""
+    """Return /proc/PID/stat from its third field on: the second, the name, may hold blanks and parentheses."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:

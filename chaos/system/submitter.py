@@ -1,4 +1,4 @@
-"""The harness's side of the agent: starts it, hands it tasks, knows what was promised."""
+"""The harness's side of the agent: starts it, hands it tasks, and tracks which tasks were promised."""
 
 import contextlib
 import json
@@ -23,15 +23,15 @@ READY_DEADLINE_S = 30.0
 CENSUS_DEADLINE_S = 60.0
 READY_POLL_S = 0.05
 HOPELESS_AFTER = 20
-"""That many submissions that all raised the same error, and no other before them, are a mistake of the client's."""
+"""Number of submissions: if at least this many were answered, all with one error, the client has a bug."""
 
 
 class AgentDied(Exception):
-    """The agent ended in mid-run, or does not answer; the text ends with what it wrote last."""
+    """The agent ended during the run, or does not answer."""
 
 
 class Submitter:
-    """One agent. Safe across threads, except that one census is asked for at a time."""
+    """One agent. Safe across threads, except that only one thread at a time may ask for a census."""
 
     def __init__(
         self, spec: str, *, python: str, env: Mapping[str, str], log_path: Path, recorder: Recorder | None
@@ -57,13 +57,13 @@ class Submitter:
         self._promised: set[str] = set()
         self.handed = 0
         self.answered = 0
-        self._calls: dict[int, list[str]] = {}  # what was handed over in one call and is not answered, in its order
+        self._calls: dict[int, list[str]] = {}  # number of an unanswered call -> its tasks, in order of submission
         self._call_of: dict[str, int] = {}
         self._unknown: set[str] = set()
         self.repeated = 0
-        """How many were sent a second time, and promised then."""
+        """Number of tasks whose second submission was acknowledged."""
         self.first_error: str | None = None
-        """What the first submission raised that raised anything, a refusal included."""
+        """The first error that a submission raised, refusals included."""
         self._same_error = 0
         self._answered_s = time.monotonic()
         self._reader = threading.Thread(target=self._read, args=(_pipe(self._process.stdout),), daemon=True)
@@ -71,18 +71,18 @@ class Submitter:
 
     @property
     def promised(self) -> frozenset[str]:
-        """The ids of the tasks that were acknowledged."""
+        """The ids of the acknowledged tasks."""
         with self._lock:
             return frozenset(self._promised)
 
     @property
     def unknown(self) -> frozenset[str]:
-        """The ids of the tasks with an unknown submission."""
+        """The ids of the tasks whose submission has an unknown outcome."""
         with self._lock:
             return frozenset(self._unknown)
 
     def batch_under_way(self) -> int:
-        """How many tasks the largest call has that one of the agent's threads is in."""
+        """Return the number of tasks in the largest call that one of the agent's threads is executing."""
         with self._lock:
             return max((len(call) for call in islice(self._calls.values(), THREADS)), default=0)
 
@@ -93,18 +93,18 @@ class Submitter:
 
     @property
     def hopeless(self) -> bool:
-        """Whether every submission so far has raised the same error, and there were enough of them."""
+        """Whether all submissions so far raised the same error, and there were at least `HOPELESS_AFTER`."""
         with self._lock:
             return HOPELESS_AFTER <= self._same_error == self.answered
 
     def hangs(self) -> tuple[float, str] | None:
-        """For how many seconds no call has returned although some are under way, and the first of these tasks."""
+        """Return for how long (s) the open calls have had no answer, and their first task; None: no call is open."""
         with self._lock:
             first = next((call[0] for call in self._calls.values() if call), None)
             return (time.monotonic() - self._answered_s, first) if first else None
 
     def start_over(self, promised: frozenset[str]) -> None:
-        """Forget what was handed over: another run begins, in which these tasks are promised already."""
+        """Forget all submissions: another run begins, in which these tasks are already promised."""
         with self._lock:
             self._promised = set(promised)
             self._unknown = set()
@@ -112,12 +112,12 @@ class Submitter:
             self.handed = self.answered = self.repeated = 0
 
     def hello(self) -> dict[str, str]:
-        """The versions of its environment. Raises TargetError: the target can't be loaded there."""
+        """Return the versions of the agent's environment. Raises TargetError: the target can't be loaded there."""
         versions: dict[str, str] = self._ask(None, "hello", START_DEADLINE_S)
         return versions
 
     def wait_until_ready(self, check: Callable[[], None]) -> None:
-        """Asks the target until it is. `check` is called in between. Raises TargetError: not in time."""
+        """Ask the target until it is ready; call `check` in between. Raises TargetError: it is not ready in time."""
         give_up_s = time.monotonic() + READY_DEADLINE_S
         while True:
             try:
@@ -132,7 +132,7 @@ class Submitter:
             time.sleep(READY_POLL_S)
 
     def enqueue(self, *tasks: Task) -> None:
-        """Hand over a task, or several that are submitted in one call, when one of the agent's threads is free."""
+        """Hand over a task, or several for one call. The agent submits them when one of its threads is free."""
         with self._lock:
             number = self.handed
             if not self._calls:
@@ -144,17 +144,17 @@ class Submitter:
         self._say({"do": "enqueue", "tasks": listed})
 
     def census(self) -> list[Found] | None:
-        """The target's own, with the digests of payloads; None: it has none. Raises TargetError: it failed."""
+        """Return the target's census, with digests of payloads; None: it has none. Raises TargetError: it failed."""
         found: Sequence[Sequence[Any]] | None = self._ask({"do": "census"}, "census", CENSUS_DEADLINE_S)
         return None if found is None else [Found(*item) for item in found]
 
     def requeue(self, tasks: Sequence[str]) -> None:
-        """Have the target requeue dead letters. Raises TargetError: it is unknown whether it did."""
+        """Have the target requeue dead letters. Raises TargetError: the outcome is unknown."""
         self._ask({"do": "requeue", "tasks": list(tasks)}, "requeued", CENSUS_DEADLINE_S)
 
     def close(self) -> None:
-        """End it. What it had not yet submitted is not submitted."""
-        # First the kill: the end of its input would end it too, and be recorded as an unwanted exit.
+        """End the agent. Tasks that it has not submitted yet are dropped."""
+        # Kill first: closing its input would end it too, and would be recorded as an unwanted exit.
         self.managed.kill_session()
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()
@@ -169,7 +169,7 @@ class Submitter:
         except queue.Empty:
             raise AgentDied(f"The agent did not answer to {name} within {deadline_s:g} s.") from None
         if not answer:
-            self._answers.put({})  # for the next one who asks
+            self._answers.put({})  # for the next caller
             raise self.died()
         if "error" in answer:
             raise TargetError(answer["error"])
@@ -181,11 +181,11 @@ class Submitter:
                 pipe = _pipe(self._process.stdin)
                 pipe.write(json.dumps(command).encode() + b"\n")
                 pipe.flush()
-        except (OSError, ValueError):  # it is gone, or being closed
+        except (OSError, ValueError):  # the agent is gone, or is being closed
             raise self.died() from None
 
     def died(self) -> AgentDied | OSError:
-        """Why it ended, as far as its exit status and its log say."""
+        """Return the reason for the agent's end, from its exit status and its log."""
         if self.managed.poll() == FULL:
             return full(self.managed.log_path.parent)
         return AgentDied(

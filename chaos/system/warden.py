@@ -1,16 +1,16 @@
-"""A small process that ends what the harness started when the harness is gone, however it went.
+"""A small process that ends everything the harness started once the harness is gone, for whatever reason.
 
-The warden holds the reading end of a pipe whose writing end only the harness has. The harness writes down each session
-of processes and each container that it starts; when it dies, by whatever signal, the kernel closes the pipe, and the
-warden ends all that is written down and then itself. A clean end takes the same path.
+The warden holds the reading end of a pipe whose writing end only the harness has. Through it, the harness registers
+each session of processes and each container that it starts. When the harness dies, by whatever signal, the kernel
+closes the pipe; the warden then ends everything that is registered, and exits. A clean end takes the same path.
 
-`PR_SET_PDEATHSIG` would not do: it fires when the *thread* dies that started the process, and knows no containers.
+`PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the process dies, and ignores containers.
 
-Three things could slip through, and are looked after:
-- The harness dies between starting a process and writing it down. So every process that it starts has
-  `ZEROLOSS_WARDEN=<token>`, and the warden ends each process that has its token: daemons in sessions of their own, too.
-- A session's number passes to a stranger. So it is written down with the leader's start.
-- The warden itself is killed. So at its next registration the harness starts another, and tells it everything again.
+Three gaps are closed:
+- The harness dies between starting a process and registering it. So every process that it starts has
+  `ZEROLOSS_WARDEN=<token>`, and the warden ends each process with its token, also daemons in their own sessions.
+- A session's number is reused by another process. So it is registered with the start time of its leader.
+- The warden itself is killed. So the harness starts another at the next registration, and registers everything again.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from . import sessions
 TOKEN_VARIABLE = "ZEROLOSS_WARDEN"
 CONTAINER_LABEL = "zeroloss"
 CLOSE_DEADLINE_S = 30.0
-# How long to look for a container that is not there: the engine may still be making it when the harness dies.
+# How long to look for a missing container: the engine may still be creating it when the harness dies.
 CONTAINER_MISSING_S = 3.0
 CONTAINER_DEADLINE_S = 20.0
 
@@ -38,7 +38,7 @@ _Entry = tuple[str, str | int, str]
 
 
 class Warden:
-    """The harness's side. One per process, by `warden()`; safe across threads."""
+    """The harness's side. Each process has one, from `warden()`. Safe across threads."""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
@@ -48,11 +48,11 @@ class Warden:
 
     @property
     def pid(self) -> int | None:
-        """The warden's process; None until something was registered."""
+        """The warden's pid; None until something was registered."""
         return self._process.pid if self._process else None
 
     def watch_session(self, pid: int) -> None:
-        """Ends the session that `pid` leads when this process is gone.
+        """Have the warden end the session that `pid` leads once this process is gone.
 
         Raises:
             ProcessLookupError: there is no such process.
@@ -63,22 +63,22 @@ class Warden:
         self._watch(("session", pid, mark))
 
     def forget_session(self, pid: int) -> None:
-        """The session is over."""
+        """Unregister a session that has ended."""
         self._forget("session", pid)
 
     def watch_container(self, name: str) -> None:
-        """Removes the container of that name (or id) when this process is gone. To be called before it is created."""
+        """Have the warden remove a container, by name or id, once this process is gone. Call it before creation."""
         self._watch(("container", name, ""))
 
     def forget_container(self, name: str) -> None:
-        """The container was removed."""
+        """Unregister a container that was removed."""
         self._forget("container", name)
 
     def close(self) -> None:
-        """Ends whatever is still registered, and the warden.
+        """End everything that is still registered, and the warden.
 
         Raises:
-            subprocess.TimeoutExpired: that took longer than `CLOSE_DEADLINE_S`.
+            subprocess.TimeoutExpired: the warden takes longer than `CLOSE_DEADLINE_S`.
         """
         with self._lock:
             self._watched.clear()
@@ -88,7 +88,7 @@ class Warden:
             process.wait(CLOSE_DEADLINE_S)
 
     def abandon(self) -> None:
-        """In a forked child: lets go of the pipe, so that it can't keep it open past the harness's death."""
+        """Close the pipe in a forked child, which would otherwise keep it open after the harness's death."""
         if self._process:
             _pipe(self._process).close()
 
@@ -117,7 +117,7 @@ class Warden:
 
 
 def _start(token: str) -> subprocess.Popen[bytes]:
-    # It must not have a token, nor an outer harness's: that one's warden would end it before it has done its work.
+    # The warden must not have a token, not even an outer harness's, whose warden would end it before its work is done.
     environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
     return subprocess.Popen(
         [sys.executable, "-m", "zeroloss.system.warden", token],
@@ -137,7 +137,7 @@ def _pipe(process: subprocess.Popen[bytes]) -> IO[bytes]:
 
 
 def _write(process: subprocess.Popen[bytes], verb: str, entry: _Entry) -> None:
-    # One write, shorter than PIPE_BUF: whole or not at all, even when the harness is killed in the middle of it.
+    # One write, shorter than PIPE_BUF: it is atomic, even if the harness is killed in the middle of it.
     _pipe(process).write(json.dumps([verb, *entry]).encode() + b"\n")
 
 
@@ -146,7 +146,7 @@ _the_warden_lock = threading.Lock()
 
 
 def warden() -> Warden:
-    """The one warden of this process."""
+    """Return the warden of this process."""
     global _the_warden
     with _the_warden_lock:
         if _the_warden is None:
@@ -168,7 +168,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _follow(lines: Iterable[bytes]) -> list[_Entry]:
-    """Reads until the harness is gone; returns what is registered then."""
+    """Read registrations until the harness is gone; return those that are left."""
     watched: dict[tuple[str, str | int], _Entry] = {}
     for line in lines:
         try:
@@ -184,7 +184,7 @@ def _follow(lines: Iterable[bytes]) -> list[_Entry]:
 
 def _end_sessions(watched: list[_Entry], token: str) -> None:
     for kind, sid, mark in watched:
-        # A leader with another start is a stranger's. A leader that is gone leaves only its own children behind.
+        # A leader with another start time is an unrelated process. If the leader is gone, only its children are left.
         if kind == "session" and sessions.start_mark(int(sid)) in (mark, None):
             with contextlib.suppress(TimeoutError):
                 sessions.kill(int(sid))
@@ -197,7 +197,7 @@ def _end_sessions(watched: list[_Entry], token: str) -> None:
 
 
 def _remove_container(name: str) -> None:
-    # Imported only here: where a container was registered these are installed, and find the same engine.
+    # Imported only here: if a container was registered, these packages are installed and find the same engine.
     from docker.errors import APIError, NotFound
     from testcontainers.core.docker_client import DockerClient
 
@@ -210,13 +210,13 @@ def _remove_container(name: str) -> None:
         except NotFound:
             if time.monotonic() - begun_s > CONTAINER_MISSING_S:
                 return
-        except APIError:  # another removal under way, or an engine with a moment's trouble
+        except APIError:  # another removal is under way, or the engine has a temporary problem
             pass
         time.sleep(0.1)
 
 
 def main() -> None:
-    """`python -m zeroloss.system.warden TOKEN`, its standard input the pipe."""
+    """Run the warden: `python -m zeroloss.system.warden TOKEN`, with the pipe as standard input."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     watched = _follow(sys.stdin.buffer)

@@ -1,4 +1,4 @@
-"""The target's workers: that many sessions, each kept running. What ends by itself is on record and started again."""
+"""The target's workers: a fixed number of sessions. A worker that ends by itself is recorded and started again."""
 
 import threading
 import time
@@ -16,20 +16,20 @@ STOP_DEADLINE_S = 10.0
 
 @dataclass(slots=True)
 class _Slot:
-    """One place for a worker. `start_at`: monotonic, s; not before that is it filled again."""
+    """One place for a worker. `start_at`: time (monotonic, s) before which it stays empty; 0: no such limit."""
 
     worker: Managed | None = None
     start_at: float = 0.0
     backoff_s: float = BACKOFF_S
     started_at: float = field(default=0.0)
     retired: bool = False
-    """A worker that ends here is not started again."""
+    """Whether a worker that ends here is not replaced."""
 
 
 class WorkerPool:
     """`size` workers, started by `start_one(slot)`. Safe across threads.
 
-    `on_gone(sid)` is notified of every session that is over.
+    `on_gone(sid)` is called for each ended session before its worker is replaced.
     """
 
     def __init__(self, size: int, start_one: Callable[[int], Managed], on_gone: Callable[[int], None]) -> None:
@@ -43,28 +43,28 @@ class WorkerPool:
         self.failure: BaseException | None = None
         """Why the supervisor gave up: a worker could not be started again."""
         self.self_exits = 0
-        """How many ended without being killed."""
+        """Number of workers that ended without being killed."""
         self.last_words = ""
-        """What the last of these wrote at its end."""
+        """The last output of the latest of these workers."""
 
     def start(self) -> None:
-        """Start all, and look after them from now on. Raises CannotStart."""
+        """Start all workers, and supervise them from now on. Raises CannotStart."""
         self.start_missing()
         self._supervisor.start()
 
     def living(self) -> list[Managed]:
-        """The workers that run."""
+        """Return the running workers."""
         with self._lock:
             return [slot.worker for slot in self._slots if slot.worker and slot.worker.poll() is None]
 
     @property
     def wanted(self) -> int:
-        """How many are to run: all but those that were retired."""
+        """Number of workers that should run: all except the retired ones."""
         with self._lock:
             return sum(not slot.retired for slot in self._slots)
 
     def retire(self, worker: Managed) -> bool:
-        """Never start this one again, nor another in its place, once it ends. False: it is the last of all."""
+        """Do not replace this worker once it ends. Return False, and change nothing, if it is the last one."""
         with self._lock:
             if self.wanted < 2:
                 return False
@@ -73,18 +73,18 @@ class WorkerPool:
             return True
 
     def slot_of(self, worker: Managed) -> int | None:
-        """The place that it fills; None: none any more."""
+        """Return the slot that the worker fills; None: it was replaced."""
         with self._lock:
             return next((number for number, slot in enumerate(self._slots) if slot.worker is worker), None)
 
     def futile(self) -> str | None:
-        """What to say if they end as soon as they are started, one after the other; None: they do not."""
+        """Return an error sentence if the workers keep ending as soon as they are started, else None."""
         if self.self_exits <= FUTILE_STARTS * self.size:
             return None
         return f"The workers end as soon as they are started; last output: {self.last_words}"
 
     def start_missing(self) -> None:
-        """Start every worker that does not run and is not retired, now, whatever it did before."""
+        """Start every worker that neither runs nor is retired, without waiting for a backoff or `postpone`."""
         with self._lock:
             for number, slot in enumerate(self._slots):
                 if (
@@ -95,14 +95,14 @@ class WorkerPool:
                     self._refill(number, slot)
 
     def postpone(self, worker: Managed, seconds: float) -> None:
-        """Should this worker end, leave its place empty for that many seconds. `start_missing` may fill it."""
+        """If this worker ends, keep its slot empty until `seconds` from now, unless `start_missing` fills it."""
         with self._lock:
             for slot in self._slots:
                 if slot.worker is worker:
                     slot.start_at = time.monotonic() + seconds
 
     def restart_all(self) -> None:
-        """End each in order, kill what does not end, and start it again."""
+        """Stop each worker in order, kill those that do not stop in time, and start all of them again."""
         for worker in self.living():
             worker.terminate()
         deadline_s = time.monotonic() + STOP_DEADLINE_S
@@ -114,7 +114,7 @@ class WorkerPool:
         self.start_missing()
 
     def close(self) -> None:
-        """Kill all and start none again."""
+        """Kill all workers and start none again."""
         self._closing.set()
         if self._supervisor.is_alive():
             self._supervisor.join()
@@ -125,7 +125,7 @@ class WorkerPool:
 
     def _refill(self, number: int, slot: _Slot) -> None:
         if slot.worker:
-            # A leader that ended by itself may have left children; a container or a unit would end them with it.
+            # A leader that ended by itself may leave children, which a container or a systemd unit would end with it.
             slot.worker.kill_session()
             self._on_gone(slot.worker.sid)
         slot.worker = self._start_one(number)

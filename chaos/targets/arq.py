@@ -32,6 +32,6 @@ class Arq(AsynchronousTarget):
         self._pool = self._pool or await create_pool(RedisSettings.from_dsn(self.redis_url))
 
     async def send(self, task: Task) -> None:
-        # None means that there is such a job already. It comes, too, when a restart of Redis came in between.
+        # None means that the job exists already. arq also returns None if Redis restarted during the call.
         if await self._pool.enqueue_job("work", task.payload, _job_id=task.id) is None:
             raise RuntimeError("arq did not say whether the job is in the queue")

@@ -15,7 +15,7 @@ async def work(_context: dict[str, Any], payload: dict[str, Any]) -> None:
 
 
 class WorkerSettings:
-    """As arq reads it."""
+    """Settings in the form that arq reads."""
 
     functions = [work]  # noqa: RUF012 - as arq's documentation has it
     redis_settings = RedisSettings.from_dsn(os.environ["REDIS_URL"])

@@ -1,4 +1,4 @@
-"""The textbook's unreliable queue, LPUSH and BRPOP: a claimed task is in its worker's memory and nowhere else."""
+"""The textbook's unreliable queue, LPUSH and BRPOP: a claimed task is only in its worker's memory."""
 
 import sys
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""BullMQ on Redis, with its lock and its look for stalled jobs shortened."""
+"""BullMQ on Redis, with a shorter lock and a shorter interval between checks for stalled jobs."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +12,7 @@ from . import pins
 
 APP = str(Path(__file__).with_name("bullmq_app.mjs"))
 PLACES = {"wait": "pending", "active": "processing", "delayed": "delayed", "failed": "failed"}
-"""Key of the queue -> what the census calls it."""
+"""Key of the queue -> place in the census."""
 
 
 class BullMQ(Target):

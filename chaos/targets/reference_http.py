@@ -1,4 +1,4 @@
-"""What the reference's target posts: requests to the producer, each on its thread's own connection."""
+"""HTTP requests of the reference's target to the producer, with one connection per thread."""
 
 import hashlib
 import http.client
@@ -15,9 +15,9 @@ from ..target import Task, WrongAnswer
 TIMEOUT_S = 15.0
 RETRY_S = 0.1
 CHUNKED_ONE_IN, CHUNKS = 8, 20
-"""Of that many requests one has no length, and comes in as many chunks."""
+"""One in `CHUNKED_ONE_IN` requests has no Content-Length, and is sent in up to `CHUNKS` chunks."""
 PAST_ONE_IN = 20
-"""Of that many tasks that are not scheduled one is for a time that has passed, which is now."""
+"""One in this many unscheduled tasks states a time that has passed, so that it is due now."""
 TRACE_CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ZONES = (timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8)))
 ACCEPTED = 202
@@ -31,7 +31,7 @@ CONFLICT = "urn:zeroloss:problem:idempotency-conflict"
 
 
 class Requests:
-    """Posts to the producer at the port that `port()` says: it has another one after a restart."""
+    """Posts to the producer at the port that `port()` returns: the port changes at a restart."""
 
     def __init__(self, port: Callable[[], int | None]) -> None:
         self._port = port
@@ -39,15 +39,14 @@ class Requests:
 
     @property
     def stale(self) -> bool:
-        """Whether the server has closed this thread's connection, as it may an idle one: all that can be read is
-        its end."""
+        """Whether the server has closed this thread's idle connection: between requests only its end can be read."""
         opened = getattr(self._connections, "http", None)
         return opened is not None and opened.sock is not None and bool(select.select([opened.sock], [], [], 0)[0])
 
     def post(self, path: str, body: str, key: str | None) -> tuple[int, str]:
-        """One request: status and answer. This thread's connection is opened again after any error.
+        """Send one request; return status and answer. After any error this thread's next request connects again.
 
-        Raises OSError, http.client.HTTPException: its outcome is unknown.
+        Raises OSError or http.client.HTTPException if the outcome is unknown.
         """
         connection = getattr(self._connections, "http", None)
         if connection is not None and self.stale:
@@ -69,7 +68,7 @@ class Requests:
             raise
 
     def post_when_there_is_room(self, path: str, body: str, key: str | None, give_up_s: float) -> tuple[int, str]:
-        """As `post`, and again under the same key where it is refused for want of room."""
+        """Post, and post again under the same key while the queue is full, until `give_up_s`."""
         status, answer = self.post(path, body, key)
         while status == TOO_MANY and time.monotonic() < give_up_s:
             time.sleep(RETRY_S)
@@ -77,9 +76,9 @@ class Requests:
         return status, answer
 
     def repeat(self, path: str, body: str, key: str) -> None:
-        """Send again what was accepted.
+        """Send an accepted request again.
 
-        Raises WrongAnswer: it is refused, as if it were not in the queue. That Redis is away says nothing.
+        Raises WrongAnswer if it is refused, as if it were not in the queue. Errors while Redis is down are ignored.
         """
         with suppress(http.client.HTTPException, OSError):
             status, answer = self.post(path, body, key)
@@ -97,9 +96,9 @@ class Requests:
 
 
 def submission(task: Task, task_type: str, *, named: bool, timed: bool) -> str:
-    """As it is posted: the payload's text as it is. `named`: it says its id, which else the producer makes.
+    """Return the task as JSON, with the payload's text unchanged. `named`: with its id; else the producer makes one.
 
-    `timed`: half of the schedules are times, and some tasks that are not scheduled say one that has passed.
+    `timed`: half of the scheduled tasks state a time, and some unscheduled ones a time that has passed.
     """
     members = [f'"id":{json.dumps(task.id)}'] if named else []
     members.append(f'"type":{json.dumps(task_type, ensure_ascii=False)}')
@@ -114,9 +113,9 @@ def submission(task: Task, task_type: str, *, named: bool, timed: bool) -> str:
 
 
 def due_time(task: Task, *, timed: bool) -> datetime | None:
-    """When it is due, in a zone of its own, for half of the scheduled tasks if they may be `timed`; None: by its delay.
+    """Return the due time, in some time zone, of half of the scheduled tasks if `timed`; None: state the delay.
 
-    A delay is the same request whenever it is sent, and a time is another one, so that a key would not hold for it.
+    A request with a delay is the same whenever it is sent. With a time it would differ under the same key.
     """
     if not (task.delay_ms and timed and one_in(2, task.id, "timed")):
         return None
@@ -124,25 +123,25 @@ def due_time(task: Task, *, timed: bool) -> datetime | None:
 
 
 def refuses(status: int, answer: str) -> bool:
-    """Whether the answer is a definite no. A 503 says so by its type; a 500 leaves it open."""
+    """Return whether the answer is a definite no. For a 503 its type decides; a 500 leaves the outcome unknown."""
     if status == SERVICE_UNAVAILABLE:
         return bool(json.loads(answer)["type"] == NOT_ACCEPTED)
     return status < SERVER_ERROR
 
 
 def one_in(count: int, *names: str) -> bool:
-    """Of that many names one, always the same ones."""
+    """Return True for one in `count` combinations of names, always for the same ones."""
     return drawn(count, *names) == 0
 
 
 def drawn(count: int, *names: str) -> int:
-    """A number below `count`, always the same for these names; with another name beside, independent of that."""
+    """Return a number below `count`, always the same for these names. A further name makes it independent."""
     digest = hashlib.sha256(" ".join(names).encode()).digest()
     return int.from_bytes(digest[:4], "big") % count
 
 
 def _sent(body: str, headers: Mapping[str, str]) -> bytes | Iterator[bytes]:
-    """The body, whole or in chunks. `encode_chunked` of `http.client` does nothing to a whole one."""
+    """Return the body, whole or in chunks. `encode_chunked` of `http.client` does nothing to a whole body."""
     whole = body.encode()
     if "Transfer-Encoding" not in headers:
         return whole
@@ -151,7 +150,7 @@ def _sent(body: str, headers: Mapping[str, str]) -> bytes | Iterator[bytes]:
 
 
 def _headers(path: str, body: str, key: str | None) -> dict[str, str]:
-    """Half of the requests have a trace context, which travels with their tasks."""
+    """Return the headers. Half of the requests have a trace context, which travels with their tasks."""
     lines = path == "/tasks" and not body.startswith("[")
     headers = {"Content-Type": "application/x-ndjson" if lines else "application/json"}
     headers |= {"Idempotency-Key": key} if key else {}

@@ -1,4 +1,4 @@
-"""What the reference's target submits by the Python API, as a service does that needs no producer in between."""
+"""Submissions of the reference's target by the Python API, as from a service that uses no producer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ Answer = TypeVar("Answer")
 
 
 class PythonClient:
-    """Enqueues by `Queue`. `large_bytes`: a payload of that size is too large. Safe across threads."""
+    """Enqueues by `Queue`. `large_bytes`: a payload size that is too large. Safe across threads."""
 
     def __init__(self, redis_url: str, namespace: str, large_bytes: int) -> None:
         self._queue = Queue.connect(redis_url, namespace=namespace)
         self._large = NewTask("large", "x" * large_bytes)
 
     def enqueue(self, task: Task, task_type: str, key: str | None, patience_s: float) -> str:
-        """As `Target.enqueue`; one with a key is enqueued again once it was accepted."""
+        """Enqueue as `Target.enqueue` does. A task with a key is enqueued again after it was accepted."""
         new = new_task(task, task_type, key)
         options = {name: value for name, value in new._asdict().items() if name not in ("type", "payload")}
         accepted = _patiently(lambda: self._queue.enqueue(new.type, new.payload, **options), patience_s)
@@ -46,8 +46,8 @@ class PythonClient:
     def enqueue_many(
         self, tasks: Sequence[Task], type_of: Callable[[Task], str], key: str | None, patience_s: float
     ) -> list[str]:
-        """As `Target.enqueue_many`, with something that is too large before them."""
-        # Each has a key of its own, which no other batch has.
+        """Enqueue as `Target.enqueue_many` does, with a task before the others that is too large."""
+        # Each task has a key of its own, which no other batch uses.
         keys = [key and f"{number}-{key}"[:NAME_CHARS_MAX] for number in range(len(tasks))]
         new = [new_task(task, type_of(task), its) for task, its in zip(tasks, keys, strict=True)]
         large, *outcomes = _patiently(lambda: self._queue.enqueue_many([self._large, *new]), patience_s)
@@ -64,11 +64,11 @@ class PythonClient:
         return [task.id for task, one in zip(tasks, outcomes, strict=True) if not isinstance(one, Accepted)]
 
     def _again(self, tasks: Sequence[NewTask], first: Sequence[Accepted]) -> None:
-        """Raises WrongAnswer: what was accepted is refused, or is another task, when it is enqueued again."""
+        """Enqueue accepted tasks again. Raises WrongAnswer if one is refused, or becomes another task."""
         try:
             _, *outcomes = self._queue.enqueue_many([self._large, *tasks])
         except (NotAccepted, OutcomeUnknown, redis.RedisError):
-            return  # that Redis is away says nothing
+            return  # Redis may be down, which is not a wrong answer
         except QueueError as error:
             outcomes = [error] * len(tasks)
         for before, after in zip(first, outcomes, strict=True):
@@ -79,7 +79,7 @@ class PythonClient:
 
 
 def new_task(task: Task, task_type: str, key: str | None) -> NewTask:
-    """The task as the API takes it."""
+    """Return the task as the API takes it."""
     due = due_time(task, timed=not key)
     return NewTask(
         task_type,
@@ -94,7 +94,7 @@ def new_task(task: Task, task_type: str, key: str | None) -> NewTask:
 
 
 def _patiently(ask: Callable[[], Answer], patience_s: float) -> Answer:
-    """What it returns, asked again for that long while the queue is full. Raises Refused, Conflict: a definite no."""
+    """Call `ask`, again for up to `patience_s` while the queue is full. Raises Refused, Conflict: a definite no."""
     give_up_s = time.monotonic() + patience_s
     while True:
         try:

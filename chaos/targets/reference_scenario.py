@@ -1,5 +1,5 @@
-"""The reference as `zeroloss enumerate` runs it: short leases, so that a hundred recoveries need no patience, and one
-handler thread, so that every run sends the same commands in the same order."""
+"""The reference as `zeroloss enumerate` runs it: short leases, so that a hundred recoveries are quick, and one handler
+thread, so that every run sends the same commands in the same order."""
 
 from collections.abc import Mapping
 from typing import ClassVar

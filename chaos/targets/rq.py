@@ -1,4 +1,4 @@
-"""RQ, as shipped but for its waits: the default worker, which forks for every job, and no Retry."""
+"""RQ as shipped, with shorter waits: the default worker, which forks for every job, and no Retry."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,8 +19,8 @@ class Rq(Target):
         *("--queue-class", "zeroloss.targets.rq_app.ShortLock", "zeroloss"),
     )
     workers = 6
-    # A heartbeat is good for the monitoring interval and a minute that no option shortens. What was taken and not begun
-    # may have had one, too; when that has ended, it is let lie for a minute after a worker first saw it.
+    # A heartbeat is valid for the monitoring interval plus a minute, which no option shortens. A job that was taken and
+    # not begun may have one, too. After its end the job is left for a minute from when a worker first saw it.
     recover_within = 140.0
     settings: ClassVar[str] = (
         "--job-monitoring-interval 2 s (default 30), --maintenance-interval 5 s (default 600), --worker-ttl 20 s "

@@ -18,8 +18,8 @@ def work(payload: dict[str, Any]) -> None:
 
 
 class ShortLock(Queue):  # type: ignore[misc]  # RQ is in its own environment
-    """As RQ's own, whose lock lasts 899 s: what a worker leaves that was broken off while it looked after the queue."""
+    """RQ's queue, with a lock of `LOCK_S`, not 899 s: a worker that dies during maintenance leaves it behind."""
 
     def acquire_maintenance_lock(self) -> bool:
-        """One at a time."""
+        """Return whether the lock was free, and take it: one worker at a time does maintenance."""
         return bool(self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=LOCK_S))

@@ -1,4 +1,4 @@
-"""A queue that is often written: BRPOPLPUSH into one processing list, shared by all and never read again."""
+"""A common home-made queue: BRPOPLPUSH into one processing list, shared by all workers and never read again."""
 
 import sys
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The original's algorithm in Go: BRPOPLPUSH into one processing list, shared by all, that is never read again."""
+"""The algorithm of `shared-list` in Go: BRPOPLPUSH into one processing list, shared by all and never read again."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The command `python -m loadtests.bench`: it runs the sections and writes a table, plots, and what each round gave."""
+"""The command `python -m loadtests.bench`: runs the sections, and writes a table, plots and each round's values."""
 
 import argparse
 import importlib
@@ -35,7 +35,7 @@ SECTIONS = {
     "fleet": "scale.fleet",
     "cluster": "scale.cluster",
 }
-"""Section -> the module whose `measure(context)` gives its rows."""
+"""Section -> the module whose `measure(context)` returns its rows."""
 
 
 def main() -> int:
@@ -64,7 +64,7 @@ def main() -> int:
                 written = _write(out, results, about)
         except KeyboardInterrupt:
             for number in SIGNALS:
-                signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the cleaning up
+                signal.signal(number, signal.SIG_IGN)  # a second signal must not disturb the cleanup
             _say("Interrupted; ending all that was started.")
             return EXIT_INTERRUPTED
     _say(f"Written: {', '.join(written)} in {out}")
@@ -87,7 +87,7 @@ def _section(section: str, context: Context) -> list[Row]:
 
 
 def _write(out: Path, results: dict[str, list[Row]], about: dict[str, str]) -> list[str]:
-    """All that there is so far, after each section: an interrupted run has something to show. The files' names."""
+    """Write all results so far, and return the files' names. After each section: an interrupted run has results."""
     plots = {}
     if drained := [row for row in results.get("drain", []) if row.unit == "tasks/s"]:
         fastest_first = sorted(drained, key=lambda row: -row.median)
@@ -108,7 +108,7 @@ def _write(out: Path, results: dict[str, list[Row]], about: dict[str, str]) -> l
 
 
 def _about(context: Context, options: argparse.Namespace) -> dict[str, str]:
-    """Under what it was measured."""
+    """Return the conditions of the measurement."""
     words = ["--quick"] if options.quick else []
     words += ["--only", *options.only] if options.only else []
     words += [f"--{name} {value}" for name in ("rounds", "tasks") if (value := getattr(options, name))]

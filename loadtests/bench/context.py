@@ -1,4 +1,4 @@
-"""What every section of the bench is given: the server, the options, and a hand that ends whatever it starts."""
+"""The context of every section of the bench: the server, the options, and the processes that it starts."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ POLL_S = 0.01
 class Context:
     """One run of the command.
 
-    `rounds`: how often everything is measured. `tasks`: the backlog of the queue itself in a drain. `quick`: shorter
-    rounds of all that lasts a chosen time. `folder`: for files and logs, gone at the end. `say`: a line of progress.
+    `rounds`: number of measurements of each figure. `tasks`: the backlog of our own queue in a drain. `quick`: use
+    shorter rounds. `folder`: for files and logs, removed at the end. `say`: prints a line of progress.
     """
 
     rounds: int
@@ -39,14 +39,14 @@ class Context:
     """Tasks/s of each queue that the section `drain` has measured in this run."""
 
     def empty_server(self) -> redis.Redis:
-        """A client of the server, which holds nothing now."""
+        """Empty the server, and return a client of it."""
         client = redis.Redis.from_url(self.server.url)
         client.flushall()
         client.config_resetstat()
         return client
 
     def environment(self, requirements: Sequence[str]) -> Path:
-        """The folder of a virtual environment with these requirements, made once and kept in the user's cache.
+        """Return the folder of a virtual environment with these requirements, made once in the user's cache.
 
         Raises:
             BenchError: it can't be made.
@@ -57,10 +57,10 @@ class Context:
             raise BenchError(str(error)) from None
 
     def wait_until(self, condition: Callable[[], bool], worker: Popen[bytes], deadline_s: float = 30.0) -> None:
-        """Ask until it is so.
+        """Wait until a condition holds.
 
         Raises:
-            BenchError: the worker ended, or the deadline came.
+            BenchError: the worker ended, or the deadline passed.
         """
         until = time.monotonic() + deadline_s
         while not condition():
@@ -70,9 +70,9 @@ class Context:
             time.sleep(POLL_S)
 
     def interleaved(self, subjects: Mapping[str, Callable[[], T]], show: Callable[[T], str]) -> dict[str, list[T]]:
-        """Measure each subject once a round, in turn, every round beginning with another one; all values by name.
+        """Measure each subject once a round, in turn, each round from another subject on; return all values by name.
 
-        What fails once is out, with the reason: half of its rounds could not be compared with the others'.
+        A subject that fails once is dropped, with the reason: half of its rounds could not be compared with the others.
         """
         found: dict[str, list[T]] = {name: [] for name in subjects}
         for number in range(self.rounds):

@@ -1,5 +1,5 @@
-"""What goes wrong in a bench."""
+"""The error of the bench."""
 
 
 class BenchError(Exception):
-    """Something could not be measured; the text is a sentence for the user, without its end."""
+    """A measurement failed; the text is a sentence for the user, without its full stop."""

@@ -1,6 +1,6 @@
-"""What the server itself can do: the same cycle as a script, 64 tasks a call, over one connection.
+"""The limit of the server itself: the queue's cycle as one script, 64 tasks a call, over one connection.
 
-The client does as little as can be: it counts, and does not look at the tasks of a reply.
+The client does as little as possible: it counts the tasks of a reply, and does not parse them.
 """
 
 import socket
@@ -14,8 +14,8 @@ from .context import Context
 BATCH = 64
 
 # KEYS  processing, pending, counters
-# ARGV  limit, the first number to give; those before it, as many, are done
-# Returns what it claimed
+# ARGV  limit, the first number to use; the `limit` numbers before it are done
+# Returns the claimed entries
 _CYCLE = """
 local limit, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 local done = 0
@@ -33,7 +33,7 @@ return claimed
 
 
 def rate(context: Context) -> float:
-    """Tasks/s."""
+    """Measure the limit, in tasks/s."""
     client = context.empty_server()
     batches = context.tasks // BATCH
     stage(client, batches * BATCH, key=PENDING)

@@ -1,4 +1,4 @@
-"""What the tasks' handlers leave behind: for each, how long after its sending it began. Written by `apps/mark.py`."""
+"""The marks of the tasks' handlers, which `apps/mark.py` writes: for each task the time from sending to begin."""
 
 import struct
 from pathlib import Path

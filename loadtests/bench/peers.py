@@ -1,7 +1,7 @@
-"""The queues of others: their releases, how each is fed and worked, and how what is left of a backlog is seen.
+"""Third-party queues: their releases, the commands of their clients and workers, and how to count the remaining tasks.
 
-One worker process each, of five threads or what stands for them there; settings under which a task of a killed worker
-is not lost, wherever the queue offers such; results thrown away where they can be.
+Each has one worker process with five threads, or the queue's equivalent. If the queue offers settings under which a
+killed worker's task is not lost, they are used. Results are thrown away if possible.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""A plot of one figure of several queues as SVG: a dot each, on a logarithmic axis, with a line over its rounds."""
+"""An SVG plot of one figure for several queues: one dot each, on a logarithmic axis, with a line over its rounds."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ STYLE = (
 
 
 def dots(title: str, rows: Sequence[Row], ours: str) -> str:
-    """`rows` in the order given, from the top; those whose label begins with `ours` stand out."""
+    """Draw the rows in their order, from the top; rows whose label begins with `ours` stand out."""
     rows = [row for row in rows if all(math.isfinite(value) and value > 0 for value in row.values)]
     values = [value for row in rows for value in row.values]
     first = math.floor(math.log10(min(values)))

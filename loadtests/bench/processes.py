@@ -1,4 +1,4 @@
-"""The processes of a benchmark: each in a session of its own, all of them ended with the command, however it ends."""
+"""The processes of a benchmark: each in its own session, and all are killed when the command ends, in any way."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ POLL_S = 0.002
 
 
 class Processes:
-    """Starts processes, their output in files of one folder, and kills at its end whatever is left of their sessions.
+    """Starts processes, with their output in files of one folder, and kills the rest of their sessions at its end.
 
     By session and not by group: a forked job of RQ changes its process group, and would survive.
     """
@@ -31,7 +31,7 @@ class Processes:
         self._started: dict[subprocess.Popen[bytes], Path] = {}
 
     def start(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start it in the project's root with these variables beside the usual ones."""
+        """Start a command in the project's root, with these variables added to the environment."""
         path = self.log(command)
         with path.open("ab") as log, _uninterrupted():
             process = subprocess.Popen(
@@ -50,7 +50,7 @@ class Processes:
     def running(
         self, command: Sequence[str], env: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """It runs until the end of the `with`, at the longest."""
+        """Run a command until the end of the `with` at the latest."""
         process = self.start(command, env)
         try:
             yield process
@@ -58,7 +58,7 @@ class Processes:
             self.kill(process)
 
     def check(self, process: subprocess.Popen[bytes]) -> None:
-        """Raises BenchError, with the last line that it wrote, if it has ended by itself and not well."""
+        """Raise BenchError, with the last line of its output, if the process has ended with an error."""
         if process.poll():
             raise BenchError(f"it ended with status {process.returncode}: {self._last_line(process)}")
 
@@ -67,15 +67,15 @@ class Processes:
         return next((line.strip()[:LINE_CHARS] for line in reversed(lines) if line.strip()), "it said nothing")
 
     def log(self, command: Sequence[str]) -> Path:
-        """Where what this command writes goes."""
+        """Return the file for the output of a command."""
         return self._folder / f"{Path(command[0]).name}-{abs(hash(tuple(command))):x}.log"
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGKILL the whole session. Nothing happens where that was done before."""
+        """Send SIGKILL to the whole session, unless that was done before."""
         if process not in self._started:
             return
         until = time.monotonic() + KILL_DEADLINE_S
-        while left := members(process.pid):  # what one of them forked meanwhile is found at the next look
+        while left := members(process.pid):  # a process forked meanwhile is found in the next turn
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -97,7 +97,7 @@ class Processes:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A signal that would interrupt waits until the end: else it could come when a process runs and nobody knows it."""
+    """Delay signals until the end: otherwise one could interrupt between the start of a process and its record."""
     caught: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda came, _frame: caught.append(came)) for number in numbers}
@@ -111,7 +111,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def members(session: int) -> list[int]:
-    """The living processes of a session."""
+    """Return the live processes of a session."""
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError, psutil.NoSuchProcess):
@@ -121,7 +121,7 @@ def members(session: int) -> list[int]:
 
 
 def cpu_seconds(session: int) -> float:
-    """What the processes of a session have used of the processors so far."""
+    """Return the processor time, in seconds, that the processes of a session have used so far."""
     total = 0.0
     for pid in members(session):
         with contextlib.suppress(psutil.NoSuchProcess):

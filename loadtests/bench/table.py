@@ -12,7 +12,7 @@ RULE = "| --- | --- | --- | --- | --- |"
 
 
 def line(row: Row) -> str:
-    """One row on a screen."""
+    """Return one row as a line for the screen."""
     text = f"{row.label}: {_figure(row, row.median)}"
     if row.target is not None:
         text += f" ({row.target}: {row.verdict})"
@@ -20,7 +20,7 @@ def line(row: Row) -> str:
 
 
 def markdown(results: Mapping[str, Sequence[Row]], about: Mapping[str, str], plots: Sequence[str]) -> str:
-    """The whole result. `about`: under what it was measured. `plots`: files beside it."""
+    """Return the whole result as Markdown. `about`: the conditions of the measurement. `plots`: files beside it."""
     parts = ["# Bench", "", "Written by the command that it names; do not edit.", ""]
     parts += [f"- {name}: {text}" for name, text in about.items()]
     parts += ["", *(f"![{plot}]({plot})" for plot in plots)]
@@ -47,7 +47,7 @@ def _figure(row: Row, value: float) -> str:
 
 
 def as_json(results: Mapping[str, Sequence[Row]], about: Mapping[str, str]) -> str:
-    """Everything, round by round."""
+    """Return all values, round by round, as JSON."""
     sections = {section: [_members(row) for row in rows] for section, rows in results.items()}
     return json.dumps({"about": dict(about), "sections": sections}, indent=1, ensure_ascii=False) + "\n"
 
@@ -67,5 +67,5 @@ def _members(row: Row) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows no infinity: what never came is null."""
+    """Return a value for JSON, which has no infinity: an event that never came is null."""
     return None if math.isinf(value) else round(value, 6)

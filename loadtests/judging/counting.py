@@ -1,4 +1,4 @@
-"""Without a ledger: what the monitor's /metrics counts from the beginning of a load until all of it is done."""
+"""Judgement without a ledger: the counts of the monitor's /metrics, from the begin of a load until it is done."""
 
 import os
 import time
@@ -11,16 +11,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from .gates import Counts
 
 NONE = "none"
-"""The value of --ledger that asks for this."""
+"""The value of --ledger that selects this judgement."""
 UNSEEN = (
     "--ledger none: the judgement is by /metrics alone. Not seen: which tasks ran, whether one ran twice, early or "
     "with another payload, whether a task of another client stands for one that was lost, and how long "
     "enqueue -> effect took: a threshold on that is not judged."
 )
-TOKEN_VARIABLE = "ZEROLOSS_MONITOR_TOKEN"  # the monitor's own
+TOKEN_VARIABLE = "ZEROLOSS_MONITOR_TOKEN"  # the variable that the monitor itself reads
 MONITOR_PORT = 8082
 TIMEOUT_S = 10.0
-POLL_S = 0.5  # workers tell what they completed with each renewal, every 2.5 s
+POLL_S = 0.5  # workers report completed tasks with each renewal, every 2.5 s
 
 _COUNTERS = {
     "enqueued": "zeroloss_enqueued_total",
@@ -32,11 +32,11 @@ _BACKLOG = ("pending", "processing", "delayed")
 
 
 class NoMetrics(Exception):
-    """There are no figures to judge by; the text is one sentence."""
+    """The counts cannot be read; the text is one sentence."""
 
 
 def metrics_url(metrics: str, host: str | None) -> str:
-    """Where the figures are: as configured, or where a monitor is usually found."""
+    """Return the configured URL of the metrics, or the usual URL of a monitor on the host."""
     return metrics or f"http://{urlsplit(host or '').hostname or '127.0.0.1'}:{MONITOR_PORT}/metrics"
 
 
@@ -67,20 +67,20 @@ def read_counts(url: str) -> Counts:
 
 
 class Counting:
-    """One load, by what the queue counts."""
+    """The queue's counts of one load."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._before = read_counts(url)
         self.promised = 0
         self.counts: Counts | None = None
-        """What was added during the load; None: it could not be read at its end."""
+        """The differences since the begin of the load; None: they could not be read at its end."""
         self.drained_s: float | None = None
-        """When the backlog was as small as before again, in seconds since the epoch."""
+        """When the backlog was back at its size before the load, in seconds since the epoch."""
         self.error = ""
 
     def settle(self, patience_s: float) -> None:
-        """Wait until all is done, or nothing has changed for that long."""
+        """Wait until all tasks are done, or until the counts have not changed for `patience_s`."""
         give_up_s = time.monotonic() + patience_s
         while time.monotonic() < give_up_s:
             try:
@@ -96,4 +96,4 @@ class Counting:
                     self.drained_s = time.time()
                 if counts.enqueued >= self.promised and counts.missing + max(0, counts.backlog) == 0:
                     return
-            time.sleep(POLL_S)  # Locust has it let the others go on
+            time.sleep(POLL_S)  # Locust patches `sleep`, which lets other greenlets run

@@ -1,7 +1,7 @@
-"""From the promise to the execution: every accepted task is looked for in the ledger that the workers write.
+"""Follows every accepted task from the promise to its execution, in the ledger that the workers write.
 
 The ledger is the one of `chaos/ledger.py`: JSON lines in `worker-*.jsonl`, a file for each worker process. A line with
-the phase `end` says that a task was executed, and when, by the monotonic clock of the machine that it ran on.
+the phase `end` records the execution of a task, and its time by the monotonic clock of the worker's machine.
 """
 
 import json
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EARLY_KEPT_NS = 60_000_000_000
-"""That long is an execution kept whose promise is not known yet: a Locust worker reports twice a second."""
+"""How long an execution is kept before its promise is known: a Locust worker reports promises twice a second."""
 
 EARLY_S = 0.05
-"""A task that ended that long before it was due was executed early: clocks and roundings are less apart."""
+"""A task that ended this long before its due time was executed early: clocks and rounding differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """An accepted task. `kind`: what sent it; `sent_s`: when the request began, or it is due, s since the epoch."""
+    """An accepted task. `kind`: its name in the statistics; `sent_s`: start of the wait, or due time, since epoch."""
 
     task: str
     kind: str
@@ -28,39 +28,39 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A promise that was kept, `ms` after its request began."""
+    """A promise that was kept, `ms` after its `sent_s`."""
 
     promise: Promise
     ms: float
 
 
 def refusal_of(ledger: str | Path) -> str | None:
-    """A sentence that says why no ledger can be read there; None: it can."""
+    """Return a sentence that says why there is no readable ledger; None if there is one."""
     if Path(ledger).is_dir():
         return None
     return f"--ledger {ledger} is not a folder: name the one that the workers have in ZEROLOSS_LEDGER."
 
 
 class Follower:
-    """Reads what is added to the ledger from now on. Must run on the machine whose workers write it."""
+    """Reads new lines of the ledger. It must run on the machine whose workers write the ledger."""
 
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
         self._read = {path.name: path.stat().st_size for path in ledger.glob("worker-*.jsonl")}
         self._open: dict[str, Promise] = {}
         self._early: dict[str, int] = {}
-        # Locust's other processes know the time of day only; between two clocks of one machine this is exact.
+        # Locust's other processes send wall-clock times; this converts exactly between two clocks of one machine.
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
         self.promised = 0
         self.early = 0
-        """How many tasks were executed before they were due."""
+        """Number of tasks that were executed before they were due."""
         self.silent = True
-        """Whether no worker has written anything to the ledger since then."""
+        """Whether no worker has written to the ledger since this object was made."""
         self.last_executed_s: float | None = None
         """When the last followed task ended, in seconds since the epoch."""
 
     def follow(self, promise: Promise) -> Iterator[Executed]:
-        """Look for this task from now on. Yields it if it was seen to be executed before its promise was known."""
+        """Look for this task from now on. Yield it if its execution was seen already."""
         self.promised += 1
         ended_ns = self._early.pop(promise.task, None)
         if ended_ns is None:
@@ -69,7 +69,7 @@ class Follower:
             yield self._executed(promise, ended_ns)
 
     def poll(self) -> Iterator[Executed]:
-        """The tasks that were executed since the last time."""
+        """Yield the promises that were kept since the last call."""
         for path in self._ledger.glob("worker-*.jsonl"):
             for task, ended_ns in self._ends_in(path):
                 promise = self._open.pop(task, None)
@@ -80,7 +80,7 @@ class Follower:
         self._forget_strangers()
 
     def waiting(self) -> list[Promise]:
-        """The promises that are not kept yet, the oldest first."""
+        """Return the promises that are not kept yet, oldest first."""
         return list(self._open.values())
 
     def _executed(self, promise: Promise, ended_ns: int) -> Executed:
@@ -106,7 +106,7 @@ class Follower:
                     yield event["task"], event["t"]
 
     def _forget_strangers(self) -> None:
-        # A second execution of a task, or a task of another client: there is no promise to come.
+        # These are second executions, or tasks of other clients: no promise will follow.
         oldest_ns = time.monotonic_ns() - EARLY_KEPT_NS
         for task, ended_ns in list(self._early.items()):
             if ended_ns > oldest_ns:

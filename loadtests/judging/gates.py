@@ -1,4 +1,4 @@
-"""The gates: what a load must keep to. A pure function of figures; nothing here knows Locust."""
+"""The gates: the conditions that a load must meet. A pure function of the measurements, independent of Locust."""
 
 import math
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 EXIT_BROKEN = 3
-_DECIMALS = {"%": 2, " s": 1, "/s": 1}  # how a figure is rounded, by its unit
+_DECIMALS = {"%": 2, " s": 1, "/s": 1}  # of a rounded figure, by its unit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What was measured. None: there was nothing to measure it by."""
+    """The measurements of a load. None: there was no source for this one."""
 
     requests: int
     failures: int
@@ -21,12 +21,12 @@ class Figures:
     refused: int
     """Requests answered with 429: the queue was full."""
     promised: int | None
-    """Tasks accepted; None: there was no ledger to follow them in."""
+    """Tasks accepted; None: neither a ledger nor /metrics was read."""
     effect_p95_ms: float | None
     lost: int | None
     """Tasks accepted and never executed; None: nothing can be concluded about them."""
     ledger_empty: bool = False
-    """Whether no worker wrote to the ledger: the tasks may have been executed all the same."""
+    """Whether no worker wrote to the ledger: then the tasks may still have been executed."""
     drain_s: float | None
     """From the end of the load to the last execution; None: it never drained."""
     early: int = 0
@@ -34,16 +34,16 @@ class Figures:
     high_effect_p95_ms: float | None = None
     """`effect_p95_ms` of the tasks of high priority."""
     counted: "Counts | None" = None
-    """What the queue counted during the load, where that is all to judge by."""
+    """The queue's own counts during the load, if there is no ledger to judge by."""
     uncounted: str = ""
-    """Why that could not be read at the end."""
+    """Why these counts could not be read at the end."""
     silent: int = 0
-    """Locust workers that went away without a report of what they had been promised."""
+    """Locust workers that went away without a last report of their accepted tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What the queue's own figures say: totals, or what was added to them."""
+    """The queue's own counts: totals, or differences of two totals."""
 
     enqueued: int
     succeeded: int
@@ -53,17 +53,17 @@ class Counts:
     """Tasks pending, processing or delayed."""
 
     def since(self, before: "Counts") -> "Counts":
-        """What was added since then."""
+        """Return the differences from earlier counts."""
         return Counts(**{field.name: getattr(self, field.name) - getattr(before, field.name) for field in fields(self)})
 
     @property
     def missing(self) -> int:
-        """Of what was enqueued, how much neither succeeded nor was given up, and does not lie in the queue."""
+        """Number of enqueued tasks that neither succeeded nor were dead-lettered, and are not in the queue."""
         return max(0, self.enqueued - self.succeeded - self.dead_lettered - self.backlog)
 
     @property
     def unfinished(self) -> int:
-        """Of what was enqueued, how much did not succeed."""
+        """Number of enqueued tasks that did not succeed."""
         return self.missing + max(0, self.dead_lettered) + max(0, self.backlog)
 
 
@@ -84,13 +84,13 @@ class Slo:
 
     @classmethod
     def read(cls, options: Any) -> "Slo":
-        """From parsed options; what was typed into Locust's page is text. Raises ValueError: that is not a number."""
+        """Read parsed options; values from Locust's page are text. Raises ValueError: a value is not a number."""
         given = {field.name: getattr(options, f"slo_{field.name}", None) for field in fields(cls)}
         return cls(**{name: None if value in (None, "") else float(value) for name, value in given.items()})
 
     @property
     def needs_ledger(self) -> bool:
-        """Whether a threshold is set that only a ledger can tell of."""
+        """Whether a threshold is set that only a ledger can judge."""
         return any(
             value is not None for value in (self.effect_p95_ms, self.high_effect_p95_ms, self.lost, self.drain_s)
         )
@@ -98,7 +98,7 @@ class Slo:
 
 @dataclass(frozen=True)
 class Gate:
-    """One thing that was checked, and the sentence that says how it came out."""
+    """One condition, and the sentence with its result."""
 
     name: str
     passed: bool
@@ -106,21 +106,21 @@ class Gate:
 
 
 def check(figures: Figures, slo: Slo) -> list[Gate]:
-    """Every threshold that is set, and what no load may ever do: request nothing, lose a task, lose sight of one."""
+    """Check every threshold that is set, and the failures that no load may have: no request, a task lost or unseen."""
     return [*_always(figures, slo), *_thresholds(figures, slo)]
 
 
 def rounded_up(ms: float) -> int:
-    """A time as it is counted: in whole ms, and from 1 s on three digits of it, which bounds the counters.
+    """Round a time up for counting: to whole ms, and from 1 s on to three digits, which bounds the counters.
 
-    Up, so that a threshold of three digits is kept by exactly the times that are within it.
+    Rounded up, exactly the times within a threshold of three digits keep it.
     """
     width: int = 10 ** max(0, len(str(math.ceil(ms))) - 3)
     return math.ceil(ms / width) * width
 
 
 def empty_ledger(promised: int) -> str:
-    """The sentence on a ledger to which nothing was written while that many tasks were accepted."""
+    """Return the sentence on a ledger that stayed empty while `promised` tasks were accepted."""
     return (
         f"--ledger stayed empty while {promised:,} tasks were accepted: set ZEROLOSS_LEDGER to that folder in the "
         "workers, and check that they have a handler of the type --task-type, which writes to it."
@@ -203,7 +203,7 @@ def _exactly(value: float, unit: str) -> str:
 
 
 def _shown(value: float | None, threshold: float, unit: str) -> str:
-    """Rounded, but never to the threshold itself: a broken one must look broken."""
+    """Format a value, rounded, but never to the threshold itself: a broken threshold must look broken."""
     if value is None:
         return "not measured"
     scale = 100 if unit == "%" else 1

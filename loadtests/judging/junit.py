@@ -1,4 +1,4 @@
-"""The thresholds as a JUnit report: a test case each."""
+"""The thresholds as a JUnit report, one test case for each."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from .gates import Gate
 
 
 def write_junit(path: Path, gates: list[Gate]) -> None:
-    """Replace the file; its folder is made where there is none."""
+    """Write the report, replacing the file and making its folder if needed."""
     suite = TestSuite("load")
     for gate in gates:
         case = TestCase(gate.name, "loadtests")

@@ -1,7 +1,7 @@
-"""Batches alone."""
+"""Batches only."""
 
 import zeroloss.loadtests.options
-import zeroloss.loadtests.session  # noqa: F401 - importing them is what registers them with Locust
+import zeroloss.loadtests.session  # noqa: F401 - the import registers them with Locust
 from zeroloss.loadtests.users import Batches
 
 __all__ = ["Batches"]

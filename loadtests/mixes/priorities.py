@@ -1,7 +1,7 @@
 """Tasks of all priorities, one a request."""
 
 import zeroloss.loadtests.options
-import zeroloss.loadtests.session  # noqa: F401 - importing them is what registers them with Locust
+import zeroloss.loadtests.session  # noqa: F401 - the import registers them with Locust
 from zeroloss.loadtests.users import PrioritizedTasks
 
 __all__ = ["PrioritizedTasks"]

@@ -1,7 +1,7 @@
-"""Tasks that are due later, beside some that are due at once."""
+"""Scheduled tasks, and tasks that are due at once."""
 
 import zeroloss.loadtests.options
-import zeroloss.loadtests.session  # noqa: F401 - importing them is what registers them with Locust
+import zeroloss.loadtests.session  # noqa: F401 - the import registers them with Locust
 from zeroloss.loadtests.users import ScheduledTasks, SingleTasks
 
 __all__ = ["ScheduledTasks", "SingleTasks"]

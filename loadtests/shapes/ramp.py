@@ -1,4 +1,4 @@
-"""Ever more users, until something gives."""
+"""A load with a growing number of users, to find where the system fails."""
 
 from locust import LoadTestShape
 

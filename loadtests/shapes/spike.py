@@ -1,17 +1,17 @@
-"""Calm, a sudden crowd, calm again."""
+"""A load with few users, then suddenly all of them, then few again."""
 
 from locust import LoadTestShape
 
 CALM_SHARE = 0.1
-"""Of the users, outside the spike."""
+"""Share of the users outside the spike."""
 FROM_SHARE, UNTIL_SHARE = 0.3, 0.6
-"""Of the run time: the spike."""
+"""Begin and end of the spike, as shares of the run time."""
 
 
 class Spike(LoadTestShape):
     """A tenth of `--users`, then all of them from 30 % to 60 % of `--run-time`, then a tenth again.
 
-    What follows the spike matters as much: whether the backlog is worked off, and how soon latency is as before.
+    The time after the spike matters as much: whether the backlog is worked off, and how soon latency recovers.
     """
 
     use_common_options = True

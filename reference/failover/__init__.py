@@ -1,1 +1,1 @@
-"""Connections that follow a server: the primary that Sentinel announces, the owner of a slot of a Redis Cluster."""
+"""Connections that follow a server as it changes: a primary that Sentinel announces, or the owner of a cluster slot."""

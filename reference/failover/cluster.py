@@ -1,8 +1,8 @@
-"""Who owns a slot of a Redis Cluster, as the nodes say.
+"""Finds the owner of a slot of a Redis Cluster, by asking the nodes.
 
-redis-py's `RedisCluster` repeats commands by itself, after a lost reply too. A queue lies in one slot, so it needs one
-thing of a cluster: a connection to the node that owns this slot. All nodes are asked, and the claim of the highest
-epoch counts, as it does between them: a node that was cut off goes on to name itself.
+redis-py's `RedisCluster` repeats commands by itself, even after a lost reply. A queue lies in one slot, so it only
+needs a connection to the node that owns this slot. All nodes are asked, and the claim with the highest epoch counts, as
+between the nodes themselves: a node that was cut off still names itself.
 https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 """
 
@@ -18,14 +18,14 @@ NODES_MAX = 64
 
 
 class SlotOwner(Locator):
-    """Where the primary is that serves the slot of a key."""
+    """Finds the primary that serves the slot of a key."""
 
     rest_s = 5.0
 
     def __init__(self, key: str, seeds: Iterable[Address], client_of: Callable[[str, int], redis.Redis]) -> None:
         self._slot = key_slot(key.encode())
         self._seeds = tuple(seeds)
-        self._claims: list[tuple[int, Address]] = []  # to the slot: epoch, address
+        self._claims: list[tuple[int, Address]] = []  # of nodes to own the slot: epoch, address
         super().__init__(self._seeds, client_of)
 
     def address(self) -> Address:
@@ -50,13 +50,13 @@ class SlotOwner(Locator):
                     any_slot = True
                     if any(int(each[0]) <= self._slot <= int(each[-1]) for each in about["slots"]):
                         claims.append((int(about["epoch"]), address))
-        if any_slot:  # else the answer before stands
+        if any_slot:  # else the previous claims stay
             self._claims = claims
         for address in sorted(known - self._clients.keys())[: NODES_MAX - len(self._clients)]:
             self._clients[address] = self._client_of(*address)
 
 
 def _address(place: str, about: dict[str, Any], asked: Address) -> Address:
-    """Of a node, as another one lists it: by its name where it announces one, which its certificate may name."""
+    """Return a node's address from another node's list; its host name, if announced, as certificates may need it."""
     host, _, port = place.rpartition(":")
     return about.get("hostname") or host.strip("[]") or asked[0], int(port)

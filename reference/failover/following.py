@@ -1,4 +1,4 @@
-"""A pool whose connections lead to a server that may be another one at any time: a primary, the owner of a slot."""
+"""A connection pool for a server that may change at any time: a primary, or the owner of a slot."""
 
 import re
 import socket
@@ -22,15 +22,15 @@ from .locator import Address, Locator
 from .sentinel import Primary
 from .urls import read_cluster_url, read_sentinel_url
 
-ANSWER_S = 0.3  # a Sentinel, or a node, that takes longer to say where to go is left out
-LOOK_S = 0.5  # between two questions while connections stand
+ANSWER_S = 0.3  # timeout for a Sentinel or a node that is asked for the address
+LOOK_S = 0.5  # interval between questions while connections are open
 
 
 class FollowingPool(Pool):
-    """Its connections lead where `locator` says; when that is another server, those to the one before are closed.
+    """Connects to the address of `locator`; when the address changes, it closes the connections to the old server.
 
-    Those in use get the time between two looks, which most replies need not, and are shut then: a wait at a server that
-    was cut off would otherwise end seconds later. What was sent on them is a lost reply to its caller.
+    Connections in use get one interval, LOOK_S, to finish, which most replies do not need; then they are shut down. A
+    wait at a server that was cut off would otherwise end seconds later. The caller sees a lost reply.
     """
 
     def __init__(self, *, locator: Locator, gate: Gate, **options: Any) -> None:
@@ -43,14 +43,14 @@ class FollowingPool(Pool):
     def reset(self) -> None:
         self._locator.reset()
         self._leads_to: Address | None = None
-        self._unwatched = threading.Lock()  # taken once, by the starter of the thread
+        self._unwatched = threading.Lock()  # acquired once, by the caller that starts the thread
         super().reset()
 
     def follow(self) -> None:
-        """Ask, where connections stand, and leave the server before if it is another one now."""
+        """Ask for the address if connections are open, and leave the old server if the address has changed."""
         if super().sockets():
             self._shut_others(self._leads_to)
-            with suppress(redis.RedisError):  # without an answer the one before stands
+            with suppress(redis.RedisError):  # without an answer the old address stays
                 self._lead_to(self._locator.address())
 
     def _close_idle(self) -> None:
@@ -85,7 +85,7 @@ def _watch(reference: "weakref.ref[FollowingPool]") -> None:
 
 
 def following_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
-    """A pool for a URL of Sentinels, or of a cluster.
+    """Return a pool for a URL of Sentinels, or of a cluster.
 
     Raises:
         ConfigError: the URL is invalid, or the keys of the namespace would lie in several slots of a cluster.
@@ -93,7 +93,7 @@ def following_pool(config: Config, connections: int, answer_s: float, connect_s:
     url, gate = config.redis_url, Gate()
 
     def asking(login: str, host: str, port: int) -> redis.Redis:
-        """A client that only asks where to go."""
+        """Return a client that only asks for the address."""
         options = {**_read(login), **connection_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
         return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
 
@@ -116,6 +116,6 @@ def following_pool(config: Config, connections: int, answer_s: float, connect_s:
 
 
 def _read(url: str) -> dict[str, Any]:
-    """A plain URL as options of a connection."""
+    """Convert a plain URL to connection options."""
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     return options

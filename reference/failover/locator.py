@@ -1,4 +1,4 @@
-"""Where the server is now, as several others say."""
+"""Finds the address of a server by asking several others."""
 
 import socket
 import threading
@@ -8,43 +8,43 @@ from typing import Any
 
 import redis
 
-FRESH_S = 0.1  # an answer that many connections use which are opened together
+FRESH_S = 0.1  # how long an answer counts for further connections that are opened
 
 Address = tuple[str, int]
 
 
 class Locator:
-    """Asks several servers where another one is; safe to share between threads."""
+    """Asks several servers for the address of another one; safe to share between threads."""
 
     rest_s: float
-    """A server that does not answer is not asked for that long, unless none would be left."""
+    """How long a server that did not answer is left out, unless all servers would be left out."""
 
     def __init__(self, places: Iterable[Address], client_of: Callable[[str, int], redis.Redis]) -> None:
         self._client_of = client_of
         self._clients = {place: client_of(*place) for place in places}
         self._resting: dict[Address, float] = {}  # until when (monotonic, s)
-        self._reasons: list[str] = []  # why there was no answer, or none that counts
+        self._reasons: list[str] = []  # why there was no valid answer
         self.reset()
 
     def reset(self) -> None:
-        """Reset, as in a forked child: a thread that is not there may have held the lock."""
+        """Reset, also in a forked child: a thread of the parent may have held the lock."""
         self._lock = threading.Lock()
         self.doubt()
 
     def doubt(self) -> None:
-        """Ask again at the next occasion: a connection led astray."""
+        """Make the next call ask again: a connection led to the wrong server, or to none."""
         self._asked_at = float("-inf")
 
     def sockets(self) -> list[socket.socket]:
-        """Those of the connections on which it asks."""
+        """Return the sockets of the connections used for asking."""
         pools: list[Any] = [client.connection_pool for client in list(self._clients.values())]
         return [each for pool in pools for each in pool.sockets()]
 
     def address(self) -> Address:
-        """Host and port, asked for unless that was done a moment ago.
+        """Return host and port, asking for them unless that was done a moment ago.
 
         Raises:
-            redis.ConnectionError: no server says.
+            redis.ConnectionError: no server gives the address.
         """
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class Locator:
         return time.monotonic() - self._asked_at <= FRESH_S
 
     def _ask_each(self, question: Callable[[Any], Any]) -> list[tuple[Address, Any]]:
-        """Who was asked, and its answer; `_reasons` has why there is none."""
+        """Return each server that answered, with its answer; the errors of the others go to `_reasons`."""
         now = time.monotonic()
         self._reasons = []
         answers = []

@@ -1,9 +1,9 @@
-"""The primary that Sentinel announces.
+"""Finds the primary that Sentinel announces.
 
 redis-py's own `SentinelConnectionPool` asks only when it connects, takes the first Sentinel that answers, and turns
 READONLY, a definite no, into a lost connection, which leaves the outcome open. A primary that was cut off keeps its
-clients' connections, and every thread may be waiting on one: so a thread asks meanwhile (`FollowingPool`). A Sentinel
-that was cut off with the primary still names it, so the answer of most of them counts.
+clients' connections, and all threads may wait on these: so another thread asks meanwhile (`FollowingPool`). A Sentinel
+that was cut off with the primary still names it, so the most frequent answer counts.
 https://redis.io/docs/latest/develop/reference/sentinel-clients/
 """
 
@@ -16,7 +16,7 @@ from .locator import Address, Locator
 
 
 class Primary(Locator):
-    """Where the primary of one group is, as most of its Sentinels say."""
+    """Finds the primary of one group: the address that most of the answering Sentinels name."""
 
     rest_s = 10.0
 

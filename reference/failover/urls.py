@@ -1,4 +1,4 @@
-"""URLs of many servers: the Sentinels that know a primary, the nodes of a cluster."""
+"""URLs that name several servers: the Sentinels of a primary, or the nodes of a cluster."""
 
 import re
 from typing import NamedTuple
@@ -15,7 +15,7 @@ _URL = re.compile(r"(rediss?)\+(?:sentinel|cluster)://(?:([^@/?#]*)@)?([^@/?#]*)
 
 
 class SentinelUrl(NamedTuple):
-    """Where a Sentinel URL leads. `server` and `sentinel` are plain URLs whose host is a placeholder."""
+    """The parts of a Sentinel URL. `server` and `sentinel` are plain URLs whose host is a placeholder."""
 
     sentinels: tuple[tuple[str, int], ...]
     group: str
@@ -56,7 +56,7 @@ def read_sentinel_url(url: str) -> SentinelUrl:
 
 
 class ClusterUrl(NamedTuple):
-    """Where a Cluster URL leads. `server` is a plain URL whose host is a placeholder."""
+    """The parts of a Cluster URL. `server` is a plain URL whose host is a placeholder."""
 
     nodes: tuple[tuple[str, int], ...]
     server: str
@@ -78,7 +78,7 @@ def read_cluster_url(url: str) -> ClusterUrl:
 
 
 def _parts(url: str, form: str, kind: str = "Sentinel") -> tuple[str, ...]:
-    """Scheme, login, hosts, path and query of a URL that must have this form."""
+    """Return scheme, login, hosts, path and query of a URL. Raises ConfigError: it has another form than `form`."""
     found = _URL.fullmatch(url)
     if not found:
         raise _refusal(f"use {form}", "percent codes", kind)

@@ -1,4 +1,4 @@
-"""The head and the body of a request, before its tasks are read: media type, length, keys, and the bytes."""
+"""Reads the head and the bytes of a request, before its tasks are parsed: media type, length, keys, body."""
 
 import re
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     import falcon.asgi
 
 NAME_CHARS_MAX = 256  # an id, a type, an idempotency key
-KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the IETF draft's quotes may be there or not
+KEY_PATTERN = r'^("[ !#-\[\]-~]+"|[ !#-\[\]-~]+)$'  # printable ASCII; the quotes of the IETF draft are optional
 
 _key = re.compile(KEY_PATTERN)
 _trace_context = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def read_body(req: falcon.Request, limit_bytes: int, advice: str = "send the tasks in several requests") -> bytes:
-    """Read the whole body. `advice` says what to do where it is too large.
+    """Read the whole body. `advice`: what the client can do if the body is too large.
 
     Raises:
-        Problem: 413 beyond `limit_bytes`; 400 where the body ended before its Content-Length; 415 if compressed.
+        Problem: 413 beyond `limit_bytes`; 400 if the body ended before its Content-Length; 415 if compressed.
     """
     length = _refuse_by_head(req, limit_bytes, advice)
     # A chunked body has no length; a server that marks the end of the stream can be read without one.
@@ -34,10 +34,10 @@ def read_body(req: falcon.Request, limit_bytes: int, advice: str = "send the tas
 async def read_body_async(
     req: "falcon.asgi.Request", limit_bytes: int, advice: str = "send the tasks in several requests"
 ) -> bytes:
-    """As `read_body`, under ASGI.
+    """Read the whole body under ASGI.
 
     Raises:
-        Problem: as there.
+        Problem: as `read_body` does.
     """
     length = _refuse_by_head(req, limit_bytes, advice)
     body: bytes = await req.stream.read(limit_bytes + 1)
@@ -48,7 +48,7 @@ def _refuse_by_head(req: falcon.Request, limit_bytes: int, advice: str) -> int |
     if req.get_header("Content-Encoding", default="identity").lower() != "identity":
         raise Problem("unsupported-media-type", "The body is compressed; send it without Content-Encoding.")
     length: int | None = req.content_length
-    if length is not None and req.get_header("Transfer-Encoding"):  # what another server takes for the end may differ
+    if length is not None and req.get_header("Transfer-Encoding"):  # servers differ in which one they obey
         raise Problem(
             "malformed",
             "Transfer-Encoding and Content-Length are both there; send one.",
@@ -72,10 +72,10 @@ def _body_too_large(limit_bytes: int, advice: str) -> Problem:
 
 
 def require_media_type(req: falcon.Request, accepted: Sequence[str]) -> str:
-    """The request's media type, one of `accepted`, in UTF-8.
+    """Return the request's media type, one of `accepted`, in UTF-8.
 
     Raises:
-        Problem: 415, naming what is accepted.
+        Problem: 415; the text names the accepted types.
     """
     media_type, _, parameters = (req.content_type or "").lower().partition(";")
     media_type = media_type.strip()
@@ -89,10 +89,10 @@ def require_media_type(req: falcon.Request, accepted: Sequence[str]) -> str:
 
 
 def read_idempotency_key(req: falcon.Request) -> str | None:
-    """The Idempotency-Key header without its optional quotes; None where there is none.
+    """Return the Idempotency-Key header without its optional quotes; None if the header is missing.
 
     Raises:
-        Problem: 400, it is empty, too long, or not printable ASCII.
+        Problem: 400, the key is empty, too long, or not printable ASCII.
     """
     header = req.get_header("Idempotency-Key")
     if header is None:
@@ -106,7 +106,7 @@ def read_idempotency_key(req: falcon.Request) -> str | None:
 
 
 def read_trace_context(req: falcon.Request) -> str:
-    """The `traceparent` header, which travels with the task; empty where there is none, or an invalid one.
+    """Return the `traceparent` header, which travels with the task; empty if it is missing or invalid.
 
     https://www.w3.org/TR/trace-context/#traceparent-header
     """

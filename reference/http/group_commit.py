@@ -1,4 +1,4 @@
-"""Group commit: the requests that wait are pushed to Redis together, by one call, and each has its own answer."""
+"""Group commit: one call pushes all waiting requests to Redis, and each request gets its own answer."""
 
 import asyncio
 from collections import deque
@@ -10,10 +10,10 @@ from ..queue.enqueuer import Enqueuer
 from ..queue.enqueuing.submission import Outcome, Submission
 from ..queue.errors import NotAccepted
 
-# What one call carries at most; what is beyond waits for the next one.
+# Limits on the requests of one call; further requests wait for the next call.
 GROUP_TASKS_MAX = 2_000
 GROUP_CHARS_MAX = 4_194_304
-# What waits at most. Beyond it a request is refused at once: Redis hangs, or is far too slow.
+# Limits on the waiting requests. Beyond them a request is refused at once: Redis hangs, or is far too slow.
 WAITING_REQUESTS_MAX = 10_000
 WAITING_CHARS_MAX = 134_217_728
 
@@ -25,16 +25,16 @@ class _Waiting(NamedTuple):
 
 
 class Commit(Protocol):
-    """Enqueues the tasks of one request, perhaps together with those of others."""
+    """Enqueues the tasks of one request, perhaps together with those of other requests."""
 
     async def enqueue(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """As `GroupCommit.enqueue`."""
+        """Enqueue as `GroupCommit.enqueue` does."""
 
 
 class GroupCommit:
-    """Collects what comes within one turn of the event loop, and while a call is under way. For one event loop.
+    """Collects requests that arrive within one turn of the event loop, or during a call. For one event loop.
 
-    One call at a time: the longer Redis takes, the more travel by the next one.
+    There is one call at a time: the longer Redis takes, the more requests the next call carries.
     """
 
     def __init__(self, enqueuer: Enqueuer, timeout_s: float) -> None:
@@ -48,8 +48,8 @@ class GroupCommit:
         """Enqueue the tasks of one request; the outcomes are in their order.
 
         Raises:
-            QueueFull, NotAccepted: none was enqueued.
-            OutcomeUnknown: either all that could be accepted were enqueued, or none.
+            QueueFull, NotAccepted: no task was enqueued.
+            OutcomeUnknown: either every acceptable task was enqueued, or no task.
         """
         chars = sum([len(submission.payload_json) for submission in submissions])
         if len(self._waiting) >= WAITING_REQUESTS_MAX or (
@@ -72,7 +72,7 @@ class GroupCommit:
             self._pushing = None
 
     def _next_group(self) -> list[_Waiting]:
-        """At least one request, whatever its size."""
+        """Take the requests of the next call: at least one, whatever its size."""
         group: list[_Waiting] = []
         tasks = chars = 0
         while self._waiting:
@@ -85,7 +85,7 @@ class GroupCommit:
         return group
 
     async def _push_requests(self, requests: list[Sequence[Submission]]) -> Sequence[list[Outcome] | Exception]:
-        """By the loop itself where that needs no waiting; a thread costs both their turns at the interpreter lock."""
+        """Push requests on the loop itself if that need not wait: a thread and the loop would share the interpreter."""
         if (sent := self._enqueuer.send_requests(requests)) is not None:
             try:
                 await _readable(sent.descriptor, self._timeout_s)
@@ -110,10 +110,10 @@ class GroupCommit:
 
 
 async def _readable(descriptor: int, timeout_s: float) -> None:
-    """Wait until there is something to read.
+    """Wait until the descriptor is readable.
 
     Raises:
-        TimeoutError: there was not.
+        TimeoutError: it was not readable in time.
     """
     loop = asyncio.get_running_loop()
     came: asyncio.Future[None] = loop.create_future()

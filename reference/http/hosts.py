@@ -1,7 +1,7 @@
-"""Under which names a part on this machine is asked for, where nobody needs a token.
+"""The host names under which a server on this machine answers if it requires no token.
 
-A page of another site may have its own name lead to 127.0.0.1 (DNS rebinding): to a browser what answers there is then
-of that site, which may read and send all. What gives it away is the name in `Host`.
+A page of another site may let its own name resolve to 127.0.0.1 (DNS rebinding). A browser then takes this server for a
+part of that site, which may read and send anything. The name in `Host` reveals such a request.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ SHOWN_CHARS_MAX = 100
 
 
 class KnownHosts:
-    """Answers 403 where `Host` is another name than these. Browsers always send one; what sends none is let in."""
+    """Answers 403 if `Host` is another name than these. A request without `Host` passes: browsers always send it."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = [_plain(name) for name in names]
@@ -39,17 +39,17 @@ class KnownHosts:
 
 
 def known_hosts(bound: str, more: str) -> list[str]:
-    """The names of a part that listens at `bound`; `more`: further ones, with commas between them."""
+    """Return the names of a server that listens at `bound`; `more`: further names, separated by commas."""
     words = [word.strip() for word in more.split(",")]
     return list(dict.fromkeys([*OWN_NAMES, in_url(bound), *(word for word in words if word)]))
 
 
 def in_url(host: str) -> str:
-    """A host as it stands in a URL: an IPv6 address in brackets."""
+    """Return a host in the form for a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def _plain(host: str) -> str:
-    """Without a port, a final dot and capital letters."""
+    """Return the host without its port, in lower case, and without a final dot."""
     name, _, port = host.strip().rpartition(":")
     return (name if name and port.isdigit() and not name.endswith(":") else host.strip()).rstrip(".").lower()

@@ -1,4 +1,4 @@
-"""From a request to submissions, and from their outcomes to its answer: what the WSGI and the ASGI app share."""
+"""Converts a request to submissions, and their outcomes to an answer. The WSGI and the ASGI app share this."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -22,10 +22,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Expected(NamedTuple):
-    """What the head of a request says of its body."""
+    """The limits and properties of a request's body, from the request's head."""
 
     limit_bytes: int
-    advice: str  # what to do where it is larger
+    advice: str  # what the client can do if the body is larger
     media_type: str
     idempotency_key: str | None
     trace_context: str
@@ -37,7 +37,7 @@ class _Queued(msgspec.Struct, gc=False):
 
 
 class Intake:
-    """Reads requests under the limits of a configuration, answers them, and counts what was accepted."""
+    """Reads requests within the limits of a configuration, answers them, and counts the accepted tasks."""
 
     def __init__(self, config: Config, enqueued: Counter) -> None:
         self._config, self._enqueued = config, enqueued
@@ -72,7 +72,7 @@ class Intake:
         return submission._replace(trace_context=expected.trace_context) if expected.trace_context else submission
 
     def read_many(self, expected: Expected, body: bytes) -> list[Submission | Problem]:
-        """Read the tasks of a batch. What is wrong with one is its own answer.
+        """Read the tasks of a batch. An invalid task gets its own Problem in the list.
 
         Raises:
             Problem: 400, 413.
@@ -92,7 +92,7 @@ class Intake:
         return [item._replace(trace_context=trace) if isinstance(item, Submission) else item for item in read]
 
     def _read_item(self, item: bytes, index: int, key: str | None) -> Submission | Problem:
-        """One item of a batch. The batch's key covers it by its index."""
+        """Read one item of a batch. Its idempotency key is the batch's key with the item's index."""
         limit_bytes = self._config.max_task_bytes
         if len(item) > limit_bytes + ENVELOPE_BYTES:
             return problem_of(TaskTooLarge(len(item), limit_bytes))
@@ -105,7 +105,7 @@ class Intake:
         """Answer `POST /task`.
 
         Raises:
-            QueueError: the outcome.
+            QueueError: the task was not accepted, or the outcome is unknown.
         """
         if not isinstance(outcome, Accepted):
             raise outcome
@@ -119,7 +119,7 @@ class Intake:
     def answer_many(
         self, resp: falcon.Response, items: Sequence[Submission | Problem], outcomes: Sequence[Outcome]
     ) -> None:
-        """Answer `POST /tasks`: `outcomes` are those of the items that are submissions, in order."""
+        """Answer `POST /tasks`. `outcomes`: one for each item that is a submission, in order."""
         results: list[Any] = []
         priorities: dict[str, int] = {}
         queued = refused = 0
@@ -144,12 +144,12 @@ class Intake:
 
 
 def task_body_limit(config: Config) -> int:
-    """The most bytes that the body of `POST /task` may have."""
+    """Return the limit in bytes for the body of `POST /task`."""
     return min(config.max_body_bytes, config.max_task_bytes + ENVELOPE_BYTES)
 
 
 def submissions_of(items: Sequence[Submission | Problem]) -> list[Submission]:
-    """What of a batch is to be enqueued."""
+    """Return the valid tasks of a batch."""
     return [item for item in items if isinstance(item, Submission)]
 
 

@@ -1,4 +1,4 @@
-"""The producer's own metrics: requests by route and status, tasks by priority. The names of both are few."""
+"""The producer's own metrics: requests by route and status, tasks by priority. All labels have few values."""
 
 import os
 from typing import Any
@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, g
 from prometheus_client.multiprocess import MultiProcessCollector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder in which several processes of one port leave their counts, as prometheus_client has it."""
+"""Variable of prometheus_client: the folder in which several processes of one port store their counts."""
 
 
 class Metrics:
@@ -30,14 +30,14 @@ class Metrics:
         )
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, *_: Any) -> None:
-        """Count a request. What is at no route counts as `other`: a path is as its client likes."""
+        """Count a request. One without a route counts as `other`: clients may send any number of paths."""
         self._requests.labels(req.uri_template or "other", resp.status_code).inc()
 
     async def process_response_async(self, req: falcon.Request, resp: falcon.Response, *_: Any) -> None:
         self.process_response(req, resp)
 
     def text(self) -> bytes:
-        """What a scrape reads: of all processes of this port, where they share a folder."""
+        """Return the text for a scrape: the counts of all processes of this port if they share a folder."""
         if not os.environ.get(MULTIPROCESS_VARIABLE):
             return generate_latest(self._registry)
         registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The producer's OpenAPI 3.1 description, with this configuration's limits in it."""
+"""The producer's OpenAPI 3.1 description, with the limits of a configuration."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _TASK_TOO_LARGE = "The task or the body is larger than the limits; nothing was a
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """The document that `GET /openapi.json` answers."""
+    """Return the document for `GET /openapi.json`."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -22,7 +22,7 @@ def describe(config: Config) -> dict[str, Any]:
             "version": "1",
             "description": "Queues tasks. A 202 is a promise: Redis has acknowledged the task.",
         },
-        # A token is asked for where the producer has one.
+        # The token is optional here: it is required only if the producer has one.
         "security": [{"token": []}, {}],
         "paths": {
             "/task": {"post": _post_task(config)},

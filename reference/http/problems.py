@@ -1,7 +1,7 @@
-"""Every error of the HTTP parts, as an RFC 9457 problem document.
+"""The errors of the HTTP servers, as RFC 9457 problem documents.
 
-`type` tells the kinds apart for a program, `detail` tells a person what is wrong and what to do. Above all it says
-whether something may have been accepted: `not-accepted` is a definite no, `outcome-unknown` is not.
+`type` identifies the kind for a program; `detail` explains to a person what is wrong and what to do. Above all it says
+whether a task may have been accepted: with `not-accepted` certainly not, with `outcome-unknown` possibly.
 """
 
 import json
@@ -25,7 +25,7 @@ from ..queue.errors import (
 MEDIA_TYPE = "application/problem+json"
 DETAIL_CHARS_MAX = 500
 
-# When to come back. A queue that is full takes longer to drain than Redis takes to restart.
+# Values of Retry-After. A full queue takes longer to drain than Redis takes to restart.
 FULL_RETRY_AFTER_S = 5
 REDIS_RETRY_AFTER_S = 2
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class Problem(falcon.HTTPError):
-    """An error with everything its document says. `kind` is one of this module's, or None for `about:blank`."""
+    """An error with the contents of its document. `kind` is one of this module's, or None for `about:blank`."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Problem(falcon.HTTPError):
         self.kind = kind
 
     def document(self) -> dict[str, Any]:
-        """The members of the RFC: type, title, status, detail."""
+        """Return the members of the RFC: type, title, status, detail."""
         return {
             "type": "about:blank" if self.kind is None else f"urn:zeroloss:problem:{self.kind}",
             "title": self.title,
@@ -80,13 +80,13 @@ def malformed(detail: str) -> Problem:
 
 
 def redis_unavailable(error: RedisError) -> Problem:
-    """For a request that only reads."""
+    """Return the problem for a request that only reads."""
     detail = f"Redis does not answer: {_clause(error)}."
     return Problem("redis-unavailable", detail, headers=_after(REDIS_RETRY_AFTER_S))
 
 
 def problem_of(error: QueueError) -> Problem:
-    """The document for an error of the queue; what it does not know is a 500."""
+    """Return the problem for an error of the queue; 500 for an error without a kind of its own."""
     match error:
         case TaskTooLarge():
             return Problem("too-large", f"{_clause(error)}. Send less, or send a reference to where the data lies.")
@@ -116,7 +116,7 @@ def install(app: falcon.App[Any, Any]) -> None:
 
 
 def install_async(app: Any) -> None:
-    """As `install`, for an ASGI app."""
+    """Make an ASGI app answer every error with a problem document."""
     for error, handler in (
         (Exception, _on_exception),
         (falcon.HTTPError, _on_http_error),
@@ -172,7 +172,7 @@ def answer(resp: falcon.Response, problem: Problem) -> None:
 
 
 def _clause(error: Exception) -> str:
-    """The error's text, bounded, without a full stop, so that a sentence can be made of it."""
+    """Return the error's text, bounded and without a full stop, as part of a sentence."""
     return str(error)[: DETAIL_CHARS_MAX // 2].rstrip(". \n") or type(error).__name__
 
 

@@ -1,16 +1,16 @@
-"""The producer: tasks in over HTTP, promised with a 202 once Redis has acknowledged them, and not before.
+"""The producer: accepts tasks over HTTP, and promises them with a 202 only after Redis has acknowledged them.
 
     POST /task          one task as JSON
-    POST /tasks         many, as NDJSON or a JSON array; one answer for each, in order
+    POST /tasks         several tasks, as NDJSON or a JSON array; one answer for each, in order
     GET  /healthz       the process runs
-    GET  /readyz        Redis answers, takes tasks, does not evict them, and can be as durable as was asked for
+    GET  /readyz        Redis answers, accepts tasks, does not evict them, and can reach the required durability
     GET  /metrics       requests and tasks, for Prometheus
-    GET  /openapi.json  all of this for machines
+    GET  /openapi.json  the description of these routes
 
-`create_app` gives an ordinary WSGI app. Under another server:
+`create_app` returns an ordinary WSGI app. Under another server:
 `gunicorn 'zeroloss.reference.http.producer:from_environment()'`, or
-`granian --interface wsgi --factory zeroloss.reference.http.producer:from_environment`. The ASGI app, which takes four
-times as many, is in `producer_asgi.py`.
+`granian --interface wsgi --factory zeroloss.reference.http.producer:from_environment`. The ASGI app, which accepts four
+times as many tasks, is in `producer_asgi.py`.
 """
 
 import logging
@@ -40,12 +40,12 @@ from .tokens import guards, producer_token
 
 
 def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, Any]:
-    """The WSGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+    """Return the WSGI app. `client` enqueues; the readiness check uses another client with a shorter timeout.
 
-    With several shards each has clients of its own, and `client` is None.
+    With several shards `client` is None, as each shard has its own clients.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads, or `client` does not fit the number of shards.
+        ConfigError: redis-py cannot read the URL, or `client` does not fit the number of shards.
     """
     metrics = Metrics()
     app = falcon.App(middleware=[metrics, *guards(producer_token(config))])
@@ -60,10 +60,10 @@ def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, An
 
 
 def looking(config: Config, metrics: Metrics) -> dict[str, Any]:
-    """The routes that change nothing, `/healthz` aside, with their WSGI resources.
+    """Return the read-only routes except `/healthz`, with their WSGI resources.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads.
+        ConfigError: redis-py cannot read the URL.
     """
     return {
         "/readyz": _Ready(config),
@@ -73,16 +73,16 @@ def looking(config: Config, metrics: Metrics) -> dict[str, Any]:
 
 
 def from_environment() -> falcon.App[Any, Any]:
-    """The app for a WSGI server that takes a factory."""
+    """Return the app for a WSGI server that takes a factory."""
     config = config_from_environment()
     return create_app(client_of(config), config)
 
 
 def config_from_environment() -> Config:
-    """The configuration of an app that a server makes by itself; the server behind the URL is looked at.
+    """Return the configuration for an app that an HTTP server makes itself, after a check of the Redis server.
 
     Raises:
-        ConfigError, OtherProtocol: it cannot serve.
+        ConfigError, OtherProtocol: the settings are invalid, or the Redis server cannot be used.
     """
     config = load_config()
     for sentence in unknown_variables():
@@ -116,19 +116,20 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
 
 
 def client_of(config: Config) -> redis.Redis | None:
-    """What `create_app` takes of these settings: with several shards none, as each gets clients of its own.
+    """Return the client for `create_app`; None with several shards, as each shard gets its own clients.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads.
+        ConfigError: redis-py cannot read the URL.
     """
     return connect(config) if config.shards == 1 else None
 
 
 def refuse_unusable(config: Config) -> None:
-    """Refuse a server, and with several shards each, that cannot be worked with, if it says so at once.
+    """Refuse a Redis server that cannot be used, on any shard, if it answers at once.
 
     Raises:
-        ConfigError, OtherProtocol: why.
+        ConfigError: a server is too old, or the URL cannot be used.
+        OtherProtocol: a queue has another protocol, or the number of shards differs.
     """
     if config.shards == 1:
         refuse_at_start(config)
@@ -168,7 +169,7 @@ class _Tasks:
 
 
 class _Ready:
-    """With several shards it is ready as long as one is: a task without a key goes there."""
+    """`/readyz`. One ready shard is enough: a task without a key goes there."""
 
     def __init__(self, config: Config) -> None:
         self._durability = Durability(config.durability, config.durability_timeout_ms)
@@ -203,11 +204,11 @@ class _Ready:
             return {name: self._ask(probe) for name, probe in self._probes.items()}
         self._look()
         probes = dict(self._probes)
-        with ThreadPoolExecutor(len(probes)) as threads:  # of those that hang none is waited for after another
+        with ThreadPoolExecutor(len(probes)) as threads:  # the waits for shards that hang overlap
             return dict(zip(probes, threads.map(self._ask, probes.values()), strict=True))
 
     def _ask(self, probe: tuple[redis.Redis, Keys]) -> str | Problem:
-        """The eviction policy of one, or why it is not ready."""
+        """Return the eviction policy of one shard, or why the shard is not ready."""
         client, keys = probe
         try:
             return require_ready(client, self._durability, keys)

@@ -1,4 +1,4 @@
-"""The producer as an ASGI app: all requests that come within one turn of the event loop are pushed by one call.
+"""The producer as an ASGI app: one call pushes all requests that arrive within one turn of the event loop.
 
     uvicorn --no-access-log --factory zeroloss.reference.http.producer_asgi:from_environment
     granian --interface asgi --factory zeroloss.reference.http.producer_asgi:from_environment
@@ -31,14 +31,14 @@ from .servers import common
 from .servers.common import Refusal
 from .tokens import guards, producer_token
 
-LARGE_AT_ONCE = 2  # bodies that are decoded at a time, beside the loop
+LARGE_AT_ONCE = 2  # large bodies that are decoded at a time, in threads beside the loop
 
 
 class _App(falcon.asgi.App[Any, Any]):
-    """Looks at the head before the body: Falcon asks for its first part at once, so that `100 Continue` is sent.
+    """Checks the head before it reads the body. Falcon reads the body's first part at once, which sends `100 Continue`.
 
-    What Falcon fails on before it has a request that could be answered is answered here. `body_timeout_s`: how long a
-    body may take; None where the server sees to that.
+    Errors that Falcon meets before it has a request are answered here. `body_timeout_s`: time limit for a body; None if
+    the server has its own.
     """
 
     body_timeout_s: float | None = None
@@ -49,7 +49,7 @@ class _App(falcon.asgi.App[Any, Any]):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        headers = [tuple(each) for each in scope["headers"]]  # iterables are all that the specification promises
+        headers = [tuple(each) for each in scope["headers"]]  # the specification promises iterables only
         receive = _whole_body(receive, self.body_timeout_s)
         if any(each[0] == b"expect" for each in headers):
             receive = _after_nothing(receive)
@@ -64,24 +64,24 @@ class _App(falcon.asgi.App[Any, Any]):
 
 
 class _NeverAnswered(Problem):
-    """A request that is wrong in a way that ends its connection."""
+    """An error in a request that ends its connection."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(None, f"{detail} Nothing was accepted.", status=status, headers={"Connection": "close"})
 
 
 def _version(scope: Any) -> str:
-    """The version of HTTP, of those that Falcon takes."""
-    version: str = {"1": "1.0"}.get(scope["http_version"], scope["http_version"])  # granian's word for 1.0
+    """Return the HTTP version in the form that Falcon accepts."""
+    version: str = {"1": "1.0"}.get(scope["http_version"], scope["http_version"])  # granian calls 1.0 "1"
     if version not in ("1.0", "1.1", "2"):
         raise _NeverAnswered(505, f"HTTP/{version} is not spoken here; send HTTP/1.1.")
     return version
 
 
 def _whole_body(receive: Any, timeout_s: float | None) -> Any:
-    """The same, as long as a body comes to its end, and in time; else it raises _NeverAnswered.
+    """Return a `receive` that raises _NeverAnswered if the body does not arrive whole and in time.
 
-    A body that ends early is a disconnection to ASGI, and so is one whose chunks are invalid.
+    ASGI reports a body that ends early as a disconnection, and so a body with invalid chunks.
     """
     deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
 
@@ -102,7 +102,7 @@ def _whole_body(receive: Any, timeout_s: float | None) -> Any:
 
 
 def _after_nothing(receive: Any) -> Any:
-    """The same, after a first part of a body in which nothing is."""
+    """Return a `receive` that first returns an empty part of the body."""
     rest = iter([{"type": "http.request", "body": b"", "more_body": True}])
 
     async def receive_next() -> Any:
@@ -112,12 +112,12 @@ def _after_nothing(receive: Any) -> Any:
 
 
 def create_app(client: redis.Redis | None, config: Config) -> _App:
-    """The ASGI app. `client` enqueues; readiness is asked with a client of its own that gives up sooner.
+    """Return the ASGI app. `client` enqueues; the readiness check uses another client with a shorter timeout.
 
-    With several shards each has clients of its own, and `client` is None.
+    With several shards `client` is None, as each shard has its own clients.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads, or `client` does not fit the number of shards.
+        ConfigError: redis-py cannot read the URL, or `client` does not fit the number of shards.
     """
     metrics = Metrics()
     app = _App(middleware=[metrics, *guards(producer_token(config))])
@@ -144,14 +144,14 @@ def _group(client: redis.Redis | None, config: Config) -> Commit:
 
 
 def from_environment() -> _App:
-    """The app for an ASGI server that takes a factory. Bodies have a deadline, as such servers have none."""
+    """Return the app for an ASGI server that takes a factory. It limits the time of a body, as such servers do not."""
     app = for_own_server()
     app.body_timeout_s = common.BODY_TIMEOUT_S
     return app
 
 
 def for_own_server() -> _App:
-    """The app for `servers/by_uvicorn.py`, which ends a connection whose body is late."""
+    """Return the app for `servers/by_uvicorn.py`, which itself ends a connection whose body is late."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     config = config_from_environment()
     return create_app(client_of(config), config)
@@ -182,7 +182,7 @@ class _Tasks:
 
 
 async def _decoded(threads: ThreadPoolExecutor, read: Any, expected: Any, body: bytes) -> Any:
-    """Decode a large body beside the loop, which goes on with the others meanwhile."""
+    """Decode a large body in a thread, so that the loop can serve other requests meanwhile."""
     if len(body) < LARGE:
         return read(expected, body)
     return await asyncio.get_running_loop().run_in_executor(threads, read, expected, body)
@@ -199,7 +199,7 @@ class _Health:
 
 
 class _InThread:
-    """A WSGI resource that may wait, for Redis above all."""
+    """Runs a WSGI resource in a thread, as it may wait, mostly for Redis."""
 
     def __init__(self, resource: Any) -> None:
         self._resource = resource

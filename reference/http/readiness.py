@@ -1,4 +1,4 @@
-"""Whether the process answers; whether Redis can be trusted with a queue, asked by a client that gives up quickly."""
+"""Health of the process, and readiness: whether Redis is safe for a queue, checked with a short timeout."""
 
 import re
 
@@ -16,10 +16,10 @@ from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
 
 PROBE_TIMEOUT_S = 1.0
 
-# KEYS  the bell and the three lists, delayed, counters, an idempotency key: what `ENQUEUE` touches
-# Returns '' where that would be accepted, else why not. It is refused where that one is before it begins: by a
-# read-only replica, with a full memory, without replicas enough, without the right to scripts, over several slots. Like
-# that one it says neither no-writes nor allow-oom. All that it writes is that nothing more was enqueued.
+# KEYS  the bell and the three lists, delayed, counters, an idempotency key: the keys that `ENQUEUE` uses
+# Returns '' if `ENQUEUE` would be accepted, else why not. Redis refuses this script before it begins in the same cases
+# as `ENQUEUE`: on a read-only replica, with full memory, with too few replicas, without permission for scripts, with
+# keys in several slots. So it has the same flags: neither no-writes nor allow-oom. Its only write adds 0 to a counter.
 _MAY_ENQUEUE = Script("""#!lua
 local function failed(...)
   local answer = redis.pcall(...)
@@ -42,7 +42,7 @@ return ''
 
 
 class Health:
-    """`/healthz`: it speaks for the process alone."""
+    """`/healthz`: the process answers, whatever the state of Redis."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = "application/json"
@@ -53,16 +53,16 @@ class Health:
 
 
 def connect_probe(config: Config) -> redis.Redis:
-    """A client for looking, not for enqueuing: a Redis that does not answer within a second counts as down.
+    """Return a client for checks, not for enqueuing: a Redis that does not answer within a second counts as down.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads.
+        ConfigError: redis-py cannot read the URL.
     """
     return connect(config, connections=16, timeout_s=PROBE_TIMEOUT_S)
 
 
 def require_ready(client: redis.Redis, durability: Durability, keys: Keys) -> str:
-    """Return the server's eviction policy, "unknown" where it may not be asked for.
+    """Return the server's eviction policy, "unknown" if the server denies the question.
 
     Raises:
         Problem: 503, Redis does not answer, may evict the queue's own tasks when its memory is full, would refuse a new
@@ -86,15 +86,15 @@ def require_ready(client: redis.Redis, durability: Durability, keys: Keys) -> st
 def _require_no_eviction(client: redis.Redis) -> str:
     try:
         client.ping()
-        memory = client.info("memory")  # CONFIG GET says the same and is forbidden more often
-    except ResponseError:  # it answers, and does not say: INFO is forbidden or renamed
+        memory = client.info("memory")  # CONFIG GET has the same value and is forbidden more often
+    except ResponseError:  # the server answers, but INFO is forbidden or renamed
         return "unknown"
     except AuthenticationError as error:
         raise _refuses(f"Redis refuses ({_without_stop(error)})") from None
     except RedisError as error:
         raise redis_unavailable(error) from None
     policy = str(memory.get("maxmemory_policy", "unknown"))
-    # What is volatile expires, and of the queue's keys only those of idempotency and of charts do.
+    # A volatile-* policy evicts only keys that expire: those of idempotency and of charts, not the tasks.
     if memory.get("maxmemory") and policy.startswith("allkeys-"):
         raise Problem(
             "redis-evicts",
@@ -122,7 +122,7 @@ def _require_acceptance(client: redis.Redis, keys: Keys) -> None:
 
 
 def _old_version(client: redis.Redis) -> str | None:
-    """What a server that cannot run the queue's scripts is, if it says so."""
+    """Return why the server is too old for the queue's scripts; None if it is not, or does not report its version."""
     try:
         version = str(client.info("server").get("redis_version", ""))
     except RedisError:

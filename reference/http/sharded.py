@@ -1,4 +1,4 @@
-"""Group commit with shards: each has a group of its own, so that one that hangs delays no task but its own."""
+"""Group commit with shards: each shard has its own group, so that a shard that hangs delays only its own tasks."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from .group_commit import GroupCommit
 
 
 class ShardedGroupCommit:
-    """Splits a request as `Spread` does, and pushes each part with those of other requests. For one event loop."""
+    """Splits a request as `Spread` does, and pushes each part with parts of other requests. For one event loop."""
 
     def __init__(self, config: Config, timeout_s: float) -> None:
         self._spread, self._timeout_s = Spread(config), timeout_s
@@ -21,8 +21,8 @@ class ShardedGroupCommit:
         """Enqueue the tasks of one request; the outcomes are in their order.
 
         Raises:
-            QueueFull, NotAccepted: none was enqueued.
-            OutcomeUnknown: there was one part, and nobody can say.
+            QueueFull, NotAccepted: no task was enqueued.
+            OutcomeUnknown: the request went to one shard, and whether that accepted it is unknown.
         """
         outcomes = await self._assign(submissions)
         for _ in range(AGAIN_MAX):
@@ -35,7 +35,7 @@ class ShardedGroupCommit:
         return outcomes
 
     async def _assign(self, submissions: Sequence[Submission]) -> list[Outcome] | QueueError:
-        """Split them, and ask the shards at once."""
+        """Split the request, and push its parts to their shards at the same time."""
         if self._spread.splits_at_once(submissions):
             parts = self._spread.split(submissions)
         else:
@@ -45,7 +45,7 @@ class ShardedGroupCommit:
         return joined(parts, await asyncio.gather(*[self._answer(part) for part in parts]))
 
     async def _answer(self, part: Part) -> list[Outcome] | QueueError:
-        """As `Spread` does it, by the shards' groups."""
+        """Push one part by the groups of its shards, in the order in which `Spread` tries them."""
         refusal: QueueError = NotAccepted("There are no shards.")
         for shard in part.order:
             try:

@@ -1,6 +1,6 @@
-"""From the bytes of a request to `Submission`s, strictly: what is not understood is refused, never ignored.
+"""Converts the bytes of a request to `Submission`s, strictly: an unknown member is refused, never ignored.
 
-A payload is cut out of the body and carried as it is (I6), so 1.10 stays 1.10.
+A payload is cut out of the body and kept byte for byte (I6), so 1.10 stays 1.10.
 """
 
 import functools
@@ -21,9 +21,9 @@ from .bodies import NAME_CHARS_MAX
 from .problems import Problem, malformed
 
 NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # no control characters: an id is shown in logs and lists
-ENVELOPE_BYTES = 8_192  # what a task has beside its payload: two names of 256 characters, each escaped in 12 bytes
+ENVELOPE_BYTES = 8_192  # of a task beside its payload: two names of 256 characters, each escaped in 12 bytes
 FLAT_LEVELS = 8
-DIGITS_MAX = 4_300  # of a whole number: Python reads no longer one from text
+DIGITS_MAX = 4_300  # of a whole number: Python does not parse longer ones
 
 _name = re.compile(NAME_PATTERN)
 _line = re.compile(rb"[^ \t\r\n][^\n]*")
@@ -51,10 +51,10 @@ _read_items = msgspec.json.Decoder(list[Raw]).decode
 
 
 def decode_utf8(text: bytes, what: str) -> str:
-    """Decode it.
+    """Decode text. `what` begins the sentence of an error.
 
     Raises:
-        Problem: 400, it is not UTF-8.
+        Problem: 400, the text is not UTF-8.
     """
     try:
         return text.decode()
@@ -66,7 +66,7 @@ def read_submission(text: bytes, what: str, idempotency_key: str | None) -> Subm
     """Read one task's JSON object. `what` begins the sentence of an error: "The body", "Item 3".
 
     Raises:
-        Problem: 400, naming the member and what to do.
+        Problem: 400; the text names the member and what to do.
     """
     try:
         task = _read_task(text)
@@ -90,7 +90,7 @@ def read_submission(text: bytes, what: str, idempotency_key: str | None) -> Subm
     if task.delay_ms is not UNSET or task.execute_at is not UNSET:
         due = _read_due(task, what)
         quotes += sum(_quotes(bytes(raw)) + 2 for raw in (task.delay_ms, task.execute_at) if raw is not UNSET)
-    if _quotes(text) != quotes:  # a decoder takes the last of several members of one name; all have quotes
+    if _quotes(text) != quotes:  # a member repeats: its quotes remain, though the decoder kept the last only
         raise _repeated(text, what)
     if len(payload) > NESTING_MAX:
         _refuse_deep_nesting(text, what)
@@ -100,10 +100,10 @@ def read_submission(text: bytes, what: str, idempotency_key: str | None) -> Subm
 
 
 def split_array(body: bytes, items_max: int = sys.maxsize, item_bytes_max: int = sys.maxsize) -> list[bytes]:
-    """Split a JSON array into its items. It ends at the first that is too many.
+    """Split a JSON array into its items. Decoding stops at the first item beyond the limit.
 
     Raises:
-        Problem: 400, it is not a JSON array; 413, too many items, or one that is too large.
+        Problem: 400, the body is not a JSON array; 413, it has too many items, or an item is too large.
     """
     try:
         if body.count(b",") < items_max:
@@ -131,17 +131,17 @@ def split_array(body: bytes, items_max: int = sys.maxsize, item_bytes_max: int =
 
 @functools.cache
 def _bounded(items_max: int) -> Any:
-    """A decoder of arrays that stops at the first item beyond the bound, which `list` and a `max_length` do not."""
+    """Return a decoder of arrays that stops at the first item beyond the limit; `list` with `max_length` does not."""
     fields = [(f"item_{number}", Raw | UnsetType, UNSET) for number in range(items_max)]
     struct = msgspec.defstruct("Items", fields, array_like=True, forbid_unknown_fields=True)
     return msgspec.json.Decoder(struct).decode
 
 
 def split_lines(body: bytes, items_max: int = sys.maxsize) -> list[bytes]:
-    """Split NDJSON into its lines; empty ones are not items, as its specification allows.
+    """Split NDJSON into its lines. Empty lines are not items, as its specification allows.
 
     Raises:
-        Problem: 413, too many.
+        Problem: 413, there are too many lines.
     """
     lines: list[bytes] = []
     for match in _line.finditer(body):
@@ -159,7 +159,7 @@ def _too_many(items_max: int) -> Problem:
 
 
 def _refusal(text: bytes, what: str, error: Exception) -> Problem:
-    """Why the decoder refused a task: it knows the first mistake only, and not in the words of this API."""
+    """Return why a task is refused, in the terms of this API; the decoder's error names the first mistake only."""
     if isinstance(error, RecursionError):
         return _nested_too_deep(what)
     decode_utf8(text, what)
@@ -188,7 +188,7 @@ def _refusal(text: bytes, what: str, error: Exception) -> Problem:
 
 
 def _half_pair(text: bytes) -> str | None:
-    """The member whose text holds an escape such as \\ud800 alone (RFC 8259, section 8.2), if that is the mistake."""
+    """Return the member with an unpaired escape like \\ud800 (RFC 8259, section 8.2), if that is the mistake."""
     if b"\\u" not in text:
         return None
     try:
@@ -219,14 +219,14 @@ def _read_due(task: _Task, what: str) -> str:
         try:
             value = msgspec.json.decode(raw)  # type: ignore[arg-type]
         except (ValueError, RecursionError):
-            value = None  # such as 1e999, which is neither
+            value = None  # for example 1e999, which is invalid for both
         return read(value)
     except InvalidTask as error:
         raise malformed(f"{what}'s {error}") from None
 
 
 def _quotes(text: bytes) -> int:
-    """How many quotes of JSON's own there are, those within strings left out."""
+    """Count the quotes of JSON's grammar, without escaped quotes within strings."""
     if b"\\" not in text:
         return text.count(b'"')
     text = text.replace(b"\\\\", b"")
@@ -235,7 +235,7 @@ def _quotes(text: bytes) -> int:
 
 def _repeated(text: bytes, what: str) -> Problem:
     names: list[str] = []
-    if len(text) < LARGE:  # its name is worth no more than that
+    if len(text) < LARGE:  # the cost of finding its name is bounded
 
         def remember(pairs: list[tuple[str, Any]]) -> None:
             names[:] = [name for name, _ in pairs]  # of the outermost object: it is the last one to end
@@ -246,7 +246,7 @@ def _repeated(text: bytes, what: str) -> Problem:
 
 
 def _refuse_deep_nesting(text: bytes, what: str) -> None:
-    """Each pass removes the innermost arrays and objects of valid JSON: all, where there are many beside each other."""
+    """Raise Problem beyond NESTING_MAX levels. Each pass removes all innermost arrays and objects of valid JSON."""
     if text.count(b"[") + text.count(b"{") <= NESTING_MAX:
         return
     brackets = _string.sub(b"", text).translate(_AS_STEPS, _NO_BRACKETS)

@@ -1,4 +1,4 @@
-"""Access to an HTTP part: with its token, and without one from this machine only."""
+"""Access to an HTTP server of this unit: with its token, or without a token from this machine only."""
 
 import base64
 import binascii
@@ -17,21 +17,21 @@ from .problems import Problem
 OPEN_PATHS = ("/healthz", "/readyz")  # for probes, which have no token
 TOKEN_BYTES_MAX = 4_096
 
-# What no page of ours needs: to be framed, to have another base, to send forms elsewhere.
+# Our pages need no frames around them, no other base URL, and no forms that are sent elsewhere.
 _PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
 def producer_token(config: Config) -> str | None:
-    """The producer's token, of the setting or its file; None: there is none.
+    """Return the producer's token, from the setting or its file; None if neither is set.
 
     Raises:
-        ConfigError: the file cannot be read, both are set, or it is not a token.
+        ConfigError: the file cannot be read, both are set, or the text is not a token.
     """
     return _token(config.token, config.token_file, "token")
 
 
 def monitor_token(config: Config) -> str | None:
-    """As `producer_token`, of the monitor."""
+    """Return the monitor's token, as `producer_token` does."""
     return _token(config.monitor_token, config.monitor_token_file, "monitor_token")
 
 
@@ -52,10 +52,10 @@ def _token(value: str, path: str, setting: str) -> str | None:
 
 
 def refuse_without_token(name: str, config: Config, host: str) -> None:
-    """Refuse to listen for other machines where nobody is asked for a token.
+    """Refuse to listen for other machines without a token.
 
     Raises:
-        ConfigError: naming the variable, and the option that allows it.
+        ConfigError: the text names the variable, and the option that allows it.
     """
     token = monitor_token(config) if name == "monitor" else producer_token(config)
     if token or config.access == ANYONE or is_loopback(host):
@@ -68,7 +68,7 @@ def refuse_without_token(name: str, config: Config, host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Whether only this machine can reach a server that listens at this host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -76,7 +76,7 @@ def is_loopback(host: str) -> bool:
 
 
 def guards(token: str | None) -> list[Any]:
-    """The middleware of an app: its token, where there is one, and the headers for browsers."""
+    """Return the middleware of an app: the check of its token, if it has one, and the headers for browsers."""
     return [*([BearerToken(token)] if token else []), BrowserHeaders()]
 
 
@@ -119,12 +119,12 @@ def _given(header: str) -> str | None:
 
 
 def _digest(token: str) -> bytes:
-    """Of one length, so that a comparison takes as long whatever was given."""
+    """Return a digest: its length is fixed, so the time of a comparison reveals nothing about the token."""
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 class BrowserHeaders:
-    """`nosniff` for every answer, and for pages what `default-src` of a policy leaves open."""
+    """Adds `nosniff` to every answer, and to pages the directives that `default-src` does not cover."""
 
     def process_response(self, _req: falcon.Request, resp: falcon.Response, *_: Any) -> None:
         resp.set_header("X-Content-Type-Options", "nosniff")

@@ -1,1 +1,1 @@
-"""The monitor: a page, JSON and Prometheus. It imports the queue, and of the HTTP part what both serve with."""
+"""The monitor: a page, JSON and Prometheus. It imports the queue, and the shared modules of the HTTP part."""

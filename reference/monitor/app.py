@@ -1,20 +1,20 @@
-"""The monitor: what the queue holds, who works on it, what was given up, and what is wrong.
+"""The monitor: shows the queue's tasks, consumers, dead letters and troubles.
 
     GET  /                   a page that refreshes itself
-    GET  /stats              the reading as JSON, with `troubles`; a 503 problem where Redis does not answer
-    GET  /series             the last minutes, which the charts show
-    GET  /tasks/{place}      a page of what is pending, delayed or processing
-    GET  /vanished           consumers that were recovered from lately
-    GET  /letters            a page of dead letters; GET /letters/{id}: one in whole
-    POST /letters/{verb}     requeue or purge some, or all that are wanted
-    GET  /metrics            for Prometheus; `zeroloss_up 0` and nothing else where Redis does not answer
+    GET  /stats              the reading as JSON, with `troubles`; a 503 problem if Redis does not answer
+    GET  /series             the last minutes, for the charts
+    GET  /tasks/{place}      a page of pending, delayed or processing tasks
+    GET  /vanished           consumers that vanished lately
+    GET  /letters            a page of dead letters; GET /letters/{id}: one letter with all details
+    POST /letters/{verb}     requeue or purge letters by id, or all letters that pass a filter
+    GET  /metrics            for Prometheus; only `zeroloss_up 0` if Redis does not answer
     GET  /healthz            the process runs
 
-With several shards, counts, consumers and dead letters are those of all; series, pending and delayed tasks are those of
-one, which `?shard=NAMESPACE` names.
+With several shards, counts, consumers and dead letters are those of all shards; series, pending and delayed tasks are
+those of one shard, which `?shard=NAMESPACE` names.
 
-It never shows numbers that it did not just read. What Redis refuses, as it does where a key is of another type, is null
-in /stats, which says why in `unreadable`; it is missing in /metrics, and a sentence on the page.
+It only shows numbers that it has just read. If Redis refuses a value, for example because a key has another type, it is
+null in /stats, with the reason in `unreadable`; it is missing in /metrics, and a sentence on the page.
 """
 
 import json
@@ -50,12 +50,11 @@ from .series import MINUTES_MAX, Series
 from .troubles import troubles_of, troubles_of_series
 from .vanished import read_vanished
 
-IDS_MAX = 1_000  # letters that one request names
+IDS_MAX = 1_000  # limit on the letters that one request names
 BODY_BYTES_MAX = 65_536
 START_MAX = 10**9
 
-# The page is all there is to it: nothing is loaded from elsewhere, it talks to this monitor only, and no text that it
-# shows can become a script.
+# The page loads nothing from elsewhere, connects to this monitor only, and no text that it shows can become a script.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -66,10 +65,10 @@ _Each = Callable[[Callable[[redis.Redis, Config], Any]], Mapping[str, Any]]
 
 
 def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] | None = None) -> falcon.App[Any, Any]:
-    """The WSGI app. `client` should give up quickly (`readiness.connect_probe`), so that a hung Redis shows at once.
+    """Return the WSGI app. `client` needs a short timeout (`readiness.connect_probe`): a hung Redis shows at once.
 
-    With several shards each has a client of its own, and `client` is None. `hosts`: the names by which alone it is
-    asked for; None: any.
+    With several shards `client` is None, as each shard has its own. `hosts`: the only host names that are accepted;
+    None: any.
 
     Raises:
         ConfigError: `client` does not fit the number of shards.
@@ -91,7 +90,7 @@ def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] 
     app.add_route("/vanished", _Vanished(clients))
     app.add_route("/tasks/{place}", _Tasks(each(Places)))
     app.add_route("/letters", _Letters(letters))
-    app.add_route("/letters/{name:path}", _Letter(letters))  # an id has a slash where there are shards
+    app.add_route("/letters/{name:path}", _Letter(letters))  # with shards an id has a slash
     app.add_route("/metrics", _Metrics(gauges))
     app.add_route("/healthz", Health())
     return app
@@ -117,7 +116,7 @@ def serve(config: Config, host: str, port: int) -> None:
 
 
 def _parts(client: redis.Redis | None, config: Config) -> tuple[_Each, Gauges, DeadLetters]:
-    """What makes one of a kind for each shard, by its namespace, and what reads all of them."""
+    """Return a function that makes an object for each shard, by namespace; the gauges and dead letters of all."""
     refuse_client_of_shards(client, config)
     if client is not None:
         return (
@@ -209,7 +208,7 @@ class _Tasks:
                 raise falcon.HTTPNotFound
 
     def _held(self, consumer: str, start: int) -> Shown:
-        """What a consumer holds, on whichever shard that is."""
+        """Return the page of tasks that a consumer holds, on the shard where it has most."""
         pages = [each.processing(consumer, start) for each in self._shards.values()]
         return max(pages, key=lambda page: int(page["total"]))
 
@@ -254,10 +253,10 @@ class _Letter:
 
 
 def _refuse_other_sites(req: falcon.Request) -> None:
-    """Refuse what a page of another site made a browser send.
+    """Refuse a request that a page of another site made a browser send.
 
-    A form cannot send JSON, a script of another site must ask first, and is never allowed to; browsers also say of
-    which site a request is.
+    A form cannot send JSON. A script of another site needs a preflight request, which is never allowed. Browsers also
+    send the origin of a request.
     """
     require_media_type(req, ("application/json",))
     if req.get_header("Sec-Fetch-Site", default="none") not in ("none", "same-origin"):
@@ -276,7 +275,7 @@ def _read_json(req: falcon.Request) -> dict[str, Any]:
 
 
 def _shard(req: falcon.Request, shards: Mapping[str, Any]) -> str:
-    """Which one is asked for; if none is, the first."""
+    """Return the shard that a request names, by default the first."""
     name = req.get_param("shard", default=next(iter(shards)))
     if name not in shards:
         raise Problem("malformed", f"shard must be one of {', '.join(shards)}.")

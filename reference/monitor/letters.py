@@ -1,6 +1,6 @@
-"""The dead letters as the page shows them: a page at a time, sought through, and what an operator does with them.
+"""The dead letters for the monitor's page: pages, a search, and the operator's actions.
 
-To requeue and to purge are atomic for each letter, by its id: of two who press at once one finds it gone.
+Requeue and purge are atomic for each letter, by its id: of two operators who act at once, one finds the letter gone.
 """
 
 import time
@@ -10,21 +10,24 @@ from typing import NamedTuple
 from ..queue.dead_letters import DeadLetter, DeadLetters, NotRequeueable
 from .places import PAGE, PAGE_BYTES, SLICE, Shown, summary_of
 
-SOUGHT_S = 1.0  # one answer looks at letters for that long; the page asks for the rest
+SOUGHT_S = 1.0  # time limit of the search for one answer; the page asks for the rest
 ACTED_S = 2.0
-PAYLOAD_BYTES_MAX = 65_536  # of one letter that is shown in whole
-ERROR_CHARS_MAX = 300  # of one in a list
+PAYLOAD_BYTES_MAX = 65_536  # in the details of one letter
+ERROR_CHARS_MAX = 300  # in a row of a list
 
 
 class Wanted(NamedTuple):
-    """Which letters: of this reason, of this type, with this text in the id, the type or the error. Empty: any."""
+    """A filter: letters of this reason and type, with this text in an id, the type, the error or the consumer.
+
+    Empty: any.
+    """
 
     reason: str = ""
     type: str = ""
     text: str = ""
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Whether a letter is one of them."""
+        """Whether a letter passes the filter."""
         task = letter.task
         if (self.reason and letter.reason != self.reason) or (self.type and (task is None or task.type != self.type)):
             return False
@@ -33,13 +36,13 @@ class Wanted(NamedTuple):
 
 
 class Letters:
-    """Pages of the dead-letter stream, newest first, and acts on it."""
+    """Reads pages of the dead-letter stream, newest first, and acts on letters."""
 
     def __init__(self, letters: DeadLetters) -> None:
         self._letters = letters
 
     def page(self, wanted: Wanted, before: str | None = None) -> Shown:
-        """One page of those wanted, and `next` where there may be more: what to give as `before` then.
+        """Return one page of the wanted letters. `next`: the value of `before` for the next page, if there may be one.
 
         Raises:
             QueueError: `before` is not an id of a letter.
@@ -58,7 +61,7 @@ class Letters:
         return {"total": total, "looked": looked, "letters": shown, "next": last}
 
     def one(self, letter_id: str) -> Shown | None:
-        """A letter in whole, its payload bounded; None where it is gone. Raises as `page`."""
+        """Return a letter with all details, its payload bounded; None if it is gone. Raises as `page` does."""
         letter = self._letters.get(letter_id)
         if letter is None:
             return None
@@ -72,10 +75,10 @@ class Letters:
         }
 
     def act(self, verb: str, ids: list[str]) -> Shown:
-        """Requeue or purge letters by their ids: how many were still there, and how many cannot be read.
+        """Requeue or purge letters by their ids. Return how many existed, and how many cannot be read.
 
         Raises:
-            QueueError: that is not an id of a letter.
+            QueueError: an id is invalid.
             redis.RedisError: Redis does not answer, or refuses.
         """
         if verb == "purge":
@@ -89,9 +92,9 @@ class Letters:
         return {"done": done, "unreadable": unreadable}
 
     def act_on_all(self, verb: str, wanted: Wanted, newest: str | None) -> Shown:
-        """The same with all that are wanted and no newer than `newest`, newest first; `next` where there may be more.
+        """Requeue or purge the wanted letters older than `newest`, newest first. `next`: set if there may be more.
 
-        Raises as `act`.
+        Raises as `act` does.
         """
         until, done, unreadable, last = time.monotonic() + ACTED_S, 0, 0, newest
         for letter in self._from(newest):
@@ -106,17 +109,17 @@ class Letters:
         return {"done": done, "unreadable": unreadable, "next": last}
 
     def _from(self, before: str | None) -> Iterator[DeadLetter]:
-        """All, newest first, a few at a time: an entry may have a megabyte."""
+        """Yield the letters older than `before`, newest first, read a few at a time: an entry may have a megabyte."""
         while letters := self._letters.page(SLICE, before):
             yield from letters
             before = letters[-1].id
 
 
 def row_of(letter: DeadLetter) -> Shown:
-    """A letter as one row shows it."""
+    """Return a letter as a row of a list."""
     shown = summary_of(letter.entry)
-    for counter in ("attempt", "retries", "recoveries"):  # as they are for the next attempt; `attempts` says what was
+    for counter in ("attempt", "retries", "recoveries"):  # these are for the next attempt; `attempts` counts past ones
         shown.pop(counter, None)
-    attempts = max(0, letter.task.attempt - 1) if letter.task else None  # the burial raised it
+    attempts = max(0, letter.task.attempt - 1) if letter.task else None  # dead-lettering raised it
     shown |= {"letter": letter.id, "dead_at": letter.dead_at, "reason": letter.reason, "attempts": attempts}
     return shown | {"error": letter.error[:ERROR_CHARS_MAX]}

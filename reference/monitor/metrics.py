@@ -1,4 +1,4 @@
-"""The queue's figures for Prometheus, read at each scrape."""
+"""The queue's metrics for Prometheus, read at each scrape."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from ..stats.gauges import Gauges, Reading
 
 
 class QueueCollector(Collector):
-    """`zeroloss_up`, always, and what could be read."""
+    """Collects `zeroloss_up`, always, and the values that could be read."""
 
     def __init__(self, gauges: Gauges) -> None:
         self._gauges = gauges
@@ -30,7 +30,7 @@ class QueueCollector(Collector):
 
 
 def metrics(reading: Reading) -> Iterator[Metric]:
-    """The reading for Prometheus: gauges, and a counter for each of `gauges.COUNTERS`; none for what is not known."""
+    """Yield a reading's metrics: gauges, and a counter for each of `gauges.COUNTERS`; unknown values are left out."""
     tasks = GaugeMetricFamily("zeroloss_tasks", "Tasks in the queue by where they lie", labels=["state"])
     for state in ("pending", "processing", "delayed", "dead_letter"):
         if getattr(reading, state) is not None:
@@ -51,7 +51,7 @@ def metrics(reading: Reading) -> Iterator[Metric]:
 
 
 def _gauges(reading: Reading) -> Iterator[tuple[str, str, float | None]]:
-    """Name, meaning, and value where it is known."""
+    """Yield name, meaning and value of each gauge; the value is None if it is unknown."""
     yield (
         "zeroloss_tasks_awaiting_recovery",
         "Tasks in processing whose consumer's lease has ended",

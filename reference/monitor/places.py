@@ -1,7 +1,7 @@
-"""Looks into what is pending, delayed or held, a page at a time, without changing it.
+"""Reads the pending, delayed or held tasks, a page at a time, without changing them.
 
-Entries may have a megabyte each, so a page is read a few at a time, until it is long enough or large enough. Tasks move
-while the pages are read: one may show twice, or not at all.
+An entry may have a megabyte, so a page is read a few entries at a time, until it is long or large enough. Tasks move
+while pages are read: a task may show twice, or not at all.
 """
 
 import math
@@ -17,7 +17,7 @@ from ..queue.task import PRIORITIES, Task
 from ..queue.texts import NAME_CHARS_MAX, printable
 
 PAGE = 50  # tasks
-PAGE_BYTES = 1_048_576  # ... or that many bytes of theirs
+PAGE_BYTES = 1_048_576  # a page also ends when its tasks reach this size
 SLICE = 8  # tasks that are read at a time
 PREVIEW_CHARS = 200
 
@@ -25,7 +25,7 @@ Shown = dict[str, Any]
 
 
 def summary_of(entry: bytes) -> Shown:
-    """A task as one row shows it; of what cannot be read, why, and how it begins."""
+    """Return a task as a row of a list; for an unreadable entry, the reason and its first characters."""
     try:
         task = Task(entry)
     except Undecodable as error:
@@ -48,14 +48,14 @@ def _preview(text: bytes) -> str:
 
 
 class Places:
-    """Pages of tasks by where they lie. `total` is how many there are."""
+    """Pages of tasks by place: pending, delayed or held. `total`: the number of tasks in that place."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client: Any = client
         self._keys = Keys(config.namespace)
 
     def pending(self, priority: str, start: int) -> Shown:
-        """Those that wait, the next to be claimed first.
+        """Return pending tasks, the next to be claimed first.
 
         Raises:
             redis.RedisError: Redis does not answer, or the key is of another type.
@@ -68,7 +68,7 @@ class Places:
         return self._page(self._client.llen(waiting), start, read, lambda entry: (entry, {}))
 
     def delayed(self, start: int) -> Shown:
-        """Those that wait for their time, the next to be due first. Raises as `pending`."""
+        """Return delayed tasks, the next to be due first. Raises as `pending` does."""
 
         def read(first: int, count: int) -> Sequence[tuple[bytes, float]]:
             found: list[tuple[bytes, float]] = self._client.zrange(
@@ -82,7 +82,7 @@ class Places:
         return self._page(self._client.zcard(self._keys.delayed), start, read, show)
 
     def processing(self, consumer: str, start: int) -> Shown:
-        """Those that one consumer holds, in the order in which it claimed them. Raises as `pending`."""
+        """Return the tasks that one consumer holds, in the order of their claims. Raises as `pending` does."""
         key = self._keys.processing(consumer)
         numbers = sorted((number for number in self._client.hkeys(key) if number.isdigit()), key=int)
 

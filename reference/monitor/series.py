@@ -1,4 +1,4 @@
-"""What the charts show: the last minutes, as the workers noted them in Redis with their renewals."""
+"""The data of the charts: the last minutes, as the workers recorded them in Redis with their renewals."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from ..stats.gauges import COUNTERS
 
 MINUTES_MAX = 120
 REASON_CHARS_MAX = 200
-FAILING_SHARE = 0.1  # of what finished in the last minutes, beyond which it is reported
+FAILING_SHARE = 0.1  # share of failures in the last minutes above which they are reported
 FAILING_MIN = 10
 FAILING_OVER_MS = 300_000
 
@@ -26,7 +26,7 @@ _POINT = ("time_ms", *COUNTERS, *PRIORITIES, *(f"since {name}" for name in PRIOR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The queue at one moment, by Redis's clock. None: it could not be read then, or nothing waited."""
+    """The queue at one moment, by Redis's clock. None: the value could not be read then, or no task waited."""
 
     time_ms: int
     counters: dict[str, int | None]
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Of the tasks that workers counted in one minute, in ms. None: there was none."""
+    """Quantiles of the tasks that workers counted in one minute, in ms. None: they counted no task."""
 
     time_ms: int  # when the minute began
     wait_p50: float | None  # from enqueue, or the due time, to the start of the first attempt
@@ -49,7 +49,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesReading:
-    """Points and latencies of some minutes, oldest first; a minute without a worker has none."""
+    """Points and latencies of some minutes, oldest first. A minute without a worker is missing."""
 
     time_ms: int
     points: list[Point]
@@ -64,7 +64,7 @@ class Series:
         self._client, self._keys = client, Keys(config.namespace)
 
     def read(self, minutes: int) -> SeriesReading:
-        """Read the last `minutes`, and the one that is being written, in two round trips.
+        """Read the last `minutes`, and the current one, in two round trips.
 
         Raises:
             redis.RedisError: Redis does not answer.
@@ -87,12 +87,12 @@ class Series:
             elif answer:
                 points += _points(answer)
                 latencies.append(_latency(minute * 60_000, answer))
-        points.sort(key=lambda point: point.time_ms)  # one at the turn of a minute may lie in the minute before
+        points.sort(key=lambda point: point.time_ms)  # a point may be stored in the minute before its own
         return SeriesReading(time_ms=now_ms, points=points, latencies=latencies, unreadable=unreadable)
 
 
 def failing(points: Sequence[Point]) -> tuple[int, int] | None:
-    """How many handlers failed, and how many tasks completed, in the last minutes, where too many failed."""
+    """Return how many handlers failed and how many tasks completed in the last minutes; None if failures are few."""
     if not points:
         return None
     recent = [point for point in points if point.time_ms >= points[-1].time_ms - FAILING_OVER_MS]
@@ -148,7 +148,7 @@ def _buckets(fields: Mapping[bytes, bytes], of: bytes) -> Iterator[tuple[float, 
 def quantile(buckets: Mapping[float, int], share: float) -> float | None:
     """Estimate a quantile of a histogram (upper bound -> count) as Prometheus does: linear within a bucket.
 
-    In the last one, which has no upper bound, it is the highest bound. None: nothing was counted.
+    In the last bucket, which has no upper bound, the result is the highest bound. None: nothing was counted.
     """
     left = share * sum(buckets.values())
     if not left:

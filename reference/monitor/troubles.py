@@ -1,4 +1,4 @@
-"""What is wrong with a queue, worst first, each with what to do. Only what was read is judged."""
+"""The troubles of a queue, worst first, each with advice. Only values that were read are judged."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ FULL_SHARE = 0.9  # of maxmemory
 
 
 class Trouble(NamedTuple):
-    """`level`: critical, where tasks do not run or may be lost; else warning."""
+    """`level`: critical if tasks do not run or may be lost, else warning."""
 
     level: str
     title: str
@@ -24,9 +24,9 @@ def troubles_of(
     memories: Iterable[Mapping[str, Any] | None],
     shards: Mapping[str, Reading | None] = MappingProxyType({}),
 ) -> list[Trouble]:
-    """What a reading shows, each server's `INFO memory`, and each shard's reading.
+    """Return the troubles in a reading. `memories`: each server's `INFO memory`, None if the server denies it.
 
-    None: the one may not be asked, the other does not answer.
+    `shards`: each shard's reading, None if the shard does not answer.
     """
     found = [*_workers(reading), *_unattended(shards)]
     for memory in memories:
@@ -36,7 +36,7 @@ def troubles_of(
 
 
 def troubles_of_series(series: SeriesReading) -> list[Trouble]:
-    """What the last minutes show."""
+    """Return the troubles in the last minutes."""
     counts = failing(series.points)
     if counts is None:
         return []

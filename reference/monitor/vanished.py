@@ -1,4 +1,4 @@
-"""The consumers that were recovered from lately."""
+"""The consumers that vanished lately, and how many of their tasks were recovered."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ SHOWN_MAX = 20
 
 
 def read_vanished(clients: Mapping[str, redis.Redis]) -> list[Shown]:
-    """The last of all queues, newest first. `clients`: by namespace.
+    """Return the last vanished consumers of all queues, newest first. `clients`: by namespace.
 
     Raises:
         redis.RedisError: Redis does not answer, or a key is of another type.

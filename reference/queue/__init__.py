@@ -1,1 +1,1 @@
-"""The queue: its verbs, its scripts, its settings. It imports nothing else of this unit."""
+"""The queue: its operations, scripts and settings. It imports nothing else of this unit."""

@@ -1,4 +1,4 @@
-"""The way in for producers in Python, and for tools: one queue on one server."""
+"""The API for Python producers and for tools: one queue on one server."""
 
 import json
 import re
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ..stats.gauges import Reading
 
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-NESTING_MAX = 200  # far below the interpreter's own bound, which workers and requeues meet at other depths
+NESTING_MAX = 200  # far below the interpreter's recursion limit, which workers and requeues reach at other depths
 
 
 class NewTask(NamedTuple):
-    """What `Queue.enqueue_many` takes; its members are the arguments of `Queue.enqueue`."""
+    """One task for `Queue.enqueue_many`. The fields are the arguments of `Queue.enqueue`."""
 
     type: str
     payload: Any
@@ -40,10 +40,10 @@ class NewTask(NamedTuple):
 
 
 class Queue:
-    """Enqueues tasks, counts them, and looks after those that were given up; safe to share between threads.
+    """Enqueues and counts tasks, and manages dead letters; safe to share between threads.
 
-    A process that is forked from one that used it opens connections of its own. `pause`, `resume`, `stats` and
-    `dead_letters` raise `redis.RedisError` where Redis does not answer.
+    A forked process opens its own connections. `pause`, `resume`, `stats` and `dead_letters` raise
+    `redis.RedisError` if Redis does not answer.
     """
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
@@ -55,9 +55,9 @@ class Queue:
 
     @classmethod
     def connect(cls, url: str | None = None, *, namespace: str | None = None, **settings: Any) -> Self:
-        """Make a queue of a server, which is asked at the first command; `settings` are members of `Config`.
+        """Return a queue on a server; it connects at the first command. `settings` are fields of `Config`.
 
-        What is left out comes from the environment, as `load_config` reads it, or is the default.
+        A setting that is not given comes from the environment (see `load_config`), else it has its default.
 
         Raises:
             ConfigError: a setting, or an option of the URL, is refused.
@@ -66,7 +66,7 @@ class Queue:
         return cls(connect(config), config) if config.shards == 1 else open_queue(config)  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Close its connections; the next command opens new ones."""
+        """Close all connections; the next command opens new ones."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -87,41 +87,42 @@ class Queue:
         idempotency_key: str | None = None,
         trace_context: str = "",
     ) -> Accepted:
-        """Enqueue one task. To return is a promise: it runs to its end at least once, or is dead-lettered (I2).
+        """Enqueue one task. Returning is a promise: the task runs to its end at least once, or is dead-lettered (I2).
 
-        The payload is anything that msgspec writes as JSON, or JSON itself, as a `msgspec.Raw`. `priority` is high,
-        default or low. It runs `delay_ms` from now, or at `execute_at`, a time with its zone (RFC 3339 where it is a
-        text), or as soon as it can; a time that has passed is now. `trace_context` is a `traceparent`, for its handler.
+        `payload` is a value that msgspec can write as JSON, or JSON text as a `msgspec.Raw`. `priority` is high,
+        default or low. The task is due after `delay_ms`, or at `execute_at`, a time with its zone (RFC 3339 if it is a
+        string). By default, or if that time has passed, it is due at once. The handler gets `trace_context`, a
+        `traceparent`.
 
         Raises:
-            InvalidTask, TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: it was not enqueued.
-            OutcomeUnknown: it may have been; ask again with the same idempotency key.
-            NotConfirmed, one of these: Redis has it, and may lose it; ask again likewise.
+            InvalidTask, TaskTooLarge, IdempotencyConflict, QueueFull, NotAccepted: the task was not enqueued.
+            OutcomeUnknown: the task may have been enqueued; retry with the same idempotency key.
+            NotConfirmed, a kind of OutcomeUnknown: Redis has the task, but may lose it; retry in the same way.
         """
         task = NewTask(task_type, payload, id, priority, delay_ms, execute_at, idempotency_key, trace_context)
         return self._enqueuer.enqueue(_submission(task))
 
     def enqueue_many(self, tasks: Iterable[NewTask]) -> list[Outcome]:
-        """Enqueue many in one atomic step, or one for each shard; the outcomes are in the order of the tasks.
+        """Enqueue tasks in one atomic step, or one step for each shard; the outcomes are in the order of the tasks.
 
-        Each is `Accepted`, or the error for this task: too large, a conflict, or what its shard answered.
+        Each outcome is `Accepted`, or the error of this task: too large, a conflict, or an error of its shard.
 
         Raises:
-            InvalidTask, QueueFull, NotAccepted: none was enqueued.
-            OutcomeUnknown: either all that could be accepted were enqueued, or none.
+            InvalidTask, QueueFull, NotAccepted: no task was enqueued.
+            OutcomeUnknown: either every acceptable task was enqueued, or no task.
         """
         return self._enqueuer.enqueue_many([_submission(task) for task in tasks])
 
     def pause(self) -> None:
-        """Let all workers claim nothing more, from their next renewal on; what runs is finished."""
+        """Stop all workers from claiming, from their next renewal on; running tasks finish."""
         self._client.set(self._paused, "1")
 
     def resume(self) -> bool:
-        """Let them claim again, from their next renewal on. Whether claiming was paused."""
+        """Let workers claim again, from their next renewal on. Return whether claiming was paused."""
         return bool(self._client.delete(self._paused))
 
     def stats(self) -> "Reading":
-        """Count what is pending, held, delayed and dead, and who works, in two round trips.
+        """Count the pending, held, delayed and dead tasks and the consumers, in two round trips.
 
         Raises:
             ConfigError: this copy was made without stats.
@@ -134,10 +135,10 @@ class Queue:
 
 
 def open_queue(config: Config) -> Queue:
-    """Make a queue of settings that were read already, over all shards where there are several.
+    """Return the queue of a `Config`, over all shards if there are several.
 
     Raises:
-        ConfigError: an option of the URL is refused, or there are shards and this copy was made without them.
+        ConfigError: an option of the URL is refused, or this copy lacks the code for several shards.
     """
     if config.shards == 1:
         return Queue(connect(config), config)

@@ -16,7 +16,7 @@ SHARDS_MAX = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that can be set. Durations are milliseconds, sizes bytes; the last word of a name is its unit.
+    """All settings. Durations are in milliseconds, sizes in bytes; the last word of a name is its unit.
 
     Raises:
         ConfigError: a value, or the relation of two values, is invalid; the text names the setting.
@@ -24,31 +24,31 @@ class Config:
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     namespace: str = "tasks"
-    shards: int = 1  # over how many queues the tasks are spread: {tasks-0}, {tasks-1}...; 1: one, named as above
+    shards: int = 1  # number of queues that share the tasks: {tasks-0}, {tasks-1}...; 1: one queue, named as above
 
-    # The lease: how long a silent consumer keeps its tasks, and how often a living one says that it lives.
+    # The lease: how long a silent consumer keeps its tasks, and how often a live one renews.
     lease_ms: int = 10_000
     renew_ms: int = 2_500
-    sweep_ms: int = 1_000  # between two looks for ended leases and due retries
-    absence_ms: int = 750  # a worker whose connections are gone that long is dead, whatever its lease says; 0: never
-    block_ms: int = 1_000  # how long a claim waits for the bell before it looks anyhow
+    sweep_ms: int = 1_000  # interval between sweeps for ended leases and due tasks
+    absence_ms: int = 750  # a worker without a connection for this time counts as dead before its lease ends; 0: never
+    block_ms: int = 1_000  # how long a claim waits for the bell before it checks for tasks without it
 
     threads: int = 5
-    ahead: int = 256  # claimed beyond what the threads run, at most
-    ahead_ms: int = 20  # ... and never more than this much work, measured by how long tasks take
-    task_timeout_ms: int = 300_000  # a handler that runs longer is hung: its process is restarted
-    grace_ms: int = 25_000  # what a stopping worker allows its running handlers
-    max_tasks: int = 0  # a worker process that has run that many is replaced; 0: never
-    max_memory_bytes: int = 0  # a worker process that holds more is replaced; 0: never
+    ahead: int = 256  # prefetch limit: tasks claimed beyond those that the threads run
+    ahead_ms: int = 20  # prefetch limit as working time, estimated from how long recent tasks took
+    task_timeout_ms: int = 300_000  # a handler that runs longer counts as hung: its process is restarted
+    grace_ms: int = 25_000  # how long a stopping worker waits for its running handlers
+    max_tasks: int = 0  # a worker process that has run this number of tasks is replaced; 0: never
+    max_memory_bytes: int = 0  # a worker process that uses more memory is replaced; 0: never
 
-    max_retries: int = 3  # a handler may raise this often, and once more
-    max_recoveries: int = 10  # a task's worker may vanish this often, and once more
-    isolate_after: int = 2  # recoveries after which a task runs alone, so that it takes no other down with it
+    max_retries: int = 3  # retries after the first attempt
+    max_recoveries: int = 10  # recoveries of a task whose worker vanished; after one more loss it is dead-lettered
+    isolate_after: int = 2  # recoveries after which a task runs alone, so that a crash interrupts no other task
     backoff_ms: int = 1_000  # before the first retry; doubles each time, with full jitter on the upper half
     backoff_max_ms: int = 60_000
 
-    durability: str = "memory"  # before a task is promised: memory, fsync or replicas:N; see `durability.py`
-    durability_timeout_ms: int = 3_000  # how long that may take; beyond it the answer is that the outcome is unknown
+    durability: str = "memory"  # required before a task is promised: memory, fsync or replicas:N; see `durability.py`
+    durability_timeout_ms: int = 3_000  # time limit for reaching it; after that the outcome is reported as unknown
 
     max_pending: int = 1_000_000
     max_scheduled: int = 1_000_000  # tasks that are not due yet
@@ -57,13 +57,13 @@ class Config:
     max_batch: int = 10_000
     idempotency_ttl_ms: int = 86_400_000
 
-    # What clients of the HTTP parts send as a bearer token, or the file that holds it; empty: no token is asked for.
+    # Bearer tokens that HTTP clients must send, or the files that hold them; empty: no token is required.
     token: str = field(default="", repr=False)
     token_file: str = ""
     monitor_token: str = field(default="", repr=False)
     monitor_token_file: str = ""
-    monitor_hosts: str = ""  # names, with commas, by which a monitor on this machine is asked for beside its own
-    access: str = "token"  # to a part that other machines reach: token, or anyone where it has none
+    monitor_hosts: str = ""  # further host names, separated by commas, accepted by a monitor on this machine
+    access: str = "token"  # to an HTTP server that other machines can reach: token, or anyone if it has no token
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
@@ -98,7 +98,7 @@ class Config:
 
     @property
     def socket_timeout_ms(self) -> int:
-        """After this silence a reply counts as lost. Longer than the longest blocking claim, else each would."""
+        """Silence after which a reply counts as lost; longer than a blocking claim, which must not time out."""
         return self.block_ms + 5_000
 
 
@@ -110,7 +110,7 @@ _MAY_BE_ZERO = {
 }
 
 SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")
-"""What may name the server; the first one that is there does."""
+"""Environment variables that name the server; the first one that is set counts."""
 
 PREFIX = "ZEROLOSS_"
 _OF_THE_HARNESS = {
@@ -118,11 +118,11 @@ _OF_THE_HARNESS = {
     *("OUT", "PLUGINS", "PROFILE", "REDIS_IMAGE", "REQUIREMENT", "RUN", "SEED", "SUSPENDED_NS", "TARGET", "VENVS"),
     "WARDEN",
 }
-"""What variables with the prefix mean to the harness that tests the queue; its processes inherit them."""
+"""Variables of the chaos harness, without the prefix. Processes under test inherit them: they are not mistakes."""
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """A sentence for each `ZEROLOSS_*` variable that is not a setting, with the name that may have been meant."""
+    """Return a sentence for each `ZEROLOSS_*` variable that is not a setting, with the setting of the closest name."""
     known = {f"{PREFIX}{name.upper()}" for name in _NAMES}
     others = {f"{PREFIX}{name}" for name in _OF_THE_HARNESS}
     sentences = []
@@ -137,10 +137,10 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
 def load_config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
     """Build the `Config`: an argument that is not None wins, then `ZEROLOSS_<NAME>`, then the default.
 
-    `REDIS_URL` and, as the queue's first version had it, `REDIS_ADDR` (`host:port`) name the server too.
+    `REDIS_URL` and `REDIS_ADDR` (`host:port`, from the queue's first version) also name the server.
 
     Raises:
-        ConfigError: naming the setting or the variable.
+        ConfigError: a value is invalid; the text names the setting or the variable.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}

@@ -1,8 +1,8 @@
-"""The Redis client as this queue needs it, and how a Lua script is called.
+"""The Redis client with the options that this queue needs, and the calls of Lua scripts.
 
 redis-py by default repeats a command after a lost reply, ten times. Measured: with a server that stalls for a few
 seconds one `lpush()` enqueued twice, and one `blmove()` moved two tasks while the caller saw one. So nothing is
-repeated here: after an error the caller decides, because only the caller knows whether the step may be taken twice.
+repeated here: after an error the caller decides, because only the caller knows whether the step may be repeated.
 """
 
 import hashlib
@@ -21,29 +21,29 @@ from .errors import ConfigError
 from .servers.pool import CONNECT_TIMEOUT_S, Pool
 from .servers.urls import CLUSTER_SCHEMES, SENTINEL_SCHEMES, refuse_url_options, shown_url
 
-ASK_TIMEOUT_S = 1.0  # for the version, at the start
-OLDEST_SERVER = (7, 0)  # the first that runs scripts with flags
+ASK_TIMEOUT_S = 1.0  # timeout of the checks at start-up
+OLDEST_SERVER = (7, 0)  # the first version that supports flags of scripts
 
-# What tells that a connection leads to the wrong server, or to none. After a planned failover an old session may stay
-# open for hours: only a new connection reaches the present primary. (LOADING is a `ConnectionError` to redis-py.)
+# Errors which show that a connection leads to the wrong server, or to none. After a planned failover an old session may
+# stay open for hours: only a new connection reaches the present primary. (redis-py's LOADING is a `ConnectionError`.)
 LEADS_ASTRAY = (
     *(redis.ConnectionError, redis.TimeoutError, ReadOnlyError, MasterDownError, MovedError),
-    ClusterDownError,  # a node that is cut off says so, while another one serves its slots
+    ClusterDownError,  # from a node that is cut off, while another node serves its slots
 )
 
 
 class NeverSent(redis.ConnectionError):
-    """No connection could be had, so the command certainly did not run."""
+    """No connection was available, so the command certainly did not run."""
 
 
 def connect(config: Config, *, connections: int = 64, timeout_s: float | None = None) -> redis.Redis:
-    """A thread-safe client; it connects at the first command.
+    """Return a thread-safe client, which connects at the first command.
 
-    The socket timeout is longer than the longest blocking claim, else every idle claim would look like a lost reply.
-    `timeout_s`: for a client that only looks, and gives up sooner.
+    The socket timeout exceeds the longest blocking claim. Otherwise each idle claim would look like a lost reply.
+    `timeout_s`: a shorter timeout, for clients that only check something.
 
     Raises:
-        ConfigError: the URL is not one that redis-py reads, or has an option that would undo what is set here.
+        ConfigError: redis-py cannot parse the URL, or the URL has an option that would override a setting made here.
     """
     url = config.redis_url
     answer_s, connect_s = timeout_s or config.socket_timeout_ms / 1000, timeout_s or CONNECT_TIMEOUT_S
@@ -69,23 +69,23 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
 
 
 def connection_options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
-    """What every connection is made with. The limits are seconds."""
+    """Return the options of every connection. The timeouts are in seconds."""
     return {
-        "retry": Retry(NoBackoff(), 0, LEADS_ASTRAY),  # no retry: it closes the connection after these errors
+        "retry": Retry(NoBackoff(), 0, LEADS_ASTRAY),  # zero retries, but these errors close the connection
         "socket_timeout": answer_s,
         "socket_connect_timeout": connect_s,
         "health_check_interval": 0,
-        "protocol": 2,  # the maintenance pushes of RESP3 are of no use here
+        "protocol": 2,  # RESP3 would only add maintenance notifications
         "driver_info": redis.DriverInfo(),  # else each connection reads the version from a file
-        # redis-py's connection over a socket of the file system does not take it.
+        # redis-py's Unix socket connection does not accept this option.
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
     }
 
 
 def refuse_client(client: redis.Redis) -> None:
-    """Raise ConfigError for a client that would repeat a command after a lost reply, or that decodes what it reads."""
+    """Raise ConfigError for a client that would repeat a command after a lost reply, or that decodes its replies."""
     pool: Any = client.connection_pool
-    connection = pool.connection_class(**pool.connection_kwargs)  # which is not connected
+    connection = pool.connection_class(**pool.connection_kwargs)  # not connected: only its options are checked
     wrong = None
     if pool.connection_kwargs.get("decode_responses"):
         wrong = "decodes its replies (decode_responses=True), and a task is bytes"
@@ -96,7 +96,7 @@ def refuse_client(client: redis.Redis) -> None:
 
 
 def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
-    """Raise ConfigError for one client of several shards, whose tasks would lie where no worker looks, or for none."""
+    """Raise ConfigError for one client of several shards (no worker would find its tasks), or for no client of one."""
     if client is not None and config.shards > 1:
         raise ConfigError(
             f"One client cannot serve {config.shards} shards, as each has its own: make the queue with "
@@ -107,9 +107,9 @@ def refuse_client_of_shards(client: redis.Redis | None, config: Config) -> None:
 
 
 def refuse_old_server(config: Config) -> None:
-    """Raise ConfigError for a server that says that it is too old to run the queue's scripts.
+    """Raise ConfigError if the server reports a version that is too old for the queue's scripts.
 
-    One that is not there yet, is loading, or may not be asked is not refused.
+    A server that is unreachable, is loading, or denies the command is not refused.
     """
     client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
     try:
@@ -125,38 +125,38 @@ def refuse_old_server(config: Config) -> None:
 
 
 class Script:
-    """A Lua script, called by its digest; sent whole only where the server does not know it (a flush, a restart)."""
+    """A Lua script, called by its digest; its source is sent only if the server lacks it (after a flush or restart)."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, client: redis.Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """Run it once.
+        """Run the script once.
 
         Raises:
-            NeverSent: no connection; nothing ran.
-            redis.ConnectionError, redis.TimeoutError: the reply was lost; it may have run.
-            redis.ResponseError: the server's definite no.
+            NeverSent: there was no connection; nothing ran.
+            redis.ConnectionError, redis.TimeoutError: the reply was lost; the script may have run.
+            redis.ResponseError: the server refused.
         """
         with borrowed(client) as connection:
             return self.on(connection, keys, arguments)
 
     def command(self, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """The command that runs it where the server knows it."""
+        """Return the command that runs the script on a server that has it."""
         return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
 
     def on(self, connection: Any, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """The same on a connection that the caller holds, as what comes next belongs to it."""
+        """Run the script on a connection that the caller holds, for steps that must share one connection."""
         try:
             return _ask(connection, *self.command(keys, arguments))
-        except NoScriptError:  # a definite no, so sending it again is safe
+        except NoScriptError:  # nothing ran, so sending it again is safe
             return _ask(connection, "EVAL", self.source, len(keys), *keys, *arguments)
 
 
 def send(connection: Any, *command: Any) -> None:
-    """Send a command; its reply is to be read."""
-    # redis-py sends what is long in pieces, and at each the thread gives up the interpreter lock and waits to get it.
+    """Send a command; the caller reads the reply."""
+    # redis-py sends a long command in pieces, and after each piece the thread must acquire the interpreter lock again.
     connection.send_packed_command([b"".join(connection.pack_command(*command))])
 
 
@@ -166,23 +166,23 @@ def _ask(connection: Any, *command: Any) -> Any:
 
 
 def close_alone(connection: Any) -> None:
-    """Close a borrowed connection that nobody else can use, which says nothing about the others."""
+    """Close a borrowed connection without making the pool close its other connections."""
     connection.generation = None
     connection.disconnect()
 
 
 def is_outdated(client: redis.Redis, connection: Any) -> bool:
-    """Whether a borrowed connection may lead to the wrong server by now: others of its time did."""
+    """Whether a borrowed connection may lead to the wrong server: others of its generation did."""
     pool: Any = client.connection_pool
     return bool(pool.is_outdated(connection))
 
 
 @contextmanager
 def borrowed(client: redis.Redis) -> Iterator[Any]:
-    """One connection of the client's pool.
+    """Borrow one connection of the client's pool.
 
     Raises:
-        NeverSent: none could be had.
+        NeverSent: no connection was available.
     """
     pool: Any = client.connection_pool
     try:
@@ -195,7 +195,7 @@ def borrowed(client: redis.Redis) -> Iterator[Any]:
 
 @contextmanager
 def giving_back(pool: Any, connection: Any) -> Iterator[None]:
-    """Give a borrowed connection back at the end; after other errors than a server's answer redis-py has closed it."""
+    """Return a borrowed connection to the pool at the end, closed after an error that shows a wrong or lost server."""
     try:
         yield
     except LEADS_ASTRAY:

@@ -1,15 +1,15 @@
-"""One consumer's verbs: what a claimer does with what its process holds. Each is one atomic step in Redis (I1).
+"""One consumer's operations on the tasks that its process holds. Each is one atomic step in Redis (I1).
 
-A consumer holds its tasks in a hash of its own, each under the number of its delivery. After a lost reply it reads its
-own hash, and whatever lies there and is not in its hands is its own next work. In a hash shared by several nobody could
-tell a claim in transit from an orphan.
+A consumer holds its tasks in a hash of its own, each under its delivery number. After a lost reply the consumer reads
+this hash: an entry that its process does not have in hand is its next work. In a hash shared by several consumers, a
+claim in transit would look the same as an orphan.
 
-Ownership (I3) is the presence of the number in the consumer's own hash, nothing else. The lease says when others may
-take the tasks over, and a claim hands nothing out without one; an ack never looks at it.
+Ownership (I3) is the presence of the number in the consumer's own hash, nothing else. The lease only says when others
+may take the tasks over. A claim returns no task without a live lease; an ack ignores the lease.
 
-Numbers are the consumer's own, and go up only: after a lost reply it goes on above all that it may have been given. A
-claim whose first number is not above the highest that was ever used does nothing. Else a request that the network
-repeats would put a second task in the place of the first, which would be lost.
+Delivery numbers belong to one consumer and only grow. After a lost reply the consumer continues above every number that
+it may have used. A claim whose first number is not above the highest used number does nothing. Otherwise a request that
+the network repeats would replace the first task by a second one under the same number, and lose the first.
 """
 
 import os
@@ -35,8 +35,8 @@ from .task import Task
 from .texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX
 
 # KEYS  processing
-# ARGV  how many bytes at most (one entry may have more), then numbers, in their order
-# Returns their entries, as many as that takes; '' for one that is not held
+# ARGV  limit in bytes (the first entry may exceed it), then delivery numbers
+# Returns the entries of the first numbers, up to the limit, in their order; '' for a number that is not held
 _READ = Script("""#!lua flags=no-writes
 local entries, bytes = {}, 0
 for i = 2, #ARGV do
@@ -49,7 +49,7 @@ return entries
 
 # KEYS  processing, delayed, counters
 # ARGV  number, delay_ms
-# Returns 1, or 0 when it was not held, or has no header
+# Returns 1, or 0 if the number is not held, or its entry has no header
 _RETRY = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{DELAY}
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
@@ -64,8 +64,8 @@ return 1
 """)
 
 # KEYS  processing, dead_letter, counters
-# ARGV  number, how many failures of a handler to count (0 or 1), reason, error, traceback, consumer
-# Returns 1, or 0 when it was not held
+# ARGV  number, handler failures to count (0 or 1), reason, error, traceback, consumer
+# Returns 1, or 0 if the number is not held
 _DEAD_LETTER = Script(f"""#!lua flags=allow-oom
 {HEADER}{BURY}
 local entry = redis.call('HGET', KEYS[1], ARGV[1])
@@ -85,7 +85,7 @@ return 1
 
 # KEYS  the bell and the three lists, processing
 # ARGV  the numbers to give back, highest first
-# Returns how many of them were held and are given back
+# Returns how many of these numbers were held and are given back
 _RELEASE = Script(f"""#!lua flags=allow-oom
 {HEADER}{LISTS}{GIVE_BACK}
 local released = give_back(KEYS[5], ARGV[1])
@@ -95,20 +95,20 @@ return released
 
 
 class Consumer:
-    """One claimer's side of the queue. Its name is used by one claimer only, and never again after that."""
+    """The queue as one claimer uses it. A consumer's name belongs to one claimer and is never used again."""
 
     def __init__(self, client: redis.Redis, config: Config, name: str) -> None:
         self.name = name
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._processing = self._keys.processing(name)
         self._pid = os.getpid()
-        self._agreed = False  # that the queue speaks this protocol
-        self._given = 0  # the highest number that a claim may have been given
+        self._agreed = False  # whether the queue was found to have this protocol
+        self._given = 0  # the highest delivery number reserved for a claim
         self._turn = random.randrange(TURNS)
         self._lock = threading.Lock()  # a wait and other verbs may come from two threads
 
     def renew(self, report: Report = NO_REPORT) -> Renewal:
-        """Begin or extend the lease by `lease_ms` from now, by Redis's clock. Raises OtherProtocol before the first."""
+        """Let the lease end `lease_ms` from now, by Redis's clock. The first call may raise OtherProtocol."""
         self._refuse_fork()
         if not self._agreed:
             refuse_other_protocol(self._client, self._keys)
@@ -123,15 +123,15 @@ class Consumer:
         return Renewal(bool(lapsed), holding, bool(paused), time_ms)
 
     def settle(self, done: Sequence[int], limit: int) -> Settlement:
-        """Ack the numbers that are done and claim up to `limit` more, of about `MAX_TRANSFER_BYTES`, in one round trip.
+        """Ack the numbers in `done` and claim up to `limit` tasks, of about `MAX_TRANSFER_BYTES`, in one round trip.
 
-        Nothing is claimed while a wait is under way: its number may be given first.
+        During a wait `limit` must be 0: a claim with a higher number would make the claim of the wait do nothing.
         """
         number = self.reserve(limit)
         return self._settled(number, SETTLE(self._client, *self._settling(number, limit, done)))
 
     def reserve(self, count: int) -> int:
-        """The first of that many numbers that no claim was given yet, nor will be again."""
+        """Reserve `count` delivery numbers and return the first; no other claim gets these numbers."""
         with self._lock:
             first = self._given + 1
             self._given += count
@@ -149,14 +149,14 @@ class Consumer:
         return settlement
 
     def claim(self, limit: int = 1) -> list[Claimed]:
-        """Claim up to `limit` tasks, oldest first; none without a living lease."""
+        """Claim up to `limit` tasks, oldest first; without a live lease the list is empty."""
         return self.settle([], limit).claimed
 
     def claim_waiting(self, number: int, timeout_ms: int) -> Settlement:
         """Claim one task under a reserved number, when the bell rings, or after `timeout_ms`.
 
-        `BLPOP` and the claim are sent together, so that the claim costs no round trip of its own; Redis runs it when
-        the first returns, by a ring or by its time-out. https://redis.io/docs/latest/commands/blpop/
+        `BLPOP` and the claim are sent together, so that the claim costs no round trip of its own. Redis runs the claim
+        when `BLPOP` returns, on a ring or a time-out. https://redis.io/docs/latest/commands/blpop/
         """
         keys, arguments = self._settling(number, 1, [])
         ring, claim = ("BLPOP", self._keys.bell, timeout_ms / 1000), SETTLE.command(keys, arguments)
@@ -168,29 +168,29 @@ class Consumer:
                 connection.read_response()
             except redis.ResponseError as error:
                 if isinstance(error, LEADS_ASTRAY):
-                    raise  # which closes the connection, and a reply that may still come with it
+                    raise  # closes the connection, so that a late second reply is discarded
                 refusal = error
             try:
                 reply = connection.read_response()
-            except NoScriptError:  # a definite no, so sending it again is safe
+            except NoScriptError:  # nothing ran, so sending it again is safe
                 reply = SETTLE.on(connection, keys, arguments)
         settlement = self._settled(number, reply)
-        if refusal and not settlement.claimed:  # as where BLPOP is not allowed: nothing has been waited for
+        if refusal and not settlement.claimed:  # BLPOP failed at once, for example denied by an ACL
             time.sleep(timeout_ms / 1000)
         return settlement
 
     def ack(self, task: Task) -> None:
-        """The task is done. Raises LeaseLost: it was recovered meanwhile, and nothing was changed (I3)."""
+        """Ack a finished task. Raises LeaseLost if it was recovered meanwhile; nothing is changed then (I3)."""
         if self.settle([task.number], 0).lost:
             raise LeaseLost(self.name, task.id)
 
     def fail(
         self, task: Task, error: str, traceback: str = "", config: Config | None = None, after_ms: int | None = None
     ) -> bool:
-        """Its handler raised: to delayed, with backoff, or to dead_letter after `max_retries` (I5). True: a retry.
+        """Move a task whose handler raised to delayed, or to dead_letter after `max_retries` (I5); True: to delayed.
 
-        Of a long traceback the end is kept. `config`: what holds for this type of task; else the consumer's own.
-        `after_ms`: the delay, in place of the backoff. Raises LeaseLost, as `ack`.
+        Only the end of a long traceback is kept. `config`: the settings of this task type, by default the consumer's.
+        `after_ms`: the delay, in place of the backoff. Raises LeaseLost as `ack` does.
         """
         config = config or self._config
         failures = task.retries + 1
@@ -204,7 +204,7 @@ class Consumer:
         return True
 
     def dead_letter(self, claimed: Claimed, error: str, *, task_id: str = "(unreadable)") -> None:
-        """Give up what nobody here can run. What cannot be read is kept as it is. Raises LeaseLost, as `ack`."""
+        """Dead-letter a task that this worker cannot run; an unreadable entry is kept unchanged. Raises as `ack`."""
         self._bury(claimed.number, task_id, "not_runnable", error, "", failures=0)
 
     def _bury(self, number: int, task_id: str, reason: str, error: str, traceback: str, *, failures: int) -> None:
@@ -214,7 +214,7 @@ class Consumer:
             raise LeaseLost(self.name, task_id)
 
     def release(self, numbers: Iterable[int]) -> int:
-        """Give back what was not begun to the claiming end, in its order. How many were held."""
+        """Give back tasks that were not begun to the claiming end, in their order. Return how many were held."""
         newest_first = _text(sorted(numbers, reverse=True))
         if not newest_first:
             return 0
@@ -222,21 +222,21 @@ class Consumer:
         return released
 
     def held(self) -> list[int]:
-        """The numbers of all that is held, oldest first."""
+        """Return the numbers of all held tasks, oldest first."""
         numbers: Any = self._client.hkeys(self._processing)
         return sorted(map(int, numbers))
 
     def read(self, numbers: Sequence[int]) -> Iterator[Claimed]:
-        """What is held under these numbers, read in steps of about `MAX_TRANSFER_BYTES`."""
+        """Yield the entries held under these numbers, read in steps of about `MAX_TRANSFER_BYTES`."""
         while numbers:
             entries = _READ(self._client, [self._processing], [MAX_TRANSFER_BYTES, *numbers])
             yield from (Claimed(*pair) for pair in zip(numbers, entries, strict=False) if pair[1])
             numbers = numbers[len(entries) :]
 
     def leave(self, done: Iterable[int] = (), unbegun: Iterable[int] = ()) -> Departure:
-        """Ack what is done, give back what was not begun, and leave the registry, in one step.
+        """Ack the numbers in `done`, give back those in `unbegun`, and leave the registry, in one step.
 
-        Where more is held than that, it stays registered, and its lease ends: that is free to be recovered at once.
+        A consumer that holds other tasks stays registered, and its lease ends now: they can be recovered at once.
         """
         keys = self._keys
         used = [*keys.waiting, self._processing, keys.counters, keys.consumers, keys.presence, keys.numbers, keys.info]
@@ -254,6 +254,6 @@ def _text(numbers: Iterable[int]) -> str:
 
 
 def backoff_ms(config: Config, failures: int) -> int:
-    """Exponential, with jitter on the upper half so that tasks that failed together do not return together."""
+    """Return an exponential delay, with jitter on its upper half: tasks that failed together return at other times."""
     ceiling = min(config.backoff_max_ms, config.backoff_ms * 2 ** min(failures - 1, 32))
     return random.randint(ceiling // 2, ceiling)

@@ -1,6 +1,6 @@
-"""The dead-letter stream: look at it, requeue a task, or delete it.
+"""The dead-letter stream: read letters, requeue their tasks, or delete them.
 
-A letter is named by its id in the stream, which is also the time, by Redis's clock, at which the task was given up.
+A letter's id is its id in the stream, which is also the time, by Redis's clock, at which the task was given up.
 https://redis.io/docs/latest/develop/data-types/streams/
 """
 
@@ -23,8 +23,8 @@ LETTER_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 # KEYS  the bell and the three lists, dead_letter
 # ARGV  ids of letters
-# Returns how many were requeued, and the ids of those whose entry cannot be read
-# The limits begin again; the attempt stands, as it is a fencing token and the burial raised it.
+# Returns the number of requeued letters, and the ids of letters whose entry cannot be read
+# Retries and recoveries begin at 0 again. The attempt, a fencing token, stays: dead-lettering has raised it.
 _REQUEUE = Script(f"""#!lua flags=allow-oom
 {HEADER}{LISTS}
 local requeued, unreadable = 0, {{}}
@@ -46,29 +46,29 @@ return {{requeued, unreadable}}
 
 
 class NotRequeueable(QueueError):
-    """What cannot be read would only come back."""
+    """The entry cannot be read: requeued, it would only be dead-lettered again."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A task that was given up. `task` is None where its entry cannot be read."""
+    """A task that was given up. `task` is None if its entry cannot be read."""
 
     id: str
     task: Task | None
-    reason: str  # failed: its handler; vanished: its workers; not_runnable: no handler, or no task at all
+    reason: str  # failed: its handler raised; vanished: its workers died; not_runnable: no handler, or unreadable
     error: str
-    traceback: str  # where its handler failed the last time; empty where none did
-    consumer: str  # the last to hold it
+    traceback: str  # of the last failure of its handler; empty if there was no failure
+    consumer: str  # the last that held it
     entry: bytes
 
     @property
     def dead_at(self) -> int:
-        """When it was given up, in ms by Redis's clock."""
-        return int(self.id.rpartition("/")[2].partition("-")[0])  # before the slash is the number of a shard
+        """Time at which the task was given up, in ms by Redis's clock."""
+        return int(self.id.rpartition("/")[2].partition("-")[0])  # a slash follows the number of a shard
 
 
 class DeadLetters:
-    """The tasks that were given up, newest first. Raises QueueError for what is not an id of a letter."""
+    """The dead-lettered tasks. The methods raise QueueError for an invalid id of a letter."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._keys = client, Keys(config.namespace)
@@ -78,25 +78,25 @@ class DeadLetters:
         return int(length)
 
     def page(self, limit: int = PAGE, before: str | None = None) -> list[DeadLetter]:
-        """One page, newest first; of those older than the letter `before`, which is how the next page is had."""
+        """Return one page of letters, newest first. `before`: only letters older than this id, for the next page."""
         newest = "+" if before is None else f"({_checked(before)}"
         letters: Any = self._client.xrevrange(self._keys.dead_letter, newest, "-", count=max(1, limit))
         return [_read(*letter) for letter in letters]
 
     def get(self, letter_id: str) -> DeadLetter | None:
-        """One letter; None where it is not there any more."""
+        """Return one letter; None if it was requeued or deleted."""
         letters: Any = self._client.xrange(self._keys.dead_letter, _checked(letter_id), letter_id, count=1)
         return _read(*letters[0]) if letters else None
 
     def find(self, task_id: str) -> list[DeadLetter]:
-        """All letters of one task, oldest first: it reads the whole stream, in steps."""
+        """Return all letters of one task, oldest first. This reads the whole stream, in steps."""
         letters = (letter for page in self._pages() for letter in page)
         return [letter for letter in letters if letter.task is not None and letter.task.id == task_id]
 
     def requeue(self, *letter_ids: str) -> int:
-        """Give tasks a new budget of attempts, at the end of the queue. How many were still there.
+        """Put tasks at the end of the queue, with all their retries. Return how many letters still existed.
 
-        Their `attempt` goes on growing, as a fencing token must.
+        The `attempt` of a task keeps growing, as a fencing token must.
 
         Raises:
             NotRequeueable: an entry cannot be read; the others were requeued.
@@ -107,7 +107,7 @@ class DeadLetters:
         return requeued
 
     def requeue_all(self) -> int:
-        """Requeue everything that can be read, oldest first. How many."""
+        """Requeue all letters that can be read, oldest first. Return how many."""
         return sum(self._requeue([letter.id for letter in page])[0] for page in self._pages())
 
     def _requeue(self, letter_ids: Iterable[str]) -> tuple[int, list[str]]:
@@ -116,18 +116,18 @@ class DeadLetters:
         return requeued, [letter_id.decode() for letter_id in unreadable]
 
     def purge(self, *letter_ids: str) -> int:
-        """Delete letters. How many were still there."""
+        """Delete letters. Return how many still existed."""
         if not letter_ids:
             return 0
         gone: Any = self._client.xdel(self._keys.dead_letter, *[_checked(letter_id) for letter_id in letter_ids])
         return int(gone)
 
     def purge_all(self) -> int:
-        """Delete what is in the stream now; what arrives meanwhile stays. How many."""
+        """Delete the letters that are in the stream now; letters that arrive meanwhile stay. Return how many."""
         return sum(self.purge(*[letter.id for letter in page]) for page in self._pages())
 
     def _pages(self) -> Iterator[list[DeadLetter]]:
-        """All that is there now, oldest first."""
+        """Yield the letters that are in the stream now, oldest first, in pages."""
         newest: Any = self._client.xrevrange(self._keys.dead_letter, count=1)
         first = "-"
         while newest:

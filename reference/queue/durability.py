@@ -1,12 +1,12 @@
 """How safe a task must be before it is promised: `memory`, `fsync` or `replicas:N`.
 
-    memory      Redis has acknowledged it. What a crash then takes is the server's own business (its appendfsync).
-    fsync       it is also on the primary's disk: `WAITAOF 1 0` (Redis 7.2, Valkey). An older server that fsyncs always
-                has written it before it answered, so that its answer is the confirmation.
-    replicas:N  it is also in the memory of N replicas: `WAIT N`.
+    memory      Redis has acknowledged the task. Its loss in a crash depends on the server's appendfsync.
+    fsync       The task is also on the primary's disk: `WAITAOF 1 0` (Redis 7.2, Valkey). An older server that fsyncs
+                always writes the task before it answers, so that its answer is the confirmation.
+    replicas:N  The task is also in the memory of N replicas: `WAIT N`.
 
-`WAIT` and `WAITAOF` confirm the writes of their own connection, and a reply below what was asked for is not an error
-to Redis: it must be read. See https://redis.io/docs/latest/commands/waitaof/ and .../commands/wait/
+`WAIT` and `WAITAOF` confirm the writes of their own connection. Redis does not report a shortfall as an error, so the
+reply must be compared. See https://redis.io/docs/latest/commands/waitaof/ and .../commands/wait/
 """
 
 import re
@@ -24,7 +24,7 @@ PROBE_MS = 1
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """A level, and how long it may take to reach it, ms. `replicas` is 0 unless the level asks for some."""
+    """A durability level, and the time limit in ms for reaching it. `replicas` is 0 unless the level names a number."""
 
     level: str
     timeout_ms: int
@@ -40,14 +40,14 @@ class Durability:
 
     @property
     def immediate(self) -> bool:
-        """The server's plain answer is all that was asked for."""
+        """Whether the server's plain answer satisfies the level."""
         return self.level == MEMORY
 
     def confirm(self, connection: Any) -> None:
-        """Wait until what `connection` wrote is as safe as the level says.
+        """Wait until the writes of `connection` are as safe as the level requires.
 
         Raises:
-            NotConfirmed: the primary has it, and more is not known.
+            NotConfirmed: the primary has the writes; whether they are safer than that is unknown.
         """
         try:
             reason = self._shortfall(connection, self.timeout_ms)
@@ -57,9 +57,9 @@ class Durability:
             raise NotConfirmed(self.level, reason)
 
     def why_out_of_reach(self, client: redis.Redis) -> str | None:
-        """Why the server, as it is now, cannot reach the level; None: it can.
+        """Return why the server cannot reach the level now, or None if it can.
 
-        Asked on a connection of its own, that wrote nothing: after a write the answer would take as long as a promise.
+        This uses a new connection, which wrote nothing: after a write the answer would take as long as a promise.
 
         Raises:
             redis.RedisError: the server does not answer.
@@ -95,7 +95,7 @@ def _fsync_shortfall(connection: Any, timeout_ms: int) -> str | None:
 
 
 def _shortfall_without_waitaof(connection: Any) -> str | None:
-    """Before Redis 7.2: only a server that fsyncs before it answers can be taken at its word."""
+    """Check a server older than Redis 7.2: its answer is a confirmation only if it fsyncs before it answers."""
     flat = [_text(word) for word in _ask(connection, "CONFIG", "GET", "append*")]
     kept = dict(zip(flat[::2], flat[1::2], strict=True))
     if kept.get("appendonly") == "yes" and kept.get("appendfsync") == "always":

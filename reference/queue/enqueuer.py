@@ -1,7 +1,7 @@
 """Enqueue: from a request to a promise.
 
-A task is promised when Redis has acknowledged it, and it is as safe as `durability` asks, and only then. Guard (I8),
-bound and push are one atomic step.
+A task is promised only after Redis has acknowledged it and it is as safe as `durability` requires. The check of the
+idempotency key (I8), the check of the limits and the push are one atomic step.
 """
 
 import json
@@ -21,21 +21,21 @@ from .errors import NotAccepted, NotConfirmed, OtherProtocol, OutcomeUnknown, Qu
 from .keys import Keys
 from .protocol import refuse_other_protocol
 
-SENT_AT_ONCE_BYTES = 49_152  # what a socket takes at once, when nothing else is on its way
+SENT_AT_ONCE_BYTES = 49_152  # a socket with an empty send buffer accepts this much without blocking
 
 
 class Enqueuer:
     """The producing side of the queue; safe to share between threads."""
 
     def __init__(self, client: redis.Redis, config: Config) -> None:
-        """Raises ConfigError: the settings are those of several shards."""
+        """Raises ConfigError: the client and the number of shards do not match."""
         refuse_client_of_shards(client, config)
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._durability = Durability(config.durability, config.durability_timeout_ms)
-        self._known = False  # that the queue speaks this protocol
+        self._known = False  # whether the queue was found to have this protocol
 
     def enqueue_payload(self, payload: Any, *, task_type: str = "default") -> Accepted:
-        """Enqueue a Python value; the short form of `enqueue` for use from code."""
+        """Enqueue a Python value: a short form of `enqueue`."""
         return self.enqueue(Submission(payload_json=json.dumps(payload, allow_nan=False), task_type=task_type))
 
     def enqueue(self, submission: Submission) -> Accepted:
@@ -46,44 +46,44 @@ class Enqueuer:
         raise outcome
 
     def enqueue_many(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Enqueue many in one atomic step; the outcomes are in the order of the submissions. Raises likewise."""
+        """Enqueue several tasks in one atomic step; the outcomes are in their order. Raises as `Queue.enqueue_many`."""
         (outcomes,) = self.enqueue_requests([submissions])
         if isinstance(outcomes, QueueError):
             raise outcomes
         return outcomes
 
     def enqueue_requests(self, requests: Sequence[Sequence[Submission]]) -> list[list[Outcome] | QueueError]:
-        """Enqueue several requests in one call. Each is admitted by itself, as if it came after those before it.
+        """Enqueue several requests in one call. Each is admitted separately, in their order.
 
-        For each request its outcomes, or why none of it was promised: QueueFull, or NotConfirmed.
+        Return for each request its outcomes, or the error by which it is not promised: QueueFull or NotConfirmed.
 
         Raises:
-            NotAccepted: nothing of any request was enqueued.
-            OutcomeUnknown: nobody can say it of any.
+            NotAccepted: no task of any request was enqueued.
+            OutcomeUnknown: whether the tasks of the requests were enqueued is unknown.
         """
         call = self._call(requests)
         if not call.texts:
             return list(call.outcomes)
         with self._errors():
-            if not self._known:  # ask, before the first task, whether this is a queue to push to
+            if not self._known:  # before the first task, check the protocol of the queue
                 refuse_other_protocol(self._client, self._keys)
                 self._known = True
             try:
                 return self._push(call)
-            except MovedError:  # a definite no, and the next connection leads to the slot's new owner
+            except MovedError:  # nothing ran, and the next connection leads to the slot's new owner
                 return self._push(call)
 
     def send_requests(self, requests: Sequence[Sequence[Submission]]) -> "Sent | None":
-        """Send what `enqueue_requests` would, and leave the reply to be read when it is there.
+        """Send requests as `enqueue_requests` does, without waiting for the reply.
 
-        None: nothing was sent, since that cannot be done without waiting. So it is before the first call, where no
-        connection is open, where more than Redis's answer is needed, and where the requests are large.
+        Return None, and send nothing, if sending might block: before the first call, without an idle connection, with
+        a durability level above memory, or for large requests.
 
         Raises:
-            OutcomeUnknown: nobody can say it of any.
+            OutcomeUnknown: whether the tasks of the requests were enqueued is unknown.
         """
         pool: Any = self._client.connection_pool
-        # Looked at first: a digest of a large payload waits for its turn.
+        # Check the size first: the digest of a large payload may wait (see `turn_to_decode`).
         chars = sum(len(submission.payload_json) for submissions in requests for submission in submissions)
         if not self._known or not self._durability.immediate or chars > SENT_AT_ONCE_BYTES:
             return None
@@ -111,14 +111,14 @@ class Enqueuer:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Redis's errors as this module's."""
+        """Translate Redis's errors into those of this package."""
         try:
             yield
         except OtherProtocol as error:
             raise NotAccepted(str(error)) from error
         except (NeverSent, redis.BusyLoadingError) as error:
             raise NotAccepted(f"Redis cannot be reached ({error}).") from error
-        except AskError as error:  # whose text is the slot and the other node
+        except AskError as error:  # its text is only the slot and the other node
             raise NotAccepted(f"Redis refused, as the slot of this queue is being moved ({error}).") from error
         except redis.ResponseError as error:
             raise NotAccepted(f"Redis refused ({error}).") from error
@@ -128,7 +128,7 @@ class Enqueuer:
     def _push(self, call: Call) -> list[list[Outcome] | QueueError]:
         if self._durability.immediate:
             return call.read(self._script(self._client, call.keys, call.arguments()))
-        with borrowed(self._client) as connection:  # one for both: a connection confirms its own writes only
+        with borrowed(self._client) as connection:  # one for both: WAIT and WAITAOF confirm only their own connection
             answers = call.read(self._script.on(connection, call.keys, call.arguments()))
             promised = [place for place, outcomes in enumerate(answers) if _promises(outcomes)]
             if promised:
@@ -141,14 +141,14 @@ class Enqueuer:
 
 
 class Sent:
-    """Requests that Redis has been sent: `receive` their answers once `descriptor` is readable, or `give_up`."""
+    """Requests that were sent to Redis. Call `receive` once `descriptor` is readable, or call `give_up`."""
 
     def __init__(self, call: Call, connection: Any, pool: Any, errors: Any) -> None:
         self._call, self._connection, self._pool, self._errors = call, connection, pool, errors
         self.descriptor: int = connection._sock.fileno()
 
     def receive(self) -> list[list[Outcome] | QueueError] | None:
-        """As `enqueue_requests`; None: Redis does not know the script, or the slot has moved, and it did nothing."""
+        """Return as `enqueue_requests` does; None if nothing ran, as Redis lacks the script or the slot has moved."""
         with self._errors(), giving_back(self._pool, self._connection):
             try:
                 return self._call.read(self._connection.read_response())
@@ -159,7 +159,7 @@ class Sent:
                 return None
 
     def give_up(self, reason: str) -> OutcomeUnknown:
-        """Close the connection, on which the reply may still come."""
+        """Close the connection, on which the reply may still arrive, and return the error for the caller."""
         self._connection.disconnect()
         self._pool.release(self._connection)
         return OutcomeUnknown(f"Redis did not answer ({reason}).")

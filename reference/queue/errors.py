@@ -1,4 +1,4 @@
-"""What can go wrong, as types with fields. Everything here is a `QueueError`; Redis's own errors pass through."""
+"""The error types, with fields. Each is a `QueueError`; Redis's own errors are not wrapped."""
 
 from .texts import NAME_CHARS_MAX, printable
 
@@ -12,11 +12,11 @@ class ConfigError(QueueError):
 
 
 class Undecodable(QueueError):
-    """An element of a list is not a task. It goes to the dead-letter list as it is, never away."""
+    """An entry is not a readable task. It is dead-lettered unchanged, never dropped."""
 
 
 class LazyResult(QueueError):
-    """A handler returned an awaitable or a generator: what it should have done has not been done."""
+    """A handler returned an awaitable or a generator, so its work was not done."""
 
     def __init__(self, type_name: str) -> None:
         super().__init__(
@@ -63,11 +63,11 @@ class QueueFull(QueueError):
 
 
 class OtherProtocol(QueueError):
-    """What lies in Redis under this namespace was written by a release that speaks another protocol."""
+    """The keys of this namespace were written by a release with another protocol."""
 
 
 class NotAccepted(QueueError):
-    """Redis refused, or was never reached: nothing was enqueued, certainly."""
+    """Redis refused, or was never reached: certainly nothing was enqueued."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Nothing was accepted: {reason}")
@@ -83,7 +83,7 @@ class OutcomeUnknown(QueueError):
 
 
 class NotConfirmed(OutcomeUnknown):
-    """The primary accepted it, but the durability that was asked for was not reached in time. A crash may take it."""
+    """The primary accepted the task, but the required durability was not reached in time. A crash may lose the task."""
 
     def __init__(self, level: str, reason: str) -> None:
         QueueError.__init__(

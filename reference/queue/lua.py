@@ -1,18 +1,18 @@
-"""What several scripts have in common, as text that stands at their beginning.
+"""Lua code that several scripts share: text that stands at their beginning.
 
-Of every script that writes:
-- `allow-oom`: where maxmemory is reached, what only moves and removes must go on, or the queue could never drain; a
-  script that adds leaves the flag out and is refused before it begins.
-- What moves an entry looks, then adds, and removes last, entry by entry. Redis undoes nothing of a script that it
-  stops, as it does where a key is of another type or an ACL forbids a command: an entry is then where it was, or in two
-  places, and never in none.
+Rules for each script that writes:
+- `allow-oom`: when maxmemory is reached, a script that only moves and removes entries must still run, or the queue
+  could never drain. A script that adds entries leaves the flag out, and Redis refuses it before it begins.
+- A script that moves entries checks, then adds, and removes last, entry by entry. Redis stops a script at a key of
+  another type or a command that an ACL forbids, and undoes nothing. The entry is then where it was, or in two places,
+  and never lost.
 """
 
 # Milliseconds of Redis's clock: the only clock that leases and due times are compared with.
 NOW = "local time = redis.call('TIME'); local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
 
-# An entry's header (see `task.py`): `heading` reads it, nil where it is missing or invalid; `headed` writes it
-# before the same body. Only the first bytes are looked at: an entry may have megabytes, or a count of 4,300 digits.
+# `heading` reads an entry's header (see `task.py`), nil if it is missing or invalid; `headed` returns the same body
+# with another header. Only the first bytes are parsed: an entry may have megabytes, or a count of 4,300 digits.
 HEADER = """
 local function heading(entry)
   local priority, attempt, retries, recoveries, since, salt, trace = string.match(
@@ -28,9 +28,9 @@ local function headed(head, entry)
 end
 """
 
-# Of scripts whose KEYS begin with the bell and the three lists (`Keys.waiting`). `pending(entry)` is the list that an
-# entry belongs to; `ring` leaves the bell as it must be, and comes last: a bell of another type must not undo
-# anything, nor keep anything from being done.
+# For scripts whose KEYS begin with the bell and the three lists (`Keys.waiting`). `pending(head)` is the list for an
+# entry with this header. `ring` sets or deletes the bell, by whether a task is pending. It comes last, and by `pcall`:
+# a bell of another type must not stop the script.
 LISTS = """
 local lists = {h = KEYS[2], d = KEYS[3], l = KEYS[4]}
 local function pending(head) return lists[head and head.priority or 'd'] end
@@ -46,7 +46,7 @@ local function ring()
 end
 """
 
-# Finish what is done: `ack` removes the numbers of a text, and returns those that were not held.
+# `ack` removes the tasks under the numbers in a text, and returns the numbers that were not held.
 ACK = """
 local function ack(processing, counters, numbers)
   local lost, completed = {}, 0
@@ -59,8 +59,8 @@ local function ack(processing, counters, numbers)
 end
 """
 
-# Of scripts with HEADER and LISTS. `give_back` puts what is held under the numbers of a text to the claiming end:
-# highest first, so that the lowest is claimed first again. Returns how many were held.
+# For scripts with HEADER and LISTS. `give_back` moves the tasks under the numbers in a text to the claiming end.
+# The highest number comes first, so that the lowest is claimed first again. Returns how many were held.
 GIVE_BACK = """
 local function give_back(processing, numbers)
   local released = 0
@@ -76,7 +76,7 @@ local function give_back(processing, numbers)
 end
 """
 
-# Give an entry up: `bury` adds it to the stream, or returns the refusal. What cannot be read is kept as it is.
+# `bury` adds an entry to the dead-letter stream, or returns the refusal. An unreadable entry is kept unchanged.
 BURY = """
 local function bury(stream, entry, reason, text, traceback, consumer)
   local added = redis.pcall('XADD', stream, '*', 'entry', entry, 'reason', reason, 'error', text,
@@ -85,7 +85,7 @@ local function bury(stream, entry, reason, text, traceback, consumer)
 end
 """
 
-# Wait in a sorted set, where equal entries would be one: the salt is raised until this one is new.
+# `delay` adds an entry to a sorted set. Equal entries would be one there: the salt is raised until the entry is new.
 DELAY = """
 local function delay(set, due, head, entry)
   local salted = headed(head, entry)
@@ -96,13 +96,13 @@ local function delay(set, due, head, entry)
 end
 """
 
-# `note(series, now, places, counts, from)` notes what the charts show. Once in each slot of a minute, by the first of N
-# workers: what Redis holds then (the counters, how many tasks wait by priority and since when, how many are delayed
-# and dead), in one field. At each call: what the caller counted since its last one, as pairs of a field and a number.
-# Returns whether this is the first in its slot.
-# Nothing in it may stop the script that it stands in: a key of another type, or a right that is missing, is a gap.
+# `note(series, now, places, counts, from)` records the data of the charts. The first call in each slot of a minute
+# stores the state of the queue in one field: the counters, how many tasks wait by priority and since when, how many
+# are delayed and dead. Each call adds the caller's counts since its previous call, as pairs of a field and a number.
+# Returns whether this call is the first in its slot.
+# Nothing here may stop the script around it: a key of another type, or a missing permission, leaves a gap.
 SERIES_SLOT_MS = 10_000
-# Upper bounds of a minute's histograms, in ms, as in the field "wait:5"; beyond the last one it is "wait:inf".
+# Upper bounds of a minute's histograms, in ms, as in the field "wait:5"; the last field is "wait:inf".
 SERIES_BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000)
 SERIES_KEPT_S = 7_500  # two hours, and the minute that is being written
 NOTE = f"""

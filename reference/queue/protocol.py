@@ -1,4 +1,4 @@
-"""The number of the protocol: what the keys hold and what each script may assume of it.
+"""The number of the protocol: the format of the keys, and what the scripts assume about it.
 
 A queue is used by releases of one protocol at a time. A rolling deploy means two releases of one protocol; to change
 it, stop the producers, let the old workers drain the queue, and start the new ones.
@@ -16,10 +16,10 @@ from .keys import Keys
 PROTOCOL = 2
 
 # KEYS  protocol
-# ARGV  the number, dead_letter, consumers, delayed, pending, the beginning of every processing key
-# Returns '' when the queue speaks this protocol, or nobody has used it yet, which is then noted; else what speaks
-#         against it. Keys of the first edition tell by their type, and by what their entries look like.
-# Once it is noted nothing else is looked at. A client that an ACL keeps from other keys records nothing.
+# ARGV  the number, dead_letter, consumers, delayed, pending, the prefix of all processing keys
+# Returns '' if the queue has this protocol, or is new: then the number is stored; else the evidence of another
+#         protocol. Keys of the first edition are recognized by their type, and by the form of their entries.
+# Once the number is stored, no other key is read. A client whose ACL denies the other keys stores nothing.
 _AGREE = Script("""#!lua flags=allow-oom
 local noted = redis.call('GET', KEYS[1])
 if noted then return noted == ARGV[1] and '' or KEYS[1] .. ' is ' .. string.sub(noted, 1, 20) end
@@ -47,7 +47,7 @@ return ''
 
 
 def refuse_other_protocol(client: redis.Redis, keys: Keys) -> None:
-    """Raise OtherProtocol for a queue of another one, the first edition's too; note this one where there is none."""
+    """Raise OtherProtocol for a queue of another protocol, or of the first edition; store the number in a new queue."""
     marks = [keys.dead_letter, keys.consumers, keys.delayed, keys.pending, keys.processing("")]
     against: bytes = _AGREE(client, [keys.protocol], [PROTOCOL, *marks])
     if against:
@@ -62,10 +62,10 @@ def refuse_at_start(config: Config) -> None:
 
     Raises:
         ConfigError: the server is too old, or the URL cannot be used.
-        OtherProtocol: naming the key that shows it.
+        OtherProtocol: the queue has another protocol; the text names the key that shows it.
     """
     refuse_old_server(config)
     client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
-    with suppress(redis.RedisError):  # it is asked again before the first task
+    with suppress(redis.RedisError):  # checked again before the first task
         refuse_other_protocol(client, Keys(config.namespace))
     client.connection_pool.disconnect()

@@ -1,7 +1,7 @@
-"""Maintenance: give back what dead consumers held, move what is due.
+"""Maintenance: recover the tasks of dead consumers, and make due tasks pending.
 
-It runs in every worker process, needs no leader and no traffic (I4): each step checks again, inside its script, that
-it may be taken, so two reapers at the same time do no harm. No entry leaves Redis for it.
+It runs in every worker process, and needs no leader and no traffic (I4). Each script checks that its step is allowed,
+so two reapers at the same time do no harm. Entries move inside Redis only.
 """
 
 import logging
@@ -19,20 +19,20 @@ from .texts import NAME_CHARS_MAX, printable
 
 logger = logging.getLogger(__name__)
 
-MOVE_BATCH = 100  # entries that one script moves at most, so that nobody waits long for it
-MOVE_BYTES = 16_777_216  # ... and of that many bytes; one may have more
-PROMOTE_ROUNDS = 1_000  # a sweep is bounded: 100,000 due tasks at the most
-ROUNDS = 10  # in a sweep: in each one process asks who is absent; with longer ones a dead worker is noticed later
-SCAN_COUNT = 1_000  # keys looked at in one step of the search for orphans
+MOVE_BATCH = 100  # limit on the entries that one script moves: other commands wait for it
+MOVE_BYTES = 16_777_216  # limit on their bytes; a single entry may exceed it
+PROMOTE_ROUNDS = 1_000  # bounds a sweep to 100,000 due tasks
+ROUNDS = 10  # per sweep; in each round one process looks for absent consumers. Longer rounds find a dead worker later
+SCAN_COUNT = 1_000  # keys read in one step of the search for orphans
 
 # KEYS  the bell and the three lists, processing, consumers, numbers, presence, dead_letter, counters, info, vanished
-# ARGV  consumer, how many at most, how many bytes at most, max_recoveries, 1 to do it under a living lease, how the
-#       consumer is called in a reason
-# Returns {how many entries it moved, how many are left, why one could not be buried or ''}; -1 and 0 when the lease
-#         lives, or what is there is nothing of this queue
-# The highest numbers first, so that after several calls the oldest stand in front. A hash has no order of its own. An
-# entry that cannot be buried stays, and the others go on. With the last entry the consumer leaves the registry.
-# That it vanished, and what it had said of itself, is noted for the monitor, by `pcall`; not of one that left in order.
+# ARGV  consumer, limit in entries, limit in bytes, max_recoveries, 1 to recover under a live lease as well, the
+#       consumer's name for the text of a dead letter
+# Returns {number of entries moved, number of entries left, why one could not be dead-lettered or ''}; -1 and 0 if the
+#         lease lives, or the processing key is not a hash
+# The highest numbers go first, so that after several calls the oldest tasks are in front. A hash has no order. An entry
+# that cannot be dead-lettered stays, and the others are moved. With its last entry the consumer leaves the registry.
+# The vanished consumer and its description are recorded for the monitor, by `pcall`, unless it had left in order.
 _RECOVER = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{LISTS}{BURY}
 local lease = redis.call('ZSCORE', KEYS[6], ARGV[1])
@@ -87,9 +87,9 @@ return {{recovered + dead, left, refusal}}
 """)
 
 # KEYS  the bell and the three lists, delayed
-# ARGV  how many at most, how many bytes at most
-# Returns how many were moved
-# They go to the end of their list: a stream of failing tasks must not push ahead of the others.
+# ARGV  limit in entries, limit in bytes
+# Returns how many entries were moved
+# They go to the end of their list: a stream of failing tasks must not overtake the others.
 _PROMOTE = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{LISTS}
 local moved, bytes = 0, 0
@@ -108,12 +108,13 @@ return moved
 """)
 
 # KEYS  consumers, presence, asked
-# ARGV  the beginning of every presence channel, absence_ms, the length of a round in ms
-# Ends the lease of each consumer that has been absent for `absence_ms`: its lease lives, but nobody is subscribed to
-# its channel, though it has been on this very server. Does nothing where another process has asked in this round.
-# Since when one is absent is noted beside its mark, so that any process may ask in any round, and nothing is lost with
-# one that dies. A round ends early when an absence is long enough. The turn is noted last: a process that may not ask
-# takes it from nobody. A time further ahead than it can be is of before the clock was set back.
+# ARGV  the prefix of all presence channels, absence_ms, the length of a round in ms
+# Ends the lease of each consumer that has been absent for `absence_ms`. Absent means: its lease lives, its subscription
+# was recorded on this very server, and its channel has no subscriber now. Does nothing if another process has looked in
+# this round. The start of an absence is stored in `presence`, so that any process can look in any round, and the death
+# of a process loses nothing. A round ends early when an absence becomes long enough. `asked` is written last: a process
+# that an ACL denies the look takes no round from the others. An `asked` further ahead than one round is left over from
+# before the clock was set back.
 _END_ABSENT = Script(f"""#!lua flags=allow-oom
 {NOW}
 local absence, round = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -151,8 +152,8 @@ redis.call('SET', KEYS[3], string.format('%d', now + round), 'PX', round)
 
 # KEYS  consumers
 # ARGV  lease_ms, consumer
-# Returns 1 when the consumer had no entry and has one now
-# Its owner may live: it gets a whole lease to say so.
+# Returns 1 if the consumer had no lease and has one now
+# Its owner may be alive: it gets a whole lease in which to renew.
 _ADOPT = Script(f"""#!lua flags=allow-oom
 {NOW}
 return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
@@ -160,7 +161,7 @@ return redis.call('ZADD', KEYS[1], 'NX', now + ARGV[1], ARGV[2])
 
 
 class Refusal:
-    """Says once why Redis refuses what it will be asked again: an ACL, or what passes, as a failover does."""
+    """Logs a refusal that repeats only once: it may last, as with an ACL, or pass, as in a failover."""
 
     def __init__(self, meaning: str) -> None:
         self._meaning, self._said = meaning, ""
@@ -173,7 +174,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one sweep moved."""
+    """How many tasks one sweep moved."""
 
     recovered: int
     promoted: int
@@ -188,10 +189,10 @@ class Reaper:
             "Redis refuses to tell which consumers have vanished; until it does, leases alone count"
         )
         self._unburied = Refusal("What is to be given up stays with the dead worker, as Redis refuses to keep it")
-        self._foreign: set[bytes] = set()  # names that were logged
+        self._foreign: set[bytes] = set()  # names that are already logged
 
     def sweep(self) -> Sweep:
-        """Recover from every consumer whose lease ended or that has vanished, and promote what is due."""
+        """Recover the tasks of each consumer whose lease ended or that vanished, and promote due tasks."""
         if self._config.absence_ms:
             self._end_leases_of_the_vanished()
         seconds, microseconds = self._client.time()
@@ -201,7 +202,7 @@ class Reaper:
         return Sweep(recovered, self.promote())
 
     def _end_leases_of_the_vanished(self) -> None:
-        """A worker whose connections are gone, and stay gone, was killed: see `worker/presence.py`."""
+        """End the leases of killed workers: their connections are gone, and stay gone (see `worker/presence.py`)."""
         keys = [self._keys.consumers, self._keys.presence, self._keys.asked]
         round_ms = max(1, self._config.sweep_ms // ROUNDS)
         try:
@@ -210,9 +211,9 @@ class Reaper:
             self._refusal.say(error)
 
     def recover(self, consumer: str, *, is_dead: bool = False) -> int:
-        """Move all that a dead consumer holds back to the claiming end of pending, or to dead_letter (I4, I5).
+        """Move all tasks of a dead consumer back to the claiming end of pending, or to dead_letter (I4, I5).
 
-        How many were moved; none while its lease lives, unless the caller knows that it `is_dead`.
+        Return how many were moved: 0 while the lease lives, unless the caller knows that the consumer `is_dead`.
         """
         keys = self._keys
         of_it = [keys.processing(consumer), keys.consumers, keys.numbers, keys.presence]
@@ -229,7 +230,7 @@ class Reaper:
                 return total
 
     def promote(self) -> int:
-        """Move what is due to the end of the queue. How many."""
+        """Move due tasks to the end of the queue. Return how many."""
         promoted = 0
         for _ in range(PROMOTE_ROUNDS):
             moved = _PROMOTE(self._client, [*self._keys.waiting, self._keys.delayed], [MOVE_BATCH, MOVE_BYTES])
@@ -239,10 +240,10 @@ class Reaper:
         return promoted
 
     def adopt(self) -> int:
-        """Give what no entry of `consumers` names an entry, so that a sweep recovers it after a lease. How many.
+        """Register processing hashes that are missing in `consumers`: a sweep recovers them after a lease.
 
-        The queue leaves nothing like that behind: a manual change, or a copy of some of its keys, may. It looks at
-        every key of the database, in steps.
+        Return how many. The queue leaves no such hash; a manual change, or a copy of some of its keys, may. The search
+        reads the name of every key of the database, in steps.
         """
         prefix = self._keys.processing("")
         pattern = "".join(f"\\{c}" if c in r"*?[]\^" else c for c in prefix) + "*"
@@ -252,7 +253,7 @@ class Reaper:
         return adopted
 
     def _ours(self, names: Iterable[bytes]) -> Iterator[str]:
-        """All but what is not UTF-8: no consumer has such a name, so it is foreign, and left alone."""
+        """Yield the names that are UTF-8. No consumer has another name, so other names are foreign and left alone."""
         for name in names:
             try:
                 yield name.decode()

@@ -1,18 +1,18 @@
 """A task and its bytes.
 
-In Redis a task is an entry: a short ASCII header with its counts, and then its JSON, which nobody changes (I6):
+In Redis a task is an entry: a short ASCII header with its counts, and then its JSON, which never changes (I6):
 
     d,2,1,0,1795929154172,0,;{"id":"...","type":"email","payload":{...}}
     | | | | |             | trace context, if any
-    | | | | |             salt: makes equal entries different where a set holds them
-    | | | | enqueued at, or due at where it was scheduled, ms of Redis's clock
+    | | | | |             salt: makes equal entries different in a sorted set
+    | | | | time of the enqueue, or the due time of a scheduled task, ms of Redis's clock
     | | | recoveries, counted against `max_recoveries`
     | | retries, counted against `max_retries`
     | attempt: one higher for each retry, recovery and burial; it never falls
     priority: h, d or l
 
-So a script raises a count without reading the JSON, and 1.10 stays 1.10. A bare JSON object, which a foreign producer
-may push, gets its header when it is claimed. Where an object has two members of one name the last counts.
+So a script raises a count without parsing the JSON, and 1.10 stays 1.10. A bare JSON object, which a foreign producer
+may push, gets its header when it is claimed. If an object has two members of one name, the last one counts.
 """
 
 import json
@@ -29,18 +29,18 @@ from .texts import NAME_CHARS_MAX, printable
 
 PRIORITIES = {"high": "h", "default": "d", "low": "l"}
 _PRIORITY_NAMES = {letter.encode(): name for name, letter in PRIORITIES.items()}
-# As `lua.py` reads it: bounded, so that no count is of 4,300 digits.
+# The same limits as in `lua.py`; without them a count could have 4,300 digits.
 _HEADER = re.compile(rb"([hdl]),(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,15}),\d{1,9},([0-9a-fA-F-]*);")
 HEADER_BYTES_MAX = 160
 
 
 def refuse_constant(text: str) -> None:
-    """As `parse_constant` of a decoder of `json`: always raises ValueError, so that it reads JSON and no more."""
+    """Raise ValueError: as `parse_constant` of a `json` decoder this makes it accept valid JSON only."""
     raise ValueError(f"{text} is not JSON")  # Python's NaN and Infinity would pass otherwise
 
 
 class _Body(msgspec.Struct, gc=False):
-    """The JSON of a task. What else is in it is carried along, and read by nobody here."""
+    """The JSON of a task. Further members are kept in the entry, and not read here."""
 
     id: str
     type: str = "default"
@@ -53,9 +53,9 @@ _written = msgspec.json.encode
 
 
 class Task:
-    """One delivery of a task, as read from `entry`, the exact bytes that lie in Redis.
+    """One delivery of a task, as read from `entry`, the exact bytes that Redis holds.
 
-    `number` is its consumer's number of this delivery: finishing, failing or releasing it names that number.
+    `number` is the consumer's number of this delivery, by which it acks, fails or releases the task.
     """
 
     __slots__ = ("_header", "_payload", "entry", "id", "number", "raw_payload", "type")
@@ -77,7 +77,7 @@ class Task:
             raise Undecodable(f"not a task: {printable(str(error), NAME_CHARS_MAX)}") from None
         self.entry, self.number = entry, number
         self.id, self.type, self.raw_payload = body.id, body.type, body.payload
-        # What most tasks are never asked for is read when it is: this is done for each of a hundred thousand a second.
+        # Properties that are rarely used are parsed on access: this runs for a hundred thousand tasks a second.
         self._header = header
         self._payload: Any = self  # not read yet
 
@@ -93,22 +93,22 @@ class Task:
 
     @property
     def retries(self) -> int:
-        """How often its handler raised, since it was enqueued or requeued."""
+        """How often its handler raised since the task was enqueued or requeued."""
         return int(self._header[3])
 
     @property
     def recoveries(self) -> int:
-        """How often its worker vanished, likewise."""
+        """How often its worker vanished since the task was enqueued or requeued."""
         return int(self._header[4])
 
     @property
     def enqueued_at(self) -> int:
-        """When it was enqueued, or is due where it was scheduled, ms since the epoch by Redis's clock."""
+        """Time of the enqueue, or the due time of a scheduled task, ms since the epoch by Redis's clock."""
         return int(self._header[5])
 
     @property
     def trace_context(self) -> str:
-        """The `traceparent` of the request that submitted it; empty: none."""
+        """The `traceparent` of the request that submitted the task; empty if there was none."""
         return self._header[6].decode()
 
     @property
@@ -116,7 +116,7 @@ class Task:
         """The payload as Python values; numbers keep their value, whatever their size.
 
         Raises:
-            ValueError, RecursionError: the JSON is of a kind that Python does not read, which was looked for before.
+            ValueError, RecursionError: Python cannot read this JSON; the producer refuses such payloads.
         """
         if self._payload is self:
             try:
@@ -127,7 +127,7 @@ class Task:
 
     @property
     def shown_id(self) -> str:
-        """The id as it may stand in a line of a log; others than the producer may have pushed anything."""
+        """The id in a form that is safe in a log line; a foreign producer may have pushed any text."""
         return printable(self.id, NAME_CHARS_MAX)
 
     @property
@@ -139,13 +139,13 @@ class Task:
 
 
 def enqueued_at(entry: bytes) -> int | None:
-    """`Task.enqueued_at` of an entry that may be no task; None where there is no header."""
+    """Return `Task.enqueued_at` of an entry that may not be a task; None if it has no header."""
     header = _HEADER.match(entry, 0, HEADER_BYTES_MAX)
     return int(header[5]) if header else None
 
 
 def refuse_half_pairs(payload_json: str) -> None:
-    """Raise InvalidTask for JSON that no worker could read, though it is JSON by its grammar: with a \\ud800 alone.
+    """Raise InvalidTask for JSON with an unpaired \\ud800: the grammar allows it, but no worker could read it.
 
     Such an escape is half of a surrogate pair and not a character (RFC 8259, section 8.2).
     """
@@ -157,7 +157,7 @@ def refuse_half_pairs(payload_json: str) -> None:
 
 
 def encode(*, task_id: str, task_type: str, payload_json: str) -> bytes:
-    """The JSON of a new task. `payload_json` is valid JSON text and is carried as it is."""
+    """Return the JSON of a new task. `payload_json` is valid JSON text and is copied unchanged."""
     return b'{"id":%b,"type":%b,"payload":%b}' % (_written(task_id), _written(task_type), payload_json.encode())
 
 
@@ -179,12 +179,12 @@ _id_clock = _IdClock()
 
 
 def new_task_id() -> str:
-    """A UUIDv7 (RFC 9562, section 5.7, method 3): sorts by time, in order within a process, unique across processes."""
+    """Return a UUIDv7 (RFC 9562, section 5.7, method 3): sorted by time within a process, unique across processes."""
     return new_task_ids(1)[0]
 
 
 def new_task_ids(count: int) -> list[str]:
-    """As many, in order. One look at the clock and one at the source of chance for all: each id alone costs both."""
+    """Return `count` ids, in order, for the cost of one read of the clock and one of random bytes."""
     chances = memoryview(os.urandom(8 * count)).cast("Q")
     made = []
     for ticks, chance in zip(_id_clock.take(count), chances, strict=True):

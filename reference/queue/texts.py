@@ -1,16 +1,16 @@
 """Text that an application makes, bounded and escaped once, here, before it is logged, stored or shown.
 
 It may hold line breaks and control characters, be 50 MB long, or raise while it is made. What leaves this module is
-printable, and short: it cannot look like another line of a log, and nobody carries the original on.
+printable and short: it cannot look like another line of a log, and the original is not kept.
 """
 
 import traceback
 from types import TracebackType
 
 MAX_ERROR_CHARS = 2_000
-NAME_CHARS_MAX = 256  # of an id or a type in a line of the log; the producer accepts none that is longer
-FRAMES_MAX = 10  # the innermost ones of each error
-ERRORS_MAX = 3  # of a chain: the last one, and those that led to it
+NAME_CHARS_MAX = 256  # of an id or a type in a line of the log; the producer refuses longer ones
+FRAMES_MAX = 10  # the innermost frames of each error
+ERRORS_MAX = 3  # of a chain: the last error, and those that caused it
 LINE_CHARS_MAX = 200
 TRACEBACK_CHARS_MAX = ERRORS_MAX * (2 * FRAMES_MAX + 3) * (LINE_CHARS_MAX + 1)
 
@@ -28,15 +28,15 @@ def reason_of(error: BaseException, limit: int = MAX_ERROR_CHARS) -> str:
     name = printable(type(error).__name__, NAME_CHARS_MAX)
     try:
         text = printable(str(error), limit)
-    except BaseException:  # noqa: BLE001  its text is made by the application, which may raise or exit there
+    except BaseException:  # noqa: BLE001  the application's code makes the text, and may raise or exit
         return name
     return printable(f"{name}: {text}", limit) if text else name
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return the frames below the one that caught the error, innermost last, after those of what led to it.
+    """Return the frames below the one that caught the error, innermost last, after the frames of its causes.
 
-    At most `TRACEBACK_CHARS_MAX` characters; each line is printable. Empty where it cannot be made.
+    At most `TRACEBACK_CHARS_MAX` characters; each line is printable. Empty if it cannot be made.
     """
     parts: list[str] = []
     current: BaseException | None = error

@@ -1,1 +1,1 @@
-"""One queue spread over N shards: each is a whole queue, in a slot of its own where they lie on a Redis Cluster."""
+"""One queue spread over N shards: each is a whole queue, and on a Redis Cluster has a slot of its own."""

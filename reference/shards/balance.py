@@ -1,8 +1,8 @@
-"""Which shard a worker process attends: chosen from what Redis shows, by each pool for itself.
+"""Chooses the shard that a worker process attends, by the state in Redis; each pool chooses for itself.
 
-A shard shows how many consumers with a living lease it has, and whether it has work. A process goes where the fewest
-are, and of these where most waits. A pool looks again every few seconds, and moves a process from where it can be
-spared to where there is none. A key that expires keeps two pools from doing so at once.
+A shard's state is its number of consumers with a live lease, and its work. A process goes to the shard with the fewest
+consumers, and among these to the one with most work. A pool checks again every few seconds, and moves a process from a
+shard that can spare it to a shard without a consumer. A key that expires keeps two pools from doing so at once.
 """
 
 import logging
@@ -22,10 +22,10 @@ from .members import Shards
 
 logger = logging.getLogger(__name__)
 
-MOVE_MS = 5_000  # what a process that moves may take before another pool tries
+MOVE_MS = 5_000  # time for a process to move before another pool may try
 
 # KEYS  the three lists, delayed, consumers
-# Returns {consumers with a living lease, tasks that wait or whose time has come, consumers whose lease has ended}
+# Returns {consumers with a live lease, tasks that are pending or due, consumers whose lease has ended}
 _LOOK = Script("""#!lua flags=no-writes
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -39,9 +39,9 @@ return {living, waiting, redis.call('ZCARD', KEYS[5]) - living}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One shard, as it was seen. `work`: tasks that wait, and consumers whose tasks are to be recovered.
+    """The state of one shard. `work`: number of waiting tasks, and of consumers whose tasks must be recovered.
 
-    `leaving`: it is one of a former, higher number, and gets no new tasks.
+    `leaving`: the number of shards was lowered, and this shard gets no new tasks.
     """
 
     number: int
@@ -62,9 +62,9 @@ class Balance:
         self._shards = Shards(config)
 
     def choose(self, attended: Iterable[str]) -> Config:
-        """The shard for a process that starts. `attended`: the namespaces of the pool's other processes.
+        """Return the shard for a process that starts. `attended`: the namespaces of the pool's other processes.
 
-        These count as attendants though Redis may not show them yet. Where no shard answers, any is as good.
+        These count as attendants even if Redis does not show them yet. If no shard answers, the choice is random.
         """
         own = Counter(attended)
         loads = [load for load in self._look() if not load.wants_nobody]
@@ -73,10 +73,10 @@ class Balance:
         return min(loads, key=lambda load: _rank(load, own)).shard
 
     def relocation(self, attended: Sequence[str]) -> str | None:
-        """The namespace of a process of this pool that another shard needs more; None: there is no need.
+        """Return the namespace of a process of this pool that another shard needs more; None if none should move.
 
-        A shard needs one that has no attendant. One can be spared where there are others; if the shard in need has
-        work, also where there is no work. A shard that is being drained needs none, and keeps none, once it is empty.
+        A shard without an attendant needs a process. A shard with several attendants can spare one; if the needy shard
+        has work, so can a shard without work. A drained shard that is empty needs no process, and gives up its own.
         """
         own = Counter(attended)
         loads = self._look()
@@ -96,7 +96,7 @@ class Balance:
         return max(spare, key=lambda load: (load.attendants, -load.work, random.random())).shard.namespace
 
     def _reserve(self, load: Load) -> bool:
-        """Whether this pool is the one that moves a process there."""
+        """Reserve the move to a shard; return whether this pool got it."""
         client = self._shards.probe(load.number)
         try:
             return bool(client.set(f"{load.shard.namespace}:moving", 1, nx=True, px=MOVE_MS))
@@ -104,7 +104,7 @@ class Balance:
             return False
 
     def _look(self) -> list[Load]:
-        """Every shard that answers."""
+        """Return the state of each shard that answers."""
         try:
             layout = self._shards.agree()
         except OtherProtocol as error:

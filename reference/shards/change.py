@@ -1,4 +1,4 @@
-"""Another number of shards, while producers and workers go on."""
+"""Changes the number of shards while producers and workers run."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,16 +24,16 @@ return held
 
 
 class State(NamedTuple):
-    """The number of shards, and what is left of the last change of it."""
+    """The number of shards, and the unfinished part of its last change."""
 
     layout: Layout
     remembers_s: float
-    """For that long the shards of before are asked for keys, too; until then the number cannot be changed again."""
+    """Time in which keys are also looked up on their previous shards; meanwhile the number cannot be changed again."""
     drained: dict[str, int]
-    """Namespace of each shard that gets no new tasks -> what it still holds: tasks, consumers, dead letters."""
+    """Namespace of each shard that gets no new tasks -> how many tasks, consumers and dead letters it still holds."""
 
     def text(self) -> str:
-        """For the operator."""
+        """Return the state in words, for the operator."""
         lines = [f"shards: {self.layout.count}, before: {self.layout.before}"]
         if self.remembers_s > 0:
             lines.append(f"keys of before are looked up for {self.remembers_s:.0f} s more; then N can be changed again")
@@ -53,24 +53,24 @@ class Change:
         self._durability = Durability(config.durability, config.durability_timeout_ms)
 
     def state(self) -> State:
-        """How many there are.
+        """Return the present state.
 
         Raises:
-            OtherProtocol: there are others than configured.
+            OtherProtocol: the number of shards is not the configured one.
             QueueError: a shard does not answer.
         """
         self._shards.agree()
         return self._state(self._answers(self._shards.layout.attended))
 
     def to(self, count: int) -> State:
-        """Have `count` shards from now on; where a change to that was interrupted, complete it.
+        """Change the number of shards to `count`, or complete an interrupted change to it.
 
-        First the first shard notes it, which decides between two such commands; then all others. From then on each
-        refuses what was assigned by the number before.
+        The first shard stores the new layout first, which decides between two such commands; then all others store it.
+        From then on each shard refuses requests that were assigned by the previous number.
 
         Raises:
-            OtherProtocol: there are others than configured, or a new shard is of another protocol.
-            QueueError: a shard does not answer, the last change is not over, or another command was faster.
+            OtherProtocol: the number of shards is not the configured one, or a new shard has another protocol.
+            QueueError: a shard does not answer, the last change is unfinished, or another command was faster.
         """
         if not 2 <= count <= SHARDS_MAX:
             raise QueueError(f"The number of shards must be from 2 to {SHARDS_MAX}, not {count}.")
@@ -106,7 +106,7 @@ class Change:
                 )
 
     def _note(self, number: int, layout: Layout, instead_of: Layout | None) -> None:
-        """Note it on one shard, as safely as a task."""
+        """Store the layout on one shard, with the durability of a task."""
         shard = shard_config(self._config, number)
         expected = instead_of.text() if instead_of else ""
         try:
@@ -126,7 +126,7 @@ class Change:
         return bool(self._shards.probe(0).exists(Keys(self._name(0)).paused))
 
     def _answers(self, count: int) -> dict[int, Answer]:
-        """What each shard says. Raises QueueError: one does not."""
+        """Return each shard's answer. Raises QueueError if a shard does not answer."""
         found: dict[int, Answer] = {}
         for number, answer in self._shards.answers(count).items():
             if not isinstance(answer, Answer):

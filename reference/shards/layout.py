@@ -1,4 +1,4 @@
-"""How many shards there are and were, which of them a key belongs to, and what is noted about it on each shard."""
+"""The layout: the present and the previous number of shards, the shard of a key, and the note on each shard."""
 
 import hashlib
 import re
@@ -10,10 +10,10 @@ from ..queue.connection import Script
 from ..queue.errors import NotAccepted
 
 # KEYS  shards
-# ARGV  a layout, the time of its change, and the layout that must be noted so far ('': any that is older)
-# Returns the layout that is noted now, and since when (ms of this shard's clock).
-# From that time on the shard refuses requests of older layouts, so that the last key it accepted of these is forgotten
-# one `idempotency_ttl_ms` later.
+# ARGV  a layout, the time of its change, and the layout that must be stored so far ('': any older one)
+# Returns the layout that is stored now, and since when (ms of this shard's clock).
+# From that time on the shard refuses requests of older layouts. So it forgets the last key that it accepted by an older
+# layout one `idempotency_ttl_ms` later.
 NOTE = Script("""#!lua flags=allow-oom
 local noted = redis.call('GET', KEYS[1])
 local layout, at = string.match(noted or '', '^(%d+ %d+ %d+) (%d+)$')
@@ -31,7 +31,7 @@ _NOTED = re.compile(rb"(\d+) (\d+) (\d+) (\d+)", re.ASCII)
 class Layout:
     """How many shards there are, how many there were before, and when that was changed (ms; 0: never).
 
-    The time says which of two layouts is the newer one, and nothing else: it is that of the first shard's clock.
+    The time, by the first shard's clock, only serves to find the newer of two layouts.
     """
 
     count: int
@@ -40,23 +40,23 @@ class Layout:
 
     @property
     def attended(self) -> int:
-        """How many shards may hold tasks."""
+        """The number of shards that may hold tasks."""
         return max(self.count, self.before)
 
     def text(self) -> str:
-        """As it is noted."""
+        """Return the layout as it is stored in Redis."""
         return f"{self.count} {self.before} {self.changed_ms}"
 
 
 class Noted(NamedTuple):
-    """What one shard has noted, and since when (ms of its own clock)."""
+    """The layout that one shard stores, and since when (ms of its own clock)."""
 
     layout: Layout
     since_ms: int
 
 
 def read_note(noted: bytes | None) -> Noted | None:
-    """What lies on a shard; None: nothing that can be read."""
+    """Parse a shard's note; None if it is missing or invalid."""
     found = _NOTED.fullmatch(noted or b"")
     return found and Noted(Layout(int(found[1]), int(found[2]), int(found[3])), int(found[4]))
 
@@ -67,21 +67,21 @@ def shards_key(shard: Config) -> str:
 
 
 def shard_config(config: Config, number: int) -> Config:
-    """The settings of a shard. Its namespace carries a hash tag, so that its keys share a slot: `{tasks-0}`."""
+    """Return the settings of a shard. Its namespace is a hash tag, `{tasks-0}`, so that its keys share a slot."""
     name = config.namespace.removeprefix("{").removesuffix("}")
     return replace(config, namespace=f"{{{name}-{number}}}", shards=1)
 
 
 def shard_configs(config: Config) -> list[Config]:
-    """The settings of as many shards as are configured; `Shards` knows how many there are."""
+    """Return the settings of the configured number of shards; the real number is in `Shards`."""
     return [shard_config(config, number) for number in range(config.shards)]
 
 
 def shard_of(key: str, count: int) -> int:
-    """The shard of an idempotency key: always the same one, so that a repetition finds the first request (I8)."""
+    """Return the shard of an idempotency key. It depends on key and count only: a repetition finds the request (I8)."""
     digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:8], "big") % count
 
 
 class ShardsChanged(NotAccepted):
-    """The number of shards has changed since a request was assigned to this one: it did nothing, and is sent again."""
+    """The number of shards has changed since a request was assigned to a shard. Nothing ran; it is assigned again."""

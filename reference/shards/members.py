@@ -1,4 +1,4 @@
-"""The shards as they are now: each has noted how many there are, and the newest note counts."""
+"""The present shards: each stores the layout, which has their number, and the newest layout counts."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -15,61 +15,61 @@ from .layout import NOTE, Layout, Noted, read_note, shard_config, shards_key
 
 ASK_TIMEOUT_S = 1.0
 ASKED_AT_ONCE = 16
-FRESH_S = 1.0  # `look` asks no sooner again
+FRESH_S = 1.0  # minimum interval between two requests of `look`
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
 class Answer(NamedTuple):
-    """What one shard says."""
+    """The answer of one shard: its note of the layout, and the time of its clock."""
 
     noted: Noted | None
     time_ms: int
 
 
 class Shards:
-    """Knows how many shards there are, by asking them; safe to share between threads and with forked processes.
+    """Asks the shards how many there are; safe to share between threads and with forked processes.
 
-    A process is started with a number. That is the one that is noted where there is none yet, and else it must be the
-    present one or the one before. From then on the process follows changes by itself.
+    A process starts with a configured number. If no shard has stored a number yet, this one is stored; otherwise it
+    must be the present number or the one before. From then on the process follows changes by itself.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.layout = Layout(config.shards, config.shards)
-        self.doubted = True  # whether it is to be asked again before it is used
-        self._found = False  # whether a shard has said how many there are
+        self.doubted = True  # whether the layout must be asked for again before it is used
+        self._found = False  # whether the layout is from a shard, not from the configuration
         self._looked_at = -FRESH_S
         self._probes: dict[int, redis.Redis] = {}
         self._forgets_at: dict[int, float] = {}  # shard -> when it has forgotten the keys of before (monotonic, s)
 
     def configs(self) -> list[Config]:
-        """The settings of each shard that may hold tasks; those that are only drained come last."""
+        """Return the settings of each shard that may hold tasks; shards that are only drained come last."""
         return [shard_config(self.config, number) for number in range(self.layout.attended)]
 
     def probe(self, number: int) -> redis.Redis:
-        """A client of a shard that gives up soon."""
+        """Return a client of a shard with a short timeout."""
         if number not in self._probes:
             shard = shard_config(self.config, number)
             self._probes[number] = connect(shard, connections=2, timeout_s=ASK_TIMEOUT_S)
         return self._probes[number]
 
     def look(self) -> Layout:
-        """Ask how many there are, unless that was done a moment ago; where none answers, it is as before.
+        """Ask the shards for the layout, unless that was done a moment ago. Without an answer the layout stays.
 
         Raises:
-            OtherProtocol: there are others than this process was started with, naming both numbers.
+            OtherProtocol: this process was started with another number; the text names both numbers.
         """
         if time.monotonic() - self._looked_at >= FRESH_S:
             self._take(self.answers(self.layout.attended))
         return self.layout
 
     def agree(self) -> Layout:
-        """Ask how many there are, and note the newest answer on each shard that has an older one, or none.
+        """Ask the shards for the layout, and store the newest one on each shard that has an older one, or none.
 
         Raises:
-            OtherProtocol: there are others than this process was started with, naming both numbers.
+            OtherProtocol: this process was started with another number; the text names both numbers.
         """
         self.doubted = False
         answers = self.answers(self.layout.attended)
@@ -86,7 +86,7 @@ class Shards:
         return layout
 
     def remembers(self, number: int) -> bool:
-        """Whether a shard may know keys that it accepted before the number was changed; then it is to be asked."""
+        """Whether a shard may know keys that it accepted before the last change; then it must be asked for them."""
         return time.monotonic() < self._forgets_at.get(number, float("inf"))
 
     def _note(self, number: int, layout: Layout) -> None:
@@ -99,10 +99,10 @@ class Shards:
         if noted and noted.layout == layout:
             self._forgets_at[number] = time.monotonic() + self.config.idempotency_ttl_ms / 1000
         else:
-            self.doubted = True  # it was changed meanwhile
+            self.doubted = True  # the number was changed meanwhile
 
     def answers(self, count: int) -> dict[int, Answer | redis.RedisError]:
-        """What each of the first `count` shards has noted, and of all that they name."""
+        """Return the answers of the first `count` shards, and of all further shards in the layouts that they store."""
         answers: dict[int, Answer | redis.RedisError] = {}
         while missing := [number for number in range(count) if number not in answers]:
             answers |= zip(missing, together(self._answer, missing, ASKED_AT_ONCE), strict=True)
@@ -120,7 +120,7 @@ class Shards:
         return Answer(read_note(noted), seconds * 1000 + microseconds // 1000)
 
     def _take(self, answers: Mapping[int, Answer | redis.RedisError]) -> None:
-        """Take over the newest layout that a shard has noted."""
+        """Adopt the newest layout that a shard stores."""
         newest = max(_layouts(answers.values()), key=lambda layout: layout.changed_ms, default=None)
         if newest and not self._found and self.config.shards not in (newest.count, newest.before):
             raise OtherProtocol(
@@ -142,7 +142,7 @@ class Shards:
 
 
 class EachShard(Mapping[str, T]):
-    """What there is one of for each shard, by namespace; it is made when a shard is first asked for."""
+    """One object for each shard, by namespace; it is made on the first access to a shard."""
 
     def __init__(self, shards: Shards, make: Callable[[Config], T]) -> None:
         self._shards, self._make = shards, make
@@ -164,11 +164,11 @@ class EachShard(Mapping[str, T]):
 
 
 def refuse_old_servers(config: Config) -> None:
-    """Refuse a server of any shard that cannot run the queue's scripts, if it says so.
+    """Refuse a server of any shard that reports a version too old for the queue's scripts.
 
     Raises:
         ConfigError: a server is too old.
-        OtherProtocol: there are others than configured.
+        OtherProtocol: the number of shards is not the configured one.
     """
     shards = Shards(config)
     shards.look()
@@ -177,11 +177,11 @@ def refuse_old_servers(config: Config) -> None:
 
 
 def refuse_at_start(config: Config) -> None:
-    """Refuse what a part cannot work with on any shard that answers at once.
+    """Refuse shards that cannot be used, if they answer at once.
 
     Raises:
         ConfigError: a server is too old, or the URL cannot be used.
-        OtherProtocol: a shard is of another protocol, or there are others than configured.
+        OtherProtocol: a shard has another protocol, or the number of shards is not the configured one.
     """
     shards = Shards(config)
     shards.agree()
@@ -194,7 +194,7 @@ def _layouts(answers: Iterable[Answer | redis.RedisError]) -> list[Layout]:
 
 
 def together(ask: Callable[[S], T], shards: Collection[S], at_once: int = SHARDS_MAX) -> list[T]:
-    """Ask several shards at once: of those that hang none is waited for after another."""
+    """Ask several shards at the same time, so that the waits for shards that hang overlap."""
     if len(shards) < 2:
         return [ask(shard) for shard in shards]
     with ThreadPoolExecutor(min(len(shards), at_once)) as threads:

@@ -1,13 +1,13 @@
-"""Spreads tasks over the shards, with the verbs of an `Enqueuer`.
+"""Spreads tasks over the shards, with the methods of an `Enqueuer`.
 
-A task with an idempotency key belongs to the shard of its key, whatever becomes of that shard. Every other task may go
-to any: they take turns, and a shard that refuses is passed over for a moment. What was sent to a shard that gave no
-answer is never sent to another one: it may have been accepted.
+A task with an idempotency key always belongs to the shard of its key, even if that shard is down. Any shard may take a
+task without a key: they take turns, and a shard that refuses is tried last for a moment. A task that was sent to a
+shard without an answer is never sent to another one: it may have been accepted.
 
-Where the number of shards was changed, a key may belong to another shard than before. Each shard refuses requests that
-were assigned by another number than it has noted, in the step that would accept them. So once the shard of before has
-noted the new number it accepts no new key that is not its own, and while it may remember old ones it is asked for them
-first: what it knows is answered by it, all else goes to the present shard (I8).
+After a change of the number of shards, a key may belong to another shard than before. Each shard refuses requests that
+were assigned by another layout than it stores, in the step that would accept them. So once a key's previous shard
+stores the new layout, it accepts only new keys of its own. While it may remember older keys, it is asked for them
+first: it answers for a key that it knows, and every other key goes to its present shard (I8).
 """
 
 import itertools
@@ -28,15 +28,15 @@ from ..queue.errors import NotAccepted, OtherProtocol, OutcomeUnknown, QueueErro
 from .layout import ShardsChanged, shard_config, shard_of, shards_key
 from .members import Shards, together
 
-REST_S = 1.0  # a shard that refused is asked last for that long
-TOGETHER = 100  # tasks without a key of one batch that go to one shard, at least
-AGAIN_MAX = 3  # a request is assigned again so often
-OUTDATED = "LAYOUT"  # how the scripts' refusal of another layout begins
+REST_S = 1.0  # how long a shard that refused is tried last
+TOGETHER = 100  # minimum of a batch's tasks without a key that go to one shard
+AGAIN_MAX = 3  # limit on how often a request is assigned again
+OUTDATED = "LAYOUT"  # the first word of the scripts' refusal of another layout
 
-# KEYS  whatever a script is given, then shards
-# ARGV  whatever it is given, then the layout by which the caller has assigned the keys, which is not a number, and
-#       the places among KEYS of those that belong to another shard by this layout
-# Refuses where another layout is noted, or one of these keys is not known: the present shard is to accept it.
+# KEYS  the KEYS of the script that follows, then shards
+# ARGV  the ARGV of the script that follows, then the layout by which the caller has assigned the keys (a text, not a
+#       number), and the places in KEYS of idempotency keys that belong to another shard by this layout
+# Refuses if another layout is stored, or one of these keys is unknown: its present shard must accept it.
 _FENCE = f"""
 do
   local noted = string.match(redis.call('GET', KEYS[#KEYS]) or '', '^%d+ %d+ %d+')
@@ -49,7 +49,7 @@ end
 
 # KEYS  idempotency keys, then shards
 # ARGV  see _FENCE
-# Returns for each key whether it is known
+# Returns 1 for each known key, and 0 for each unknown one
 _KNOWN = Script(f"""#!lua flags=no-writes
 {_FENCE}
 local known = {{}}
@@ -60,32 +60,32 @@ return known
 
 _FLAGS, _, _ACCEPTED = ENQUEUE.source.partition("\n")
 FENCED_ENQUEUE = Script(f"{_FLAGS}{_FENCE}{_ACCEPTED}")
-"""`ENQUEUE`, with `_FENCE` before what it does and behind its keys and arguments."""
+"""`ENQUEUE` after `_FENCE`, whose KEYS and ARGV follow those of `ENQUEUE`."""
 
 
 class Shard(Enqueuer):
-    """One shard as producers see it."""
+    """The producing side of one shard."""
 
     def __init__(self, number: int, shards: Shards) -> None:
         self.number, self._shards = number, shards
         self.config = shard_config(shards.config, number)
         self.client = connect(self.config)
-        self.resting_until = 0.0  # monotonic, s: until then it is asked last
+        self.resting_until = 0.0  # monotonic, s: until then it is tried last
         super().__init__(self.client, self.config)
         self._noted = shards_key(self.config)
 
     def rest(self) -> None:
-        """Be asked last for a moment, unless all that is wrong is that the number of shards has changed."""
+        """Let this shard be tried last for a moment, unless only the number of shards has changed."""
         if not self._shards.doubted:
             self.resting_until = time.monotonic() + REST_S
 
     def refused(self, error: QueueError) -> bool:
-        """Rest. Whether another shard may be asked, as this was a definite no."""
+        """Rest after an error. Return whether another shard may be tried, as certainly nothing was accepted."""
         self.rest()
         return isinstance(error, QueueFull | NotAccepted)
 
     def knows(self, keys: Sequence[str]) -> list[bool]:
-        """Of each idempotency key whether this shard may know it; where it does not say so, it may."""
+        """Return for each idempotency key whether this shard may know it: True, too, if it does not answer."""
         names = [*map(self._keys.idempotency, keys), self._noted]
         try:
             return [bool(known) for known in _KNOWN(self.client, names, [self._shards.layout.text(), ""])]
@@ -124,10 +124,10 @@ class Shard(Enqueuer):
 
 
 class Part(NamedTuple):
-    """What of one request goes to one shard."""
+    """The part of one request that goes to one shard."""
 
-    order: list[Shard]  # those that may take it, in the order in which they are tried
-    places: list[int]  # in the request
+    order: list[Shard]  # the shards that may take it, in the order in which they are tried
+    places: list[int]  # of the tasks in the request
     submissions: list[Submission]
 
 
@@ -140,14 +140,14 @@ class Spread(Enqueuer):
         self._turns = itertools.count(random.randrange(config.shards))
 
     def enqueue_requests(self, requests: Sequence[Sequence[Submission]]) -> list[list[Outcome] | QueueError]:
-        """Enqueue several requests, each shard's part of each in one atomic step.
+        """Enqueue several requests. Each shard takes its part of a request in one atomic step.
 
-        For each request its outcomes, in its order, or why none of it was promised: QueueFull, NotAccepted, or, where
-        it was one part, OutcomeUnknown. A part that a shard refused, or did not answer, has this error as the outcome
-        of each of its tasks.
+        Return for each request its outcomes, in its order, or the error by which no task of it is promised: QueueFull,
+        NotAccepted, or, for a request with one part, OutcomeUnknown. If a shard refuses one of several parts, or does
+        not answer, this error is the outcome of each task of the part.
 
         Raises:
-            NotAccepted: there are others than this process was started with.
+            NotAccepted: this process was started with another number of shards.
         """
         answers = self._assign(requests)
         for place, submissions in enumerate(requests):
@@ -159,7 +159,7 @@ class Spread(Enqueuer):
         return answers
 
     def send_requests(self, requests: Sequence[Sequence[Submission]]) -> None:
-        """Nothing is sent: who will not wait takes the shards one by one."""
+        """Send nothing: a caller that must not wait uses the shards one by one."""
 
     def close(self) -> None:
         """Close the connections to all shards."""
@@ -167,17 +167,17 @@ class Spread(Enqueuer):
             shard.client.close()
 
     def splits_at_once(self, submissions: Sequence[Submission]) -> bool:
-        """Whether no shard must be asked where these belong."""
+        """Whether the tasks can be assigned to shards without asking a shard first."""
         if self.members.doubted:
             return False
         keyed = any(submission.idempotency_key is not None for submission in submissions)
         return not keyed or not any(map(self._is_asked, range(self.members.layout.before)))
 
     def split(self, submissions: Sequence[Submission]) -> list[Part]:
-        """The parts of a request, by shard.
+        """Split a request into parts, by shard.
 
         Raises:
-            NotAccepted: there are others than this process was started with.
+            NotAccepted: this process was started with another number of shards.
         """
         if self.members.doubted:
             try:
@@ -192,14 +192,14 @@ class Spread(Enqueuer):
         return [Part(order, places, [submissions[place] for place in places]) for order, places in orders]
 
     def _assign(self, requests: Sequence[Sequence[Submission]]) -> list[list[Outcome] | QueueError]:
-        """Split each, and ask the shards at once."""
+        """Split the requests, and push all parts to their shards at the same time."""
         split = [self.split(submissions) for submissions in requests]
         parts = [part for each in split for part in each]
         answers = iter(together(_answer, parts))
         return [joined(each, [next(answers) for _ in each]) for each in split]
 
     def _by_key(self, submissions: Sequence[Submission]) -> dict[int, list[int]]:
-        """The places of the tasks with a key, by shard: the one of before, where that knows the key."""
+        """Return the places of tasks with a key, by shard: the key's previous shard if that knows it, else its own."""
         layout = self.members.layout
         homes: dict[int, list[int]] = {}
         before: dict[int, list[tuple[int, str]]] = {}
@@ -218,7 +218,7 @@ class Spread(Enqueuer):
         return {number: sorted(places) for number, places in homes.items()}
 
     def _is_asked(self, number: int) -> bool:
-        """Whether a shard may remember keys that belong to another one now."""
+        """Whether a shard may remember keys that belong to another shard now."""
         layout = self.members.layout
         return layout.before != layout.count and number < layout.before and self.members.remembers(number)
 
@@ -236,7 +236,7 @@ class Spread(Enqueuer):
 
 
 def joined(parts: Sequence[Part], answers: Sequence[list[Outcome] | QueueError]) -> list[Outcome] | QueueError:
-    """The outcomes of a request, in its order, from what became of its parts; why none of it was promised."""
+    """Join the answers to the parts of a request: its outcomes, in its order, or the error if no task is promised."""
     if len(parts) == 1:
         return answers[0]
     refusals = [answer for answer in answers if isinstance(answer, QueueFull | NotAccepted)]
@@ -250,7 +250,7 @@ def joined(parts: Sequence[Part], answers: Sequence[list[Outcome] | QueueError])
 
 
 def outdated(submissions: Sequence[Submission], answer: list[Outcome] | QueueError) -> list[int]:
-    """The places of the tasks that are to be assigned again, since the number of shards has changed."""
+    """Return the places of the tasks that must be assigned again, as the number of shards has changed."""
     each = answer if isinstance(answer, list) else [answer] * len(submissions)
     return [place for place, outcome in enumerate(each) if isinstance(outcome, ShardsChanged)]
 
@@ -258,15 +258,15 @@ def outdated(submissions: Sequence[Submission], answer: list[Outcome] | QueueErr
 def renewed(
     answer: list[Outcome] | QueueError, places: Sequence[int], again: list[Outcome] | QueueError
 ) -> list[Outcome] | QueueError:
-    """The answer to a request of which the tasks at these places were assigned again."""
-    if not isinstance(answer, list):  # these are all
+    """Merge into the answer to a request the new outcomes of the tasks at these places, which were assigned again."""
+    if not isinstance(answer, list):  # all tasks were assigned again
         return again
     outcomes = dict(zip(places, again if isinstance(again, list) else [again] * len(places), strict=True))
     return [outcomes.get(place, outcome) for place, outcome in enumerate(answer)]
 
 
 def _answer(part: Part) -> list[Outcome] | QueueError:
-    """What the first shard answers that does not refuse; else the refusal of the last."""
+    """Push one part; return the answer of the first shard that does not refuse, else the last refusal."""
     refusal: QueueError = NotAccepted("There are no shards.")
     for shard in part.order:
         try:

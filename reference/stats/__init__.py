@@ -1,1 +1,1 @@
-"""What a queue holds and which workers live, for `Queue.stats`, the monitor and metrics."""
+"""The state of a queue and its live workers, for `Queue.stats`, the monitor and metrics."""

@@ -1,4 +1,4 @@
-"""What the monitor shows, read from Redis in two round trips."""
+"""The state of a queue for the monitor, read from Redis in two round trips."""
 
 import math
 import re
@@ -16,37 +16,37 @@ from ..queue.task import PRIORITIES, enqueued_at
 COUNTERS = ("enqueued", "completed", "failed", "retried", "recovered", "dead_lettered")
 REASON_CHARS_MAX = 200
 
-_whole_number = re.compile(rb"-?[0-9]{1,19}")  # what Redis itself counts on
+_whole_number = re.compile(rb"-?[0-9]{1,19}")  # values that Redis itself accepts in a counter
 
 
 class About(msgspec.Struct, kw_only=True):
-    """What a worker says of itself with each renewal: see `worker/journal.py`."""
+    """The description that a worker sends with each renewal: see `worker/journal.py`."""
 
     host: str = ""
     pid: int = 0
     version: str = ""
     threads: int = 0
-    up_ms: int = 0  # since its process began, when it said so
-    running: list[tuple[int, str, int]] = []  # delivery number, task type, ms that it had run
+    up_ms: int = 0  # from the start of its process to the renewal
+    running: list[tuple[int, str, int]] = []  # delivery number, task type, ms that it has run by then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTask:
-    """A task that a handler was running when its consumer last renewed, and that had run longest."""
+    """A task that a handler was running when its consumer last renewed; the ones that had run longest are listed."""
 
     number: int  # of the delivery
     type: str
-    running_ms: int  # by now, if it still runs
+    running_ms: int  # until now, if it still runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerReading:
-    """A live consumer: its lease has not ended. None, or empty: it could not be read, or was not reported."""
+    """A live consumer: its lease has not ended. None or empty: the value could not be read, or was not reported."""
 
     name: str
     holding: int | None  # tasks
     lease_left_ms: int | None
-    heartbeat_age_ms: int | None  # since it last renewed, if it works with the same lease_ms
+    heartbeat_age_ms: int | None  # since its last renewal, if its lease_ms is the reader's
     host: str = ""
     version: str = ""
     age_ms: int | None = None  # since its process began
@@ -55,24 +55,24 @@ class ConsumerReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The queue at one moment, by Redis's clock. Two round trips, so a task on the move may show twice.
+    """The queue at one moment, by Redis's clock. It takes two round trips, so a task that moves may count twice.
 
-    What could not be read is None, and `unreadable` says why.
+    A value that could not be read is None, and `unreadable` has the reason.
     """
 
     time_ms: int
     pending: int | None
     processing: int | None  # held by live and dead consumers
-    awaiting_recovery: int | None  # of these, held by consumers whose lease has ended
+    awaiting_recovery: int | None  # of `processing`: held by consumers whose lease has ended
     delayed: int | None
     dead_letter: int | None
     counters: dict[str, int | None]  # each of COUNTERS, since the queue began
     consumers: list[ConsumerReading] | None
-    oldest_pending_age_ms: int | None  # of those next to be claimed. None, too: nothing is pending that tells its age
+    oldest_pending_age_ms: int | None  # of those to be claimed next. None, too, if these have no age
     pending_by_priority: dict[str, int | None] = field(default_factory=dict)  # high, default, low
-    oldest_by_priority_ms: dict[str, int | None] = field(default_factory=dict)  # likewise, as `oldest_pending_age_ms`
+    oldest_by_priority_ms: dict[str, int | None] = field(default_factory=dict)  # as `oldest_pending_age_ms`
     paused: bool | None = None
-    unreadable: dict[str, str] = field(default_factory=dict)  # a member of this class -> a sentence
+    unreadable: dict[str, str] = field(default_factory=dict)  # field of this class -> a sentence
 
 
 class Gauges:
@@ -82,10 +82,10 @@ class Gauges:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
 
     def read(self) -> Reading:
-        """Read all. What Redis refuses, such as a key of another type, harms the members that are read from it.
+        """Read everything. A refusal of Redis, as for a key of another type, makes only the fields from this key None.
 
         Raises:
-            redis.RedisError: Redis does not answer, or refuses to tell the time.
+            redis.RedisError: Redis does not answer, or refuses `TIME`.
         """
         keys = self._keys
         with self._client.pipeline(transaction=False) as pipeline:
@@ -132,7 +132,7 @@ class Gauges:
     def _read_held(
         self, leases: Sequence[tuple[bytes, float]], said: Mapping[bytes, bytes], now_ms: int, sieve: "_Sieve"
     ) -> tuple[list[ConsumerReading], int | None, int | None]:
-        """The live consumers; how many tasks all hold; how many those whose lease has ended."""
+        """Return the live consumers, the number of held tasks, and of those the ones whose lease has ended."""
         prefix = self._keys.processing("").encode()
         with self._client.pipeline(transaction=False) as pipeline:
             for name, _ in leases:
@@ -178,7 +178,7 @@ class Gauges:
 
 
 def read_about(said: bytes) -> tuple[int, About]:
-    """When a consumer said what it is, ms by Redis's clock, and what; 0 and nothing where it cannot be read."""
+    """Return the time of a consumer's description, ms by Redis's clock, and the description; 0 and empty on error."""
     at, _, text = said.partition(b" ")
     try:
         return int(at) if _whole_number.fullmatch(at) else 0, msgspec.json.decode(text, type=About)
@@ -187,13 +187,13 @@ def read_about(said: bytes) -> tuple[int, About]:
 
 
 class _Sieve:
-    """Keeps the refusals of Redis out of a reading, and says in which of its members a number is missing."""
+    """Replaces refusals of Redis in a reading by None, and collects the fields that are missing, with the reasons."""
 
     def __init__(self) -> None:
         self.unreadable: dict[str, str] = {}
 
     def take(self, answer: Any, key: str, *members: str) -> Any:
-        """The answer; None where it is a refusal."""
+        """Return the answer, or None if it is a refusal. `members`: the fields that are read from this answer."""
         if not isinstance(answer, redis.ResponseError):
             return answer
         for member in members:

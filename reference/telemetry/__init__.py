@@ -1,1 +1,1 @@
-"""What a worker tells Prometheus and OpenTelemetry. A copy of the unit works without this folder."""
+"""Metrics of workers for Prometheus, and traces for OpenTelemetry. A copy of the unit works without this folder."""

@@ -1,7 +1,7 @@
-"""Figures of each task type for Prometheus: counted in the worker processes, shown by their parent at `/metrics`.
+"""Metrics by task type for Prometheus: counted in the worker processes, served by their parent at `/metrics`.
 
 The processes of a pool write to files of prometheus_client's multiprocess mode, one set for each place in the pool. A
-process that takes the place of another goes on counting where that one stopped, so that files do not pile up.
+process that takes the place of another one continues its counts, so that files do not pile up.
 https://prometheus.github.io/client_python/multiprocess/
 """
 
@@ -21,7 +21,7 @@ from ..worker.journal import DEAD_LETTERED, RETRIED, SUCCEEDED
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-OTHER = "other"  # types without a handler here: anybody may make up any number of them
+OTHER = "other"  # types without a handler here: producers may send any number of them
 BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 READS_MAX, AGAIN_S = 10, 0.02
@@ -37,7 +37,7 @@ _COUNTERS = {
 
 
 class TaskMetrics:
-    """An `Observer` that counts by task type; those without a handler are `other`."""
+    """An `Observer` that counts by task type; types without a handler count as `other`."""
 
     def __init__(self, types: Container[str], registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
@@ -70,7 +70,7 @@ class TaskMetrics:
         self._run.labels(self._type(task)).observe(seconds)
 
     def settled(self, task: Task, outcome: str) -> None:
-        """Count an outcome. Whatever is retried has failed, and so has what is given up after it was begun."""
+        """Count an outcome. A retried task has failed, and so has a dead-lettered task that has a handler here."""
         self._count(outcome, task)
         if outcome != SUCCEEDED and task.type in self._types:
             self._count("failed", task)
@@ -84,8 +84,8 @@ class TaskMetrics:
 
 @contextmanager
 def shared_directory() -> Iterator[str | None]:
-    """Where the processes of a pool count; None where no folder can be made."""
-    if given := os.environ.get(DIRECTORY):  # the application's own metrics are shown, too
+    """Yield the folder for the counts of a pool's processes; None if no folder can be made."""
+    if given := os.environ.get(DIRECTORY):  # then `/metrics` serves the application's own metrics, too
         yield given
         return
     try:
@@ -99,7 +99,7 @@ def shared_directory() -> Iterator[str | None]:
 
 
 def count_in_place(place: int) -> None:
-    """Have this process count in the files of its place in the pool. Before it makes any metric."""
+    """Let this process count in the files of its place in the pool. Call this before it makes a metric."""
     own = os.getpid()
 
     def identifier() -> str:
@@ -109,9 +109,9 @@ def count_in_place(place: int) -> None:
 
 
 def exposition(directory: str) -> bytes:
-    """All that the processes of a pool have counted, in Prometheus's text format.
+    """Return the counts of all processes of a pool, in Prometheus's text format.
 
-    A file that a process is just making cannot be read for a moment.
+    It retries for a moment, as a file that a process is just creating cannot be read.
     """
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]

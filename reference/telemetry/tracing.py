@@ -1,11 +1,11 @@
-"""Traces by OpenTelemetry: a span of the producer, one of the wait in the queue, one of the handler, in one trace.
+"""Traces by OpenTelemetry: spans for the producer, the wait in the queue and the handler, in one trace.
 
     trace_handlers()                             # once, in the module of --app
     enqueue(queue, "email", {"to": "a"})         # `Queue.enqueue` in a span of its own
     app = trace_producer(create_app(client, config))
 
-What joins them is the `traceparent` that travels with the task. Which spans are kept, and where they go, is set up as
-in any other program. https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
+The `traceparent` that travels with the task joins them. Sampling and export of spans are set up as in any other
+program. https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 
 import time
@@ -42,10 +42,10 @@ def enqueue(
 
 
 def trace_handlers(provider: TracerProvider | None = None) -> None:
-    """Run each handler in a span, by `@around`; a function that is there already calls `traced`.
+    """Run each handler in a span, by `@around`. An application's own `@around` function calls `traced` instead.
 
     Raises:
-        ConfigError: a function is registered with `@around`.
+        ConfigError: a function is registered with `@around` already.
     """
 
     def run(task: Task, call: Callable[[], None]) -> None:
@@ -57,7 +57,7 @@ def trace_handlers(provider: TracerProvider | None = None) -> None:
 def traced(task: Task, call: Callable[[], None], provider: TracerProvider | None = None) -> None:
     """Call a handler in a span that continues the trace of its task, after a span of the task's wait.
 
-    The wait is that of the first attempt, by Redis's clock. What the handler raises is noted, and raised.
+    The wait is that of the first attempt, by Redis's clock. The span records an error of the handler, which is raised.
     """
     tracer, began_ns = _tracer(provider), time.time_ns()
     parent = _propagator.extract({"traceparent": task.trace_context}, context=Context())
@@ -76,7 +76,7 @@ def traced(task: Task, call: Callable[[], None], provider: TracerProvider | None
 
 
 def trace_producer(app: "falcon.App[Any, Any]", provider: TracerProvider | None = None) -> "falcon.App[Any, Any]":
-    """Make the producer's app answer each submission in a span, which its tasks continue. Returns the app."""
+    """Make the producer's app answer each submission in a span, which its tasks continue. Return the app."""
     app.add_middleware(_Middleware(_tracer(provider)))
     return app
 
@@ -115,7 +115,7 @@ def _traceparent(context: Context | None = None) -> str:
 
 
 def _attributes(operation: str, task_type: str, task_id: str = "") -> dict[str, str]:
-    """What messaging spans have; the type of a task is what its handlers are found by, so it is the destination."""
+    """Return the attributes of messaging spans. The destination is the task's type, which selects the handler."""
     found = {
         "messaging.system": SYSTEM,
         "messaging.operation.name": operation,

@@ -1,16 +1,16 @@
-"""The one thread of a worker process that touches what the process's consumer holds.
+"""The claimer: the only thread of a worker process that changes the tasks of the process's consumer.
 
-It alone claims, acks, fails and releases, so what Redis holds for it and what this process has in hand can be compared,
-and after any lost reply they are: what is held and not in hand is the next work, what is in hand and not held was
-recovered by others. Handler threads take deliveries from `ready` and put them, finished, into `inbox`:
+It alone claims, acks, fails and releases. So the tasks that Redis holds for it and those that this process has in hand
+can be compared, and are after any lost reply: a task held and not in hand is the next work, a task in hand and not held
+was recovered by others. Handler threads take deliveries from `ready` and put them, finished, into `inbox`:
 
     pending --claim--> ready --handler thread--> inbox --ack or fail--> Redis
                          ^                         |
                          +---- one claimer --------+
 
 While nothing is pending, a second thread waits for the bell on its own connection, so that acks need not wait for it.
-Its claim has a number that is in flight until the wait has ended: meanwhile nothing else is claimed, as that would get
-higher numbers, and what lies under that number in Redis is left to the reply.
+The number of its claim is in flight until the wait has ended. Meanwhile the claimer claims nothing, as that would use
+higher numbers, and leaves a task under this number in Redis to the reply.
 """
 
 import logging
@@ -40,7 +40,7 @@ RECONNECT_MAX_S = 1.5  # the next primary is found within two seconds
 
 
 class Claimer(threading.Thread):
-    """Claims for a process's handler threads and acks for them. `run()` ends after `stop()`, when all is settled."""
+    """Claims and acks for the handler threads of a process. `run()` ends after `stop()`, when all is settled."""
 
     def __init__(
         self, consumer: Consumer, config: Config, task_types: Container[str], observer: Observer | None = None
@@ -51,27 +51,27 @@ class Claimer(threading.Thread):
         self.inbox: queue.SimpleQueue[Delivery | Settlement | redis.RedisError | None] = queue.SimpleQueue()
         self.journal = Journal(config.threads, observer)
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
-        self.left = False  # it has left the registry with nothing in hand
+        self.left = False  # whether it has left the registry with nothing in hand
         self._consumer, self._config, self._task_types = consumer, config, task_types
         self._pace = Pace(config)
         self._waiter = Waiter(consumer, self.inbox, config.block_ms)
-        self._awaited: int | None = None  # the number in flight: that of the wait that is under way
-        self._dry = False  # the last claim found too little: wait, or look again when a task is finished
-        self._unsure = True  # what is held must be read before the next claim
+        self._awaited: int | None = None  # the number in flight: that of the current wait
+        self._dry = False  # the last claim returned fewer tasks than requested: wait, or claim again after a task ends
+        self._unsure = True  # the held tasks must be read before the next claim
         self._renew_at = 0.0
-        self._retry_at = 0.0  # no command before that, after an error
+        self._retry_at = 0.0  # after an error: no command before this time
         self._errors = 0
         self._stopping = False
-        self._paused = False  # as the last renewal said
-        self.tried_at = time.monotonic()  # monotonic, s: when it last tried to claim, or could not have
-        self.heard_at = 0.0  # monotonic, s: when Redis had last answered all that it was asked
+        self._paused = False  # from the last renewal
+        self.tried_at = time.monotonic()  # monotonic, s: when it last tried to claim, or failed to
+        self.heard_at = 0.0  # monotonic, s: when Redis had last answered all commands of a turn
 
     def could_claim(self) -> bool:
-        """Whether a thread is free that a claim could serve; a look from another thread."""
+        """Whether a free thread could use a claimed task; other threads may call this."""
         return not self._idles() and self._hand.alone is None and len(self._hand) < self._config.threads
 
     def stop(self) -> None:
-        """Claim no more, give back what was not begun, and end when what runs is finished and settled."""
+        """Claim no more, give back tasks that were not begun, and end when the running tasks are settled."""
         self._stopping = True
         self.inbox.put(None)
 
@@ -90,7 +90,7 @@ class Claimer(threading.Thread):
         self._waiter.requests.put(None)
 
     def _back_off(self, error: Exception) -> None:
-        """After any error the last step may have happened: wait, then read what is held before anything else."""
+        """Wait after an error, then read the held tasks before anything else: the last step may have happened."""
         self._unsure = True
         self._errors += 1
         self.tried_at = time.monotonic()
@@ -99,7 +99,7 @@ class Claimer(threading.Thread):
         logger.warning("Redis failed (%s); the next attempt is in %.2f s.", error, pause_s)
 
     def _receive(self) -> None:
-        """Wait for something to do, then take in all that has happened."""
+        """Wait for something to do, then process all events in the inbox."""
         with suppress(queue.Empty):
             event = self.inbox.get(timeout=self._patience_s() if self.inbox.empty() else 0.0)
             while True:
@@ -135,11 +135,11 @@ class Claimer(threading.Thread):
             self._hand.move(delivery, State.DONE if delivery.error is None else State.FAILED)
 
     def _take_arrival(self, arrival: Settlement | redis.RedisError) -> None:
-        """What ended the wait: a claim of at most one task, or why there was none."""
+        """Process the result of a wait: a claim of at most one task, or Redis's error."""
         self._awaited = None
         self.tried_at = time.monotonic()
         if isinstance(arrival, redis.RedisError):
-            self._dry = False  # a wait may be refused for long, as where memory is full: look before the next
+            self._dry = False  # waits may be refused for long, as with full memory: claim before the next wait
             self._back_off(arrival)
             return
         self._unsure = self._unsure or not arrival.lease_lives
@@ -148,13 +148,13 @@ class Claimer(threading.Thread):
             self._admit(arrival.claimed)
 
     def turn(self) -> None:
-        """Everything there is to say to Redis now, in as few commands as that takes."""
+        """Send Redis everything that is due now, in as few commands as possible."""
         if time.monotonic() >= self._renew_at or self._unsure:
             self._renew()
         if self._unsure:
             self._reconcile()
         for delivery in self._hand.having(State.FAILED):
-            if time.monotonic() < self._renew_at:  # many of them may take long
+            if time.monotonic() < self._renew_at:  # many failures may take long: renew in time
                 self._fail(delivery)
         if self._stopping:
             self._hand.withdraw()
@@ -164,7 +164,7 @@ class Claimer(threading.Thread):
         hoards = not self.ready.empty() and self._pace.hoards(self._hand)
         if hoards or self._idles() or self._surplus():
             self._give_back()
-        # By halves: while Redis is asked for one, the handlers run the other.
+        # Half of the prefetch at a time: the handlers run one half while Redis is asked for the other.
         limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
         done = self._hand.having(State.DONE)
         if limit or done:
@@ -175,9 +175,9 @@ class Claimer(threading.Thread):
         self._hand.begin_alone()
 
     def _leave(self) -> None:
-        """Ack what is done, give back what was not begun, and leave, in one step.
+        """Ack done tasks, give back tasks that were not begun, and leave, in one step.
 
-        A wait that is under way finds no lease after it. What it brought before arrives, or is read from Redis.
+        A wait that ends later finds no lease. A task that it claimed before arrives, or is read from Redis.
         """
         done, unbegun = self._hand.having(State.DONE), self._hand.having(State.HELD)
         departure = self._consumer.leave([d.number for d in done], [d.number for d in unbegun])
@@ -199,17 +199,17 @@ class Claimer(threading.Thread):
             logger.warning("Claiming is paused." if renewal.paused else "Claiming goes on.")
 
     def _idles(self) -> bool:
-        """It is to claim nothing, and to give back what was not begun."""
+        """Whether it must claim nothing, and give back tasks that were not begun."""
         return self._stopping or self._paused
 
     def _surplus(self) -> list[Delivery]:
-        """What is never to be begun here, and must be given back."""
+        """Return the deliveries that will not be begun here, and must be given back."""
         held = self._hand.having(State.HELD)
         keeps = held and not self._idles() and not self._hand.leaves(self._pace.hoarding_s)
         return [delivery for delivery in held if delivery is not self._hand.alone] if keeps else held
 
     def _room(self) -> int:
-        # What is done is acked in the same step, before the claim.
+        # Done tasks do not count: they are acked in the same step, before the claim.
         taken = len(self._hand) - len(self._hand.having(State.DONE))
         return self._config.threads + self._pace.ahead(self._hand) - taken
 
@@ -218,11 +218,11 @@ class Claimer(threading.Thread):
         return not idle and self._room() > 0
 
     def _can_wait(self) -> bool:
-        """Nothing is pending, and a thread is free."""
+        """Whether to wait for the bell: nothing is pending, and a thread is free."""
         return self._dry and self._awaited is None and self.could_claim()
 
     def _settle(self, done: list[Delivery], limit: int) -> None:
-        """Ack what is done and claim up to `limit`, in one round trip."""
+        """Ack done tasks and claim up to `limit`, in one round trip."""
         settlement = self._consumer.settle([delivery.number for delivery in done], limit)
         self.tried_at = time.monotonic()
         self._acked(done, settlement.lost)
@@ -249,18 +249,18 @@ class Claimer(threading.Thread):
         self._hand.move(delivery, State.GONE)
 
     def _give_back(self) -> None:
-        """Release what was not begun."""
+        """Release tasks that were not begun."""
         self._hand.withdraw()
         surplus = self._surplus()
         if self._hand.alone in surplus:
             self._hand.leave(self._hand.alone, self._config.lease_ms / 1000)
-            self._dry = True  # others, who wait for the bell already, hear it first
-        # After an error they are still surplus: what Redis then shows as held is given back in the next turn.
+            self._dry = True  # wait again: workers that wait already hear the bell first
+        # After an error these tasks are still surplus: those that Redis still holds are given back in the next turn.
         self._consumer.release(delivery.number for delivery in surplus)
         self._hand.drop(surplus)
 
     def _admit(self, claimed: Iterable[Claimed]) -> None:
-        """Take claimed entries in hand, oldest first. What nobody here can run is given up at once (I5)."""
+        """Take claimed entries in hand, oldest first; dead-letter at once those that cannot run here (I5)."""
         for each in claimed:
             try:
                 delivery = Delivery(Task(each.entry, each.number))
@@ -273,7 +273,7 @@ class Claimer(threading.Thread):
                 continue
             self._hand.take(delivery)
             if self._idles() or self._hand.alone is not None:
-                continue  # it is surplus
+                continue  # surplus, given back in the next turn
             if delivery.task.recoveries >= self._config.isolate_after:
                 self._hand.isolate(delivery)
             else:
@@ -287,7 +287,7 @@ class Claimer(threading.Thread):
             logger.warning("%s", lost)
 
     def _reconcile(self) -> None:
-        """Compare what is held with what is in hand, and believe Redis (see the module's first lines)."""
+        """Compare the tasks that Redis holds with those in hand, and follow Redis (see the module's docstring)."""
         unknown = set(self._consumer.held())
         for delivery in self._hand.owned():
             if delivery.number in unknown:

@@ -1,4 +1,4 @@
-"""One task in a worker process's hands."""
+"""One claimed task in a worker process, and its states."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -8,7 +8,7 @@ from ..queue.task import Task
 
 
 class State(Enum):
-    """Where a delivery is. Its claimer alone changes it."""
+    """The state of a delivery. Only the claimer changes it."""
 
     HELD = "in hand, and with no handler thread: it waits to be begun alone, or to be given back"
     OUT = "in hand, and with the handler threads: it waits for one, or runs"
@@ -20,10 +20,10 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One task in this process's hands. A handler thread sets `started`, then `seconds` and what went wrong.
+    """One claimed task of this process. A handler thread sets `started`, then `seconds` and the error, if any.
 
     claimed ──▶ HELD ──begun────▶ OUT ──it returned──▶ DONE ────acked──▶ GONE
-                 │ ◀──withdrawn── │ └───it raised────▶ FAILED ──told───▶ GONE
+                 │ ◀──withdrawn── │ └───it raised────▶ FAILED ─failed──▶ GONE
                  │                └───recovered by others──▶ ADRIFT ──comes back──▶ GONE
                  └── given back ──▶ GONE        HELD, DONE, FAILED ──recovered by others──▶ GONE
     """
@@ -33,10 +33,10 @@ class Delivery:
     started: float | None = None  # monotonic, s; None: not begun
     seconds: float | None = None  # how long it ran; None: not finished
     error: str | None = None  # why its handler failed
-    traceback: str = ""  # ... and where
-    config: Config | None = None  # what holds for its type of task; None: the worker's
-    after_ms: int | None = None  # when its handler wants it back; None: after the backoff
-    number: int = field(init=False)  # under which its consumer holds it
+    traceback: str = ""  # where its handler failed
+    config: Config | None = None  # the settings of its task type; None: the worker's
+    after_ms: int | None = None  # delay of the retry that its handler chose; None: the backoff
+    number: int = field(init=False)  # its delivery number
     size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:

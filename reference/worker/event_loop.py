@@ -11,23 +11,23 @@ from ..queue.errors import RanTooLong
 
 
 class EventLoop(threading.Thread):
-    """One event loop for a process. Each coroutine is waited for by a handler thread, so they are as many as these."""
+    """The event loop of a process. A handler thread waits for each coroutine, so there is at most one per thread."""
 
     def __init__(self) -> None:
         super().__init__(name="event-loop", daemon=True)
         self._loop = asyncio.new_event_loop()
 
     def run(self) -> None:
-        while True:  # SystemExit in a task that the application began by itself leaves `run_forever`
+        while True:  # SystemExit in an asyncio task of the application's own leaves `run_forever`
             with suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], limit_ms: int) -> Any:
-        """Wait for what it returns, in the context of the calling thread; cancel it at its time limit.
+        """Run a coroutine in the context of the calling thread and return its result; cancel it at its time limit.
 
         Raises:
-            RanTooLong: it was cancelled.
-            BaseException: whatever it raised.
+            RanTooLong: the coroutine was cancelled.
+            BaseException: any error that the coroutine raised.
         """
         result, error = asyncio.run_coroutine_threadsafe(_outcome(coroutine, limit_ms), self._loop).result()
         if error is not None:
@@ -36,7 +36,7 @@ class EventLoop(threading.Thread):
 
 
 async def _outcome(coroutine: Coroutine[Any, Any, Any], limit_ms: int) -> tuple[Any, BaseException | None]:
-    """What it returned or raised. Raised here, SystemExit would end the loop."""
+    """Return the coroutine's result and its error. The error is not raised: here SystemExit would end the loop."""
     error: BaseException | None = None
     result = None
     try:

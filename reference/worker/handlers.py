@@ -1,4 +1,4 @@
-"""Handlers, registered by task type with a decorator, each with what holds for its tasks, and found by import path."""
+"""Handlers: functions that a decorator registers for a task type, with settings of their own; loaded by import path."""
 
 import functools
 import importlib
@@ -27,14 +27,14 @@ Around = Callable[[Task, Callable[[], None]], Any]
 
 
 class Retry(Exception):
-    """Raised by a handler: the task failed, and comes back `after` seconds later, as long as it has retries left.
+    """Raised by a handler: the task failed, and is retried `after` seconds later if it has retries left.
 
     Raises:
         ValueError: `after` is not a number from 0 to a year.
     """
 
     def __init__(self, reason: str = "", *, after: float) -> None:
-        if not 0 <= after <= AFTER_S_MAX:  # NaN neither
+        if not 0 <= after <= AFTER_S_MAX:  # false for NaN
             raise ValueError(f"Retry(after=...) takes from 0 to {AFTER_S_MAX:.0f} seconds, not {after!r}.")
         super().__init__(reason or f"after {after:g} s")
         self.after_ms = round(after * 1000)
@@ -46,18 +46,18 @@ class Reject(Exception):
 
 @dataclass(frozen=True)
 class Handler:
-    """A function that runs the tasks of one type, and what holds for them."""
+    """A function that runs the tasks of one type, and the settings of this type."""
 
     function: Callable[..., Any]
     is_async: bool = False
-    payload_type: Any = None  # a `msgspec.Struct`; None: it takes the task only
-    settings: dict[str, Any] = field(default_factory=dict)  # members of `Config` that are this type's own
-    config: Config | None = None  # the worker's, with these; None: the worker's own hold
+    payload_type: Any = None  # a `msgspec.Struct`; None: the function takes only the task
+    settings: dict[str, Any] = field(default_factory=dict)  # fields of `Config` that this type overrides
+    config: Config | None = None  # the worker's with these settings; None: the worker's own counts
     around: Around | None = None
-    plain: bool = False  # to call the function with the task is all there is to it
+    plain: bool = False  # whether running it is just a call of the function with the task
 
     def under(self, config: Config) -> "Handler":
-        """The same within a worker of this configuration.
+        """Return this handler for a worker with the given configuration.
 
         Raises:
             ConfigError: the type's own settings are invalid.
@@ -68,12 +68,12 @@ class Handler:
         return replace(self, config=config, around=_around, plain=plain)
 
     def run(self, task: Task, loop: EventLoop | None = None) -> None:
-        """Run a task to its end, an async function on the loop; with the middleware around it.
+        """Run a task to its end, with the middleware around it; an async function runs on the loop.
 
         Raises:
-            LazyResult: the work was not done, but handed back to be awaited or iterated.
+            LazyResult: the function did not do its work, but returned an object to await or to iterate.
             Reject: the payload is not of the type that the function takes.
-            BaseException: whatever the function or the middleware raised.
+            BaseException: any error that the function or the middleware raised.
         """
         if self.around is None:
             refuse_lazy(self.function(task) if self.plain else self._call(task, loop))
@@ -121,18 +121,18 @@ def handler(
         def send_email(task: Task, email: Email) -> None:
             mailer.send(email.to, idempotency_key=task.id)
 
-    It runs at least once for each task: after a crash between its effect and the ack it runs again, with a higher
-    `task.attempt`, which is the fencing token to hand to whatever it writes to. Returning is success. Raising is a
-    failure, and the task comes back later; `Retry` says when, and `Reject` that it should not.
+    The function runs at least once for each task: after a crash between its effect and the ack it runs again, with a
+    higher `task.attempt`. This is the fencing token for the systems that the function writes to. Returning is success.
+    Raising is a failure, and the task is retried later; `Retry` sets the delay, and `Reject` prevents the retry.
 
-    A second parameter, annotated with a `msgspec.Struct`, gets the payload as that type; a payload that does not fit
-    goes to the dead-letter list with the path of the field. `timeout` and `backoff` (before the first retry) are in
-    seconds; what is left out is the worker's. An async function runs on the event loop of its process, in the place of
-    one handler thread, and is cancelled at its time limit.
+    A second parameter, annotated with a `msgspec.Struct`, gets the payload as that type; a payload that does not fit is
+    dead-lettered with the path of the field. `timeout` and `backoff` (before the first retry) are in seconds; by
+    default the worker's settings count. An async function runs on the event loop of its process, occupies one handler
+    thread, and is cancelled at its time limit.
 
     Raises:
         ConfigError: the type has a handler already, a setting is invalid, the second parameter is not a Struct, or
-            calling the function would not run it, as it is a generator function.
+            the function is a generator function, which a call does not run.
     """
     milliseconds = {"task_timeout_ms": _ms("timeout", timeout), "backoff_ms": _ms("backoff", backoff)}
     settings = {"max_retries": max_retries, **milliseconds}
@@ -152,7 +152,7 @@ def handler(
             _payload_type(task_type, function),
             {name: value for name, value in settings.items() if value is not None},
         )
-        made.under(Config())  # to refuse where it is written what is invalid
+        made.under(Config())  # raises for an invalid setting here, where it is written
         registry[task_type] = made
         return function
 
@@ -160,18 +160,18 @@ def handler(
 
 
 def around(function: Around) -> Around:
-    """Register the function that runs each handler: for tracing, metrics, or what else stands around a task.
+    """Register the function that runs each handler, for example for tracing or metrics.
 
         @around
         def traced(task: Task, call: Callable[[], None]) -> None:
             with tracer.start_as_current_span(task.type):
                 call()
 
-    It runs in the handler's thread, around async handlers too, which see its context variables. What leaves it counts:
-    `call` raises what the handler raised.
+    It runs in the handler's thread, around async handlers too, which see its context variables. `call` raises the
+    handler's error; an error that leaves this function is the failure of the task.
 
     Raises:
-        ConfigError: there is one already, or calling it would not run it.
+        ConfigError: such a function is registered already, or a call does not run this one.
     """
     global _around
     kind = _lazy_kind(function)
@@ -192,10 +192,10 @@ def _ms(name: str, seconds: float | None) -> int | None:
 
 
 def _payload_type(task_type: str, function: Any) -> Any:
-    """The Struct that the second parameter is annotated with; None where there is no second one to be given."""
+    """Return the Struct that annotates the second parameter; None if there is no second parameter without a default."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # as of what is written in C
+    except (TypeError, ValueError):  # for example a function written in C
         return None
     named = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(named) < 2 or named[1].default is not inspect.Parameter.empty:
@@ -213,8 +213,8 @@ def _payload_type(task_type: str, function: Any) -> Any:
 
 
 def _lazy_kind(function: Any) -> str | None:
-    """Name the kind of function whose call only returns an object that nobody runs; None: it is not of that kind."""
-    # What `functools.wraps` wrapped is not looked at: a plain function may well run an async one.
+    """Name the kind of a function whose call only returns an object to await or iterate; None for other functions."""
+    # A function inside `functools.wraps` is not examined: the plain function around it may well run an async one.
     while not inspect.isfunction(function):
         if isinstance(function, functools.partial):
             function = function.func
@@ -232,16 +232,16 @@ def _lazy_kind(function: Any) -> str | None:
 
 
 def refuse_lazy(result: object) -> None:
-    """Raise if a handler's result shows that its work was not done, but handed back to be awaited or iterated.
+    """Refuse a handler's result that shows that its work was not done: an object to await or to iterate.
 
     Raises:
-        LazyResult: it is an awaitable, a generator or an async generator. A coroutine is closed, so that Python does
-            not warn of it for each task.
+        LazyResult: the result is an awaitable, a generator or an async generator. A coroutine is closed, so that Python
+            does not warn about it for each task.
     """
     if result is None or not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
         return
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
-        with suppress(BaseException):  # it may have been begun, and not want to end
+        with suppress(BaseException):  # once begun, it may resist being closed
             result.close()
     raise LazyResult(type(result).__name__)
 
@@ -250,7 +250,7 @@ def load_handlers(app: str, config: Config) -> dict[str, Handler]:
     """Import the module that registers the handlers, from the current folder or the Python path.
 
     Raises:
-        ConfigError: it cannot be imported, registers nothing, or its settings do not go with the configuration.
+        ConfigError: there is no such module, it registers nothing, or its settings do not fit the configuration.
     """
     if not all(part.isidentifier() for part in app.split(".")):
         raise ConfigError(f"--app {app}: that is not an import path; it looks like myapp.tasks.")
@@ -271,7 +271,7 @@ def load_handlers(app: str, config: Config) -> dict[str, Handler]:
 
 
 def _registered_elsewhere() -> str | None:
-    """The package of another copy of this unit, in this process, in which handlers were registered."""
+    """Return the package of another copy of this unit in this process, if handlers were registered there."""
     for name, module in list(sys.modules.items()):
         if name.endswith(".worker.handlers") and name != __name__ and getattr(module, "registry", None):
             return _unit_of(name)

@@ -1,4 +1,4 @@
-"""Whether a pool of worker processes does its work, and its metrics: HTTP of the parent, and the question to it."""
+"""Health and metrics of a pool of worker processes: the HTTP server of the parent, and a client for the health."""
 
 import http.client
 import json
@@ -17,9 +17,9 @@ TIMEOUT_S = 3.0
 def serve_health(
     host: str, port: int, complaints: Callable[[], list[str]], metrics: Callable[[], bytes] | None = None
 ) -> int:
-    """Answer `GET /health` on a thread of its own: 200, or 503 with a sentence for each complaint. Returns the port.
+    """Answer `GET /health` on a thread of its own: 200, or 503 with a sentence for each complaint. Return the port.
 
-    `metrics`: what `GET /metrics` answers, in Prometheus's text format; None: there is no such page.
+    `metrics`: returns the answer to `GET /metrics`, in Prometheus's text format; None: there is no such page.
 
     Raises:
         QueueError: the address cannot be used.
@@ -53,7 +53,7 @@ def serve_health(
 
 
 def ask_health(host: str, port: int) -> list[str]:
-    """The complaints of the pool that listens there; none: it is healthy."""
+    """Return the complaints of the pool that listens at this address; an empty list if it is healthy."""
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", PATH)

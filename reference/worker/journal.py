@@ -1,7 +1,7 @@
-"""What a worker process reports: of each task to the log and to metrics, of itself to the monitor.
+"""The reports of a worker process: on each task to the log and to metrics, on itself to the monitor.
 
-The monitor is sent it with each renewal, without a round trip of its own. It is not part of the protocol's promises:
-what is on its way when a reply is lost is not sent again, so no number is ever too high.
+Data for the monitor travels with each renewal, without a round trip of its own. The protocol does not promise its
+arrival: counts whose reply is lost are not sent again, so no number is ever too high.
 """
 
 import logging
@@ -26,7 +26,7 @@ from .delivery import Delivery
 logger = logging.getLogger(__name__)
 
 SUCCEEDED, RETRIED, DEAD_LETTERED = "succeeded", "retried", "dead_lettered"
-RUNNING_MAX = 20  # tasks that one renewal names, those that have run longest
+RUNNING_MAX = 20  # tasks named in one renewal: those that have run longest
 TYPE_CHARS_MAX = 100
 
 BUCKETS = (*map(str, BOUNDS_MS), "inf")
@@ -35,20 +35,20 @@ _RUN = tuple(f"run:{bucket}" for bucket in BUCKETS)
 
 
 class Observer(Protocol):
-    """What counts each task, for metrics. Called in the worker's own threads: it must be quick, and raise nothing."""
+    """Counts each task, for metrics. Called in the worker's own threads: it must be quick, and must not raise."""
 
     def begun(self, task: Task, waited_s: float | None) -> None:
-        """A handler begins. `waited_s`: since enqueue, or the due time; None: not its first attempt, or not known."""
+        """Count the start of a handler. `waited_s`: since enqueue or due time; None: a later attempt, or not known."""
 
     def ended(self, task: Task, seconds: float) -> None:
-        """Its handler has returned or raised, after that long."""
+        """Count the end of a handler, which returned or raised after `seconds`."""
 
     def settled(self, task: Task, outcome: str) -> None:
-        """Redis knows what came of it: one of this module's outcomes. One of no known type was never begun."""
+        """Count an outcome, one of this module's, that Redis has. A task of an unknown type never began."""
 
 
 class Journal:
-    """Logs and counts what becomes of the tasks of one process, and describes the process. For its claimer's thread."""
+    """Logs and counts the outcomes of one process's tasks, and describes the process. For its claimer's thread."""
 
     def __init__(self, threads: int, observer: Observer | None = None) -> None:
         self._began = time.monotonic()
@@ -58,7 +58,7 @@ class Journal:
         self._ahead_ms = 0.0  # Redis's clock less this process's monotonic one; 0: not known
 
     def begun(self, delivery: Delivery) -> None:
-        """A handler begins; called by its thread."""
+        """Record the start of a handler; its thread calls this."""
         if self._observer:
             waited_ms = self._waited_ms(delivery)
             self._observer.begun(delivery.task, None if waited_ms is None else waited_ms / 1000)
@@ -75,11 +75,11 @@ class Journal:
             self._observer.ended(delivery.task, delivery.seconds)
 
     def acked(self, task: Task) -> None:
-        """Redis knows that it is done."""
+        """Record that Redis has the ack."""
         self._settled(task, SUCCEEDED)
 
     def failed(self, delivery: Delivery, retried: bool) -> None:
-        """Redis knows that its handler raised, and what becomes of it."""
+        """Record that Redis has the failure, and whether it retries the task."""
         task = delivery.task
         outcome = "will be retried" if retried else "goes to the dead-letter list"
         # Indented, so that none of its lines can be taken for another entry of the log.
@@ -89,14 +89,14 @@ class Journal:
         self._settled(task, RETRIED if retried else DEAD_LETTERED)
 
     def given_up(self, task: Task | None, reason: str) -> None:
-        """Redis knows that nobody here could run it. None: not even read it."""
+        """Record that Redis has dead-lettered an entry that cannot run here. `task`: None if it is unreadable."""
         what = f"Task {task.shown_id}" if task else "An entry"
         logger.error("%s goes to the dead-letter list: %s", what, reason, extra={"task": task})
         if task:
             self._settled(task, DEAD_LETTERED)
 
     def lost(self, task: Task, when: str) -> None:
-        """It was recovered by another worker."""
+        """Record that another worker recovered the task."""
         logger.warning("Task %s was recovered %s.", task.shown_id, when, extra={"task": task})
 
     def _settled(self, task: Task, outcome: str) -> None:
@@ -104,17 +104,17 @@ class Journal:
             self._observer.settled(task, outcome)
 
     def _waited_ms(self, delivery: Delivery) -> float | None:
-        """From enqueue, or the due time, to the start of its first attempt; None of a later attempt, or not known."""
+        """Return the wait from enqueue or due time to the first attempt; None for later attempts, or if unknown."""
         if not self._ahead_ms or delivery.started is None or delivery.task.attempt != 1:
             return None
         return max(0.0, delivery.started * 1000 + self._ahead_ms - delivery.task.enqueued_at)
 
     def hear(self, sent: float, time_ms: int) -> None:
-        """Learn Redis's clock from a reply: the `time_ms` in it, and when the question was sent (monotonic, s)."""
+        """Estimate Redis's clock from a reply: the `time_ms` in it, and when the request was `sent` (monotonic, s)."""
         self._ahead_ms = time_ms - (sent + time.monotonic()) * 500
 
     def report(self, deliveries: Iterable[Delivery]) -> Report:
-        """What to send now; what it counts is forgotten here. `deliveries`: all that the process has in hand."""
+        """Return the report to send now, and reset the counts in it. `deliveries`: all that the process has in hand."""
         now = time.monotonic()
         running = sorted(
             ((d.started, d) for d in deliveries if d.started is not None and d.seconds is None),

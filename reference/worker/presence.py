@@ -1,14 +1,14 @@
-"""The sign of life that a killed process cannot keep up: a subscription, which Redis ends with its connection.
+"""Presence: a subscription by which Redis notices the death of a process, as it ends with the process's connection.
 
-A lease shows that a process is dead only when it has ended. But a process that is killed loses its connections at
-once, and a process that can still reach Redis reconnects within moments. So a worker stays subscribed to a channel of
-its own, on which nothing is ever published, and `PUBSUB NUMSUB` tells whether it is: a sweep that has seen no
-subscriber for `absence_ms` ends the lease early (see `Reaper`). A worker that merely lost its connection notices at
-once, since it was reading from it, and is back before that.
+A lease shows that a process is dead only when it has ended. But a killed process loses its connections at once, and a
+live process that can reach Redis reconnects within moments. So a worker stays subscribed to a channel of its own, on
+which nothing is ever published, and `PUBSUB NUMSUB` counts the subscribers. A sweep that has seen no subscriber for
+`absence_ms` ends the lease early (see `Reaper`). A worker that merely lost its connection notices at once, since it was
+reading from it, and is back before that.
 
-Absence means something only where presence was seen, so it is marked, with the server's run id. After a restart or a
-failover a consumer counts as absent only once it was seen there; until then leases alone count, as for a worker that
-is paused, or cut off without the server knowing: it keeps its subscription.
+Presence is recorded with the server's run id. After a restart or a failover a consumer counts as absent only after its
+subscription was recorded on this server; until then only leases count. The same holds for a worker that is paused, or
+cut off without the server noticing: it keeps its subscription.
 
 https://redis.io/docs/latest/commands/pubsub-numsub/
 """
@@ -25,12 +25,12 @@ from ..queue.connection import Script, borrowed, close_alone, is_outdated
 from ..queue.keys import Keys
 from ..queue.reaper import Refusal
 
-RETURN_S = 0.1  # between two attempts to come back: well within any sensible `absence_ms`
-UNMARKED_S = 0.05  # how soon a worker that is not registered yet looks again
+RETURN_S = 0.1  # pause between attempts to reconnect: well within any sensible `absence_ms`
+UNMARKED_S = 0.05  # pause before a worker that is not registered yet checks again
 
 # KEYS  consumers, presence
 # ARGV  consumer, its channel
-# Returns 1 when the consumer is registered and subscribed on this server, and this is noted
+# Returns 1 if the consumer is registered and subscribed on this server; its presence is recorded then
 _MARK = Script("""#!lua flags=allow-oom
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 if redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] == 0 then return 0 end
@@ -40,7 +40,7 @@ return 1
 
 
 class Presence(threading.Thread):
-    """Keeps one consumer's subscription, as long as the process lives."""
+    """Keeps one consumer subscribed while the process lives."""
 
     def __init__(self, client: redis.Redis, config: Config, consumer: str) -> None:
         super().__init__(name="presence", daemon=True)
@@ -56,7 +56,7 @@ class Presence(threading.Thread):
                     try:
                         self._stay(connection)
                     finally:
-                        close_alone(connection)  # it is subscribed
+                        close_alone(connection)  # it is subscribed, so not reusable
             except redis.ResponseError as error:
                 refusal.say(error)
                 time.sleep(self._ping_s)
@@ -68,10 +68,10 @@ class Presence(threading.Thread):
         connection.read_response()
         marked = False
         while not is_outdated(self._client, connection):
-            marked = bool(self._mark())  # each time: a worker that was taken for dead left the registry meanwhile
-            if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises when the other end closed
+            marked = bool(self._mark())  # each time: recovery of a worker taken for dead removes the mark
+            if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises if the other end closed
                 connection.read_response()
-            elif marked:  # a firewall may have forgotten the connection: both ends would wait forever
+            elif marked:  # a firewall may have dropped the connection silently: both ends would wait forever
                 connection.send_command("PING")
                 connection.read_response()
 

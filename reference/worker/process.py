@@ -38,16 +38,16 @@ from .supervisor import AT_WORK, RECYCLED_STATUS, WELL
 
 logger = logging.getLogger(__name__)
 
-HUNG_STATUS = 75  # EX_TEMPFAIL: start me again
+HUNG_STATUS = 75  # EX_TEMPFAIL: the parent starts another process
 GRACE_STATUS = 1  # the grace ended before the handlers did
 BUG_STATUS = 70  # EX_SOFTWARE: one of the worker's own threads broke
-CANCEL_S = 2.0  # an async handler that has not ended that long after it was cancelled hangs, too
-WELL_S = 1.0  # between two words to the parent
-LOOK_S = 0.1  # how often the main thread looks at clocks and threads
+CANCEL_S = 2.0  # an async handler that still runs this long after its cancellation counts as hung
+WELL_S = 1.0  # interval between WELL messages to the parent
+LOOK_S = 0.1  # interval at which the main thread checks clocks and threads
 
 
 class HandlerThread(threading.Thread):
-    """Runs handlers, one after the other. `at_work` is called once, when it begins its first task."""
+    """Runs handlers, one after the other. It calls `at_work` once, when it begins its first task."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class HandlerThread(threading.Thread):
     ) -> None:
         super().__init__(name=f"handler-{number}", daemon=True)
         self.current: Delivery | None = None
-        self.begun = 0  # how many tasks, ever
+        self.begun = 0  # number of tasks begun
         self._claimer, self._handlers, self._at_work, self._loop = claimer, handlers, at_work, loop
 
     def run(self) -> None:
         ready, inbox = self._claimer.ready, self._claimer.inbox
         while (delivery := ready.get()) is not None:
             started = time.monotonic()
-            # After the lease others may run it by now: the claimer looks first.
+            # After the lease others may run the task already: the claimer checks first.
             if delivery.state is State.OUT and started < self._claimer.lease_until:
                 delivery.started = started
                 self.current = delivery
@@ -86,16 +86,16 @@ class HandlerThread(threading.Thread):
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
-        """Run the handler; why it failed. Where, and what is to become of the task, is left in the delivery."""
+        """Run the handler and return why it failed. The delivery gets the traceback and the terms of a retry."""
         handler = self._handlers[delivery.task.type]
         running.set(delivery.task)
-        if handler.settings:  # else what its consumer was made with
+        if handler.settings:  # else the consumer's own config counts
             delivery.config = handler.config
         try:
             handler.run(delivery.task, self._loop)
         except LazyResult as error:
             return printable(str(error), MAX_ERROR_CHARS)
-        except BaseException as error:  # noqa: BLE001  a handler's sys.exit() is a failure too, and must not end the thread
+        except BaseException as error:  # noqa: BLE001  sys.exit() is a failure, too, and must not end the thread
             delivery.traceback = traceback_of(_below(error))
             if isinstance(error, Retry):
                 delivery.after_ms = error.after_ms
@@ -106,7 +106,7 @@ class HandlerThread(threading.Thread):
 
 
 def _below(error: BaseException) -> BaseException:
-    """The error with the traceback from the last of our own frames on, before the application's."""
+    """Return the error with a traceback that begins at this package's last frame before the application's."""
     frames = error.__traceback__
     while frames and frames.tb_next and frames.tb_next.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next
@@ -114,7 +114,7 @@ def _below(error: BaseException) -> BaseException:
 
 
 class Maintenance(threading.Thread):
-    """Recovers the tasks of dead workers and promotes what is due, with or without traffic (I4)."""
+    """Recovers the tasks of dead workers and promotes due tasks, with or without traffic (I4)."""
 
     def __init__(self, reaper: Reaper, config: Config) -> None:
         super().__init__(name="maintenance", daemon=True)
@@ -125,7 +125,7 @@ class Maintenance(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        # Jitter, so that the processes of a pool do not all look at the same moment.
+        # Jitter, so that the processes of a pool do not all sweep at the same moment.
         while not self._stopped.wait(self._config.sweep_ms / 1000 * random.uniform(0.8, 1.0)):
             try:
                 sweep = self._reaper.sweep()
@@ -139,7 +139,7 @@ class Worker:
     """A worker process, which ends with its parent.
 
     `parent` is the pid of the process that started it, passed explicitly: getppid() is racy at start-up.
-    `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL as long as it is.
+    `tell` is called with AT_WORK when a handler thread begins its first task, and with WELL while the process is well.
     """
 
     def __init__(
@@ -167,10 +167,10 @@ class Worker:
         self._signalled = False
         self._parent, self._tell = parent, tell
         self._told_at = self._could_since = time.monotonic()
-        self._worn = False  # it claims no more, and another process takes its place
+        self._worn = False  # whether it claims no more, so that another process takes its place
 
     def run(self) -> NoReturn:
-        """Work until a signal, and end the process with its status, whatever its threads still do."""
+        """Work until a signal, then end the process with its status, even if threads still run."""
         status = self._work()
         logging.shutdown()
         os._exit(status)
@@ -200,21 +200,21 @@ class Worker:
         return 0 if self._finish() else GRACE_STATUS
 
     def _on_signal(self, _number: int, _frame: object) -> None:
-        # Once or twice, as everybody may be signalled and the parent passes it on; only the parent ends it at once.
-        self._signalled = True  # no Event: its lock may be held by this very thread, which would wait for itself
+        # Once or twice, as the whole group may be signalled and the parent passes it on; only the parent kills at once.
+        self._signalled = True  # not an Event: this very thread may hold its lock, and would wait for itself
 
     def _say_if_well(self) -> None:
-        """Tell the parent, unless it claims nothing though it could. Redis errors do not count."""
+        """Report WELL, unless a thread is free and the claimer has not tried to claim; a Redis error is a try."""
         now = time.monotonic()
         if not self._claimer.could_claim():
             self._could_since = now
-        patience_s = self._config.socket_timeout_ms / 1000 + CONNECT_TIMEOUT_S + WELL_S  # of one claim
+        patience_s = self._config.socket_timeout_ms / 1000 + CONNECT_TIMEOUT_S + WELL_S  # for one claim
         if now - self._told_at >= WELL_S and now - max(self._could_since, self._claimer.tried_at) < patience_s:
             self._told_at = now
             self._tell(WELL)
 
     def _retire_if_worn(self) -> None:
-        """Let what runs finish, however long it takes, and give the rest back: no task is failed by it."""
+        """Stop claiming at the limit of tasks or memory. Running tasks finish, however long it takes: no task fails."""
         tasks, limit = sum(thread.begun for thread in self._threads), self._config.max_tasks
         memory_max = self._config.max_memory_bytes
         if not self._worn and (0 < limit <= tasks or 0 < memory_max < _resident_bytes()):
@@ -223,13 +223,13 @@ class Worker:
             self._claimer.stop()
 
     def _finish(self) -> bool:
-        """Claim no more, let what runs finish within the grace, give the rest back, leave. Whether it came to that."""
+        """Claim no more, let running tasks finish within the grace, give the rest back; return whether it left so."""
         self._claimer.stop()
         self._maintenance.stop()
         logger.info("Worker %s is stopping; it claims no more.", self._consumer.name)
         now = busy_at = time.monotonic()
         until = now + self._config.grace_ms / 1000
-        # Where Redis is away and nothing runs, there is nothing to wait for.
+        # If Redis is away and nothing runs, there is nothing to wait for.
         patience_s = self._config.block_ms / 1000 + 1.0
         while self._claimer.is_alive() and now < min(until, max(busy_at, self._claimer.heard_at) + patience_s):
             self._fail_hung()
@@ -245,7 +245,7 @@ class Worker:
         return False
 
     def _fail_hung(self) -> bool:
-        """Fail the tasks that ran past their time limit; whether there were any. Their threads hang, so it ends."""
+        """Fail tasks that ran past their time limit. Return whether there were any: the process must end then."""
         now = time.monotonic()
         begun = [d for thread in self._threads if (d := thread.current) and d.seconds is None]
         hung = [d for d in begun if d.started is not None and now > d.started + self._patience_s(d)]
@@ -265,7 +265,7 @@ class Worker:
 
 
 def _resident_bytes() -> int:
-    """The memory that this process holds; 0 where the system does not say."""
+    """Return the resident memory of this process; 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,6 +1,6 @@
-"""The parent of a pool of worker processes: restarts a dead child at once and has its tasks recovered right then.
+"""The parent of a pool of worker processes: restarts a dead child and recovers its tasks, both at once.
 
-It saw the child die, so it need not wait for the lease to end.
+The parent sees the child die, so it need not wait for the lease to end.
 """
 
 import logging
@@ -26,33 +26,33 @@ from ..signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-UNIT = __package__.rpartition(".")[0]  # as it is called here, or in a copy
+UNIT = __package__.rpartition(".")[0]  # the name of this package, or of a copy
 
 USAGE_STATUS = 2
 NEVER_STARTED_STATUS = 69  # EX_UNAVAILABLE: every process died at its start, STARTS_MAX times in a row
-RECYCLED_STATUS = 76  # it has run its number of tasks, or grown too large, and left in order
+RECYCLED_STATUS = 76  # the process reached its limit of tasks or memory, and left in order
 STARTS_MAX = 10
-AT_WORK = b"w"  # what a process writes to its pipe when it begins a task
-WELL = b"h"  # ... and every second in which it claims, or could not
-SILENCE_MAX_S = 10.0  # without that, it is not healthy
+AT_WORK = b"w"  # a process writes it to its pipe when it begins a task
+WELL = b"h"  # ... and this about every second while it claims, or cannot
+SILENCE_MAX_S = 10.0  # a process without WELL for this time is unhealthy
 LOOK_S = 0.05
-BALANCE_S = 3.0  # between two looks at all shards, with jitter
+BALANCE_S = 3.0  # interval between checks of all shards, with jitter
 CALM_S = 5.0  # a child that lived this long did not fail at its start
 RESTART_MAX_S = 5.0
-LINGER_S = 2.0  # beyond the grace, before children that do not end are killed
+LINGER_S = 2.0  # time beyond the grace before the remaining children are killed
 AGAIN_S = 2.0  # one stop may be signalled twice within moments; the same signal after that is a demand to end at once
 
 
 @dataclass
 class _Child:
     number: int
-    pipe: tuple[int, int] = field(default_factory=os.pipe)  # a process writes: it has begun; is at work; is well
-    told: set[int] = field(default_factory=set)  # the bytes that the last process has written
+    pipe: tuple[int, int] = field(default_factory=os.pipe)  # messages of its process: it has begun; AT_WORK; WELL
+    told: set[int] = field(default_factory=set)  # the messages of its present or last process
     well_at: float = field(default_factory=time.monotonic)
-    had_begun: bool = False  # the last one that died
+    had_begun: bool = False  # whether the last process that died had begun
     name: str = ""
     namespace: str = ""  # of the queue that it attends
-    moving: bool = False  # it was asked to end, so that another queue gets its successor
+    moving: bool = False  # whether it was asked to end, so that its successor attends another queue
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     quick_deaths: int = 0
@@ -64,7 +64,7 @@ class _Child:
         os.set_blocking(self.pipe[0], False)
 
     def hear(self) -> None:
-        """Read what its process has written."""
+        """Read the messages of its process."""
         with suppress(BlockingIOError):
             while written := os.read(self.pipe[0], 65_536):
                 self.told.update(written)
@@ -73,17 +73,17 @@ class _Child:
 
 
 class Balance(Protocol):
-    """Says which of several queues a process attends: see `shards/balance.py`."""
+    """Chooses the queue that a process attends, among several: see `shards/balance.py`."""
 
     def choose(self, attended: Iterable[str]) -> Config:
-        """The settings of a process that starts. `attended`: the namespaces of the pool's other processes."""
+        """Return the settings of a process that starts. `attended`: the namespaces of the pool's other processes."""
 
     def relocation(self, attended: Sequence[str]) -> str | None:
-        """The namespace of a process of this pool that another queue needs more; None: there is no need."""
+        """Return the namespace of a process that another queue needs more; None if no process should move."""
 
 
 class Supervisor:
-    """Runs `processes` worker processes until a signal. `run()` gives the exit status."""
+    """Runs `processes` worker processes until a signal. `run()` returns the exit status."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Supervisor:
         return self._stop()
 
     def complaints(self) -> list[str]:
-        """A sentence for each process that claims nothing though it could, or does not run; none during a stop."""
+        """Return a sentence for each process that could claim and does not, or does not run; nothing during a stop."""
         if self._stop_signal is not None:
             return []
         now = time.monotonic()
@@ -140,11 +140,11 @@ class Supervisor:
             self._at_once = number
 
     def _never_starts(self) -> bool:
-        """Each process has died at its start so often that the next one will too."""
+        """Whether each process has died at its start so often that the next start will fail too."""
         return min(child.failed_starts for child in self._children) >= STARTS_MAX
 
     def _tend(self, child: _Child) -> int | None:
-        """Start it, restart it, or recover what it held. Its exit status, when it has just died."""
+        """Start or restart the process, and recover its tasks. Return its exit status if it has just died."""
         status = child.process.poll() if child.process else None
         if child.process is not None and status is not None:
             child.process = None
@@ -163,9 +163,9 @@ class Supervisor:
         return status
 
     def _judge(self, child: _Child, status: int) -> None:
-        """Count a process that died at its start: it loaded no handlers, or ended soon and had not begun a task.
+        """Count a process that died at its start: it loaded no handlers, or ended soon without beginning a task.
 
-        A task that kills its worker does not count, however soon it does so: it is given up in the end.
+        A task that kills its worker does not count, however soon it does so: it is dead-lettered in the end.
         """
         child.hear()
         child.had_begun = bool(child.told)
@@ -197,7 +197,7 @@ class Supervisor:
         if child.number == 0 and not child.had_begun:
             told += ["--pool", str(len(self._children))]
         if self._balance:
-            told += ["--namespace", child.namespace]  # of two the last counts
+            told += ["--namespace", child.namespace]  # the last --namespace counts
         try:
             self._reaper(child.namespace)  # now: when the child dies, nothing more may be opened
             # A group of its own: Ctrl-C in a terminal reaches this parent only, which then asks each child once.
@@ -227,14 +227,14 @@ class Supervisor:
         return self._reapers[namespace]
 
     def _attended(self, but: _Child | None = None) -> list[str]:
-        """The namespaces that the processes attend."""
+        """Return the namespaces that the running processes attend, without the process of `but`."""
         return [child.namespace for child in self._children if child.process and child is not but]
 
     def _rebalance(self) -> None:
-        """Ask one process to end, in order, where another queue needs it more; its successor is started there."""
+        """Ask one process to stop, in order, if another queue needs it more; its successor starts there."""
         if not self._balance or time.monotonic() < self._balance_at or any(child.moving for child in self._children):
             return
-        # Jitter, so that of two pools that see the same need one comes first.
+        # Jitter, so that of two pools that see the same need only one acts first.
         self._balance_at = time.monotonic() + BALANCE_S * random.uniform(0.5, 1.0)
         namespace = self._balance.relocation(self._attended())
         for child in self._children:
@@ -245,7 +245,7 @@ class Supervisor:
                 return
 
     def _stop(self) -> int:
-        """Ask the children to stop; kill what outlives the grace, or all where that is demanded."""
+        """Ask the children to stop; kill those that outlive the grace, or all of them if that is demanded."""
         until = time.monotonic() + self._config.grace_ms / 1000 + LINGER_S
         processes = [child.process for child in self._children if child.process]
         for process in processes:
@@ -262,11 +262,11 @@ class Supervisor:
                 self._recover(child)
         if self._at_once and any(process.returncode == -signal.SIGKILL for process in processes):
             return 128 + self._at_once
-        # One that died of the signal itself had not come so far as to handle it, nor to claim anything.
+        # A process that died of the signal itself had not installed its handler yet, so it had claimed nothing.
         return max((abs(p.returncode) for p in processes if -p.returncode not in STOP_SIGNALS), default=0)
 
     def _answers(self) -> bool:
-        """Whether Redis does, at once: a stop does not wait for it."""
+        """Whether Redis answers at once: a stop does not wait for it."""
         try:
             namespaces = {child.namespace for child in self._children if child.namespace}
             configs = [replace(self._config, namespace=namespace, shards=1) for namespace in namespaces]
@@ -277,8 +277,8 @@ class Supervisor:
 
 
 def reap_orphans(own: Container[int]) -> None:
-    """Reap the ended ones of the processes that this one inherited, as PID 1 does; not its `own`, which it polls."""
-    if not hasattr(os, "waitid"):  # as on macOS, which makes nobody but PID 1 inherit processes
+    """Reap ended processes that this one inherited, as PID 1 does, but not its `own`, which it polls."""
+    if not hasattr(os, "waitid"):  # for example macOS, where only PID 1 inherits processes
         return
     with suppress(ChildProcessError):
         while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in own:
@@ -288,12 +288,12 @@ def reap_orphans(own: Container[int]) -> None:
 def child_environment(config: Config) -> dict[str, str]:
     """Return this process's environment with the Redis URL in `ZEROLOSS_REDIS_URL`, which takes precedence.
 
-    Not on the command line, which everybody can read: a URL may hold a password. `REDIS_URL` stays as it is, as the
-    application may mean another server by it.
+    The URL may hold a password, and every user can read a command line. `REDIS_URL` stays unchanged: the application
+    may use it for another server.
     """
     return {**os.environ, "ZEROLOSS_REDIS_URL": config.redis_url}
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:
-    """The command of a child, whatever name this package was copied under."""
+    """Return the command of a child, under the name that this package has, or that its copy has."""
     return [sys.executable, "-m", UNIT, "worker-process", *arguments]

@@ -10,9 +10,9 @@ from ..queue.consumer import Consumer
 
 
 class Waiter(threading.Thread):
-    """Waits when it is asked to, to claim one task under the number that it is given.
+    """For each requested delivery number, waits for the bell and claims one task under this number.
 
-    What comes of it, a `Settlement` or Redis's error, goes to the inbox.
+    The result, a `Settlement` or Redis's error, goes to the inbox.
     """
 
     def __init__(self, consumer: Consumer, inbox: "queue.SimpleQueue[Any]", timeout_ms: int) -> None:

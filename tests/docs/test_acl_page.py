@@ -1,4 +1,4 @@
-"""The rights that docs/acl.md gives to each part are enough on a real server, and none of the commands is too many."""
+"""The rights that docs/acl.md gives to each part suffice on a real server, and each command is needed."""
 
 import re
 import signal
@@ -24,11 +24,11 @@ from zeroloss.system.servers import Server
 
 PAGE = (ROOT / "docs" / "acl.md").read_text()
 RULES = dict(re.findall(r"^ACL SETUSER (\w+) on >SECRET (.+)$", PAGE, re.MULTILINE))
-ALWAYS_ALLOWED = {"auth", "hello", "config|resetstat"}  # to every user; and by this test
+ALWAYS_ALLOWED = {"auth", "hello", "config|resetstat"}  # allowed to all users, and used by this test itself
 
 
 class Guarded:
-    """A server on which one user has the rights of the page."""
+    """A server with a user that has the rights of the page."""
 
     def __init__(self, server: Server, user: str, more: str = "", namespace: str = "tasks") -> None:
         self.server, self.user = server, user
@@ -41,7 +41,7 @@ class Guarded:
         self.config = Config(redis_url=self.url)
 
     def begin(self) -> None:
-        """Count commands from here on."""
+        """Reset the command counts."""
         self.admin.config_resetstat()
 
     def used(self) -> set[str]:
@@ -72,10 +72,10 @@ def guard(open_own_server: Callable[..., Server]) -> Iterator[Callable[..., Guar
 def test_a_producer_enqueues_and_is_ready_with_its_rights_and_needs_each(
     guard: Callable[..., Guarded], durability: str, more: str, status: int
 ) -> None:
-    """There is no replica here: that is what the last one says."""
+    """No replica exists here, so the last case answers 503."""
     assert f"`{more}`" in PAGE or not more
     guarded = guard("producer", more)
-    guarded.queue.consumer().leave()  # the protocol is noted by now
+    guarded.queue.consumer().leave()  # records the protocol
     guarded.begin()
     config = Config(redis_url=guarded.url, durability=durability, durability_timeout_ms=100)
     refuse_at_start(config)
@@ -119,7 +119,7 @@ def test_a_monitor_does_all_with_its_rights_and_needs_each(guard: Callable[..., 
     if more:
         assert http.simulate_post("/letters/requeue", json={"ids": [letter]}).json["done"] == 1
         assert http.simulate_post("/letters/purge", json={"ids": [other]}).json["done"] == 1
-        while queue.pending():  # so that the bell is taken away, too
+        while queue.pending():  # empties the list, so that the bell is removed, too
             queue.claim(queue.consumer())
         queue.client.lpush(queue.keys.bell, "1")
         assert http.simulate_post("/letters/requeue", json={"ids": [letter]}).json["done"] == 0
@@ -143,7 +143,7 @@ def test_a_monitor_that_only_looks_is_refused_to_act(guard: Callable[..., Guarde
 def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
     guard: Callable[..., Guarded], tmp_path: Path
 ) -> None:
-    """Run, retry, give up, recover and leave. What is asked of Redis here would count, so the log tells."""
+    """Run, retry, dead-letter, recover and leave. The log shows progress: queries of Redis would add to the counts."""
     guarded = guard("worker")
     queue = guarded.queue
     victim = queue.consumer("victim")
@@ -171,7 +171,7 @@ def test_a_worker_does_all_that_it_ever_does_with_its_rights_and_needs_each(
         for shown in ("'of the victim'", "'plain'", "attempt 2, goes to the dead-letter", "unknown"):
             wait_until(lambda shown=shown: pool.said(shown), timeout_s=30, message=shown)
         pool.one_child().kill()
-        queue.enqueue("after")  # by commands that a worker has used by now
+        queue.enqueue("after")  # only with commands that the worker has used already
         wait_until(lambda: pool.said("'after'"), timeout_s=30)
         wait_until(lambda: "blpop" in guarded.used(), message="nobody waits for the bell")
         pool.signal(signal.SIGTERM)
@@ -197,7 +197,7 @@ def test_a_producer_enqueues_on_several_shards_with_its_rights_and_those_for_sha
     guarded = guard("producer", SHARDED["producer"], "{tasks-*}")
     for shard in layout.shard_configs(Config(redis_url=guarded.server.url, shards=2)):
         noted = guarded.queue.configured(namespace=shard.namespace)
-        noted.consumer().leave()  # the protocol is noted by now
+        noted.consumer().leave()  # records the protocol
         noted.own_client.close()
     guarded.begin()
     config = Config(redis_url=guarded.url, shards=2)
@@ -205,7 +205,7 @@ def test_a_producer_enqueues_on_several_shards_with_its_rights_and_those_for_sha
     http = falcon.testing.TestClient(producer.create_app(None, config))
     answer = http.simulate_post("/tasks", json=[{"payload": n} for n in range(4)])
     assert answer.status_code == 202, answer.text
-    for number in range(8):  # some for each shard
+    for number in range(8):  # enough to reach each shard
         answer = http.simulate_post("/task", json={"payload": 1}, headers={"Idempotency-Key": f"k{number}"})
         assert answer.status_code == 202, answer.text
     assert http.simulate_get("/readyz").status_code == 200
@@ -217,7 +217,7 @@ def test_a_producer_enqueues_on_several_shards_with_its_rights_and_those_for_sha
 def test_a_worker_attends_several_shards_with_its_rights_and_those_for_shards(
     guard: Callable[..., Guarded], tmp_path: Path
 ) -> None:
-    """One process for two shards, so that it must move."""
+    """One process serves two shards, so it must move."""
     assert f"`{SHARDED['worker']}`" in PAGE
     guarded = guard("worker", SHARDED["worker"], "{tasks-*}")
     for shard in layout.shard_configs(Config(redis_url=guarded.server.url, shards=2)):

@@ -1,4 +1,4 @@
-"""The page on architecture says how large each package is."""
+"""The architecture page states the correct size of each package."""
 
 import re
 

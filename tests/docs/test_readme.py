@@ -1,4 +1,4 @@
-"""The README and the pages beside it show targets that run and commands that exist."""
+"""The README and other pages show targets that run and commands that exist."""
 
 import re
 import subprocess
@@ -23,13 +23,13 @@ while True:
 
 
 def blocks(page: str) -> list[str]:
-    """The Python of a page, block by block."""
+    """Return the Python blocks of a page."""
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def test_the_target_of_the_readme_is_the_one_of_the_tutorial() -> None:
     target, _ = blocks("README.md")
-    assert target in blocks("docs/tutorial.md")  # where it is run
+    assert target in blocks("docs/tutorial.md")  # the tutorial's test runs it
 
 
 def test_the_target_with_an_asyncio_client_runs_as_it_stands_and_its_loss_is_found(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_every_command_and_option_that_a_page_shows_exists() -> None:
 
 
 def shown(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The commands of zeroloss in a page's code, each with its options."""
+    """Yield the zeroloss commands in a page's code, each with its options."""
     code = re.findall(r"`([^`\n]+)`", text)
     code += [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
     for line in code:

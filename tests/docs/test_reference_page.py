@@ -1,4 +1,4 @@
-"""The page on the queue's Python API says what the code does: its examples run, and its tables are complete."""
+"""The page on the queue's Python API matches the code: its examples run, and its tables are complete."""
 
 import inspect
 import re
@@ -22,7 +22,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def table(header: str) -> list[list[str]]:
-    """The rows of the table that begins with this header."""
+    """Return the rows of the table with this header."""
     lines = PAGE[PAGE.index(f"| {header} |") :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 

@@ -1,4 +1,4 @@
-"""The tutorial's files and commands do what it says, in its order."""
+"""The tutorial's files and commands work as described, in order."""
 
 import os
 import re
@@ -15,7 +15,7 @@ FILE_OR_COMMAND = re.compile(r"`(\w+\.py)`[^`]*```python\n(.*?)```|```sh\n(.*?)`
 
 def test_the_tutorial_finds_the_loss_and_its_repair_passes(tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    _, _, steps = PAGE.partition("## 2.")  # step 1 installs what the tests have
+    _, _, steps = PAGE.partition("## 2.")  # step 1 installs packages that the tests have
     statuses = []
     for file, text, command, printed in FILE_OR_COMMAND.findall(steps):
         if file:

@@ -30,7 +30,7 @@ WORDS = {
     r"\bsave (that|for|in|where|while|by|as)\b": "except",
     r"\b(whence|thereof|whereof|naught|befalls?)\b": "a word of this century",
 }
-# Data, what runs have written, the history of the changes, and what lists the words.
+# Data, output of runs, the changelog, and this list of words.
 LEFT_OUT = re.compile(
     r"\.(json|svg|css)$|^docs/(bench|comparison|specification)\.md$|^(CHANGELOG\.md|LICENSE|tests/docs/test_words\.py)$"
 )
@@ -38,19 +38,19 @@ COMMENT = {".js": "//", ".mjs": "//", ".go": "//", ".rb": "#"}
 
 
 def text_of(path: Path) -> Iterator[tuple[int, str]]:
-    """What people read in a file, by line: of Python its comments, strings and names of tests."""
+    """Yield the prose of a file by line; in Python: comments, strings and names of tests."""
     text = path.read_text()
     if path.suffix == ".py":
         yield from text_of_python(text)
     elif mark := COMMENT.get(path.suffix):
         yield from ((number, line.partition(mark)[2]) for number, line in enumerate(text.splitlines(), 1))
     else:
-        plain = re.sub(r"`[^`\n]*`|\{[{%].*?[}%]\}|<[^>\n]*>", "", text)  # no code, no markup
+        plain = re.sub(r"`[^`\n]*`|\{[{%].*?[}%]\}|<[^>\n]*>", "", text)  # without code and markup
         yield from enumerate(plain.splitlines(), 1)
 
 
 def text_of_python(text: str) -> Iterator[tuple[int, str]]:
-    """The text of one Python file; a string without a space is a name, and so is what stands in backticks."""
+    """Yield the prose of a Python file. Strings without a space, and words in backticks, count as names."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.NAME:
             if token.string.startswith("test_"):
@@ -61,11 +61,11 @@ def text_of_python(text: str) -> Iterator[tuple[int, str]]:
 
 
 def unwanted(path: Path) -> list[str]:
-    """Each unwanted word of a file, with its line and what to write."""
+    """Return each unwanted word of a file, with its line and a replacement."""
     found = []
     for number, line in text_of(path):
         for word, instead in WORDS.items():
-            flags = 0 if "none" in word else re.IGNORECASE  # what is None is Python's
+            flags = 0 if "none" in word else re.IGNORECASE  # "is None" is Python
             found += [f"{path}:{number}: {one[0]!r}: {instead}" for one in re.finditer(word, line, flags)]
     return found
 

@@ -1,4 +1,4 @@
-"""What the monitor reads: where the tasks lie and who holds them, without changing any of it."""
+"""The monitor's readings: places and holders of tasks, read without any change."""
 
 import time
 from dataclasses import asdict
@@ -140,7 +140,7 @@ def test_a_redis_that_is_down_gives_an_error_and_no_reading(queue: Queue, dead_p
         read(nowhere)
 
 
-# What cannot be read harms its own gauge. A number that was not read is None.
+# An unreadable key affects only its own gauges. A number that was not read is None.
 
 EXPECTED = {
     "pending": ({"pending", "oldest_pending_age_ms"}, "tasks:pending"),
@@ -156,7 +156,7 @@ EXPECTED = {
 
 @pytest.fixture
 def busy(queue: Queue) -> Queue:
-    """One pending, one held by w1, one delayed, one dead."""
+    """A queue with one task pending, one held by w1, one delayed and one dead-lettered."""
     queue.dead_lettered()
     queue.enqueue(1, 2, 3)
     worker = queue.consumer("w1")
@@ -166,7 +166,7 @@ def busy(queue: Queue) -> Queue:
 
 
 def shown(reading: Reading) -> dict[str, Any]:
-    """What does not change from one moment to the next."""
+    """Return the part of a reading that does not change with time."""
     members = {**asdict(reading), "consumers": reading.consumers and [each.name for each in reading.consumers]}
     changing = ("time_ms", "unreadable", "oldest_by_priority_ms", "pending_by_priority")
     return {name: value for name, value in members.items() if name not in changing and not name.endswith("_age_ms")}

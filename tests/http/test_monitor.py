@@ -1,4 +1,4 @@
-"""The monitor: what it shows was just read, and when it could not read it says so."""
+"""The monitor: it shows a current reading, and reports when it cannot read."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def monitor_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
 
 @pytest.fixture
 def busy_queue(queue: Queue) -> Queue:
-    """Three pending, one in the hands of w1, one dead-lettered, one completed."""
+    """A queue with three tasks pending, one held by w1, one dead-lettered and one completed."""
     return make_busy(queue)
 
 
@@ -112,7 +112,7 @@ def test_metrics_of_a_redis_that_is_down_are_that_it_is_down_and_nothing_else(qu
 
 
 def exposed(reading: Reading) -> str:
-    """As Prometheus reads it."""
+    """Return the reading in Prometheus's text format."""
 
     class Given(Collector):
         def collect(self) -> Iterable[Metric]:

@@ -1,4 +1,4 @@
-"""What the HTTP parts say when something goes wrong, word for word: programs read `type`, people read `detail`."""
+"""The problem documents of the HTTP parts, word for word: programs read `type`, people read `detail`."""
 
 import logging
 from collections.abc import Callable

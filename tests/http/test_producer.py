@@ -1,4 +1,4 @@
-"""The producer: a 202 is a promise, and a batch's answer says what became of each task."""
+"""The producer: a 202 is a promise, and the answer to a batch states the outcome of each task."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def http(queue: Queue) -> falcon.testing.TestClient:
 
 @pytest.fixture
 def own_queue(open_own_server: Callable[..., Server]) -> Iterator[Queue]:
-    """On a server that may be reconfigured."""
+    """A queue on a server that tests may reconfigure."""
     server = open_own_server(appendfsync=None)
     with redis.Redis.from_url(server.url) as client:
         queue = Queue(client, server.url)
@@ -253,7 +253,7 @@ def test_readyz_is_200_where_redis_may_evict_only_what_expires(own_queue: Queue,
 def test_readyz_is_503_where_redis_refuses_every_new_task_and_200_when_it_takes_them(
     own_queue: Queue, open_own_server: Callable[..., Server], refusal: str
 ) -> None:
-    """What refuses the tasks: a replica, a primary without enough replicas, a full memory, a user's rights."""
+    """Causes of refusal: a replica, a primary without enough replicas, full memory, a user's rights."""
     settings, url = own_queue.client.config_set, own_queue.config.redis_url
     if refusal.startswith("NOPERM"):
         rights = {"keys": ["other:*"]} if refusal.endswith("keys") else {"keys": ["*"]}

@@ -1,4 +1,4 @@
-"""The producer under ASGI: the answers of the WSGI app, and many requests by one call of Redis."""
+"""The producer under ASGI: the same answers as the WSGI app, and many requests in one call of Redis."""
 
 import asyncio
 import http.client
@@ -75,7 +75,7 @@ def test_the_asgi_app_answers_as_the_wsgi_app_does(
 
 
 class Slow(Enqueuer):
-    """Waits in each call until it may go on, and notes how many requests each had."""
+    """Waits in each call for `may_go_on`, and records the number of requests of each call."""
 
     def __init__(self, queue: Queue) -> None:
         super().__init__(queue.own_client, queue.config)
@@ -83,7 +83,7 @@ class Slow(Enqueuer):
         self.may_go_on = threading.Event()
 
     def send_requests(self, _requests: Any) -> None:
-        """Nothing, so that each call is made in the thread, which may be made to wait."""
+        """Return None, so that each call is made in the thread, where it may wait."""
 
     def enqueue_requests(self, requests: Sequence[Sequence[Submission]]) -> Any:
         self.calls.append(len(requests))
@@ -92,7 +92,7 @@ class Slow(Enqueuer):
 
 
 def outcomes_of(enqueuer: Enqueuer, *requests: list[Submission]) -> list[Any]:
-    """What each of these concurrent requests is answered, errors among them."""
+    """Return the outcomes of these concurrent requests, errors included."""
 
     async def ask() -> list[Any]:
         group = GroupCommit(enqueuer, 6)
@@ -173,7 +173,7 @@ def test_after_a_lost_reply_every_request_of_the_call_is_unknown(queue: Queue) -
         outcomes = outcomes_of(relayed.enqueuer, one(), one(), one())
         assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3
         assert len(queue.pending()) == 5
-        (outcome,) = outcomes_of(relayed.enqueuer, one())  # by a new connection
+        (outcome,) = outcomes_of(relayed.enqueuer, one())  # on a new connection
         assert isinstance(outcome[0], Accepted)
 
 
@@ -195,7 +195,7 @@ def test_a_redis_that_hangs_leaves_the_requests_of_its_call_unknown(queue: Queue
 
 
 def test_the_loop_does_not_wait_for_the_digest_of_a_large_payload(queue: Queue) -> None:
-    """Another thread has the turn to decode: it is waited for in a thread, and the loop goes on."""
+    """Another thread has the turn to decode. A thread waits for the turn, and the loop goes on."""
     queue.enqueue("to know the protocol")
     large = one('"%s"' % ("x" * 100_000), idempotency_key="k")
 

@@ -1,4 +1,4 @@
-"""What a request may cost: a body is refused before more of it is decoded than a task, or a batch, may have."""
+"""The cost of a request: decoding stops, and the body is refused, at the limit of a task or a batch."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def names(size_bytes: int) -> bytes:
 
 
 def costly(size_bytes: int) -> dict[str, tuple[str, str, bytes]]:
-    """Bodies that are much larger when they are decoded: path, media type, body."""
+    """Return bodies that grow much when decoded: name -> path, media type, body."""
     brackets, elevens = filled(b"[],", size_bytes), filled(b"11,", size_bytes)
     return {
         "an array in the payload": ("/task", "application/json", b'{"payload":[%b0]}' % brackets),
@@ -58,7 +58,7 @@ def costly(size_bytes: int) -> dict[str, tuple[str, str, bytes]]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes each reading of a task was given."""
+    """The sizes of the texts from which a task was read, in bytes."""
     lengths: list[int] = []
 
     def noting(text: bytes, what: str, key: str | None) -> Any:
@@ -145,7 +145,7 @@ def test_empty_lines_are_not_items_however_many_there_are() -> None:
     "name", ["an array in the payload", "a batch of one array", "lines of numbers", "names that no task has"]
 )
 def test_sixteen_bodies_that_grow_when_decoded_cost_little_memory_and_give_it_back(queue: Queue, name: str) -> None:
-    """Decoded whole, each of them takes hundreds of megabytes, and the process answers nothing for minutes."""
+    """Decoded completely, each body takes hundreds of megabytes and blocks the process for minutes."""
     path, media_type, body = costly(8_000_000)[name]
     request = request_of(path, body, media_type=media_type)
     with served("producer", queue.config.redis_url) as producer, ThreadPoolExecutor(16) as pool:
@@ -161,7 +161,7 @@ def test_sixteen_bodies_that_grow_when_decoded_cost_little_memory_and_give_it_ba
 
 
 def memory_mb(server: Served, member: str) -> int:
-    """`VmRSS`: what it holds now; `VmHWM`: the most that it ever held."""
+    """Return the server's memory in MiB; `VmRSS`: current, `VmHWM`: maximum so far."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     found = re.search(rf"^{member}:\s+(\d+) kB$", status, re.MULTILINE)
     assert found
@@ -237,7 +237,7 @@ def test_twelve_hundred_idle_connections_leave_the_service_answering(queue: Queu
 @BOTH_SERVERS
 @pytest.mark.parametrize("sent", [b"POST /task HTTP/1.1\r\nHost", None], ids=["the head", "the body"])
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(queue: Queue, part: str, sent: bytes | None) -> None:
-    """With deadlines of a second. Each byte is activity, so that no time-out for idle connections ends it."""
+    """The deadlines are 1 s here. Each byte is activity, so a time-out for idle connections would not end it."""
     request = request_of("/task", b'{"payload": %b}' % (b" " * 60_000))
     begun = sent or request[:-50_000]
     with (
@@ -293,7 +293,7 @@ def test_a_server_without_descriptors_left_neither_spins_nor_floods_its_log_unde
             client.close()
 
         def answers() -> bool:
-            with suppress(ConnectionError, AssertionError):  # those that it could not accept are reset
+            with suppress(ConnectionError, AssertionError):  # connections that the server could not accept are reset
                 return exchange(producer.port, request_of("/task", b'{"payload": 1}'))[0] == 202
             return False
 

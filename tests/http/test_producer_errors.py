@@ -1,6 +1,6 @@
 """The producer's errors, one by one.
 
-Each is a problem document that says what is wrong, and whether a task may have been accepted.
+Each is a problem document that states the error, and whether a task may have been accepted.
 """
 
 import json
@@ -25,7 +25,7 @@ def http(queue: Queue) -> falcon.testing.TestClient:
     return app_of(queue)
 
 
-# 400: what was sent is invalid.
+# 400: the request is invalid.
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,12 @@ def test_a_lost_reply_of_redis_is_503_and_says_that_the_task_may_have_been_accep
     body = TASK if path == "/task" else b"[%b]" % TASK
     with Relay(queue.config.redis_url) as relay:
         http = app_of(queue, redis_url=relay.url)
-        post(http, path, body)  # from now on the script is known there
+        post(http, path, body)  # loads the script
         relay.swallow("EVALSHA")
         answer = post(http, path, body, Idempotency_Key="k1")
         assert_problem(answer, 503, "may have been accepted", "same Idempotency-Key", kind="outcome-unknown")
         assert int(answer.headers["retry-after"]) > 0
-        assert len(queue.pending()) == 2  # and here it was
+        assert len(queue.pending()) == 2  # this task was accepted
         assert post(http, path, body, Idempotency_Key="k1").status_code == 202
         assert len(queue.pending()) == 2
 

@@ -1,4 +1,4 @@
-"""The producer does what its OpenAPI description says, for whatever schemathesis makes of it."""
+"""The producer conforms to its OpenAPI description in all requests that schemathesis generates."""
 
 import json
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from zeroloss.reference.http.openapi import describe
 from zeroloss.reference.queue.config import Config
 from zeroloss.system.servers import Server
 
-# A batch with a bad item is answered 207: the item is refused, the others are not.
+# A batch with an invalid item is answered 207: only that item is refused.
 REFUSALS = ["207", "400", "413", "415", "422"]
 CHECKS = {"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}}
 
-MAX_BATCH = 20  # small, as batches at the limit and beyond it are made, too
+MAX_BATCH = 20  # small, because batches at and beyond the limit are generated, too
 described = schemathesis.openapi.from_dict(
     describe(Config(max_batch=MAX_BATCH)), config=schemathesis.Config.from_dict(CHECKS)
 )
@@ -26,7 +26,7 @@ described = schemathesis.openapi.from_dict(
 
 @schemathesis.serializer("application/x-ndjson", "application/jsonl")
 def as_lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
-    """An array, one item a line; what is not an array is one line."""
+    """Serialize an array with one item a line, and any other value as one line."""
     items = value if isinstance(value, list) else [value]
     return b"".join(json.dumps(item).encode() + b"\n" for item in items)
 
@@ -55,7 +55,7 @@ def keyspace(embedded: Server) -> Iterator[redis.Redis]:
 def test_the_producer_keeps_to_its_description(
     case: schemathesis.Case, producer_url: str, keyspace: redis.Redis
 ) -> None:
-    keyspace.flushdb()  # else an earlier example's idempotency key meets another payload
+    keyspace.flushdb()  # an earlier example may have used the same idempotency key with another payload
     case.call_and_validate(base_url=producer_url)
 
 

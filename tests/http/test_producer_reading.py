@@ -1,4 +1,4 @@
-"""What a task is, compared with what another decoder makes of the same text."""
+"""Reading of tasks, compared with another decoder on the same text."""
 
 import json
 import re
@@ -39,7 +39,7 @@ SIGNS = [",", ":", "{", "}", '"', "\\", " ", "\x0b", "\u00a0", "0", ""]
 
 @st.composite
 def almost_tasks(draw: Any) -> str:
-    """A task; and of two in three something is odd, or cut out, or put in."""
+    """Draw a task; two in three are odd, truncated or have an insertion."""
     names = draw(st.permutations(NAMES))[draw(st.sampled_from([0, 0, 0, 1, 2])) :]
     values = [draw(st.sampled_from(AWKWARD_PAYLOADS if name == '"payload"' else STRINGS)) for name in names]
     oddity = draw(st.sampled_from(["none", "none", "name", "value", "sign", "cut"]))
@@ -72,7 +72,7 @@ def outcome(text: str) -> Submission | None:
 
 
 def by_the_standard_library(text: str) -> Submission | None:
-    """What a task is, read by another decoder: slowly, and with all that it holds."""
+    """Read a task completely with the standard library's decoder."""
     names: list[str] = []
 
     def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def test_an_almost_plain_body_is_refused(text: str) -> None:
 )
 def test_an_array_is_split_where_json_says_so_or_refused(items: list[tuple[str, str, str]], end: str) -> None:
     text = "[" + ",".join("".join(item) for item in items) + end
-    if any(odd in text for odd in ("\\ud800", "9" * 5_000)):  # these two are the items' own business, or no JSON to us
+    if any(odd in text for odd in ("\\ud800", "9" * 5_000)):  # checked with the items, or refused as JSON
         return
     try:
         parsed = json.loads(text, parse_constant=lambda _: json.loads(""))

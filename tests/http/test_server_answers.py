@@ -1,4 +1,4 @@
-"""What each server answers to what never reaches the app: the table of docs/http.md, row by row."""
+"""Each server's answers to requests that do not reach the app: the table of docs/http.md, row by row."""
 
 import re
 import socket
@@ -105,14 +105,14 @@ SERVERS = ("waitress", "uvicorn", "granian")
 
 
 def stated() -> dict[str, dict[str, str]]:
-    """What the page says of each server, by what was sent."""
+    """Return the page's table: request -> server -> answer."""
     _, _, section = (ROOT / "docs" / "http.md").read_text().partition("## What never reaches the app")
     return {row[0]: dict(zip(SERVERS, row[1:], strict=True)) for row in ROW.findall(section)}
 
 
 @contextmanager
 def listening(server: str, redis_url: str) -> Iterator[int]:
-    """With deadlines of two seconds, so that nothing waits for long."""
+    """Start a server with deadlines of 2 s, and yield its port."""
     if server != "granian":
         part = "producer" if server == "waitress" else "asgi"
         with served(part, redis_url, deadlines_s=2, max_task_bytes=200_000) as producer:
@@ -125,10 +125,10 @@ def listening(server: str, redis_url: str) -> Iterator[int]:
 
 
 def answer_to(port: int, request: bytes) -> str:
-    """`413, a problem document, closed`, as the page writes it."""
+    """Send a request, and return the answer in the page's words: `413, a problem document, closed`."""
     answer, closed = b"", True
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, suppress(ConnectionError):
-        with suppress(ConnectionError):  # refused before all of it was sent
+        with suppress(ConnectionError):  # the request may be refused before it was sent completely
             connection.sendall(request)
         while b"\r\n\r\n" not in answer and (data := connection.recv(65_536)):
             answer += data

@@ -1,4 +1,4 @@
-"""A server process, of the producer or the monitor: what it takes, what it answers by itself, and how it ends."""
+"""A server process of the producer or the monitor: connections, its own answers, and its end."""
 
 import json
 import signal
@@ -34,17 +34,17 @@ def test_the_producer_process_promises_tasks_and_ends_with_status_0_on_sigterm(q
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopping_producer_finishes_its_running_requests(queue: Queue, number: signal.Signals) -> None:
-    """Redis is held back, so that the request is known to run when the signal comes."""
+    """Redis is paused, so the request is certainly running when the signal comes."""
     with served("producer", queue.config.redis_url) as producer, ThreadPoolExecutor(1) as pool:
         connected = HTTPConnection("127.0.0.1", producer.port)
         connected.request("GET", "/healthz")
-        connected.getresponse().read()  # an idle connection that must not hold the stop up
+        connected.getresponse().read()  # an idle connection must not delay the stop
         queue.client.client_pause(10_000, all=False)
         try:
             running = pool.submit(exchange, producer.port, request_of("/task", TASK))
             wait_for_blocked_client(queue)
             producer.process.send_signal(number)
-            producer.process.send_signal(number)  # an impatient second one changes nothing
+            producer.process.send_signal(number)  # a second signal changes nothing
             assert connected.sock.recv(1) == b""  # the stop has begun
         finally:
             queue.client.client_unpause()
@@ -88,7 +88,7 @@ def test_a_request_whose_head_comes_alone_is_answered_once_its_body_has_come(que
         served("producer", queue.config.redis_url) as producer,
         socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
     ):
-        connection.sendall(request[:head])  # and the rest waits for its acknowledgement: Nagle's algorithm is on
+        connection.sendall(request[:head])  # Nagle's algorithm is on: the rest waits for the acknowledgement
         connection.sendall(request[head:])
         assert connection.recv(65_536).startswith(b"HTTP/1.1 202 ")
 
@@ -116,7 +116,7 @@ def test_many_connections_at_once_lose_and_invent_nothing(queue: Queue) -> None:
 
 
 def test_the_server_refuses_what_is_too_large_or_no_http_with_problem_documents(queue: Queue) -> None:
-    big = b'{"payload": "%b"}' % (b"x" * 3_000_000)  # larger than what the kernel buffers
+    big = b'{"payload": "%b"}' % (b"x" * 3_000_000)  # larger than the kernel's buffers
     chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(big), big)
     small = b"7d1\r\n%b\r\n0\r\n\r\n" % (b"x" * 2_001)
     json_type = b"Content-Type: application/json\r\n"
@@ -177,13 +177,13 @@ def test_a_body_too_large_is_read_up_to_64_megabytes_and_then_refused(queue: Que
 
 
 def test_a_body_that_is_too_large_is_not_kept_while_it_is_read(queue: Queue) -> None:
-    """waitress keeps half a megabyte in memory and what is longer in a file without a name."""
+    """waitress keeps up to half a megabyte in memory, and a longer body in an unlinked file."""
     head = b"POST /task HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 30000000\r\n\r\n"
     with (
         served("producer", queue.config.redis_url, max_task_bytes=1_000, max_body_bytes=2_000) as producer,
         socket.create_connection(("127.0.0.1", producer.port), timeout=20) as connection,
     ):
-        connection.sendall(head + b"x" * 20_000_000)  # far more than the kernel holds back: most of it has been read
+        connection.sendall(head + b"x" * 20_000_000)  # far above the kernel's buffers: most of it was read
         opened = [str(path.readlink()) for path in Path(f"/proc/{producer.process.pid}/fd").iterdir()]
     assert [name for name in opened if name.endswith("(deleted)")] == []
 
@@ -252,7 +252,7 @@ def test_a_hundred_idle_clients_keep_nobody_out(queue: Queue) -> None:
 def test_without_file_descriptors_it_neither_spins_nor_floods_its_log_and_comes_back(
     part: str, when: str, queue: Queue
 ) -> None:
-    """Ninety clients and 64 descriptors. A loop that spins takes all the time of a processor that it gets."""
+    """90 clients and 64 descriptors. A spinning loop would use all processor time that it gets."""
     request = request_of("/task", TASK) if part == "producer" else b"GET /stats HTTP/1.1\r\n\r\n"
     descriptors = 64 if when == "from the start" else 0
     with served(part, queue.config.redis_url, descriptors=descriptors) as process, ExitStack() as opened:
@@ -268,7 +268,7 @@ def test_without_file_descriptors_it_neither_spins_nor_floods_its_log_and_comes_
         if when == "from the start":  # some descriptors are kept for Redis
             clients[0].sendall(request)
             assert clients[0].recv(65_536).split()[1] in (b"200", b"202")
-        for client in clients:  # one after another: each makes room for one that waits
+        for client in clients:  # each close makes room for a waiting client
             client.close()
         assert exchange(process.port, request)[0] in (200, 202)
         wait_until(lambda: process.said().count("\n") > 1, timeout_s=20)
@@ -284,7 +284,7 @@ def test_without_file_descriptors_it_neither_spins_nor_floods_its_log_and_comes_
 
 
 def test_clients_that_come_all_at_once_are_not_turned_away(queue: Queue) -> None:
-    """Stopped, so that none is accepted before all have come."""
+    """The producer is stopped until all clients have connected."""
     with served("producer", queue.config.redis_url) as producer, ExitStack() as opened:
         producer.process.send_signal(signal.SIGSTOP)
         for _ in range(200):
@@ -298,6 +298,6 @@ def wait_for_blocked_client(queue: Queue) -> None:
 
 
 def clients_of(served_by: Served) -> int:
-    """How many connections it has accepted and not ended."""
+    """Return the number of open connections that the server has accepted."""
     found = psutil.Process(served_by.process.pid).net_connections("tcp")
     return sum(each.laddr.port == served_by.port and each.status == psutil.CONN_ESTABLISHED for each in found)

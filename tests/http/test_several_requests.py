@@ -1,4 +1,4 @@
-"""Several requests in one call: each is admitted by itself."""
+"""Several requests in one call: each is accepted or refused independently."""
 
 from typing import Any
 

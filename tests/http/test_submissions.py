@@ -1,4 +1,4 @@
-"""Requests at the edges of what is accepted: the last byte, name, character and bracket, and the first too many."""
+"""Requests at the limits: the last accepted byte, name, character and bracket, and the first refused one."""
 
 import io
 import json
@@ -18,7 +18,7 @@ TYPES = ("application/json", "application/x-ndjson")
 
 
 class Wire(io.BytesIO):
-    """What a server hands on as the body; `taken`: how much of it was read."""
+    """A request body as a server passes it on; `taken`: number of bytes read."""
 
     def read(self, size: int | None = -1) -> bytes:
         read = super().read(size)
@@ -27,7 +27,7 @@ class Wire(io.BytesIO):
 
 
 def request(body: bytes = b"", *, chunked: bool = False, **headers: str) -> tuple[falcon.Request, Wire]:
-    """`chunked`: without a length, from a server that marks the end of the stream."""
+    """Return a request and its body. `chunked`: without a length, from a server that marks the end of the stream."""
     wire = Wire(body)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     environ = falcon.testing.create_environ(method="POST", headers=named)
@@ -72,7 +72,7 @@ def test_a_body_without_a_length_whose_end_nobody_marks_is_not_waited_for() -> N
 
 
 def test_with_a_length_no_more_is_read_than_it_says() -> None:
-    """Behind it, on the same connection, the next request may lie."""
+    """The next request may follow on the same connection."""
     pipelined, _ = request(b"xxxxxPOST /task")
     pipelined.env.update({"CONTENT_LENGTH": "5", "wsgi.input_terminated": True})
     assert read_body(pipelined, LIMIT_BYTES) == b"xxxxx"

@@ -1,4 +1,4 @@
-"""Tokens: who may talk to the producer and the monitor, and which headers a browser gets."""
+"""Tokens that the producer and the monitor require, allowed host names, and headers for browsers."""
 
 import base64
 import json
@@ -149,7 +149,7 @@ def status_of(monitor: Served, host: str, path: str = "/stats") -> int:
 
 
 def test_a_monitor_on_this_machine_answers_to_its_own_names_only(queue: Queue) -> None:
-    """Else a page whose name was made to lead to 127.0.0.1 could read the queue, and purge it."""
+    """Otherwise a web page whose host name resolves to 127.0.0.1 (DNS rebinding) could read and purge the queue."""
     with served("monitor", queue.config.redis_url, monitor_hosts="queue.example, Other") as monitor:
         own = ["localhost", "LOCALHOST.:1", "127.0.0.1", "[::1]:8082", "[::1]", f"127.0.0.1:{monitor.port}"]
         for host in (*own, "queue.example:443", "other"):

@@ -1,4 +1,4 @@
-"""The bench: what it says of a figure, and what it leaves behind. How fast anything is, no test says."""
+"""The bench: its output and its clean-up. No test checks a speed."""
 
 import json
 import math
@@ -106,7 +106,7 @@ def test_a_plot_is_an_svg_that_names_each_queue() -> None:
     root = xml.etree.ElementTree.fromstring(dots("Speed", rows, "zeroloss"))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"zeroloss", "<b>", "Speed, tasks/s"} <= set(texts)
-    assert "never" not in texts  # there is no place for it on an axis
+    assert "never" not in texts  # an infinite value has no place on an axis
 
 
 def test_every_round_measures_all_in_turn_and_begins_with_another(context: Context) -> None:
@@ -145,7 +145,7 @@ def test_a_process_that_left_its_process_group_is_ended_too(tmp_path: Path) -> N
 def test_the_server_s_limit_is_taken_from_tasks_that_were_claimed_and_acked(context: Context) -> None:
     assert limit.rate(context) > 0
     client = redis.Redis.from_url(context.server.url)
-    assert client.hget("tasks:counters", "completed") == b"576"  # all but the last 64 of 640, which are in hand
+    assert client.hget("tasks:counters", "completed") == b"576"  # all but the last 64 of 640, which are in flight
     assert client.hlen("tasks:processing:limit") == 64
     assert client.llen(PENDING) == 0
 

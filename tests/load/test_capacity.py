@@ -1,4 +1,4 @@
-"""The capacity search, its plot, and one small search on a real system."""
+"""The capacity search, its plot, and a small search on a real system."""
 
 import csv
 import sys
@@ -58,7 +58,7 @@ def test_the_search_ends_where_no_whole_rate_lies_between_what_held_and_what_bro
         ("--start", "nan", "above 0"),
         ("--precision", "0", "above 0"),
         ("--precision", "-0.1", "above 0"),
-        ("--step-s", "0", "at least 1"),  # to Locust 0 is not a limit
+        ("--step-s", "0", "at least 1"),  # to Locust, 0 means unlimited
         ("--step-s", "-1", "at least 1"),
     ],
 )

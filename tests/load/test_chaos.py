@@ -1,4 +1,4 @@
-"""Chaos under load: a real Locust sends, the harness kills, one history holds both."""
+"""Chaos under load: a real Locust sends tasks, the harness injects faults, and one history records both."""
 
 import io
 import json
@@ -129,7 +129,7 @@ def test_a_load_that_is_invalid_is_refused_before_anything_starts(
     (tmp_path / "endless").mkdir()
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     files = {"PROFILE": profile(tmp_path), "BINARY": tmp_path / "binary"}
-    files["ENDLESS"] = profile(tmp_path / "endless", seconds=0)  # to Locust 0 is not a limit
+    files["ENDLESS"] = profile(tmp_path / "endless", seconds=0)  # to Locust, 0 means unlimited
     assert execute(["run", "--redis", "embedded", *(str(files.get(word, word)) for word in options)]) == 2
     assert sentence in capsys.readouterr().err
 

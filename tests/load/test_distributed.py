@@ -1,4 +1,4 @@
-"""Locust in several processes, on its page and under a signal: nothing of a load is lost sight of."""
+"""Locust in several processes, with its page, and under a signal: no part of the load is missed."""
 
 import signal
 import subprocess
@@ -38,7 +38,7 @@ class Slow(locust.User):
                 request_type=kind, name="x", response_time={ms}, response_length=0, exception=None, context={{}}
             )
 """
-"""Locust, of which each request is reported to have taken that long."""
+"""A locustfile in which each request reports a duration of `ms`."""
 
 
 @pytest.mark.parametrize("processes", [0, 2])

@@ -1,4 +1,4 @@
-"""The gates and the follower, without Locust: figures and a ledger are enough."""
+"""The gates and the follower, tested with figures and a ledger, without Locust."""
 
 import json
 import time
@@ -132,7 +132,7 @@ def test_figures_of_the_queue_name_what_is_nowhere_and_hold_what_was_accepted_he
 def test_of_tasks_that_are_only_counted_those_that_did_not_succeed_are_unfinished() -> None:
     assert (COUNTED.missing, COUNTED.unfinished) == (1, 10)
     before = Counts(enqueued=100, succeeded=90, dead_lettered=1, redelivered=0, backlog=9)
-    assert COUNTED.since(before).unfinished == 1 + 3  # one is nowhere, three were given up
+    assert COUNTED.since(before).unfinished == 1 + 3  # one is missing, three were dead-lettered
 
 
 def test_redeliveries_beyond_their_threshold_fail_and_so_they_do_where_nobody_counts() -> None:

@@ -1,4 +1,4 @@
-"""A load test that is ended from outside: what it started ends with it."""
+"""A load test that is ended from outside: all processes that it started end with it."""
 
 import os
 import re
@@ -22,7 +22,7 @@ CAPACITY = ("zeroloss.loadtests.capacity", "--step-s", "3600")
 
 
 class Started:
-    """One of the commands, in a session of its own, which all that it starts is in, and with a /tmp of its own."""
+    """A command in a separate session, which contains all its descendants, with a separate temporary folder."""
 
     def __init__(self, module: str, *options: str, directory: Path) -> None:
         self.scratch = directory / "scratch"
@@ -43,18 +43,18 @@ class Started:
             )
 
     def listens(self) -> bool:
-        """Whether the producer of its system does."""
+        """Return whether the producer of its system listens."""
         return "producer listening on" in self._read("system.log")
 
     def sends(self) -> bool:
-        """Whether its Locust does, so that tasks are executed."""
+        """Return whether its Locust sends: tasks are executed."""
         return '"end"' in self._read("ledger/worker-*.jsonl")
 
     def said(self) -> str:
         return self._log.read_text()
 
     def alive(self) -> list[int]:
-        """It, and all that it started: those too whose parents have gone."""
+        """Return the pids of the command and its descendants, orphans included."""
         return sessions.members(self.process.pid)
 
     def end(self) -> None:
@@ -88,7 +88,7 @@ def test_a_signal_to_the_command_alone_ends_all_that_it_started_and_leaves_no_sc
     finally:
         started.end()
     assert list(started.scratch.iterdir()) == []
-    # Locust's own mistakes on its way out are its own affair.
+    # Tracebacks of Locust itself at its exit are not checked.
     assert not re.search(r'File "\S*/loadtests/(__main__|capacity|system)\.py"', started.said()), started.said()
 
 
@@ -118,7 +118,7 @@ def test_a_system_that_does_not_end_when_asked_is_killed_and_reported_as_killed(
 ) -> None:
     monkeypatch.setattr(system, "STOP_S", 0.5)
     before = psutil.Process().children()
-    with running_system({"TMPDIR": str(tmp_path), "ZEROLOSS_GRACE_MS": "500"}):  # killed, it leaves its data
+    with running_system({"TMPDIR": str(tmp_path), "ZEROLOSS_GRACE_MS": "500"}):  # a killed system leaves its data
         (up,) = [child for child in psutil.Process().children() if child not in before]
         everyone = [up, *up.children(recursive=True)]
         up.suspend()

@@ -1,4 +1,4 @@
-"""Load with Locust: what was accepted is followed to its execution, and thresholds decide how it ends."""
+"""Load with Locust: accepted tasks are followed to their execution, and thresholds decide the exit status."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def test_failed_requests_beyond_their_share_break_the_load(system: System) -> No
 
 @contextmanager
 def others_at_work(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Workers execute tasks, and none of them is of this load."""
+    """Execute tasks of other clients, which do not belong to the load."""
     monkeypatch.setenv("ZEROLOSS_LEDGER", str(ledger))
     over = threading.Event()
 
@@ -199,7 +199,7 @@ def test_every_option_and_profile_of_the_documentation_exists_and_every_profile_
         (sys.executable, "-m", "zeroloss", "run"),
     )
     known = {option for command in helps for option in re.findall(r"--[a-z0-9-]+", run(*command, "--help").said)}
-    # Locust's own help ends before it has read a locustfile.
+    # Locust prints its help before it reads a locustfile.
     ours = re.findall(r'"(?:--)?([a-z0-9-]+)"', (ROOT / "loadtests" / "options.py").read_text())
     known.update(f"--{name}" for name in ours)
     assert set(re.findall(r"--[a-z][a-z0-9-]+", text)) <= known | {"--app"}

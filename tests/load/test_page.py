@@ -1,4 +1,4 @@
-"""Locust's own page, in a browser: options that can be read, and a load that heeds what was typed there."""
+"""Locust's own page, in a browser: readable options, and a load that uses the values typed there."""
 
 import socket
 import subprocess
@@ -21,7 +21,7 @@ WORD_JOINER = "\u2060"
 
 @pytest.fixture
 def locust(system: System, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
-    """Locust with its page, the page's address, and what Locust logs."""
+    """Locust with its page: the process, the page's address, and the log."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -40,7 +40,7 @@ def locust(system: System, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[by
 
 
 def listens(port: int) -> bool:
-    """It says that it starts before it does."""
+    """Return whether the port accepts connections. Locust logs the start of its page too early."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -58,7 +58,7 @@ def test_an_option_in_locust_s_page_says_in_words_and_units_what_it_is(
         open_options(page, locust[1])
         labels = {label.replace(WORD_JOINER, "") for label in page.locator("label").all_inner_texts()}
     assert "P95 of requests, ms (at most)" in labels
-    # The page sorts its options, so that each label must be clear by itself.
+    # The page sorts its options, so each label must be clear on its own.
     assert "P95 of enqueue to effect, high priority, ms (at most)" in labels
     assert "P99 of requests, ms (at most)" in labels
     assert "A request refused with 429 is not a failure (the queue is meant to be full)" in labels

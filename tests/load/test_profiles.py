@@ -1,4 +1,4 @@
-"""The profiles, each as its user runs it, and the command that starts a system for one."""
+"""The profiles, run as a user runs them, and the command that starts a system for a profile."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_every_profile_is_one_that_locust_takes(profile: str, system: System, tm
 
 
 def test_priorities_have_rows_of_their_own_and_scheduled_tasks_never_run_early(tmp_path: Path) -> None:
-    """Under the ASGI server: `--server` is for the system, the rest for Locust."""
+    """With the ASGI server: `--server` configures the system, the other options go to Locust."""
     profile = tmp_path / "both.conf"
     profile.write_text(
         "locustfile = loadtests/locustfile.py\nusers = 4\nspawn-rate = 4\nuser-rate = 10\nslo-lost = 0\n"

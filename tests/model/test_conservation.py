@@ -1,7 +1,7 @@
-"""I1 to I8 after every step of any story: the real queue and the model side by side, through crashes and lost replies.
+"""I1 to I8 after every step of random stories: the real queue beside the model, through crashes and lost replies.
 
-Time moves only when a rule says so: leases and backoffs last an hour, and are ended by hand. Rules are few, and choose
-among several deeds: Hypothesis leaves out about half of the rules in each story, and most chains of events would break.
+Only rules move the time: leases and backoffs last an hour, and rules end them. Each rule chooses among several actions,
+because Hypothesis disables about half of the rules in each story: with many rules most chains of events would break.
 """
 
 import itertools
@@ -51,14 +51,14 @@ WISH = st.builds(
 )
 WISHES = st.lists(WISH, min_size=1, max_size=3)
 SLOTS = st.integers(0, 2)  # three consumers at a time; a crashed one is replaced under a new name
-PICKS = st.integers(0, 30)  # an index, modulo whatever there is
+PICKS = st.integers(0, 30)  # an index, modulo the number of candidates
 MOSTLY = st.sampled_from([True, True, True, False])
 VERBS = st.sampled_from(["ack", "fail", "fail", "dead_letter", "release"])
 BATCH = 2  # tasks that one script of a recovery moves
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """`client` and `url` are set by the test: a machine needs a server to itself."""
+    """The state machine. The test sets `client` and `url`: a machine needs a server of its own."""
 
     client: redis.Redis
     url: str
@@ -67,10 +67,10 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.names = itertools.count(1)
         self.consumers: list[Consumer] = []
-        self.everybody: dict[str, Consumer] = {}  # dead or alive
-        self.hands: dict[str, list[Claimed]] = {}  # what each consumer believes that it holds
-        self.delivered: dict[str, list[Claimed]] = {}  # all that was ever in its hands
-        self.given: dict[str, int] = {}  # the highest number that it has asked a claim for
+        self.everybody: dict[str, Consumer] = {}  # all consumers, dead or alive
+        self.hands: dict[str, list[Claimed]] = {}  # tasks that each consumer believes it holds
+        self.delivered: dict[str, list[Claimed]] = {}  # all deliveries to each consumer
+        self.given: dict[str, int] = {}  # highest number that each consumer has sent in a claim
 
     @property
     def state(self) -> State:
@@ -80,7 +80,7 @@ class QueueMachine(RuleBasedStateMachine):
         retries=st.integers(0, 1), recoveries=st.integers(0, 1), tasks=st.integers(2, 5), claimed=st.integers(0, 2)
     )
     def it_begins(self, retries: int, recoveries: int, tasks: int, claimed: int) -> None:
-        """In the middle of things, so that every rule has something to do."""
+        """Begin with tasks and claims, so that every rule can act."""
         self.client.flushdb()
         self.story = Story(self.client, self.url, max_retries=retries, max_recoveries=recoveries)
         self.queue = self.story.queue
@@ -100,7 +100,7 @@ class QueueMachine(RuleBasedStateMachine):
         return consumer
 
     def somebody(self, pick: int) -> str:
-        """Any consumer that ever was, dead or alive; every second time one that holds something."""
+        """Return the name of any consumer, dead or alive; for odd picks, of one that holds a task."""
         names = list(self.hands)
         if pick % 2:
             names = [name for name in names if self.state.holding(name)] or names
@@ -146,10 +146,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(slot=SLOTS, done=st.integers(0, 2), limit=st.integers(0, 5), renewed=MOSTLY, reply_arrives=MOSTLY)
     def settle(self, slot: int, done: int, limit: int, renewed: bool, reply_arrives: bool) -> None:
-        """Ack some and claim some, in one round trip.
+        """Ack some tasks and claim others, in one round trip.
 
-        When the reply is lost it happened all the same: what was acked is still in the worker's hands, and what was
-        claimed is not.
+        After a lost reply the worker still has the acked tasks in hand, and does not have the claimed ones.
         """
         if renewed:
             self._renew(slot)
@@ -177,7 +176,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(slot=SLOTS, renewed=MOSTLY, reply_arrives=MOSTLY)
     def wait(self, slot: int, renewed: bool, reply_arrives: bool) -> None:
-        """The bell, and a claim behind it."""
+        """Wait for the bell, with a claim behind it."""
         if renewed:
             self._renew(slot)
         name = self.name_of(slot)
@@ -188,7 +187,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(pick=PICKS, number=st.integers(1, 40))
     def a_request_is_late_or_repeated(self, pick: int, number: int) -> None:
-        """Of anybody, dead or alive, with a number that it has given to a claim before. Nobody waits for the reply."""
+        """Repeat a claim of any consumer, dead or alive, under an earlier number. No process waits for the reply."""
         name = self.somebody(pick)
         if self.given[name]:
             self._claim_waiting(name, self.given[name] - number % min(4, self.given[name]))
@@ -212,7 +211,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.story.state = model.renew(self.state, name, self.given[name])
 
     def _read_its_hash(self, slot: int) -> None:
-        """What a worker does after a lost reply: whatever lies there is its work, and nothing else is."""
+        """Reconcile as a worker does after a lost reply: its work is exactly the contents of its hash."""
         consumer = self.consumers[slot]
         held = [*consumer.read(consumer.held())]
         assert deliveries(held) == self.state.holding(consumer.name)
@@ -220,7 +219,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.delivered[consumer.name] += held
 
     def _leave(self, slot: int) -> None:
-        """With an ack of the first that it has in hand, and the others given back, but for what is beyond three."""
+        """Leave with an ack of the first task in hand. Give the next two back, and keep the rest."""
         name, hand = self.name_of(slot), self.hands[self.name_of(slot)]
         done, unbegun = [number for number, _ in hand[:1]], [number for number, _ in hand[1:3]]
         before = self.story.held(name)
@@ -234,11 +233,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.consumers[slot] = self.somebody_new()
 
     def _crash(self, slot: int) -> None:
-        """Its lease runs on, its hash stays, and another worker takes its place."""
+        """Replace a worker by another one; its lease and its hash remain."""
         self.consumers[slot] = self.somebody_new()
 
     def _crash_and_be_seen(self, slot: int) -> None:
-        """Its parent does not wait for the end of its lease."""
+        """Crash a worker whose parent sees it, and recovers its tasks before the end of the lease."""
         name = self.name_of(slot)
         self.story.swept = [entry.id for _, entry in self.state.holding(name)]
         self._recover(name, is_dead=True)
@@ -257,7 +256,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(self.delivered.values()))
     @rule(pick=PICKS, verbs=st.lists(st.tuples(PICKS, VERBS), min_size=1, max_size=4))
     def a_paused_consumer_comes_back(self, pick: int, verbs: list[tuple[int, str]]) -> None:
-        """Anybody, also a dead one, tries to end anything that was ever delivered to it."""
+        """Let any consumer, dead or alive, try to end any task that was ever delivered to it."""
         names = [name for name, delivered in self.delivered.items() if delivered]
         name = names[pick % len(names)]
         for which, verb in verbs:
@@ -292,7 +291,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.story.state = model.expire(self.state, name)
 
     def _lose_entry(self, name: str) -> None:
-        """By a manual change."""
+        """Remove a registry entry, as a manual change may."""
         self.client.zrem(self.queue.keys.consumers, name)
         self.story.state = model.lose_entry(self.state, name)
 
@@ -318,7 +317,7 @@ class QueueMachine(RuleBasedStateMachine):
         return total
 
     def _recover_some(self, name: str) -> None:
-        """A reaper that dies after its first script."""
+        """Recover with a reaper that dies after its first script."""
         script, refused = reaper._RECOVER, self.state.lives(name)
         self.story.state, (moved, _) = model.recover(self.state, name, BATCH)
         with (
@@ -351,7 +350,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.reaper.adopt() == adopted
 
     def _sweep(self, _: str) -> None:
-        """Recovery over all of them, in the order in which their leases ended, then what is due (I4)."""
+        """Sweep: recover all dead consumers, in the order in which their leases ended, and promote due tasks (I4)."""
         dead = self.story.in_order_of_death()
         self.story.swept = [entry.id for name in dead for _, entry in self.state.holding(name)]
         recovered = sum(self._recover_in_the_model(name) for name in dead)
@@ -385,7 +384,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.law("I1", "I2", "I3", "I6")
-@pytest.mark.timeout(600)  # a story that fails is made shorter first, for up to five minutes
+@pytest.mark.timeout(600)  # shrinking a failed story takes up to five minutes
 def test_every_story_leaves_the_real_queue_as_the_model_says_and_no_law_broken(
     server: Any, client: redis.Redis
 ) -> None:
@@ -396,7 +395,7 @@ def test_every_story_leaves_the_real_queue_as_the_model_says_and_no_law_broken(
 
 @pytest.mark.law("I1", "I3")
 def test_a_claim_of_before_a_recovery_is_refused_when_the_network_repeats_it(queue: Queue) -> None:
-    """Under its number the worker may have the first task in hand yet, and would ack the second as the first."""
+    """The worker may still have the first task in hand under this number, and would ack the second in its place."""
     queue.enqueue("first", "second")
     consumer = queue.consumer()
     number = consumer.reserve(1)

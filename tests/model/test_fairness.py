@@ -1,7 +1,7 @@
-"""Order and fairness on the real queue: which task is overtaken by which, and by how many at most.
+"""Order and fairness on the real queue: which tasks may overtake a waiting task, and how many at most.
 
-With several consumers a task is overtaken only by tasks that were already held by a consumer when it began to wait:
-they may be given back, or recovered, ahead of it. Retries go to the end, so that failing tasks overtake nobody.
+With several consumers, only tasks that were held when a task began to wait may overtake it: they may be given back or
+recovered ahead of it. Retries go to the end, so failing tasks do not overtake others.
 """
 
 import itertools
@@ -37,7 +37,7 @@ def claimed_ids(consumer: Consumer, limit: int) -> list[str]:
 
 
 class Watched:
-    """A queue in use by three consumers; for each waiting task, what was in their hands when it began to wait."""
+    """A queue with three consumers. Records, for each waiting task, the tasks held when it began to wait."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue.configured(**ENDLESS)
@@ -45,8 +45,8 @@ class Watched:
         self.consumers = [self.somebody_new() for _ in range(CONSUMERS)]
         self.accepted: list[str] = []
         self.retried: set[str] = set()
-        self.may_pass: dict[str, set[str]] = {}  # waiting task -> those in hands when it began to wait
-        self.passed: dict[str, set[str]] = {}  # waiting task -> later tasks that were claimed since
+        self.may_pass: dict[str, set[str]] = {}  # waiting task -> tasks held when it began to wait
+        self.passed: dict[str, set[str]] = {}  # waiting task -> later tasks claimed since then
         self.most_in_hands = 0
 
     def somebody_new(self) -> Consumer:
@@ -83,7 +83,7 @@ class Watched:
             assert self.queue.reaper.promote() == 1
 
     def wait(self, in_hands: set[str]) -> None:
-        """Notes who waits now and did not before; `in_hands` is what was in hands just before."""
+        """Record the tasks that began to wait; `in_hands` are the tasks held just before."""
         waiting = ids(self.queue.pending())
         for task in waiting:
             if task not in self.may_pass:
@@ -123,7 +123,7 @@ def test_a_waiting_task_is_overtaken_only_by_tasks_that_were_in_hands_when_it_be
 
 
 def test_a_task_that_was_recovered_later_overtakes_one_that_was_recovered_before_it(queue: Queue) -> None:
-    """The bound is not zero: this is the overtaking that it allows."""
+    """An example of the overtaking that the bound allows."""
     queue.enqueue("a", "b", "c")
     first, second = queue.consumer("w1"), queue.consumer("w2")
     assert [queue.claim(consumer).payload for consumer in (first, second)] == ["a", "b"]
@@ -162,11 +162,11 @@ def test_several_consumers_together_claim_in_the_order_of_acceptance(queue: Queu
 def test_a_task_waits_for_no_more_claims_than_there_were_tasks_before_it_however_the_others_fail(
     queue: Queue, failing: int
 ) -> None:
-    """The worst case: nothing but failures before it, and no backoff at all."""
+    """The worst case: all tasks before it fail, without backoff."""
     endless = queue.configured(**ENDLESS)
     endless.enqueue(*["fails"] * failing)
     consumer = endless.consumer()
-    for _ in range(2 * failing):  # the stream runs already
+    for _ in range(2 * failing):  # let the failing tasks circulate first
         consumer.fail(endless.claim(consumer), "ValueError: no")
         endless.make_due()
         endless.reaper.promote()
@@ -183,7 +183,7 @@ def test_a_task_waits_for_no_more_claims_than_there_were_tasks_before_it_however
 
 @pytest.mark.law("I5")
 def test_tasks_that_kill_their_workers_hold_up_a_healthy_one_no_longer_than_their_budget(queue: Queue) -> None:
-    """Recovered tasks go to the front, so here the bound is their number times their budget (I5)."""
+    """Recovered tasks go to the front, so the bound is their number times the deliveries each may have (I5)."""
     bounded = queue.configured(max_recoveries=2)
     bounded.enqueue("kills", "kills", "is healthy")
     for claims in itertools.count():
@@ -201,13 +201,13 @@ def _enqueue(queue: Queue, priority: str, count: int, payload_json: str = "null"
 
 
 class Flood:
-    """More of each priority than is claimed, from the first claim to the last: a starving priority starves forever."""
+    """More tasks of each priority than are claimed in the test, so a starving priority is never served."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue.configured(max_pending=100_000)
         self.accepted = {priority: _enqueue(self.queue, priority, 2_000) for priority in PRIORITIES}
         self.seen: dict[str, list[str]] = {priority: [] for priority in PRIORITIES}
-        self.claims: list[str] = []  # the priority of each
+        self.claims: list[str] = []  # priority of each claimed task
 
     def claim(self, consumer: Consumer, limit: int) -> int:
         claimed = [Task(entry, number) for number, entry in consumer.claim(limit)]
@@ -217,7 +217,7 @@ class Flood:
         return len(claimed)
 
     def check(self, at_least: int) -> None:
-        """At least that many are default and low ones, most by far are high ones, and each priority is in order."""
+        """Check for `at_least` default and low tasks, at least 80 % high tasks, and order within each priority."""
         assert min(self.claims.count("default"), self.claims.count("low")) >= at_least
         assert self.claims.count("high") >= len(self.claims) * 0.8
         for priority, seen in self.seen.items():
@@ -253,7 +253,7 @@ def test_no_priority_starves_where_the_bytes_of_one_reply_allow_fewer_tasks_than
 
 @pytest.mark.law("I7")
 def test_a_task_of_any_size_is_claimed_in_its_turn(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of a reply may be larger than the reply is to be, so that a large one never waits forever."""
+    """The first task of a reply may exceed the size limit of replies, so a large task does not wait forever."""
     monkeypatch.setattr(consumers, "MAX_TRANSFER_BYTES", 1_000)
     (large,) = _enqueue(queue, "low", 1, f'"{"x" * 5_000}"')
     _enqueue(queue, "high", 200)
@@ -267,11 +267,11 @@ def test_a_task_of_any_size_is_claimed_in_its_turn(queue: Queue, monkeypatch: py
 @pytest.mark.law("I7")
 @pytest.mark.parametrize("limit", [1, 4])
 def test_no_priority_starves_where_each_consumer_claims_once_and_is_never_seen_again(queue: Queue, limit: int) -> None:
-    """Its first turn is a matter of chance: else tasks that are not high would wait for a worker that lives longer."""
+    """A consumer's first turn is random. Otherwise short-lived consumers would only serve high priority."""
     flood = Flood(queue)
     for number in range(1_200 // limit):
         flood.claim(queue.consumer(f"w{number}"), limit)
-    # 75 are expected of each; that chance alone brings fewer than 30 is less likely than one in ten million.
+    # 75 are expected of each; the probability of fewer than 30 by chance is below one in ten million.
     flood.check(30)
 
 

@@ -1,4 +1,4 @@
-"""The laws as predicates: each holds on what it allows, and names what it forbids."""
+"""The laws as predicates: each accepts allowed histories and reports forbidden ones."""
 
 import re
 

@@ -1,7 +1,7 @@
-"""The log of a busy queue, cut after any of its commands or torn within one: loaded, it has every task in one place.
+"""Cut the log of a busy queue after any command, or within one: the server that loads it has each task in one place.
 
-A script's effects are one transaction in the log, of which a server loads all or nothing. What it loads is then drained
-by the queue's own threads.
+A script's effects are one transaction in the log, and a server loads all of it or nothing. The queue's own threads then
+drain the loaded queue.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ NEVER_MS = 3_600_000
 
 
 class Mark(NamedTuple):
-    """After one verb: how long the log was, and what was known by then. What a verb does is in the log before."""
+    """Size of the log after one verb, with its effects, and the tasks accepted and finished by then."""
 
     size: int
     accepted: frozenset[str]
@@ -37,7 +37,7 @@ class Mark(NamedTuple):
 
 
 class Recorder:
-    """A queue in use, whose log is looked at after each verb."""
+    """A queue in use; records the size of its log after each verb."""
 
     def __init__(self, queue: Queue, log: Path) -> None:
         self.queue, self._log = queue, log
@@ -64,7 +64,7 @@ class Recorder:
 
 
 def busy(recorder: Recorder) -> None:
-    """Every verb of the queue that writes, at least once."""
+    """Call every writing verb of the queue at least once."""
     queue, noted = recorder.queue, recorder.noted
     recorder.enqueue(Submission("1.10"))
     recorder.enqueue(Submission("2", idempotency_key="k"))
@@ -127,7 +127,7 @@ def test_a_log_cut_after_any_command_or_torn_within_it_holds_each_task_once_and_
 
 
 def _load(server: Any, log: Path, text: bytes) -> dict[str, Any]:
-    """What a server holds that begins with this log."""
+    """Restart the server with this log, and return all keys it has loaded."""
     server.kill()
     log.write_bytes(text)
     server.start()
@@ -136,9 +136,9 @@ def _load(server: Any, log: Path, text: bytes) -> dict[str, Any]:
 
 
 def _judge(queue: Queue, before: Mark, after: Mark) -> bool:
-    """All that was promised before is there once. What the verb that was cut off finished may be gone, or not.
+    """Check that every task promised before is present once. Tasks finished by the verb at the cut may be absent.
 
-    A consumer that holds something can be recovered. Whether the bell is silent, though something is pending.
+    Every consumer that holds a task must be registered. Return whether the bell is silent although a task is pending.
     """
     places = {f"pending:{priority}": ids(queue.pending(priority)) for priority in PRIORITIES}
     waiting = any(places.values())
@@ -156,7 +156,7 @@ def _judge(queue: Queue, before: Mark, after: Mark) -> bool:
 
 
 def _drain(queue: Queue, before: Mark) -> None:
-    """A worker's threads, when the leases of those who held something have ended."""
+    """Drain the queue with a worker's threads, after the leases of all holders have ended."""
     executed: set[str] = set()
     handlers = {"default": Handler(lambda task: executed.add(task.id))}
     queue = queue.configured(sweep_ms=10, threads=1, lease_ms=9_000, renew_ms=3_000, block_ms=50)
@@ -175,7 +175,7 @@ def _drain(queue: Queue, before: Mark) -> None:
     for thread in threads:
         thread.join(timeout=10)
         assert not thread.is_alive()
-        claimer.ready.put(None)  # when the claimer is through, so is the handler's thread
+        claimer.ready.put(None)  # ends the handler's thread after the claimer
     assert before.accepted <= executed | before.finished | set(ids(queue.dead()))
     queue.own_client.close()
 
@@ -189,7 +189,7 @@ def _queue_on(server: Any) -> Iterator[Queue]:
 
 
 def _command_ends(text: bytes) -> Iterator[int]:
-    """Where each command of a log ends. https://redis.io/docs/latest/develop/reference/protocol-spec/"""
+    """Yield the end of each command in a log. https://redis.io/docs/latest/develop/reference/protocol-spec/"""
     position = 0
     while position < len(text):
         count, position = _number(text, position, b"*")

@@ -1,6 +1,6 @@
-"""The model, searched: I1 to I8 and liveness in every state within the bounds, and whether mistakes would be found.
+"""Search the model: I1 to I8 and liveness in every state within the bounds, and whether planted mistakes are found.
 
-What the search says of the model holds for the real queue as far as the two are the same: test_conservation.py.
+The result holds for the real queue where it equals the model: see test_conservation.py.
 """
 
 import inspect
@@ -21,14 +21,14 @@ SEARCHED: dict[Bounds, Found] = {}
 
 
 def searched(bounds: Bounds) -> Found:
-    """Each is searched once; the table is printed as it grows (`pytest -s`)."""
+    """Return the result for these bounds, which are searched only once. `pytest -s` shows the table."""
     if bounds not in SEARCHED:
         SEARCHED[bounds] = search(bounds)
     return SEARCHED[bounds]
 
 
 @pytest.mark.law("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8")
-@pytest.mark.timeout(1_800)  # a search is not endless, but a machine may be busy
+@pytest.mark.timeout(1_800)  # the search is finite, but the machine may be busy
 @pytest.mark.parametrize("name", wanted())
 def test_every_law_holds_in_every_state_and_from_each_of_them_every_task_can_be_ended(name: str) -> None:
     bounds = wanted()[name]
@@ -167,7 +167,7 @@ def test_a_mistake_that_needs_more_faults_than_are_allowed_is_not_found() -> Non
 
 
 def test_every_verb_of_the_model_is_held_to_the_real_queue() -> None:
-    """What the search finds of the model would otherwise say nothing of the queue."""
+    """Otherwise the search of the model would prove nothing about the queue."""
     driven = inspect.getsource(story) + (TESTS / "model" / "test_conservation.py").read_text()
     verbs = {name for name, verb in inspect.getmembers(model, inspect.isfunction) if verb.__module__ == model.__name__}
     for verb in verbs:

@@ -1,4 +1,4 @@
-"""What workers leave in Redis for the monitor with their renewals: who they are, each minute, who vanished."""
+"""Data that workers' renewals leave in Redis for the monitor: identities, counts per minute, vanished workers."""
 
 import json
 import time
@@ -22,7 +22,7 @@ def minute_of(queue: Queue) -> int:
 
 
 def renewed(queue: Queue, name: str = "w1", **counts: int) -> Consumer:
-    """A consumer that has reported."""
+    """Return a consumer that has renewed with a report."""
     consumer = queue.consumer(name)
     consumer.renew(Report('{"host":"h1","version":"9","up_ms":5000}', minute_of(queue), counts))
     return consumer
@@ -42,7 +42,7 @@ def vanished(queue: Queue) -> list[dict[str, str]]:
     return [{name.decode(): text.decode() for name, text in fields.items()} for _, fields in records]
 
 
-# What a worker says of itself
+# Identity of a worker
 
 
 def test_a_renewal_says_who_its_consumer_is_and_the_gauges_show_it(queue: Queue) -> None:
@@ -97,14 +97,14 @@ def test_a_key_of_another_type_for_the_monitor_stops_no_renewal_no_recovery_and_
     queue.client.delete(name)
     queue.client.set(name, "a string")
     renewed(queue, "dead", **{"wait:5": 1})
-    if key != "counters":  # which a recovery counts in
+    if key != "counters":  # a recovery needs this key
         assert queue.kill(consumer) == 1
         assert len(queue.pending()) == 1
     assert renewed(queue, "w2", **{"run:5": 1}).leave().left
 
 
 def test_the_words_of_a_consumer_that_is_not_registered_are_removed_within_moments(queue: Queue) -> None:
-    """A reaper of an older release, or a log that lost its end, may leave them."""
+    """A reaper of an older release, or a log that lost its end, may leave such entries."""
     queue.client.hset(queue.keys.info, "ghost", "1 {}")
     queue.client.zadd(queue.keys.consumers, {"dead": 1})
     queue.client.hset(queue.keys.info, "dead", "1 {}")
@@ -125,7 +125,7 @@ def test_the_first_renewal_in_ten_seconds_notes_what_redis_holds_and_later_ones_
     assert points[0].pending == {"high": 0, "default": 3, "low": 0}
     assert 0 <= (points[0].oldest_ms["default"] or 0) < 10_000
     assert points[0].oldest_ms["high"] is None
-    assert len(points) <= 2  # where ten seconds ended between the two
+    assert len(points) <= 2  # two if a slot of ten seconds ended in between
 
 
 def test_counts_of_all_workers_are_summed_and_expire(queue: Queue) -> None:
@@ -202,7 +202,7 @@ def test_a_journal_names_what_runs_longest_first_and_not_more_than_a_few() -> No
     assert running_ms >= (RUNNING_MAX + 9) * 1000
 
 
-# The age of what waits
+# The age of waiting tasks
 
 
 def test_the_age_of_a_scheduled_task_counts_from_the_time_at_which_it_is_due(queue: Queue) -> None:

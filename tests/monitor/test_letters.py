@@ -1,4 +1,4 @@
-"""Dead letters and tasks over the monitor's HTTP: pages, one in whole, and what an operator does with them."""
+"""Dead letters and tasks over the monitor's HTTP API: pages, single letters, and an operator's actions."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ def monitor(queue: Queue) -> falcon.testing.TestClient:
 
 
 def bury(queue: Queue, *entries: bytes, reason: str = "failed", error: str = "ValueError: no") -> list[str]:
-    """Letters as a worker leaves them; their ids, oldest first."""
+    """Add letters as a worker does. Return their ids, oldest first."""
     fields = {"reason": reason, "error": error, "traceback": "", "consumer": "w1"}
     return [queue.client.xadd(queue.keys.dead_letter, {"entry": each, **fields}).decode() for each in entries]
 
@@ -55,7 +55,7 @@ def test_letters_are_listed_newest_first_with_what_went_wrong(queue: Queue, moni
 
 
 def test_a_letter_says_once_how_often_its_task_was_attempted(queue: Queue, monitor: falcon.testing.TestClient) -> None:
-    """The entry's own counters are those of the next attempt, which a requeue makes."""
+    """The entry's own counters are those of the next attempt, which a requeue would start."""
     bury(queue, entry("a", attempt=4, retries=3))
     (letter,) = monitor.simulate_get("/letters").json["letters"]
     assert letter["attempts"] == 3

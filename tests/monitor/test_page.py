@@ -1,4 +1,4 @@
-"""The monitor's page in a browser: what is wrong, the charts, dead letters and tasks; what it does is seen in Redis."""
+"""The monitor's page in a browser: problems, charts, dead letters and tasks. Actions are checked in Redis."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ SCRIPT = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of which nothing was blocked and no script failed."""
+    """A page; afterwards, assert that no content was blocked and no script failed."""
     with browser.new_page() as opened:
         errors: list[str] = []
         opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -31,14 +31,14 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def url(embedded: Server) -> Iterator[str]:
-    """One monitor for all tests here: to start one takes longer than most of them."""
+    """One monitor for all tests of the module: starting one takes longer than most tests."""
     with served("monitor", embedded.url, lease_ms=60_000) as monitor:
         yield monitor.url
 
 
 @pytest.fixture
 def queue(embedded: Server) -> Iterator[Queue]:
-    """An empty queue on one kind of server: what differs between servers is not on the page."""
+    """An empty queue on one kind of server: the page does not depend on the kind."""
     with redis.Redis.from_url(embedded.url) as client:
         client.flushall()
         made = Queue(client, embedded.url)
@@ -76,7 +76,7 @@ def test_the_page_says_first_what_is_wrong(page: Page, queue: Queue, url: str) -
 
 def test_the_charts_show_what_workers_noted_before_the_page_was_opened(page: Page, queue: Queue, url: str) -> None:
     minute = int(queue.client.time()[0]) // 60
-    for slot in (7, 8):  # which no worker uses
+    for slot in (7, 8):  # not used by workers
         at_ms = (minute - 3) * 60_000 + (slot - 7) * 10_000
         point = f"{at_ms} {100 * slot} 50 1 0 0 0 0 700 0 - {at_ms - 60_000} - 0 0"
         queue.client.hset(queue.keys.series(minute - 3), str(slot), point)

@@ -1,4 +1,4 @@
-"""What a pool tells of its tasks: by type at its health port, and in Redis for the monitor."""
+"""A pool's metrics of its tasks: by type at its health port, and in Redis for the monitor."""
 
 import re
 import threading
@@ -73,7 +73,7 @@ def pool(queue: Queue, tmp_path: Any) -> Any:
 
 def test_a_pool_counts_what_became_of_the_tasks_of_each_type_in_all_of_its_processes(queue: Queue, pool: Pool) -> None:
     url = url_of(pool)
-    queue.enqueuer.enqueue(Submission("1", task_type="kills"))  # alone: what else its process had in hand runs again
+    queue.enqueuer.enqueue(Submission("1", task_type="kills"))  # alone: other tasks in hand would run again
     wait_until(lambda: shown(url).get("succeeded_total[kills]") == 1, timeout_s=30, message="it was not redelivered")
     tasks = ["fine"] * 20 + ["fails"] * 3 + ["unheard of", "and of this"]
     queue.enqueuer.enqueue_many([Submission("1", task_type=each) for each in tasks])

@@ -20,7 +20,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Traces:
-    """A provider, and the spans that have ended."""
+    """A tracer provider, and the spans that have ended."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()

@@ -1,4 +1,4 @@
-"""What pipelines use: the files are what GitHub and GitLab take, and each command in them does what it says."""
+"""The files for CI pipelines: they are valid for GitHub and GitLab, and their commands work."""
 
 import json
 import os
@@ -30,12 +30,12 @@ SMALL = {"faults": "worker-sigkill", "profile": "quick", "backend": "embedded", 
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with the expressions of either service replaced: `${{ inputs.x }}`, `$[[ inputs.x ]]`."""
+    """Return the text with the expressions of both services replaced: `${{ inputs.x }}`, `$[[ inputs.x ]]`."""
     return re.sub(r"\$(?:\{\{|\[\[) ([\w.]+) (?:\}\}|\]\])", lambda found: values[found[1]], text)
 
 
 def component(values: Mapping[str, str]) -> dict[str, Any]:
-    """The job that the component becomes."""
+    """Return the job that results from the component."""
     head, body = COMPONENT.read_text().split("\n---\n")
     inputs = yaml.safe_load(head)["spec"]["inputs"]
     given = {f"inputs.{name}": str((one or {}).get("default", "")) for name, one in inputs.items()} | values
@@ -47,7 +47,7 @@ def component(values: Mapping[str, str]) -> dict[str, Any]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment in which this distribution can be installed without a network."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "venv")  # pip, too, is among the libraries
+    venv.create(folder / "venv")  # the shared libraries include pip
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     libraries = Path(pytest.__file__).parents[1]
     (site / "libraries.pth").write_text(f"{libraries}\n")
@@ -59,14 +59,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_step(line: str, installed: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """As a runner does it."""
+    """Run a step as a CI runner does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ZEROLOSS_", "GITHUB"))}
     environment = {
         **kept,
         "PATH": f"{installed / 'venv' / 'bin'}:/usr/bin:/bin",
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it the wrong way round
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip inverts this: 0 turns isolation off
         **variables,
     }
     return subprocess.run(
@@ -100,7 +100,7 @@ def test_an_action_of_others_is_the_same_commit_everywhere_and_what_keeps_it_new
         (commit,) = commits
         assert re.fullmatch(r"[0-9a-f]{40} # v\d+\.\d+\.\d+", commit)
     (update,) = yaml.safe_load(DEPENDABOT.read_text())["updates"]
-    # "/" stands for .github/workflows there. The starter is a template, which it can't read: the lines above tell.
+    # "/" stands for .github/workflows. Dependabot cannot read the starter, a template: the lines above check its pins.
     assert update["directories"] == ["/", f"/{ACTION.parent.relative_to(ROOT)}"]
 
 

@@ -1,7 +1,7 @@
-"""The image and `compose.yaml`: what the Compose schema can say of them, and the whole of it at work.
+"""The image and `compose.yaml`: checks by the Compose schema, and the whole stack at work.
 
-No image is pulled: a Python of this machine stands in for `python:3-slim`, and the engine's own Redis for Docker Hub's.
-Prometheus and Grafana, of the profile `watch`, are validated and not started.
+No image is pulled: this machine's Python stands in for `python:3-slim`, and the engine's Redis image for Docker Hub's.
+Prometheus and Grafana, of the profile `watch`, are validated but not started.
 """
 
 import http.client
@@ -29,11 +29,11 @@ COMPOSE = DEPLOY / "compose.yaml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 OURS = {"producer": PRODUCER_PORT, "monitor": MONITOR_PORT, "worker": HEALTH_PORT}
 
-pytestmark = pytest.mark.timeout(300)  # the first waits for a build: half a minute where nothing else runs
+pytestmark = pytest.mark.timeout(300)  # the first test waits for a build: half a minute on an idle machine
 
 
 def with_default(word: str) -> str:
-    """`${NAME:-default}` is the default."""
+    """Return the default of `${NAME:-default}`, or the word itself."""
     return word.partition(":-")[2].removesuffix("}") if word.startswith("${") else word
 
 
@@ -42,14 +42,14 @@ def seconds(duration: str) -> int:
 
 
 def output(*command: str | Path, **environ: str) -> str:
-    """What a command says, which ends with 0."""
+    """Run a command, assert exit status 0, and return its output."""
     ended = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
 
 def compose_command() -> list[str]:
-    """Debian's `docker-compose`, or the plugin."""
+    """Return the Compose command: Debian's `docker-compose`, or the plugin."""
     if shutil.which("docker-compose"):
         return ["docker-compose"]
     output("docker", "compose", "version")
@@ -70,7 +70,7 @@ class Stack:
         return self.compose("ps", "-q", service).split()
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """The producer if there is something to tell, else the monitor."""
+        """Send `body` to the producer, or, without a body, query the monitor."""
         port = self.environ["PRODUCER_PORT" if body is not None else "MONITOR_PORT"]
         data = None if body is None else json.dumps(body).encode()
         token = Path(self.environ["MONITOR_TOKEN_FILE" if body is None else "PRODUCER_TOKEN_FILE"]).read_text()
@@ -80,7 +80,7 @@ class Stack:
             return json.load(answer)
 
     def living_workers(self) -> int:
-        """As the monitor knows; 0 while it, the producer, or Redis to either, does not answer."""
+        """Return the monitor's number of workers; 0 while the monitor, the producer or Redis does not answer."""
         try:
             self.ask("/tasks", [{"payload": "is anybody there?"}])
             return len(self.ask("/stats")["consumers"])
@@ -88,7 +88,7 @@ class Stack:
             return 0
 
     def is_done(self) -> bool:
-        """All that was accepted is completed, or scheduled."""
+        """Return whether every accepted task is completed or scheduled."""
         stats = self.ask("/stats")
         return bool(stats["counters"]["completed"] + stats["delayed"] == stats["counters"]["enqueued"])
 
@@ -100,7 +100,7 @@ def inspected(container: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(docker: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """All that starts by default, with three workers."""
+    """The services that start by default, with three workers."""
     name = f"zeroloss-{secrets.token_hex(4)}"
     images = {"PYTHON_IMAGE": f"{name}-python", "QUEUE_IMAGE": name}
     tokens = {part: tmp_path_factory.mktemp("tokens") / part for part in ("PRODUCER", "MONITOR")}
@@ -192,7 +192,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_runs(stack: Stack) -> None:
     output("docker", "stop", "--time", "35", *stopped)
     assert {inspected(container)["State"]["ExitCode"] for container in stopped} == {0}
     after = stack.ask("/stats")
-    # What a worker had claimed ahead is given back, and waits for the next.
+    # Tasks that a worker had claimed ahead are given back, and wait for another worker.
     assert after["counters"]["completed"] + after["pending"] == before["completed"] + 15
     assert (after["processing"], after["counters"]["failed"]) == (0, before["failed"])
     assert after["counters"]["recovered"] == before["recovered"]

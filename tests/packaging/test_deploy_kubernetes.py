@@ -1,6 +1,6 @@
-"""The Kubernetes files, without a cluster: the schemas take them, and numbers that go by each other do.
+"""The Kubernetes files, checked without a cluster: they match the schemas, and related numbers are consistent.
 
-The schemas of Kubernetes's own kinds are the published ones. That of KEDA's is written here, as far as it is used; its
+Kubernetes's own kinds have published schemas. The schema of KEDA's kind is written here for the fields in use; its
 `behavior` is that of the plain autoscaler, which Kubernetes's schema covers.
 """
 
@@ -36,7 +36,7 @@ def container(part: str) -> dict[str, Any]:
 
 
 def scale_queries() -> list[str]:
-    """What the adapter asks for the plain autoscaler."""
+    """Return the queries of the metrics adapter for the plain autoscaler."""
     selector = {metric["external"]["metric"]["selector"]["matchLabels"]["queue"] for metric in HPA["metrics"]}
     (queue,) = selector
     series = [rule["seriesQuery"].partition("{")[0] for rule in ADAPTER]

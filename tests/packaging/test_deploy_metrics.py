@@ -1,4 +1,4 @@
-"""What watches a queue: Prometheus's rules and the Grafana dashboard speak of metrics that the monitor has."""
+"""Monitoring: Prometheus's rules and the Grafana dashboard use metrics that the monitor exposes."""
 
 import json
 from itertools import combinations
@@ -26,7 +26,7 @@ QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["
 
 
 def test_prometheus_s_configuration_and_rules_are_what_promtool_takes(tmp_path: Path) -> None:
-    """With a token where there is one: its absence is a mistake, too."""
+    """The token file is created first: promtool reports its absence as a mistake."""
     (tmp_path / "monitor-token").write_text("token")
     text = (PROMETHEUS / "prometheus.yml").read_text().replace("/run/secrets/monitor-token", "monitor-token")
     (tmp_path / "prometheus.yml").write_text(text)
@@ -54,7 +54,7 @@ def test_an_alert_reads_metrics_that_monitor_or_workers_show(alert: str, exposed
 def test_the_alerts_of_a_metric_that_may_be_missing_are_covered_by_one_that_notices(
     exposed: Shown,
 ) -> None:
-    """An alert on a series that is not there is silent."""
+    """An alert on a missing series does not fire."""
     noticed = {selector.name for selector in selectors(ALERTS["ZerolossReadingIncomplete"]["expr"])}
     read = {selector.name for rule in ALERTS.values() for selector in selectors(rule["expr"])}
     assert {name for name in read - OF_PROMETHEUS.keys() if not name.startswith(OF_WORKERS)} == noticed

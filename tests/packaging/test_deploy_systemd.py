@@ -1,4 +1,4 @@
-"""The systemd units: systemd takes them, they leave a service few rights, and a stop has the time that it needs."""
+"""The systemd units: they are valid, give a service few rights, and allow enough time for a stop."""
 
 import configparser
 import re
@@ -15,11 +15,11 @@ from zeroloss.reference.worker.supervisor import USAGE_STATUS
 SYSTEMD = DEPLOY / "systemd"
 UNITS = sorted(SYSTEMD.glob("*.service"))
 PLACE = "/opt/zeroloss/bin/zeroloss"
-EXPOSURE_MAX = 15  # tenths of a point; of 10 points, 0 is the safest
+EXPOSURE_MAX = 15  # in tenths of a point, on a scale from 0 (safest) to 10 points
 
 
 class Unit(configparser.RawConfigParser):
-    """One that systemd, too, reads. Of a key that is given twice the last value."""
+    """A unit file. Of a repeated key only the last value is kept."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(strict=False)
@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
 
 
 def words(unit: Unit) -> list[str]:
-    """Of the command, as systemd makes them of the environment's file."""
+    """Return the words of the unit's command, with the variables of the environment file expanded."""
     return [
         re.sub(r"\$\{(\w+)\}", lambda found: environment()[found[1]], word)
         for word in unit["Service"]["ExecStart"].split()
@@ -46,7 +46,7 @@ def test_there_is_a_unit_for_each_part() -> None:
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
 def test_a_unit_is_what_systemd_reads(path: Path, tmp_path: Path) -> None:
-    """Where the program lies on this machine, as systemd looks whether it is there."""
+    """The path of the program is replaced by this machine's, because systemd checks that it exists."""
     copy = tmp_path / path.name
     copy.write_text(path.read_text().replace(PLACE, str(Path(sys.executable).with_name("zeroloss"))))
     assert system_tool("systemd-analyze", "systemd", "verify", "--man=no", copy) == ""

@@ -1,4 +1,4 @@
-"""What docs/running.md promises of a rolling deploy and of a backup."""
+"""The promises of docs/running.md about rolling deploys and backups."""
 
 import shutil
 import signal
@@ -19,7 +19,7 @@ EACH = 100
 def test_a_rolling_deploy_under_load_loses_no_task_and_runs_none_twice(
     queue: Queue, watched: Watched, start_pool: Callable[..., Pool]
 ) -> None:
-    """Old and new workers beside each other. Both are of this release: there is no other one of its protocol yet."""
+    """Old and new workers run side by side. Both are of this release: it is the first with its protocol."""
     submitted = []
 
     def submit() -> None:
@@ -59,7 +59,7 @@ def test_a_backup_is_restored_as_the_page_says(open_own_server: Callable[..., Se
     restored.mkdir()
     shutil.copy(saved, restored)
     with (
-        over_unix_socket(server.binary, restored) as socket,  # which begins without an append-only file
+        over_unix_socket(server.binary, restored) as socket,  # starts without an append-only file
         redis.Redis(unix_socket_path=str(socket)) as client,
     ):
         assert client.config_get("appendonly") == {"appendonly": "no"}

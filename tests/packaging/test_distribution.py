@@ -1,4 +1,4 @@
-"""What is built of this repository: one version, whatever is built."""
+"""Distributions built from this repository: all state the same version."""
 
 import os
 import re
@@ -19,18 +19,18 @@ KEPT_OUT = (".git", ".venv", ".tox", "build", "zeroloss-runs", "mutants", "*.egg
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """This repository, in which the queue's `__version__` is another."""
+    """A copy of this repository with another `__version__` of the queue."""
     folder = tmp_path / "source"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*KEPT_OUT))
     stated = folder / "reference" / "__init__.py"
     stated.write_text(re.sub(r'(?m)^__version__ = ".*"$', f'__version__ = "{VERSION}"', stated.read_text()))
-    # A build has none of the dependencies: where it imports the queue it fails.
+    # A build has no dependencies installed: importing the queue must fail.
     (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["redis"] = None\n')
     return folder
 
 
 def build(hook: str, source: Path) -> Path:
-    """What one hook of the build backend leaves."""
+    """Run one hook of the build backend, and return the file it writes."""
     out = source.parent / "dist"
     out.mkdir(exist_ok=True)
     command = [sys.executable, "-c", BUILD, hook, str(out)]
@@ -41,7 +41,7 @@ def build(hook: str, source: Path) -> Path:
 
 
 def asked(wheel: Path, *arguments: str) -> str:
-    """The output of Python where the wheel is installed."""
+    """Run Python with the wheel installed, and return its output."""
     site = wheel.parent / "site"
     zipfile.ZipFile(wheel).extractall(site)
     environment = {**os.environ, "PYTHONPATH": str(site)}

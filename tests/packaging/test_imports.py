@@ -1,4 +1,4 @@
-"""Imports go one way, along the way of the data: `[tool.importlinter]` in pyproject.toml says which."""
+"""Imports follow one direction, that of the data: `[tool.importlinter]` in pyproject.toml defines it."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def lint(tree: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy, under the name by which it is installed."""
+    """A copy of the harness under its installed name."""
     shutil.copytree(ROOT / "chaos", tmp_path / "zeroloss", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

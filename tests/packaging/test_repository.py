@@ -1,4 +1,4 @@
-"""What a repository tells those who contribute to it: its files are valid, and say what the project does."""
+"""Files for contributors: they are valid, and agree with the project."""
 
 import configparser
 import re
@@ -22,7 +22,7 @@ def test_the_hooks_before_a_commit_run_the_commands_of_the_lint_environment() ->
     assert local["repo"] == "local"
     assert [hook["entry"] for hook in local["hooks"]] == tox["testenv:lint"]["commands"].split("\n")[1:]
     for hook in local["hooks"]:
-        assert (hook["language"], hook["pass_filenames"]) == ("system", False)  # the entry names what it checks
+        assert (hook["language"], hook["pass_filenames"]) == ("system", False)  # the entry names the files to check
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_changelog_has_dated_versions_known_sections_and_one_line_for_each_c
         assert kept, f"Neither a heading nor a whole change in one line: {line}"
 
 
-LARGE_FOLDERS = {"chaos/faults/worker", "chaos/targets", "chaos/mutants"}  # of many files of one kind
+LARGE_FOLDERS = {"chaos/faults/worker", "chaos/targets", "chaos/mutants"}  # each has many files of one kind
 SOURCES_MAX = 15
 
 

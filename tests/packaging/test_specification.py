@@ -1,4 +1,4 @@
-"""The specification is what the tests say, in plain sentences, and a page shows it law by law."""
+"""The specification consists of the test names, as plain sentences, and a page lists them by law."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ FILES = sorted(TESTS.rglob("test_*.py"))
 
 
 def names() -> list[str]:
-    """The name of each test."""
+    """Return the name of each test."""
     functions = (node for path in FILES for node in ast.parse(path.read_text()).body)
     return [node.name for node in functions if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
 

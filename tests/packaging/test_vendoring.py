@@ -1,4 +1,4 @@
-"""`reference/` is the unit that teams copy: under another name, without the original in reach, it does the same."""
+"""`reference/` is the unit that teams copy: a renamed copy works the same without the original."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ NAME = "their_queue"
 ITS_TESTS = (ROOT / "ci" / "queue-tests").read_text().split()
 COPY_DEADLINE_S = 500
 
-# A process that imports the original fails, in every process: Python reads this at its start.
+# Makes each import of the original fail, in every process: Python runs this file at start-up.
 NO_ORIGINAL = 'import sys\nsys.modules["zeroloss.reference"] = None\n'
 
 
@@ -30,14 +30,14 @@ def test_a_renamed_copy_passes_the_same_tests(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     assert main(["vendor", str(tmp_path), "--package", NAME]) == 0
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignored)
-    shutil.copytree(ROOT / "chaos", tmp_path / "zeroloss", ignore=ignored)  # its servers are what the tests run on
+    shutil.copytree(ROOT / "chaos", tmp_path / "zeroloss", ignore=ignored)  # the tests use its servers
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "sitecustomize.py").write_text(NO_ORIGINAL)
     for test in (tmp_path / "tests").rglob("*.py"):
         test.write_text(re.sub(r"\bzeroloss\.reference\b", NAME, test.read_text()))
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-k", "not container"]
     command += [f"tests/{suite}" for suite in ITS_TESTS]
-    # Few examples are enough: the original is held to many.
+    # Few examples suffice: the original is tested with many.
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "mutation"}
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=COPY_DEADLINE_S, check=False
@@ -66,7 +66,7 @@ def test_the_copy_imports_nothing_but_itself_the_standard_library_and_what_it_na
 
 
 def vendored(destination: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m zeroloss.reference vendor`, from somewhere else."""
+    """Run `python -m zeroloss.reference vendor` in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "zeroloss.reference", "vendor", str(destination), *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -119,7 +119,7 @@ def test_a_change_in_a_copy_is_shown_as_a_diff(tmp_path: Path, capsys: pytest.Ca
 
 def test_an_old_copy_is_reported_as_old_and_is_brought_up_to_date(tmp_path: Path) -> None:
     copy = vendor(tmp_path, "theirs")
-    # As one made by an earlier version: with a file that is no more, and one that was different.
+    # Imitate a copy made by an earlier version: with a file that was removed since, and a file that has changed.
     record = json.loads((copy / "VENDORED.json").read_text())
     (copy / "former.py").write_text("")
     (copy / "worker.py").write_text("pass\n")
@@ -220,7 +220,7 @@ def test_the_parts_of_a_copy_stay_as_they_were_chosen_until_others_are(
 
 def test_a_part_that_a_copy_no_longer_has_leaves_no_folder_that_passes_for_it(tmp_path: Path) -> None:
     copy = vendor(tmp_path, "theirs")
-    (copy / "failover" / "__pycache__").mkdir()  # as one that was imported has it
+    (copy / "failover" / "__pycache__").mkdir()  # an imported package has this folder
     (copy / "failover" / "__pycache__" / "urls.cpython-311.pyc").touch()
     vendor(tmp_path, "theirs", read_parts("shards,monitor"))
     assert not (copy / "failover").exists()
@@ -251,7 +251,7 @@ def test_a_package_that_a_copy_needs_to_serve_is_named_in_one_sentence_where_it_
 
 
 def conformance(copy: Path) -> subprocess.CompletedProcess[str]:
-    """`ci/conformance.sh`, with the quickest of the suites."""
+    """Run `ci/conformance.sh` with the quickest suite."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""What is installed: one top-level name, with all of its files, that gets in nobody's way."""
+"""The installed package: one top-level name, all of its files, and no conflict with a user's folders."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def tracked(*folders: str) -> list[PurePosixPath]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the files that git knows."""
+    """The wheel, built from the tracked files."""
     folder = tmp_path_factory.mktemp("wheel")
     for path in tracked():
         (folder / "source" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def interpreter(wheel: Path) -> Path:
-    """One in which the wheel is installed, among the libraries of this one."""
+    """An interpreter with the wheel installed, and with the libraries of this interpreter."""
     folder = wheel.parent / "venv"
     venv.create(folder)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -50,7 +50,7 @@ def interpreter(wheel: Path) -> Path:
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Iterator[Path]:
-    """A repository that has folders of its own by our former names."""
+    """A user's repository with folders that have the project's former package names."""
     for name in ("chaos", "reference", "loadtests"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text('"""Someone else\'s."""\n')

@@ -1,4 +1,4 @@
-"""Claim: from pending into the consumer's own hash, oldest first (I7), and only with a living lease."""
+"""Claim: from pending into the consumer's own hash, oldest first (I7), and only with a live lease."""
 
 import os
 import time
@@ -143,7 +143,7 @@ def test_a_wait_whose_bell_is_of_another_type_claims_and_waits_its_time_for_noth
 
 @pytest.mark.law("I3")
 def test_a_claim_that_the_network_repeats_claims_nothing_again(queue: Queue) -> None:
-    """Else its tasks would be put over those that it got the first time, which nobody would have any more."""
+    """Otherwise its tasks would overwrite the tasks of the first claim, which would be lost."""
     accepted = queue.enqueue("a", "b", "c", "d")
     first, second = queue.consumer(), Consumer(queue.own_client, queue.config, "w1")
     assert ids(first.claim(2)) == accepted[:2]
@@ -185,7 +185,7 @@ def test_a_consumer_of_another_process_claims_nothing(queue: Queue) -> None:
 @pytest.mark.law("I1")
 @pytest.mark.parametrize("command", ["EVALSHA", "BLPOP"])
 def test_a_task_whose_claim_got_no_reply_is_in_the_claimer_s_own_hands(queue: Queue, command: str) -> None:
-    queue.consumer().claim()  # the script is known
+    queue.consumer().claim()  # loads the script
     queue.enqueue("a", "b")
     with Relay(queue.config.redis_url) as relay:
         relayed = queue.configured(redis_url=relay.url)

@@ -1,4 +1,4 @@
-"""`Queue`, the way in for producers in Python: what it enqueues, and what it refuses before anything is sent."""
+"""`Queue`, the API for producers in Python: tasks it enqueues, and requests it refuses before it sends anything."""
 
 import datetime
 import multiprocessing

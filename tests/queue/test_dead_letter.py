@@ -1,4 +1,4 @@
-"""Dead letters: given up, kept with the reason, and given another chance or thrown away only on purpose."""
+"""Dead letters: kept with the reason, and requeued or purged only on purpose."""
 
 import pytest
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
@@ -74,7 +74,7 @@ def test_a_text_that_is_not_an_id_of_a_letter_is_refused_in_a_sentence(queue: Qu
 
 
 def test_a_dead_letter_tells_when_it_was_given_up_by_the_server_s_clock(queue: Queue) -> None:
-    """Also one that was recovered too often."""
+    """This includes a task that was recovered too often."""
     before_s, _ = queue.client.time()
     queue.dead_lettered("a")
     strict = queue.configured(max_recoveries=0)

@@ -1,4 +1,4 @@
-"""Durability: what a promise is worth, asked of the server before it is made, and read in its answer."""
+"""Durability: the server confirms the configured level before a promise, and the answer states the level."""
 
 import os
 import re
@@ -26,7 +26,7 @@ TASK = '{"payload": 1}'
 
 @pytest.fixture
 def queue_with(open_own_server: Callable[..., Server]) -> Iterator[Callable[..., Queue]]:
-    """`queue_with("always", durability="fsync")`: a queue on an embedded server of its own."""
+    """`queue_with("always", durability="fsync")` makes a queue on a separate embedded server."""
     queues = []
 
     def make(appendfsync: str | None, **settings: Any) -> Queue:
@@ -45,19 +45,19 @@ def queue_with(open_own_server: Callable[..., Server]) -> Iterator[Callable[...,
 def replicated(
     queue_with: Callable[..., Queue], open_own_server: Callable[..., Server]
 ) -> tuple[Queue, redis.Redis, int]:
-    """A queue that asks for one replica, that replica, and its process."""
+    """A queue that requires one replica, a client of that replica, and the replica's pid."""
     queue = queue_with(None, durability="replicas:1")
     queue.client.config_set("repl-diskless-sync-delay", 0)
     replica = redis.Redis.from_url(open_own_server("embedded", appendfsync=None).url)
     replica.replicaof("127.0.0.1", queue.client.connection_pool.connection_kwargs["port"])
-    # By a write, as it counts as connected before it has loaded what the primary held.
+    # Check with a write: the replica counts as connected before it has loaded the primary's data.
     wait_until(lambda: queue.client.incr("probe") and queue.client.wait(1, 100), message="The replica does not follow")
     return queue, replica, replica.info("server")["process_id"]
 
 
 @pytest.fixture
 def paused(replicated: tuple[Queue, redis.Redis, int]) -> Iterator[Queue]:
-    """The same queue while its replica stands still."""
+    """The same queue while its replica is stopped."""
     queue, _, pid = replicated
     os.kill(pid, signal.SIGSTOP)
     yield queue.configured(durability_timeout_ms=SHORT_MS)
@@ -109,7 +109,7 @@ def test_fsync_is_503_and_unknown_where_the_server_has_no_append_only_file(queue
     answer = post(app_of(queue), "/task", TASK)
     assert_problem(answer, 503, "primary accepted it", "fsync", "appendonly is disabled", kind="outcome-unknown")
     assert "zeroloss-durability" not in answer.headers
-    assert len(queue.pending()) == 1  # as the answer says
+    assert len(queue.pending()) == 1  # in agreement with the answer
 
 
 def test_fsync_is_503_where_the_file_is_only_written_by_the_kernels_leave(queue_with: Callable[..., Queue]) -> None:
@@ -126,7 +126,7 @@ def test_a_batch_is_confirmed_as_one(queue_with: Callable[..., Queue]) -> None:
 
 
 class OldRedis:
-    """A connection to a Redis before 7.2, as far as `confirm` asks it. `text`: its client decodes what it answers."""
+    """A fake connection to a Redis before 7.2, for `confirm`. `text`: whether the client decodes replies."""
 
     def __init__(self, appendonly: str, appendfsync: str, *, text: bool = False) -> None:
         words = ["appendonly", appendonly, "appendfsync", appendfsync]
@@ -162,7 +162,7 @@ def test_replicas_1_is_promised_once_a_replica_has_the_task(replicated: tuple[Qu
     queue, replica, _ = replicated
     answer = post(app_of(queue), "/task", TASK)
     assert (answer.status_code, answer.headers["zeroloss-durability"]) == (202, "replicas:1")
-    assert replica.llen(queue.keys.pending) == 1  # already, and not soon
+    assert replica.llen(queue.keys.pending) == 1  # at once
 
 
 def test_replicas_1_is_503_and_unknown_while_the_replica_stands_still(paused: Queue) -> None:
@@ -176,9 +176,9 @@ def test_replicas_1_is_503_and_unknown_while_the_replica_stands_still(paused: Qu
 def test_repeating_the_request_is_not_a_way_round_the_confirmation(
     replicated: tuple[Queue, redis.Redis, int], paused: Queue
 ) -> None:
-    """Its task is in the queue since the first time, and nothing new is written: yet nobody has confirmed it."""
+    """The task is in the queue since the first request, and a repetition writes nothing: it is still not confirmed."""
     _, replica, pid = replicated
-    for _ in range(2):  # each on a connection of its own, which has not written anything before
+    for _ in range(2):  # each on a new connection, which has not written before
         assert_problem(post(app_of(paused), "/task", TASK, Idempotency_Key="k"), 503, kind="outcome-unknown")
     os.kill(pid, signal.SIGCONT)
     answer = wait_until(lambda: _accepted(post(app_of(paused), "/task", TASK, Idempotency_Key="k")))
@@ -192,7 +192,7 @@ def _accepted(answer: Any) -> Any:
 
 @pytest.mark.law("I2")
 def test_a_primary_that_dies_before_it_confirms_leaves_the_outcome_unknown(paused: Queue) -> None:
-    """Killed while the producer waits, as the server's list of blocked clients shows."""
+    """The primary is killed when its list of blocked clients shows the waiting producer."""
     patient = paused.configured(durability_timeout_ms=4_000)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(patient.enqueue, 1)
@@ -216,7 +216,7 @@ def test_a_key_that_is_used_for_another_task_is_a_conflict_while_nothing_can_be_
     assert_problem(post(app_of(paused), "/task", TASK, Idempotency_Key="k"), 503, kind="outcome-unknown")
     answer = post(app_of(paused), "/task", '{"payload": 2}', Idempotency_Key="k")
     assert_problem(answer, 422, kind="idempotency-conflict")
-    # A batch in which something is accepted is waited for.
+    # A batch with an accepted task waits for the confirmation.
     both = [Submission(payload_json="2", idempotency_key="k"), Submission(payload_json="3")]
     with pytest.raises(NotConfirmed):
         paused.enqueuer.enqueue_many(both)

@@ -164,7 +164,7 @@ def test_a_definite_no_of_redis_is_not_accepted(queue: Queue) -> None:
 def test_a_connection_that_died_while_idle_costs_nothing(queue: Queue) -> None:
     queue.enqueue("a")
     queue.client.client_kill_filter(_type="normal", skipme=True)
-    # Through a container's port the end arrives a little later; sent before that, the outcome is unknown.
+    # Through a container's port the close arrives a little later. A command sent before has an unknown outcome.
     idle = [connection._sock for connection in queue.own_client.connection_pool._connections if connection._sock]
     assert idle
     wait_until(lambda: len(select.select(idle, [], [], 0)[0]) == len(idle), message="the end has not arrived")
@@ -271,7 +271,7 @@ def outcome_of(queue: Queue, asked: Submission) -> object:
 
 
 def without_generated_ids(asked: list[Submission], outcomes: list[Any]) -> list[object]:
-    """Outcomes, where an id that was made stands as the number of the submission that it was made for."""
+    """Return the outcomes with each generated id replaced by the number of its submission."""
     made: dict[str, int] = {}
     said: list[object] = []
     for number, (submission, outcome) in enumerate(zip(asked, outcomes, strict=True)):
@@ -288,7 +288,7 @@ def without_generated_ids(asked: list[Submission], outcomes: list[Any]) -> list[
 def test_a_batch_gives_what_its_submissions_give_one_by_one(
     server: Any, client: redis.Redis, asked: list[Submission]
 ) -> None:
-    """The same answers, the same tasks in the same order, the same keys: all but the bound, where a batch is one."""
+    """The same answers, tasks, order and keys. Only the bound differs: it applies to a batch as a whole."""
     results = []
     for together in (True, False):
         client.flushall()

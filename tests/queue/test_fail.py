@@ -1,4 +1,4 @@
-"""Fail: a handler raised. To delayed, with growing backoff; after `max_retries` to dead_letter with the reason (I5)."""
+"""Fail: a raising handler moves its task to delayed with growing backoff, after `max_retries` to dead_letter (I5)."""
 
 import random
 
@@ -17,7 +17,7 @@ from zeroloss.reference.queue.texts import MAX_ERROR_CHARS
 
 
 def fail_again(queue: Queue, error: str = "ValueError: no") -> Task:
-    """One more delivery of the one task, and its failure. The task as it was delivered."""
+    """Deliver the only task once more and fail it. Return the task as delivered."""
     queue.make_due()
     queue.reaper.promote()
     consumer = queue.consumer()
@@ -142,7 +142,7 @@ def test_a_task_fails_once_and_not_twice(queue: Queue) -> None:
 @pytest.mark.law("I1")
 def test_an_entry_identical_to_one_already_in_delayed_is_not_swallowed(queue: Queue) -> None:
     queue.enqueue("a")
-    queue.push(*queue.pending() * 2)  # an id that was submitted again: the same bytes, three tasks
+    queue.push(*queue.pending() * 2)  # an id submitted again: three tasks with the same bytes
     consumer = queue.consumer()
     for twin in consumer.claim(3):
         consumer.fail(read(twin), "no")

@@ -1,4 +1,4 @@
-"""Idempotent enqueue (I8): the same key and payload yield one task and the same id; with another payload, an error."""
+"""Idempotent enqueue (I8): the same key and payload give one task and the same id; another payload is an error."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from zeroloss.reference.queue.errors import IdempotencyConflict, QueueFull
 
 @pytest.fixture(scope="module")
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """As many as there may be requests at the same moment."""
+    """A pool with a thread for each concurrent request."""
     with ThreadPoolExecutor(12) as made:
         yield made
 
@@ -184,7 +184,7 @@ def test_any_text_serves_as_a_key(queue: Queue, key: str) -> None:
 
 @pytest.mark.law("I8")
 def test_requests_at_the_same_moment_under_one_key_are_one_task(queue: Queue, threads: ThreadPoolExecutor) -> None:
-    queue.enqueue_text("0")  # so that the script is known and the threads meet in it
+    queue.enqueue_text("0")  # loads the script, so that the threads meet in it
     accepted = list(threads.map(lambda _: queue.enqueuer.enqueue(keyed("1")), range(40)))
     assert sum(not answer.replayed for answer in accepted) == 1
     assert idempotent_enqueue([Answer("k", "1", answer.task_id) for answer in accepted]) == []

@@ -1,4 +1,4 @@
-"""The lease: how long a silent consumer keeps its tasks. One clock: the server's."""
+"""The lease: how long a silent consumer keeps its tasks, by the server's clock alone."""
 
 import dataclasses
 import time
@@ -67,7 +67,7 @@ def test_a_dead_worker_s_task_is_claimable_within_the_lease_and_one_sweep_withou
         sweep_s, last_s = max(sweep_s, time.monotonic() - last_s), time.monotonic()
         if recovered:
             claimable_after_s[task_id] = last_s - began_s
-    # The lease ended during one sweep, which may have missed it; the next one may not. 2 ms: the server's clock in ms.
+    # The sweep during which the lease ended may miss it; the next must not. 2 ms: resolution of the server's clock.
     assert bounded_recovery(claimable_after_s, within_s=0.150 + 2 * sweep_s + 0.002) == []
     assert last_s - not_yet_s >= 0.148, "not before the lease has ended"
 

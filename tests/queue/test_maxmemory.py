@@ -1,4 +1,4 @@
-"""Memory full, `noeviction`: what adds is refused for certain; what moves and removes goes on, or nothing drains."""
+"""With full memory and `noeviction`, adding is refused; moving and removing still work, so the queue can drain."""
 
 import pytest
 from support.queue_fixtures import Queue, memory_full, payloads, read

@@ -1,4 +1,4 @@
-"""Promote: what is due moves from delayed to the end of the queue, once, by any worker."""
+"""Promote: any worker moves a due task from delayed to the end of the queue, once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ def fail_all(queue: Queue, *names: object) -> None:
 
 
 def delay(queue: Queue, count: int) -> list[bytes]:
-    """That many entries in delayed, all due, the first one first."""
+    """Add `count` due entries to delayed, in order."""
     entries = [entry(f"{number:05d}") for number in range(count)]
     queue.client.zadd(queue.keys.delayed, {each: score for score, each in enumerate(entries, start=1)})
     return entries

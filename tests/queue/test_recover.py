@@ -1,4 +1,4 @@
-"""Recover: what a dead consumer held is claimable again, in its order, one attempt later (I1, I4, I5)."""
+"""Recover: a dead consumer's tasks are claimable again, in order, with the attempt increased (I1, I4, I5)."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from zeroloss.reference.queue.reaper import Sweep
 
 
 def die_holding(queue: Queue, name: str, limit: int = 1) -> list[Claimed]:
-    """A consumer claims and is never heard of again. What it holds."""
+    """Let a consumer claim and die. Return the tasks it holds."""
     claimed = queue.consumer(name).claim(limit)
     queue.expire(name)
     return claimed
@@ -69,7 +69,7 @@ def test_a_living_consumer_s_tasks_are_not_touched(queue: Queue) -> None:
     assert queue.reaper.recover("w1") == 0
     assert queue.reaper.sweep() == Sweep(recovered=0, promoted=0)
     after = queue.everything()
-    after.pop(queue.keys.asked, None)  # whose turn it is to ask for presence
+    after.pop(queue.keys.asked, None)  # records the turn to check presence
     assert after == before
 
 
@@ -262,7 +262,7 @@ print(settlement.lease_lives, settlement.claimed)
 
 @pytest.fixture
 def paused_worker(queue: Queue) -> Iterator[subprocess.Popen[str]]:
-    """A process that waits for the bell, and is stopped."""
+    """A process that is stopped (SIGSTOP) while it waits for the bell."""
     command = [sys.executable, "-c", PAUSED_WORKER, queue.config.redis_url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -319,7 +319,7 @@ def test_a_zombie_of_two_recoveries_ago_changes_nothing(queue: Queue) -> None:
 
 
 def orphan(queue: Queue, name: str = "lost", *names: object) -> None:
-    """Tasks that are held by a consumer whose entry is gone."""
+    """Create tasks held by a consumer without a registry entry."""
     queue.enqueue(*(names or ("a",)))
     queue.consumer(name).claim(100)
     queue.client.zrem(queue.keys.consumers, name)

@@ -1,6 +1,6 @@
-"""Redis undoes nothing of a script that it stops: whichever command it refuses, every promised task is still somewhere.
+"""Redis does not roll back a script that fails: whichever command it refuses, every promised task is still present.
 
-It stops one where a key is of another type, or where an ACL does not allow a command.
+A script fails at a key of another type, or at a command that an ACL forbids.
 https://redis.io/docs/latest/develop/programmability/eval-intro/
 """
 
@@ -25,7 +25,7 @@ Step = Callable[[Queue], object]
 
 
 def commands(*modules: ModuleType, call: str = "p?call") -> list[str]:
-    """Those that the modules' scripts call."""
+    """Return the Redis commands that the modules' scripts call."""
     scripts = [one.source for module in modules for one in vars(module).values() if isinstance(one, Script)]
     return sorted({command for source in scripts for command in re.findall(rf"redis\.{call}\('(\w+)'", source)})
 
@@ -34,7 +34,7 @@ CALLED = commands(consumer, dead_letters, enqueuer, reaper)
 
 
 def own(queue: Queue) -> Consumer:
-    """The consumer that holds the tasks, as its worker has it."""
+    """Return the consumer that holds the tasks, as its worker would."""
     one = Consumer(queue.own_client, queue.config, "w1")
     one.reserve(100)
     return one
@@ -51,7 +51,7 @@ def retry(queue: Queue) -> None:
 
 
 def leave(queue: Queue) -> None:
-    """It has not begun anything."""
+    """Leave, and give back all tasks as unbegun."""
     one = own(queue)
     one.leave([], one.held())
 
@@ -60,7 +60,7 @@ def recover(queue: Queue, **settings: int) -> None:
     Reaper(queue.own_client, replace(queue.config, **settings)).recover("w2")
 
 
-# name -> the step, and where it puts tasks
+# name -> the step, and the destination of its tasks
 STEPS: dict[str, tuple[Step, str]] = {
     "claim": (lambda queue: own(queue).claim(2), "processing"),
     "retry": (retry, "delayed"),
@@ -79,7 +79,7 @@ def places(queue: Queue) -> list[list[bytes]]:
 
 
 def begin(queue: Queue) -> set[str]:
-    """Tasks in every place: w1 lives, the lease of w2 has ended, and the delayed one is due. Their ids."""
+    """Put tasks in every place: w1 is alive, the lease of w2 has ended, the delayed task is due. Return their ids."""
     queue.client.flushdb()
     queue.dead_lettered("given up")
     queue.enqueue("failed", *range(6))
@@ -95,7 +95,7 @@ def begin(queue: Queue) -> set[str]:
 
 @contextmanager
 def refused(queue: Queue, command: str) -> Iterator[Queue]:
-    """The same queue, used by a user who may do everything else."""
+    """Yield the same queue, for a Redis user that may run all commands except this one."""
     rules = ["reset", "on", "nopass", "~*", "&*", "+@all", f"-{command.lower()}"]
     queue.client.execute_command("ACL", "SETUSER", "limited", *rules)
     limited = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@", 1))
@@ -131,7 +131,7 @@ def test_a_step_changes_nothing_where_the_key_that_it_adds_to_is_of_another_type
     queue.client.rename(key, "kept")
     queue.client.set(key, "another user's")
     prepared = queue.everything()
-    # A recovery leaves what cannot be given up, and goes on with the others.
+    # A recovery leaves tasks that cannot be dead-lettered, and continues with the others.
     goes_on = name == "recover for the last time"
     with nullcontext() if goes_on else pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         step(queue)

@@ -1,4 +1,4 @@
-"""Release: what was claimed and not begun goes back to the claiming end, in its order, as if never claimed."""
+"""Release: claimed tasks that were not begun go back to the claiming end, in order, as if never claimed."""
 
 import pytest
 from support.queue_fixtures import Queue, payloads, read

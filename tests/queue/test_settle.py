@@ -1,4 +1,4 @@
-"""Ack, and ack with the next claim in one round trip: only the holder of a task finishes it (I3)."""
+"""Ack, and ack with the next claim in one round trip: only the holder of a task can finish it (I3)."""
 
 import json
 
@@ -181,7 +181,7 @@ def test_one_ack_finishes_one_of_two_tasks_with_the_same_bytes(queue: Queue) -> 
 
 def test_an_ack_whose_reply_was_lost_finds_the_task_gone_and_changes_nothing(queue: Queue) -> None:
     queue.enqueue("a")
-    queue.consumer().claim(0)  # the script is known
+    queue.consumer().claim(0)  # loads the script
     with Relay(queue.config.redis_url) as relay:
         consumer = queue.configured(redis_url=relay.url).consumer()
         task = queue.claim(consumer)
@@ -215,7 +215,7 @@ def test_an_ack_of_a_megabyte_sends_no_payload(queue: Queue) -> None:
 
 @pytest.mark.law("I3")
 def test_a_late_ack_of_an_earlier_delivery_finishes_nothing_after_the_log_lost_its_end(queue: Queue) -> None:
-    """The server comes back without the claim: the task is pending, and is claimed again under a higher number."""
+    """The server restarts without the claim: the task is pending, and is claimed again under a higher number."""
     queue.enqueue("a")
     before = queue.client.lrange(queue.keys.pending, 0, -1)
     consumer = queue.consumer()

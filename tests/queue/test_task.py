@@ -1,4 +1,4 @@
-"""An entry: what is read, what is refused, and what stands in its header; ids."""
+"""Entries: texts that are read or refused, the fields of the header, and ids."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from zeroloss.reference.queue.errors import InvalidTask, Undecodable
 from zeroloss.reference.queue.task import Task, _IdClock, encode, new_task_id, new_task_ids, refuse_half_pairs
 
 HEADER = b"d,1,0,0,1700000000000,0,;"
-# Texts that a JSON library would write differently, lose or refuse; all are valid JSON.
+# Valid JSON that a JSON library would rewrite, lose or refuse.
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
@@ -133,7 +133,7 @@ def test_any_bytes_are_either_a_task_or_undecodable(anything: bytes, with_header
 
 @given(st.integers() | st.integers(2**53, 2**64) | st.integers(-(10**40), 10**40))
 def test_any_whole_number_keeps_its_value(number: int) -> None:
-    """2^53 + 1 is where a reader that knows only doubles begins to lie; Redis's own JSON is one."""
+    """From 2^53 + 1 on, a reader limited to doubles, such as Redis's own JSON library, returns wrong values."""
     made = entry(payload_json=str(number))
     assert Task(made).payload == number
     assert raw_payload(made) == str(number)

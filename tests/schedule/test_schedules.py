@@ -1,4 +1,4 @@
-"""The queue's own code, one Redis command at a time, in orders that are chosen, counted out, or drawn and shrunk."""
+"""Run the queue's code one Redis command at a time, in orders that are chosen, enumerated, or drawn and shrunk."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -73,7 +73,7 @@ def test_no_schedule_of_the_real_code_breaks_a_law(
 
 
 @pytest.mark.law("I1", "I2", "I3")
-@pytest.mark.timeout(600)  # under a tracer, that is; else it takes seconds
+@pytest.mark.timeout(600)  # needed under a tracer; otherwise it takes seconds
 @pytest.mark.parametrize("who", ONE_TASK)
 def test_every_schedule_of_one_task_with_at_most_one_fault_keeps_the_laws(who: str, theatre: Theatre) -> None:
     schedules = 0

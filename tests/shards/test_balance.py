@@ -1,4 +1,4 @@
-"""Which shard a worker process attends: N processes anywhere cover N shards, also after kills."""
+"""The assignment of worker processes to shards: N processes anywhere cover N shards, also after kills."""
 
 import dataclasses
 import signal
@@ -15,7 +15,7 @@ from zeroloss.reference.shards.balance import Balance
 from zeroloss.reference.shards.layout import shard_configs
 
 SHARDS = 3
-COVERED_S = 20.0  # the stated time, with the default lease
+COVERED_S = 20.0  # documented time to cover all shards, with the default lease
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def config(queue: Queue) -> Config:
 
 @pytest.fixture
 def shards(queue: Queue, config: Config) -> Iterator[list[Queue]]:
-    """Each shard as a queue by itself."""
+    """Each shard as a separate queue."""
     made = [queue.configured(namespace=each.namespace) for each in shard_configs(config)]
     yield made
     for each in made:
@@ -56,16 +56,16 @@ def test_a_process_is_moved_only_where_work_has_no_worker_and_it_can_be_spared(
         return Balance(config).relocation(attended)
 
     shards[0].consumer("a")
-    assert relocation("{tasks-0}") is None  # there is no work, and nobody else
+    assert relocation("{tasks-0}") is None  # no work and no other process
     shards[1].enqueue(1)
-    assert relocation("{tasks-0}") == "{tasks-0}"  # nothing waits here
+    assert relocation("{tasks-0}") == "{tasks-0}"  # no task waits on its own shard
     shards[0].enqueue(1)
-    assert relocation("{tasks-0}") is None  # it would leave work without a worker
+    assert relocation("{tasks-0}") is None  # moving would leave work without a worker
     shards[0].consumer("b")
     assert relocation("{tasks-0}") == "{tasks-0}"
     shards[1].consumer("c")
-    assert relocation("{tasks-0}") == "{tasks-0}"  # of two here, one attends the third shard
-    assert relocation("{tasks-0}", "{tasks-2}") is None  # one is on its way there
+    assert relocation("{tasks-0}") == "{tasks-0}"  # two processes are here, and the third shard has none
+    assert relocation("{tasks-0}", "{tasks-2}") is None  # a process is on its way to the third shard
     shards[2].consumer("d")
     assert relocation("{tasks-0}") is None
 
@@ -90,7 +90,7 @@ def test_the_tasks_that_a_dead_worker_held_are_work_too(config: Config, shards: 
 
 
 def living(queue: Queue, config: Config) -> list[int]:
-    """How many consumers with a living lease each shard has."""
+    """Return the number of consumers with a live lease for each shard."""
     seconds, _ = queue.client.time()
     keys = [Keys(each.namespace).consumers for each in shard_configs(config)]
     return [int(queue.client.zcount(key, seconds * 1000, "+inf")) for key in keys]
@@ -99,11 +99,11 @@ def living(queue: Queue, config: Config) -> list[int]:
 def test_pools_cover_all_shards_and_one_takes_over_when_another_is_killed(
     start_pool: Callable[..., Pool], queue: Queue, config: Config, shards: list[Queue]
 ) -> None:
-    """Two processes in each pool: where one pool is killed, one process moves, as nothing waits on its own shard."""
+    """Two processes in each pool: after the kill of a pool, one process moves, since no task waits on its own shard."""
     settings = {"ZEROLOSS_SHARDS": str(SHARDS), "ZEROLOSS_LEASE_MS": "1500", "ZEROLOSS_RENEW_MS": "500"}
     settings["ZEROLOSS_BLOCK_MS"] = "200"
     first, second = (start_pool("--processes", "2", **settings) for _ in range(2))
-    wait_until(lambda: sum(living(queue, config)) >= 4, 60, "the pools do not start")  # a busy machine takes its time
+    wait_until(lambda: sum(living(queue, config)) >= 4, 60, "the pools do not start")  # slow on a busy machine
     wait_until(lambda: min(living(queue, config)) > 0, COVERED_S, "a shard has no worker")
     children = first.children()
     for process in [first.process, *children]:

@@ -1,4 +1,4 @@
-"""Another number of shards while producers and workers go on: nothing is lost, and a key stays one task."""
+"""Changing the number of shards while producers and workers run: no task is lost, and a key stays one task."""
 
 import dataclasses
 import itertools
@@ -33,8 +33,8 @@ from zeroloss.reference.shards.members import refuse_at_start
 from zeroloss.reference.shards.spread import Spread
 
 NAMES = [f"{{tasks-{number}}}" for number in range(4)]
-REPEATED_S = 1.5  # a key, at the latest; less than it is remembered
-SHORT_MS = 1_500  # for which keys are remembered where a test waits for the end of it
+REPEATED_S = 1.5  # longest delay of a key's repetition, below the time for which keys are kept
+SHORT_MS = 1_500  # lifetime of keys in tests that wait for their expiry
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def spread_of(config: Config) -> Iterator[Spread]:
 
 
 def over(config: Config) -> None:
-    """Wait until the keys of before are forgotten."""
+    """Wait until the keys from before the change have expired."""
     wait_until(lambda: Change(config).state().remembers_s <= 0, 10, "keys are remembered for longer than they are kept")
 
 
@@ -148,7 +148,7 @@ def test_the_number_cannot_be_changed_again_before_the_last_change_is_over(queue
     Change(config).to(3)
     with pytest.raises(QueueError, match=r"changed from 2 to 3, and keys of before are remembered for \d+ s more"):
         Change(config).to(4)
-    assert Change(config).to(3).layout.count == 3  # said again it is done
+    assert Change(config).to(3).layout.count == 3  # repeating the same change succeeds
 
 
 def test_a_drained_shard_that_still_holds_something_is_not_forgotten(queue: Seen, config: Config) -> None:
@@ -259,7 +259,7 @@ def test_the_command_shows_changes_and_refuses(config: Config) -> None:
 
 
 class Client(threading.Thread):
-    """Enqueues through a queue until told to end, each key several times."""
+    """Enqueues through a queue until `over` is set, each key several times."""
 
     def __init__(self, enqueue: Callable[[str, str | None], str | None], name: str) -> None:
         super().__init__(name=name)
@@ -314,7 +314,7 @@ def over_http(url: str, payload: str, key: str | None) -> str | None:
 def test_no_task_is_lost_and_no_key_doubled_while_shards_are_added_and_drained_again(
     queue: Seen, config: Config, start_pool: Callable[..., Pool]
 ) -> None:
-    """Each client repeats its keys for longer than the change takes, and not for longer than they are remembered."""
+    """Each client repeats its keys for longer than the change takes, but not beyond their lifetime."""
     config = dataclasses.replace(config, idempotency_ttl_ms=3_000)
     settings = {"ZEROLOSS_SHARDS": "2", "ZEROLOSS_BLOCK_MS": "200", "ZEROLOSS_IDEMPOTENCY_TTL_MS": "3000"}
     pool = start_pool("--processes", "2", **settings)

@@ -1,4 +1,4 @@
-"""The producer's apps and the monitor over several shards."""
+"""The producer's apps and the monitor with several shards."""
 
 import asyncio
 import dataclasses
@@ -49,7 +49,7 @@ def http(config: Config) -> falcon.testing.TestClient:
 
 
 def key_of(number: int) -> str:
-    """A key that belongs to a shard."""
+    """Return a key that belongs to this shard."""
     return next(key for key in map(str, range(1_000)) if shard_of(key, SHARDS) == number)
 
 

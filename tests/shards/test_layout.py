@@ -1,4 +1,4 @@
-"""Which shard a key belongs to, and how evenly keys lie."""
+"""The shard of a key, and the even distribution of keys."""
 
 import dataclasses
 from collections import Counter
@@ -25,7 +25,7 @@ def test_a_key_always_finds_the_same_shard_and_one_that_exists(key: str, count: 
 
 @given(st.text(max_size=20), COUNTS)
 def test_a_thousand_keys_a_shard_lie_within_a_fifth_of_even(prefix: str, count: int) -> None:
-    """Five standard deviations of a fair draw are a sixth of the mean here."""
+    """Here five standard deviations of a uniform draw are a sixth of the mean."""
     found = Counter(shard_of(f"{prefix}{number}", count) for number in range(1_000 * count))
     assert set(found) == set(range(count))
     assert all(800 < each < 1_200 for each in found.values())
@@ -47,7 +47,7 @@ def test_more_shards_than_anybody_needs_are_refused() -> None:
 
 
 def test_another_number_of_shards_than_before_is_refused_by_both_numbers(queue: Queue) -> None:
-    """A key would belong to another shard, and its repetition would be a second task."""
+    """Otherwise a key would belong to another shard, and its repetition would be a second task."""
     config = dataclasses.replace(queue.config, shards=3)
     refuse_at_start(config)
     refuse_at_start(config)

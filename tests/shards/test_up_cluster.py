@@ -1,4 +1,4 @@
-"""`up --redis cluster`: a cluster, producer, monitor and workers by one command."""
+"""`up --redis cluster` starts a cluster, the producer, the monitor and workers."""
 
 import json
 import urllib.request
@@ -56,12 +56,12 @@ def test_a_node_that_is_killed_takes_only_its_shards_from_a_cluster_that_up_star
         nodes[2].kill()
         sentence = f"The node {ports[2]} ended with status -9; its shards refuse, the others go on."
         wait_until(lambda: sentence in system.said(), 10)
-        # Until the others agree that it is gone, a task that is meant for it is refused.
+        # Until the other nodes agree that it failed, tasks for its shard are refused.
         for number in range(6):
             wait_until(lambda number=number: accepted(system, number), 20, "no task is accepted")  # type: ignore[misc]
         wait_until(lambda: system.said().count("attempt 1") >= 6, 30, "the tasks do not run")
         assert "stopping the rest" not in system.said()
-        nodes[1].kill()  # one of three is not a majority, and refuses all
+        nodes[1].kill()  # one of three nodes is not a majority, and refuses all tasks
         wait_until(lambda: f"The node {ports[1]} ended with status -9; stopping the rest." in system.said(), 10)
         assert system.process.wait(60) == 2
     finally:

@@ -1,1 +1,1 @@
-"""What the tests share. No file here is a test."""
+"""Helpers shared by the tests. No file here is a test."""

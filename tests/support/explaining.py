@@ -1,6 +1,6 @@
-"""Whether a traced run names the cause of a mutant's loss: `python -m support.explaining [MUTANT...]`, five minutes.
+"""Check that a traced run names the cause of a mutant's loss: `python -m support.explaining [MUTANT...]`, five minutes.
 
-Exit status 1: a sentence is missing, and the ones that were given are printed.
+Exit status 1: an expected phrase is missing. The sentences of each run are printed.
 """
 
 import io
@@ -23,12 +23,12 @@ CAUSES = {
     "large-tasks-dropped": ("at enqueue", "payload above 64 KiB", "No command carried it"),
     "drain-drops": ("claimed and not yet begun", "worker-sigterm", "by worker-"),
 }
-"""Mutant -> what its cause and its stories must say."""
+"""Mutant -> phrases that its cause and its stories must contain."""
 SEED = 3
 
 
 def explained(name: str, directory: Path) -> Result:
-    """The result of a traced run of the mutant under its profile."""
+    """Return the result of a traced run of the mutant under its profile."""
     spec = spec_of(name)
     plan = load_mutants()[name].profile.plan(seed=SEED, target=spec, server="embedded")
     progress = Progress(Console(file=io.StringIO()))

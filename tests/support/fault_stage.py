@@ -1,4 +1,4 @@
-"""A stage for one fault, with a real server and real worker processes, without a run around it."""
+"""Inject one fault into a real server and real worker processes, outside a run."""
 
 import random
 import sys
@@ -35,7 +35,7 @@ while True:
 
 
 class Scene:
-    """`stage` for faults; `workers(PROGRAM, ...)` puts workers on it."""
+    """The environment of one fault: `workers(PROGRAM, ...)` starts workers, `play(FAULT)` injects and heals a fault."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "events").mkdir()
@@ -56,7 +56,7 @@ class Scene:
         return self.pool
 
     def wait_for_task(self) -> None:
-        """Until a worker is inside one: it may take long to start, on a busy machine."""
+        """Wait until a worker is inside a task. On a busy machine workers may start slowly."""
         wait_until(lambda: self.ledger.poll() or self.ledger.open_tasks(), 30)
 
     def stage(self, server: Server | None = None, **members: Any) -> Stage:
@@ -70,7 +70,7 @@ class Scene:
         )
 
     def play(self, fault: Fault, server: Server | None = None, **members: Any) -> Effect:
-        """Inject it, heal it whatever came of it, and return what it says."""
+        """Inject the fault, heal it in any case, and return the reported effect."""
         stage = self.stage(server, **members)
         try:
             return fault.inject(stage)
@@ -78,7 +78,7 @@ class Scene:
             fault.heal(stage)
 
     def play_in_traffic(self, fault: Fault, server: Server, traffic: "Traffic") -> Effect:
-        """Inject it once the server has answered these clients, and wait until it does so again."""
+        """Inject the fault once the server has answered these clients, and wait until it answers them again."""
         wait_until(lambda: traffic.acknowledged)
         effect = self.play(fault, server)
         acknowledged = traffic.acknowledged
@@ -99,7 +99,7 @@ def _none(slot: int) -> Managed:
 
 
 class Traffic:
-    """Clients that write to a server until the `with` ends, and try again when it is away."""
+    """A client that writes to a server until the `with` block ends, and retries while the server is unavailable."""
 
     def __init__(self, server: Server, act: Callable[[redis.Redis], Any]) -> None:
         self._url, self._act = server.url, act

@@ -1,4 +1,4 @@
-"""A tiny builder of hand-written histories: a dozen events read like the story they tell."""
+"""A small builder of hand-written histories, one readable line per event."""
 
 from itertools import count
 from typing import Any, Self
@@ -63,7 +63,7 @@ class Story:
         return self.add("fault", "missed", fault=name, number=number, reason="no task was in flight")
 
     def census(self, after: str = "end", source: str = "target", **places: Any) -> Self:
-        """`task=place` or `task=(place, reason)`; a list of those for a task that is found more than once."""
+        """Add a census: `task=place` or `task=(place, reason)`, or a list of these for a task found more than once."""
         for task, where in places.items():
             for spot in where if isinstance(where, list) else [where]:
                 place, reason = spot if isinstance(spot, tuple) else (spot, None)
@@ -71,7 +71,7 @@ class Story:
         return self.add("census", "done", source=source, after=after, count=len(places))
 
     def late(self, late_ms: int = 2_500) -> Self:
-        """The harness itself came late."""
+        """Record that the harness itself was delayed."""
         return self.add("harness", "late", late_ms=late_ms)
 
     def drained(self) -> Self:

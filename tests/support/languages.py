@@ -1,4 +1,4 @@
-"""Queues in other languages, as `zeroloss init --language` writes them, under kills: shared by a test file for each."""
+"""Kill workers of the queues that `zeroloss init --language` writes; each language has a test file that uses this."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from zeroloss.cli import execute
 from zeroloss.starter.write import TARGET
 
 KILLS = int(os.environ.get("ZEROLOSS_LANGUAGE_KILLS") or 2)
-"""ci/slow.sh has twelve."""
+"""Kills in each run; `ci/slow.sh` sets twelve."""
 TASKS_A_KILL = 20
 QUEUES = """
 import json
@@ -37,17 +37,17 @@ class Reliable(Counted):
 
 
 def init(directory: Path, language: str) -> None:
-    """What a user would have after `zeroloss init`, and beside it two queues that can be distinguished."""
+    """Write the files of `zeroloss init`, and two targets beside them: one queue loses tasks, the other does not."""
     assert execute(["init", str(directory), "--language", language, "--recover-within", "2.5"]) == 0
     (directory / TARGET.parent / "queues.py").write_text(QUEUES)
 
 
 def run(directory: Path, queue: str, *, faults: str = f"worker-sigkill:count={KILLS}") -> dict[str, Any]:
-    """The result of a run of one of `QUEUES`, of the fields of result.json."""
+    """Run one of `QUEUES` under the faults, and return the contents of its result.json."""
     out = directory / queue
     command = [sys.executable, "-m", "zeroloss", "run", "--target", f"{TARGET.parent}/queues.py:{queue}"]
     command += ["--redis", "embedded", "--seed", "1", "--tasks", str(TASKS_A_KILL * KILLS), "--work-ms", "20:300"]
-    # Go's compiler is a package of Python here.
+    # Go's compiler is installed as a Python package, beside the interpreter.
     env = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     ended = subprocess.run(
         [*command, "--faults", faults, "--out", str(out)],
@@ -65,7 +65,7 @@ def run(directory: Path, queue: str, *, faults: str = f"worker-sigkill:count={KI
 
 
 def assert_judged_rightly(directory: Path, language: str) -> None:
-    """Kill workers in the middle of tasks: a queue by BRPOP loses them, one with leases does not."""
+    """Kill workers in the middle of tasks: the BRPOP queue must lose these tasks, the queue with leases must not."""
     init(directory, language)
     lost, kept = run(directory, "Brpop"), run(directory, "Reliable")
     assert lost["verdict"] == "VIOLATION", lost["because"]

@@ -1,4 +1,4 @@
-"""Queries of Prometheus, held to what the monitor and the workers show."""
+"""Check Prometheus queries against the metrics that the monitor and the workers expose."""
 
 from collections.abc import Iterator
 
@@ -18,15 +18,15 @@ from zeroloss.system.servers import Server
 from support.queue_fixtures import entry
 
 Shown = dict[str, list[dict[str, str]]]
-"""The name of each sample, and the labels that it comes with."""
+"""Name of a sample -> the label sets with which it is exposed."""
 OF_PROMETHEUS: Shown = {"up": [{}]}
 OF_WORKERS = "zeroloss_task_"
-"""Of a worker that has run nothing there is none of these, and that does not justify an alert."""
+"""Prefix of the workers' metrics. A worker that has run no task exposes none of them; this must not raise an alert."""
 ADDED_BY_SCRAPE = {"job", "instance", "queue"}
 
 
 def exposition(embedded: Server) -> str:
-    """What the monitor shows of an empty queue, and a worker that has run a task of each outcome."""
+    """Return the metrics of the monitor for an empty queue, and of a worker that has run one task of each outcome."""
     config = Config(redis_url=embedded.url, namespace="deploy")
     of_monitor = falcon.testing.TestClient(create_app(connect_probe(config), config)).simulate_get("/metrics").text
     registry = CollectorRegistry()
@@ -40,17 +40,17 @@ def exposition(embedded: Server) -> str:
 
 @pytest.fixture(scope="module", name="exposed")
 def exposed(embedded: Server) -> Shown:
-    """Each sample of both: its name, and the labels it comes with."""
+    """All samples of the monitor and of a worker: name -> label sets."""
     shown: Shown = {}
     for family in text_string_to_metric_families(exposition(embedded)):
         for sample in family.samples:
-            if not sample.name.endswith("_created"):  # which a pool of processes does not show
+            if not sample.name.endswith("_created"):  # a pool of processes does not expose these
                 shown.setdefault(sample.name, []).append(sample.labels)
     return shown
 
 
 def selectors(query: str) -> Iterator[promql_parser.VectorSelector]:
-    """The metrics that a query reads. Grafana's own variables are not PromQL."""
+    """Return the metrics that a query reads. Grafana's variables are replaced first: they are not PromQL."""
     found: list[promql_parser.VectorSelector] = []
 
     def look(expression: promql_parser.Expr) -> bool:
@@ -63,7 +63,7 @@ def selectors(query: str) -> Iterator[promql_parser.VectorSelector]:
 
 
 def assert_shown(query: str, exposed: Shown) -> None:
-    """Each metric of the query exists, with each label, and where a label must have a value, with this one."""
+    """Assert that each metric of the query is exposed, with each label of the query and each value it asks for."""
     read = list(selectors(query))
     assert read
     for selector in read:

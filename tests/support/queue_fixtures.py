@@ -1,4 +1,4 @@
-"""One queue on a real server, and everything of it that a test wants to see."""
+"""One queue on a real server, with access to all of its state that tests inspect."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ NIGHTLY_TIMEOUT_S = 4 * 3600
 _slow_is_fine = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=_slow_is_fine)
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=50, derandomize=True, database=None)
-# Whether a mutant is noticed is all that counts, not by how little.
+# For mutants only a failure matters, so examples are not shrunk.
 settings.register_profile(
     "mutation", settings.get_profile("ci"), max_examples=10, phases=[Phase.explicit, Phase.generate]
 )
@@ -36,7 +36,7 @@ settings.register_profile("nightly", settings.get_profile("dev"), max_examples=2
 
 
 def load_hypothesis_profile() -> None:
-    """`HYPOTHESIS_PROFILE` where it is set; else `ci` where `CI` is, and `dev` on a laptop."""
+    """Load the profile `HYPOTHESIS_PROFILE`; by default `ci` where `CI` is set, and `dev` elsewhere."""
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
@@ -44,16 +44,16 @@ load_hypothesis_profile()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two thousand examples take longer than any test may that is not `nightly`."""
+    """Raise the time limit of each test under `nightly`: 2,000 examples exceed the usual limit."""
     if settings.get_current_profile_name() == "nightly":
         for item in items:
             item.add_marker(pytest.mark.timeout(NIGHTLY_TIMEOUT_S), append=False)
 
 
 class Queue:
-    """The actors of one queue, and a view of its keys. Lists are shown in the order in which they will be taken.
+    """The actors of one queue, and a view of its keys. Lists are returned in the order in which tasks are claimed.
 
-    A lease lasts a minute by default: no test waits for one to end, `expire` ends it now.
+    A lease lasts a minute by default. No test waits for its end: `expire` ends it at once.
     """
 
     def __init__(self, client: redis.Redis, url: str, **settings: Any) -> None:
@@ -67,18 +67,18 @@ class Queue:
         self.dead_letters = DeadLetters(self.own_client, self.config)
 
     def configured(self, **changes: Any) -> "Queue":
-        """The same queue, seen with other settings."""
+        """Return the same queue with other settings."""
         return Queue(self.client, self.config.redis_url, **{**dataclasses.asdict(self.config), **changes})
 
     def consumer(self, name: str = "w1") -> Consumer:
-        """A consumer with a living lease; the same one again where the name is known, whatever it did not say here."""
+        """Return a consumer with a live lease. A known name continues after the highest number it was given."""
         consumer = Consumer(self.own_client, self.config, name)
         consumer.reserve(int(self.client.hget(self.keys.numbers, name) or 0))
         consumer.renew()
         return consumer
 
     def enqueue(self, *payloads: Any) -> list[str]:
-        """The ids, in the order of the payloads."""
+        """Enqueue the payloads and return their ids in order."""
         return [self.enqueuer.enqueue_payload(payload).task_id for payload in payloads]
 
     def enqueue_text(self, payload_json: str) -> str:
@@ -89,18 +89,18 @@ class Queue:
         return Task(claimed.entry, claimed.number)
 
     def kill(self, consumer: Consumer) -> int:
-        """What its silence leads to: the lease ends, and a reaper takes what it held. How many tasks."""
+        """End the consumer's lease and recover its tasks, as after a crash. Return the number of recovered tasks."""
         self.expire(consumer.name)
         return self.reaper.recover(consumer.name)
 
     def expire(self, name: str = "w1") -> None:
-        """End a lease now."""
-        # A script, as where memory is full a plain ZADD would be refused.
+        """End a lease at once."""
+        # A script: with full memory the server would refuse a plain ZADD.
         ending = "#!lua flags=allow-oom\nreturn redis.call('ZADD', KEYS[1], 'XX', 1, ARGV[1])"
         self.client.eval(ending, 1, self.keys.consumers, name)
 
     def dead_lettered(self, payload: Any = None, error: str = "ValueError: no") -> Task:
-        """A task in the dead-letter list, as its last holder knew it."""
+        """Dead-letter a new task, and return it as its last holder saw it."""
         self.enqueue(payload)
         consumer = self.consumer("undertaker")
         task = self.claim(consumer)
@@ -109,7 +109,7 @@ class Queue:
         return task
 
     def make_due(self) -> None:
-        """All backoffs are over: the scores go back in time, in their order."""
+        """Make all delayed tasks due: set their scores to times in the past, in the same order."""
         for score, entry in enumerate(self.delayed(), start=1):
             self.client.zadd(self.keys.delayed, {entry: score}, xx=True)
 
@@ -119,39 +119,39 @@ class Queue:
         return list(reversed(self.client.lrange(key, 0, -1)))
 
     def push(self, *entries: bytes) -> None:
-        """Let them wait, in this order, as if they had been pushed by hand: the bell does not ring."""
+        """Push entries to pending, in this order, without ringing the bell, as a user could by hand."""
         self.client.lpush(self.keys.pending, *entries)
 
     def rings(self) -> bool:
         return self.client.llen(self.keys.bell) == 1
 
     def held(self, name: str = "w1") -> list[bytes]:
-        """Oldest first."""
+        """Return the consumer's entries, oldest first."""
         held = self.client.hgetall(self.keys.processing(name))
         return [held[number] for number in sorted(held, key=int)]
 
     def hold(self, name: str, *entries: bytes) -> None:
-        """Put them into a consumer's hands, under numbers from 1, and leave its registry entry as it is."""
+        """Add entries to a consumer's hash, under numbers from 1, without changing its registry entry."""
         self.client.hset(self.keys.processing(name), mapping=dict(enumerate(entries, start=1)))
 
     def delayed(self) -> list[bytes]:
         return self.client.zrange(self.keys.delayed, 0, -1)
 
     def dead(self) -> list[bytes]:
-        """Newest first."""
+        """Return the dead letters, newest first."""
         return [letter.entry for letter in self.dead_letters.page()]
 
     def counters(self) -> dict[str, int]:
         return {name.decode(): int(value) for name, value in self.client.hgetall(self.keys.counters).items()}
 
     def lease_left_ms(self, name: str = "w1") -> float | None:
-        """By the server's clock; negative: it has ended; None: no entry."""
+        """Return the rest of a lease by the server's clock, in ms; negative if it has ended, None without an entry."""
         end_ms = self.client.zscore(self.keys.consumers, name)
         seconds, microseconds = self.client.time()
         return None if end_ms is None else end_ms - seconds * 1000 - microseconds / 1000
 
     def everything(self) -> dict[str, Any]:
-        """All keys with what they hold, to see that nothing was changed."""
+        """Return all keys with their values, for tests that nothing was changed."""
         readers = {
             b"list": lambda key: self.client.lrange(key, 0, -1),
             b"zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
@@ -164,14 +164,14 @@ class Queue:
 
 
 def entry(task_id: str = "t1", payload_json: str = "null", *, task_type: str = "default", **counts: Any) -> bytes:
-    """An entry as Redis holds it; `counts`: priority, attempt, retries, recoveries, since, salt."""
+    """Return an entry as Redis stores it; `counts`: priority, attempt, retries, recoveries, since, salt."""
     head = {"priority": "d", "attempt": 1, "retries": 0, "recoveries": 0, "since": 1_700_000_000_000, "salt": 0}
     words = ",".join(str(value) for value in {**head, **counts}.values())
     return f"{words},;".encode() + encode(task_id=task_id, task_type=task_type, payload_json=payload_json)
 
 
 def body(each: bytes | Claimed) -> bytes:
-    """The JSON of an entry, without its header."""
+    """Return the JSON of an entry, without its header."""
     entry = each if isinstance(each, bytes) else each.entry
     return entry if entry.lstrip().startswith(b"{") else entry.partition(b";")[2]
 
@@ -202,7 +202,7 @@ def queue(server: Any, client: redis.Redis) -> Iterator[Queue]:
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """A port of the loopback interface at which nobody listens: it is bound, so that nobody will."""
+    """A loopback port without a listener. It stays bound, so no other process can listen on it."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]

@@ -22,7 +22,7 @@ def carry_out(
     arranged: Callable[[Plan], Plan] = lambda plan: plan,
     **changes: Any,
 ) -> Outcome:
-    """`arranged` has the plan before it is run."""
+    """Run the faults against the target. `arranged` may change the plan before the run."""
     found = load_target(target)
     asked = {"seed": 1, "server": "embedded", "appendfsync": "always", "workers": found.workers, **changes}
     plan = make_plan(target=target, stated=found, tasks=tasks, faults=parse_faults(faults, None), **asked)

@@ -1,6 +1,6 @@
-"""Law by law, the tests that hold it: `PYTHONPATH=.:tests python -m support.specification` writes the page.
+"""List the tests of each law: `PYTHONPATH=.:tests python -m support.specification` writes the page.
 
-A test says which law it holds with `@pytest.mark.law("I3")`; it is read here and not run.
+A test names its laws with `@pytest.mark.law("I3")`. The test files are parsed here, not run.
 """
 
 import ast
@@ -21,7 +21,7 @@ Each law, and the tests that hold the queue to it. The harness holds a whole run
 
 
 def page() -> str:
-    """The page as the tests say it now."""
+    """Return the page that matches the current tests."""
     held: dict[str, dict[Path, list[str]]] = {number: {} for number in INVARIANTS}
     for path in sorted(TESTS.rglob("test_*.py")):
         for sentence, numbers in sentences(path):
@@ -37,7 +37,7 @@ def page() -> str:
 
 
 def sentences(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each test that is marked with laws: its name as a sentence, and their numbers."""
+    """Yield each test marked with laws: its name as a sentence, and the numbers of the laws."""
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:

@@ -1,7 +1,8 @@
-"""The second half of mutation testing: what no test noticed in its own process is held to the tests of whole processes.
+"""The second half of mutation testing: run the tests that start processes against mutants that survived the first.
 
-`mutmut run` tells by what a test calls itself which tests a mutant is held to; a server or a worker process of theirs
-it does not see. After it, `python tests/support/survivors.py [MODULE ...]` prints the mutants that survive these too.
+`mutmut run` selects the tests of a mutant by the functions that each test calls in its own process; it does not see
+calls in a server or worker process. Run `python tests/support/survivors.py [MODULE ...]` after it: it prints, for each
+surviving mutant, whether these tests notice it.
 """
 
 import json
@@ -11,18 +12,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-MUTANTS = Path("mutants")  # as mutmut leaves them
-SURVIVED, NO_TEST = 0, 33  # the exit status of the tests, which mutmut keeps
+MUTANTS = Path("mutants")  # written by mutmut
+SURVIVED, NO_TEST = 0, 33  # exit status of the tests, as mutmut records it
 AT_A_TIME = 2
 
 OF_WORKERS = ("worker/test_worker", "worker/test_supervisor", "worker/test_presence")
 OF_SERVERS = ("http/test_serving", "http/test_monitor")
-# module -> the tests that start processes in which it runs
+# module -> tests that start processes in which the module runs
 TESTS = {"up": ("worker/test_up",), **dict.fromkeys(("by_waitress", "producer", "app", "problems"), OF_SERVERS)}
 
 
 def survivors(modules: list[str]) -> list[str]:
-    """The names of the mutants, by mutmut's records; of all modules where none is named."""
+    """Return the names of the surviving mutants by mutmut's records; `[]` selects all modules."""
     found = []
     for path in sorted(MUTANTS.rglob("zeroloss/reference/**/*.meta")):
         if not modules or path.name.removesuffix(".py.meta") in modules:
@@ -32,10 +33,10 @@ def survivors(modules: list[str]) -> list[str]:
 
 
 def survives(mutant: str) -> bool:
-    """Run the tests with all processes that they start as this mutant."""
+    """Run the tests with this mutant active in all processes that they start; return whether they pass."""
     module = mutant.rpartition(".")[0].rpartition(".")[2]  # zeroloss.reference.PACKAGE.MODULE.FUNCTION
     tests = [f"tests/{name}.py" for name in TESTS.get(module, OF_WORKERS)]
-    # In a process without a file to open redis-py's first connection fails in another way where mutmut is imported.
+    # With mutmut imported, redis-py's first connection fails differently in a process without a free file descriptor.
     chosen = ["-k", "not container and not test_the_page and not cannot_be_started"]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *chosen, *tests]
     environment = {**os.environ, "MUTANT_UNDER_TEST": mutant}

@@ -1,4 +1,4 @@
-"""What tests of every kind use."""
+"""Waiting and other helpers that tests of every kind use."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ POLL_S = 0.005
 
 
 def wait_until(predicate: Callable[[], Result], timeout_s: float = 10, message: str = "") -> Result:
-    """Asks until the answer is true, and returns it; fails after `timeout_s` with the message and the last answer."""
+    """Poll until the answer is true, and return it; after `timeout_s` fail with the message and the last answer."""
     give_up_s = time.monotonic() + timeout_s
     while not (answer := predicate()):
         if time.monotonic() > give_up_s:
@@ -23,19 +23,19 @@ def wait_until(predicate: Callable[[], Result], timeout_s: float = 10, message: 
 
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run; a zombie does not."""
+    """Return the processes that still run; zombies do not count."""
     found = []
     for process in processes:
-        with suppress(psutil.NoSuchProcess):  # it ended while it was asked
+        with suppress(psutil.NoSuchProcess):  # it ended in between
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
 def plain_id(text: str) -> str:
-    """A test's name from a text. Without a backslash: pytest escapes it again, each time it collects in one process.
+    """Return a test id made from a text, without backslashes: pytest escapes these at each collection in a process.
 
-    Under mutmut, which does that twice, such a test was not found, and the mutant counted as one that took too long.
+    mutmut collects twice, so it did not find a test with a backslash, and counted the mutant as timed out.
     """
     return text.encode("unicode_escape").decode().replace("\\", "%")
 
@@ -51,4 +51,5 @@ def wait(self, timeout=None):
 
 threading.Condition.wait = wait
 """
-"""Done first in a process, each of its main thread's short waits for an Event gets a signal while it holds the lock."""
+"""Program text to run first in a process: each wait below 1 s on a Condition, in the main thread, raises SIGTERM while
+the lock is held."""

@@ -1,4 +1,4 @@
-"""The claimer, in this process, against a real server; only the errors of the network are made up."""
+"""The claimer, in this process, with a real server; only network errors are simulated."""
 
 import json
 import threading
@@ -27,16 +27,16 @@ LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on
 
 
 class Observed(Consumer):
-    """Notes its steps. The first one named as `cut` is lost on the way to the server, or its reply on the way back."""
+    """Records its steps. The first step named `cut` is lost on the way, or, if `executed`, only its reply is."""
 
     def __init__(self, queue: Queue, *, name: str = "w1", cut: str = "", executed: bool = False) -> None:
         super().__init__(queue.own_client, queue.config, name)
         self.cut, self.executed = cut, executed
         self.steps: Counter[str] = Counter()
         self.arrived = 0
-        self.lost: list[Claimed] = []  # what was claimed and not told
-        self.settled: list[tuple[int, int]] = []  # how many were acked, and how many could have been claimed
-        self.left: list[tuple[int, int]] = []  # how many were acked, and given back, as it left
+        self.lost: list[Claimed] = []  # tasks claimed by a command whose reply was lost
+        self.settled: list[tuple[int, int]] = []  # numbers of acked tasks, and limits of the claims
+        self.left: list[tuple[int, int]] = []  # numbers of tasks acked and given back on leaving
 
     def _step(self, name: str, step: Callable[[], Result]) -> Result:
         self.steps[name] += 1
@@ -78,7 +78,7 @@ class Observed(Consumer):
 def begun(claimer: Claimer) -> Delivery:
     delivery = claimer.ready.get(timeout=10)
     assert delivery is not None
-    delivery.started = 0.0  # long ago: it is a slow task
+    delivery.started = 0.0  # long ago, so the task counts as slow
     return delivery
 
 
@@ -94,7 +94,7 @@ def started(queue: Queue, consumer: Consumer | None = None) -> Claimer:
 
 @pytest.fixture(autouse=True)
 def end_claimers() -> Iterator[None]:
-    """One that its failed test left running would take the tasks of the tests after it."""
+    """End claimers that a failed test left running: they would take the tasks of later tests."""
     yield
     for thread in threading.enumerate():
         if isinstance(thread, Claimer):
@@ -103,7 +103,7 @@ def end_claimers() -> Iterator[None]:
 
 
 def killed_at_last(queue: Queue) -> int:
-    """A claimer that lives may renew its lease once more between its end and the recovery."""
+    """Kill the consumer; retry, because a live claimer may renew its lease before the recovery."""
     return wait_until(lambda: queue.kill(queue.consumer()))
 
 
@@ -114,13 +114,13 @@ def finish(claimer: Claimer, delivery: Delivery) -> None:
 
 @LOST
 def test_the_tasks_of_a_release_that_was_cut_off_are_given_back_once(queue: Queue, executed: bool) -> None:
-    """One thread, which is quick at first and then slow, so that what was claimed ahead must be given back."""
+    """One thread that is quick first and then slow, so tasks claimed ahead must be given back."""
     queue = queue.configured(threads=1, ahead=3, ahead_ms=20)
     consumer = Observed(queue, cut="release", executed=executed)
     enqueued = [*queue.enqueue(0), *queue.enqueue(*range(1, 5))]
     claimer = started(queue, consumer)
     first = begun(claimer)
-    finish(claimer, first)  # now it is known to be quick: three are claimed ahead
+    finish(claimer, first)  # tasks count as quick now: three are claimed ahead
     slow = begun(claimer)
     wait_until(lambda: not consumer.cut and ids(queue.pending()) == enqueued[2:], message="they are kept in hand")
     assert ids(queue.held()) == [slow.task.id]
@@ -143,7 +143,7 @@ def test_a_failure_that_could_not_be_reported_is_reported_once(queue: Queue, exe
 def test_a_task_claimed_with_a_lost_reply_is_the_next_work_long_before_the_renewal(
     queue: Queue,
 ) -> None:
-    """The renewal would find it too, 20 s later, as more is held than what is in hand."""
+    """The renewal would find it too, 20 s later, because more tasks are held than are in hand."""
     enqueued = queue.enqueue("a", "b")
     consumer = Observed(queue, cut="settle", executed=True)
     claimer = started(queue, consumer)
@@ -164,7 +164,7 @@ def test_while_there_is_more_the_claimer_claims_until_its_room_is_full_and_does_
     queue.enqueue(*range(10))
     consumer = Observed(queue)
     claimer = started(queue, consumer)
-    finish(claimer, begun(claimer))  # now it is known to be quick
+    finish(claimer, begun(claimer))  # tasks count as quick from here on
     wait_until(lambda: len(queue.held()) == 5, message="it does not claim ahead, by halves")
     assert (consumer.steps["look"], consumer.steps["wait"]) == (1, 0)
     claimer.stop()
@@ -199,7 +199,7 @@ def _between(chance: float, low: float, high: float) -> float:
 def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_any_more(
     queue: Queue, caplog: pytest.LogCaptureFixture, max_retries: int, outcome: str
 ) -> None:
-    """Else the worker could not end before its next renewal, 20 s later, has found it out."""
+    """Otherwise the worker could not end before its next renewal, 20 s later, detects it."""
     queue = queue.configured(max_retries=max_retries)
     (task_id,) = queue.enqueue("a")
     claimer = started(queue)
@@ -215,7 +215,7 @@ def test_a_failed_task_is_logged_with_what_becomes_of_it_and_is_in_nobodys_hand_
 def test_the_id_and_the_type_of_a_task_neither_forge_nor_flood_the_log(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The producer accepts no such names; others may push."""
+    """The producer refuses such names, but other clients may push them."""
     forged = "\n2026-01-01 INFO forged" * 10_000
     queue = queue.configured(threads=5, renew_ms=50, max_retries=0)
     for task_type in ("default", "default", "default", forged):
@@ -282,7 +282,7 @@ def test_a_wait_that_was_cut_off_is_logged_and_begun_again(queue: Queue, caplog:
 
 
 def test_a_task_whose_reply_is_on_its_way_while_the_claimer_looks_what_it_holds_is_begun_once(queue: Queue) -> None:
-    """It is held under the number in flight, which is left to the reply: else it would run twice without any fault."""
+    """It is held under the number in flight, which only the reply may add: otherwise it would run twice."""
     on_the_way, arrive = threading.Event(), threading.Event()
 
     class SlowReply(Observed):
@@ -326,7 +326,7 @@ def test_a_task_whose_wait_was_cut_off_after_it_was_claimed_is_the_next_work(que
 
 
 def one_more_turn(claimer: Claimer) -> None:
-    """It is over when the claimer has looked into its inbox once more."""
+    """Wait until the claimer has read its inbox once more."""
     for _ in range(2):
         claimer.inbox.put(None)
         wait_until(claimer.inbox.empty)
@@ -379,7 +379,7 @@ def test_a_suspect_that_waits_for_a_slow_task_is_left_to_a_worker_that_is_idle(q
     idle = started(queue, Observed(queue, name="w2"))
     wait_until(lambda: idle._awaited, message="it does not wait for the bell")
     for name in ("suspect", "another"):
-        queue.push(entry(name, recoveries=1))  # the first one that waits hears of it, mostly the busy one
+        queue.push(entry(name, recoveries=1))  # the first waiting claimer hears the bell, mostly the busy one
         suspect = begun(idle)
         assert (suspect.task.id, suspect.task.recoveries) == (name, 1)
         finish(idle, suspect)
@@ -409,7 +409,7 @@ def test_a_suspect_that_nobody_else_takes_is_kept_until_it_can_run(queue: Queue)
 
 
 def begun_suspect(claimer: Claimer, queue: Queue) -> Delivery:
-    """It runs alone."""
+    """Begin a suspect task, which runs alone."""
     queue.push(entry("suspect", recoveries=1))
     claimer.start()
     delivery = begun(claimer)
@@ -468,7 +468,7 @@ def test_a_task_whose_recoveries_were_before_its_requeue_is_not_a_suspect(queue:
 def test_a_task_that_a_thread_would_not_begin_is_begun_once_the_list_was_read(queue: Queue) -> None:
     (task_id,) = queue.enqueue("a")
     claimer = started(queue)
-    claimer.inbox.put(begun(claimer))  # it did not run: by this process's clock the lease had ended
+    claimer.inbox.put(begun(claimer))  # returned unbegun: by this process's clock the lease had ended
     again = begun(claimer)
     assert again.task.id == task_id
     finish(claimer, again)
@@ -476,7 +476,7 @@ def test_a_task_that_a_thread_would_not_begin_is_begun_once_the_list_was_read(qu
 
 
 def test_a_task_that_is_held_and_in_nobodys_hand_is_found_at_the_next_renewal(queue: Queue) -> None:
-    """As a claim that was given up for lost, and that the server ran late."""
+    """For example from a claim that was given up as lost, and that the server ran late."""
     queue = queue.configured(renew_ms=50)
     claimer = started(queue)
     wait_for_the_bell(queue)
@@ -491,7 +491,7 @@ def test_a_task_that_is_held_and_in_nobodys_hand_is_found_at_the_next_renewal(qu
 
 
 def test_a_task_that_comes_while_the_worker_is_leaving_is_given_back(queue: Queue) -> None:
-    """As by a claim that the server ran late, after it had been given up for lost."""
+    """For example from a claim that the server ran late, after it was given up as lost."""
     claimer = started(queue)
     wait_for_the_bell(queue)
     queue.client.hset(queue.keys.processing("w1"), "4711", entry("late"))
@@ -525,7 +525,7 @@ def test_a_task_that_nobody_here_can_run_is_given_up_and_the_next_is_begun(queue
 
 
 def test_a_task_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_begun(queue: Queue) -> None:
-    queue = queue.configured(threads=2, renew_ms=50)  # two: so that nobody waits for a third, and is handed one of them
+    queue = queue.configured(threads=2, renew_ms=50)  # with two tasks in hand the claimer does not wait for a third
     enqueued = queue.enqueue("a", "b")
     claimer = started(queue)
     running = begun(claimer)
@@ -534,9 +534,9 @@ def test_a_task_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_b
     wait_until(lambda: running.state is State.ADRIFT, message="it does not look what it holds")
     dropped = claimer.ready.get(timeout=10)
     assert dropped.task.id == enqueued[1]
-    wait_until(lambda: dropped.state is State.ADRIFT, message="it was not recovered")  # a moment after the other
-    claimer.inbox.put(dropped)  # not begun, as a handler thread does
-    finish(claimer, running)  # its result counts no more
+    wait_until(lambda: dropped.state is State.ADRIFT, message="it was not recovered")  # shortly after the other
+    claimer.inbox.put(dropped)  # returned unbegun, as by a handler thread
+    finish(claimer, running)  # its result is ignored
     for task_id in enqueued:
         again = begun(claimer)
         assert (again.task.id, again.task.attempt, again.state) == (task_id, 2, State.OUT)
@@ -566,16 +566,16 @@ def test_for_a_thread_that_still_runs_what_was_recovered_nothing_is_claimed(queu
 
 def begun_just_now(claimer: Claimer) -> Delivery:
     delivery = begun(claimer)
-    delivery.started = time.monotonic() + 3_600  # it does not become slow by itself
+    delivery.started = time.monotonic() + 3_600  # prevents the task from becoming slow
     return delivery
 
 
 def test_a_task_behind_a_run_that_counts_no_more_is_given_back_too(queue: Queue) -> None:
-    """Of two threads one runs on what was recovered, and the other a slow task."""
+    """One thread still runs a recovered task, and the other one runs a slow task."""
     queue = queue.configured(threads=2, ahead=3, ahead_ms=20, renew_ms=50)
     queue.enqueue("quick")
     claimer = started(queue)
-    finish(claimer, begun(claimer))  # it is known to be quick: three are claimed ahead
+    finish(claimer, begun(claimer))  # tasks count as quick: three are claimed ahead
     enqueued = queue.enqueue("a", "b")
     stale, finished = begun_just_now(claimer), begun_just_now(claimer)
     assert killed_at_last(queue) == 2
@@ -611,7 +611,7 @@ def test_of_two_threads_one_that_runs_what_was_recovered_leaves_room_for_one_tas
 
 
 def slow_with_one_behind_it(queue: Queue, claimer: Claimer) -> tuple[Delivery, list[str]]:
-    """Of the one thread: a slow task, and the ids of it and of one that was claimed ahead and waits."""
+    """Return a slow task of the only thread, and two ids: of the slow task, and of a task claimed ahead."""
     queue.enqueue("quick")
     finish(claimer, begun(claimer))
     outcomes = queue.enqueuer.enqueue_many([Submission(payload_json=text) for text in ('"slow"', '"behind"')])
@@ -625,7 +625,7 @@ def runs_both_again_and_is_free(queue: Queue, claimer: Claimer, enqueued: list[s
         delivery = begun(claimer)
         assert (delivery.task.id, delivery.task.attempt) == (task_id, 2)
         finish(claimer, delivery)
-    wait_for_the_bell(queue)  # as it does only with a thread that is free
+    wait_for_the_bell(queue)  # happens only with a free thread
     end(claimer, queue)
 
 
@@ -686,7 +686,7 @@ def test_with_memory_full_what_comes_back_is_claimed(queue: Queue) -> None:
 
 
 def test_a_claimer_whose_waiter_has_died_ends_and_is_seen_to(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would wait forever, and renew its lease."""
+    """Otherwise it would wait forever and renew its lease."""
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     queue = queue.configured(renew_ms=50)
     consumer = Observed(queue)
@@ -700,7 +700,7 @@ def test_a_renewal_that_is_due_does_not_wait_until_many_failures_are_reported(qu
     class Slow(Consumer):
         def fail(self, task: Task, error: str, *rest: Any) -> bool:
             steps.append("fail")
-            claimer._renew_at = 0.0  # it took that long
+            claimer._renew_at = 0.0  # as if the step had taken that long
             return super().fail(task, error, *rest)
 
         def renew(self, report: Report = NO_REPORT) -> Renewal:
@@ -761,7 +761,7 @@ def test_a_departure_that_is_cut_off_acks_once_and_gives_back_once(queue: Queue,
 
 
 def with_one_done_and_two_unbegun(queue: Queue, consumer: Consumer) -> tuple[Claimer, list[str]]:
-    """A claimer that is asked to end. Its turns are the test's."""
+    """Return a claimer that is asked to end, and the ids. The test runs its turns."""
     enqueued = queue.enqueue("a", "b", "c")
     claimer = claimer_of(queue.configured(threads=3), consumer)
     claimer.turn()
@@ -787,7 +787,7 @@ def test_a_claimer_whose_thread_is_busy_does_not_wait_and_looks_again_when_it_is
     queue.enqueue("a", "b")
     consumer = Observed(queue)
     claimer = started(queue, consumer)
-    finish(claimer, begun(claimer))  # it is known to be quick: what comes next is claimed ahead, so there is too little
+    finish(claimer, begun(claimer))  # tasks count as quick: the next claim asks for more than there is
     second = begun(claimer)
     wait_until(lambda: claimer._dry)
     one_more_turn(claimer)
@@ -850,7 +850,7 @@ def leave(claimer: Claimer, queue: Queue) -> None:
 
 
 def end(claimer: Claimer, queue: Queue) -> None:
-    """Let it leave, and ring for a wait that is still under way: the consumer of the next test has the same name."""
+    """Let the claimer leave, and ring to end its wait: the next test's consumer has the same name."""
     leave(claimer, queue)
     queue.client.lpush(queue.keys.bell, "1")
     claimer._waiter.join(10)

@@ -1,4 +1,4 @@
-"""Failovers: a name leads to the new primary while old sessions stay open, or Sentinel announces it to the clients."""
+"""Failovers: a host name changes to the new primary while old sessions stay open, or Sentinel announces it."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from support.processes.worker_process import Pool
 from support.waiting import wait_until
 from zeroloss.system.servers import SentinelServer, Server
 
-ANNOUNCED_S = 2.0  # from Sentinel's announcement to the next promise, and to the next completed task
-SOON_S = 5.0  # it takes two at the most; a client that keeps the old session never comes back
+ANNOUNCED_S = 2.0  # limit from Sentinel's announcement to the next promise, and to the next completed task
+SOON_S = 5.0  # at most 2 s are needed; a client that keeps the old session never recovers
 
 
 def port_of(server: Server) -> int:
@@ -89,7 +89,7 @@ def test_producer_and_worker_follow_a_planned_failover_though_their_old_sessions
 def test_producer_and_worker_follow_what_sentinel_announces_and_lose_nothing_that_a_replica_confirmed(
     open_own_server: Callable[..., Server], start_pool: Callable[..., Pool], how: str
 ) -> None:
-    """A primary that is cut off answers nobody, and its connections stay open."""
+    """A primary that is cut off does not answer, and its connections stay open."""
     server = open_own_server("sentinel", appendfsync="no")
     assert isinstance(server, SentinelServer)
     url, promised = server.sentinel_url, 0

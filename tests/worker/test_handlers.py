@@ -1,4 +1,4 @@
-"""Handlers: registered by task type, found by import path, and every mistake is named in one sentence."""
+"""Handlers: registered by task type, found by import path, and each mistake is reported in one sentence."""
 
 import functools
 import importlib
@@ -25,7 +25,7 @@ def _a_registry_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     monkeypatch.setattr(handlers, "_around", None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    importlib.invalidate_caches()  # what is in the folder was written within the clock's last tick
+    importlib.invalidate_caches()  # the files of the folder may be newer than its cached listing shows
     yield
     registry.clear()
     registry.update(before)
@@ -183,7 +183,7 @@ def test_an_async_function_of_any_kind_is_registered_as_one(function: Callable[[
 
 
 def test_a_plain_function_around_an_async_one_is_a_handler() -> None:
-    """As one that runs it with `asyncio.run`; `functools.wraps` makes it look like the other."""
+    """For example a wrapper that calls `asyncio.run`; `functools.wraps` gives it the look of the async function."""
 
     @handler("email")
     @functools.wraps(coroutine_function)

@@ -1,4 +1,4 @@
-"""What holds for one type of task (retries, time limit, payload), async handlers, and what stands around handlers."""
+"""Settings of one task type (retries, time limit, payload), async handlers, and `around`."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def start(start_pool: StartPool) -> StartPool:
 
 
 def reason(queue: Queue) -> str:
-    """Why the one dead letter was given up."""
+    """Return the error of the only dead letter."""
     wait_until(lambda: queue.dead_letters.count() == 1, timeout_s=30)
     return queue.dead_letters.page()[0].error
 

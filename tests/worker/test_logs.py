@@ -1,4 +1,4 @@
-"""Log lines for machines: one JSON object each, which says of which task it speaks."""
+"""Log lines for machines: one JSON object each, which names its task."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How much is claimed ahead: a few tens of milliseconds of work, measured by how long tasks take, and no slow task."""
+"""The number of tasks claimed ahead: a few tens of ms of work, by measured durations, and never a slow task."""
 
 from types import SimpleNamespace
 
@@ -18,12 +18,12 @@ def _a_clock_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def running(since_s: float | None, seconds: float | None = None) -> SimpleNamespace:
-    """A task in hand. `since_s`: begun that long ago; None: not begun. `seconds`: it is finished."""
+    """Return a task in hand. `since_s`: time since it began, None if unbegun. `seconds`: its duration, if finished."""
     return SimpleNamespace(started=None if since_s is None else NOW_S - since_s, seconds=seconds, size_bytes=2)
 
 
 def pace_of(*seconds: float, threads: int = 4, ahead: int = 100, ahead_ms: int = 20) -> Pace:
-    """One that has seen tasks that took that long."""
+    """Return a pace that has learned these durations."""
     made = Pace(Config(threads=threads, ahead=ahead, ahead_ms=ahead_ms))
     for each in seconds:
         made.learn(each)

@@ -1,4 +1,4 @@
-"""Whether a pool is at work, by HTTP and by command; pausing it; and replacing its processes without failing a task."""
+"""The health of a pool, by HTTP and by command; pausing a pool; replacing its processes without failing a task."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def port(pool: Pool) -> str:
 
 
 def health(pool: Pool) -> tuple[int, Any]:
-    """The status and the body."""
+    """Return the status and the body of the pool's health endpoint."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port(pool)}/health", timeout=10) as answer:
             return answer.status, json.load(answer)
@@ -77,7 +77,7 @@ def test_a_pool_at_work_is_healthy_by_http_and_by_command(
     pool = start_pool("--health-port", "0", before=IMPATIENT)
     wait_until(lambda: watched.completed() == 1, timeout_s=30)
     well = (200, {"status": "ok", "complaints": []})
-    wait_until(lambda: health(pool) == well, timeout_s=30)  # its first word comes a second after its start
+    wait_until(lambda: health(pool) == well, timeout_s=30)  # the first report comes 1 s after the start
     asked = command(queue, "health", "--port", port(pool))
     assert (asked.returncode, asked.stderr) == (0, "")
 

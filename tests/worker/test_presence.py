@@ -1,4 +1,4 @@
-"""Presence: a killed worker's connections are gone long before its lease ends, and a living one's come back."""
+"""Presence: a killed worker's connections close long before its lease ends, and a live worker reconnects."""
 
 import os
 import re
@@ -25,7 +25,7 @@ ABSENCE_S = 0.1
 
 @pytest.fixture
 def queue(queue: Queue) -> Iterator[Queue]:
-    """Leases of a minute: what is recovered here was not recovered because of its lease."""
+    """A queue with leases of a minute: recoveries in these tests are not due to the end of a lease."""
     made = queue.configured(absence_ms=round(ABSENCE_S * 1000), renew_ms=100, sweep_ms=10)
     yield made
     made.own_client.close()
@@ -45,9 +45,9 @@ def subscribe(queue: Queue, subscription: PubSub) -> None:
 
 
 def look_for_long(reaper: Reaper) -> int:
-    """Sweep again and again, for several times the absence that counts and once after. How many tasks were recovered.
+    """Sweep repeatedly for five times the absence limit, and once afterwards. Return the number of recovered tasks.
 
-    At the last sweep all that the first one missed has been absent for long, even if the machine stood still meanwhile.
+    At the last sweep every consumer that the first one missed is over the limit, even if the machine stalled meanwhile.
     """
     recovered, until = reaper.sweep().recovered, time.monotonic() + 5 * ABSENCE_S
     while time.monotonic() < until:
@@ -58,7 +58,7 @@ def look_for_long(reaper: Reaper) -> int:
 def test_a_consumer_whose_connections_are_gone_is_recovered_long_before_its_lease_ends(queue: Queue) -> None:
     queue.enqueue("a")
     queue.consumer("w1").claim()
-    queue.client.hset(queue.keys.presence, "w1", run_id(queue))  # it was here, and nobody is subscribed any more
+    queue.client.hset(queue.keys.presence, "w1", run_id(queue))  # recorded as present, but without a subscription now
     assert look_for_long(queue.reaper) == 1
     assert payloads(queue.pending()) == ["a"]
     assert queue.lease_left_ms("w1") is None
@@ -82,7 +82,7 @@ def test_nobody_is_recovered_before_the_absence_that_counts_however_often_it_is_
 
 
 def absent(queue: Queue, name: str = "w1") -> None:
-    """A consumer that holds a task, was here, and is not subscribed any more."""
+    """Create a consumer that holds a task, was recorded as present, and has no subscription any more."""
     queue.enqueue("a")
     queue.consumer(name).claim()
     queue.client.hset(queue.keys.presence, name, run_id(queue))
@@ -193,7 +193,7 @@ def test_a_consumer_that_left_and_one_that_was_recovered_leave_no_mark(queue: Qu
 
 
 class MortalPresence(Presence):
-    """A presence lives as long as its process, and this one goes on: it would knock at the server in later tests."""
+    """A presence that a test can end: otherwise it lives as long as its process, and would connect in later tests."""
 
     class Over(Exception):
         pass
@@ -212,7 +212,7 @@ class MortalPresence(Presence):
 
 @contextmanager
 def presence_of(queue: Queue) -> Iterator[None]:
-    """That of w1, in this process."""
+    """Run the presence of w1 in this process."""
     presence = MortalPresence(queue.own_client, queue.config, "w1")
 
     def ended() -> bool:
@@ -244,7 +244,7 @@ def test_a_presence_follows_the_workers_other_connections_to_the_server_that_is_
         Presence(mine.own_client, mine.config, "w1").start()
         wait_until(lambda: subscribers(queue), message="it is not subscribed")
         link.lead_to(urlsplit(other.url).port or 0)
-        with pytest.raises(redis.RedisError):  # as on a server that is a replica now
+        with pytest.raises(redis.RedisError):  # as on a server that became a replica
             mine.own_client.eval("return redis.error_reply('READONLY no')", 0)
         with redis.Redis.from_url(other.url) as there:
             channel = queue.keys.presence_channel("w1")
@@ -285,7 +285,7 @@ def test_a_presence_does_not_keep_its_process_alive(queue: Queue) -> None:
 
 @pytest.fixture
 def limited(queue: Queue) -> Iterator[Queue]:
-    """The same queue, for a user of Redis who may not ask who is subscribed, nor subscribe."""
+    """The same queue, for a Redis user that may neither subscribe nor query subscriptions."""
     user = {"keys": ["*"], "channels": ["*"], "enabled": True, "nopass": True}
     queue.client.acl_setuser("limited", **user, commands=["+@all", "-@pubsub"])
     made = queue.configured(redis_url=queue.config.redis_url.replace("://", "://limited:any@"))
@@ -320,7 +320,7 @@ def test_a_process_that_may_not_ask_takes_the_turn_from_nobody(queue: Queue, lim
 
 
 def test_a_refusal_to_tell_which_have_vanished_ends_with_its_cause(queue: Queue, limited: Queue) -> None:
-    # As a replica's does (READONLY) that is made a primary, or one of a server that is busy with a script (BUSY).
+    # Such as READONLY from a replica that is promoted later, or BUSY from a server that runs a long script.
     queue.enqueue("a")
     queue.consumer("w1").claim()
     queue.client.hset(queue.keys.presence, "w1", run_id(queue))
@@ -391,7 +391,7 @@ def test_a_worker_whose_every_connection_is_cut_in_the_middle_of_a_task_keeps_it
         clients = [client for client in queue.client.client_list() if client["name"] == "worker"]
         assert "subscribe" in {client["cmd"] for client in clients}
         for client in clients:
-            if client["cmd"] != "exists":  # the handler's own
+            if client["cmd"] != "exists":  # the handler's own connection
                 queue.client.client_kill_filter(_id=client["id"])
         patient.sweep()
         wait_until(lambda: queue.client.pubsub_numsub(queue.keys.presence_channel(consumer.decode()))[0][1] == 1)

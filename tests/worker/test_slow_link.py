@@ -1,4 +1,4 @@
-"""A slow link between worker and Redis: every task is done, and is carried about once (I4)."""
+"""A slow link between worker and Redis: every task is done, and its data crosses the link about once (I4)."""
 
 import time
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from support.processes.worker_process import Pool, Watched
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
 
-MBIT = 125_000  # bytes
+MBIT = 125_000  # bytes in one megabit
 
-# How many tasks, of how many bytes, over a link of how many bytes a second.
+# Number of tasks, bytes of each, and rate of the link in bytes/s.
 CASES = [(24, 1_000_000, 24 * MBIT)]
 if settings.get_current_profile_name() == "nightly":
     CASES += [(300, 1_000_000, 100 * MBIT), (400, 250_000, 32 * MBIT), (200, 1_000_000, 64 * MBIT)]

@@ -1,4 +1,4 @@
-"""The parent of a pool: dead children, dead parents."""
+"""The parent of a pool: death of a child, death of the parent."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def end_the_process_as_a_usage_error_does(task):
 def test_a_killed_child_is_restarted_and_its_task_recovered_without_waiting_for_the_lease(
     start_pool: StartPool, watched: Watched
 ) -> None:
-    """Nor for its absence to be noticed, which would do as well, a little later."""
+    """The recovery does not wait for the presence check either, which is off here."""
     pool = at_the_gate(start_pool, watched, ZEROLOSS_LEASE_MS="3600000", ZEROLOSS_ABSENCE_MS="0")
     pool.one_child().send_signal(signal.SIGKILL)
     wait_until(lambda: watched.ran() == ["t1:1", "t1:2"], message="an hour's lease was waited for")
@@ -60,7 +60,7 @@ def test_a_task_that_ends_its_worker_with_the_status_of_a_usage_error_stops_neit
 
 
 def test_a_child_that_cannot_be_started_is_started_later(start_pool: StartPool, watched: Watched) -> None:
-    """Here as the system lets the parent open nothing more; it may also be out of memory or of processes."""
+    """Here the parent cannot open another file. It may also run out of memory or processes."""
     watched.submit("note", "t1")
     pool = start_pool(ZEROLOSS_SWEEP_MS="20")
     wait_until(lambda: watched.completed() == 1, 30)
@@ -212,7 +212,7 @@ def test_tasks_that_kill_their_worker_one_after_the_other_do_not_end_the_pool(
 
 
 def lives(says: str) -> list[str]:
-    """A child that tells its parent this much and dies."""
+    """Return the command of a child that writes this text to its parent and dies."""
     return ["sh", "-c", f"printf '%b' '{says}' > /dev/fd/$6; exit 1", "sh"]
 
 
@@ -258,7 +258,7 @@ def test_a_pool_goes_on_while_one_of_its_processes_has_not_died_at_its_start(que
 def test_a_pool_says_in_one_line_at_its_start_what_it_serves(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:
-    """Once: not for each process, nor for one that is restarted."""
+    """The line is logged once, not for each process or restart."""
     queue.client.acl_setuser(
         "app", enabled=True, passwords=["+open-sesame"], keys="*", channels="*", commands=["+@all"]
     )
@@ -326,7 +326,7 @@ def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
     start_pool: StartPool, watched: Watched
 ) -> None:
     pool = at_the_gate(start_pool, watched)
-    os.killpg(pool.process.pid, signal.SIGINT)  # as a terminal does: to the whole group in the foreground
+    os.killpg(pool.process.pid, signal.SIGINT)  # a terminal signals the whole foreground group
     wait_until(lambda: pool.said(STOPPING))
     watched.open_gate()
     assert pool.wait() == 0
@@ -336,7 +336,7 @@ def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
 def test_a_child_that_always_dies_at_once_is_restarted_ever_later_until_one_has_lived_for_long(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the clock is made up: what dies are processes."""
+    """Only the clock is simulated: real processes die."""
     now_s = 100.0
     monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: now_s))
     supervisor = Supervisor(queue.config, ["false"], processes=1)

@@ -1,4 +1,4 @@
-"""Text that an application makes: escaped and bounded once, whatever it is, before anything is logged or kept."""
+"""Texts from an application: each is escaped and bounded once, before it is logged or stored."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Our threads: no name that `threading.Thread` has itself, none dies unnoticed, and what they tell and when."""
+"""The worker's threads: names do not clash with `threading.Thread`, deaths are noticed, and reports are timely."""
 
 import gc
 import importlib
@@ -57,7 +57,7 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
 def handled(
     queue: Queue, handler: Callable[[Task], object] | Handler, *, dropped: bool = False, lease_until: float = math.inf
 ) -> list[Delivery]:
-    """What a handler thread gives back of all that is pending."""
+    """Run all pending tasks in a handler thread, and return the deliveries it gives back."""
     claimer = Claimer(queue.consumer(), queue.config, {"default": handler})
     claimer.lease_until = lease_until
     made = handler if isinstance(handler, Handler) else Handler(handler)
@@ -74,7 +74,7 @@ def handled(
 
 
 def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Queue) -> None:
-    """By these seconds the claimer knows how much to claim ahead."""
+    """The claimer computes from these durations how many tasks to claim ahead."""
 
     def handler(task: Task) -> None:
         began.append(time.monotonic())

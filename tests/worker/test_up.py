@@ -1,4 +1,4 @@
-"""`python -m zeroloss.reference up` and `dead-letter`: as a new user meets them."""
+"""`python -m zeroloss.reference up` and `dead-letter`, as a new user runs them."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def slow(task):
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """`up("--data", ...)` starts one; `log` names its output where a test starts two."""
+    """`up("--data", ...)` starts a system; `log` names its output file for tests that start two."""
     started: list[Up] = []
 
     def start(*arguments: str, log: str = "up.log", **more: Any) -> Up:
@@ -52,7 +52,7 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
 def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
     up: Callable[..., Up], tmp_path: Path
 ) -> None:
-    """Where there is no `setpriv`, too: PATH is empty."""
+    """PATH is empty, so this also covers a machine without `setpriv`."""
     (tmp_path / "scratch").mkdir()
     system = up(PATH="", TMPDIR=str(tmp_path / "scratch")).started()
     what = r"Valkey \d+\.\d+\.\d+; embedded, append-only file synced at every write"
@@ -64,7 +64,7 @@ def test_up_runs_a_task_from_http_to_the_monitor_and_ends_cleanly_at_ctrl_c(
     everyone = system.everyone()
     assert sorted(system.parts()) == sorted(PARTS)
     assert [folder.name.startswith("zeroloss-up-") for folder in (tmp_path / "scratch").iterdir()] == [True]
-    os.killpg(system.process.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(system.process.pid, signal.SIGINT)  # as a terminal sends it
     assert system.wait() == 0
     assert not living(everyone)
     assert not any((tmp_path / "scratch").iterdir()), "its data goes with it"
@@ -78,7 +78,7 @@ def test_ctrl_c_of_a_terminal_reaches_up_alone_and_a_running_task_ends_before_th
     data = tmp_path / "not" / "there" / "yet"
     system = up("--data", str(data), "--app", "an_app", PYTHONPATH=str(tmp_path)).started()
     system.post(type="slow", payload=None)
-    wait_until(lambda: "the task has begun" in system.said())  # what was only claimed would be given back
+    wait_until(lambda: "the task has begun" in system.said())  # a task that was only claimed would be given back
     with redis.Redis.from_url(system.redis_url()) as client:
         assert client.config_get("append*") | {"appendfilename": "", "appenddirname": ""} == {
             "appendonly": "yes",
@@ -124,7 +124,7 @@ def test_up_at_a_named_server_starts_none_of_its_own(
 
 @pytest.fixture
 def unix_socket(embedded: EmbeddedServer, tmp_path: Path) -> Iterator[Path]:
-    """The socket of a server that listens nowhere else."""
+    """The socket of a server that listens only there."""
     with over_unix_socket(embedded.binary, tmp_path) as path:
         yield path
 
@@ -195,7 +195,7 @@ def test_a_part_that_ends_is_named_and_takes_the_rest_with_it(up: Callable[..., 
     system.parts()[part].kill()
     assert system.wait() == 2
     assert f"zeroloss.reference: The {part} ended with status -9; stopping the rest.\n" in system.said()
-    wait_until(lambda: not living(everyone), 20)  # a worker process ends by itself when its parent is gone
+    wait_until(lambda: not living(everyone), 20)  # a worker process ends when its parent is gone
 
 
 def test_a_part_that_does_not_end_is_killed_after_the_grace(up: Callable[..., Up]) -> None:

@@ -1,4 +1,4 @@
-"""A worker process: what it runs, what it survives, and how it ends. Real processes, real signals."""
+"""Worker processes, with real processes and signals: the tasks they run, the faults they survive, their ends."""
 
 import signal
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""What a target states beside at-least-once, and what a history shows against it."""
+"""Promises that a target states beyond at-least-once, and how a history shows them broken."""

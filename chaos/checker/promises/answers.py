@@ -1,7 +1,6 @@
-"""Whether the answers under one idempotency key agree (I8): one request is accepted, under one id, and no other.
+"""Whether the answers under one idempotency key agree (I8): only one request is accepted, and under one id.
 
-Judged where the target states that it is idempotent, whatever the faults. An answer that no client received says
-nothing.
+Judged if the target states that it is idempotent, under all faults. An answer that no client received is not judged.
 """
 
 from collections.abc import Collection, Iterator
@@ -11,7 +10,7 @@ from ..stated import option
 
 
 def answers_of(evidence: Evidence, forgotten: Collection[str]) -> dict[str, list[str]]:
-    """What was done wrongly -> the tasks. `forgotten`: those that a crash may take, and their keys with them."""
+    """Return breach -> tasks. `forgotten`: tasks to skip, which a crash may have lost together with their keys."""
     found: dict[str, list[str]] = {}
     if option(evidence.begin, "idempotent") is not True:
         return found

@@ -1,4 +1,4 @@
-"""Whether tasks are accepted while nothing is wrong, and whether workers end in order, and only when they must."""
+"""Whether tasks are accepted while nothing is wrong, and whether workers stop in order, and only for a reason."""
 
 from itertools import pairwise
 
@@ -9,17 +9,17 @@ from ..stated import option, seconds
 
 SECOND = 1_000_000_000
 MARGIN = SECOND
-"""That long after a fault is over, a client may still meet what it has left."""
+"""Time after the end of a fault, in ns, in which a client may still meet its effects."""
 AT_WORKERS = frozenset({"nothing", "worker", "idle worker", "command", "handler"})
-"""What faults aim at that can be no reason to refuse a task."""
+"""Aims of faults that cannot be a reason to refuse a task."""
 CONNECTIONS = frozenset({"producer", "network", "client"})
-"""What faults aim at after which a client's connections may be broken."""
+"""Aims of faults after which a client's connections may be broken."""
 
 
 def refused_of(evidence: Evidence) -> list[str]:
-    """The tasks that were not accepted though nothing disturbed the server, the producer or the way to them.
+    """Return the tasks that were not accepted though nothing disturbed the server, the producer or the way to them.
 
-    None where a load sent them, as its profile may send what must be refused.
+    Empty for a load: its profile may send requests that must be refused.
     """
     if option(evidence.begin, "accepts") is not True or option(evidence.begin, "load"):
         return []
@@ -29,8 +29,8 @@ def refused_of(evidence: Evidence) -> list[str]:
         if fault.begin_t is not None and (fault.everywhere or fault.traits.aims_at not in AT_WORKERS)
     ]
     spans += [(one.since_t, one.t + MARGIN) for one in evidence.late]
-    # On a crowded machine an answer may be late, and a client finds a connection broken whenever it uses it next. A
-    # definite no is neither.
+    # Two more causes explain a missing answer, but not a definite no: a crowded machine delays answers, and a client
+    # may find a broken connection whenever it next uses it.
     unsure = [(one.since_t, one.t + MARGIN) for one in evidence.crowded]
     unsure += [
         (fault.from_t, evidence.last_t)
@@ -50,9 +50,9 @@ def refused_of(evidence: Evidence) -> list[str]:
 
 
 def interrupted_of(evidence: Evidence) -> list[str]:
-    """The tasks that a worker did not let finish when it was asked to end, though its grace was not over.
+    """Return the tasks that a worker failed to finish after it was asked to stop, though its grace period was not over.
 
-    Or that it lost to another worker, which ran them again before they had ended, or after it.
+    This includes tasks that it lost to another worker, which ran them again while they ran or afterwards.
     """
     grace_s = seconds(evidence.begin, "grace")
     if grace_s is None:
@@ -71,16 +71,16 @@ def interrupted_of(evidence: Evidence) -> list[str]:
 
 
 def _run_beside(task: Task, one: Execution, asked: FaultRecord) -> bool:
-    """Whether another execution of the task began while the worker that was asked to end still ran it."""
+    """Return whether another execution of the task began while the worker that was asked to stop still ran it."""
     since_t = max(one.begin, asked.from_t)
     return any(since_t < other.begin < (one.end or 0) for other in task.executions)
 
 
 def _run_again(evidence: Evidence, name: str, one: Execution, asked: FaultRecord) -> bool:
-    """Whether the worker finished it, and ended after it, and it was run once more all the same.
+    """Return whether the task ran again although the worker finished it, and only then stopped.
 
-    It was another worker's by then, which had to wait until it could begin. A client may have submitted it twice, and
-    the server may have lost that it was done.
+    In that case another worker had taken the task over and was waiting to begin it. Tasks that a client submitted
+    twice, or whose completion the server may have lost, do not count.
     """
     task, ended_t = evidence.tasks[name], one.end or 0
     later_t = min((other.begin for other in task.executions if other.begin > ended_t), default=None)
@@ -91,9 +91,10 @@ def _run_again(evidence: Evidence, name: str, one: Execution, asked: FaultRecord
 
 
 def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:
-    """Whether others may have had the task by then, as its worker could not renew its lease: nobody waits for it.
+    """Return whether the task may already have been lost as its worker could not renew its lease: no grace applies.
 
-    It may have begun what it had claimed before that. What was over when the worker was started did not meet it.
+    The worker may begin tasks that it claimed before that time. Outages that were over when it started did not affect
+    it.
     """
     started_t = max((evidence.started.get(pid, 0) for pid in asked.pids), default=0)
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
@@ -107,7 +108,7 @@ def _lost(evidence: Evidence, one: Execution, asked: FaultRecord) -> bool:
 
 
 def ended_of(evidence: Evidence) -> list[str]:
-    """Names of the processes that ran tasks and ended by themselves, for no reason that the history shows."""
+    """Return names of processes that ran tasks and ended by themselves, without a reason in the history."""
     if option(evidence.begin, "workers_stay") is not True:
         return []
     excused = _ended_by_a_task(evidence)
@@ -119,7 +120,7 @@ def ended_of(evidence: Evidence) -> list[str]:
         unasked = ended is not None and ended.role == "worker" and not ended.wanted and not members & excused
         if ended and unasked and not _hit(evidence, members | {sid}, samples[0].t, ended.t):
             found.append(f"worker {sid} with status {ended.status}")
-        # What is gone while the session ends goes with it.
+        # A process that disappears while its session ends belongs to that end.
         lived = [one for one in samples if ended is None or one.t < ended.t - MARGIN]
         for before, after in pairwise(lived):
             gone = (set(before.pids) - set(after.pids)) & ran.keys() - excused
@@ -132,7 +133,7 @@ def ended_of(evidence: Evidence) -> list[str]:
 
 
 def _ended_by_a_task(evidence: Evidence) -> set[int]:
-    """The processes in which a task did not come to its end that may end its process, by the plan."""
+    """Return the processes with an unfinished execution of a task that, by the plan, may end its process."""
     listed = option(evidence.begin, "ends_its_process")
     return {
         one.pid
@@ -143,13 +144,13 @@ def _ended_by_a_task(evidence: Evidence) -> set[int]:
 
 
 def _undisturbed(task: Task, disturbed: Covered) -> bool:
-    """Whether nothing was wrong from its first request to its answer; one without an answer does not say."""
+    """Return whether nothing was disturbed from the first request to its answer; False without an answer."""
     asked_t, answered_t = task.invoked_t or 0, task.answered_t or 0
     return any(True for _ in disturbed.gaps((asked_t, answered_t), max(1, answered_t - asked_t)))
 
 
 def _sessions(evidence: Evidence) -> dict[int, list[Resources]]:
-    """Worker's session -> its samples, in their order."""
+    """Return a worker's session -> its samples, in order of time."""
     found: dict[int, list[Resources]] = {}
     for one in evidence.resources:
         if one.phase == "worker" and one.sid is not None:
@@ -158,7 +159,7 @@ def _sessions(evidence: Evidence) -> dict[int, list[Resources]]:
 
 
 def _hit(evidence: Evidence, pids: set[int], from_t: int, until_t: int, *, but: FaultRecord | None = None) -> bool:
-    """Whether a fault other than `but` met one of these processes at that time."""
+    """Return whether a fault other than `but` hit one of these processes in that span."""
     return any(
         fault is not but and fault.during(from_t, until_t) and not pids.isdisjoint(fault.pids)
         for fault in evidence.faults.values()

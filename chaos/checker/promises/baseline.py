@@ -1,7 +1,7 @@
-"""What a run in which nothing was disturbed must show: no duplicates and, where the target says so, order (I7).
+"""Rules for a baseline, a run without disturbances: no duplicates and, if the target states it, order (I7).
 
-At-least-once allows duplicates, but for a reason. Here there is none. That tasks are not overtaken for long holds in
-any run.
+At-least-once allows duplicates only for a reason, and a baseline has none. The rule that no task is overtaken for long
+holds in any run.
 """
 
 import heapq
@@ -17,9 +17,9 @@ from ..wording import plural
 def breaches_of(
     evidence: Evidence, duplicates: list[Duplicate], disorder: list[str], overtaken: list[str]
 ) -> list[str]:
-    """What a run must not show, in clauses: duplicates and disorder in a baseline, the others in any.
+    """Return a clause for each broken rule: duplicates and disorder count in a baseline, the others in any run.
 
-    `overtaken`: against a promise.
+    `overtaken`: tasks that were overtaken against a promise.
     """
     breaches = []
     if wrong := [name for name, task in evidence.tasks.items() if task.answered_wrongly]:
@@ -34,17 +34,17 @@ def breaches_of(
 
 
 def promises_order(evidence: Evidence) -> bool:
-    """Whether the target says that it runs one task at a time, first in first out, and nothing disturbed it."""
+    """Return whether this is a baseline of a target that runs one task at a time, first in first out (`in_order`)."""
     return evidence.undisturbed and option(evidence.begin, "in_order") is True
 
 
 def promises_fifo(evidence: Evidence) -> bool:
-    """Whether the target says that tasks begin in their order, and, in a baseline, the machine let it run."""
+    """Return whether the target states `fifo`; False for a baseline on a starved machine."""
     return option(evidence.begin, "fifo") is True and not (evidence.undisturbed and evidence.late)
 
 
 def disorder_of(evidence: Evidence) -> list[str]:
-    """The violations of I7 in a run that promises order."""
+    """Return the violations of I7 in a run that promises order."""
     if not promises_order(evidence):
         return []
     tasks = {name: task for name, task in evidence.tasks.items() if task.promised and task.executions}
@@ -53,10 +53,10 @@ def disorder_of(evidence: Evidence) -> list[str]:
 
 
 def _accepted(tasks: Mapping[str, Task], executed: list[str]) -> list[str]:
-    """An order in which the tasks may have been accepted; of all such, the one that fits the executions best.
+    """Return an order in which the tasks may have been accepted: of all such orders, the one closest to the executions.
 
-    A task was accepted at some moment between the call and its return, so that two whose calls overlap may have been
-    accepted either way round.
+    A task was accepted at some time between its call and the return of that call. So two tasks whose calls overlap may
+    have been accepted in either order.
     """
     rank = {name: number for number, name in enumerate(executed)}
     by_call = sorted(tasks, key=lambda name: tasks[name].invoked_t or 0)
@@ -68,7 +68,7 @@ def _accepted(tasks: Mapping[str, Task], executed: list[str]) -> list[str]:
     while len(accepted) < len(executed):
         while by_return[returned] in taken:
             returned += 1
-        # A call after that return was accepted after it.
+        # A task whose call began after that return was accepted later.
         first_return_t = tasks[by_return[returned]].ok_t or 0
         while called < len(by_call) and (tasks[by_call[called]].invoked_t or 0) <= first_return_t:
             heapq.heappush(ready, rank[by_call[called]])

@@ -1,4 +1,4 @@
-"""What a target may state beside at-least-once, and what a history shows against it.
+"""Promises that a target may state beyond at-least-once, and how a history shows them broken.
 
 A promise that is not stated is not judged: at-least-once allows duplicates, any order and any number of retries.
 """
@@ -29,7 +29,7 @@ def promises_of(
     late: Iterable[Redelivery],
     answers: Mapping[str, Collection[str]],
 ) -> list[Promise]:
-    """Every promise, stated or not, in the order of a target's members."""
+    """Return every promise, stated or not, in the order of a target's members."""
     begin = evidence.begin
     within_s = begin.recover_within if begin else None
     bound = option(begin, "unexplained_duplicates")
@@ -210,19 +210,19 @@ def promises_of(
 
 
 def clauses_of(promises: Iterable[Promise], verdict: Verdict) -> list[str]:
-    """What was broken and makes this verdict."""
+    """Return the clauses of broken promises that lead to this verdict."""
     return [clause for promise in promises if promise.verdict is verdict for clause in promise.broken]
 
 
 def only_promises_broken(result: Result) -> bool:
-    """Whether at-least-once was kept, and shown, in a run whose verdict is due to what the target states beside it."""
+    """Return whether a run showed that at-least-once holds, and its verdict is due to other promises of the target."""
     beside = {one.verdict for one in result.promises if one.broken and one.name != "recover_within"}
     kept = not set(result.fates.values()) & (VIOLATIONS | LIVENESS_DEFECTS) and not result.late
     return kept and not result.doubts and result.verdict in beside | {Verdict.LEAK}
 
 
 def note_of(promises: Iterable[Promise]) -> str:
-    """One sentence for the report: which promises were judged and which were not stated."""
+    """Return a sentence for the report: which promises were judged and which were not stated."""
     promises = list(promises)
     stated = [one.name for one in promises if one.stated]
     silent = [one.name for one in promises if not one.stated]
@@ -231,7 +231,7 @@ def note_of(promises: Iterable[Promise]) -> str:
 
 
 def _twice(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
-    """The tasks that ran again for no reason but that they had been submitted again."""
+    """Return the tasks that ran again only because they had been submitted again."""
     return [one.task for one in duplicates if not one.explained and _again(evidence, one.task)]
 
 

@@ -1,4 +1,4 @@
-"""What a worker must keep whose connections were cut for a moment."""
+"""Whether a worker keeps what it runs while its connections are cut for a moment."""
 
 from collections.abc import Iterable
 
@@ -8,13 +8,13 @@ from ..verdicts import Duplicate
 
 SECOND = 1_000_000_000
 SOON = 5 * SECOND
-"""For that time after a cut, a machine that was starved may have kept the worker from connecting again."""
+"""Time after a cut, in ns, in which a starved machine may have kept the worker from reconnecting."""
 
 
 def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
-    """The tasks that ran twice at the same time for no other reason than a cut that was shorter than the target states.
+    """Return the tasks that ran twice at the same time only because of a cut shorter than the target states.
 
-    Only those that were completed by both: a worker that died had nothing to keep.
+    Both executions must have been completed: a worker that died had nothing to keep.
     """
     keeps_s = seconds(evidence.begin, "keeps_through")
     if keeps_s is None:

@@ -1,9 +1,9 @@
 """Which tasks of dead workers ran again later than the target promises, though nothing kept its workers busy (I4).
 
-A target promises a dead worker's task again within `recover_within`. That is when it can be claimed: when it runs is
-later where all workers are busy. So a redelivery counts as late only if, past that time and a margin, a worker was seen
-to be idle. Nothing is held against the queue while a fault is under way, nor for as long after it as the target may
-take: the task may have been in the hands of the next victim. The same holds while the machine is starved or crowded.
+A target promises a dead worker's task again within `recover_within`. By then the task can be claimed; it runs later if
+all workers are busy. So a redelivery counts as late only if a worker was seen idle after that time and a margin.
+Nothing counts against the queue while a fault is active, nor for a recovery's time after it: the next worker to be
+killed may have claimed the task. The same holds while the machine is starved or crowded.
 """
 
 from bisect import bisect_left
@@ -18,15 +18,15 @@ from .retries import Retry, due_of
 
 SECOND = 1_000_000_000
 MARGIN_S = 1.0
-"""A redelivery, and what a busy machine adds to it, may take so much longer."""
+"""Seconds by which a redelivery may be late, including the delay of a busy machine."""
 IDLE_S = 1.0
-"""A worker that runs nothing for that long is idle, and not merely between two tasks."""
+"""Seconds without a task after which a worker is idle, and not merely between two tasks."""
 
 IDLE = round(IDLE_S * SECOND)
 
 
 def late_of(evidence: Evidence) -> list[Redelivery]:
-    """The tasks that ran again too late, with the ms from the death of their worker to their next execution."""
+    """Return the tasks that ran again too late, with the ms from the death of their worker to their next execution."""
     within_s = evidence.begin.recover_within if evidence.begin else None
     if within_s is None:
         return []
@@ -35,7 +35,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
     for fault in evidence.faults.values():
         for name, struck in fault.struck.items():
             died_t = fault.effective_t or 0
-            # From the fault's begin on, as a quick recovery may precede the moment its effect was on record.
+            # Counted from the fault's begin: a quick recovery may precede the record of its effect.
             since_t = max(struck.begin + 1, fault.from_t)
             begins = [one.begin for one in evidence.tasks[name].executions if one.begin >= since_t]
             if not begins or not fault.hits_workers or not idleness.workers.died(struck, died_t):
@@ -46,7 +46,7 @@ def late_of(evidence: Evidence) -> list[Redelivery]:
 
 
 def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
-    """The tasks that were tried again long after the target states, though a worker was idle (I5)."""
+    """Return the tasks that were tried again long after the target states, though a worker was idle (I5)."""
     idleness = _Idleness.of(evidence)
     late: dict[str, None] = {}
     for retry in retries:
@@ -59,7 +59,7 @@ def late_retries_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
 
 
 def late_starts_of(evidence: Evidence) -> list[str]:
-    """The tasks that began long after they were accepted or due, though a worker was idle."""
+    """Return the tasks that began long after they were accepted or due, though a worker was idle."""
     if option(evidence.begin, "starts_when_idle") is not True:
         return []
     idleness = _Idleness.of(evidence)
@@ -75,32 +75,32 @@ def late_starts_of(evidence: Evidence) -> list[str]:
 
 
 def idle_in(evidence: Evidence) -> Callable[[Span], bool]:
-    """Whether a worker that lived on ran nothing for long within a time, whatever was under way."""
+    """Return a predicate of a span: whether a live worker ran nothing for long in it, whatever faults were active."""
     workers = _Workers.of(evidence)
     return lambda span: workers.idle(span, since_t=span[0])
 
 
 def allowed(evidence: Evidence) -> int:
-    """That long, ns, may a recovery take."""
+    """Return the longest time, in ns, that a recovery may take."""
     within_s = (evidence.begin.recover_within if evidence.begin else None) or 0.0
     return round((within_s + MARGIN_S) * SECOND)
 
 
 def sooner_of(evidence: Evidence) -> dict[str, float]:
-    """Fault -> seconds, for those of which the target hears sooner than of other deaths."""
+    """Return fault -> seconds, for faults after which the target states an earlier recovery than after others."""
     stated = option(evidence.begin, "recover_sooner")
     listed = stated.items() if isinstance(stated, Mapping) else ()
     return {fault: within_s for fault, within_s in listed if isinstance(within_s, int | float)}
 
 
 def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
-    """What may put off a recovery, and until when: faults, seen to take effect or not, other deaths, starvation."""
+    """Yield the spans in which a recovery may be delayed: by faults, effective or not, other deaths, or starvation."""
     after = allowed(evidence)
     sooner = {fault: round((within_s + MARGIN_S) * SECOND) for fault, within_s in sooner_of(evidence).items()}
     drains = option(evidence.begin, "drains_when_full") is True
     for fault in evidence.faults.values():
         if drains and fault.traits.fills_memory:
-            continue  # no reason for what was accepted
+            continue  # full memory must not delay accepted tasks
         if fault.begin_t is not None and not fault.traits.baseline and not fault.misbehaved:
             yield fault.begin_t, (fault.over_t or evidence.last_t) + sooner.get(fault.name, after)
     for task in evidence.tasks.values():
@@ -118,17 +118,17 @@ class _Workers:
 
     last_seen: dict[int, int]
     killed: dict[int, int]
-    """Process -> when a fault was seen to have ended it."""
+    """Process -> time at which a fault was seen to have ended it."""
     busy: dict[int, Covered]
-    """Process -> when it ran something."""
+    """Process -> the time in which it ran tasks."""
     all_busy: Covered
-    """When any of them did."""
+    """The time in which any process ran tasks."""
     seen: Spans[int]
-    """The processes, from the first to the last that was seen of each."""
+    """Processes, each with the span from its first to its last ledger event."""
     lives: Spans[int]
-    """The processes, from the first that was seen of each until it was killed, if it was."""
+    """Processes, each with the span from its first ledger event until a fault killed it."""
     gone_t: list[int]
-    """When processes ended, of whatever kind."""
+    """Times at which processes of any kind ended."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Workers":
@@ -160,19 +160,19 @@ class _Workers:
         )
 
     def died(self, struck: Execution, t: int) -> bool:
-        """The process of this execution was not heard of again."""
+        """Return whether the execution never ended and its process was silent after `t`."""
         return struck.end is None and self.last_seen[struck.pid] <= t
 
     def idle(self, span: Span, *, since_t: int) -> bool:
-        """One process that lived on ran nothing for long; or none ran anything, and one from before `since_t` lived."""
+        """Return whether a live process was idle for long; or all were, and one from before `since_t` lived."""
         from_t, until_t = span
-        # What has begun by the one moment, and is not over before the other.
+        # The reversed span finds processes seen at or before its begin and at or after its end.
         if any(_rests(self.busy[pid], span) for pid in self.seen.during((until_t, from_t))):
             return True
         return _rests(self.all_busy, span) and self._worker_lives(since_t, until_t)
 
     def _worker_lives(self, since_t: int, until_t: int) -> bool:
-        """A worker that had run something by then was there until the end: one that is still starting is not idle."""
+        """Return whether a worker that ran a task by `since_t` lived until `until_t`: a starting one is not idle."""
         return any(
             bisect_left(self.gone_t, self.last_seen[pid]) >= bisect_left(self.gone_t, until_t)
             for pid in self.lives.during((until_t, since_t))
@@ -181,11 +181,11 @@ class _Workers:
 
 @dataclass(frozen=True, slots=True)
 class _Idleness:
-    """When a worker was idle, and nothing was under way that may put off what it could do."""
+    """Times at which a worker was idle and nothing was active that may delay its work."""
 
     workers: _Workers
     blocked: Covered
-    """When nothing is held against the queue."""
+    """The time in which lateness does not count against the queue."""
 
     @classmethod
     def of(cls, evidence: Evidence) -> "_Idleness":
@@ -193,10 +193,10 @@ class _Idleness:
         return cls(workers=workers, blocked=Covered(_disturbances(evidence, workers)))
 
     def was(self, from_t: int, until_t: int, *, since_t: int) -> bool:
-        """Whether a worker rested for long within that time: `since_t` as `_Workers.idle` has it."""
+        """Return whether a worker was idle for long within that time; `since_t` as in `_Workers.idle`."""
         return any(self.workers.idle(span, since_t=since_t) for span in self.blocked.gaps((from_t, until_t), IDLE))
 
 
 def _rests(busy: Covered, span: Span) -> bool:
-    """Nothing of this was in flight for long."""
+    """Return whether nothing was in flight for at least `IDLE` within the span."""
     return any(busy.gaps(span, IDLE))

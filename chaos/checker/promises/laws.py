@@ -1,4 +1,4 @@
-"""The laws in one run: which of them it could have shown broken, and how they were."""
+"""The laws in one run: which of them it tested, and how they were broken."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from ..verdicts import LIVENESS_DEFECTS, Fate, Promise, Property, Redelivery
 from .baseline import promises_fifo, promises_order
 
 STATED_BY = {"I3": ("attempts_grow",), "I5": ("max_attempts", "backoff", "backoff (late)"), "I8": ("idempotent",)}
-"""Law -> the promises by which a target has it judged."""
+"""Law -> promises; a target that states one of them has the law judged."""
 
 
 def laws_of(
@@ -21,7 +21,7 @@ def laws_of(
     late_comers: list[str],
     differences: Mapping[str, str],
 ) -> list[Property]:
-    """All laws, in their order."""
+    """Return all laws, in their order."""
     violations = _of_history(evidence, census, fates, late, differences)
     tested = _tested(evidence, census)
     if promises_order(evidence) or promises_fifo(evidence):
@@ -46,7 +46,7 @@ def laws_of(
 
 
 def _tested(evidence: Evidence, census: CensusRecord | None) -> set[str]:
-    """The laws of which the run met the situation in which they can be broken."""
+    """Return the laws that the run tested: it reached a situation in which they can be broken."""
     tasks = evidence.tasks.values()
     met = {
         "I1": census is not None and any(task.promised for task in tasks),
@@ -64,17 +64,17 @@ def _of_history(
     late: list[Redelivery],
     differences: Mapping[str, str],
 ) -> dict[str, list[str]]:
-    """The laws that every history can show broken."""
+    """Return the violations of the laws that every history can show broken."""
     tasks = evidence.tasks
     promised = [name for name, task in tasks.items() if task.promised and fates[name] is not Fate.EXCUSED]
     completed = [name for name in promised if tasks[name].completed]
     undecided = [name for name in promised if fates[name] is Fate.UNDECIDED]
     found = census.found if census else {}
-    # A place each: an outside census is not a snapshot, and a task on the move may be seen twice.
+    # One place per task: an outside census is not a snapshot, and may see a moving task twice.
     places = {"broker": [name for name in promised if name in found], "undecided": undecided}
     finished = [name for name in completed if name not in found]
     reasons = {name: _reason(found.get(name, {})) for name in promised if fates[name] is Fate.FAILED}
-    # Given up with a reason is no better where the workload does not expect it, but has another sentence.
+    # A task given up unexpectedly violates I2 even with a reason; `against_wish` then has the sentence.
     dead = {name: reasons.get(name, fates[name].value) for name in promised if fates[name] in (Fate.DEAD, Fate.FAILED)}
     against_wish = [
         f"Task {name} was given up although it can be done; the queue's reason: {reason}"

@@ -1,7 +1,7 @@
-"""What a queue may not do while its server's memory is full: promise more, or let what it has promised wait.
+"""Rules while the server's memory is full: the queue must not promise more tasks or leave promised tasks waiting.
 
-Full memory does not excuse a late start, retry or recovery either: see `lateness`. But on a crowded machine nothing is
-late. There only a queue in which nothing happens at all has stopped.
+Full memory does not excuse a late start, retry or recovery either: see `lateness`. But on a crowded machine nothing
+counts as late. There a queue has stopped only if nothing happens in it at all.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from .retries import Retry, due_of
 
 
 def accepted_of(evidence: Evidence) -> list[str]:
-    """The tasks that were submitted and accepted while the server's memory was full."""
+    """Return the tasks that were submitted and accepted while the server's memory was full."""
     if option(evidence.begin, "drains_when_full") is not True:
         return []
     full = _full(evidence)
@@ -29,13 +29,13 @@ def accepted_of(evidence: Evidence) -> list[str]:
 
 
 def left_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
-    """The tasks that waited while no body began or ended, memory was full and a worker idle, for a recovery's time."""
+    """Return the tasks that waited for a recovery's time: memory full, a worker idle, and no begin or end of a body."""
     if option(evidence.begin, "drains_when_full") is not True:
         return []
     due = [
         (name, task.ok_t + task.delay_ms * 1_000_000, min(one.begin for one in task.executions))
         for name, task in evidence.tasks.items()
-        if task.ok_t is not None and task.executions  # of some no body begins, as they are given up before
+        if task.ok_t is not None and task.executions  # some are given up before a body begins
     ]
     for retry in retries:
         if (due_t := due_of(evidence, retry)) is not None:
@@ -54,7 +54,7 @@ def _full(evidence: Evidence) -> list[Span]:
 
 
 def _stills(evidence: Evidence) -> Iterator[Span]:
-    """When no body began or ended for long, while memory was full and the machine not starved."""
+    """Yield the long spans without a begin or end of a body, while memory was full and the machine not starved."""
     times = [t for task in evidence.tasks.values() for one in task.executions for t in (one.begin, one.end) if t]
     for from_t, until_t in _full(evidence):
         for still in pairwise([from_t, *sorted(t for t in times if from_t < t < until_t), until_t]):

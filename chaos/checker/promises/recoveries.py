@@ -1,7 +1,7 @@
-"""Whether the tasks that a dead worker held came back in their order, where the target states it.
+"""Whether the tasks that a dead worker held came back in order, if the target states that they do.
 
-Who held what is not on record: only what began is. So only the tasks of one call are compared that nobody but the
-process that died had begun any of, and that each came back from one death, with no other one near.
+The history records which process began a task, not which one held it. So only tasks of one call are compared, if no
+other process than the dead one had begun any of them, and if all came back from one death with no other death near.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,18 +11,18 @@ from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..stated import option
 
 HARMLESS = frozenset({"nothing", "client", "handler"})
-"""What faults aim at that take nothing from a worker; the end of a process is looked for by itself."""
+"""Aims of faults that take no task from a worker; the ends of processes are checked separately."""
 TOGETHER_MAX = 95
-"""Of more tasks than that a queue may give back the newest first, a hundred at a time: some are claimed in between."""
+"""Largest group that is judged: a queue may return more tasks in hundreds, the newest first, while some are claimed."""
 LATER_MIN = 6
-"""A task was passed if that many later ones were over in its process before it began: more than its threads explain."""
+"""Number of later tasks that end in a task's process before it begins, if it was passed: more than threads explain."""
 PASSED_MIN = 6
-"""That many tasks must have been passed: a few may have been claimed, given back and claimed again elsewhere."""
+"""Number of passed tasks that is a breach: a few may have been claimed, released and claimed again elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Return:
-    """A task that came back from a death. `place`: among those of its call."""
+    """A task that came back from a dead worker. `place`: its rank in the order of submission."""
 
     name: str
     place: int
@@ -30,7 +30,7 @@ class _Return:
 
 
 def passed_of(evidence: Evidence) -> list[str]:
-    """The tasks that came back behind later ones of their call, from the same dead worker."""
+    """Return the tasks that came back behind later ones of their call, from the same dead worker."""
     if option(evidence.begin, "recovers_in_order") is not True:
         return []
     found: list[str] = []
@@ -42,7 +42,7 @@ def passed_of(evidence: Evidence) -> list[str]:
 
 
 def _returns(evidence: Evidence) -> dict[tuple[tuple[int, int], str | None], list[_Return]]:
-    """Call and priority -> the tasks that ran as attempt 2, and to no end before: by a process that died with them."""
+    """Return (call, priority) -> the tasks that ran as attempt 2, with no attempt 1 or one that never ended."""
     groups: dict[tuple[tuple[int, int], str | None], list[_Return]] = {}
     for place, (name, task) in enumerate(evidence.tasks.items()):
         if task.call is None or task.invoked != 1 or not task.promised or task.delay_ms:
@@ -56,7 +56,7 @@ def _returns(evidence: Evidence) -> dict[tuple[tuple[int, int], str | None], lis
 
 
 def _is_of_one_death(evidence: Evidence, call: tuple[int, int], until_t: int) -> bool:
-    """Whether all that had come back of the call by then was in the hands of one process, which a fault killed."""
+    """Return whether all tasks of the call that came back by then were held by one process, which a fault killed."""
     since_t = min(task.invoked_t or 0 for task in evidence.tasks.values() if task.call == call)
     near = [
         one
@@ -84,7 +84,7 @@ def _is_of_one_death(evidence: Evidence, call: tuple[int, int], until_t: int) ->
 
 
 def _others_died(evidence: Evidence, fault: FaultRecord, since_t: int, until_t: int) -> bool:
-    """Whether a worker or its process may have ended within that time that the fault had not killed."""
+    """Return whether a worker or process that the fault had not killed may have ended within that time."""
     if any(gone.sid not in fault.pids and since_t <= gone.t <= until_t for gone in evidence.exits):
         return True
     before = {
@@ -104,8 +104,9 @@ def _others_died(evidence: Evidence, fault: FaultRecord, since_t: int, until_t: 
 
 
 def _ran_alone(evidence: Evidence, since_t: int, until_t: int) -> bool:
-    """Whether a task was run within that time that had killed two workers: a queue may run it with nothing beside it,
-    and hand back what its worker had claimed.
+    """Return whether a task that had killed two workers ran within that time.
+
+    A queue may run such a task alone, and release the other tasks that its worker had claimed.
     """
     return any(
         since_t <= one.begin <= until_t and _recoveries(task, one) >= 2
@@ -120,7 +121,7 @@ def _recoveries(task: Task, execution: Execution) -> int:
 
 
 def _passed(group: Sequence[_Return]) -> Iterator[str]:
-    """The tasks that began when enough later ones were over that the same process had begun."""
+    """Yield the tasks that began after enough later ones had begun and ended in the same process."""
     for one in sorted(group, key=lambda one: one.place):
         later = [
             other

@@ -1,10 +1,10 @@
 """Resources that grow with the number of disturbances: connections, descriptors, threads or memory that leak.
 
-A series is what one worker's session, or the server, held over the run, cut into the stretches between the disturbances
-that took effect. That of a worker begins with its first task, and that of the server when as many workers as were
-planned have begun one: until then they grow because workers start. It is a leak only if the least of the last stretch
-is above the most of the first by the threshold, if the second half of the stretches still grows, and if it grew in
-several of them: neither a peak while workers reconnect, nor a warm-up, nor a pool that was enlarged once is a leak.
+A series holds the samples of one worker's session, or of the server, cut into stretches between the disturbances that
+took effect. A worker's series begins with its first task. The server's begins when as many workers as planned have
+begun a task: until then it grows because workers start. Growth is a leak only if the minimum of the last stretch
+exceeds the maximum of the first by the threshold, if the second half of the stretches still grows, and if several
+stretches grew. So a peak while workers reconnect, a warm-up, or a pool that was enlarged once is not a leak.
 """
 
 from bisect import bisect_right
@@ -17,23 +17,23 @@ from ..verdicts import Leak, Usage
 
 DISTURBANCES_MIN = 4
 TOTAL_MIN = {"clients": 10, "descriptors": 10, "threads": 10, "memory_bytes": 64 * 2**20}
-"""So much more at the end, in all, makes it a leak."""
+"""Least growth in all that is a leak."""
 PER_DISTURBANCE = {"clients": 1.0, "descriptors": 1.0, "threads": 1.0, "memory_bytes": 4 * 2**20}
-"""And so much more for each disturbance, over the whole run and over its second half."""
+"""Least growth per disturbance that is a leak, over the whole run and over its second half."""
 RISES_MIN = 3
-"""In that many stretches it holds at least that much more, at its least, than in any before."""
+"""Number of stretches whose minimum must exceed all earlier minima by `PER_DISTURBANCE`."""
 SERVER_MEMBERS = ("clients", "keys", "keys_expiring")
 WORKER_MEMBERS = ("descriptors", "threads", "memory_bytes")
 
 
 def leaks_of(evidence: Evidence) -> list[Leak]:
-    """What grew with the disturbances, beyond the thresholds, and keys that are left beyond what the target states."""
+    """Return what grew with the disturbances beyond the thresholds, and keys left beyond the stated number."""
     grown = [leak for holder, samples in _holders(evidence) for leak in _leaks(evidence, holder, samples)]
     return grown + _keys_left(evidence)
 
 
 def usage_of(evidence: Evidence) -> list[Usage]:
-    """What the server, and all workers together, held at first and at last: for the report, no verdict."""
+    """Return the first, highest and last samples of the server and of the workers, for the report only."""
     found = []
     for phase, members in (("server", SERVER_MEMBERS), ("worker", WORKER_MEMBERS)):
         samples = [one for one in evidence.resources if one.phase == phase]
@@ -46,7 +46,7 @@ def usage_of(evidence: Evidence) -> list[Usage]:
 
 
 def _keys_left(evidence: Evidence) -> list[Leak]:
-    """Keys without an expiry, if there are more than the target states when everything is done or given up."""
+    """Return the keys without an expiry if more are left than the target states when all tasks are done or given up."""
     at_rest = option(evidence.begin, "keys_at_rest")
     quiet_t = evidence.phases.get("drained")
     counted = [
@@ -66,7 +66,7 @@ def _holders(evidence: Evidence) -> Iterator[tuple[str, list[Resources]]]:
     for one in evidence.resources:
         by_sid.setdefault(one.sid, []).append(one)
     first_tasks = evidence.first_tasks()
-    began: dict[int, int] = {}  # worker's session -> when it began its first task
+    began: dict[int, int] = {}  # worker's session -> begin of its first task
     for sid, samples in by_sid.items():
         begun = [first_tasks[pid] for one in samples for pid in one.pids if pid in first_tasks]
         if sid is not None and begun:
@@ -98,12 +98,12 @@ def _leaks(evidence: Evidence, holder: str, samples: list[Resources]) -> Iterato
 
 
 def _rises(levels: list[int], each: float) -> int:
-    """How often a level exceeds all before it by so much."""
+    """Count the levels that exceed all earlier ones by at least `each`."""
     return sum(level - max(levels[:number]) >= each for number, level in enumerate(levels) if number)
 
 
 def _stretches(samples: list[Resources], member: str, struck: list[int]) -> dict[int, list[int]]:
-    """How many disturbances there had been -> what was held then."""
+    """Return number of earlier disturbances -> the samples taken then."""
     found: dict[int, list[int]] = {}
     for one in samples:
         value = getattr(one, member)

@@ -1,7 +1,7 @@
 """Whether failed tasks were tried again as the target states: how often, how soon, under which number (I5).
 
-A task that ran again because its worker died, or because the server lost the news of its failure, was recovered and not
-retried. Whatever may be that is left out, so that these rules hold under every fault.
+A task that ran again because its worker died, or because the server lost the report of its failure, was recovered and
+not retried. Executions that may be recoveries are left out, so that these rules hold under every fault.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ from .clocks import in_doubt, shortest
 
 SECOND = 1_000_000_000
 VANISHED_MAX = 3
-"""A task whose workers died more often may have been given up for that."""
+"""Number of deaths of a task's workers beyond which the queue may have given the task up for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class Retry:
 
     task: str
     number_min: int
-    """Of this task's retries, counted without those failures that the queue may not have heard of."""
+    """Number of this retry, without those failures that may not have reached the queue."""
     number_max: int
     failed: Execution
     again: Execution
 
 
 def retries_of(evidence: Evidence) -> Iterator[Retry]:
-    """All executions that nothing but the failure of the one before explains."""
+    """Yield the retries: executions that only the failure of the previous one explains."""
     explained, requeued = explains(evidence), requeues_of(evidence)
     for name, task in evidence.tasks.items():
         if not _is_one(evidence, task) or not any(one.raised for one in task.executions):
@@ -54,7 +54,7 @@ def retries_of(evidence: Evidence) -> Iterator[Retry]:
 
 
 def due_of(evidence: Evidence, retry: Retry) -> int | None:
-    """By when the wait before it is over, at the longest that is stated; None: none is."""
+    """Return the time at which the longest stated wait before the retry ends; None: no backoff is stated."""
     waits = evidence.retries.of(retry.task).backoff
     if not waits:
         return None
@@ -62,19 +62,19 @@ def due_of(evidence: Evidence, retry: Retry) -> int | None:
 
 
 def endless_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
-    """The tasks that were tried again after the last failure that the target states, or begun though none may be."""
+    """Return the tasks that ran again after the last failure that the target states, or ran though none may."""
     begun = [(name, 0) for name, task in evidence.tasks.items() if task.executions]
     seen = [*begun, *((retry.task, retry.number_min) for retry in retries)]
-    # Before its first attempt a task has failed no time, and that is below any limit but 0.
+    # At its first attempt a task has failed 0 times, which is below any limit but 0.
     return _names(
         name for name, failed in seen if (most := evidence.retries.of(name).max_attempts) is not None and failed >= most
     )
 
 
 def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
-    """The tasks that were given up after fewer failures than the target states.
+    """Return the tasks that were given up after fewer failures than the target states.
 
-    A queue may give a task up, too, because its workers died again and again: not where few of them did.
+    A queue may also give a task up because its workers died repeatedly: only tasks with few such deaths are judged.
     """
     stated, requeued = evidence.retries, requeues_of(evidence)
     given_up = [name for name in evidence.tasks if fates[name] in (Fate.DEAD, Fate.FAILED)]
@@ -86,33 +86,33 @@ def too_few_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
 
 def _failed_only(task: Task, requeued: Sequence[FaultRecord], *, fewer_than: int) -> bool:
-    """Whether it was given up when its body had raised, and nothing but fewer failures can have been the reason."""
+    """Return whether the task was given up after fewer than `fewer_than` failures, for no other possible reason."""
     since_t = requeued[-1].from_t if requeued else 0
     before = [one for one in task.executions if one.begin < since_t]
     executions = sorted((one for one in task.executions if one.begin >= since_t), key=lambda one: one.begin)
     raised = sum(one.raised for one in executions)
     if not executions or not executions[-1].raised or raised >= fewer_than:
         return False
-    # How often it was claimed, as far as is known: not every worker that claimed it has begun it.
+    # Known number of claims: not every worker that claimed the task began it.
     claims = max(len(executions), _attempt(executions) - _attempt(before))
     return claims - raised <= VANISHED_MAX
 
 
 def _attempt(executions: Iterable[Execution]) -> int:
-    """The highest; 0: none is known."""
+    """Return the highest attempt; 0: unknown."""
     return max((one.attempt or 0 for one in executions), default=0)
 
 
 def worn_out_of(evidence: Evidence) -> set[str]:
-    """The tasks that may have been given up because their workers died more often than the target states.
+    """Return the tasks that may have been given up because their workers died more often than the target states.
 
-    Each claim of a worker that died counts, begun or not. The highest attempt says how many there were, without those
-    whose body raised; each death since then may have taken the task along once more.
+    Every claim by a worker that died counts, begun or not. Their number is the highest attempt, less the executions
+    that raised. Each worker death since the last begin may be one more.
     """
     most = option(evidence.begin, "max_recoveries")
     if not isinstance(most, int):
         return set()
-    # By a fault, and by themselves.
+    # Deaths by faults, and workers that ended by themselves.
     struck_t = [fault.effective_t for fault in evidence.faults.values() if fault.hits_workers and fault.effective_t]
     ended_t = [gone.t for gone in evidence.exits if gone.role == "worker" and not gone.wanted]
     deaths_t = sorted([*struck_t, *ended_t])
@@ -128,7 +128,7 @@ def worn_out_of(evidence: Evidence) -> set[str]:
 
 
 def requeues_of(evidence: Evidence) -> dict[str, list[FaultRecord]]:
-    """Task -> the faults that had it requeued, the last one last: its attempts are counted from the last."""
+    """Return task -> the faults that requeued it, in order of time: its attempts are counted from the last one."""
     found: dict[str, list[FaultRecord]] = {}
     for fault in sorted(evidence.faults.values(), key=lambda fault: fault.from_t):
         if fault.traits.requeues and fault.effective_t is not None:
@@ -138,9 +138,9 @@ def requeues_of(evidence: Evidence) -> dict[str, list[FaultRecord]]:
 
 
 def not_again_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
-    """The tasks that were requeued, and lie among the dead letters without having run again.
+    """Return the requeued tasks that are among the dead letters without having run again.
 
-    One that is nowhere is LOST, and one that waits is STUCK.
+    A requeued task that is gone is LOST, and one that waits is STUCK.
     """
     taken = windows_of(evidence, promises=False)
     return [
@@ -153,7 +153,7 @@ def not_again_of(evidence: Evidence, fates: Mapping[str, Fate]) -> list[str]:
 
 
 def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
-    """The tasks that were tried again sooner than the target states."""
+    """Return the tasks that were tried again sooner than the target states."""
     return _names(
         retry.task
         for retry in retries
@@ -164,7 +164,7 @@ def early_of(evidence: Evidence, retries: Iterable[Retry]) -> list[str]:
 
 
 def same_attempt_of(evidence: Evidence) -> list[str]:
-    """The tasks of which two executions had the same `attempt`, or a later worker a lower one."""
+    """Return the tasks with the same `attempt` in two executions, or with a lower one in a later worker."""
     if option(evidence.begin, "attempts_grow") is not True:
         return []
     explained = explains(evidence)
@@ -183,10 +183,10 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
             earlier = newest.get(later.attempt, before)
             if later.attempt > (earlier.attempt or 0):
                 continue
-            # A worker that was there before may have claimed it before, and been held up.
+            # A worker that existed earlier may have claimed the task earlier, and been delayed.
             newcomer = seen_t[later.pid] > earlier.begin and later.pid not in met
             same = later.attempt == earlier.attempt
-            # A crash in between may have taken the higher number, as far as the durability allows.
+            # A crash in between may have lost the higher number, if the durability allows that.
             if (same or newcomer) and not taken(earlier.begin - SECOND, later.begin):
                 if not same and explained(name, task, earlier, later):
                     continue
@@ -196,7 +196,7 @@ def same_attempt_of(evidence: Evidence) -> list[str]:
 
 
 def _is_one(evidence: Evidence, task: Task) -> bool:
-    """Whether all its executions are of one task: several submissions may be several to a queue."""
+    """Return whether all executions are of one task: several submissions may be several tasks to a queue."""
     return task.invoked - task.fail <= 1 or option(evidence.begin, "idempotent") is True
 
 

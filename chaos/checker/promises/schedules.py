@@ -1,6 +1,6 @@
 """Whether scheduled tasks wait for their time, and urgent ones come first.
 
-What is due and not begun though a worker is idle is judged with the other late ones, in `lateness.py`.
+Tasks that are due and do not begin while a worker is idle are judged in `lateness.py`.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -11,17 +11,17 @@ from .clocks import in_doubt, shortest
 
 SECOND = 1_000_000_000
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
-"""What faults aim at that put off only what a worker held that died, or that stood still."""
+"""Aims of faults that delay only tasks held by a worker that died or stood still."""
 EACH_MIN = 20
-"""That many tasks of two priorities must be accepted by one call for these to be compared."""
+"""Number of tasks of each of two priorities that one call must submit for these to be compared."""
 WAITING_MIN = 20
-"""That many tasks of a priority must wait at once to be many."""
+"""Number of waiting tasks of a priority from which on they are many."""
 FIRST_MIN = 0.75
-"""Of all pairs of tasks of two priorities, that many must begin in that order; half of them do by chance."""
+"""Share of all pairs of tasks of two priorities that must begin in that order; half of them do by chance."""
 
 
 def early_starts_of(evidence: Evidence) -> list[str]:
-    """The scheduled tasks that began before they were due."""
+    """Return the scheduled tasks that began before they were due."""
     if option(evidence.begin, "delays") is not True:
         return []
     return [
@@ -34,7 +34,7 @@ def early_starts_of(evidence: Evidence) -> list[str]:
 
 
 def slighted_of(evidence: Evidence) -> list[str]:
-    """A clause for each batch of which those of the first priority did not come first."""
+    """Return a clause for each batch whose tasks of the first priority did not begin first."""
     stated = option(evidence.begin, "priorities")
     if not isinstance(stated, list | tuple) or len(stated) < 2:
         return []
@@ -58,7 +58,7 @@ def slighted_of(evidence: Evidence) -> list[str]:
 
 
 def starved_of(evidence: Evidence) -> list[str]:
-    """A clause for each priority of which none began for long, while many of its tasks waited and higher ones began."""
+    """Return a clause for each priority that was starved: many of its tasks waited while only higher ones began."""
     stated, most = option(evidence.begin, "priorities"), option(evidence.begin, "lower_within")
     if not isinstance(stated, list | tuple) or not isinstance(most, int):
         return []
@@ -77,10 +77,10 @@ def starved_of(evidence: Evidence) -> list[str]:
 def _in_a_row(
     evidence: Evidence, begins: Iterable[tuple[int, str | None]], priority: str, higher: Collection[str]
 ) -> int:
-    """How many of higher ones began at most between two of this priority, while many of this one waited.
+    """Return the longest series of begins of higher priorities between two of this one, while many of this one waited.
 
-    A task waits from a second after it was accepted, or due, on: until then a worker may be busy with what it claimed
-    before. One whose first execution is not attempt 1 was in the hands of a worker that died.
+    A task counts as waiting from a second after it was accepted, or due: until then a worker may be busy with earlier
+    claims. A task whose first execution is not attempt 1 was held by a worker that died, and does not count.
     """
     changes = []
     for task in evidence.tasks.values():
@@ -105,10 +105,10 @@ def _in_a_row(
 
 
 def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
-    """Its first execution, if no fault can have put it off since it was accepted; None: one can.
+    """Return the first execution, if no fault can have delayed it since the task was accepted; else None.
 
-    What a worker has claimed ahead and gives back, or takes with it when it dies, begins later than what others had
-    claimed at the same moment. What the queue numbers as attempt 1 was never held by a process that died.
+    A prefetched task that a worker releases, or loses when it dies, begins later than tasks that others claimed at the
+    same time. A task at attempt 1 was never held by a process that died.
     """
     first = min(task.executions, key=lambda one: one.begin)
     if first.attempt != 1 and not evidence.undisturbed:
@@ -118,7 +118,7 @@ def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
 
 
 def _gives_back(fault: FaultRecord) -> bool:
-    """Whether workers that live on may give back what they have claimed, because of this fault."""
+    """Return whether this fault may make live workers release tasks that they have claimed."""
     return fault.everywhere or fault.traits.asks_to_end or fault.traits.aims_at not in KILL
 
 
@@ -127,7 +127,7 @@ def _soonest(task: Task) -> int:
 
 
 def _batches(evidence: Evidence) -> Iterator[list[Task]]:
-    """The tasks that were accepted by one call and could begin at once, for each call."""
+    """Yield, for each call, the tasks that were accepted by it and could begin at once."""
     batches: dict[tuple[int, int], list[Task]] = {}
     for task in evidence.tasks.values():
         if task.call and task.promised and task.executions and not task.delay_ms:
@@ -136,7 +136,7 @@ def _batches(evidence: Evidence) -> Iterator[list[Task]]:
 
 
 def _share_in_order(first: list[int], second: list[int]) -> float:
-    """Of all pairs of one of the first and one of the second, the share in which that of the first is smaller."""
+    """Return the share of pairs, one time of each list, in which the time of the first list is smaller."""
     ranked = sorted([(t, True) for t in first] + [(t, False) for t in second])
     before = pairs = 0
     for _, is_first in ranked:

@@ -1,17 +1,17 @@
-"""What a target with a time limit must not do: wait for a body that hangs."""
+"""Whether a target with a time limit waits for a body that hangs, which it must not do."""
 
 from ..evidence import Evidence, Execution
 from ..stated import option, seconds
 
 SECOND = 1_000_000_000
 MARGIN_S = 5.0
-"""A queue looks at its limits now and then, and a busy machine adds to it."""
+"""Tolerance in seconds: a queue checks its limits now and then, and a busy machine adds to that."""
 
 
 def waited_for_of(evidence: Evidence) -> list[str]:
-    """The tasks whose body hung, and came to its end long after the limit, without the task's having been run again.
+    """Return the tasks whose hanging body ended long after the limit, and that did not run again.
 
-    A thread can't be stopped: a body may come to its end although its task has failed. Then the task is tried again.
+    A thread can't be stopped, so a body may run to its end although its task has failed. Then the task runs again.
     """
     limit_s = seconds(evidence.begin, "time_limit")
     if limit_s is None:
@@ -27,6 +27,6 @@ def waited_for_of(evidence: Evidence) -> list[str]:
 
 
 def _lasted(evidence: Evidence, one: Execution) -> int:
-    """For how long it ran, in ns; 0: it did not come to its end, or the machine was starved meanwhile."""
+    """Return how long it ran, in ns; 0: it did not end, or the machine was starved meanwhile."""
     end_t = one.end or 0
     return 0 if evidence.starved(one.begin, end_t) else end_t - one.begin

@@ -1,1 +1,1 @@
-"""Faults of clients: the producer's, the submitter's, and what Redis does to its clients."""
+"""Faults of clients: of the producer, of those who submit tasks, and of the connections of all Redis clients."""

@@ -1,4 +1,4 @@
-"""Clients that do not wait for their answer."""
+"""Clients that disconnect before their answer."""
 
 from dataclasses import dataclass
 from random import Random
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ClientGivesUp(Fault):
     """Some clients submit a task and disconnect before the answer, so that its outcome is unknown (I2, I6).
 
-    What was accepted all the same must run once, as it was sent; and waiting clients must not suffer from it.
+    A task that was accepted anyway must run once, unchanged, and clients that wait for answers must not be affected.
     """
 
     name: ClassVar[str] = "client-gives-up"
@@ -28,9 +28,9 @@ class ClientGivesUp(Fault):
     last: ClassVar[bool] = True
 
     one_in: int = how_many(4)
-    """How many clients there are for one that hangs up."""
+    """One in this many clients hangs up, on average."""
     patience_s: float = 30.0
-    """How long to wait until everything is submitted, when the planned time for it is over."""
+    """Maximum wait, in seconds after the planned time, for the end of all submissions."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         impatient = {task.id for task in tasks if task.alone and draw.randrange(self.one_in) == 0}
@@ -40,7 +40,7 @@ class ClientGivesUp(Fault):
         waited_for(stage, stage.workload_over, self.patience_s)
         planned = stage.behaving.get("client-gives-up", frozenset())
         hung_up, answered = planned & stage.unknown(), planned & stage.promised()
-        # A server that is away leaves clients without an answer too, but not each of these.
+        # An unreachable server also leaves clients without an answer, but not every one of these.
         if answered or not hung_up:
             raise Missed(
                 f"{len(answered)} of {len(planned)} clients that were to hang up had an answer: does the target's "

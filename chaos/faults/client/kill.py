@@ -1,4 +1,4 @@
-"""Redis cuts the connections of all its clients, again and again."""
+"""CLIENT KILL of all connections, again and again."""
 
 import time
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from ..registry import fault
 class ClientKill(Fault):
     """Sends CLIENT KILL for all clients, many times a second (I1, I2, I8).
 
-    A command in flight is lost before it is executed, or its reply is. Between two commands of what should have been
-    one step, it is a crash in the middle. https://redis.io/docs/latest/commands/client-kill/
+    A command in flight is lost before it is executed, or its reply is lost. Between two commands that should be one
+    atomic step, the cut acts like a crash. https://redis.io/docs/latest/commands/client-kill/
     """
 
     name: ClassVar[str] = "client-kill"
@@ -29,13 +29,13 @@ class ClientKill(Fault):
     count: ClassVar[int] = 5
     ends_mix: ClassVar[int] = 6
     ends_mix_options: ClassVar[Mapping[str, Any]] = {"for_s": 0.1, "every_s": 0.2}
-    """One cut, on average: what leaks, or is given up, at each loss of the server."""
+    """One or two cuts each, which show what clients leak or give up when they lose their connections."""
     brings: ClassVar[Mapping[Brought, int]] = {"long": 1, "lasting": 4}
 
     for_s: float = 1.0
-    """How long the storm lasts."""
+    """Duration, in seconds."""
     every_s: float = 0.002
-    """From one gust to the next, on average: in step, it would hit a client at the same commands always."""
+    """Average seconds between two cuts. A fixed interval could hit a client at the same command every time."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight, killed = InFlight(stage), 0

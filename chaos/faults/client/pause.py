@@ -10,7 +10,7 @@ from ..base import SERVER_TIMEOUT_S, Brought, Effect, Fault, InFlight, InMix, Mi
 from ..registry import fault
 
 SLACK = 0.8
-"""The probe is sent a little after the pause began, and so waits a little less."""
+"""Least share of the pause that the probe must wait: it is sent shortly after the pause began."""
 
 
 @fault
@@ -18,7 +18,7 @@ SLACK = 0.8
 class ClientPause(Fault):
     """Sends CLIENT PAUSE: the server delays all commands for seconds (I1, I4, I8).
 
-    Their commands are not lost, only late, and some of their clients have given up meanwhile.
+    Commands are not lost, only late: some clients have stopped waiting for the reply by then.
     https://redis.io/docs/latest/commands/client-pause/
     """
 
@@ -32,9 +32,9 @@ class ClientPause(Fault):
     count: ClassVar[int] = 2
 
     for_s: float = 3.0
-    """How long they wait."""
+    """Duration, in seconds."""
     mode: Literal["ALL", "WRITE"] = "ALL"
-    """Whether all commands wait, or only those that may write."""
+    """Whether the server delays all commands, or only those that may write."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight = InFlight(stage)

@@ -19,8 +19,8 @@ from ..registry import fault
 class ProducerSigkill(Fault):
     """SIGKILLs the target's producer during submissions, and starts it again (I2, I6, I8).
 
-    A client that waits for its answer does not learn whether the task was accepted: it is recorded as unknown. Sent
-    again with the same idempotency key, it must be one task, not two.
+    A client that waits for its answer can't know whether the task was accepted: its submission is recorded as unknown.
+    If it is repeated with the same idempotency key, the two must be one task.
     """
 
     name: ClassVar[str] = "producer-sigkill"
@@ -31,9 +31,9 @@ class ProducerSigkill(Fault):
     count: ClassVar[int] = 3
 
     down_s: float = 0.3
-    """How long it stays away."""
+    """Seconds until it is started again."""
     patience_s: float = 10.0
-    """How long to wait for a submission that is under way."""
+    """Maximum wait for a submission in flight, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         producer = stage.producer
@@ -50,7 +50,7 @@ class ProducerSigkill(Fault):
         raise Missed(f"No submission was under way within {self.patience_s:g} s.")
 
     def under_way(self, stage: Stage) -> str:
-        """What is under way in the producer, which stands still, with its verb; empty: nothing."""
+        """Describe the submissions in flight in the stopped producer, with a verb, for the evidence. Empty if none."""
         count = stage.under_way()
         return f"{count} submissions were" if count > 1 else "a submission was" if count else ""
 
@@ -72,7 +72,7 @@ class ProducerSigkill(Fault):
 
 
 def _listens(process: Managed) -> bool:
-    """Whether it takes connections: until it does, nothing can be under way in it."""
+    """Return whether the producer listens on a TCP port; until it does, no submission can be in flight in it."""
     for pid in process.members():
         try:
             connections = psutil.Process(pid).net_connections("tcp")

@@ -1,4 +1,4 @@
-"""SIGKILL of the producer under a batch."""
+"""SIGKILL of the producer during a batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ..registry import fault
 from .producer_sigkill import ProducerSigkill
 
 HANDED_OVER_S = 0.1
-"""For that long the producer is stopped before its requests are read: clients send theirs meanwhile."""
+"""Seconds between the stop of the producer and the look at open requests, in which clients send more of them."""
 
 
 @fault
@@ -17,7 +17,7 @@ HANDED_OVER_S = 0.1
 class ProducerSigkillBatch(ProducerSigkill):
     """SIGKILLs the target's producer during a batch, and starts it again (I2, I6, I8).
 
-    All of the batch was accepted or none of it, and no client knows which. For targets that state a `batch_max`.
+    The queue must accept the whole batch or nothing; the client can't know which. For targets that state a `batch_max`.
     """
 
     name: ClassVar[str] = "producer-sigkill-batch"

@@ -1,4 +1,4 @@
-"""A bad line between those who submit and the server."""
+"""An unreliable network between the submitting processes and the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from ..registry import fault
 class ClientReplyLoss(Fault):
     """For a while many replies to the producer, or to the client without one, break off after they were due (I2, I8).
 
-    The server has executed the command, and its client cannot know. A client that sends it again without a key enqueues
-    the task twice, and one that answers "nothing was accepted" is wrong. It does not explain that a task runs twice
-    under one attempt.
+    The server has executed the command, and its client can't know. A client that repeats it without an idempotency key
+    enqueues the task twice, and one that answers "nothing was accepted" is wrong. The fault does not excuse two
+    executions with the same attempt number.
     """
 
     name: ClassVar[str] = "client-reply-loss"
@@ -31,13 +31,13 @@ class ClientReplyLoss(Fault):
     brings: ClassVar[Mapping[Brought, int]] = {"plain": 16}
 
     share: float = 0.5
-    """Of the replies."""
+    """Share of the replies that are cut."""
     replies: int = how_many(8)
-    """How many replies are to break off."""
+    """Number of replies to cut."""
     for_s: float = 5.0
-    """How long to wait for as many; then fewer will do."""
+    """Maximum wait for this number, in seconds; after that, one reply is enough."""
     patience_s: float = 30.0
-    """How long to wait for the first reply that breaks off."""
+    """Maximum wait for the first reply that is cut, in seconds from the start of the fault."""
 
     def inject(self, stage: Stage) -> Effect:
         if stage.network is None:

@@ -1,4 +1,4 @@
-"""Dead letters that an operator requeues."""
+"""Requeues of dead letters."""
 
 import time
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BEHAVIOUR = "raise-always"
 
 MANY_S = 4.0
-"""How long to wait until there are as many dead letters as are to be requeued; then fewer will do."""
+"""Maximum wait, in seconds, for the wanted number of dead letters; after that, fewer are enough."""
 
 
 @fault
@@ -25,7 +25,7 @@ MANY_S = 4.0
 class ClientRequeues(Fault):
     """Requeues dead letters, as an operator does, while everything else goes on (I1, I2, I5).
 
-    Each must run again, with as many attempts as at first, and is given up again as its body still raises.
+    Each must run again with all its attempts, and become a dead letter again, as its body still raises.
     """
 
     name: ClassVar[str] = "client-requeues"
@@ -36,11 +36,11 @@ class ClientRequeues(Fault):
     in_mix: ClassVar[InMix] = "once"
 
     tasks: int = how_many(20)
-    """How many are requeued at most."""
+    """Maximum number of dead letters to requeue."""
     early: int = how_many(3)
-    """How many of the first tasks raise always, so that there are dead letters soon."""
+    """Number of early tasks that raise at every attempt, so that dead letters appear soon."""
     patience_s: float = 30.0
-    """How long to wait for a dead letter, and for the answer that they were requeued."""
+    """Maximum wait, in seconds, for dead letters and for the confirmation of their requeue."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         first = [task.id for task in tasks if not task.behaviour and not task.delay_ms][: self.early]
@@ -55,7 +55,7 @@ class ClientRequeues(Fault):
             dead = planned & stage.dead_letters()
             if not asked and (len(dead) >= self.tasks or time.monotonic() > wait_for_many_until_s):
                 asked.extend(stage.random.sample(sorted(dead), min(self.tasks, len(dead))))
-            # One whose answer was lost is asked for again, if it is still there.
+            # If the answer was lost, ask again, for those that are still dead letters.
             return len(asked) if asked and stage.requeue([name for name in asked if name in dead]) else 0
 
         missed = f"There was no dead letter that could be requeued within {self.patience_s:g} s."

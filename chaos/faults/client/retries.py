@@ -1,4 +1,4 @@
-"""Clients that send their task twice."""
+"""Clients that submit their task twice."""
 
 from dataclasses import dataclass
 from random import Random
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ClientRetries(Fault):
     """Some clients submit a task twice with the same idempotency key: it is one task (I8).
 
-    A second execution is a duplicate that this does not explain. Only for queues that take such a key.
+    The fault does not excuse a second execution. Only for queues that support idempotency keys.
     """
 
     name: ClassVar[str] = "client-retries"
@@ -28,9 +28,9 @@ class ClientRetries(Fault):
     last: ClassVar[bool] = True
 
     one_in: int = how_many(4)
-    """How many clients there are for one that retries; half of these have hung up on the first answer."""
+    """One in this many clients retries, on average; half of these disconnect before the first answer."""
     patience_s: float = 30.0
-    """How long to wait until everything is submitted, when the planned time for it is over."""
+    """Maximum wait, in seconds after the planned time, for the end of all submissions."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         behaviours = {

@@ -1,4 +1,4 @@
-"""What the faults share by which a primary of a cluster loses its place to its replica."""
+"""Shared code of the faults that make a replica replace the primary of a cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from ..base import Fault, Missed, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterFailover(Fault):
-    """Something is done to the primary of the busiest slot, and its replica is elected."""
+    """Base of the faults that disturb the primary of the busiest slot until its replica is elected."""
 
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3")
     aims_at: ClassVar[Aim] = "server"
@@ -30,9 +30,9 @@ class ClusterFailover(Fault):
 
 @contextmanager
 def busiest_primary(stage: Stage) -> Iterator[tuple[ClusterServer, int, ClusterNode]]:
-    """The cluster, its busiest slot and the primary of that, to be made to fail over.
+    """Yield the cluster, the slot with the most keys, and the primary of that slot.
 
-    Raises Missed: it is not a cluster, or what is done within fails.
+    Raises Missed if the server is not a cluster, or if the server fails a command in the `with` body.
     """
     server = stage.server
     if not isinstance(server, ClusterServer):

@@ -1,4 +1,4 @@
-"""A primary of a cluster and all other nodes do not hear of each other, while clients still reach it."""
+"""A primary of a cluster cut off from all other nodes, but not from its clients."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,16 +13,16 @@ from .base import ClusterFailover, busiest_primary
 class ClusterPartition(ClusterFailover):
     """Cuts the primary of the busiest slot off from all other nodes, while clients still reach it (I1, I2, I3).
 
-    It accepts writes until it notices that it is alone, and then refuses them (CLUSTERDOWN). Its replica is elected.
-    When the partition heals the old primary becomes a replica: all that was written to it since the cut is gone.
+    It accepts writes until it detects the partition, and then refuses them (CLUSTERDOWN). Its replica is elected. When
+    the partition heals, the old primary becomes a replica, which discards every write it accepted since the cut.
     """
 
     name: ClassVar[str] = "cluster-partition"
 
     patience_s: float = 20.0
-    """How long to wait until the replica is elected, and the old primary refuses writes."""
+    """Maximum wait, in seconds, until the replica is elected and the old primary refuses writes."""
     follow_s: float = 2.0
-    """How long clients must find the new primary before the partition heals."""
+    """Seconds from the election to the end of the partition, in which clients must find the new primary."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight = InFlight(stage)

@@ -1,4 +1,4 @@
-"""A primary of a cluster is killed, and its replica takes its slots."""
+"""SIGKILL of a primary of a cluster; its replica takes over its slots."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,16 +14,16 @@ from .base import ClusterFailover, busiest_primary
 class ClusterPrimarySigkill(ClusterFailover):
     """SIGKILLs the primary of the busiest slot; a replica is elected, and clients find it (I1, I2, I3).
 
-    What it had acknowledged and not sent to the replica yet is gone. It is started again as a replica.
+    Writes that it acknowledged but had not sent to the replica are lost. It is started again as a replica.
     """
 
     name: ClassVar[str] = "cluster-primary-sigkill"
     ends_server: ClassVar[ServerEnd] = "killed"
 
     patience_s: float = 20.0
-    """How long to wait until the replica is elected."""
+    """Maximum wait for the election of the replica, in seconds."""
     follow_s: float = 2.0
-    """How long clients may take to find it."""
+    """Seconds that clients need to find the new primary."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight = InFlight(stage)

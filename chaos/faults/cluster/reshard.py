@@ -1,4 +1,4 @@
-"""The slot of a busy shard moves to another node, and back."""
+"""The slot with the most keys moves to another node, and back."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +16,7 @@ from ..registry import fault
 class ClusterReshard(Fault):
     """Moves the slot with the most keys to another primary, key by key, and back (I1, I2, I3, I8).
 
-    While keys are on their way the nodes refuse commands (ASK, TRYAGAIN), and afterwards the old owner does (MOVED).
+    During the move the nodes refuse commands for the slot (ASK, TRYAGAIN), and afterwards the old owner does (MOVED).
     """
 
     name: ClassVar[str] = "cluster-reshard"
@@ -26,9 +26,9 @@ class ClusterReshard(Fault):
     in_cluster: ClassVar[bool] = True
 
     away_s: float = 2.0
-    """How long the slot stays with the other node."""
+    """Seconds for which the slot stays at the other node, if it moves back."""
     back: bool = True
-    """Whether it comes back."""
+    """Whether the slot moves back."""
 
     def inject(self, stage: Stage) -> Effect:
         server = stage.server

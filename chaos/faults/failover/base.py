@@ -1,4 +1,4 @@
-"""What the failovers share: nothing of before the fault is at stake, a replica is promoted, clients follow it."""
+"""Shared code of the failovers: await replication, hit the primary, await the promotion, move the clients."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,13 @@ from ..base import Effect, InFlight, Missed, Stage, held_back, wait_for
 def fail_over(
     stage: Stage, strike: Callable[[SentinelServer], str], *, follow_after_s: float, patience_s: float
 ) -> Effect:
-    """Has `strike` take the primary away and report it, waits for the promotion, and lets the clients follow.
+    """Take the primary away with `strike`, wait for the promotion, and redirect the clients to the new primary.
 
-    Before it hits, all replicas have what was written until the fault began: a run excuses none of that. It is over
-    when clients reach the new primary: a run excuses nothing of what was promised after that either.
+    `strike` returns a clause for the evidence. Before it is called, all replicas have confirmed what was written until
+    the fault began, so the loss of earlier tasks is never excused. The fault ends when clients reach the new primary,
+    so the loss of tasks promised later is not excused either.
 
-    Raises Missed: the replicas are not there, or none is promoted within `patience_s`.
+    Raises Missed if the server has no replicas, or none is promoted within `patience_s`.
     """
     server = stage.server
     if not isinstance(server, SentinelServer):
@@ -47,7 +48,7 @@ def fail_over(
 
 
 def bring_back(stage: Stage) -> None:
-    """The old primary is there again, as a replica: what it alone had is gone. Raises ServerUnavailable: it is not."""
+    """Start the old primary again as a replica, which discards its unreplicated writes. Raises ServerUnavailable."""
     server = stage.server
     if isinstance(server, SentinelServer):
         server.revive()

@@ -1,4 +1,4 @@
-"""A primary is cut off from all but its clients: two primaries for a while."""
+"""A primary cut off from replicas and Sentinels, but not from its clients: two primaries for a while."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,8 +15,8 @@ from .base import bring_back, fail_over
 class PrimaryCutOff(Fault):
     """Cuts the primary off from replicas and Sentinels, while clients still write to it (I1, I2, I3).
 
-    A replica is promoted, and for a while there are two primaries. Then clients follow, the partition heals, and the
-    old primary becomes a replica: all that was written to it since the cut is gone.
+    A replica is promoted, and for a while there are two primaries. Then clients move to the new one, the partition
+    heals, and the old primary becomes a replica, which discards every write it accepted since the cut.
     """
 
     name: ClassVar[str] = "primary-cut-off"
@@ -26,9 +26,9 @@ class PrimaryCutOff(Fault):
     fails_over: ClassVar[bool] = True
 
     follow_after_s: float = 1.0
-    """How long clients stay with the old primary after another was announced."""
+    """Seconds for which clients stay with the old primary after a new one was announced."""
     patience_s: float = 20.0
-    """How long to wait until a replica is promoted."""
+    """Maximum wait for the promotion of a replica, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         def strike(server: SentinelServer) -> str:

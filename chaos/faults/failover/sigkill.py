@@ -1,4 +1,4 @@
-"""SIGKILL of a primary, and a replica in its place."""
+"""SIGKILL of a primary; a replica takes its place."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ from .base import bring_back, fail_over
 class PrimarySigkill(Fault):
     """SIGKILLs the primary for good: Sentinel promotes a replica, and clients follow (I1, I2, I3).
 
-    What it had acknowledged and not sent to the replica yet is gone. It is started again as a replica of the new one.
+    Writes that it acknowledged but had not sent to the replica are lost. It is started again as a replica.
     """
 
     name: ClassVar[str] = "primary-sigkill"
@@ -26,7 +26,7 @@ class PrimarySigkill(Fault):
     fails_over: ClassVar[bool] = True
 
     patience_s: float = 20.0
-    """How long to wait until a replica is promoted."""
+    """Maximum wait for the promotion of a replica, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         def strike(server: SentinelServer) -> str:

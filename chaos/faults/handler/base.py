@@ -1,4 +1,4 @@
-"""What the faults of a task's own body have in common: the plan has them, and the ledger shows that they came about."""
+"""Base class of the faults of task bodies: the plan holds the tasks, and the ledger shows that they misbehaved."""
 
 import time
 from abc import abstractmethod
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HandlerFault(Fault):
-    """Some tasks misbehave in one way. At the end it is counted how many of them were seen to."""
+    """Base of the faults by which some tasks misbehave in one way. The effect counts the tasks seen to do so."""
 
     aims_at: ClassVar[Aim] = "handler"
     last: ClassVar[bool] = True
     behaviour: ClassVar[str]
     """What these tasks do: one of `BEHAVIOURS`."""
     did: ClassVar[str]
-    """The same in the past, for the evidence."""
+    """The same as a phrase in the past tense, for the evidence."""
 
     tasks: int = how_many(10)
-    """How many of the tasks do so."""
+    """Number of tasks that misbehave."""
     patience_s: float = 30.0
-    """How long to wait, once all are submitted, until all of them have."""
+    """Maximum wait, in seconds after all submissions, until all of them have misbehaved."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         well_behaved = [task.id for task in tasks if not task.behaviour]
@@ -38,7 +38,7 @@ class HandlerFault(Fault):
         return [self.spoil(task, recover_within_s) if task.id in drawn else task for task in tasks]
 
     def spoil(self, task: "PlannedTask", recover_within_s: float) -> "PlannedTask":
-        """One of them."""
+        """Return the task changed so that it misbehaves."""
         return replace(task, behaviour=self.behaviour)
 
     def inject(self, stage: Stage) -> Effect:
@@ -46,12 +46,12 @@ class HandlerFault(Fault):
         give_up_s = time.monotonic() + self.patience_s
         while True:
             stage.ledger.poll()
-            # A body that another fault ended is not seen to have ended by itself.
+            # A body that another fault hit says nothing about its own misbehaviour.
             struck = planned & stage.struck()
             seen = (planned - struck) & self.seen(stage)
-            # Nor will one that is completed do so yet: it may have been recovered before its first attempt was begun.
+            # A completed task will not misbehave later: it may have been recovered before its first attempt began.
             decided = planned <= seen | struck | stage.ledger.completed()
-            # Those that were never accepted will not run.
+            # Tasks that were never accepted will not run.
             if decided or stage.nothing_left() or time.monotonic() > give_up_s:
                 break
             stage.wait(POLL_S)
@@ -63,4 +63,4 @@ class HandlerFault(Fault):
 
     @abstractmethod
     def seen(self, stage: Stage) -> Set[str]:
-        """The tasks that, as the ledger shows, did what these must do; others may be among them."""
+        """Return the tasks that, by the ledger, misbehaved in this way; tasks outside this fault may be among them."""

@@ -1,4 +1,4 @@
-"""Handlers that take their process with them."""
+"""Handlers that end their process once."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .base import HandlerFault
 class HandlerExits(HandlerFault):
     """The bodies of some tasks call os._exit at their first attempt (I1, I2, I4, I5).
 
-    Whatever else that process had in hand goes with it.
+    Other tasks that the process runs or holds are interrupted, too.
     """
 
     name: ClassVar[str] = "handler-exits"
@@ -23,7 +23,7 @@ class HandlerExits(HandlerFault):
     did: ClassVar[str] = "ended the process that they ran in"
 
     tasks: int = how_many(5)
-    """How many of the tasks do so."""
+    """Number of tasks that do so."""
 
     def seen(self, stage: Stage) -> Set[str]:
         return stage.ledger.cut_off().keys()

@@ -1,4 +1,4 @@
-"""Handlers that always take their process with them."""
+"""Handlers that end their process at every attempt: poison tasks."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .base import HandlerFault
 class HandlerExitsAlways(HandlerFault):
     """The bodies of some tasks kill the process that they run in, at every attempt (I1, I2, I4, I5).
 
-    Each must be given up in the end, and those that were in hand with it must not be.
+    Each must end as a dead letter, and the other tasks in its processes must not.
     """
 
     name: ClassVar[str] = "handler-exits-always"
@@ -23,7 +23,7 @@ class HandlerExitsAlways(HandlerFault):
     did: ClassVar[str] = "ended the process that they ran in"
 
     tasks: int = how_many(1)
-    """How many of the tasks do so."""
+    """Number of tasks that do so."""
 
     def seen(self, stage: Stage) -> Set[str]:
         return stage.ledger.cut_off().keys()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 SEEN_SHARE = 0.5
-"""A queue with a time limit of its own may end them before they would have ended by themselves."""
+"""Share of `for_s` that counts as hanging: a queue with a time limit may end the bodies early."""
 
 
 @fault
@@ -22,8 +22,8 @@ SEEN_SHARE = 0.5
 class HandlerHangs(HandlerFault):
     """The bodies of some tasks do not return for many seconds at their first attempt (I2, I4).
 
-    Others must not wait for them. A time limit of the queue, such as `ZEROLOSS_TASK_TIMEOUT_MS` of the reference, may
-    end them. As they return at last, a queue without one is not accused of what the harness did.
+    Other tasks must not wait for them. A time limit of the queue, for example `ZEROLOSS_TASK_TIMEOUT_MS` of the
+    reference, may end them. They return in the end, so that a queue without a time limit can pass.
     """
 
     name: ClassVar[str] = "handler-hangs"
@@ -31,12 +31,12 @@ class HandlerHangs(HandlerFault):
     behaviour: ClassVar[str] = "hang-once"
 
     tasks: int = how_many(5)
-    """How many of the tasks do so."""
+    """Number of tasks that do so."""
     for_s: float = 10.0
-    """After how long they return by themselves."""
+    """Seconds after which they return by themselves."""
 
     def spoil(self, task: "PlannedTask", recover_within_s: float) -> "PlannedTask":
-        # In `work_ms`, so that the harness is patient for as long before it says that the queue stands still.
+        # In `work_ms`, so that the harness allows for it before it reports that the queue stands still.
         return replace(super().spoil(task, recover_within_s), work_ms=round(self.for_s * 1_000))
 
     @property

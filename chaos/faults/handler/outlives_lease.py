@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class HandlerOutlivesLease(HandlerFault):
     """Some tasks run for twice the time that recovery takes, among others (I3, I4).
 
-    As `slow`, which is a baseline, does when nothing else happens.
+    The baseline `slow` has such tasks, too, but can't be combined with other faults.
     """
 
     name: ClassVar[str] = "handler-outlives-lease"

@@ -14,7 +14,7 @@ from .base import HandlerFault
 class HandlerRaises(HandlerFault):
     """The bodies of some tasks raise at their first attempt (I1, I2, I5).
 
-    They are not finished, and not lost: each must run again.
+    A task that raised is neither done nor lost: it must run again.
     """
 
     name: ClassVar[str] = "handler-raises"

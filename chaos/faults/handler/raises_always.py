@@ -14,7 +14,7 @@ from .base import HandlerFault
 class HandlerRaisesAlways(HandlerFault):
     """The bodies of some tasks raise at every attempt (I1, I2, I5).
 
-    Each must be given up in the end, with a reason, and must not stop the others.
+    Each must end as a dead letter with a reason, and must not stop other tasks.
     """
 
     name: ClassVar[str] = "handler-raises-always"

@@ -1,1 +1,1 @@
-"""Faults of the network, by way of the proxy."""
+"""Faults of the network, most of them injected by the proxy."""

@@ -1,4 +1,4 @@
-"""What the faults of the network share: whose way they hit at, and how a slow one is seen."""
+"""Shared code of the faults of the network: choose the workers to hit, and observe their traffic."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -17,28 +17,28 @@ Workers = Literal["one", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class WayFault(Fault):
-    """Something is done to the way between workers and server, which leads through the proxy for it."""
+    """Base of the faults that disturb the connections between workers and server, by means of the proxy."""
 
     aims_at: ClassVar[Aim] = "network"
     brings: ClassVar[Mapping[Brought, int]] = {"lasting": 2, "plain": 6}
     through_proxy: ClassVar[bool] = True
 
     workers: Workers = "all"
-    """`all`, or `one` that is inside a task."""
+    """`all` workers, or `one` that is inside a task."""
     patience_s: float = 10.0
-    """How long to wait until a worker is inside a task, and then for what is to be met on its way."""
+    """Maximum wait, in seconds, for a worker inside a task, and then for the traffic or connections to hit."""
 
     def heal(self, stage: Stage) -> None:
-        """Every way is as it was. What was held back goes on."""
+        """Restore the links of all workers, which delivers the traffic held back."""
         if stage.network:
             stage.network.set_links(range(len(stage.network.listeners)), Link())
 
 
 class Victims:
-    """The workers in some slots: all processes and tasks that a fault on their way has met so far."""
+    """The workers in some slots, with all processes and tasks that a fault of their connections has hit so far."""
 
     def __init__(self, stage: Stage, workers: Workers, patience_s: float) -> None:
-        """One that is inside a task, or all when one is. Raises Missed: none is."""
+        """Wait for a worker inside a task, and choose it, or all workers. Raises Missed if there is none."""
         self._stage = stage
         busy = busy_worker(stage, patience_s)
         chosen = [busy] if workers == "one" else stage.workers.living()
@@ -51,13 +51,13 @@ class Victims:
 
     @property
     def network(self) -> Network:
-        """Raises Missed: their way is not the proxy's."""
+        """The proxy. Raises Missed if the workers do not connect through it."""
         if self._stage.network is None:
             raise Missed("The workers do not go through the proxy.")
         return self._stage.network
 
     def look(self) -> None:
-        """One that was started again in its slot belongs to them too."""
+        """Add their current processes and open tasks; a worker started again in one of the slots counts, too."""
         self._stage.ledger.poll()
         for worker in self._stage.workers.living():
             if self._stage.workers.slot_of(worker) in self.slots:
@@ -65,28 +65,28 @@ class Victims:
                 self._tasks.update(self._stage.ledger.open_in_session(worker.sid))
 
     def watch(self, for_s: float) -> None:
-        """Look at them until so much time has passed."""
+        """Call `look` repeatedly for `for_s` seconds."""
         until_s = time.monotonic() + for_s
         while (left_s := until_s - time.monotonic()) > 0:
             self._stage.wait(min(LOOK_EVERY_S, left_s))
             self.look()
 
     def tallies(self) -> tuple[Tally, Tally]:
-        """What has passed on their ways so far: to the server, and from it."""
+        """Return what the proxy has done so far to their traffic: to the server, and from it."""
         return self.network.tallies(self.slots)
 
     def passed_since(self, before: tuple[Tally, Tally]) -> tuple[Tally, Tally]:
-        """What has passed since then."""
+        """Return the difference of `tallies()` to `before`."""
         sent, answered = (now - then for now, then in zip(self.tallies(), before, strict=True))
         return sent, answered
 
     def effect(self, evidence: str) -> Effect:
-        """With all that were met."""
+        """Return an effect with all processes and tasks hit so far."""
         return Effect(evidence=evidence, pids=tuple(sorted(self._pids)), tasks=tuple(sorted(self._tasks)))
 
 
 def slow_down(stage: Stage, fault: WayFault, link: Link, for_s: float) -> Effect:
-    """Gives its workers this link for that long. Raises Missed: nothing came by."""
+    """Apply a link to the workers of `fault` for `for_s`. Raises Missed unless it delayed traffic both ways."""
     victims = Victims(stage, fault.workers, fault.patience_s)
     before = victims.tallies()
     victims.network.set_links(victims.slots, link)

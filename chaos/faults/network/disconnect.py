@@ -1,4 +1,4 @@
-"""The server's container is taken off its network."""
+"""Disconnection of the server's container from its network."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,8 +17,8 @@ from .base import Victims
 class NetDisconnect(Fault):
     """Disconnects the server's container from its network (I1, I2, I4, I8).
 
-    Connections end, or are silent, as the engine publishes its ports; new ones are refused, or get no answer. The
-    server itself goes on, and what it was sent before is executed.
+    How the engine publishes its ports decides whether connections end or fall silent, and whether new ones are refused
+    or get no answer. The server itself runs on, and executes the commands that it has received.
     https://docs.docker.com/reference/cli/docker/network/disconnect/
     """
 
@@ -29,9 +29,9 @@ class NetDisconnect(Fault):
     in_container: ClassVar[bool] = True
 
     for_s: float = 0.0
-    """How long; 0: longer than the target takes to recover a task, by half and a second."""
+    """Duration, in seconds; 0: 1.5 times the time that the target takes to recover a task, plus 1 s."""
     patience_s: float = 10.0
-    """How long to wait until a worker is inside a task."""
+    """Maximum wait for a worker inside a task, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, "all", self.patience_s)

@@ -1,4 +1,4 @@
-"""A long way to the server."""
+"""A slow network between workers and server."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,18 +14,18 @@ from .base import WayFault, slow_down
 class NetLatency(WayFault):
     """Delays all traffic between workers and server, by a varying time (I3, I4).
 
-    A worker that renews its lease just in time renews it too late.
+    A worker that would renew its lease just in time renews it too late.
     """
 
     name: ClassVar[str] = "net-latency"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
 
     delay_ms: int = 100
-    """In each direction."""
+    """Delay in each direction."""
     jitter_ms: int = 100
-    """Up to so much more for each piece, drawn from the plan's seed."""
+    """Maximum extra delay of each piece of traffic, drawn from the plan's seed."""
     for_s: float = 5.0
-    """How long it lasts."""
+    """Duration, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         link = Link(delay_ms=self.delay_ms, jitter_ms=self.jitter_ms, seed=stage.random.getrandbits(32))

@@ -1,4 +1,4 @@
-"""A worker, or all of them, and the server do not hear of each other, in both directions or in one."""
+"""A partition between the server and one or all workers, in one direction or both."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,8 +14,8 @@ from .base import Victims, WayFault, Workers
 class NetPartition(WayFault):
     """Cuts a worker off from the server until its lease has ended, then reconnects it (I2, I3, I4).
 
-    Its connections stay open and are silent. What was sent into the silence arrives when it ends, long after others
-    have taken the tasks over, and after the worker has given up waiting for the answer.
+    Its connections stay open and fall silent. Traffic sent meanwhile arrives when the partition ends, long after other
+    workers have recovered the tasks and the worker has stopped waiting for replies.
     """
 
     name: ClassVar[str] = "net-partition"
@@ -24,9 +24,9 @@ class NetPartition(WayFault):
 
     workers: Workers = "one"
     way: Literal["both", "to-server", "to-worker"] = "both"
-    """Which direction is cut. To the worker alone: commands are executed, and their replies do not come."""
+    """Direction that is cut. With `to-worker` the server executes commands, and their replies do not arrive."""
     for_s: float = 0.0
-    """How long; 0: longer than the target takes to recover a task, by half and a second."""
+    """Duration, in seconds; 0: 1.5 times the time that the target takes to recover a task, plus 1 s."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)
@@ -34,7 +34,7 @@ class NetPartition(WayFault):
         before = victims.tallies()
         link = Link(to_server_lost=self.way != "to-worker", to_worker_lost=self.way != "to-server")
         victims.network.set_links(victims.slots, link)
-        # On record when it ends: whatever they begin meanwhile is its doing too.
+        # Return when it ends, so that the effect includes the tasks that the workers begin meanwhile.
         victims.watch(for_s)
         sent, answered = victims.passed_since(before)
         if not (sent.held_bytes or answered.held_bytes):

@@ -1,4 +1,4 @@
-"""A bad line: of all replies a share breaks off, each with its connection."""
+"""An unreliable network: a share of the replies is cut, and their connections are reset."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from .base import Victims, WayFault
 class NetReplyLoss(WayFault):
     """Cuts many replies to workers in their middle, and resets the connections (I1, I2, I3, I4).
 
-    Whatever is done in two commands is sooner or later done by half, and a worker that cannot renew its lease loses it.
+    A step that takes two commands is sooner or later half done, and a worker that can't renew its lease loses it.
     """
 
     name: ClassVar[str] = "net-reply-loss"
@@ -23,9 +23,9 @@ class NetReplyLoss(WayFault):
     count: ClassVar[int] = 2
 
     share: float = 0.3
-    """Of the replies."""
+    """Share of the replies that are cut."""
     for_s: float = 4.0
-    """How long it lasts."""
+    """Duration, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)

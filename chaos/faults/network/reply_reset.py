@@ -1,4 +1,4 @@
-"""A reply that breaks off in its middle."""
+"""A single reply that is cut in its middle."""
 
 import time
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ..registry import fault
 from .base import Victims
 
 EACH_S = 1.0
-"""For that long one command is waited for: some are sent once in a worker's life."""
+"""Maximum wait for one kind of command, in seconds: workers send some kinds only once."""
 
 
 @fault
@@ -19,7 +19,7 @@ EACH_S = 1.0
 class NetReplyReset(Fault):
     """Resets a connection in the middle of a reply: the command was executed (I1, I2, I3).
 
-    What was claimed is its own and it does not know; what was acked is gone and it does not know that either.
+    The worker can't know that its claim gave it a task, or that its ack removed one.
     """
 
     name: ClassVar[str] = "net-reply-reset"
@@ -30,7 +30,7 @@ class NetReplyReset(Fault):
     through_proxy: ClassVar[bool] = True
 
     patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task, and then for the command."""
+    """Maximum wait for a worker inside a task, and then for the command, in seconds each."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, "one", self.patience_s)
@@ -57,9 +57,9 @@ class NetReplyReset(Fault):
 
 
 def _arm_next(listener: Listener, stage: Stage, tried: set[str]) -> str:
-    """Act at the next command of one kind: the more often it was sent, the likelier. In the proxy's thread.
+    """Cut the reply to the next command of one kind, and return its name. Runs in the proxy's thread.
 
-    Of those that were waited for in vain, none, while there are others.
+    A kind is the likelier the more often it was sent. Kinds in `tried` are used only if there are no others.
     """
     counts = {name: count for (role, name), count in sorted(listener.counts().items()) if role == ANY_ROLE}
     if not counts:

@@ -1,4 +1,4 @@
-"""Connections that are reset."""
+"""Reset connections of workers."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from .base import Victims, WayFault, Workers
 class NetReset(WayFault):
     """Resets all connections of a worker inside a task (I1, I2).
 
-    It is unknown whether the last commands were executed; the worker lives on and connects again.
+    The worker can't know whether its last commands were executed. It lives on and connects again.
     """
 
     name: ClassVar[str] = "net-reset"
@@ -27,7 +27,7 @@ class NetReset(WayFault):
         victims = Victims(stage, self.workers, self.patience_s)
         listeners = [victims.network.listeners[slot] for slot in victims.slots]
         none_open = f"No connection was open within {self.patience_s:g} s."
-        # After a reset it waits a little before it connects again.
+        # None may be open now: after a reset, a worker waits a little before it connects again.
         reset = wait_for(stage, lambda: sum(one.reset_all() for one in listeners), self.patience_s, none_open)
         victims.look()
         return victims.effect(f"{victims.names}: the proxy reset {reset} open connection{'' if reset == 1 else 's'}.")

@@ -1,4 +1,4 @@
-"""Connections that die without a word."""
+"""Connections that die without notice to either end."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,8 +13,8 @@ from .base import Victims, WayFault, Workers
 class NetSilence(WayFault):
     """Drops all traffic on a worker's connections, without notice to either side (I2, I3, I4).
 
-    As when a firewall or a NAT forgets them. Neither end sees a reset; the server goes on serving a client that is not
-    there, and may hand it a task. New connections of either end work.
+    A firewall or a NAT that drops its state does so. Neither end sees a reset; the server keeps serving an unreachable
+    client, and may deliver a task to it. New connections work.
     """
 
     name: ClassVar[str] = "net-silence"
@@ -24,7 +24,7 @@ class NetSilence(WayFault):
 
     workers: Workers = "one"
     for_s: float = 0.0
-    """How long its tasks are watched; 0: longer than the target takes to recover a task, by half and a second."""
+    """Seconds of observation; 0: 1.5 times the time that the target takes to recover a task, plus 1 s."""
 
     def inject(self, stage: Stage) -> Effect:
         victims = Victims(stage, self.workers, self.patience_s)

@@ -1,4 +1,4 @@
-"""A narrow way to the server."""
+"""Low bandwidth between workers and server."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,16 +14,16 @@ from .base import WayFault, slow_down
 class NetThrottle(WayFault):
     """Limits the bytes per second between workers and server (I3, I4).
 
-    Large payloads stand before the renewal of a lease.
+    Large payloads delay lease renewals that wait behind them.
     """
 
     name: ClassVar[str] = "net-throttle"
     threatens: ClassVar[tuple[str, ...]] = ("I3", "I4")
 
     bytes_per_s: int = 20_000
-    """In each direction of each connection."""
+    """Limit in each direction of each connection."""
     for_s: float = 5.0
-    """How long it lasts."""
+    """Duration, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         return slow_down(stage, self, Link(bytes_per_s=self.bytes_per_s), self.for_s)

@@ -1,1 +1,1 @@
-"""Faults of the server: its end, its disk, its memory, its clock, its scripts."""
+"""Faults of the server (kills, disk, memory, access list, scripts), and of the clock."""

@@ -1,4 +1,4 @@
-"""What the faults of the server share: they hit all processes, and the server runs again after them."""
+"""Base class of the faults of the server: they affect all processes, and `heal` starts the server again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ..base import Brought, Fault, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFault(Fault):
-    """Something is done to the server, which must be the harness's own and stand alone."""
+    """Base of the faults that need a single server which the harness started."""
 
     aims_at: ClassVar[Aim] = "server"
     everywhere: ClassVar[bool] = True

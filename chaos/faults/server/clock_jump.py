@@ -1,4 +1,4 @@
-"""A worker's clock is wrong for a while."""
+"""A wrong clock in one worker, for a while."""
 
 import time
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ..registry import fault
 
 SHIM = Path(__file__).resolve().parents[2] / "system" / "shims" / "clock"
 CLOCKS = "clock"
-"""The folder in the run's directory where the shim looks."""
+"""Name of the folder in the run's directory where the shim reads the shift."""
 
 
 @fault
@@ -19,8 +19,9 @@ CLOCKS = "clock"
 class ClockJump(Fault):
     """Sets a worker's wall clock an hour ahead or back, for seconds (I2, I3, I4).
 
-    As after a restored snapshot or a wrong time server. A queue that compares clocks of several machines, or measures
-    time by the wall clock, takes living workers for dead or dead ones for living. Only Python's `time.time` is shifted.
+    Restored snapshots and wrong time servers cause such jumps. A queue that compares clocks of several machines, or
+    measures durations by the wall clock, mistakes live workers for dead ones, or the reverse. Only Python's
+    `time.time` and `time.time_ns` are shifted.
     """
 
     name: ClassVar[str] = "clock-jump"
@@ -31,9 +32,9 @@ class ClockJump(Fault):
     shim: ClassVar[Path | None] = SHIM
 
     by_s: float = 3_600.0
-    """How far."""
+    """Size of the jump, in seconds; its direction is random."""
     for_s: float = 4.0
-    """For how long; longer than the lease."""
+    """Duration of the jump, in seconds; should exceed the lease."""
 
     def prepare(self, directory: Path) -> None:
         (directory / CLOCKS).mkdir()
@@ -46,7 +47,7 @@ class ClockJump(Fault):
         by_s = self.by_s * stage.random.choice((1, -1))
         clocks = stage.directory / CLOCKS
         tasks = tuple(stage.ledger.open_in_session(worker.sid))
-        wrong = f"{by_s} {time.monotonic_ns()}"  # this jump, and no earlier one of the same worker
+        wrong = f"{by_s} {time.monotonic_ns()}"  # the time tells this jump from earlier ones of the same worker
         (clocks / f"{worker.sid}.new").write_text(wrong)
         (clocks / f"{worker.sid}.new").rename(clocks / str(worker.sid))
         stage.wait(self.for_s)

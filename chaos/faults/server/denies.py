@@ -1,4 +1,4 @@
-"""A command that is not allowed."""
+"""A command denied by the access list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ USER = "default"
 class ServerDenies(ServerFault):
     """Denies one command by the access list, for seconds, as a mistake in it does (I1, I2).
 
-    A script that sends it breaks off there: what came before it stays done. The command is denied until it was sent
-    once, and then for a while. https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+    A script that calls it stops at that point, and its earlier writes stay. The fault lasts until the command was
+    denied once, and for `for_s` after that. https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
     """
 
     name: ClassVar[str] = "server-denies"
@@ -26,11 +26,11 @@ class ServerDenies(ServerFault):
     brings: ClassVar[Mapping[Brought, int]] = {"given-up": 4}
 
     command: str = "xadd"
-    """The command, in any case; one that the queue does not send takes no effect."""
+    """The command, upper or lower case. The fault has no effect if the queue never sends it."""
     for_s: float = 2.0
-    """How long it stays denied once it was."""
+    """Seconds for which it stays denied after the first denial."""
     patience_s: float = 20.0
-    """How long to wait until it is sent."""
+    """Maximum wait for the first denial, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         in_flight, command = InFlight(stage), self.command.upper()

@@ -1,4 +1,4 @@
-"""The server can write no more."""
+"""A full disk under the server."""
 
 import sys
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from .torn_aof import newest_aof
 class ServerDiskFull(ServerFault):
     """Limits the size of the server's files, so that a write fails in its middle (I1, I2).
 
-    By RLIMIT_FSIZE: the write is cut off and the server dies of it, as it does of a full disk under `always`. It is
-    started again without the limit, on the torn file.
+    RLIMIT_FSIZE cuts the write off, and the server exits, as it does on a full disk under `appendfsync always`. It is
+    started again on the torn file, without the limit.
     """
 
     name: ClassVar[str] = "server-disk-full"
@@ -26,9 +26,9 @@ class ServerDiskFull(ServerFault):
     count: ClassVar[int] = 2
 
     room_bytes: int = 1_000
-    """What may still be written."""
+    """Bytes that the server can still write."""
     patience_s: float = 10.0
-    """How long to wait for the write that fails."""
+    """Maximum wait for the failing write, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         log_path, data_dir = stage.server.log_path, stage.server.data_dir
@@ -40,7 +40,7 @@ class ServerDiskFull(ServerFault):
         if aof is None:
             raise Missed("The server keeps no append-only file.")
         pid, in_flight = _pid(stage), InFlight(stage)
-        stage.server.pause()  # so that it writes nothing between the look and the limit
+        stage.server.pause()  # so that it writes nothing between the stat and the limit
         try:
             limit = max(aof.stat().st_size, log_path.stat().st_size) + self.room_bytes
             _limit_files(pid, limit)
@@ -71,7 +71,7 @@ def _pid(stage: Stage) -> int:
 
 
 def _limit_files(pid: int, size: int | None) -> None:
-    """How large a file the process may make, in bytes; None: as large as before."""
+    """Limit the size of the files that a process writes, in bytes; None: back to the hard limit."""
     from resource import RLIMIT_FSIZE, prlimit
 
     _, hard = prlimit(pid, RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""The server makes room by throwing keys away."""
+"""A server that evicts keys to free memory."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,16 +16,16 @@ SHARE = 0.5
 class ServerEvicts(ServerFault):
     """Sets an evicting policy and a low maxmemory, so that the server evicts the queue's keys (I1, I2).
 
-    No queue can hold what its server throws away. What matters is that the loss is seen and reported.
+    No queue can keep tasks that its server evicts. The loss must be detected and reported.
     """
 
     name: ClassVar[str] = "server-evicts"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
 
     for_s: float = 1.0
-    """For how long."""
+    """Duration, in seconds."""
     policy: str = "allkeys-random"
-    """Which keys go first: allkeys-random, allkeys-lru or allkeys-lfu."""
+    """Eviction policy: allkeys-random, allkeys-lru or allkeys-lfu."""
 
     def inject(self, stage: Stage) -> Effect:
         starved = starve(stage, policy=self.policy, share=SHARE, for_s=self.for_s, counted=_evicted)
@@ -39,5 +39,5 @@ class ServerEvicts(ServerFault):
 
 
 def _evicted(client: Any) -> int:
-    """How many keys it has thrown away so far."""
+    """Return how many keys the server has evicted so far."""
     return int(client.info("stats")["evicted_keys"])

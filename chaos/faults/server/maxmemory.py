@@ -1,4 +1,4 @@
-"""The server's memory is full."""
+"""A server whose memory is full."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from .memory import starve
 class ServerMaxmemory(ServerFault):
     """Sets maxmemory far below the used memory, without eviction, for seconds (I1, I2, I4).
 
-    Whatever adds is refused, even a move from one list to another. What was accepted must be worked off all the same,
-    tasks that fail meanwhile too, and what is refused must not be promised.
+    The server refuses every command that can add data, even a move from one list to another. Workers must still
+    complete the accepted tasks, also those that fail meanwhile, and a refused task must not be promised.
     https://redis.io/docs/latest/develop/reference/eviction/
     """
 
@@ -30,9 +30,9 @@ class ServerMaxmemory(ServerFault):
     brings: ClassVar[Mapping[Brought, int]] = {"lasting": 4, "failing": 8}
 
     for_s: float = 5.0
-    """How long its memory is full: a retry that does not come is late before it is over."""
+    """Duration of the full memory, in seconds; long enough for a missing retry to be overdue before it ends."""
     patience_s: float = 1.0
-    """How long to wait for a task in its body that will fail, where the plan has some; without one it begins then."""
+    """Maximum wait, in seconds, for a body that will fail, if the plan has such tasks; then the fault begins anyway."""
 
     def inject(self, stage: Stage) -> Effect:
         failing = frozenset[str]().union(*_raising(stage))
@@ -56,6 +56,6 @@ def _raising(stage: Stage) -> Iterable[frozenset[str]]:
 
 
 def _fails_soon(stage: Stage, failing: frozenset[str]) -> bool:
-    """Whether one of these is in its body for the first time, so that it has attempts left."""
+    """Return whether one of these tasks is in its body and has not raised before, so that it has attempts left."""
     stage.ledger.poll()
     return bool(stage.ledger.open_tasks().keys() & failing - stage.ledger.raised())

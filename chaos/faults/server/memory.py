@@ -1,4 +1,4 @@
-"""What the faults of the server's memory share: for a while it may hold a part of what it holds."""
+"""Shared code of the faults of the server's memory: lower maxmemory for a while, and count the effects."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,32 +9,32 @@ from typing import Any
 from ..base import InFlight, Stage, server_client, waited_for
 
 PATIENCE_S = 10.0
-"""How long memory stays short beyond its time, where nothing has come that it met."""
+"""Maximum extension, in seconds, of a memory shortage that has had no effect yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Starved:
-    """What came of it. `held`: bytes before; `count`: of what was counted; the others: tasks, meanwhile."""
+    """Effects of a shortage. `held`: bytes used before; `count`: see `starve`; `accepted`, `completed`: tasks."""
 
     held: int
     count: int
     accepted: int
     completed: int
     lasted: tuple[int, int]
-    """From when until when, monotonic, ns."""
+    """Begin and end of the shortage, monotonic, ns."""
     tasks: tuple[str, ...]
-    """Those in flight."""
+    """Tasks in flight during the shortage."""
 
 
 def starve(stage: Stage, *, policy: str, share: float, for_s: float, counted: Callable[[Any], int]) -> Starved:
-    """For that long maxmemory is this share of what is held; `counted` reads how often the server did something."""
+    """Set maxmemory to a share of the used memory for `for_s`. `counted` reads the server's counter of the effect."""
     in_flight = InFlight(stage)
     with server_client(stage) as client:
         before, completed, accepted = counted(client), stage.ledger.completed_count, len(stage.promised())
         with _limited(client, policy, share) as held:
             since_t = time.monotonic_ns()
             stage.wait(for_s)
-            # In a run with few tasks none may come for some seconds.
+            # In a run with few tasks, seconds can pass without a submission.
             waited_for(stage, lambda: counted(client) - before or len(stage.promised()) - accepted, PATIENCE_S)
             count = counted(client) - before
             until_t = time.monotonic_ns()
@@ -53,7 +53,7 @@ def starve(stage: Stage, *, policy: str, share: float, for_s: float, counted: Ca
 
 @contextmanager
 def _limited(client: Any, policy: str, share: float) -> Iterator[int]:
-    """The limit and the policy, put back at the end; gives what is held now, in bytes."""
+    """Set the limit and the policy, and restore both at the end. Yields the memory used before, in bytes."""
     found = client.config_get("maxmemory", "maxmemory-policy")
     before = {_text(name): _text(value) for name, value in found.items()}
     try:

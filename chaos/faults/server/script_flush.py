@@ -13,7 +13,7 @@ from ..registry import fault
 class ScriptFlush(Fault):
     """Sends SCRIPT FLUSH, again and again (I1, I2).
 
-    Every EVALSHA is then answered by NOSCRIPT: nothing was done, and the client must send the script itself.
+    The server then answers EVALSHA with NOSCRIPT and executes nothing: the client must send the script's source.
     https://redis.io/docs/latest/commands/script-flush/
     """
 
@@ -24,9 +24,9 @@ class ScriptFlush(Fault):
     count: ClassVar[int] = 5
 
     times: int = how_many(20)
-    """How often it forgets."""
+    """Number of flushes."""
     every_s: float = 0.05
-    """From one time to the next."""
+    """Seconds between two flushes."""
 
     def inject(self, stage: Stage) -> Effect:
         tasks, forgotten, answered = tuple(stage.ledger.open_tasks()), 0, 0

@@ -15,8 +15,8 @@ from .base import ServerFault
 class ServerSigkill(ServerFault):
     """SIGKILLs the server and starts it again on the same data (I1, I2, I6).
 
-    What was acknowledged and not yet in the append-only file is gone; see the run's durability. The kernel survives, so
-    this says nothing about a power cut.
+    Acknowledged writes that are not in the append-only file yet are lost; see the run's durability. The kernel
+    survives, so this does not test a power cut.
     """
 
     name: ClassVar[str] = "server-sigkill"
@@ -26,7 +26,7 @@ class ServerSigkill(ServerFault):
     count: ClassVar[int] = 3
 
     down_s: float = 1.0
-    """How long it stays away."""
+    """Seconds until it is started again."""
 
     def inject(self, stage: Stage) -> Effect:
         return restart_server(stage, stage.server.kill, -SIGKILL, self.down_s)

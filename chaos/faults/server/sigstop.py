@@ -15,7 +15,7 @@ LOOK_S = 0.2
 class ServerSigstop(ServerFault):
     """Freezes the server for longer than its clients wait (I1, I2, I8).
 
-    What they sent lies in its sockets: it is executed when the server goes on, and its reply goes nowhere.
+    Their commands stay in its sockets and are executed when the server resumes; the replies reach no client.
     """
 
     name: ClassVar[str] = "server-sigstop"
@@ -23,9 +23,9 @@ class ServerSigstop(ServerFault):
     count: ClassVar[int] = 1
 
     for_s: float = 8.0
-    """How long it stands still."""
+    """Seconds for which it is stopped."""
     patience_s: float = 0.0
-    """How long to wait for a worker that is inside a task, so that workers have something to say; 0: hit at once."""
+    """Maximum wait, in seconds, for a worker inside a task, so that workers have something to send; 0: no wait."""
 
     def inject(self, stage: Stage) -> Effect:
         if self.patience_s:
@@ -47,7 +47,7 @@ class ServerSigstop(ServerFault):
 
 
 def _answers(stage: Stage) -> bool:
-    """Whether it says a word within LOOK_S."""
+    """Return whether the server answers a PING within `LOOK_S`."""
     try:
         with server_client(stage, LOOK_S) as client:
             return bool(client.ping())

@@ -14,7 +14,7 @@ from .base import ServerFault
 class ServerSigterm(ServerFault):
     """Sends SIGTERM to the server and starts it again on the same data (I1, I2, I6).
 
-    It writes down what it keeps before it goes: only what it keeps nowhere is gone. Its scripts and clients are, too.
+    It persists its data before it exits. Data that it never persists is lost, as are its scripts and connections.
     """
 
     name: ClassVar[str] = "server-sigterm"
@@ -23,7 +23,7 @@ class ServerSigterm(ServerFault):
     count: ClassVar[int] = 3
 
     down_s: float = 1.0
-    """How long it stays away."""
+    """Seconds until it is started again."""
 
     def inject(self, stage: Stage) -> Effect:
         return restart_server(stage, stage.server.stop, 0, self.down_s)

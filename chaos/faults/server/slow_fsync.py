@@ -1,4 +1,4 @@
-"""The server's fsync takes seconds."""
+"""An fsync of the server that takes seconds."""
 
 import ctypes
 import os
@@ -20,10 +20,10 @@ from .base import ServerFault
 
 FSYNC_THREAD = "bio_aof"
 PUT_OFF_FOR_S = 2.0
-"""How long the server puts a write off at most; some count whole seconds of the clock, and it can be half of it."""
+"""Maximum delay of a write by the server, in seconds. Servers that count whole seconds may delay it half as long."""
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
 WAIT_ALL = 0x40000000
-"""`__WALL`: a thread of another process is waited for."""
+"""`__WALL` of waitpid(2), to wait for a thread of another process."""
 
 
 @fault
@@ -31,9 +31,9 @@ WAIT_ALL = 0x40000000
 class ServerSlowFsync(ServerFault):
     """Stops the server's fsync thread, as a slow disk does (I1, I2).
 
-    The server puts its writes off for up to 2 s meanwhile, and answers all the same: with `kill` it is killed while it
-    does, and what it had not written is gone, which `everysec` allows. Linux, the embedded server, `--appendfsync
-    everysec`; with `always` the server itself waits for the disk, as `server-sigstop` has it.
+    Meanwhile the server delays its writes for up to 2 s, and still answers. With `kill` it is killed during such a
+    delay, and its unwritten data is lost, which `everysec` allows. Needs Linux, the embedded server and `--appendfsync
+    everysec`. Under `always` the server itself waits for the disk: `server-sigstop` tests that.
     https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency/
     """
 
@@ -42,9 +42,9 @@ class ServerSlowFsync(ServerFault):
     ends_late: ClassVar[bool] = True
 
     for_s: float = 5.0
-    """How long the fsync takes; with `kill` at least."""
+    """Duration of the fsync, in seconds; a minimum with `kill`."""
     kill: bool = False
-    """Whether the server is killed in the middle of it."""
+    """Whether the server is killed during the fsync."""
 
     def traits(self) -> Traits:
         return replace(super().traits(), ends_server="killed" if self.kill else "no")
@@ -63,7 +63,7 @@ class ServerSlowFsync(ServerFault):
                     _await_next_writes_put_off(stage, client)
                 persistence = client.info("persistence")
             if self.kill:
-                stage.server.pause()  # or the thread would be quick enough to write it all before the kill
+                stage.server.pause()  # or it could write everything, as its fsync ends, before the kill
         if self.kill:
             status = stage.server.kill()
             stage.server.start()
@@ -82,7 +82,7 @@ class ServerSlowFsync(ServerFault):
 
 @contextmanager
 def standing_still(thread: int) -> Iterator[None]:
-    """This one thread of another process; the others go on. It goes on too when the process that stopped it is gone.
+    """Stop one thread of another process, and no other. The kernel resumes it if this process dies.
 
     https://man7.org/linux/man-pages/man2/ptrace.2.html
     """
@@ -97,7 +97,7 @@ def standing_still(thread: int) -> Iterator[None]:
 
 
 def _await_next_writes_put_off(stage: Stage, client: Any) -> None:
-    """Right after it has written what it had put off, the server has next to nothing to lose."""
+    """Wait until the server delays writes again: just after a delayed write it has almost nothing to lose."""
     until_s, delayed = time.monotonic() + PUT_OFF_FOR_S + 1.0, _delayed(client)
     while _delayed(client) == delayed and time.monotonic() < until_s:
         stage.wait(POLL_S)
@@ -105,12 +105,12 @@ def _await_next_writes_put_off(stage: Stage, client: Any) -> None:
 
 
 def _delayed(client: Any) -> int:
-    """How often it has written, after 2 s, though the fsync before was not over."""
+    """Return how often the server has written, after a delay of 2 s, before the previous fsync ended."""
     return int(client.info("persistence").get("aof_delayed_fsync", 0))
 
 
 def _fsync_thread(stage: Stage, pid: int) -> int:
-    """Raises Missed: it is out of reach."""
+    """Return the id of the server's fsync thread. Raises Missed if it can't be found."""
     if stage.server.data_dir is None or not sys.platform.startswith("linux"):
         raise Missed("Only the embedded server's threads, on Linux, are in reach.")
     for thread in Path(f"/proc/{pid}/task").iterdir():

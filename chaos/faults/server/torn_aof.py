@@ -1,4 +1,4 @@
-"""The append-only file ends in the middle of a command."""
+"""An append-only file that ends in the middle of a command."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..registry import fault
 from .base import ServerFault
 
 TAIL = b"*3\r\n$5\r\nLPUSH\r\n$4\r\ntorn\r\n$1000\r\nhalf of"
-"""A write that was begun and not acknowledged, cut off: to cut into what is there would take what was promised."""
+"""Start of a command that was never acknowledged. Truncating the file itself would remove promised tasks."""
 
 
 @fault
@@ -18,7 +18,7 @@ TAIL = b"*3\r\n$5\r\nLPUSH\r\n$4\r\ntorn\r\n$1000\r\nhalf of"
 class ServerTornAof(ServerFault):
     """SIGKILLs the server, and starts it again on an append-only file with a torn end (I1, I2).
 
-    It must load what comes before, and what was acknowledged is there.
+    It must load everything before the torn command, which includes all that was acknowledged.
     https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
     """
 
@@ -28,7 +28,7 @@ class ServerTornAof(ServerFault):
     count: ClassVar[int] = 2
 
     down_s: float = 0.5
-    """How long it stays away."""
+    """Seconds until it is started again."""
 
     def inject(self, stage: Stage) -> Effect:
         log_path = stage.server.log_path
@@ -60,7 +60,7 @@ class ServerTornAof(ServerFault):
 
 
 def newest_aof(data_dir: Path) -> Path | None:
-    """The file to which the server appends; None if it has none."""
+    """Return the file to which the server appends; None if it has none."""
     found = data_dir.rglob("*.incr.aof")
     return max(found, key=lambda path: int(path.name.split(".")[-3]), default=None)
 

@@ -1,1 +1,1 @@
-"""Faults of workers: signals, at chosen moments."""
+"""Faults of workers: signals at chosen moments, and a memory limit."""

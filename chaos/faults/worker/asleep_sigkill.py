@@ -1,4 +1,4 @@
-"""An idle worker is stopped, slept through its lease, and is killed before it wakes."""
+"""An idle worker that is stopped until its lease has ended, and killed before it resumes."""
 
 import time
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .base import WorkerFault
 class AsleepSigkill(WorkerFault):
     """Freezes an idle worker until its lease has ended, then kills it without resuming it (I2, I4).
 
-    The server does not know that it sleeps, and may hand a task to its blocked claim after all others have given it up.
+    The server does not notice: it may deliver a task to the blocked claim of a worker whose lease has ended.
     """
 
     name: ClassVar[str] = "asleep-sigkill"
@@ -27,11 +27,11 @@ class AsleepSigkill(WorkerFault):
     count: ClassVar[int] = 3
 
     for_s: float = 5.0
-    """How long it sleeps; longer than the lease and a sweep."""
+    """Seconds for which it is stopped; must exceed the lease and a sweep."""
     settled_s: float = 3.0
-    """Only a worker that has lived that long has surely begun to wait for work."""
+    """Minimum age, in seconds, of a worker that surely waits for work by now."""
     patience_s: float = 10.0
-    """How long to wait for an idle worker."""
+    """Maximum wait for an idle worker, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         give_up_s = time.monotonic() + self.patience_s
@@ -55,7 +55,7 @@ class AsleepSigkill(WorkerFault):
 
 
 def age_s(pid: int) -> float:
-    """How long a process has lived; 0 if it does not any more."""
+    """Return the age of a process in seconds; 0 if it has ended."""
     try:
         return time.time() - psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What the faults of workers share: what they aim at, and that workers are started again after them."""
+"""Base class of the faults of workers: `heal` starts the missing workers again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ..base import Brought, Fault, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFault(Fault):
-    """Something is done to a worker while it is inside a task."""
+    """Base of the faults that hit a worker, usually while it is inside a task."""
 
     aims_at: ClassVar[Aim] = "worker"
     brings: ClassVar[Mapping[Brought, int]] = {"lasting": 1}

@@ -1,4 +1,4 @@
-"""The worker that takes over a dead one's task is killed, too."""
+"""SIGKILL of a worker, and of the worker that takes over one of its tasks."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ LOOK_S = 0.005
 class WorkerKillInRecovery(WorkerFault):
     """SIGKILLs a worker inside a task, and then the worker that took the task over (I1, I2, I4, I5).
 
-    The second dies while what the first one held is on its way back: recovered twice, each task must run again.
+    The second worker dies during the recovery of the first: tasks recovered twice must still run again.
     """
 
     name: ClassVar[str] = "worker-kill-in-recovery"
@@ -25,7 +25,7 @@ class WorkerKillInRecovery(WorkerFault):
     count: ClassVar[int] = 3
 
     patience_s: float = 20.0
-    """How long to wait for a worker inside a task, and then for one of its tasks to be taken over."""
+    """Maximum wait for a worker inside a task and for the takeover of one of its tasks, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         struck: list[Caught] = []
@@ -35,7 +35,7 @@ class WorkerKillInRecovery(WorkerFault):
             raise Missed(str(missed), _killed(struck) if struck else None) from None
 
     def _kill_both(self, stage: Stage, struck: list[Caught]) -> Effect:
-        """`struck` gets each that was killed."""
+        """Kill a worker and its successor, and append each killed worker to `struck`. Raises Missed."""
         give_up_s = time.monotonic() + self.patience_s
         while time.monotonic() < give_up_s:
             first = catch_worker(stage, self.patience_s)
@@ -51,7 +51,7 @@ class WorkerKillInRecovery(WorkerFault):
         raise Missed(f"No worker was seen to take over a dead one's task within {self.patience_s:g} s.")
 
     def _successor(self, stage: Stage, first: Caught, give_up_s: float) -> Caught | None:
-        """Stops a worker inside one of these tasks. None: they were done before it could be."""
+        """Stop and return a worker inside a task of `first`. None if all were completed before, or on time-out."""
         while time.monotonic() < give_up_s:
             stage.ledger.poll()
             for worker in stage.workers.living():

@@ -1,4 +1,4 @@
-"""Workers are killed faster than their leases end."""
+"""Kills of workers, faster than their leases end."""
 
 import time
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from .base import WorkerFault
 class WorkerKillStorm(WorkerFault):
     """SIGKILLs one worker after the other, busy or idle, faster than the lease (I1, I2, I4, I5).
 
-    They are killed as they start, register and recover others. Tasks are recovered again and again, and must not be
-    given up for that too soon.
+    Workers die while they start, register and recover others' tasks. Tasks are recovered again and again, and must not
+    become dead letters too soon because of it.
     """
 
     name: ClassVar[str] = "worker-kill-storm"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4", "I5")
 
     for_s: float = 6.0
-    """How long it lasts."""
+    """Duration, in seconds."""
     every_s: float = 0.5
-    """From one kill to the next."""
+    """Seconds between two kills."""
 
     def inject(self, stage: Stage) -> Effect:
         pids: set[int] = set()
@@ -36,7 +36,7 @@ class WorkerKillStorm(WorkerFault):
             stage.ledger.poll()
             living = stage.workers.living()
             if living:
-                # One that is inside a task if there is any; else it dies as it starts, which is worth as much.
+                # Prefer a worker inside a task; a kill of one that is just starting is as useful.
                 busy = [worker for worker in living if stage.ledger.open_in_session(worker.sid)]
                 worker = stage.random.choice(busy or living)
                 caught = stop_and_look(stage, worker)

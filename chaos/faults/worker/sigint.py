@@ -14,8 +14,8 @@ from .sigterm import WorkerSigterm
 class WorkerSigint(WorkerSigterm):
     """Sends SIGINT to a worker inside a task, as Ctrl-C does, and waits until it has ended (I1, I2).
 
-    A terminal signals all processes of a group, and the parent may pass it on, so that a child is signalled twice.
-    Without a handler it is KeyboardInterrupt in the middle of whatever the main thread does.
+    A terminal signals all processes of a group, and the parent may forward the signal, so a child can get it twice.
+    Without a signal handler, the main thread raises KeyboardInterrupt wherever it is.
     """
 
     name: ClassVar[str] = "worker-sigint"
@@ -23,4 +23,4 @@ class WorkerSigint(WorkerSigterm):
     signal: ClassVar[Signals] = SIGINT
 
     to_all: bool = True
-    """Whether every process of its session is signalled, and not the one alone that was started."""
+    """Whether to signal every process of the session, in place of its first process only."""

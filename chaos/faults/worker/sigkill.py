@@ -13,8 +13,8 @@ from .base import WorkerFault
 class WorkerSigkill(WorkerFault):
     """SIGKILLs a worker's whole session while it is inside a task's body (I1, I2, I4).
 
-    The session is stopped first, and the ledger read again: only if a task is still open then is it killed. So "in the
-    middle of a task" is seen, not hoped for.
+    The session is stopped first, and killed only if the ledger still shows an open task then. So the kill is certain to
+    hit the worker in the middle of a task.
     """
 
     name: ClassVar[str] = "worker-sigkill"
@@ -23,9 +23,9 @@ class WorkerSigkill(WorkerFault):
     count: ClassVar[int] = 50
 
     stays_dead: bool = False
-    """Whether it is not started again in this run, so that the others must recover its tasks."""
+    """Whether the worker is not started again in this run, so that other workers must recover its tasks."""
     patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task."""
+    """Maximum wait for a worker inside a task, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         caught = catch_worker(stage, self.patience_s)

@@ -15,7 +15,7 @@ from .base import WorkerFault
 class WorkerSigkillChild(WorkerFault):
     """SIGKILLs a worker's child process inside a task; its parent survives and notices (I1, I2, I4).
 
-    As the kernel does when memory is short. The parent may tidy up, restart it, or end.
+    The kernel's OOM killer does so. The parent may clean up, start the child again, or end.
     """
 
     name: ClassVar[str] = "worker-sigkill-child"
@@ -23,7 +23,7 @@ class WorkerSigkillChild(WorkerFault):
     count: ClassVar[int] = 5
 
     patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task, and then for the child's end."""
+    """Maximum wait for a worker inside a task, and then for the end of the child, in seconds each."""
 
     def inject(self, stage: Stage) -> Effect:
         caught = catch_worker(stage, self.patience_s)

@@ -1,4 +1,4 @@
-"""SIGKILL of a worker that holds many tasks that it has not begun."""
+"""SIGKILL of a worker that has claimed many tasks and not begun them."""
 
 import time
 from collections import Counter
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from ..planned import PlannedTask
 
 TASKS = 120
-"""More than a hundred: the numbers that a queue gives to what it hands out have two digits and then three."""
+"""Number of tasks in the call. Above 100, so that a queue that numbers its deliveries reaches three digits."""
 BRIEF_SHARE = 0.52
-"""This part of them take no time, so that a queue which claims ahead claims the others at once."""
+"""Share of the call, at its beginning, with instant bodies: then a worker that prefetches claims the rest at once."""
 WORK_MS = 60
 SMALL_BYTES_MAX = 2_000
 OF_THE_OTHERS = 3
-"""Of that many tasks that could be taken for it one is: the others must go on, for other faults."""
+"""At most one in this many suitable tasks joins the call; the others are left for the other faults."""
 APART_S = 1.0
-"""They come so much later than all others: no fault that ends before the last of them meets them."""
+"""Seconds between the last other task and the call, so that no earlier fault hits tasks of the call."""
 START_S_MIN, START_S_MAX = 1.0, 6.0
 CALM_S = 0.7
 LOOK_S = 0.01
@@ -47,8 +47,8 @@ LOOK_S = 0.01
 class WorkerSigkillFull(WorkerFault):
     """SIGKILLs a worker, and the one in its place when it holds dozens of tasks of one call (I1, I2, I4).
 
-    The plan has such a call for the very end. The other workers stand still meanwhile, for less than a lease: so it is
-    one process that holds them, and what comes back of it, and in which order, can be compared with the call.
+    The plan has such a call at its end. Meanwhile the other workers are stopped, for less than a lease, so that one
+    process claims the tasks. The recovered tasks and their order can then be compared with the call.
     """
 
     name: ClassVar[str] = "worker-sigkill-full"
@@ -61,7 +61,7 @@ class WorkerSigkillFull(WorkerFault):
     holds_traffic: ClassVar[bool] = True
 
     calm_within_s: float = 60.0
-    """How long to wait until what came before is done, which the end of the run waits for as well."""
+    """Maximum wait, in seconds, for the completion of earlier tasks. The end of the run would wait for them anyway."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         fit = [
@@ -72,7 +72,7 @@ class WorkerSigkillFull(WorkerFault):
         wanted = min(TASKS, len(fit) // OF_THE_OTHERS)
         if not wanted:
             return tasks
-        # Spread evenly: where many neighbours were missing, a fault that waits for traffic would see none.
+        # Spread evenly: a gap of many neighbours would leave a fault that waits for traffic without any.
         every = len(fit) // wanted
         chosen = fit[draw.randrange(every) :: every][:wanted]
         priority = Counter(tasks[place].priority for place in chosen).most_common(1)[0][0]
@@ -110,9 +110,9 @@ class WorkerSigkillFull(WorkerFault):
         )
 
     def _await_calm(self, stage: Stage) -> None:
-        """Waits until nothing is in its body or waits to begin, for a while: the call is to be claimed at once.
+        """Wait until no body has run and no task has waited for `CALM_S`, so that workers claim the call at once.
 
-        What misbehaves may never begin.
+        Ignores waiting tasks that misbehave, as they may never begin.
         """
         odd = frozenset[str]().union(*stage.behaving.values())
         since_s = time.monotonic()
@@ -124,7 +124,7 @@ class WorkerSigkillFull(WorkerFault):
             stage.wait(POLL_S)
 
     def _replaced(self, stage: Stage) -> tuple[Caught, Managed]:
-        """Kills a worker, an idle one if there is any, and starts another in its place, which has numbered little."""
+        """Kill a worker, if possible an idle one, and start a new one, which has numbered few deliveries yet."""
         stage.ledger.poll()
         living = stage.workers.living()
         idle = [worker for worker in living if not stage.ledger.open_in_session(worker.sid)]
@@ -140,7 +140,7 @@ class WorkerSigkillFull(WorkerFault):
         return caught, started[0]
 
     def _catch_full(self, stage: Stage, worker: Managed, before: frozenset[str]) -> Caught | None:
-        """Has the call submitted while the others stand still, and stops the worker inside it. None: not in time."""
+        """Stop the other workers, let the call be submitted, and stop `worker` inside it. None on time-out."""
         others = [one for one in stage.workers.living() if one is not worker]
         for one in others:
             one.stop_session_members()
@@ -161,7 +161,7 @@ class WorkerSigkillFull(WorkerFault):
         return None
 
     def heal(self, stage: Stage) -> None:
-        # The others go on when the kill is on record: before it, they have begun nothing of the call.
+        # Resume the others only now that the kill is recorded: before it, they have begun no task of the call.
         for worker in stage.workers.living():
             worker.continue_session_members()
         super().heal(stage)

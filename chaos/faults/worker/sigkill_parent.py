@@ -16,8 +16,7 @@ from .base import WorkerFault
 class WorkerSigkillParent(WorkerFault):
     """SIGKILLs the parent of a worker's processes; its children run on as orphans for a while (I2, I3, I4).
 
-    No parent looks after them or stops them; what they do and what their successors do must not
-    get in each other's way.
+    No parent supervises or stops them. They and their successors must not interfere with each other.
     """
 
     name: ClassVar[str] = "worker-sigkill-parent"
@@ -25,9 +24,9 @@ class WorkerSigkillParent(WorkerFault):
     count: ClassVar[int] = 3
 
     orphans_for_s: float = 2.0
-    """How long they may live on before the worker is started again, as a unit or a container would be."""
+    """Seconds until the worker is started again and its orphans are killed, as systemd or a container would do it."""
     patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task."""
+    """Maximum wait for a worker inside a task, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         caught = catch_worker(stage, self.patience_s)
@@ -36,7 +35,7 @@ class WorkerSigkillParent(WorkerFault):
             worker.continue_session_members()
             raise Missed(f"Worker {worker.sid} is one process: it has no children.")
         stage.workers.postpone(worker, self.orphans_for_s)
-        # The kernel sends SIGHUP to children that are orphaned while they are stopped: they must run again first.
+        # The kernel sends SIGHUP to children that are orphaned while stopped, so resume them first.
         for pid in orphans:
             sessions.send(pid, worker.sid, SIGCONT)
         worker.terminate(SIGKILL)

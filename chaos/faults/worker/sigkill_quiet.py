@@ -1,4 +1,4 @@
-"""SIGKILL of a worker, and no traffic after it."""
+"""SIGKILL of a worker after the last submission."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class WorkerSigkillQuiet(WorkerFault):
     """SIGKILLs a worker inside a task after the last task was submitted and begun (I2, I4).
 
-    No traffic follows, and no backlog keeps the other workers busy: a queue that recovers only when a new task comes in
-    never recovers. The last tasks of the plan are long, so that one is still in its body. A task that moves only by the
-    poke at the deadline is NEEDS_TRAFFIC.
+    No traffic follows, and no backlog keeps the other workers busy: a queue that recovers only when a new task arrives
+    never recovers. The last tasks of the plan are long, so that one is still in its body. If only the poke at the
+    deadline makes a task move, the verdict is NEEDS_TRAFFIC.
     """
 
     name: ClassVar[str] = "worker-sigkill-quiet"
@@ -31,11 +31,11 @@ class WorkerSigkillQuiet(WorkerFault):
     last: ClassVar[bool] = True
 
     tasks: int = how_many(4)
-    """How many long tasks there are."""
+    """Number of long tasks."""
     work_ms: int = 3_000
-    """How long these take."""
+    """Length of their bodies, in ms."""
     patience_s: float = 30.0
-    """How long to wait until everything is submitted and answered, and after that for a further task to begin."""
+    """Maximum wait, in seconds, for the end of all submissions, and after that for each further task to begin."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         long = [replace(task, work_ms=self.work_ms) for task in tasks[-self.tasks :]]
@@ -44,7 +44,7 @@ class WorkerSigkillQuiet(WorkerFault):
     def inject(self, stage: Stage) -> Effect:
         wait_for(stage, stage.workload_over, self.patience_s, f"There still was traffic after {self.patience_s:g} s.")
         self._wait_until_begun(stage)
-        # The same task again and again would be given up as one that kills its workers.
+        # A queue would give up a task that was hit repeatedly, as a poison task.
         caught = catch_worker(stage, self.patience_s, untouched=True)
         kill_caught(caught)
         return Effect(
@@ -58,7 +58,7 @@ class WorkerSigkillQuiet(WorkerFault):
         last, ledger = max(stage.promised(), default=None), stage.ledger
         missed = f"No task had begun for {self.patience_s:g} s, nor {last}, the last that was promised."
         while last is not None and last not in ledger.begun:
-            # Patience begins again with each: a queue takes as long as it takes for what had been submitted before.
+            # The patience starts again with each task that begins: a backlog can take any time.
             wait_for(stage, partial(_further_begun, ledger, len(ledger.begun)), self.patience_s, missed)
 
 

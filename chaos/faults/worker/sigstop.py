@@ -1,4 +1,4 @@
-"""SIGSTOP of a worker in the middle of a task, and SIGCONT when others have taken its tasks over."""
+"""SIGSTOP of a worker in the middle of a task, and SIGCONT after other workers have recovered its tasks."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from .base import WorkerFault
 class WorkerSigstop(WorkerFault):
     """Freezes a worker inside a task until its lease has ended, then resumes it: a zombie (I3, I6).
 
-    It wakes with tasks in hand that are no longer its own. Whatever it says about them must change nothing.
+    It resumes with tasks that it no longer owns. Its acks and other commands for them must have no effect.
     """
 
     name: ClassVar[str] = "worker-sigstop"
@@ -22,13 +22,13 @@ class WorkerSigstop(WorkerFault):
     count: ClassVar[int] = 5
 
     for_s: float = 5.0
-    """How long it stands still; to be a zombie, longer than the lease and a sweep."""
+    """Seconds for which it is stopped; a zombie requires more than the lease and a sweep."""
     patience_s: float = 10.0
-    """How long to wait for a worker that is inside a task."""
+    """Maximum wait for a worker inside a task, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
         caught = catch_worker(stage, self.patience_s)
-        # On record now, while it stands still, so that only what began before is explained by it.
+        # Return while it is still stopped: the effect is recorded now, and explains only executions that began before.
         return Effect(
             evidence=f"Worker {caught.worker.sid} stands still inside {len(caught.tasks)} tasks, for {self.for_s:g} s.",
             pids=caught.pids,

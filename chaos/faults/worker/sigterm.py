@@ -15,7 +15,7 @@ from .base import WorkerFault
 class WorkerSigterm(WorkerFault):
     """Sends SIGTERM to a worker inside a task, and waits until it has ended (I1, I2).
 
-    What it had claimed and not begun must be given back, and what runs must be finished, also where it takes seconds.
+    It must release the tasks that it claimed and has not begun, and finish those that run, even if that takes seconds.
     With `to_all` each of its processes is signalled, as systemd does it (KillMode=control-group).
     """
 
@@ -28,9 +28,9 @@ class WorkerSigterm(WorkerFault):
     signal: ClassVar[Signals] = SIGTERM
 
     patience_s: float = 12.0
-    """How long to wait for a worker that is inside a task, and then for its end."""
+    """Maximum wait for a worker inside a task, and then for its end, in seconds each."""
     to_all: bool = False
-    """Whether every process of its session is signalled, and not the one alone that was started."""
+    """Whether to signal every process of the session, in place of its first process only."""
 
     def inject(self, stage: Stage) -> Effect:
         worker = busy_worker(stage, self.patience_s, long=True)

@@ -1,6 +1,7 @@
-"""A wrong clock for every Python process that finds this folder on its path: an hour ahead or behind, by its pid.
+"""A wrong clock for every Python process with this folder on its path: an hour ahead (odd pid) or behind (even pid).
 
-`time.time` and `time.time_ns` only: the monotonic clock, which timeouts and the history need, cannot be wrong so.
+Only `time.time` and `time.time_ns` are wrong: a wrong wall clock does not affect the monotonic clock, which timeouts
+and the history need.
 """
 
 import os

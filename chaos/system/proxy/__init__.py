@@ -1,4 +1,4 @@
-"""A proxy that speaks RESP: it knows which worker it serves, counts its commands, and hits at a named one."""
+"""A RESP proxy: it knows the worker behind each connection, counts commands, and injects faults at named ones."""
 
 from .listener import Listener
 from .points import ANY_ROLE, Phase, Point, read_point

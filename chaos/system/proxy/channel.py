@@ -1,4 +1,4 @@
-"""One connection of a worker, and the one to the server that stands behind it."""
+"""One connection of a worker, and the connection to the server behind it."""
 
 import socket
 import time
@@ -15,42 +15,42 @@ from .trace import Sent
 from .way import Way, receive, reset_on_close
 
 LINGER_S = 0.003
-"""After a relayed reply the worker gets that long to take it in before it is killed; nothing more is forwarded."""
+"""Seconds the worker gets to read a relayed reply before it is killed. Nothing more is forwarded meanwhile."""
 
 _SUBSCRIPTIONS = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 _UNPAIRED = frozenset({"MONITOR", "SYNC", "PSYNC"})
-"""From there on what the server sends answers no single command. To a subscription there is one answer first."""
+"""After these, the server's output no longer answers single commands. A subscription gets one answer first."""
 
 
 class Channel:
-    """Relays, counts and hits. Called from the proxy's thread only."""
+    """Relays traffic, counts commands and injects faults. Called from the proxy's thread only."""
 
     UNSENT_BYTES_MAX: ClassVar[int] = 4_194_304
-    """With so much unsent to one end, the other is not read any further."""
+    """Limit on the unsent bytes for one end. Beyond it, the other end is not read."""
 
     def __init__(self, listener: Door, worker: socket.socket, server: socket.socket) -> None:
         self._source, self.port = worker.getpeername()
         self.closed = False
         self.orphaned = False
-        """Whether the worker has hung up, and something that it had sent before is still on its way to the server."""
+        """Whether the worker has hung up while data that it sent is still on its way to the server."""
         self.silent = False
-        """Whether nothing is delivered any more, in either direction, and neither end is notified."""
+        """Whether delivery has stopped in both directions, without notice to either end."""
         self.deserted = False
-        """Whether the server has hung up on a silent one."""
+        """Whether the server has hung up on a silent channel."""
         self._listener = listener
         self.to_server, self.to_worker = Way(server), Way(worker)
         self._requests, self._replies = RequestParser(), ReplyParser()
         self._waiting: deque[tuple[Strike | None, Sent | None]] = deque()  # forwarded and not answered yet
         self._session = listener.tracer.session(listener.who, self.port) if listener.tracer else None
-        self._held: deque[Request] = deque()  # commands that wait for what happens to one before them
+        self._held: deque[Request] = deque()  # commands that wait until a fault at an earlier one is over
         self._holding = False
         self._role: str | None = None
-        self._opaque = listener.opaque  # not RESP, or replies that answer nothing: relayed as it comes
-        self._subscribed = False  # nor are commands counted, once a connection is for a subscription
+        self._opaque = listener.opaque  # not RESP, or replies that answer no command: relayed unparsed
+        self._subscribed = False  # after a subscription, commands are not counted either
 
     @property
     def frozen(self) -> bool:
-        """Whether what the worker sends is left where it is."""
+        """Whether the worker's data is left unread."""
         return self._listener.frozen
 
     def worker_ready(self, events: int) -> None:
@@ -60,14 +60,14 @@ class Channel:
         self._ready(events, self.to_server, self._from_server)
 
     def _ready(self, events: int, way: Way, read: Callable[[], None]) -> None:
-        # An earlier event of the same moment may have closed or frozen it.
+        # An earlier event of the same poll may have closed or frozen this channel.
         if events & EVENT_WRITE and not self.closed:
             self._flush(way)
         if events & EVENT_READ and not self.closed and not (self.frozen and way is self.to_worker):
             read()
 
     def _read(self, way: Way, parser: Parser[Unit], onward: Way) -> list[Unit]:
-        """What came by `way`, cut into whole units; what cannot be cut is relayed `onward` as it comes."""
+        """Return the complete units that arrived by `way`; relay data that is not parsed `onward` unchanged."""
         chunk = receive(way.end)
         if chunk is None:
             return []
@@ -97,7 +97,7 @@ class Channel:
             self._take(requests)
 
     def _take(self, requests: list[Request]) -> None:
-        """Forward them, in one write as long as nothing is to happen."""
+        """Forward requests, in one write up to the next one with a fault."""
         passing = []
         for index, request in enumerate(requests):
             strike = self._count(request.name)
@@ -148,7 +148,7 @@ class Channel:
             self._release()
 
     def _release(self) -> None:
-        """What was held back goes on."""
+        """Forward the commands that were held back."""
         self._holding = False
         held = list(self._held)
         self._held.clear()
@@ -226,7 +226,7 @@ class Channel:
         way.free_at = max(now, way.free_at)
         if link.bytes_per_s:
             way.free_at += len(data) / link.bytes_per_s
-        # What comes later must not overtake it, whatever becomes of the link meanwhile.
+        # Later data must not overtake this piece, even if the link changes meanwhile.
         delay_ms = link.delay_ms + listener.jitter.uniform(0, link.jitter_ms)
         way.due_at = max(way.due_at, way.free_at + delay_ms / 1000)
         way.in_transit += 1
@@ -241,7 +241,7 @@ class Channel:
         self._bury()
 
     def silence(self) -> None:
-        """Deliver nothing any more, for good."""
+        """Stop all delivery for good."""
         self.silent = True
         for way in (self.to_server, self.to_worker):
             way.stalled.clear()
@@ -249,7 +249,7 @@ class Channel:
         self._listener.proxy.watch(self)
 
     def mend(self) -> None:
-        """The link has changed: what was held back goes on, if it may."""
+        """Send held-back data again after a change of the link; the new link may hold it back, too."""
         for way in (self.to_server, self.to_worker):
             stalled, way.stalled = way.stalled, []
             for data in stalled:
@@ -257,7 +257,7 @@ class Channel:
         self._bury()
 
     def _ended(self, way: Way) -> None:
-        """One side has hung up. What a worker had sent before that arrives all the same, as it would in a network."""
+        """Handle the hang-up of one side. Data that a worker sent before it still arrives, as in a network."""
         if self.silent:
             self.orphaned = self.orphaned or way is self.to_worker
             self.deserted = self.deserted or way is self.to_server
@@ -274,13 +274,13 @@ class Channel:
             self.close()
 
     def _bury(self) -> None:
-        """An orphan whose last output was relayed has ended."""
+        """Shut down the server's side of an orphan once its last output was relayed."""
         if self.silent:
             return
         way = self.to_server
         if self.orphaned and not (self.closed or way.stalled or way.in_transit or way.unsent):
             try:
-                # Not closed: with replies unread that would be a reset, which could overtake what was sent.
+                # Not closed: with replies unread, that would send a reset, which could overtake the data.
                 way.end.shutdown(socket.SHUT_WR)
             except OSError:
                 self.close()
@@ -303,7 +303,7 @@ class Channel:
         self._listener.proxy.watch(self)
 
     def _flush(self, way: Way) -> None:
-        """Write what could not be written before."""
+        """Write data that could not be written before."""
         try:
             del way.unsent[: way.end.send(way.unsent)]
         except BlockingIOError:
@@ -315,13 +315,13 @@ class Channel:
         self._bury()
 
     def close(self, *, reset: bool = False) -> None:
-        """End both connections; the worker's by a reset if so wished."""
+        """Close both connections; with `reset`, the worker's by a reset."""
         if self.closed:
             return
         self.closed = True
         self._listener.proxy.unwatch(self)
         self._listener.channels.discard(self)
-        if self.to_server.unsent:  # the worker may have sent it as its last word
+        if self.to_server.unsent:  # the worker may have sent it just before it ended
             try:
                 self.to_server.end.send(self.to_server.unsent)
             except OSError:

@@ -1,4 +1,4 @@
-"""The port of one worker: its connections, what it has sent so far, and what is to happen to it."""
+"""The port of one worker: its connections, the commands it has sent so far, and its armed faults."""
 
 import random
 import socket
@@ -12,69 +12,69 @@ from .trace import Tracer
 from .way import Tally, reset_on_close
 
 CONNECT_DEADLINE_S = 5.0
-"""Meanwhile no other connection is served; shorter than any wait for the proxy's own answers."""
+"""Seconds. No other connection is served meanwhile, so it is shorter than any wait for the proxy's own answers."""
 
 Address = tuple[str, int]
 
 
 class Listener:
-    """One port for one worker. Its methods without a note are for the proxy's thread."""
+    """One port for one worker. Call its methods from the proxy's thread, except those marked "Any thread"."""
 
     def __init__(self, proxy: Loop, door: socket.socket, *, gated: bool, to: Address) -> None:
         self.proxy = proxy
         self.to = to
-        """What stands behind it: host and port."""
+        """Host and port of the server behind it."""
         self.opaque = False
         self.tracer: Tracer | None = None
-        """Follows the tasks in what is sent; None: no trace."""
+        """Follows the tasks in the traffic; None: no trace."""
         self.who = ""
-        """What the trace calls the worker."""
+        """The worker's name in the trace."""
         self.door = door
         self.link = Link()
         self.links: dict[str, Link] = {}
-        """Of those that connect from these hosts, in place of `link`."""
+        """Host -> the link of connections from it, in place of `link`."""
         self.jitter = random.Random(0)
         self.to_server, self.to_worker = Tally(), Tally()
         self.channels: set[Channel] = set()
         self.frozen = gated
         self.dead = False
         self.seen: list[Point] = []
-        """Every command so far, in the order in which they came, each named within its connection's role."""
+        """While `recording`: every command so far, in order of arrival, named within its connection's role."""
         self.recording = False
         self.unreadable = 0
-        """Connections that did not speak RESP, and were relayed as they are."""
+        """Number of connections that did not speak RESP, and were relayed unparsed."""
         self.struck: list[Strike] = []
-        """What took place, in its order."""
+        """The armed faults that were injected, in order."""
         self.cut: list[tuple[int, int]] = []
-        """Of each reply that was cut: how many bytes were relayed, of how many."""
+        """For each cut reply: the number of bytes relayed, and its length."""
         self._strikes: dict[Point, Strike] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
 
     @property
     def port(self) -> int:
-        """Any thread."""
+        """The port's number. Any thread."""
         port: int = self.door.getsockname()[1]
         return port
 
     @property
     def url(self) -> str:
-        """What the worker gets as its server's URL. Any thread."""
+        """The server URL for the worker. Any thread."""
         return self.proxy.url_of(self.port)
 
     def arm(self, strike: Strike) -> None:
-        """Once, at its point. Any thread."""
+        """Arm a fault, to be injected once at its point. Any thread."""
         self.proxy.call(lambda: self._strikes.update({strike.point: strike}))
 
     def disarm(self) -> None:
-        """Nothing is to happen any more. Any thread."""
+        """Cancel all armed faults. Any thread."""
         self.proxy.call(self._strikes.clear)
 
     def open(self) -> None:
-        """Let go on what a gated or frozen listener holds back. Any thread."""
+        """Release the traffic that a gated or frozen listener holds back. Any thread."""
         self.proxy.call(self.thaw)
 
     def hold(self) -> None:
-        """Let nothing more of what the worker sends pass, until `open`. Any thread."""
+        """Hold back everything that the worker sends, until `open`. Any thread."""
         self.proxy.call(self.freeze)
 
     def is_connected(self) -> bool:
@@ -82,19 +82,19 @@ class Listener:
         return self.proxy.call(lambda: bool(self.channels))
 
     def set_link(self, link: Link, source: str | None = None) -> None:
-        """`source`: only for what comes from this host. Any thread."""
+        """Change the link; with `source`, only for connections from this host. Any thread."""
         self.proxy.call(lambda: self._set_link(link, source))
 
     def reset_all(self) -> int:
-        """Reset every connection that is open; how many. Any thread."""
+        """Reset all open connections, and return their number. Any thread."""
         return self.proxy.call(self._reset_all)
 
     def silence(self) -> int:
-        """Deliver nothing more on any connection that is open, without a word to either end; how many. Any thread."""
+        """Stop delivery on all open connections without notice to either end; return their number. Any thread."""
         return self.proxy.call(self._silence)
 
     def direct(self, to: Address) -> int:
-        """Put another server behind it; how many connections to the one before were reset. Any thread."""
+        """Put another server behind it; return the number of connections reset for that. Any thread."""
 
         def switch() -> int:
             self.to = to
@@ -107,11 +107,11 @@ class Listener:
         self.proxy.call(self.hang_up)
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """(role, name) -> how many were sent so far; the role `*` stands for any. Any thread."""
+        """Return (role, name) -> number of commands sent so far; the role `*` stands for any. Any thread."""
         return self.proxy.call(lambda: dict(self._counts))
 
     def count(self, role: str, name: str) -> Strike | None:
-        """One more command; what is to happen to it."""
+        """Count a command, and return the fault to inject at it, if any."""
         counts = self._counts
         number = counts[role, name] = counts[role, name] + 1
         total = counts[ANY_ROLE, name] = counts[ANY_ROLE, name] + 1
@@ -128,7 +128,7 @@ class Listener:
         return strike
 
     def freeze(self) -> None:
-        """Read no more from this worker: what it sends stays with it."""
+        """Stop reading from this worker; its data stays in its sockets."""
         self.frozen = True
         for channel in self.channels:
             self.proxy.watch(channel)
@@ -139,7 +139,7 @@ class Listener:
             self.proxy.watch(channel)
 
     def hang_up(self) -> None:
-        """The worker is dead: so are its connections, and what it had sent last."""
+        """Close the port and its connections; drop unread data."""
         self.dead = True
         for channel in list(self.channels):
             channel.close()
@@ -157,7 +157,7 @@ class Listener:
         try:
             server = socket.create_connection(self.to, timeout=CONNECT_DEADLINE_S)
             channel = Channel(self, worker, server)
-        except OSError:  # the server is down, and so is what stands before it
+        except OSError:  # the server is down, so the proxy refuses, too
             reset_on_close(worker)
             worker.close()
             return

@@ -1,4 +1,4 @@
-"""Which process is at the other end of a connection on this machine. Linux only; elsewhere none is found."""
+"""Find the process at the other end of a local connection. Linux only; elsewhere the search finds none."""
 
 import os
 import re
@@ -11,7 +11,7 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 def owner(port: int, candidates: Iterable[int]) -> int | None:
-    """The one of `candidates` that holds a connected TCP socket whose local port is `port`."""
+    """Return the first of `candidates` with a connected TCP socket on local port `port`; None: none has one."""
     inodes = _inodes(port)
     for pid in candidates:
         if inodes & _sockets(pid):
@@ -20,7 +20,10 @@ def owner(port: int, candidates: Iterable[int]) -> int | None:
 
 
 def _inodes(port: int) -> set[str]:
-    """Strangers' among them: one local port serves several connections, if they go to different places."""
+    """Return the inodes of the sockets connected from a local port.
+
+    Connections to different addresses may share the port, so some inodes may belong to unrelated processes.
+    """
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
@@ -32,7 +35,7 @@ def _inodes(port: int) -> set[str]:
 
 
 def _sockets(pid: int) -> set[str]:
-    """None of a process that is gone, or not ours to look into."""
+    """Return the inodes of a process's sockets; empty if the process is gone, or may not be inspected."""
     found = set()
     with suppress(OSError):
         for entry in os.scandir(f"/proc/{pid}/fd"):
@@ -43,5 +46,5 @@ def _sockets(pid: int) -> set[str]:
 
 
 def living() -> list[int]:
-    """All processes of this machine, the newest first: a connection is mostly of a process that has just begun."""
+    """Return all processes of this machine, newest first: most connections belong to a process that just started."""
     return sorted((int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()), reverse=True)

@@ -1,8 +1,8 @@
-"""Crash points: named, so that the same one is found again in the next run.
+"""Crash points, named so that the next run can find the same point.
 
-A point is a command that a worker sends: the role of the connection, the command's name, and which occurrence of it.
-Written `role/name#occurrence`, for example `EVALSHA:1f0e22aa/BLPOP#2`. A connection's role is the first command it
-sends after its handshake; where a client's threads share their connections it says nothing, and `*` stands for any.
+A point is a command that a worker sends: the role of the connection, the command's name, and its occurrence. It is
+written `role/name#occurrence`, for example `EVALSHA:1f0e22aa/BLPOP#2`. A connection's role is the first command it
+sends after its handshake. If a client's threads share connections, roles mean nothing, and `*` stands for any role.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _WRITTEN = re.compile(r"(?P<role>[^/\s]+)/(?P<name>[^/#\s]+)#(?P<occurrence>[1-9
 
 
 class Phase(StrEnum):
-    """When, at a point, something happens."""
+    """The moment of a fault, relative to the command at its point."""
 
     BEFORE = "before"  # the command was sent by the worker and never reaches the server
     EXECUTED = "executed"  # the server has executed it, and the reply is never seen
@@ -44,7 +44,7 @@ class Point(NamedTuple):
 
 
 def read_point(text: str) -> Point:
-    """The point that `str(point)` wrote. Raises ValueError."""
+    """Return the point that `str(point)` wrote. Raises ValueError."""
     found = _WRITTEN.fullmatch(text)
     if not found:
         raise ValueError(f"{text!r} is not a crash point: write role/NAME#occurrence.")
@@ -52,7 +52,7 @@ def read_point(text: str) -> Point:
 
 
 def command_name(head: Sequence[bytes]) -> str:
-    """A command's name from its first two words. A script is named by its digest, whichever way it is sent."""
+    """Return a command's name from its first two words. A script is named by its digest, however it is sent."""
     first = head[0].upper()
     if len(head) > 1:
         second = head[1]
@@ -68,10 +68,10 @@ def command_name(head: Sequence[bytes]) -> str:
 
 
 def is_handshake(name: str) -> bool:
-    """Whether a command only prepares its connection: such say nothing of the connection's role, and are not points."""
+    """Whether a command only prepares its connection. Such a command is not a point, and does not define the role."""
     return name in _HANDSHAKE or name.startswith("CLIENT|") or not name
 
 
 def _text(word: bytes) -> str:
-    """Safe to write a point with."""
+    """Return a word without the characters that separate the parts of a written point."""
     return re.sub(r"[/#\s]", "_", word.decode("ascii", "backslashreplace"))

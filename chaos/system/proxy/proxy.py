@@ -1,6 +1,6 @@
-"""The proxy: one thread, one listening port for each worker, so that it knows which worker it serves.
+"""The proxy: one thread, and one listening port for each worker, which identifies the worker.
 
-In the harness's own process: a thread costs no start, and a hit that kills needs the harness's hands.
+It runs in the harness's own process: a thread costs no start-up time, and only the harness can kill a worker.
 """
 
 import heapq
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 class Proxy:
-    """Stands before one server, `with Proxy(url) as proxy`. `failure`: what ended its thread."""
+    """A proxy for one server: `with Proxy(url) as proxy`. `failure`: the exception that ended its thread."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -58,7 +58,7 @@ class Proxy:
         self.close()
 
     def close(self) -> None:
-        """End every connection and the thread."""
+        """Close all connections and end the thread."""
         if self._thread.is_alive():
             self.call(self._stop)
             self._thread.join(CALL_DEADLINE_S)
@@ -73,14 +73,15 @@ class Proxy:
         tracer: Tracer | None = None,
         who: str = "",
     ) -> Listener:
-        """A port for one worker.
+        """Open a port for one worker.
 
         Args:
-            gated: it may connect, and gets no further until `open`: so it is started ahead.
-            recording: whether its commands are noted.
-            opaque: whether bytes are relayed as they come, and no commands are looked for.
-            to: what stands behind it; None: the proxy's own server.
-            tracer: what follows tasks in its commands, which calls it `who`.
+            gated: whether a connected worker waits until `open`, so that it can be started ahead of its turn.
+            recording: whether its commands are recorded.
+            opaque: whether bytes are relayed unparsed.
+            to: the server behind the port; None: the proxy's own server.
+            tracer: follows tasks in its commands.
+            who: the worker's name in the trace.
         """
         door = socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
         door.setblocking(False)
@@ -100,7 +101,7 @@ class Proxy:
         return self._parts._replace(netloc=f"{credentials}{at}{LOOPBACK}:{port}").geturl()
 
     def call(self, ask: Callable[[], Answer]) -> Answer:
-        """Run it in the proxy's thread, and wait for the answer. Any thread."""
+        """Run `ask` in the proxy's thread, and return its answer. Any thread."""
         if threading.current_thread() is self._thread:
             return ask()
         done = threading.Event()
@@ -131,7 +132,7 @@ class Proxy:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._ticket), act))
 
     def watch(self, channel: Channel) -> None:
-        """Look at a channel's ends for what matters now."""
+        """Wait on a channel's sockets for the events that matter in its present state."""
         if channel.closed:
             return
         to_server, to_worker = channel.to_server, channel.to_worker

@@ -1,4 +1,4 @@
-"""Where commands and replies begin and end in a RESP2 or RESP3 stream, and nothing more: no value is copied or decoded.
+"""Split RESP2 and RESP3 streams into commands and replies, and nothing more: no value is decoded.
 
 https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from .points import command_name
 
 HEAD_WORDS = 2
-"""That many words of a command are kept: its name needs no more."""
+"""Number of words that are kept of a command: its name needs no more."""
 
 
 class ProtocolError(Exception):
@@ -19,7 +19,7 @@ Unit = TypeVar("Unit")
 
 
 class Parser(Protocol[Unit]):
-    """Cuts what one side sends into units: commands or replies."""
+    """Splits the data of one side into units: commands or replies."""
 
     rest: bytes
 
@@ -27,31 +27,31 @@ class Parser(Protocol[Unit]):
 
 
 class Request(NamedTuple):
-    """One whole command. `name` as `points.command_name` makes it."""
+    """One complete command. `name` comes from `points.command_name`."""
 
     name: str
     raw: bytes
 
 
 class Reply(NamedTuple):
-    """One whole reply, or a push, which answers no command."""
+    """One complete reply, or a push, which answers no command."""
 
     raw: bytes
     push: bool
 
 
 class RequestParser:
-    """Cuts what a client sends into commands: arrays of bulk strings, or inline commands."""
+    """Splits a client's data into commands: arrays of bulk strings, or inline commands."""
 
     def __init__(self) -> None:
         self.rest = b""
-        """What was fed and is not a whole command yet."""
-        self._at = 0  # in `rest`: all before is scanned
-        self._left = 0  # words of the command under way still to come
+        """Data of the incomplete last command."""
+        self._at = 0  # offset in `rest`: everything before is scanned
+        self._left = 0  # number of missing words of the incomplete command
         self._head: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[Request]:
-        """The commands that are complete now. Raises ProtocolError."""
+        """Return the commands that are now complete. Raises ProtocolError."""
         data = self.rest + chunk if self.rest else chunk
         at, left, head = self._at, self._left, self._head
         start, size = 0, len(data)
@@ -87,17 +87,17 @@ class RequestParser:
 
 
 class ReplyParser:
-    """Cuts what a server sends into replies."""
+    """Splits a server's data into replies."""
 
     def __init__(self) -> None:
         self.rest = b""
-        """What was fed and is not a whole reply yet."""
+        """Data of the incomplete last reply."""
         self._at = 0
-        self._left = 0  # elements of the reply under way still to come
+        self._left = 0  # number of missing elements of the incomplete reply
         self._push = False
 
     def feed(self, chunk: bytes) -> list[Reply]:
-        """The replies that are complete now. Raises ProtocolError."""
+        """Return the replies that are now complete. Raises ProtocolError."""
         data = self.rest + chunk if self.rest else chunk
         at, left, push = self._at, self._left, self._push
         start, size = 0, len(data)

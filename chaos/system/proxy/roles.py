@@ -1,4 +1,4 @@
-"""What the parts of the proxy need of those above them, so that imports go one way: channel, listener, proxy."""
+"""Interfaces of the proxy's upper layers for the lower ones, so that imports go one way: channel, listener, proxy."""
 
 import random
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 
 
 class Loop(Protocol):
-    """The proxy, to a listener and its channels: the thread in which all of them run."""
+    """The proxy as a listener and its channels see it: the thread in which all of them run."""
 
     def call(self, ask: Callable[[], Answer]) -> Answer: ...
     def later(self, seconds: float, act: Callable[[], None]) -> None: ...
@@ -23,7 +23,7 @@ class Loop(Protocol):
 
 
 class Door(Protocol):
-    """The listener, to its channels: what is to happen to them, and what has happened."""
+    """The listener as its channels see it: faults to inject, and counters."""
 
     proxy: Loop
     opaque: bool

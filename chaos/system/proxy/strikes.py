@@ -1,4 +1,4 @@
-"""What the proxy does: at a named point (`Strike`), or to all that passes (`Link`)."""
+"""Faults that the proxy injects: at a named point (`Strike`), or in all traffic (`Link`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from .points import Phase, Point
 
 
 class StrikeKind(StrEnum):
-    """What happens at a point."""
+    """The kind of a fault at a point."""
 
     KILL = "kill"  # the worker's session is killed, in that phase
     DROP = "drop"  # before: the command vanishes; executed: its reply does. The connection stays, and is silent
@@ -19,10 +19,10 @@ class StrikeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Strike:
-    """One thing to do once, at one point.
+    """One fault, injected once at one point.
 
-    `kill`, for KILL, ends the worker's session and returns when it is dead. It is called with the port from which the
-    worker had sent the command, so that `peers.owner` can tell which of its processes that was.
+    `kill`, for KILL only, ends the worker's session and returns when it is dead. Its argument is the port from which
+    the worker sent the command, so that `peers.owner` can identify the process.
     """
 
     point: Point
@@ -42,25 +42,25 @@ class Strike:
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """The condition of the way between a worker and the server; as it is by default, nothing is wrong.
+    """The condition of the connections between a worker and the server. By default they are healthy.
 
-    What a blackhole holds back arrives when it is lifted, as TCP would have it, unless the connection has ended.
+    Data that a blackhole holds back arrives when it is lifted, as with TCP, unless the connection has ended.
     """
 
     delay_ms: int = 0
-    """Each way."""
+    """In each direction."""
     jitter_ms: int = 0
-    """Up to so much more, drawn for each piece; none overtakes the one before it."""
+    """Maximum of an additional delay, drawn for each piece of data. Pieces never overtake each other."""
     seed: int = 0
-    """What the jitter, and which replies are cut, is drawn from."""
+    """Seed of the jitter and of the choice of replies to cut."""
     bytes_per_s: int | None = None
-    """Each way; None: no limit."""
+    """In each direction; None: no limit."""
     to_server_lost: bool = False
     to_worker_lost: bool = False
     cut_share: float = 0.0
-    """That many of the replies are cut in their middle, and the connection is reset."""
+    """Share of the replies that are cut in the middle; the connection is then reset."""
     refuse: bool = False
-    """New connections are reset; those that are open stay."""
+    """Whether new connections are reset. Open ones stay."""
 
     @property
     def clear(self) -> bool:

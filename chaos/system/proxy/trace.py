@@ -1,8 +1,8 @@
-"""Which commands carried which task: what the proxy keeps of a traced run.
+"""The trace of a run: which commands carried which task.
 
-A task is found by its id in a command or a reply. Where a queue has an id of its own for it, such as a UUID or the id
-of a stream's entry, the first command that holds both shows that they are the same. A command that removes a field of
-a hash carries the task that was last written to that field or read from it.
+A task is found by its id in a command or a reply. If the queue has its own id for the task, such as a UUID or the id
+of a stream entry, the first command with both ids links them. A command that removes a field of a hash carries the
+task that was last written to that field or read from it.
 """
 
 import re
@@ -16,12 +16,12 @@ from ...history.trace import Step, Trail
 from .peers import living, owner
 
 TASKS_MAX = 20_000
-"""That many tasks are followed at once: those that are completed make room."""
+"""Number of tasks that are followed at once. Completed tasks make room for others."""
 FIRST_STEPS_MAX, LAST_STEPS_MAX = 4, 28
 ALIASES_MAX = 200_000
 WORDS_MAX, WORD_CHARACTERS_MAX = 8, 60
 LOOKED_AT_BYTES_MAX = 4_194_304
-"""In a longer command or reply nothing is looked for."""
+"""Size limit of the search: longer commands and replies are not searched."""
 
 _ALIAS = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"
@@ -34,7 +34,7 @@ _QUIET = frozenset({"SUBSCRIBE", "PUBLISH", "CLIENT", "HELLO", "AUTH", "SELECT"}
 
 @dataclass(slots=True)
 class Sent:
-    """A command that was forwarded and is not answered yet."""
+    """A forwarded command without an answer yet."""
 
     name: str
     words: list[bytes]
@@ -44,39 +44,39 @@ class Sent:
 
 @dataclass(slots=True)
 class Session:
-    """One connection, to the tracer."""
+    """One connection, as the tracer sees it."""
 
     who: str
     number: int
     port: int
-    """The client's."""
+    """The client's port."""
     pid: int | None = None
     transaction: list[tuple[str, Step]] | None = None
-    """What was queued since MULTI: it is executed by EXEC, or not at all."""
+    """Tasks and steps queued since MULTI: EXEC executes all of them, or none."""
 
 
 class Tracer:
-    """Called from the proxy's thread only, until it has ended."""
+    """Follows tasks through the traffic. Call it from the proxy's thread only, until that has ended."""
 
     def __init__(self, scripts: Mapping[str, str], completed: Callable[[], Collection[str]], now: Callable[[], int]):
-        """`scripts`: the first eight digits of the SHA-1 of each script -> its name. `completed`: tasks that are."""
+        """`scripts`: first eight digits of a script's SHA-1 -> its name. `completed` returns the completed tasks."""
         self._scripts, self._completed, self._now = scripts, completed, now
         self._first: dict[str, list[Step]] = {}
         self._last: dict[str, deque[Step]] = {}
         self._counts: dict[str, int] = {}
-        self._aliases: dict[bytes, str | None] = {}  # None: of several tasks, so that it names none
+        self._aliases: dict[bytes, str | None] = {}  # None: ambiguous, as several tasks came with it
         self._fields: dict[tuple[bytes, bytes], str] = {}
-        """Key of a hash and field -> the task in it."""
+        """Key of a hash and field -> the task stored there."""
         self._sessions = 0
         self.not_followed = 0
-        """Steps of tasks for which there was no room."""
+        """Number of steps that were dropped, as there was no room for their tasks."""
 
     def session(self, who: str, port: int) -> Session:
         self._sessions += 1
         return Session(who, self._sessions, port)
 
     def sent(self, session: Session, raw: bytes) -> Sent:
-        """A command is forwarded to the server."""
+        """Record a command that is forwarded to the server."""
         words = words_of(raw)
         name = words[0].decode(errors="replace").upper() if words else ""
         command = Sent(name, words)
@@ -100,7 +100,7 @@ class Tracer:
         return command
 
     def answered(self, session: Session, command: Sent, raw: bytes) -> None:
-        """The server has answered it."""
+        """Record the server's answer to a command."""
         refused = raw[1:120].partition(b"\r\n")[0].decode(errors="replace") if raw[:1] == b"-" else ""
         for step in command.steps:
             step.answered, step.refused = True, refused
@@ -123,7 +123,7 @@ class Tracer:
                 self._keep(task, step)
 
     def trails(self, unfinished: Collection[str], others_max: int = 200) -> Iterable[Trail]:
-        """Of these tasks, and of some of the others."""
+        """Yield the trails of these tasks, and of up to `others_max` others."""
         for task in sorted(self._first):
             if task not in unfinished:
                 others_max -= 1
@@ -135,14 +135,14 @@ class Tracer:
             yield from (Trail(task=task) for task in sorted(frozenset(unfinished) - self._first.keys()))
 
     def _by_alias(self, raw: bytes) -> list[str]:
-        """The tasks that a queue's own ids stand for."""
+        """Return the tasks that the queue's own ids in `raw` stand for."""
         if not self._aliases or len(raw) > LOOKED_AT_BYTES_MAX:
             return []
         candidates = _ALIAS.findall(raw) + _ENTRY.findall(raw)
         return sorted({task for one in candidates if (task := self._aliases.get(one))})
 
     def _by_field(self, words: list[bytes]) -> list[str]:
-        """The tasks in the fields that it removes."""
+        """Return the tasks in the fields that an HDEL removes."""
         found = {self._fields.pop((words[1], field), "") for field in words[2:]} if len(words) > 2 else set()
         return sorted(found - {""})
 
@@ -173,7 +173,7 @@ class Tracer:
         )
 
     def _named(self, command: Sent) -> tuple[str, list[bytes]]:
-        """What it is called, and its words, keys first."""
+        """Return a command's display name, and its words, keys first."""
         words = command.words
         if command.name not in _SCRIPTS or len(words) < 3 or not words[2].isdigit():
             return command.name, words[1:]
@@ -215,7 +215,7 @@ class Tracer:
 
 
 def words_of(raw: bytes) -> list[bytes]:
-    """The words of a whole command."""
+    """Return the words of a complete command."""
     if raw[:1] != b"*":
         return raw.split()
     words = []

@@ -1,4 +1,4 @@
-"""One direction of a connection, and what a socket needs for it."""
+"""One direction of a connection, and helpers for its socket."""
 
 import socket
 from dataclasses import astuple, dataclass
@@ -13,21 +13,21 @@ class Way:
         self.end = end
         self.unsent = bytearray()
         self.stalled: list[bytes] = []  # held back by a blackhole
-        self.free_at = 0.0  # monotonic, s: when a slow link has passed on all that came before
-        self.due_at = 0.0  # monotonic, s: when the last that is under way arrives
-        self.in_transit = 0  # pieces under way
+        self.free_at = 0.0  # monotonic, s: when a slow link will have passed on all earlier data
+        self.due_at = 0.0  # monotonic, s: when the last piece in transit arrives
+        self.in_transit = 0  # number of pieces
 
 
 @dataclass
 class Tally:
-    """What the link has done so far to one direction of a worker's traffic, over all its connections."""
+    """Effects of the link so far on one direction of a worker's traffic, over all its connections."""
 
     held_bytes: int = 0
-    """Held back by a blackhole; whether they came through later or never."""
+    """Bytes that a blackhole held back, whether or not they were delivered later."""
     late_bytes: int = 0
     late_pieces: int = 0
     late_s: float = 0.0
-    """By how much these were late, added up."""
+    """Sum of the delays of these pieces, in seconds."""
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
@@ -37,12 +37,12 @@ class Tally:
 
 
 def reset_on_close(end: socket.socket) -> None:
-    """The peer gets a reset in place of an orderly end."""
+    """Make the socket's close send a reset in place of an orderly end."""
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
 def receive(end: socket.socket) -> bytes | None:
-    """None: nothing there after all; empty: its end."""
+    """Return the available data; None: there is none after all; empty: the connection has ended."""
     try:
         return end.recv(CHUNK_BYTES)
     except BlockingIOError:

@@ -31,12 +31,12 @@ __all__ = [
 URL_SCHEMES = ("redis://", "rediss://", "unix://")
 _SENTINELS: dict[str, type[SentinelServer]] = {each.kind: each for each in (SentinelServer, SentinelUrlServer)}
 SENTINEL_KINDS = tuple(_SENTINELS)
-"""Servers that fail over."""
+"""Kinds of servers that fail over."""
 
 
 _CLUSTERS: dict[str, type[ClusterServer]] = {each.kind: each for each in (ClusterServer, ContainerClusterServer)}
 CLUSTER_KINDS = tuple(_CLUSTERS)
-"""Servers whose keys lie in slots."""
+"""Kinds of servers whose keys are divided into slots."""
 
 
 def open_server(
@@ -46,18 +46,18 @@ def open_server(
     directory: Path,
     recorder: Recorder | None = None,
 ) -> Server:
-    """A server that answers, for `with`.
+    """Return a server that answers, for use with `with`.
 
     Args:
         spec: `embedded`, `sentinel` (embedded, with replicas), `sentinel-url` (its clients ask Sentinel), `cluster`
             (embedded), `container`, `cluster-container` or a Redis URL. None or `auto`: a container where a Docker
             engine answers and can start one, else embedded.
-        appendfsync: of the append-only file; None: no such file, and no snapshots either. Not for an external server.
-        directory: for the server's files.
-        recorder: gets the starts and exits of the embedded server.
+        appendfsync: policy of the append-only file; None: no such file, and no snapshots. Ignored by external servers.
+        directory: folder for the server's files.
+        recorder: records the starts and exits of the embedded server.
 
     Raises:
-        ServerUnavailable: there is no such server to be had.
+        ServerUnavailable: the server is not available.
     """
     if spec is None or spec == "auto":
         if engine_answers():

@@ -1,4 +1,4 @@
-"""A Redis Cluster on the loopback interface: three primaries with a replica each, all of the embedded binary."""
+"""A Redis Cluster on the loopback interface: three primaries with a replica each, all from the embedded binary."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,24 +16,24 @@ from .server import ServerUnavailable as Unavailable
 PRIMARIES = 3
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2_000
-"""A node that is silent for that long is failing: its replica asks for votes."""
+"""Milliseconds of silence after which a node counts as failing, and its replica asks for votes."""
 
 
 REPLICATION = ("psync", "sync")
-"""What a replica begins to follow with."""
+"""The commands with which a replica starts to follow a primary."""
 LOST = Link(to_server_lost=True, to_worker_lost=True)
 
 
 class ClusterNode(Server):
-    """What a node of a cluster has beside a server that stands alone.
+    """The additions of a cluster node to a stand-alone server.
 
-    It connects to others from a host of its own, and they to its cluster bus through a door.
+    A node connects to others from its own loopback address. They reach its cluster bus through a proxy port, `door`.
     """
 
     _port: HeldPort
 
     def enter(self, host: str, proxy: Proxy) -> None:
-        """Choose its host and ports, before it is started."""
+        """Choose the node's host and ports. Call it before the start."""
         self.host = host
         self.bus = HeldPort()
         self.door = proxy.listen(opaque=True, to=(LOOPBACK, self.bus.number))
@@ -43,21 +43,21 @@ class ClusterNode(Server):
         return self._port.number
 
     def ask(self, *command: Any) -> Any:
-        """Raises redis.RedisError."""
+        """Send a command and return the answer. Raises redis.RedisError."""
         with self._client() as client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def cluster_options(self) -> list[str]:
-        """What it is started with."""
+        """Return the server options of a cluster node."""
         cluster = {
             "--cluster-enabled": "yes",
-            "--cluster-require-full-coverage": "no",  # a shard whose node is gone stops no other
+            "--cluster-require-full-coverage": "no",  # a lost shard does not stop the others
             "--cluster-port": str(self.bus.number),
             "--cluster-announce-ip": LOOPBACK,
             "--cluster-announce-bus-port": str(self.door.port),
             "--bind-source-addr": self.host,
             "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
-            "--cluster-replica-validity-factor": "0",  # however long it was disconnected, it may be promoted
+            "--cluster-replica-validity-factor": "0",  # promote a replica however long it was disconnected
             "--repl-diskless-sync-delay": "0",
         }
         return [word for option in cluster.items() for word in option]
@@ -75,7 +75,7 @@ class EmbeddedNode(ClusterNode, EmbeddedServer):
 
 
 class ClusterServer(SeveralServers):
-    """Started, killed and so on is the node that owns slot 0 now."""
+    """The cluster as one server: `stop`, `kill` and `pause` act on the node that owns slot 0 now."""
 
     kind: ClassVar[str] = "cluster"
 
@@ -92,7 +92,7 @@ class ClusterServer(SeveralServers):
 
     @property
     def url(self) -> str:
-        """Of the node that owns slot 0."""
+        """URL of the node that owns slot 0."""
         return self.owner(0).url
 
     @property
@@ -104,9 +104,9 @@ class ClusterServer(SeveralServers):
         return self.nodes[0].running
 
     def start(self) -> None:
-        """Start what does not run and end any partition; the first time, join the nodes to a cluster.
+        """Start the stopped nodes and end any partition; the first time, join the nodes to a cluster.
 
-        Returns when all slots are served.
+        Return when all slots are served.
         """
         for node in [node for node in self.nodes if not node.door.link.clear]:
             self.rejoin(node)
@@ -141,10 +141,10 @@ class ClusterServer(SeveralServers):
         return f"{self.nodes[0].describe()}, and {2 * PRIMARIES - 1} others: {PRIMARIES} primaries, a replica each"
 
     def owner(self, slot: int) -> ClusterNode:
-        """The living node that serves a slot, by the highest epoch that any node knows.
+        """Return the running node that serves a slot, by the highest epoch that any node reports.
 
         Raises:
-            ServerUnavailable: none does.
+            ServerUnavailable: no running node serves it.
         """
         claims = [claim for node in self.nodes if node.running for claim in _claims(node, slot)]
         for _, port in sorted(claims, reverse=True):
@@ -154,7 +154,7 @@ class ClusterServer(SeveralServers):
         raise Unavailable(f"No node of the cluster serves slot {slot}.")
 
     def await_settled(self) -> None:
-        """Until every slot is served and each primary has a replica that follows it.
+        """Wait until every slot is served and each primary has a replica that follows it.
 
         Raises:
             ServerUnavailable: it takes longer than `SETTLE_DEADLINE_S`.
@@ -162,14 +162,17 @@ class ClusterServer(SeveralServers):
         self._await(lambda: all(_is_settled(node) for node in self.nodes), "The cluster does not settle")
 
     def is_served(self, slot: int) -> bool:
-        """Whether a living node serves a slot."""
+        """Whether a running node serves a slot."""
         try:
             return self.owner(slot).running
         except Unavailable:
             return False
 
     def busiest_slot(self) -> tuple[int, int]:
-        """The slot with the most keys, and how many. Raises redis.RedisError, ServerUnavailable: there are no keys."""
+        """Return the slot with the most keys, and their number.
+
+        Raises redis.RedisError; ServerUnavailable: there are no keys.
+        """
         counts: Counter[int] = Counter()
         for node in self._primaries():
             keys = node.ask("KEYS", "*")
@@ -179,7 +182,7 @@ class ClusterServer(SeveralServers):
         return counts.most_common(1)[0]
 
     def refusals(self) -> dict[str, int]:
-        """How many commands all nodes have refused so far because of a slot, by the kind of error."""
+        """Return kind of error -> number of commands that all nodes have refused so far because of a slot."""
         found: Counter[str] = Counter()
         for node in self.nodes:
             for name, count in node.ask("INFO", "errorstats").items():
@@ -188,17 +191,17 @@ class ClusterServer(SeveralServers):
         return dict(found)
 
     def accepts(self, node: ClusterNode) -> bool:
-        """Whether a node takes writes: one that is alone does not, once it has noticed that."""
+        """Whether a node accepts writes. A node that has noticed its isolation does not."""
         return bool(node.ask("CLUSTER INFO")["cluster_state"] == "ok")
 
     def offset(self, node: ClusterNode) -> int:
-        """Up to which byte a primary has written what replicas read. Raises redis.RedisError."""
+        """Return the offset up to which a primary has written its replication stream. Raises redis.RedisError."""
         return int(node.ask("INFO", "replication")["master_repl_offset"])
 
     def await_replicated(self, node: ClusterNode) -> int:
-        """Until the node's replica has confirmed what it has written by now; up to which byte that is.
+        """Wait until the node's replica has confirmed everything written by now, and return that offset.
 
-        Raises ServerUnavailable: it does not.
+        Raises ServerUnavailable: the replica does not confirm it in time.
         """
         offset = self.offset(node)
         self._await(
@@ -208,9 +211,9 @@ class ClusterServer(SeveralServers):
         return offset
 
     def cut_off(self, node: ClusterNode) -> None:
-        """It and all others hear nothing of each other from now on; clients still reach it.
+        """Isolate a node from all others; clients still reach it.
 
-        Its replica reads from the port of the clients, so the node hangs up on it and lets it in no more.
+        Its replica reads from the client port, so the node disconnects the replica and refuses it from now on.
         """
         node.ask("ACL", "SETUSER", "default", *(f"-{command}" for command in REPLICATION))
         node.door.set_link(LOST)
@@ -219,7 +222,7 @@ class ClusterServer(SeveralServers):
         node.ask("CLIENT", "KILL", "TYPE", "REPLICA")
 
     def rejoin(self, node: ClusterNode) -> None:
-        """It and all others hear of each other again."""
+        """End a node's isolation."""
         for other in self.nodes:
             other.door.set_link(Link())
             other.door.reset_all()
@@ -231,7 +234,7 @@ class ClusterServer(SeveralServers):
         return list(dict.fromkeys(owners))
 
     def move_slot(self, slot: int, to: ClusterNode | None = None) -> tuple[ClusterNode, ClusterNode]:
-        """Move a slot with its keys to another primary, in steps; from where and to where.
+        """Move a slot with its keys to another primary, in steps; return the source and the destination.
 
         Raises:
             redis.RedisError: a node refused.
@@ -264,13 +267,13 @@ class ClusterServer(SeveralServers):
 
 
 def _table(node: ClusterNode) -> list[dict[str, Any]]:
-    """What it knows of each node. Raises redis.RedisError."""
+    """Return a node's view of all nodes. Raises redis.RedisError."""
     found: dict[str, dict[str, Any]] = node.ask("CLUSTER NODES")
     return [{"port": int(address.rpartition(":")[2]), **about} for address, about in found.items()]
 
 
 def _claims(node: ClusterNode, slot: int) -> list[tuple[int, int]]:
-    """(epoch, port) of the primaries that serve a slot, as one node sees it; none where it does not answer."""
+    """Return (epoch, port) of the nodes that serve a slot, as one node sees it; empty if that does not answer."""
     try:
         table = _table(node)
     except redis.RedisError:
@@ -285,7 +288,7 @@ def _claims(node: ClusterNode, slot: int) -> list[tuple[int, int]]:
 
 def _is_settled(node: ClusterNode) -> bool:
     about = node.ask("CLUSTER INFO")
-    # Its state is ok as soon as it sees most nodes that it knows: it may know few yet.
+    # The state is ok as soon as the node sees most of the nodes that it knows, which may still be few.
     if about["cluster_state"] != "ok" or int(about["cluster_slots_ok"]) != SLOTS:
         return False
     if any("fail" in one["flags"] for one in _table(node)):

@@ -1,4 +1,4 @@
-"""A Redis Cluster of containers: as the embedded one, of the image that `container` takes."""
+"""A Redis Cluster of containers: like the embedded cluster, with the image of the `container` server."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ContainerNode(ClusterNode, ContainerServer):
-    """A node in a container, on this machine's own network: nodes and clients reach it as they reach a process."""
+    """A node in a container on the host's network: nodes and clients reach it like a local process."""
 
     engine_options: ClassVar[Mapping[str, Any]] = {"network_mode": "host"}
 
@@ -34,7 +34,7 @@ class ContainerNode(ClusterNode, ContainerServer):
 
 
 class ContainerClusterServer(ClusterServer):
-    """Started, killed and so on is the node that owns slot 0 now. Needs an engine on this machine, running Linux."""
+    """The cluster as one server, in containers. Needs a Docker engine on this machine, running Linux."""
 
     kind: ClassVar[str] = "cluster-container"
 

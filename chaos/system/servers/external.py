@@ -11,8 +11,8 @@ from .server import NotOurServer, Server, ServerUnavailable
 class ExternalServer(Server):
     """Used as it is found: not started, not stopped, not configured, never flushed.
 
-    Its database must be empty at the beginning, since the census of a run could not tell its tasks from a stranger's,
-    and a worker under test could execute a stranger's.
+    Its database must be empty at the beginning: the census of a run could not tell its own tasks from others, and a
+    worker under test could execute other tasks.
 
     Raises:
         ServerUnavailable: no such server, no right to use it, or keys in the database.
@@ -72,7 +72,7 @@ class ExternalServer(Server):
         raise self._not_ours("resume")
 
     def close(self) -> None:
-        """Leaves it alone: what the run wrote stays, to be inspected."""
+        """Do nothing: the keys that the run wrote stay for inspection."""
 
     def describe(self) -> str:
         return f"external {self._version} at {self._name}"

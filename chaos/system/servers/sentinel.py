@@ -1,12 +1,12 @@
-"""A primary with two replicas under three Sentinels: all processes of the embedded binary on the loopback interface.
+"""A primary with two replicas under three Sentinels: all from the embedded binary, on the loopback interface.
 
     clients ──▶ the port in front ──▶ the primary that was announced last
                     Sentinels, replicas ──▶ each node's own door ──▶ the node
 
-Clients have one URL. The port in front stands for what people put there: a virtual IP, or HAProxy in front of Sentinel.
-It goes where Sentinel says once it is told to `follow`, and then resets what is still connected to the server before.
-All that the nodes and the Sentinels say to each other goes through a door of the proxy's for each node, so that a
-primary can be cut off from them while clients still reach it.
+Clients have one URL. The port in front stands for a virtual IP, or for HAProxy in front of Sentinel. `follow` points
+it to the primary that Sentinel announces, and resets the connections to the previous one. Nodes and Sentinels reach
+each node through its own proxy port, the node's door, so that a primary can be isolated from them while clients still
+reach it.
 """
 
 from pathlib import Path
@@ -27,16 +27,16 @@ NODES = 3
 SENTINELS = 3
 QUORUM = 2
 GROUP = "zeroloss"
-"""What the Sentinels call the primary and its replicas."""
+"""The Sentinels' name for the primary and its replicas."""
 DOWN_AFTER_MS = 2_000
-"""A primary that is silent for that long is down: long enough for a busy machine, short enough for a run."""
+"""Silence after which a primary counts as down: long enough for a busy machine, short enough for a run."""
 FAILOVER_TIMEOUT_MS = 5_000
 HASTE = {"info-period": 1_000, "publish-period": 250}
-"""Sentinel asks and tells every 10 s and 2 s by default, and gives a primary that it replaced its orders after 8 s."""
+"""Sentinel intervals, ms. By default it asks every 10 s, publishes every 2 s, and demotes an old primary after 8 s."""
 
 
 class Node(EmbeddedServer):
-    """One of the servers; `door` is where the others find it."""
+    """One of the servers. The others reach it through its `door`."""
 
     def __init__(
         self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None, door: Listener
@@ -44,7 +44,7 @@ class Node(EmbeddedServer):
         super().__init__(directory, appendfsync, recorder)
         self.door = door
         self.replica_of: int | None = None
-        """The door of the primary that it follows when it is started."""
+        """Port of the primary's door, which the node follows from its start; None: it starts as a primary."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,10 +67,10 @@ class Node(EmbeddedServer):
 
 
 class SentinelServer(SeveralServers):
-    """Started, killed and so on is the node that clients reach. What is started again follows the one announced."""
+    """All nodes as one server: `stop`, `kill` and `pause` act on the node that clients reach; others follow it."""
 
     kind: ClassVar[str] = "sentinel"
-    # One of them is not up yet, or the Sentinels are about to change their mind.
+    # A process is not up yet, or the Sentinels do not agree on a primary yet.
     not_yet: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError, Unavailable)
 
     def __init__(self, directory: Path, appendfsync: AppendFsync | None, recorder: Recorder | None = None) -> None:
@@ -94,7 +94,7 @@ class SentinelServer(SeveralServers):
 
     @property
     def sentinel_url(self) -> str:
-        """For clients that ask Sentinel themselves; they reach each node through its door."""
+        """URL for clients that ask Sentinel themselves. They reach each node through its door."""
         hosts = ",".join(f"{LOOPBACK}:{port}" for port in self.sentinel_ports)
         return f"redis+sentinel://{hosts}/{GROUP}/0"
 
@@ -107,7 +107,7 @@ class SentinelServer(SeveralServers):
         return [port.number for _, port in self._sentinels]
 
     def start(self) -> None:
-        """Starts what does not run, and returns when all nodes replicate and all Sentinels know each other."""
+        """Start the stopped nodes; return when all nodes replicate and all Sentinels know each other."""
         if self._sentinels:
             self.revive()
             self.await_settled()
@@ -150,7 +150,7 @@ class SentinelServer(SeveralServers):
         )
 
     def announced(self) -> tuple[Node, int]:
-        """The primary that most Sentinels name, and its epoch, which grows with each failover.
+        """Return the primary that most Sentinels name, and its epoch, which grows with each failover.
 
         Raises ServerUnavailable: they disagree.
         """
@@ -162,7 +162,7 @@ class SentinelServer(SeveralServers):
         return node, said[1]
 
     def failed_over(self) -> bool:
-        """Whether another node than the one that clients reach is announced, and takes writes."""
+        """Whether the Sentinels announce another node than the one that clients reach, and it accepts writes."""
         try:
             node, _ = self.announced()
             return node is not self.primary and node.replication()["role"] == "master"
@@ -175,16 +175,16 @@ class SentinelServer(SeveralServers):
         return None
 
     def follow(self) -> int:
-        """Lets clients reach the primary that is announced; how many of their connections were reset for it."""
+        """Point clients to the announced primary; return the number of their connections reset for that."""
         self.primary, _ = self.announced()
         return self._front.direct(self.primary.address)
 
     def cut_off(self) -> None:
-        """The primary and all others hear nothing of each other from now on; clients still reach it."""
+        """Isolate the primary from the other nodes and the Sentinels; clients still reach it."""
         self.primary.door.set_link(Link(to_server_lost=True, to_worker_lost=True))
 
     def revive(self) -> None:
-        """Every node is reached again, those that had ended as replicas of the one that clients reach."""
+        """Reconnect every node, and start stopped ones as replicas of the node that clients reach."""
         for node in self.nodes:
             if not node.door.link.clear:
                 node.door.reset_all()
@@ -194,9 +194,9 @@ class SentinelServer(SeveralServers):
                 node.start()
 
     def await_settled(self) -> None:
-        """Until two replicas follow the primary and every Sentinel knows all of it. Raises ServerUnavailable.
+        """Wait until two replicas follow the primary and every Sentinel knows all of them. Raises ServerUnavailable.
 
-        Clients follow a promotion that comes meanwhile (a vote may have been under way), which is `trouble` then.
+        Clients follow a promotion in the meantime (a vote may have been under way); `trouble` then reports it.
         """
 
         def settled() -> bool:
@@ -208,9 +208,9 @@ class SentinelServer(SeveralServers):
         self._await(settled, "The nodes and their Sentinels do not settle")
 
     def await_replicated(self) -> int:
-        """Until every replica has confirmed what the primary has written by now; up to which offset that is.
+        """Wait until every replica has confirmed everything written by now, and return that offset.
 
-        Raises ServerUnavailable: they do not.
+        Raises ServerUnavailable: they do not confirm it in time.
         """
         offset = int(self.primary.replication()["master_repl_offset"])
 
@@ -230,7 +230,7 @@ class SentinelServer(SeveralServers):
     def _start_sentinel(self, directory: Path) -> None:
         directory.mkdir(parents=True)
         port = HeldPort()
-        settings = directory / "sentinel.conf"  # it keeps there what it learns
+        settings = directory / "sentinel.conf"  # Sentinel also writes its state there
         settings.write_text(
             f"bind {LOOPBACK}\nport {port.number}\ndir {directory}\n"
             f"sentinel monitor {GROUP} {LOOPBACK} {self.primary.door.port} {QUORUM}\n"
@@ -250,7 +250,7 @@ class SentinelServer(SeveralServers):
 
 
 class SentinelUrlServer(SentinelServer):
-    """The same for a target whose clients ask Sentinel themselves: a primary that is cut off is so from them, too."""
+    """The variant for targets whose clients ask Sentinel themselves: they lose an isolated primary, too."""
 
     kind: ClassVar[str] = "sentinel-url"
 
@@ -260,7 +260,7 @@ class SentinelUrlServer(SentinelServer):
 
 
 def _ask(port: int, *command: str) -> Any:
-    """Raises redis.RedisError."""
+    """Send a command to a Sentinel and return the answer. Raises redis.RedisError."""
     client: Any = redis.Redis(
         LOOPBACK, port, retry=Retry(NoBackoff(), 0), socket_timeout=ASK_TIMEOUT_S, decode_responses=True
     )
@@ -271,13 +271,13 @@ def _ask(port: int, *command: str) -> Any:
 
 
 def _replicas(primary: Node) -> list[dict[str, Any]]:
-    """As the primary sees those that are connected. Raises redis.RedisError."""
+    """Return the connected replicas as the primary sees them. Raises redis.RedisError."""
     found = primary.replication()
     return [found[f"slave{number}"] for number in range(int(found["connected_slaves"]))]
 
 
 def _view(sentinel_port: int) -> tuple[int, int] | None:
-    """(door of the primary, epoch) as one Sentinel says; None: it does not answer."""
+    """Return (port of the primary's door, epoch) as one Sentinel reports; None: it does not answer."""
     try:
         said = _ask(sentinel_port, "SENTINEL", "MASTER", GROUP)
     except redis.RedisError:
@@ -286,7 +286,7 @@ def _view(sentinel_port: int) -> tuple[int, int] | None:
 
 
 def _knows_all(sentinel_port: int, primary_door: int) -> bool:
-    """Whether it sees this primary, every replica and every other Sentinel, and none of them down."""
+    """Whether a Sentinel sees this primary and every replica, none of them down, and every other Sentinel."""
     primary = _ask(sentinel_port, "SENTINEL", "MASTER", GROUP)
     if (int(primary["port"]), int(primary["num-other-sentinels"])) != (primary_door, SENTINELS - 1):
         return False

@@ -1,4 +1,4 @@
-"""What the harness asks of the Redis under test, wherever it runs."""
+"""The harness's interface to the Redis under test, wherever that runs."""
 
 import socket
 import sys
@@ -24,12 +24,12 @@ ASK_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 0.5
 READY_POLL_S = 0.005
 SETTLE_DEADLINE_S = 60.0
-"""Several servers may take that long to agree. A Sentinel that got no processor time for 2 s does nothing for 30 s
+"""Time for several servers to agree. A Sentinel that got no processor time for 2 s does nothing for 30 s
 (its TILT mode)."""
 
 
 class ServerUnavailable(Exception):
-    """There is no such server to be had; the text is one sentence that says why."""
+    """The requested server is not available; the text gives the reason."""
 
 
 class NotOurServer(Exception):
@@ -37,12 +37,12 @@ class NotOurServer(Exception):
 
 
 class NoNetwork(Exception):
-    """Only a server in a container has a network of its own, which it can be taken off."""
+    """The server has no network of its own to disconnect from: only one in a container has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durability:
-    """What the server was keeping when it was asked; None: it does not tell (CONFIG is forbidden).
+    """The server's persistence settings when it was asked; None: unknown (CONFIG is forbidden).
 
     See https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
     """
@@ -52,11 +52,11 @@ class Durability:
     save: str | None
     maxmemory_policy: str | None
     replicas: int = 0
-    """How many are connected."""
+    """Number of connected replicas."""
 
     @property
     def sentence(self) -> str:
-        """What a killed server, a power cut and a failover may take."""
+        """The data that a killed server, a power cut and a failover may lose, in sentences."""
         return self._kept() + self._evicted() + self._failed_over()
 
     def _kept(self) -> str:
@@ -91,9 +91,9 @@ class Server(ABC):
 
     kind: ClassVar[str]
     data_dir: Path | None = None
-    """Where its files lie on this machine; None where the harness can't reach them."""
+    """Folder of its files on this machine; None: the harness can't reach them."""
     log_path: Path | None = None
-    """Where it writes its log; None where the harness can't read it as it grows."""
+    """File of its log; None: the harness can't read the log as it grows."""
 
     @property
     @abstractmethod
@@ -102,12 +102,12 @@ class Server(ABC):
 
     @property
     def client_url(self) -> str:
-        """What the target is given; another one where its clients find the server in another way than the harness."""
+        """The URL for the target. It differs from `url` if clients find the server in another way than the harness."""
         return self.url
 
     @abstractmethod
     def start(self) -> None:
-        """Starts it, or starts it again on the same port with the same data; returns when it answers.
+        """Start the server, or restart it on the same port with the same data; return when it answers.
 
         Raises:
             ServerUnavailable: it does not come up within `START_DEADLINE_S`; with the end of its log.
@@ -115,63 +115,63 @@ class Server(ABC):
 
     @abstractmethod
     def stop(self) -> int:
-        """Lets it end in order; returns its exit status."""
+        """Stop it in order and return its exit status."""
 
     @abstractmethod
     def kill(self) -> int:
-        """SIGKILLs it; returns its exit status when it is gone (-9)."""
+        """SIGKILL it, wait for its end, and return its exit status (-9)."""
 
     @abstractmethod
     def pause(self) -> None:
-        """Freezes it: connections stay open, nothing is answered."""
+        """Freeze it: connections stay open, nothing is answered."""
 
     @abstractmethod
     def resume(self) -> None:
-        """Lets a paused server go on."""
+        """Let a paused server continue."""
 
     def disconnect(self) -> None:
-        """Disconnects it from its networks; the process runs on. Raises NoNetwork: it has none of its own."""
+        """Disconnect it from its networks; the process keeps running. Raises NoNetwork."""
         raise NoNetwork
 
     def reconnect(self) -> None:  # noqa: B027 - most have nothing to do
-        """Puts it back on the networks it was taken off, under the same URL; does nothing if it was not."""
+        """Reconnect it to its networks, under the same URL. Do nothing if it was not disconnected."""
 
     @property
     @abstractmethod
     def running(self) -> bool:
-        """Whether its process is there, paused or not."""
+        """Whether its process exists, paused or not."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends it and removes its data. A second call does nothing."""
+        """End it and remove its data. A second call does nothing."""
 
     @abstractmethod
     def describe(self) -> str:
-        """One line for people: kind, product and version, address, what it keeps."""
+        """Return one line for people: kind, product and version, address, persistence."""
 
     def trouble(self) -> str | None:
-        """A sentence: what the run's clients saw of it was nobody's plan. None: nothing of that kind."""
+        """Return a sentence about a failure of the server that no fault planned; None: there was none."""
         return None
 
     def restart(self) -> None:
-        """Ends it in order if it runs, and starts it again."""
+        """Stop it in order if it runs, and start it again."""
         if self.running:
             self.stop()
         self.start()
 
     def run_id(self) -> str:
-        """The server's own name for this start of it; another after each restart."""
+        """Return the server's run id, which changes with each restart."""
         return str(self._info()["run_id"])
 
     def version(self) -> str:
-        """Product and version: `Valkey 9.1.0`, `Redis 7.0.15`."""
+        """Return product and version: `Valkey 9.1.0`, `Redis 7.0.15`."""
         info = self._info()
         if "valkey_version" in info:
             return f"Valkey {info['valkey_version']}"
         return f"Redis {info['redis_version']}"
 
     def durability(self) -> Durability:
-        """Asks the live server, since what it was started with may have been changed meanwhile."""
+        """Ask the live server for its settings, since they may have changed after its start."""
         with self._client() as client:
             try:
                 config = client.config_get("appendonly", "appendfsync", "save", "maxmemory-policy")
@@ -201,7 +201,7 @@ class Server(ABC):
 
     @contextmanager
     def _client(self, timeout_s: float = ASK_TIMEOUT_S) -> Iterator[redis.Redis]:
-        """A connection for one question; no repeats, so that an unreachable server is seen at once."""
+        """Open a connection for one question. It never retries, so that an unreachable server is noticed at once."""
         client = redis.Redis.from_url(
             self.url,
             retry=Retry(NoBackoff(), 0),
@@ -215,11 +215,11 @@ class Server(ABC):
             client.close()
 
     def _wait_until_ready(self, is_ours: Callable[[dict[str, Any]], bool], gone: Callable[[], str | None]) -> None:
-        """Waits until the server has loaded its data and answers.
+        """Wait until the server has loaded its data and answers.
 
         Args:
-            is_ours: given INFO server, whether it is the one that was started: another could have taken the port.
-            gone: why it will not come any more; None while it may.
+            is_ours: whether INFO server comes from the started process: another could have taken the port.
+            gone: returns the reason why the server will not come up any more; None while it may.
         """
         give_up_s = time.monotonic() + START_DEADLINE_S
         while True:
@@ -237,10 +237,10 @@ class Server(ABC):
 
 
 class SeveralServers(Server):
-    """Several processes that must agree before they are of use."""
+    """Several processes that must agree before they can be used."""
 
     not_yet: ClassVar[tuple[type[Exception], ...]] = (redis.RedisError,)
-    """What is raised while they do not."""
+    """Exceptions that a check may raise while they do not agree."""
     _directory: Path
 
     def _await(self, settled: Callable[[], bool], otherwise: str) -> None:
@@ -259,12 +259,12 @@ class SeveralServers(Server):
 
 
 class HeldPort:
-    """A TCP port of the loopback interface that no other server gets, also while the server on it is down.
+    """A TCP port of the loopback interface that stays reserved, also while the server on it is down.
 
-    The number is the OS's choice, so it lies where the OS takes ports for outgoing connections from, too. Left alone, a
-    client that tries to reconnect could be given it as its own port and even connect to itself. A socket that is bound
-    with SO_REUSEADDR and never listens keeps it, and does not stand in the server's way. Only Linux shares a port so;
-    elsewhere it is let go at once.
+    The OS chooses the number, so it lies in the range for outgoing connections. Without a reservation, a client that
+    tries to reconnect could get it as its own port, and even connect to itself. A socket that is bound with
+    SO_REUSEADDR and never listens reserves the port without hindering the server. Only Linux shares a port like this;
+    elsewhere the port is released at once.
     """
 
     def __init__(self) -> None:
@@ -276,5 +276,5 @@ class HeldPort:
             self._socket.close()
 
     def close(self) -> None:
-        """Gives the port back."""
+        """Release the port."""
         self._socket.close()

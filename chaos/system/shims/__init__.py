@@ -1,1 +1,1 @@
-"""Folders for the Python path of the processes under test, one each."""
+"""Shims: each is a folder that a fault adds to the Python path of the processes under test."""

@@ -1,4 +1,4 @@
-"""What a developer would write in half an hour: FastAPI, `redis.asyncio`, an LPUSH for each request, types checked."""
+"""A simple producer for comparison: FastAPI, `redis.asyncio`, one LPUSH a request, and a check of types."""
 
 import json
 import os

@@ -1,8 +1,8 @@
 """Sends tasks through a queue's own client: `python feed.py APP COUNT RATE PAYLOAD_BYTES`; a rate of 0: at full speed.
 
-APP is a module that has either `send(sent_ns, padding)`, or where its client is asyncio's, `session(drive)`, which
-connects and awaits `drive(send)`. The schedule does not wait for the queue: what could not be sent when it was due is
-sent at once.
+APP is a module with `send(sent_ns, padding)`, or for an asyncio client with `session(drive)`, which connects and awaits
+`drive(send)`. The schedule does not wait for the queue: a task that could not be sent at its time is sent at once
+afterwards.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _waits(count: int, rate: float) -> Iterator[float]:
-    """For each task, how long until it is due. The first is sent at once: the client connects with it."""
+    """Yield for each task the seconds until it is due. The first is sent at once: the client connects with it."""
     yield 0.0
     start = time.monotonic()
     for number in range(1, count):

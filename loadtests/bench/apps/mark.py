@@ -1,4 +1,4 @@
-"""The work of every task of the bench, in any queue: nothing, or where it is asked for, a mark.
+"""The work of every task of the bench, in any queue: nothing, or a mark if marks are wanted.
 
 `BENCH_MARKS` names the file for the marks: eight bytes for each task, the ns from its sending to the start of its
 handler. Both clocks are CLOCK_MONOTONIC, which all processes of a machine share. Standard library only: every peer's
@@ -14,6 +14,6 @@ _file = os.open(_marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if _marks else N
 
 
 def begun(sent_ns: int) -> None:
-    """A handler's whole work. `sent_ns`: when the task was about to be sent."""
+    """Do a handler's whole work. `sent_ns`: time just before the task was sent."""
     if _file is not None:
         os.write(_file, struct.pack("<q", time.monotonic_ns() - sent_ns))

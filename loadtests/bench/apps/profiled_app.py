@@ -1,7 +1,7 @@
-"""The handlers of `reference_app` in a worker that lets itself be looked at, by what it writes to `BENCH_PROFILE`.
+"""The handlers of `reference_app`, in a worker that writes a profile of itself to `BENCH_PROFILE`.
 
-With `BENCH_FUNCTIONS` the claimer's functions are timed by cProfile. That slows them, and is left out where the time of
-whole threads is asked for: the kernel counts that anyway.
+With `BENCH_FUNCTIONS` cProfile times the claimer's functions, which slows them. It is left out when only the time of
+whole threads is wanted: the kernel counts that in any case.
 """
 
 import cProfile
@@ -22,7 +22,7 @@ _profile = cProfile.Profile()
 
 
 def _begin(_frame: Any, _event: str, _argument: Any) -> None:
-    """Called at a new thread's first step."""
+    """Start the profile in the claimer's thread; Python calls this at a new thread's first step."""
     sys.setprofile(None)
     if threading.current_thread().name == "claimer":
         _profile.enable()

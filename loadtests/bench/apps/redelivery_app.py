@@ -1,4 +1,4 @@
-"""The handler of the section `redelivery`: it says when it begins and ends, and takes its time when it begins first.
+"""The handler of the section `redelivery`: it records its begin and end, and its first execution takes some time.
 
 Each line in `BENCH_MARKS` is one write: `begin` or `end`, the pid, CLOCK_MONOTONIC in ns.
 """

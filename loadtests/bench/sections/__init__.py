@@ -1,1 +1,1 @@
-"""What the bench measures, a module for each section; each has `measure(context)`, which gives its rows."""
+"""The sections of the bench, one module each; `measure(context)` returns the rows of a section."""

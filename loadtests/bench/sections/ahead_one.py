@@ -1,4 +1,4 @@
-"""The same backlog with one task in hand at a time: what is left when nothing is claimed ahead."""
+"""The drain with `--ahead 1`: the speed that is left almost without prefetch."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ LABEL = f"{OURS.name}, --ahead 1"
 
 
 def measure(context: Context) -> list[Row]:
-    """Against the peer that was the fastest of this run's drain; where there was no drain, against all of them."""
+    """Compare with the fastest peer of this run's drain; if there was no drain, with all peers."""
     fastest = fastest_python(context)
     peers = [peer for peer in PEERS if peer.at_least_once and not peer.node and fastest in (peer.name, None)]
     subjects: dict[str, Callable[[], float]] = {LABEL: lambda: ours(context, "--ahead", "1")}

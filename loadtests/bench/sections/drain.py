@@ -16,7 +16,7 @@ from ..rows import AtLeast, Row, number, ratio
 
 SAMPLE_S = 0.005
 START_DEADLINE_S = 30.0
-DRAIN_MAX_S = 15.0  # a queue that has become much slower is judged by what it has done by then
+DRAIN_MAX_S = 15.0  # a queue that has become much slower is judged by the tasks done until then
 ROUND_S, QUICK_ROUND_S = 2.5, 1.0
 
 LIMIT = "the server's own limit"
@@ -62,13 +62,13 @@ def _ratios(found: dict[str, list[float]], context: Context) -> list[Row]:
 
 
 def fastest_python(context: Context) -> str | None:
-    """Of the peers that were drained in this run, the fastest in Python that loses nothing with its worker."""
+    """Return the fastest at-least-once Python peer in this run's drain, or None."""
     names = [peer.name for peer in PEERS if peer.at_least_once and not peer.node and peer.name in context.medians]
     return max(names, key=lambda name: context.medians[name], default=None)
 
 
 def ours(context: Context, *options: str, processes: int = 1) -> float:
-    """Tasks/s of our own worker with these options, from a backlog that appears when all its processes wait."""
+    """Measure tasks/s of our own worker with these options; the backlog appears when all its processes wait."""
     client = context.empty_server()
     stage(client, context.tasks)
     queue = Queue(replace(OURS, worker=(*OURS.worker, *options)), context)
@@ -79,7 +79,7 @@ def ours(context: Context, *options: str, processes: int = 1) -> float:
 
 
 class Drained:
-    """A peer, drained again and again, of a backlog that follows its speed: each round lasts about as long."""
+    """Drains a peer in rounds. The backlog follows the peer's speed, so that all rounds last about as long."""
 
     def __init__(self, queue: Queue, context: Context) -> None:
         self._queue, self._context = queue, context
@@ -87,7 +87,7 @@ class Drained:
         self._rate: float = queue.peer.rate
 
     def __call__(self) -> float:
-        """Tasks/s."""
+        """Measure one round, in tasks/s."""
         client = self._context.empty_server()
         count = max(50, int(self._rate * self._round_s))
         self._queue.feed(count)
@@ -97,7 +97,7 @@ class Drained:
 
 
 def rate(left: Callable[[], int], count: int, worker: Popen[bytes], processes: Processes) -> float:
-    """Tasks/s between the first end of a task that is seen and the last: the start of a worker is not the queue's.
+    """Measure tasks/s from the first observed end of a task to the last: the start of the worker does not count.
 
     Raises:
         BenchError: the worker ended, or did nothing.

@@ -1,4 +1,4 @@
-"""Whether anything becomes slower as there is more of it. Flat within noise: four fifths of the speed are left."""
+"""Whether an operation becomes slower with more data. Flat within noise: four fifths of the speed are left."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _rows(figures: Mapping[str, str], found: Mapping[int, Sequence[Mapping[str, float]]]) -> list[Row]:
-    """For each figure (its unit), its values at each size, and what is left of the speed at the largest."""
+    """Return for each figure the values at each size, and the share of the speed that is left at the largest."""
     rows = []
     for figure, unit in figures.items():
         values = {size: tuple(each[figure] for each in rounds) for size, rounds in found.items()}
@@ -26,7 +26,7 @@ def _rows(figures: Mapping[str, str], found: Mapping[int, Sequence[Mapping[str, 
         if len(values) > 1:
             smallest, largest = min(values), max(values)
             over, under = values[largest], values[smallest]
-            if not unit.endswith("/s"):  # a time: the less the better
+            if not unit.endswith("/s"):  # a time: less is better
                 over, under = under, over
             rows.append(ratio(f"{figure} {largest:,} against {smallest:,}: speed", over, under, FLAT))
     return rows

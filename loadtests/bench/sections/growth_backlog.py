@@ -1,7 +1,7 @@
-"""Drain and recovery while ever more tasks wait.
+"""Drain and recovery with a growing backlog.
 
-A thousand tasks are gone before a clock has ticked. So the backlog is not emptied but held at its size: what is claimed
-is put back from a stock, every few ms, whatever the size, and the rate at which tasks are done is read meanwhile.
+A backlog of a thousand tasks is drained too fast to be timed. So each backlog is held at its size: every few ms claimed
+tasks are replaced from a stock, at any size, and the rate of completed tasks is read meanwhile.
 """
 
 import statistics
@@ -45,7 +45,7 @@ end
 
 
 def measure(context: Context) -> dict[int, list[dict[str, float]]]:
-    """Size -> its rounds."""
+    """Return size -> its rounds."""
     sizes = QUICK_SIZES if context.quick else SIZES
     subjects = {f"backlog of {size:,}": partial(_round, size, context) for size in sizes}
     found = context.interleaved(
@@ -62,7 +62,7 @@ def _round(size: int, context: Context) -> dict[str, float]:
 
 
 def _recovery_ms(client: redis.Redis, number: int, context: Context) -> float:
-    """How long one sweep takes that finds a worker dead, its hands full."""
+    """Measure one sweep that finds a dead worker with its full share of tasks."""
     dead = f"dead-{number}"
     held = dict(enumerate(elements(SHARE, first=1 << 60 | number << 16), start=1))
     client.hset(f"tasks:processing:{dead}", mapping=held)

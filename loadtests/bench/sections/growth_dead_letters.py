@@ -1,4 +1,4 @@
-"""The dead-letter stream, when ever more tasks were given up."""
+"""The dead-letter stream with a growing number of letters."""
 
 import random
 import statistics
@@ -26,7 +26,7 @@ REPEAT_S = 1.0  # no more repeats after that
 
 
 def measure(context: Context) -> dict[int, list[dict[str, float]]]:
-    """Size -> its rounds. The streams are made once, and each round takes a few tasks of them."""
+    """Return size -> its rounds. The streams are made once, and each round takes a few letters from them."""
     sizes = QUICK_SIZES if context.quick else SIZES
     client = context.empty_server()
     for size in sizes:
@@ -52,7 +52,7 @@ def _bury(client: redis.Redis, size: int) -> None:
 
 
 def _round(size: int, ids: Iterator[str], context: Context) -> dict[str, float]:
-    """`ids`: anywhere in the stream, none of them twice."""
+    """Measure one round. `ids`: distinct letters from anywhere in the stream."""
     config = Config(redis_url=context.server.url, namespace=f"dead-{size}")
     letters = DeadLetters(redis.Redis.from_url(context.server.url), config)
 

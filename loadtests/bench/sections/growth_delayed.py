@@ -1,4 +1,4 @@
-"""Promotion, when ever more retries are due at the same moment."""
+"""Promotion with a growing number of retries that are due at the same moment."""
 
 import statistics
 import time
@@ -22,14 +22,14 @@ REPEATED = 20_000
 
 
 def measure(context: Context) -> dict[int, list[dict[str, float]]]:
-    """Size -> its rounds."""
+    """Return size -> its rounds."""
     subjects = {f"{PROMOTION} {size:,}": partial(_round, size, context) for size in SIZES}
     found = context.interleaved(subjects, lambda each: f"{number(each[PROMOTION])} tasks/s")
     return {size: found[name] for size, name in zip(SIZES, subjects, strict=True) if name in found}
 
 
 def _round(size: int, context: Context) -> dict[str, float]:
-    """The median of some times, the more of them the shorter they are."""
+    """Return the median of several promotions: more of them for a small size, as these are short."""
     return {PROMOTION: statistics.median(_rate(size, context) for _ in range(max(1, REPEATED // size)))}
 
 
@@ -47,7 +47,7 @@ def _rate(size: int, context: Context) -> float:
 
 
 def _chunks(size: int) -> Iterator[dict[bytes, int]]:
-    """Tasks and when they are due: long ago, each a ms after the one before."""
+    """Yield tasks with due times: long ago, each a ms after the previous one."""
     tasks = enumerate(elements(size), start=1)
     while chunk := list(islice(tasks, CHUNK)):
         yield {element: due_ms for due_ms, element in chunk}

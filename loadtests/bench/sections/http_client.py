@@ -1,6 +1,6 @@
-"""Sixteen keep-alive connections that each send their request again as soon as it is answered.
+"""An HTTP client with sixteen keep-alive connections, each of which sends its request again once it is answered.
 
-One thread and epoll: some 15 us a request, so that on a core of its own it is not what limits any server measured here.
+One thread with epoll takes about 15 us a request: on a core of its own it does not limit any server measured here.
 """
 
 import select
@@ -17,7 +17,7 @@ TOKEN = "token-of-the-bench"
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Accepted requests within a time."""
+    """The accepted requests of one measurement."""
 
     requests: int
     seconds: float
@@ -33,7 +33,7 @@ class Answered:
 
 
 def post(path: str, media_type: str, body: bytes) -> bytes:
-    """A request as it is in production: with a token, and with a trace context."""
+    """Return a request like those in production: with a token, and with a trace context."""
     headers = {
         "Host": "localhost",
         "Content-Type": media_type,
@@ -54,10 +54,10 @@ def listens(port: int) -> bool:
 
 
 def load(port: int, request: bytes, seconds: float) -> Answered:
-    """Send for that long.
+    """Send requests for a given time.
 
     Raises:
-        BenchError: something was answered other than 202, or not at all.
+        BenchError: a request got another answer than 202, or no answer.
     """
     connections = {}
     with select.epoll() as ready:

@@ -1,4 +1,4 @@
-"""What a worker costs that has nothing to do: its share of a processor."""
+"""The cost of an idle worker: its share of a processor."""
 
 import time
 from contextlib import ExitStack
@@ -13,11 +13,11 @@ from ..queues import Queue, equipped
 from ..rows import AtMost, Row, number
 
 WATCH_S, QUICK_WATCH_S = 10.0, 4.0
-CALM_S = 2.0  # what a worker does just after its first task is not idleness yet
+CALM_S = 2.0  # wait after the first task, until the worker is idle
 
 
 def measure(context: Context) -> list[Row]:
-    """All of them side by side, since it is their own time that is counted and not the clock's."""
+    """Measure all workers side by side: their own processor time counts, not the clock's."""
     shares: dict[str, list[float]] = {}
     queues = equipped((OURS, *ONE_WORKER_EACH), context)
     for number_ in range(context.rounds):
@@ -40,7 +40,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _round(queues: list[Queue], context: Context) -> dict[str, float]:
-    """Percents of a core, of each queue whose worker is up."""
+    """Return the percentage of a core for each queue whose worker is up."""
     context.empty_server()
     with ExitStack() as stack:
         workers: dict[str, Popen[bytes]] = {}

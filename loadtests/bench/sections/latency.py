@@ -1,4 +1,4 @@
-"""From the moment before a task is sent to the start of its handler, where there is no backlog."""
+"""Latency without a backlog: from just before a task is sent to the start of its handler."""
 
 import math
 import time
@@ -11,11 +11,11 @@ from ..peers import OURS, PEERS
 from ..queues import Queue, equipped
 from ..rows import AtLeast, Row, number, ratio
 
-RATES = {50: 3.0, 500: 2.0}  # tasks/s -> for that many seconds
+RATES = {50: 3.0, 500: 2.0}  # tasks/s -> duration in seconds
 QUICK_RATES = {50: 1.0, 500: 0.5}
-WARM = 20  # a client connects with its first tasks, and a worker imports with them: they are not counted
+WARM = 20  # first tasks, not counted: the client connects with them, and the worker imports
 PERCENTILES = (50, 99)
-LATE_S = 3.0  # after the last task was sent; what has not begun by then never did, and the queue did not keep up
+LATE_S = 3.0  # wait after the last task was sent; a task that has not begun by then counts as never begun
 
 Latencies = dict[tuple[int, int], float]
 """(tasks/s, percentile) -> ms"""
@@ -33,7 +33,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _rows(figure: str, found: dict[str, list[float]]) -> list[Row]:
-    """One figure of all queues, the best first, and how much better ours is than the best of the others."""
+    """Return one figure of all queues, the best first, and the ratio of the best other queue to ours."""
     rows = [Row(label=f"{figure}: {name}", unit="ms", values=tuple(values)) for name, values in found.items()]
     rows.sort(key=lambda row: row.median)
     ours = found.pop(OURS.name, None)

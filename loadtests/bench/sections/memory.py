@@ -1,4 +1,4 @@
-"""What one waiting task takes of the server's memory, as the queue's own client puts it there."""
+"""The server's memory for one waiting task, as the queue's own client stores it."""
 
 from ..context import Context
 from ..errors import BenchError
@@ -12,7 +12,7 @@ COUNT, QUICK_COUNT = 3_000, 500
 
 
 def measure(context: Context) -> list[Row]:
-    """Once and not in rounds: the same tasks take the same memory each time."""
+    """Measure once, not in rounds: the same tasks take the same memory each time."""
     ours = Queue(OURS, context)
     taken = {size: _bytes(ours, size, context) for size in PAYLOADS}
     rows = [
@@ -32,7 +32,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _bytes(queue: Queue, payload_bytes: int, context: Context) -> float:
-    """Between one task and many more, so that what a queue keeps only once is not counted."""
+    """Return bytes per task, from the difference between one task and many: a queue's fixed memory does not count."""
     client = context.empty_server()
     queue.feed(1, payload_bytes=payload_bytes)
     before = client.info("memory")["used_memory"]

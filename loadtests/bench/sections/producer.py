@@ -1,6 +1,6 @@
-"""How fast tasks are accepted over HTTP: one a request, and a thousand a request, and what of it is HTTP's own cost.
+"""How fast tasks are accepted over HTTP, one and a thousand a request, and the share of HTTP in the cost.
 
-The servers are measured in turn, 16 keep-alive connections each; the client is `http_client`, in this process.
+The servers are measured in turn, with 16 keep-alive connections each; the client is `http_client`, in this process.
 """
 
 import socket
@@ -41,7 +41,7 @@ GRANIAN_, GRANIAN_ALONE, FASTAPI_ = "granian", "granian, no Redis", "FastAPI, uv
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A rate by the clock, and by the processor time of the server's own process."""
+    """A rate by the clock, and a rate by the processor time of the server's own process."""
 
     rate: float
     rate_by_cpu: float
@@ -49,7 +49,7 @@ class Taken:
 
 
 def measure(context: Context) -> list[Row]:
-    """Requests/s of single tasks, tasks/s of batches, and the ratios that have targets."""
+    """Measure requests/s of single tasks, tasks/s of batches, and the ratios that have targets."""
     servers = _servers(context)
     single = context.interleaved(
         {name: partial(_taken, context, server, ONE, 1) for name, server in servers.items()},
@@ -102,7 +102,7 @@ def _batch_rows(batches: dict[str, list[Taken]]) -> list[Row]:
 
 
 def _package(folder: Path) -> Path:
-    """A folder in which `zeroloss.reference` is found."""
+    """Make a folder from which `zeroloss.reference` can be imported."""
     package = folder / "path" / "zeroloss"
     package.mkdir(parents=True)
     (package / "reference").symlink_to(ROOT / "reference")
@@ -110,11 +110,11 @@ def _package(folder: Path) -> Path:
 
 
 Server = Callable[[int], tuple[list[str], dict[str, str]]]
-"""From its port: the command, and its variables."""
+"""Function of a server's port that returns its command and its environment variables."""
 
 
 def _servers(context: Context) -> dict[str, Server]:
-    """Those whose environments can be made here."""
+    """Return the servers whose environments can be made here."""
     ours = {
         "REDIS_URL": context.server.url,
         "ZEROLOSS_MAX_PENDING": "1000000000",

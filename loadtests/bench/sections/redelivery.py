@@ -1,7 +1,7 @@
-"""How long a task waits that was in the hands of a worker when that was killed, all settings as shipped.
+"""How long the task of a killed worker waits until it begins again, with default settings.
 
-And the counter-example: a worker that lives, and only lost its connections or was not heard for a moment, keeps its
-task. It is of no use to be fast in taking the tasks of dead workers if living workers lose theirs.
+And the opposite: a live worker that only lost its connections, or was silent for a moment, must keep its task. Fast
+recovery from dead workers is useless if live workers lose their tasks.
 """
 
 import os
@@ -33,7 +33,7 @@ SWALLOWED = f"taken from a living worker that is not heard for {BLACK_HOLE_S:g} 
 
 
 class _Events:
-    """What the handlers said."""
+    """The events that the handlers recorded."""
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ class _Events:
         self.env = {"BENCH_MARKS": str(path)}
 
     def all(self, event: str) -> list[tuple[int, int]]:
-        """(pid, ns) of each such event."""
+        """Return (pid, ns) of each event of this name."""
         lines = [line.split() for line in self._path.read_text().splitlines()]
         return [(int(pid), int(ns)) for name, pid, ns in lines if name == event]
 
@@ -62,7 +62,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _lone(context: Context) -> float:
-    """Seconds. The whole worker dies, its parent too; another, of another parent, is there."""
+    """Measure in seconds: a whole worker dies, with its parent; another worker, with its own parent, is running."""
     client, events = context.empty_server(), _Events(context.folder / "redelivery")
     with ExitStack() as stack:
         workers = [_start(stack, context, events) for _ in range(2)]
@@ -75,7 +75,7 @@ def _lone(context: Context) -> float:
 
 
 def _child(context: Context) -> float:
-    """Seconds. Of a pool of two processes the one that runs the task dies."""
+    """Measure in seconds: in a pool of two processes, the process that runs the task dies."""
     client, events = context.empty_server(), _Events(context.folder / "redelivery")
     with ExitStack() as stack:
         worker = _start(stack, context, events, "--processes", "2")
@@ -87,7 +87,7 @@ def _child(context: Context) -> float:
 
 
 def _robbed(context: Context, act: Callable[[redis.Redis, Relay], None]) -> bool:
-    """Whether the task of a living worker was begun a second time, while another worker was there to take it."""
+    """Return whether a live worker's task was begun a second time, with another worker there to take it."""
     client, events = context.empty_server(), _Events(context.folder / "redelivery")
     with ExitStack() as stack:
         relay = stack.enter_context(Relay(context.server.port))
@@ -127,12 +127,12 @@ def _start(stack: ExitStack, context: Context, events: _Events, *options: str) -
 
 
 def _wait_for_consumers(context: Context, client: redis.Redis, worker: Popen[bytes]) -> None:
-    """Both of them."""
+    """Wait until both consumers are registered."""
     context.wait_until(lambda: client.zcard("tasks:consumers") == 2, worker)
 
 
 def _begun(context: Context, events: _Events, worker: Popen[bytes], hold_s: float) -> int:
-    """Have a task begin; the process that runs it."""
+    """Let a task begin, and return the pid of the process that runs it."""
     config = Config(redis_url=context.server.url)
     Enqueuer(redis.Redis.from_url(context.server.url), config).enqueue_payload(hold_s, task_type="hold")
     context.wait_until(lambda: bool(events.all("begin")), worker)

@@ -1,4 +1,4 @@
-"""A way between a worker and its server that can swallow everything for a moment: both ends think the other silent."""
+"""A relay between a worker and its server that can hold back all data for a moment: each end finds the other silent."""
 
 import contextlib
 import select
@@ -11,7 +11,7 @@ CHUNK_BYTES = 1 << 16
 
 
 class Relay:
-    """Listens on `port` and hands on what either side says, unless it is a black hole just now."""
+    """Listens on `port` and forwards the data of either side, unless it is holding data back."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -22,15 +22,15 @@ class Relay:
         self._sockets: list[socket.socket] = []
 
     def swallow(self) -> None:
-        """From now on nothing comes through: it is held back, as by a network that sends it again later."""
+        """Hold back all data from now on, like a network that sends it again later."""
         self._open.clear()
 
     def release(self) -> None:
-        """What was held back comes through, and all that follows."""
+        """Forward the data that was held back, and all further data."""
         self._open.set()
 
     def addresses(self) -> list[str]:
-        """What the server calls its connections with the worker."""
+        """Return the addresses of the worker's connections, as the server sees them."""
         found = []
         for each in self._sockets:
             with contextlib.suppress(OSError):
@@ -52,7 +52,7 @@ class Relay:
             each.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the listener was closed: that is the end
+        with contextlib.suppress(OSError):  # the listener was closed at the end
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._server_port))

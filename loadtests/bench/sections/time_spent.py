@@ -1,7 +1,7 @@
-"""Where the time of a task goes while a backlog is drained: the worker's threads, its claimer's functions, the server.
+"""Where the time of a task goes during a drain: the worker's threads, the claimer's functions, the server.
 
-Two drains: in the first the kernel counts the processor's time of every thread, which costs nothing; in the second
-cProfile times the claimer's functions, which slows them, the small ones most.
+There are two drains. In the first the kernel counts the processor time of every thread, which costs nothing. In the
+second cProfile times the claimer's functions, which slows them, small ones most.
 """
 
 import json
@@ -46,7 +46,7 @@ def _functions(context: Context) -> list[Row]:
 
 
 def _drain(client: redis.Redis, context: Context, env: dict[str, str]) -> dict[str, Any]:
-    """Drain a backlog. What `apps/profiled_app.py` wrote at the end, and `spent`, a processor's ns by thread."""
+    """Drain a backlog. Return the output of `apps/profiled_app.py`, and in `spent` the processor time by thread, ns."""
     stage(client, context.tasks)
     worker = tuple("profiled_app" if word == "reference_app" else word for word in OURS.worker)
     path = context.folder / "profile.json"
@@ -66,7 +66,7 @@ def _drain(client: redis.Redis, context: Context, env: dict[str, str]) -> dict[s
 
 
 def _used_ns(path: Path, client: redis.Redis) -> Counter[str]:
-    """What each thread of the worker, and the server, have used of a processor; the handler threads are one."""
+    """Return the processor time of each thread of the worker, and of the server, ns; handler threads count as one."""
     profile, used = json.loads(path.read_text()), Counter[str]()
     for native_id, name in profile["threads"].items():
         schedule = Path(f"/proc/{profile['pid']}/task/{native_id}/schedstat").read_text()

@@ -1,1 +1,1 @@
-"""The servers of the HTTP parts: what both have in common, waitress, and uvicorn."""
+"""The servers of the HTTP parts: waitress, uvicorn, and their shared code."""

@@ -25,11 +25,11 @@ APP = f"{producer_asgi.__name__}:for_own_server"
 def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
 
-    Several processes share the listening socket; one that dies is replaced. Each makes its app from the environment,
-    which is set here: a command line, which would be the other way, can be read by everybody.
+    Several processes share the listening socket; a process that dies is replaced. Each makes its app from the
+    environment, which is set here: every user could read a command line.
 
     Raises:
-        ConfigError: the address cannot be listened on, or others than this machine would need no token.
+        ConfigError: the address cannot be listened on, or other machines could connect without a token.
     """
     listener = prepare("producer", config, host, port)
     os.environ |= {
@@ -57,7 +57,7 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
     if processes == 1:
         server = uvicorn.Server(settings)
 
-        def stop(*_: Any) -> None:  # before uvicorn has its own handlers, and when it sends itself the signal again
+        def stop(*_: Any) -> None:  # before uvicorn installs its handlers, and when it raises the signal again
             server.should_exit = True
 
         for number in STOP_SIGNALS:
@@ -73,9 +73,9 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Ends a connection whose head or body is late, or whose head is too large, and answers what is not HTTP.
+    """Ends a connection whose head or body is late, or whose head is too large, and answers invalid HTTP.
 
-    uvicorn bounds none of these.
+    uvicorn has no limits for these.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -124,7 +124,7 @@ class _Protocol(HttpToolsProtocol):
     def _late(self) -> None:
         if self._awaits == "head" and self._head_bytes:
             self._end(408, f"The head did not come within {common.HEAD_TIMEOUT_S:g} s; send it at once.")
-        else:  # nothing was asked for, or the app waits for a body, and will see that its client is gone
+        else:  # there was no request, or the app waits for a body, and will see the disconnection
             self.transport.close()
 
     def _end(self, status: int, detail: str) -> None:

@@ -1,6 +1,6 @@
-"""Serve a WSGI app with waitress: bounded, with problem documents for what never reaches the app, and a clean stop.
+"""Serve a WSGI app with waitress: with limits, problem documents for requests that never reach it, and a clean stop.
 
-Of waitress one class is extended, its parser of requests. Everything else is its settings, and the loop, which is here.
+This extends one class of waitress, its parser of requests. The rest is waitress's settings, and a loop of its own.
 """
 
 import ctypes
@@ -30,18 +30,18 @@ from ..problems import Problem
 from . import common
 from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, Refusal, announce, prepare
 
-# A thread that waits for Redis costs little, and where the processors are busy each reply takes milliseconds: then the
-# requests that can wait at a time are what bounds the rate. See docs/decisions/0008.
+# A thread that waits for Redis costs little. On busy processors each reply takes milliseconds, and the number of
+# requests that can wait at a time limits the rate. See docs/decisions/0008.
 THREADS = 16
-RECEIVED_BYTES = 65_536  # at a time; waitress's 8,192 takes a turn of its loop for each piece of a batch
-SENT_BYTES = 65_536  # an answer is sent when it has this size or is whole; waitress sends its head alone
-CONNECTIONS_MAX = 4_000  # an idle one costs little; waitress's own 100 starves a load test
-DESCRIPTORS_KEPT = 48  # for connections to Redis, two a thread at the most, and what a process has open anyway
-ACCEPT_PAUSE_S = 0.5  # where descriptors run out nevertheless
-QUIET_S = 5.0  # without trouble; then it is over, and the next one is logged again
-MAPPED_BYTES_MIN = 1_048_576  # a body beyond this is memory of its own, which goes back to the system at once
-SWEEP_S = 1.0  # between two looks for clients that are late
-DROPPED_BYTES_MAX = 67_108_864  # how much of a body that is too large is read only to be thrown away
+RECEIVED_BYTES = 65_536  # per read; with waitress's 8,192 each piece of a batch takes a turn of its loop
+SENT_BYTES = 65_536  # an answer is sent when it has this size or is whole; by default waitress sends the head alone
+CONNECTIONS_MAX = 4_000  # an idle connection costs little; waitress's default of 100 starves a load test
+DESCRIPTORS_KEPT = 48  # for connections to Redis, at most two a thread, and other open files
+ACCEPT_PAUSE_S = 0.5  # if file descriptors run out nevertheless
+QUIET_S = 5.0  # time without trouble after which the next trouble is logged again
+MAPPED_BYTES_MIN = 1_048_576  # a larger body gets a memory mapping, which goes back to the system at once
+SWEEP_S = 1.0  # interval between checks for late clients
+DROPPED_BYTES_MAX = 67_108_864  # of a body that is too large: how much is read and thrown away
 CHUNK_HEAD_BYTES_MAX = 4_096  # of the line before a chunk, which waitress searches from its start at each piece
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
@@ -61,16 +61,16 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
 
-    `body_bytes_max`: how large a body may be; `body_limits`: the same, by path, where it is another.
+    `body_bytes_max`: limit for a body; `body_limits`: by path, limits that differ from it.
 
     Prints the address; port 0 lets the system choose one.
 
     Raises:
-        ConfigError: the address cannot be listened on, or others than this machine would need no token.
+        ConfigError: the address cannot be listened on, or other machines could connect without a token.
     """
     listener = _Listener(fileno=prepare(name, config, host, port).detach())
     _return_large_memory()
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a warning per request that must wait
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else it warns for each request that must wait
     channels: dict[int, Any] = {}
     server = create_server(
         app,
@@ -80,9 +80,9 @@ def serve(
         backlog=BACKLOG,
         recv_bytes=RECEIVED_BYTES,
         send_bytes=SENT_BYTES,
-        connection_limit=sys.maxsize,  # `_Listener` has one, which writes no line of log for each connection
+        connection_limit=sys.maxsize,  # `_Listener` has a limit, and does not log each connection
         max_request_header_size=HEAD_BYTES_MAX,
-        max_request_body_size=sys.maxsize,  # `_Request` has one, by path
+        max_request_body_size=sys.maxsize,  # `_Request` has a limit, by path
         ident=None,
     )
     server.channel_class = _channels(body_limits or {}, body_bytes_max)
@@ -90,7 +90,7 @@ def serve(
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         nonlocal stopping
-        stopping = True  # a second signal, as Ctrl-C and a parent may send both, changes nothing: the drain is bounded
+        stopping = True  # a second signal (Ctrl-C and a parent may send both) changes nothing: the drain is bounded
         server.pull_trigger()
 
     for number in STOP_SIGNALS:
@@ -107,13 +107,13 @@ def serve(
 
 
 def _return_large_memory() -> None:
-    """Keep glibc from raising its threshold at the first large body: later ones would stay in the heaps of threads."""
+    """Keep glibc from raising its mmap threshold at a large body: later ones would stay in the heaps of threads."""
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES_MIN)
 
 
 def _close_late(server: Any) -> None:
-    """End the connections on which a request, or its head, has been on its way for too long."""
+    """Close the connections on which a request, or its head, takes too long to arrive."""
     now_s = time.monotonic()
     for channel in list(server.active_channels.values()):
         request = channel.request
@@ -123,7 +123,7 @@ def _close_late(server: Any) -> None:
 
 
 def _drain(server: Any, channels: dict[int, Any]) -> None:
-    """Accept no more, let what has begun end, close what is idle."""
+    """Accept no more, let running requests end, close idle connections."""
     wasyncore.dispatcher.close(server)  # the listening socket only; the trigger still wakes the loop
     deadline = time.monotonic() + DRAIN_S
     while server.active_channels and time.monotonic() < deadline:
@@ -137,7 +137,7 @@ def _drain(server: Any, channels: dict[int, Any]) -> None:
 
 
 class _Lanes:
-    """Gives `/healthz` a thread of its own: where Redis hangs, all others wait for it, and requests wait for them."""
+    """Gives `/healthz` its own thread: if Redis hangs, all other threads wait for it, and requests for the threads."""
 
     def __init__(self) -> None:
         self._others, self._health = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
@@ -155,7 +155,7 @@ class _Lanes:
 
 
 class _Listener(socket.socket):
-    """Leaves connections in the kernel's queue where there are too many, or no file descriptors for more.
+    """Leaves connections in the kernel's queue at the limit of connections, or without file descriptors.
 
     waitress tries again at once, and writes a traceback each time: hundreds of thousands of lines within seconds.
     """
@@ -166,10 +166,10 @@ class _Listener(socket.socket):
         if descriptors == resource.RLIM_INFINITY:
             descriptors = sys.maxsize
         self._connections_max = max(1, min(CONNECTIONS_MAX, descriptors - DESCRIPTORS_KEPT))
-        self._resume_s = self._quiet_s = 0.0  # when to accept again; when to say so
+        self._resume_s = self._quiet_s = 0.0  # when to accept again; when to log that
 
     def accepts(self, connections: int) -> bool:
-        """Whether to wait for another connection, beside that many that are open."""
+        """Whether to accept another connection. `connections`: the number of open ones."""
         now_s = time.monotonic()
         if connections >= self._connections_max:
             self._note(f"All {self._connections_max} connections are in use; new ones wait until one closes.")
@@ -180,7 +180,7 @@ class _Listener(socket.socket):
         return now_s >= self._resume_s
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As a socket's own; where the system has nothing to make a connection of, as if none had come, and a pause."""
+        """Accept a connection; if the system lacks resources, pause, and behave as if there were no connection."""
         try:
             return super().accept()
         except OSError as error:
@@ -191,14 +191,14 @@ class _Listener(socket.socket):
             raise BlockingIOError(errno.EWOULDBLOCK, error.strerror) from None
 
     def _note(self, message: str) -> None:
-        """Log the first of many times in a row."""
+        """Log the first trouble of a series."""
         if not self._quiet_s:
             _log.warning(message)
         self._quiet_s = time.monotonic() + QUIET_S
 
 
 def _channels(body_limits: Mapping[str, int], body_bytes_max: int) -> Callable[..., HTTPChannel]:
-    """What makes a connection's channel, whose requests are read by `_Request`."""
+    """Return a factory of channels, one for each connection, whose requests `_Request` parses."""
 
     def channel_of(*arguments: Any, **options: Any) -> HTTPChannel:
         channel = HTTPChannel(*arguments, **options)
@@ -209,7 +209,7 @@ def _channels(body_limits: Mapping[str, int], body_bytes_max: int) -> Callable[.
 
 
 class _Nowhere:
-    """A buffer that forgets."""
+    """A buffer that drops its data."""
 
     def append(self, _data: bytes) -> None: ...
 
@@ -220,10 +220,10 @@ class _Nowhere:
 
 
 class _Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request as it is received. One that is refused has a problem document for its `error`.
+    """Parses a request as it is received. A refused request has a problem document as its `error`.
 
-    A body that is too large is read to its end, without keeping it, before it is refused. waitress answers and closes
-    at once, and a client that is still sending then sees a reset connection, not the 413.
+    A body that is too large is read to its end and dropped before it is refused. waitress itself answers and closes at
+    once, and a client that is still sending then sees a reset connection, not the 413.
     """
 
     error: Any
@@ -239,9 +239,9 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)
-        except ValueError:  # more digits than Python reads, or an invalid target
+        except ValueError:  # too many digits for Python, or an invalid target
             raise ParsingError("The target or the Content-Length is invalid") from None
-        if self.chunked and "CONTENT_LENGTH" in self.headers:  # what another server takes for the end may differ
+        if self.chunked and "CONTENT_LENGTH" in self.headers:  # servers differ in which one they obey
             raise ParsingError("Transfer-Encoding and Content-Length are both there; send one")
 
     def received(self, data: bytes) -> int:
@@ -251,7 +251,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
         elif self.body_rcv is not None:
             self._bound_body()
         if not self.completed and hasattr(socket, "TCP_QUICKACK"):  # Linux
-            # A client whose body waits for the acknowledgement of its head (Nagle) would wait 40 ms for the kernel's.
+            # With Nagle's algorithm a client sends its body after the ACK of its head, which the kernel delays 40 ms.
             self._channel.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return consumed
 
@@ -266,14 +266,14 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
             self._too_large = Refusal(Problem("too-large", detail))
             self.body_rcv.buf.close()
             self.body_rcv.buf = _Nowhere()
-            # One that waits for `100 Continue` has sent nothing yet, and now need not.
+            # A client that waits for `100 Continue` has not sent its body yet, and now need not.
             self.completed = self.completed or self.expect_continue
             self.expect_continue = False
         if self._too_large is not None and (self.completed or self.body_bytes_received >= DROPPED_BYTES_MAX):
             self.error, self.completed = self._too_large, True
 
     def close(self) -> None:
-        """Send the answer, which is whole now. Else the main thread would, once it is woken and has its turn."""
+        """Send the whole answer now. Otherwise the main thread would send it, after it is woken and has its turn."""
         super().close()
         with self._channel.outbuf_lock:
             self._channel._flush_exception(self._channel._flush_some, do_close=False)

@@ -1,4 +1,4 @@
-"""What the servers have in common: the listening socket, limits, deadlines, and refusals that the app never sees."""
+"""Shared by the servers: the listening socket, limits, deadlines, and refusals of requests that the app never sees."""
 
 import json
 import os
@@ -15,27 +15,27 @@ from ..problems import MEDIA_TYPE, Problem
 from ..tokens import refuse_without_token
 
 HEAD_TIMEOUT_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of the head
-IDLE_TIMEOUT_S = 120  # between two requests on one connection, as waitress has it: longer than most proxies keep theirs
+IDLE_TIMEOUT_S = 120  # between two requests on one connection, as in waitress: longer than that of most proxies
 BODY_TIMEOUT_S = 60.0  # from the first byte of a request to its last one
 HEAD_BYTES_MAX = 65_536
-DRAIN_S = 10.0  # what a stopping server allows its running requests; longer than a Redis that does not answer takes
+DRAIN_S = 10.0  # how long a stopping server waits for running requests: longer than the time-out of Redis
 BACKLOG = 1_024
 DESCRIPTORS_WANTED = 8_192
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer to what never reaches the app: a problem document, after which the connection is closed."""
+    """The answer to a request that never reaches the app: a problem document; then the connection is closed."""
 
     problem: Problem
 
     def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Status line, headers and body, as waitress asks its errors for them."""
+        """Return status line, headers and body; waitress calls this on its errors."""
         body = json.dumps(self.problem.document()).encode()
         return falcon.code_to_http_status(self.problem.status_code), [("Content-Type", MEDIA_TYPE)], body
 
     def to_bytes(self) -> bytes:
-        """The whole answer, as it is sent."""
+        """Return the whole answer as bytes."""
         status, headers, body = self.to_response()
         headers += [("Content-Length", str(len(body))), ("Connection", "close")]
         head = "".join(f"{name}: {value}\r\n" for name, value in headers)
@@ -43,10 +43,10 @@ class Refusal:
 
 
 def prepare(name: str, config: Config, host: str, port: int) -> socket.socket:
-    """A socket that listens for the part of this name, in a process that may have many connections.
+    """Return a listening socket for the server `name`, and raise the process's limit of connections.
 
     Raises:
-        ConfigError: the address cannot be listened on, or others than this machine would need no token.
+        ConfigError: the address cannot be listened on, or other machines could connect without a token.
     """
     _raise_descriptor_limit()
     listener = _listen(host, port)
@@ -63,10 +63,10 @@ def _raise_descriptor_limit() -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 lets the system choose.
+    """Return a listening socket; port 0 lets the system choose.
 
     Raises:
-        ConfigError: the address cannot be had.
+        ConfigError: the address is invalid or not available.
     """
     try:
         family = socket.getaddrinfo(host, None)[0][0]
@@ -83,5 +83,5 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def announce(name: str, host: str, listener: socket.socket) -> None:
-    """Print where it can be reached."""
+    """Print the URL of the server."""
     print(f"{name} listening on http://{in_url(host)}:{listener.getsockname()[1]}", flush=True)

@@ -1,1 +1,1 @@
-"""What a consumer's verbs are made of: the scripts that claim and ack, and those of the registry."""
+"""The scripts of a consumer: the one that acks and claims, and those of the registry."""

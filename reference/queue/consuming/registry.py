@@ -1,4 +1,4 @@
-"""The scripts by which a consumer registers, shows that it lives, and leaves, and what they answer."""
+"""The scripts with which a consumer registers, renews its lease and leaves, and their replies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,15 @@ from typing import NamedTuple
 from ..connection import Script
 from ..lua import ACK, GIVE_BACK, HEADER, LISTS, NOTE, NOW
 
-# KEYS  consumers, processing, paused, numbers, info, then, where the minute is known: its series, counters, the three
+# KEYS  consumers, processing, paused, numbers, info, then, if the minute is known: its series, counters, the three
 #       lists, delayed, dead_letter
-# ARGV  consumer, lease_ms, the highest number that a claim may have been given, what the consumer says of itself or '',
-#       then fields of the series and how much to add to each
-# Returns {whether the lease had ended or never begun, how many tasks are held, whether claiming is paused, the time}
-# Recovery has forgotten the numbers with the entry: noted again, they keep out what the network repeats from before.
-# What is for the monitor comes last, and by `pcall`. Who notes for all also removes what consumers said that are not
-# registered any more: a reaper of a release that knows nothing of it leaves it.
+# ARGV  consumer, lease_ms, the highest delivery number reserved for a claim, the consumer's description or '',
+#       then pairs of a field of the series and the amount to add
+# Returns {1 if the lease had ended or never begun, number of tasks held, 1 if claiming is paused, the time}
+# Recovery deletes the consumer's highest number with its entry. The number is stored again here, so that claims which
+# the network repeats from before do nothing.
+# Data for the monitor comes last, and by `pcall`. The first consumer in a slot of the series also removes descriptions
+# of consumers that are not registered: a reaper of a release without descriptions leaves them.
 RENEW = Script(f"""#!lua flags=allow-oom
 {NOW}{NOTE}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -31,11 +32,11 @@ return {{(lease and tonumber(lease) > now) and 0 or 1, held, paused, now}}
 """)
 
 # KEYS  the bell and the three lists, processing, counters, consumers, presence, numbers, info
-# ARGV  consumer, the numbers that are done, the numbers to give back, highest first
-# Returns {1 when it left, 0 when it still holds tasks: then its lease ends now and they are recovered,
-#         those of the numbers that are done that it did not hold}
-# One step, so that a worker that is killed while it leaves has either all of it behind it or none.
-# A claim that is under way finds no lease after it.
+# ARGV  consumer, the done numbers, the numbers to give back, highest first
+# Returns {1 if the consumer left, 0 if it still holds tasks: then its lease ends now and they are recovered,
+#         the done numbers that it did not hold}
+# One step, so that a worker that is killed while it leaves has either done all of this or nothing.
+# A claim that arrives later finds no lease.
 LEAVE = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{LISTS}{ACK}{GIVE_BACK}
 local lost = ack(KEYS[5], KEYS[6], ARGV[2])
@@ -56,9 +57,9 @@ return {{left and 1 or 0, lost}}
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`lapsed`: the lease had ended, or this is the first. `holding`: tasks held now. `paused`: claim none.
+    """`lapsed`: the lease had ended, or had not begun. `holding`: number of tasks held. `paused`: claiming is paused.
 
-    `time_ms`: when that was, by Redis's clock.
+    `time_ms`: time of the renewal, by Redis's clock.
     """
 
     lapsed: bool
@@ -68,10 +69,10 @@ class Renewal:
 
 
 class Report(NamedTuple):
-    """What goes along with a renewal, for the monitor alone; it may be lost.
+    """Data for the monitor, sent with a renewal; it may be lost.
 
-    `about`: the consumer, as a short JSON object. `minute`: the minute since the epoch that the counts belong to, by
-    Redis's clock; 0: not known. `counts`: fields of its series, and how much to add to each.
+    `about`: description of the consumer, a short JSON object. `minute`: the minute of the counts, since the epoch by
+    Redis's clock; 0: not known. `counts`: amounts to add to the fields of this minute's series.
     """
 
     about: str = ""
@@ -83,7 +84,7 @@ NO_REPORT = Report()
 
 
 class Departure(NamedTuple):
-    """`left`: nothing is held any more, and it is off the registry. `lost`: numbers that were not held (I3)."""
+    """`left`: the consumer holds nothing and is not registered any more. `lost`: done numbers it did not hold (I3)."""
 
     left: bool
     lost: list[int]

@@ -1,4 +1,4 @@
-"""The script that acks and claims in one step, and what it answers."""
+"""The script that acks and claims in one step, and its reply."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 from ..connection import Script
 from ..lua import ACK, HEADER, LISTS, NOW
 
-# What one reply carries of the tasks' bytes: about a MiB, and at least one task. Beyond it a slow link would take
-# longer for a reply than anybody waits, and the same tasks would be fetched again and again.
+# Limit on the bytes of tasks in one reply, about a MiB; a single task may exceed it. Over a slow link a larger reply
+# would take longer than the socket timeout, and the same tasks would be fetched again and again.
 MAX_TRANSFER_BYTES = 1_048_576
 
-TURNS = 16  # of that many claimed tasks one is looked for among the low ones first, and one among the default ones
+TURNS = 16  # out of 16 claims one tries the low list first, and one the default list; the others try high first
 
 # KEYS  the bell and the three lists, processing, consumers, numbers, counters
-# ARGV  consumer, the first number to give, how many tasks to claim at most, of how many bytes (one may have more),
-#       whose turn it is, the numbers that are done
-# Returns {whether the lease lives, those of the numbers that it did not hold, whether it left something pending
-#         for its size, the lengths of the entries claimed, in the order of their numbers, and these in one string}
-# One round trip for a whole batch of acks and the next claims, and one string for a whole batch of entries (redis-py
-# takes 3 us for each part of a reply): that is where the speed lies. It reads 16 entries at a time: of unknown sizes,
-# 256 could fill Lua's heap.
+# ARGV  consumer, the first delivery number to use, limits of the claim in tasks and in bytes (one task may exceed
+#       the latter), the turn among TURNS, the done numbers
+# Returns {1 if the lease lives, the done numbers that were not held, 1 if a task stays pending because of the byte
+#         limit, the lengths of the claimed entries in the order of their numbers, these entries in one string}
+# The speed comes from one round trip for a batch of acks and the next claims, and from one string for all entries:
+# redis-py takes 3 us for each part of a reply. The script reads 16 entries at a time: 256 entries of unknown size could
+# fill Lua's heap.
 SETTLE = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{LISTS}{ACK}
 local lost = ack(KEYS[5], KEYS[8], ARGV[6])
@@ -74,7 +74,7 @@ return {{lives and 1 or 0, lost, full and 1 or 0, table.concat(lengths, ' '), ta
 
 
 class Claimed(NamedTuple):
-    """An entry, and the number under which its consumer holds it."""
+    """An entry, and the delivery number under which its consumer holds it."""
 
     number: int
     entry: bytes
@@ -82,9 +82,9 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """`lost`: numbers that were not held any more (I3). `claimed`: new entries, oldest first.
+    """`lost`: done numbers that were not held any more (I3). `claimed`: new entries, oldest first.
 
-    `more`: the next task is pending and was not claimed, since one reply would have been too large.
+    `more`: the next task is pending and was not claimed, as the reply would have become too large.
     """
 
     lease_lives: bool
@@ -94,7 +94,7 @@ class Settlement:
 
 
 def read_settlement(number: int, reply: Any) -> Settlement:
-    """What the script's reply means. `number`: the first that it was given."""
+    """Parse the script's reply. `number`: the first delivery number that the script was given."""
     lives, lost, more, lengths, entries = reply
     ends = list(accumulate(map(int, lengths.split()), initial=0))
     claimed = [Claimed(number + i, entries[start:end]) for i, (start, end) in enumerate(pairwise(ends))]

@@ -1,1 +1,1 @@
-"""What an enqueue is made of: what is asked for, how safe it is, and the script."""
+"""The parts of an enqueue: the submission, its outcome, and the script."""

@@ -1,4 +1,4 @@
-"""The script that enqueues: several requests in one step, each admitted by itself."""
+"""The script that enqueues: several requests in one step, each admitted separately."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,23 +12,23 @@ from ..task import PRIORITIES, encode, new_task_ids
 from .submission import Accepted, Outcome, Submission
 
 # KEYS  the bell and the three lists, delayed, counters, then the idempotency key of each task that has one
-# ARGV  max_pending, max_scheduled, idempotency_ttl_ms, the lengths of the tasks' JSON, this JSON in one string, a
-#       letter for the priority of each, then '' or, for each: when it is due ('-', '+' and a delay in ms, or ms since
-#       the epoch), then '' or the trace context of each ('-': none), how many tasks each request has, then for each
-#       task with an idempotency key: its place (from 1), digest, id
-# Returns the number of requests for which there is no room, for each its place (from 1), the length that it met, and
-#         'pending' or 'delayed', and then an answer for each key: '' for a new task, '!' for a key used with another
-#         request, else '=' and the id of the task that it repeats. Of a refused request these answers mean nothing.
-# Each request is admitted by itself, whole or not at all, after those before it. A refused one leaves nothing behind,
-# so that its keys stay unknown to those after it: a repetition must not be promised a task that was never pushed.
-# The time in the header is that from which a task waits for a worker: where it is scheduled, when it is due.
+# ARGV  max_pending, max_scheduled, idempotency_ttl_ms, the lengths of the tasks' JSON, this JSON in one string, the
+#       letters of the tasks' priorities, then '' or the due time of each task ('-', '+' and a delay in ms, or ms since
+#       the epoch), then '' or the trace context of each task ('-': none), the number of tasks of each request, then
+#       for each task with an idempotency key: its place (from 1), digest, id
+# Returns the number of requests for which there is no room, for each its place (from 1), the length of the queue at
+#         that point, and 'pending' or 'delayed', and then an answer for each key: '' for a new task, '!' for a key used
+#         with another request, else '=' and the id of the original task. Ignore the answers of a refused request.
+# Each request is admitted whole or not at all, after the requests before it. A refused request leaves nothing behind,
+# and later requests do not see its keys: a repetition must not be promised a task that was never pushed.
+# The time in the header is when a task begins to wait for a worker: now, or its due time if it is scheduled.
 # The JSON is one string, and a task without a key has no answer: what redis-py spends on each argument and on each
-# part of a reply is more than all the rest that a small task costs.
-# The counter is written even if nothing is new, so that a repeated request, too, has a write whose safety can be asked
-# for: it comes after the one that it repeats.
-# What is refused halfway is not undone. So the counter comes first, all lists are asked for their length, which none of
-# another type tells, before anything is added to one, and it is asked whether what comes after that may be done.
-# No allow-oom: where memory is short the server refuses the whole script, a definite no.
+# part of a reply is more than all other costs of a small task.
+# The counter is written even if nothing is new. So a repeated request also makes a write, later than the original's,
+# whose durability can be confirmed.
+# Redis does not undo a script that fails halfway. So the script first asks each list for its length, which fails for a
+# key of another type, and checks that the ACL allows the later writes. The first write is that of the counter.
+# No allow-oom: if memory is short the server refuses the whole script before it begins.
 ENQUEUE = Script(f"""#!lua
 {NOW}{HEADER}{LISTS}{DELAY}
 local known, answers, keys, refused = {{}}, {{}}, {{}}, {{}}
@@ -132,19 +132,19 @@ return reply()
 
 
 class Call:
-    """Requests on their way to the script, and its answers on their way back to them."""
+    """Converts requests to the script's arguments, and its reply to their outcomes."""
 
     def __init__(self, keys: Keys, config: Config, requests: Sequence[Sequence[Submission]]) -> None:
         self._idempotency, self._config = keys.idempotency, config
         self.max_pending = config.max_pending
         self.keys = [*keys.waiting, keys.delayed, keys.counters]
         self.texts: list[bytes] = []
-        self.outcomes: list[list[Outcome]] = []  # of each request, as they are if Redis accepts it
+        self.outcomes: list[list[Outcome]] = []  # by request, as they will be if Redis accepts it
         self._accepted: list[Submission] = []
-        self._sizes: list[int] = []  # how many tasks of each request the script is given
-        self.further: list[str] = []  # what a script that does more than this one gets
-        self._guards: list[Any] = []  # what the script gets of each idempotency key
-        self._guarded: list[tuple[list[Outcome], int, str]] = []  # and whose answer it will be: where, key
+        self._sizes: list[int] = []  # by request, the number of tasks that the script gets
+        self.further: list[str] = []  # more arguments, for a script that extends this one
+        self._guards: list[Any] = []  # for each idempotency key: the task's place, digest, id
+        self._guarded: list[tuple[list[Outcome], int, str]] = []  # for each, where its answer belongs, and the key
         for submissions in requests:
             self._add(submissions)
 
@@ -168,7 +168,7 @@ class Call:
         self.outcomes.append(outcomes)
 
     def arguments(self) -> list[Any]:
-        """ARGV of the script."""
+        """Return the script's ARGV."""
         limits = [self.max_pending, self._config.max_scheduled, self._config.idempotency_ttl_ms]
         lengths = " ".join([str(len(text)) for text in self.texts])
         priorities = "".join([PRIORITIES[submission.priority] for submission in self._accepted])
@@ -179,7 +179,7 @@ class Call:
         return [*limits, lengths, b"".join(self.texts), priorities, *rare, sizes, *self._guards, *self.further]
 
     def read(self, reply: list[Any]) -> list[list[Outcome] | QueueError]:
-        """What the script's reply means for each request."""
+        """Return the outcomes of each request, or its error, from the script's reply."""
         end = 1 + 3 * reply[0]
         for (outcomes, place, key), answer in zip(self._guarded, reply[end:], strict=True):
             if answer == b"!":

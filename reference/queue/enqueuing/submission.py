@@ -22,10 +22,10 @@ _turn = threading.Lock()
 
 @contextmanager
 def turn_to_decode(size: int) -> Iterator[None]:
-    """Wait for a turn where `size` is large. Not reentrant; wait for nothing else meanwhile.
+    """Wait for a turn if `size` is large. Not reentrant; do not wait for anything else during the turn.
 
-    Decoded, JSON may take thirty times the memory of its text, and with one interpreter lock many threads decode no
-    faster: so large JSON is decoded by one thread at a time.
+    Decoded JSON may take thirty times the memory of its text, and because of the interpreter lock several threads do
+    not decode faster than one. So one thread at a time decodes large JSON.
     """
     if size < LARGE:
         yield
@@ -35,12 +35,12 @@ def turn_to_decode(size: int) -> Iterator[None]:
 
 
 def _exactly(number: str) -> list[Any]:
-    """A fraction by its text: as a float it would equal others (0.1, 0.10000000000000000001). NaN is in no payload."""
+    """Represent a fraction by its text: as floats 0.1 and 0.10000000000000000001 are equal. No payload holds NaN."""
     return [math.nan, number]
 
 
 def due_in(delay_ms: object) -> str:
-    """What `Submission.due` is for a delay.
+    """Return `Submission.due` for a delay.
 
     Raises:
         InvalidTask: the delay is invalid.
@@ -53,7 +53,7 @@ def due_in(delay_ms: object) -> str:
 
 
 def due_at(execute_at: object) -> str:
-    """What `Submission.due` is for a time with its zone, as a `datetime` or as RFC 3339 has it.
+    """Return `Submission.due` for a time with its zone, a `datetime` or a string in RFC 3339 format.
 
     Raises:
         InvalidTask: the time is invalid.
@@ -70,7 +70,7 @@ def due_at(execute_at: object) -> str:
 class Submission(NamedTuple):
     """A request to enqueue a task. `payload_json` is valid JSON text, carried byte for byte (I6).
 
-    A named tuple, as is its answer: a batch makes thousands, and a frozen dataclass takes three times as long to make.
+    A named tuple, as is `Accepted`: a batch makes thousands, and a frozen dataclass takes three times as long to make.
     """
 
     payload_json: str
@@ -82,9 +82,9 @@ class Submission(NamedTuple):
     trace_context: str = ""  # W3C's `traceparent`
 
     def digest(self) -> str:
-        """What an idempotency key is bound to: type, payload, priority, schedule and a chosen id.
+        """Return the digest that is stored with an idempotency key: of type, payload, priority, schedule and chosen id.
 
-        White space and the order of names count nothing, nor does the trace context.
+        White space, the order of names and the trace context do not change it.
         """
         with turn_to_decode(len(self.payload_json)):
             meaning = [self.task_type, self.task_id, json.loads(self.payload_json, parse_float=_exactly)]
@@ -94,11 +94,11 @@ class Submission(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A promise. `replayed`: the idempotency key was known with this payload, and this is the first task's id."""
+    """A promise. `replayed`: the idempotency key was used before for this task, and `task_id` is that first task's."""
 
     task_id: str
     replayed: bool
 
 
 Outcome = Accepted | QueueError
-"""Of one task: a promise, or why there is none."""
+"""The outcome for one task: a promise, or the error that prevents it."""

@@ -1,1 +1,1 @@
-"""Which server a URL leads to, and the pool of connections to it."""
+"""The URL of a server, and the pool of connections to it."""

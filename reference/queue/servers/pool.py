@@ -1,4 +1,4 @@
-"""A pool of connections that closes all of them when one led astray, and that survives forks."""
+"""A connection pool that closes all connections when one leads to the wrong server, and that survives forks."""
 
 import select
 import socket
@@ -14,22 +14,22 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class Gate:
-    """Keeps connections from being made while the process forks, and a fork from coming while one is being made.
+    """Prevents the process from opening a connection and forking at the same time.
 
-    Else a forked process would get a socket that no connection has yet, so that no worker could close it there.
+    Otherwise a forked process could inherit a socket that no connection object has yet, and could not close it.
     """
 
     def __init__(self) -> None:
         self.reset()
 
-    def reset(self) -> None:  # in a forked child as well: a thread that is not there may have held the lock
-        self.making = 0  # connections, now
-        self.closed = 0  # by how many threads that fork
+    def reset(self) -> None:  # in a forked child as well: a thread of the parent may have held the lock
+        self.making = 0  # number of connections that are being opened
+        self.closed = 0  # number of threads that are forking
         self._changed = threading.Condition()
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Make a connection within."""
+        """Wait until the gate is open; open one connection within this context."""
         with self._changed:
             self._changed.wait_for(lambda: not self.closed)
             self.making += 1
@@ -41,7 +41,7 @@ class Gate:
                 self._changed.notify_all()
 
     def shut(self) -> None:
-        """Let none be begun, and wait for those that are; not forever, as where a server does not answer."""
+        """Prevent new connections, and wait for those being opened, for a limited time: a server may not answer."""
         with self._changed:
             self.closed += 1
             self._changed.wait_for(lambda: not self.making, CONNECT_TIMEOUT_S)
@@ -53,7 +53,7 @@ class Gate:
 
 
 def _through(gate: Gate, connection_class: type[Any], locate: Callable[[], tuple[str, int]] | None) -> type[Any]:
-    """A class of connections that are made through the gate, and known as soon as they are."""
+    """Return a connection class that opens sockets inside the gate, and stores each socket before the gate is left."""
 
     class Connection(connection_class):  # type: ignore[misc]
         def _connect(self) -> Any:
@@ -67,13 +67,14 @@ def _through(gate: Gate, connection_class: type[Any], locate: Callable[[], tuple
 
 
 class Pool(redis.BlockingConnectionPool):
-    """Closes all its connections after an error on one that they may share, and looks at each with one system call.
+    """Closes all its connections after an error that may concern all, and checks each with one system call.
 
-    A connection that comes back closed has met such an error: those that are idle are closed then, and those in use
-    when they come back.
+    A connection that is released in a closed state has met such an error. The pool closes idle connections then, and
+    connections in use when they are released.
 
-    redis-py's own look makes the socket non-blocking, reads, catches the error that this gives, and makes it blocking
-    again. With threads that wait for the interpreter after each system call that took as long as a short command.
+    redis-py's own check makes the socket non-blocking, reads, catches the resulting error, and makes the socket
+    blocking again. With threads that wait for the interpreter lock after each system call, that took as long as a short
+    command.
     """
 
     def __init__(
@@ -84,28 +85,28 @@ class Pool(redis.BlockingConnectionPool):
         locate: Callable[[], tuple[str, int]] | None = None,
         **options: Any,
     ) -> None:
-        """`gate`: another pool's, where both are closed in a fork. `locate`: host and port of each new connection."""
+        """`gate`: shared by pools that a fork closes together. `locate`: returns host and port of a new connection."""
         self.gate = gate or Gate()
         options["connection_class"] = _through(self.gate, connection_class, locate)
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def sockets(self) -> list[socket.socket]:
-        """Those of all its connections."""
+        """Return the sockets of all connections."""
         return [sock for connection in self._connections if (sock := connection._sock)]
 
     def reset(self) -> None:  # at the beginning, and in a forked child, which must open connections of its own
-        self._used: deque[tuple[Any, Any]] = deque()  # with what polls each; the last one used is the next
-        self._generation = 0  # how often all were closed
+        self._used: deque[tuple[Any, Any]] = deque()  # idle connection, poll object; last in, first out
+        self._generation = 0  # how often all connections were closed
         super().reset()  # type: ignore[no-untyped-call]
 
     def get_connection(self, *_deprecated: Any, **_options: Any) -> Any:
-        generation = self._generation  # read first: what is opened now may come back only to be closed
+        generation = self._generation  # read first: a close of all meanwhile outdates this one
         connection = self.idle_connection() or super().get_connection()  # type: ignore[no-untyped-call]
         connection.generation = generation
         return connection
 
     def idle_connection(self) -> Any:
-        """The idle connection used last, if the other end has not closed it, or None; it is to be released, as any."""
+        """Return the idle connection used last, or None if the other end has closed it; the caller releases it."""
         self._checkpid()
         generation = self._generation
         with suppress(IndexError):
@@ -117,8 +118,8 @@ class Pool(redis.BlockingConnectionPool):
         return None
 
     def is_outdated(self, connection: Any) -> bool:
-        """Whether a connection in use must be closed, since others of its time led astray."""
-        return bool(getattr(connection, "generation", self._generation) != self._generation)  # none: it never stood
+        """Whether a connection in use must be closed, since others of its generation led to the wrong server."""
+        return bool(getattr(connection, "generation", self._generation) != self._generation)  # none: never open
 
     def _close_idle(self) -> None:
         self._generation += 1
@@ -135,7 +136,7 @@ class Pool(redis.BlockingConnectionPool):
             connection.disconnect()
         elif not connection.is_connected:
             self._close_idle()
-        # A thread that waits for a connection waits at redis-py's queue, and only while that is empty.
+        # Threads wait for a connection at redis-py's queue, and only while that queue is empty.
         if self.pool.queue and connection._sock and self.owns_connection(connection):
             poll = select.poll()
             poll.register(connection._sock, select.POLLIN)

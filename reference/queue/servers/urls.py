@@ -1,4 +1,4 @@
-"""Redis URLs: which of their options are allowed, and how each is shown."""
+"""Redis URLs: the allowed options, and the form without a password for logs and messages."""
 
 import inspect
 import re
@@ -8,8 +8,8 @@ import redis
 
 from ..errors import ConfigError
 
-# Who logs in, how the connection is called, and TLS. Every other option would win over what `connect` sets: some repeat
-# a command after a lost reply, change the type of an answer, or end a wait too early.
+# Login, connection name and TLS. Any other option would override a setting of `connect`: some options repeat a
+# command after a lost reply, change the type of a reply, or end a wait too early.
 URL_OPTIONS = {"db", "username", "password", "client_name"}
 TLS_OPTIONS = {name for name in inspect.signature(redis.SSLConnection.__init__).parameters if name.startswith("ssl_")}
 
@@ -24,7 +24,7 @@ def refuse_options(scheme: str, options: list[tuple[str, str]], also: set[str] =
     allowed = URL_OPTIONS | also | (TLS_OPTIONS if scheme == "rediss" else set())
     for name, _ in options:
         if name not in allowed:
-            # What is not a name may be a part of a password that was not quoted.
+            # Text that is not a name may be part of an unquoted password.
             shown = f"The option {name!r}" if name.isidentifier() else "An option"
             raise ConfigError(
                 f"{shown} of redis_url is refused, as the queue itself sets what its correctness needs: remove it; "
@@ -33,14 +33,14 @@ def refuse_options(scheme: str, options: list[tuple[str, str]], also: set[str] =
 
 
 def refuse_url_options(url: str) -> None:
-    """The same for a plain Redis URL."""
+    """Raise ConfigError for a plain Redis URL with such an option."""
     parts = urlsplit(url)
     if parts.scheme in ("redis", "rediss", "unix"):
         refuse_options(parts.scheme, parse_qsl(parts.query, keep_blank_values=True))
 
 
 def shown_url(url: str) -> str:
-    """The URL without what may be a password, wherever it stands: before the host, among the options, unquoted."""
+    """Return the URL without any part that may be a password: before the host, among the options, or unquoted."""
     scheme = url.partition("://")[0]
     if scheme in (*SENTINEL_SCHEMES, *CLUSTER_SCHEMES):
         place = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
@@ -53,7 +53,7 @@ def shown_url(url: str) -> str:
     if parts.scheme == "unix":
         return f"unix://{parts.path.rpartition('@')[2]}"
     place = parts.netloc.rpartition("@")[2] + parts.path
-    # A password with a slash or a question mark in it that was not quoted is taken apart in the wrong places.
+    # An unquoted slash or question mark in a password makes `urlsplit` split the URL in the wrong place.
     if parts.scheme and re.fullmatch(r"(\[[\da-fA-F:.]+\]|[^:/@]*)(:\d+)?(/\d*)?", place) and "@" not in parts.fragment:
         return f"{parts.scheme}://{place}"
     return f"{parts.scheme}://..." if parts.scheme else "..."

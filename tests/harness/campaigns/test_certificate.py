@@ -1,4 +1,4 @@
-"""When a certificate is issued, what it says, and when it is refused."""
+"""Certificates: conditions of issue, contents, and reasons of refusal."""
 
 import re
 import subprocess

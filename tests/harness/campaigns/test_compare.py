@@ -1,4 +1,4 @@
-"""`zeroloss compare`: its commands, its table, and that it can be broken off and gone on with."""
+"""`zeroloss compare`: its commands, its table, and its continuation after an interruption."""
 
 import os
 import shlex
@@ -45,7 +45,7 @@ def test_every_shipped_target_is_in_the_published_table_and_each_of_its_commands
     ]
     for command in commands:
         assert parse_faults(command[command.index("--faults") + 1], None)
-    assert "cells were run" not in text  # as the table says of itself when it is not whole
+    assert "cells were run" not in text  # an incomplete table states this
 
 
 def test_the_table_shows_every_cell_beside_the_promise_and_the_settings() -> None:

@@ -1,4 +1,4 @@
-"""`zeroloss run --corpus`: what went wrong once is kept, and replayed before each new run."""
+"""`zeroloss run --corpus`: plans of failed runs are kept, and replayed before each new run."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_a_plan_that_failed_is_kept_and_replayed_before_the_next_run(
     words[words.index("--tasks") + 1] = "2"
     assert execute([*words, "--seed", "2", "--out", str(tmp_path / "second")]) == 1
     assert (tmp_path / "second-Forgets-seed1-8-1" / "result.json").exists()
-    assert len(list(corpus.iterdir())) == 1  # two tasks are too few for it to lose one
+    assert len(list(corpus.iterdir())) == 1  # the target loses every third task, so none of two
 
 
 def test_a_corpus_of_another_target_is_left_alone_and_a_pass_is_not_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The harness has the power to notice: queues that are broken in one named way each are caught, under its name."""
+"""The power of the harness: it catches queues that are broken in one named way, for that reason."""
 
 import os
 import subprocess
@@ -72,7 +72,7 @@ def test_a_plan_can_name_it_and_its_target_is_found(name: str) -> None:
     target = load_target(spec_of(name))
     assert target.name == name
     assert target.worker[3:] != load_target("reference").worker[3:] or name.startswith("reference-")
-    assert target.worker[2].startswith("zeroloss.")  # whatever the current folder holds
+    assert target.worker[2].startswith("zeroloss.")  # independent of the current folder
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
@@ -128,7 +128,7 @@ def test_mutants_are_caught_in_real_runs_and_the_reference_passes_in_their_place
     said = capsys.readouterr().out
     assert status == 0, said
     assert "3 of 3 mutants were caught; the reference passed under the same 2 profiles." in said
-    assert "mutants `run` catches" in said  # as this version was measured
+    assert "mutants `run` catches" in said  # the measured share of this version
     for name, category in (
         ("payload-by-cjson", "CORRUPT"),
         ("gives-up-at-once", "FAILED"),
@@ -141,7 +141,7 @@ def test_a_mutant_whose_defect_does_not_show_is_tried_again_and_survives_and_tha
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zeroloss.campaigns.mutation.AGAIN_MAX", 1)
-    # It throws one task in 500 away, and this profile has fewer.
+    # The mutant drops one task in 500, and this profile has fewer.
     said: list[Trial] = []
     mutation = mutate(
         [replace(MUTANTS["canary"], profile=PROFILES["calm"])],
@@ -232,7 +232,7 @@ def test_a_campaign_that_was_broken_off_is_resumed_without_repeating_its_runs(
     (tmp_path / "trials.jsonl").write_bytes(lines + b'{"target":"pl')
     assert execute(["mutants", "--only", "plain-brpop", "--resume", str(tmp_path)]) == 0
     assert "1 of 1 mutants were caught" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []  # nothing was run
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []  # no trial was run
     assert (tmp_path / "trials.jsonl").read_bytes() == lines
 
 

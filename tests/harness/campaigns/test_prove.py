@@ -1,4 +1,4 @@
-"""A proof is done in several goes: what came to its end is kept, and what was broken off is done again or continued."""
+"""A proof can be interrupted: finished parts are kept, and interrupted parts are repeated or continued."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,9 +28,9 @@ FEW = replace(EFFORTS["quick"], runs=3)
 
 
 class Parts:
-    """Stands for the commands of the parts: each leaves its result, and `broken` is interrupted before that.
+    """Stands in for the commands of the parts: each writes its result; the part `broken` is interrupted before that.
 
-    If one is `failing`, the first run lasts until it is ended.
+    With a part `failing`, the first run lasts until it is stopped.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What share of the mutants each command catches with its own settings, and what that says."""
+"""Recall: the share of mutants that each command catches with its own settings, and the wording of the figure."""
 
 from dataclasses import replace
 from pathlib import Path

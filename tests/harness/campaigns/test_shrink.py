@@ -1,4 +1,4 @@
-"""Shrinking: a smaller plan under which the same goes wrong, bounded, with all that was tried on record."""
+"""Shrinking: a bounded search for a smaller plan that fails in the same way, with a record of all tries."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from zeroloss.cli import execute
 from zeroloss.plan.plan import Plan, load_plan
 
 BURIES = f"{TARGETS}:Buries"
-"""Gives up the first task that it is sent, faults or not."""
+"""A target that dead-letters its first task, with or without faults."""
 
 
 @given(culprits=st.sets(st.integers(0, 39), max_size=4), count=st.integers(40, 60))
@@ -50,7 +50,7 @@ def test_one_of_many_is_found_in_as_many_steps_as_it_can_be_halved() -> None:
 
 @pytest.fixture(scope="module")
 def buried(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that went wrong, because of its first task."""
+    """A run that failed because of its first task."""
     directory = tmp_path_factory.mktemp("buried") / "run"
     words = ["run", "--target", BURIES, "--redis", "embedded", "--seed", "1", "--tasks", "8", "--faults", "none"]
     assert execute([*words, "--out", str(directory)]) == 1
@@ -67,7 +67,7 @@ def test_a_run_that_went_wrong_becomes_that_task_and_one_that_ran_and_what_was_t
     smaller = tmp_path / "smaller"
     assert execute(["shrink", str(buried), "--tries", "1", "--out", str(smaller)]) == 0
     plan, original = load_plan(smaller / "plan.json"), load_plan(buried / "plan.json")
-    # Alone it would show nothing: no task body would be on record.
+    # The first task alone would be INCONCLUSIVE: no task body would be recorded.
     assert (plan.faults, plan.tasks) == ([], original.tasks[:2])
     tries = tries_of(smaller)
     assert [(one.verdict, one.shows, one.same) for one in tries if one.same] == [("VIOLATION", "FAILED", True)] * 3
@@ -81,7 +81,7 @@ def test_a_run_that_went_wrong_becomes_that_task_and_one_that_ran_and_what_was_t
 def test_where_nothing_that_was_tried_failed_as_before_no_verdict_is_claimed(
     buried: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As of a queue that was repaired since."""
+    """For example after a repair of the queue."""
     shutil.copytree(buried, tmp_path / "run")
     result = (tmp_path / "run" / "result.json").read_text()
     (tmp_path / "run" / "result.json").write_text(result.replace("VIOLATION", "LIVENESS", 1))

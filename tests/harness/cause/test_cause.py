@@ -1,4 +1,4 @@
-"""The cause of a loss: in which state, by which fault, how often begun, and what the lost tasks have in common."""
+"""The cause of a loss: state, fault, number of executions, and common properties of the lost tasks."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def cause(story: Story, plan: Mapping[str, PlannedTask] | None = None, **trails:
 
 
 def done(story: Story, count: int) -> Story:
-    """That many tasks that were completed at once."""
+    """Add `count` tasks that were completed at once."""
     for number in range(count):
         story.submit(f"done-{number}").ran(f"done-{number}", pid=200)
     return story
@@ -82,7 +82,7 @@ def test_states_and_faults_of_several_tasks_are_counted() -> None:
 
 
 def told(story: Story) -> list[tuple[str, list[str]]]:
-    """Each story: its task and its sentences."""
+    """Return the task and the sentences of each story."""
     return [(one.task, one.sentences) for one in stories_of(gather(story.events), judge(story.events).fates, {})]
 
 

@@ -1,4 +1,4 @@
-"""The commands that carried a task, as the proxy keeps them: a real server behind it."""
+"""The commands that carried a task, as recorded by the proxy in front of a real server."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -21,7 +21,7 @@ def tracer() -> Tracer:
 
 @pytest.fixture
 def client(embedded: Server, tracer: Tracer) -> Iterator[redis.Redis]:
-    """Through the proxy, which calls it worker-1."""
+    """A client through the proxy, which names it worker-1."""
     with Proxy(embedded.url) as proxy, redis.Redis.from_url(proxy.listen(tracer=tracer, who="worker-1").url) as client:
         client.flushall()
         yield client

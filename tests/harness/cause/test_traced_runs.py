@@ -1,4 +1,4 @@
-"""Traced runs: the story of a lost task in Redis's own commands. Of five mutants: `sh ci/slow.sh explain`."""
+"""Traced runs: the story of a lost task in Redis commands. `sh ci/slow.sh explain` covers five mutants."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def traced(directory: Path, target: str, faults: str, tasks: int = 12) -> Result
 
 
 def command_of(result: Result, fate: Fate) -> str:
-    """What the story of the first task of this outcome says of Redis's commands."""
+    """Return the sentence about Redis commands in the first story with this outcome."""
     story = next(story for story in result.stories if story.fate is fate)
     return next(sentence for sentence in story.sentences if " by worker-" in sentence)
 

@@ -1,4 +1,4 @@
-"""Histories of zeroloss 0.1, whose faults do not say what they do."""
+"""Histories of zeroloss 0.1, in which faults do not record their traits."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ OLD = (
 
 
 def judged_by(traits: Traits) -> tuple[object, ...]:
-    """What a verdict depends on."""
-    # Whether the plan holds other tasks matters to a baseline only, and how a server ended not where it was replaced.
+    """Return the part of the traits that a verdict depends on."""
+    # `arranges` matters only to a baseline, and the kind of a server's end only if no failover replaces it.
     of_baseline = traits.baseline and traits.arranges
     aim = traits.aims_at if traits.aims_at in ("worker", "network", "handler") else None
     end = "no" if traits.fails_over else traits.ends_server
@@ -42,7 +42,7 @@ def test_a_name_that_nobody_knows_says_nothing(everywhere: bool) -> None:
 
 
 def seen(name: str, *, of_today: bool) -> dict[str, Any]:
-    """What is reported about a run in which this fault hit a worker inside a task, and the server kept nothing."""
+    """Return the result of a run in which the fault hit a worker inside a task, on a server without persistence."""
     planned = {"number": 1, "fault": name, "everywhere": FAULTS[name].everywhere}
     kept = {"appendonly": False, "save": ""}
     story = Story().begin(durability=kept, plan={"misbehaving": 0, "faults": [planned]}).submit("gone").submit("a")

@@ -1,4 +1,4 @@
-"""What the durability excuses, and what it does not: hand-written histories in which a server dies."""
+"""Losses that the durability setting excuses, and others: hand-written histories in which a server dies."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ UNKNOWN = {"appendonly": None, "appendfsync": None, "save": None, "maxmemory_pol
 
 
 class ServerStory(Story):
-    """A run with a task that is done, and a server that ends at 10 s under fault 1 and comes back."""
+    """A run with one finished task, and a server that ends at 10 s under fault 1 and restarts."""
 
     def __init__(self, durability: Any, *, name: str = "server-sigkill", **plan: Any) -> None:
         super().__init__()
@@ -40,17 +40,17 @@ class ServerStory(Story):
     def judged(self, **places: Any) -> Result:
         self._clock_ms = max(event.t for event in self.events) // MS
         self.deadline(**places).end(**places)
-        # What the harness does to its server at the end of each run.
+        # The harness ends its server in this way at the end of each run.
         self.add("process", "exit", role="server", sid=301, status=-9, wanted=True)
         return judge(self.events)
 
 
 def lost_before(durability: Any, at_ms: int, **members: Any) -> Result:
-    """A task that was promised at this moment is gone after the server's end at 10 s."""
+    """Judge a run in which a task promised at `at_ms` is gone after the server's end at 10 s."""
     return ServerStory(durability, **members).promised("gone", at_ms).server_ends().judged()
 
 
-# What a killed server may take ------------------------------------------------------------------------------------
+# Losses that the kill of a server excuses ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at_ms", [50, 9_000, 9_985])
@@ -170,13 +170,13 @@ def test_a_slow_fsync_excuses_what_was_held_back_at_the_end_and_not_all_since_it
     assert story.judged().fates["gone"] is fate
 
 
-# What a failover may take -----------------------------------------------------------------------------------------
+# Losses that a failover excuses -------------------------------------------------------------------------------------
 
 FAILOVERS = ["primary-sigkill", "primary-cut-off"]
 
 
 def failed_over(durability: Any, *promises: tuple[str, int], name: str = "primary-cut-off") -> Result:
-    """The fault begins at 9.99 s, and clients follow at 11 s."""
+    """Judge a failover whose fault begins at 9.99 s, and which clients follow at 11 s."""
     story = ServerStory(durability, name=name)
     for task, at_ms in promises:
         story.promised(task, at_ms)
@@ -226,7 +226,7 @@ def test_an_excuse_by_a_failover_says_when_clients_followed() -> None:
     )
 
 
-# What is excused is gone, and nothing else ------------------------------------------------------------------------
+# Only missing tasks are excused -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_an_excused_loss_does_not_cover_another_one() -> None:
     assert (result.verdict, result.exit_code) == (Verdict.VIOLATION, 1)
 
 
-# How it is worded ---------------------------------------------------------------------------------------------------
+# Wording ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_with_excused_losses_says_how_many_and_never_PASS() -> None:

@@ -1,4 +1,4 @@
-"""What explains a duplicate: hand-written histories, each fault that is innocent of it and each that is not."""
+"""Explanations of duplicates: hand-written histories with faults that cause a duplicate, and faults that do not."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ EVERYSEC = {"appendonly": True, "appendfsync": "everysec", "save": ""}
 
 
 def a_run(*faults: str, durability: Any = None, **plan: Any) -> Story:
-    """Of a target that states that it has no unexplained duplicates; `faults` are planned as its plan says."""
+    """Begin a run of a target that promises no unexplained duplicates; `faults` are the planned faults."""
     listed = [
         {"number": number, "fault": name, "traits": msgspec.to_builtins(FAULTS[name]().traits())}
         for number, name in enumerate(faults, start=1)
@@ -88,7 +88,7 @@ def test_a_lost_task_and_a_stuck_one_are_worse_than_a_duplicate() -> None:
     assert judge(story.submit("c").deadline(b="pending").end(b="pending").events).verdict is Verdict.VIOLATION
 
 
-# Faults that meet everybody ----------------------------------------------------------------------------------------
+# Faults that affect all workers ------------------------------------------------------------------------------------
 
 EVERYWHERE = sorted(name for name, fault in FAULTS.items() if fault.everywhere)
 
@@ -104,10 +104,10 @@ def test_the_faults_of_the_server_and_of_the_clocks_meet_everybody() -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ((4_000, 6_000), (9_000, 9_100)),  # its ack was lost, or came too late
-        ((4_000, 4_500), (9_000, 9_100)),  # its ack was under way when the fault began
-        ((5_500, 6_500), (6_000, 7_000)),  # run by two at once, as one of them was taken for dead
-        ((8_500, 8_600), (8_400, 9_000)),  # claimed before, begun after: the other worker was quicker
+        ((4_000, 6_000), (9_000, 9_100)),  # the ack was lost or late
+        ((4_000, 4_500), (9_000, 9_100)),  # the ack was under way when the fault began
+        ((5_500, 6_500), (6_000, 7_000)),  # run by two workers at once: one of them counted as dead
+        ((8_500, 8_600), (8_400, 9_000)),  # claimed before, begun after: the other worker was faster
     ],
 )
 def test_a_duplicate_that_a_server_fault_may_have_caused_is_explained_for_each_worker(
@@ -120,11 +120,11 @@ def test_a_duplicate_that_a_server_fault_may_have_caused_is_explained_for_each_w
 @pytest.mark.parametrize(
     ("submitted_ms", "first", "second", "attempts"),
     [
-        (1_000, (1_100, 1_900), (6_000, 6_100), (1, 2)),  # done and acknowledged long before it
-        (1_000, (11_100, 11_200), (11_300, 11_400), (1, 2)),  # begun so late after it that others would have had it
-        (1_000, (8_100, 8_200), (8_300, 8_400), (1, 1)),  # the same attempt twice: pushed twice, not taken over
-        (8_050, (8_100, 8_200), (8_300, 8_400), (1, 2)),  # submitted only after it
-        (1_000, (3_000, 3_100), (3_200, 3_300), (1, 2)),  # over before it began
+        (1_000, (1_100, 1_900), (6_000, 6_100), (1, 2)),  # done and acked long before the fault
+        (1_000, (11_100, 11_200), (11_300, 11_400), (1, 2)),  # begun too long after the fault
+        (1_000, (8_100, 8_200), (8_300, 8_400), (1, 1)),  # the same attempt twice: pushed twice, not redelivered
+        (8_050, (8_100, 8_200), (8_300, 8_400), (1, 2)),  # submitted after the fault
+        (1_000, (3_000, 3_100), (3_200, 3_300), (1, 2)),  # ended before the fault began
     ],
 )
 def test_a_duplicate_that_a_server_fault_did_not_cause_is_unexplained(
@@ -170,11 +170,11 @@ def test_with_a_file_that_keeps_everything_a_killed_server_has_forgotten_no_ack(
     assert_unexplained(ran(story, 31_000, 31_100, pid=200))
 
 
-# Faults that meet one worker ---------------------------------------------------------------------------------------
+# Faults that affect one worker -------------------------------------------------------------------------------------
 
 
 def paused(**plan: Any) -> Story:
-    """Worker 100 stands still from 5 to 8 s; that it does is on record at once."""
+    """Return a run in which worker 100 is paused from 5 to 8 s; the fault is recorded as effective at once."""
     return fault(
         submitted(a_run("worker-sigstop", **plan), 1_000),
         "worker-sigstop",
@@ -208,7 +208,7 @@ def test_a_paused_worker_explains_nothing_that_two_others_did() -> None:
     assert_unexplained(ran(ran(paused(), 7_500, 7_600, pid=200), 8_100, 8_200, pid=300))
 
 
-# What is not a fault --------------------------------------------------------------------------------------------------
+# Causes other than faults -------------------------------------------------------------------------------------------
 
 
 def test_a_process_that_died_inside_another_task_explains_what_it_had_just_done() -> None:

@@ -1,4 +1,4 @@
-"""Missing evidence acquits and accuses no queue: such a run is INCONCLUSIVE, and says what is missing."""
+"""Missing evidence neither passes nor fails a queue: the run is INCONCLUSIVE, and names the missing evidence."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ ONE_KILL = {"tasks": 3, "faults": [{"number": 1, "fault": "worker-kill"}]}
 
 
 def a_run(plan: Any = ONE_KILL) -> Story:
-    """Three tasks, one of them run again after the kill of its worker; everything is on record."""
+    """Return a complete history of three tasks; one of them runs again after the kill of its worker."""
     story = Story().begin(plan=plan).submit("a").submit("b").submit("c").started("a", "a1", pid=100)
     story.kill(1, pids=(100,), tasks=("a",)).ran("a", pid=200).ran("b", pid=200).ran("c", pid=200)
     return story.drained().end()
 
 
 def without(story: Story, *, kind: str = "", task: str = "") -> list[Event]:
-    """The events but those of a kind, or all of a task; `begin` stands for the beginning of the run."""
+    """Return the events without those of a kind, or without those of a task."""
     return [
         event
         for event in story.events
@@ -122,7 +122,7 @@ def test_a_wrong_ledger_is_named_beside_what_other_processes_have_recorded_right
 
 
 def numbered(format: int = 2) -> list[Event]:
-    """The harness numbers what it writes, in a file for each process; workers do not."""
+    """Return a run in which the harness's events have a file and numbers; workers' events have none."""
     events = []
     for event in a_run().events:
         if event.kind == "effect":

@@ -1,4 +1,4 @@
-"""The judge, on hand-written histories: one per verdict, each failing for its own reason."""
+"""The judge, on hand-written histories, one for each verdict and reason."""
 
 import random
 
@@ -125,7 +125,7 @@ def test_a_task_that_the_workload_makes_fail_must_be_dead_lettered_and_no_other_
 
 
 def given_up_after(deaths: int, *, attempt: int, stated: object = 3) -> Result:
-    """A task that was last begun under this attempt, and whose workers may have died so often since."""
+    """Judge a dead-lettered task last begun under `attempt`, whose workers died `deaths` times afterwards."""
     story = Story().begin(plan={"doomed": [], "max_recoveries": stated}).submit("good").ran("good").submit("a")
     story.add("effect", "begin", pid=100, task="a", execution="x", attempt=attempt)
     for number in range(1, deaths + 1):
@@ -328,7 +328,7 @@ def test_the_worst_verdict_of_several_runs_is_kept() -> None:
 
 
 def an_overtaking(begun_ms: int, **plan: object) -> Story:
-    """`old` begins so late; `new` was accepted after it and had been completed after 60 ms."""
+    """Return a run in which `old` begins at `begun_ms`; `new` was accepted later and completed after 60 ms."""
     story = Story().begin(recover_within=2.0, plan=plan).submit("old").submit("new").ran("new", pid=200)
     story.add("effect", "begin", pid=100, task="old", execution="x", at_ms=begun_ms).ended("old", "x")
     return story.drained().end()
@@ -575,7 +575,7 @@ BEGIN = [*Story().begin().submit("ran").ran("ran").events]
 HISTORIES = st.lists(EVENTS, max_size=40).map(
     lambda events: [*BEGIN, *(event for event in events if (event.kind, event.phase) != ("run", "begin"))]
 )
-"""With a readable plan and a task body, so that nothing is missing."""
+"""Histories with a readable plan and a task body, so no evidence is missing."""
 
 
 @given(st.lists(EVENTS, max_size=40) | HISTORIES)
@@ -645,7 +645,7 @@ def test_taking_away_the_only_end_of_a_promised_task_makes_it_LOST_or_STUCK(
 
 @given(st.lists(EVENTS, max_size=30, unique_by=lambda event: event.t), st.data())
 def test_delaying_an_unrelated_process_changes_no_other_outcome(events: list[Event], data: st.DataObject) -> None:
-    """What another process did with a task of its own, whenever it did so, is nothing to the others."""
+    """Events of another process with its own task, at any time, do not affect other tasks."""
     moment = data.draw(st.integers(0, 50)) * MS
     stranger = [
         msgspec.convert(

@@ -14,9 +14,9 @@ MS = 1_000_000
 
 
 def a_long_run() -> list[dict[str, Any]]:
-    """A worker is killed each second, some inside a task and just after another: both run again in the next worker.
+    """Return a run in which a worker is killed each second, inside a task or just after one: both run again.
 
-    Each tenth fault is one of the server, and then one of the tasks has failed before it.
+    Each tenth fault is a server fault, and one of the tasks has failed before it.
     """
     events: list[dict[str, Any]] = []
 

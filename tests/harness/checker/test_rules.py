@@ -1,6 +1,6 @@
-"""The checker is itself on trial: each of its rules, switched off in turn, is caught by its own hand-written histories.
+"""Mutation test of the checker: with each of its rules switched off in turn, a hand-written history must fail.
 
-A rule is an `if`: it is switched off when what it asks for never holds.
+A rule is an `if` statement. It is switched off by a condition that is always false.
 """
 
 import ast
@@ -41,7 +41,7 @@ MODULES = (
     "submissions",
     "judge",
 )
-"""Each imports those before it only, so that they are built again in this order."""
+"""Modules in the order in which they are rebuilt: each imports only earlier ones."""
 
 
 def _copy_of(name: str) -> ModuleType:
@@ -71,15 +71,15 @@ SUITES = [
         ),
     )
 ]
-"""Copies of the tests, which are changed here."""
+"""Copies of the test modules, which are patched here."""
 NAMES = ("judge", "gather", "crashes_of", "Covered", "Spans")
-"""What these import of the modules, and must get from those that lack a rule."""
+"""Names that the test modules import from the checker, and that are replaced by those of the mutated modules."""
 
 HARMLESS = {
     ("evidence", "t is None"),
     ("findings", "fault.effective_t is None"),
 }
-"""A fault that took no effect has hit nothing: to leave it out of a walk over what was hit saves time only."""
+"""Rules without effect on results: they skip faults that took no effect and hit nothing, which only saves time."""
 
 
 def _source(module: str) -> str:
@@ -87,7 +87,7 @@ def _source(module: str) -> str:
 
 
 def rules(module: str) -> Iterator[tuple[int, str]]:
-    """The place of each `if` among the `if`s of a module, and what it asks for."""
+    """Yield the index of each `if` in a module, and its condition."""
     found = (node for node in ast.walk(ast.parse(_source(module))) if isinstance(node, ast.If))
     for place, node in enumerate(found):
         yield place, ast.unparse(node.test)
@@ -115,7 +115,7 @@ def test_with_every_rule_in_place_every_history_is_judged_as_written(monkeypatch
 
 
 def _switch_off(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has the suites judge by modules of their own, of which one lacks one rule."""
+    """Make the test modules use rebuilt checker modules, one of which lacks a rule."""
     made_of: dict[str, Any] = {}
     for name in MODULES:
         tree = ast.parse(_source(name))
@@ -135,7 +135,7 @@ def _switch_off(module: str, place: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def _failures() -> Iterator[str]:
-    """The hand-written histories that are judged otherwise than they say, or not at all."""
+    """Yield the hand-written histories that are judged differently than expected, or raise."""
     for name, test in itertools.chain.from_iterable(vars(suite).items() for suite in SUITES):
         if name.startswith("test_") and not hasattr(test, "hypothesis"):
             for arguments in _arguments_of(test):

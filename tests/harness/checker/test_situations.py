@@ -1,4 +1,4 @@
-"""Sometimes-assertions: what a run has come to, counted from hand-written histories."""
+"""Sometimes-assertions: the situations that a run has reached, counted in hand-written histories."""
 
 from typing import Any
 
@@ -189,7 +189,7 @@ def test_a_demand_that_was_not_met_makes_the_run_inconclusive(demand: str) -> No
     assert result.doubts == [f"The run was to meet the situation '{demand}' and did not."]
 
 
-# Outages: shown in the report, and no verdict ---------------------------------------------------------------------
+# Outages: shown in the report, without a verdict --------------------------------------------------------------------
 
 
 def crash(story: Story, number: int, met: list[int] | None) -> Story:

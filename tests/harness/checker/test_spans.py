@@ -1,4 +1,4 @@
-"""Spans of time: what lasted during one, and what they leave uncovered."""
+"""Spans of time: those that cover a period, and the gaps between them."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def test_the_spans_that_last_during_another_are_found_the_latest_to_begin_first(
 @pytest.mark.parametrize(
     ("span", "least", "gaps"),
     [
-        ((30, 90), 1, []),  # inside the longest, which others begin and end within
+        ((30, 90), 1, []),  # inside the longest span, which contains others
         ((50, 200), 10, [(100, 200)]),
         ((50, 305), 10, [(100, 300)]),
         ((90, 110), 11, []),

@@ -1,4 +1,4 @@
-"""Submissions that failed: the verdict's sentence says how many, and with too few promises a run shows nothing."""
+"""Failed submissions: the verdict's sentence counts them, and a run with too few promises is INCONCLUSIVE."""
 
 from typing import Any
 

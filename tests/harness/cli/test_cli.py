@@ -1,4 +1,4 @@
-"""The command line: one clear sentence for what is invalid, and an exit status that a pipeline can act upon."""
+"""The command line: one clear sentence for invalid input, and an exit status that a pipeline can use."""
 
 import os
 import re
@@ -27,7 +27,7 @@ KILLS = ["--faults", "worker-sigkill", "--kills", "2"]
 
 
 def begin_of(directory: Path) -> Run:
-    """What its history says first."""
+    """Return the event that begins the run's history."""
     return next(event for event in load(directory) if isinstance(event, Run))
 
 
@@ -91,7 +91,7 @@ def test_a_report_that_cannot_be_written_is_reported_in_one_sentence_and_is_not_
     directory = tmp_path / "run"
     assert execute(["run", "--target", "brpop", *SMALL, "--faults", "none", "--out", str(directory)]) == 0
     (directory / "result.json").unlink()
-    (directory / "result.json").mkdir()  # as good as a file system that is read-only, or full
+    (directory / "result.json").mkdir()  # stands for a read-only or full file system
     capsys.readouterr()
     assert execute(["check", str(directory)]) == 70
     said = capsys.readouterr().err
@@ -154,7 +154,7 @@ def test_a_reader_that_has_seen_enough_is_not_a_violation(words: list[str], tmp_
     command = zeroloss(*words, cwd=tmp_path)
     assert command.stdout is not None
     assert command.stderr is not None
-    command.stdout.close()  # long before anything is printed: Python is still starting
+    command.stdout.close()  # before the first output: Python is still starting
     assert (command.wait(timeout=60), command.stderr.read()) == (141, "")
     command.stderr.close()
 
@@ -218,7 +218,7 @@ def test_the_durability_that_the_environment_asks_for_is_part_of_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZEROLOSS_DURABILITY", "fsync")
-    # Nothing listens there: the plan is written before anything is started.
+    # No server listens there: the plan is written before the start.
     execute(["run", "--redis", "redis://127.0.0.1:1/0", "--faults", "none", "--out", str(tmp_path / "run")])
     assert load_plan(tmp_path / "run" / "plan.json").durability == "fsync"
 
@@ -245,7 +245,7 @@ def test_a_run_that_must_take_no_excuse_says_so_in_its_plan_and_its_history(tmp_
 def test_without_faults_named_the_console_says_which_were_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Nothing listens there: only what is reported before anything is started matters.
+    # No server listens there: only the report before the start matters.
     words = ["run", "--redis", "redis://127.0.0.1:1/0", "--seed", "1", "--kills", "7", "--out", str(tmp_path / "run")]
     assert execute(words) == 2
     drawn = listed(load_plan(tmp_path / "run" / "plan.json").faults)
@@ -321,7 +321,7 @@ def test_prove_says_what_it_does_with_its_options_and_ends_with_the_part_that_ca
 
 
 def left_over(directory: Path) -> list[str]:
-    """Processes of a run: those that name its directory, and its server."""
+    """Return the processes of a run, its server included: those that name its directory."""
     found = [str(pid) for pid in bearing(f"ZEROLOSS_RUN={directory.resolve()}")]
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
@@ -332,7 +332,7 @@ def left_over(directory: Path) -> list[str]:
 
 @pytest.fixture
 def under_way(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A run whose workers are at work."""
+    """A run with three active workers, and its directory."""
     directory = tmp_path / "run"
     run = zeroloss("run", "--target", "brpop", "--redis", "embedded", "--out", "run", cwd=tmp_path)
     wait_until(lambda: len(list((directory / "events").glob("worker-*.jsonl"))) >= 3, timeout_s=30)

@@ -1,4 +1,4 @@
-"""`[tool.zeroloss]` in pyproject.toml: a team's defaults, which the command line and the environment overrule."""
+"""`[tool.zeroloss]` in pyproject.toml: a team's defaults, which the command line and the environment override."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`zeroloss explain`, where nothing is lost."""
+"""`zeroloss explain` for a run without losses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`zeroloss init`: from a repository to a build that names the lost task, and, once cured, to a green one."""
+"""`zeroloss init`: from a repository to a build that names the lost task, and, after the repair, to a green build."""
 
 import json
 import os
@@ -22,7 +22,7 @@ RECOVER_WITHIN = ("--recover-within", "2")
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Path:
-    """The example's repository, before anybody has heard of zeroloss."""
+    """The example's repository without zeroloss."""
     copy = tmp_path / "theirs"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("__pycache__", "tests", ".github", "zeroloss-runs"))
     (copy / "before.py").replace(copy / "mailqueue" / "worker.py")
@@ -101,7 +101,7 @@ def test_the_workflow_installs_zeroloss_from_where_this_one_came_or_says_what_to
     (step,) = [step for step in steps_of(theirs / WORKFLOW) if step.get("name") == "Install"]
     assert step["env"] == {"ZEROLOSS_REQUIREMENT": requirement}
     assert ("To fill in" in (theirs / WORKFLOW).read_text()) == (requirement == "")
-    program = tmp_path / "bin" / "python"  # in place of pip: it prints what it was told to install
+    program = tmp_path / "bin" / "python"  # in place of pip: it prints its arguments
     program.parent.mkdir()
     program.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     program.chmod(0o755)

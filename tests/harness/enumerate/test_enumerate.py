@@ -1,4 +1,4 @@
-"""`zeroloss enumerate`: which points are planned, what it finds where a queue loses, and that nothing is left."""
+"""`zeroloss enumerate`: the planned points, the findings for a queue that loses tasks, and the clean-up."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ from zeroloss.system.proxy import Phase, Point
 
 
 def recording(*words: str) -> dict[tuple[str, str], int]:
-    """The counts of commands that are given as `role/NAME`."""
+    """Return the counts of commands given as `role/NAME`."""
     return dict(count_points(Point(*word.split("/"), 1) for word in words))
 
 
@@ -117,11 +117,11 @@ def test_brpop_loses_what_it_was_handed_and_nothing_at_the_point_before(tmp_path
     verdicts = {one["crashes"][0]: (one["verdict"], list(one["fates"])) for one in report["rows"] if one["crashes"]}
     assert status == 1
     lost = ("VIOLATION", ["LOST"])
-    # With the reply in its hands, it may have ended the task in the moment before it is killed.
+    # The worker has received the reply, so it may complete the task just before it is killed.
     assert verdicts.pop("BRPOP/BRPOP#2 after") in (lost, ("PASS", []))
     assert verdicts == {"BRPOP/BRPOP#2 before": ("PASS", []), "BRPOP/BRPOP#2 executed": lost}
     assert (report["planned"], report["reached"]) == (3, 3)
-    # It loses to any kill, also without a point: reported, and left out of the cases.
+    # This queue loses tasks to any kill. Kills without a point are reported, but are not cases.
     assert [one["step"] for one in report["rows"] if not one["crashes"]] == report_steps()
 
 
@@ -132,7 +132,7 @@ def test_the_reference_loses_nothing_when_it_is_killed_around_its_blocking_claim
     assert execute([*command, "--out", str(out)]) == 0
     report = json.loads((out / "enumeration.json").read_text())
     assert (report["verdict"], report["planned"], report["reached"]) == ("PASS", 3, 3)
-    # Resumed, it has nothing left to do.
+    # A resumed enumeration has no work left.
     known = (out / "cases.jsonl").read_bytes()
     assert execute([*command, "--resume", str(out)]) == 0
     assert (out / "cases.jsonl").read_bytes() == known
@@ -196,7 +196,7 @@ def report_steps() -> list[str]:
 
 
 def _bearing(directory: Path) -> list[int]:
-    """The processes whose environment speaks of this directory."""
+    """Return the pids of processes whose environment contains this directory."""
     found = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid():

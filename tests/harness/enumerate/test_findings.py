@@ -1,4 +1,4 @@
-"""What `zeroloss enumerate` says of what it found: a headline, points that cannot be reached, a page and JUnit."""
+"""The reports of `zeroloss enumerate`: headline, unreachable points, HTML page and JUnit."""
 
 import json
 from pathlib import Path
@@ -53,8 +53,8 @@ def test_a_blocking_read_that_timing_withholds_keeps_no_sound_queue_from_a_pass(
 @pytest.mark.parametrize(
     "rows",
     [
-        [*reached(10), unreached("*/LREM#1 before")],  # a command that was hit nowhere
-        [*reached(10), unreached("*/BRPOP#11 before", "")],  # it was sent, and the kill did not come
+        [*reached(10), unreached("*/LREM#1 before")],  # a command that no case hit
+        [*reached(10), unreached("*/BRPOP#11 before", "")],  # the command was sent, but no kill followed
         [*reached(5), unreached("*/BRPOP#6 before")],  # more than a tenth
         [unreached("*/BRPOP#1 before")],
     ],

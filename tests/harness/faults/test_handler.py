@@ -1,4 +1,4 @@
-"""Faults of a task's own body: raises, hangs, ends its process, outlives its lease."""
+"""Faults of a task body: it raises, hangs, ends its process, or outlives its lease."""
 
 from pathlib import Path
 from random import Random
@@ -97,7 +97,7 @@ def test_the_deeds_of_the_bodies_are_read_from_the_ledger(
 
 
 def test_a_task_that_is_completed_is_waited_for_no_longer(scene: Scene) -> None:
-    """As one that would have raised at its first attempt, and was recovered before it was begun."""
+    """For example a task that would raise in its first attempt, and was recovered before it began."""
     scene.workers(BODIES)
     wait_until(lambda: scene.ledger.poll() or "hangs" in scene.ledger.open_tasks())
     effect = scene.play(HandlerRaises(patience_s=3_600), behaving={"raise-once": frozenset({"raises", "quick"})})

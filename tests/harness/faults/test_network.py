@@ -1,4 +1,4 @@
-"""Faults of the way between workers and server: each is seen by the proxy's own counts, and repaired afterwards."""
+"""Faults of the network between workers and server: the proxy's counts prove each one, and it heals afterwards."""
 
 import re
 import sys
@@ -51,7 +51,7 @@ while True:
 
 @pytest.fixture
 def network(embedded: Server) -> Iterator[Network]:
-    """Two slots."""
+    """A proxied network with two slots."""
     with Network(embedded.url, 2) as made:
         yield made
     assert made.proxy.failure is None
@@ -59,7 +59,7 @@ def network(embedded: Server) -> Iterator[Network]:
 
 @pytest.fixture
 def client(embedded: Server) -> Iterator[redis.Redis]:
-    """Past the proxy."""
+    """A client that bypasses the proxy."""
     with redis.Redis.from_url(embedded.url) as connected:
         connected.flushall()
         yield connected
@@ -67,7 +67,7 @@ def client(embedded: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def talkers(scene: Scene, network: Network, client: redis.Redis) -> list[str]:
-    """Two workers that talk to the server all the time; the keys of which each makes one grow."""
+    """The keys of two workers that send commands all the time; each worker increments its own key."""
     keys = ["worker-0", "worker-1"]
     scene.workers(
         *(
@@ -208,7 +208,7 @@ def test_a_share_of_the_replies_is_cut_and_the_worker_speaks_again(
     answered = sum(
         count for listener in network.listeners for (role, _), count in listener.counts().items() if role == "*"
     )
-    # what was under way when the time was over, and told, breaks off as well
+    # replies under way at the end of the fault are cut too, after the count
     assert 1 < int(told[1]) <= len(cut) < answered
     grows(client, *talkers)
 

@@ -1,4 +1,4 @@
-"""Faults, mutants and targets that are not shipped: a file of `--plugin`, or an entry point of what is installed."""
+"""Faults, mutants and targets from outside: from a file of `--plugin`, or an entry point of a distribution."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from zeroloss.report.result import read
 from zeroloss.target import SHIPPED
 
 FAULT = (ROOT / "docs" / "faults.md").read_text().partition("```python\n")[2].partition("```")[0]
-"""The one that the documentation shows: it kills the server."""
+"""The example fault of the documentation: it kills the server."""
 MUTANT = '''
 from itertools import count
 
@@ -37,18 +37,18 @@ def forgets_every_other() -> None:
 '''
 SMALL = ("--target", "brpop", "--redis", "embedded", "--appendfsync", "off", "--tasks", "150", "--seed", "3")
 SMALL += ("--work-ms", "100:200")
-"""Bodies of such a length that tasks always wait: a server that dies then has something to lose."""
+"""Bodies long enough that tasks always wait, so a killed server loses some."""
 
 
 def command(*words: str, at: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`zeroloss words` in this folder; `path` is where Python finds what is installed beside it."""
+    """Run `zeroloss` with these words in the folder `at`; `path` has additional installed packages."""
     environment = {**os.environ, "PYTHONPATH": str(path or ""), "COLUMNS": "200"}
     line = [sys.executable, "-m", "zeroloss", *words]
     return subprocess.run(line, cwd=at, env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
 def installed(folder: Path, *entry_points: str, **modules: str) -> Path:
-    """A distribution `acme` of version 1.5 in a folder that Python searches."""
+    """Install a distribution `acme` 1.5 with these entry points and modules into a folder, for `path` of `command`."""
     folder.mkdir()
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)
@@ -60,7 +60,7 @@ def installed(folder: Path, *entry_points: str, **modules: str) -> Path:
 
 
 def refused(ended: subprocess.CompletedProcess[str]) -> str:
-    """What a command that was refused said: one sentence, and status 2."""
+    """Assert that the command was refused with status 2 and one sentence, and return the sentence."""
     assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
     (sentence,) = ended.stderr.splitlines()
     return sentence
@@ -100,7 +100,7 @@ def test_a_fault_in_one_file_is_listed_planned_injected_excused_and_judged_witho
 
 
 def renumbered(lines: Iterable[str]) -> list[str]:
-    """Lines of a history, counted again: none of them seems to be missing."""
+    """Renumber the lines of a history, so that no line seems to be missing."""
     numbers: Counter[str] = Counter()
     made = []
     for event in map(json.loads, lines):

@@ -1,4 +1,4 @@
-"""The registry of faults: a class in a file is all there is to a fault."""
+"""The registry of faults: one class in one file defines a fault completely."""
 
 import ast
 import re
@@ -16,16 +16,16 @@ from zeroloss.faults.behaviours import BEHAVIOURS
 
 PACKAGE = Path(zeroloss.__file__).parent
 AT_HOME = ("faults", "mutants", "targets", "starter", "cli", "campaigns")
-"""Where faults may be named: at home, in profiles that combine them, and in what documentation tells people to type."""
+"""Folders that may name faults: their own, profiles that combine them, and commands that documentation shows."""
 CLOSED = PACKAGE / "checker" / "earlier.py"
-"""What histories of zeroloss 0.1 do not say of their faults."""
+"""Module with the traits of faults in histories of zeroloss 0.1, which do not record them. It may name faults, too."""
 NAMES = FAULTS.keys() - BEHAVIOURS.keys() - {"none", "slow"}
 JUDGES = ("checker", "plan", "report", "run")
 PREFIXES = {"worker-", "server-", "client-", "net-", "handler-", "primary-", "producer-"}
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """The string constants of a module that are not docstrings, with their lines."""
+    """Yield the string constants of a module, except docstrings, with their lines."""
     tree = ast.parse(path.read_text())
     said = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -70,14 +70,14 @@ def test_the_checker_can_be_imported_where_there_are_no_faults(tmp_path: Path) -
 
 
 class Draft(Fault):
-    """A fault without anything."""
+    """A fault without traits."""
 
     def inject(self, stage: Stage) -> Effect:
         raise NotImplementedError
 
 
 def drafted(**members: Any) -> type[Fault]:
-    """A dataclass with these members, not registered."""
+    """Return an unregistered fault class with these members."""
     made: type[Fault] = dataclass(frozen=True, kw_only=True)(type("Drafted", (Draft,), members))
     return made
 

@@ -1,4 +1,4 @@
-"""Faults of the server: each is seen to take effect, and what it took is brought back."""
+"""Faults of the server: each is shown to take effect, and to heal."""
 
 import itertools
 import re
@@ -117,7 +117,7 @@ def test_full_memory_refuses_writes_and_is_wide_again_afterwards(scene: Scene, o
 
 
 def test_full_memory_in_which_tasks_are_accepted_has_taken_effect(scene: Scene, open_own_server: OpenServer) -> None:
-    # One comes some time later than memory is to be full.
+    # A task is accepted some time after the memory should be full.
     before, later = {"before"}, {"before", "meanwhile"}
     accepted = itertools.chain([before] * 4, itertools.repeat(later))
     members = {"promised": lambda: frozenset(next(accepted))}
@@ -215,7 +215,7 @@ def test_a_server_that_is_killed_in_a_slow_fsync_has_lost_what_it_had_not_writte
     server = open_own_server(appendfsync="everysec")
     with Traffic(server, push) as traffic:
         wait_until(lambda: traffic.acknowledged)
-        # after 4.2 s it has often just written what it had put off: it is not killed before it holds something again
+        # After 4.2 s the server has often just synced. The fault kills it only when it has unsynced writes again.
         effect = scene.play(ServerSlowFsync(for_s=4.2, kill=True), server)
         wait_until(lambda: length(server))
     assert "killed then, with status -9" in effect.evidence

@@ -1,4 +1,4 @@
-"""The faults that stop workers, ask them to end or cut them off: each is seen to take effect, and heals."""
+"""Faults that pause workers, ask them to stop, or cut them off: each is shown to take effect, and heals."""
 
 import socket
 import threading
@@ -161,7 +161,7 @@ def test_a_command_sent_to_a_frozen_server_is_executed_though_its_client_gave_up
 ) -> None:
     server = open_own_server(appendfsync=None)
     acknowledged = 0
-    # A socket alone: with a client's handshake the time limit could meet that instead of the command.
+    # A plain socket: with a client, the time limit could end the handshake in place of the command.
     address = ("127.0.0.1", urlsplit(server.url).port or 0)
     with socket.create_connection(address) as hasty, redis.Redis.from_url(server.url) as patient:
         hasty.settimeout(0.5)

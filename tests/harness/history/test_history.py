@@ -1,4 +1,4 @@
-"""The history: one file per process, merged on the monotonic clock, and explicit about what is torn."""
+"""The history: one file per process, merged on the monotonic clock; torn lines are reported."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The ledger: what a task body calls, alone in a foreign environment."""
+"""The ledger, which task bodies call: it works in an environment without other packages."""
 
 import hashlib
 import os
@@ -131,7 +131,7 @@ def test_the_ledger_runs_alone_without_any_installed_library(tmp_path: Path) -> 
     for name in ("__init__.py", "ledger.py", "target.py"):
         shutil.copy(source / name, package / name)
     script = "from zeroloss.ledger import effect\nwith effect('a', payload=[1]): pass\n"
-    # -I -S: no site-packages, no PYTHONPATH: nothing but the standard library.
+    # -I -S: no site-packages and no PYTHONPATH, only the standard library.
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(package.parent)!r})\n{script}"]
     subprocess.run(command, env={"ZEROLOSS_LEDGER": str(tmp_path)}, check=True, timeout=30)
     assert [event.phase for event in effects(tmp_path)] == ["begin", "end"]

@@ -31,7 +31,7 @@ URLS = {
 
 @pytest.fixture(scope="module")
 def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """A server that answers nobody without the password."""
+    """A server that requires the password."""
     folder = tmp_path_factory.mktemp("protected")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -55,7 +55,7 @@ def empty(protected: dict[str, object]) -> dict[str, object]:
 
 @pytest.fixture(autouse=True)
 def nothing_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test hides is not a secret of the next."""
+    """Clear the hidden secrets between tests."""
 
     monkeypatch.setattr(masking, "_hidden", {})
     monkeypatch.delenv("REDIS_URL", raising=False)
@@ -70,7 +70,7 @@ def _answers(port: int) -> bool:
 
 
 def forms(secret: str) -> set[bytes]:
-    """How a secret may stand in a file: as it is, in a URL, in JSON, in HTML, in Python and in a shell."""
+    """Return the forms of a secret in files: plain, in a URL, in JSON, in HTML, in Python and in a shell."""
     texts = {
         secret,
         quote(secret),
@@ -86,7 +86,7 @@ def forms(secret: str) -> set[bytes]:
 
 
 def leaks(folder: Path, *said: str) -> list[str]:
-    """Which files of the folder, or which of the texts, hold the password."""
+    """Return the files of the folder, and the texts, that contain the password."""
     written = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     written |= {f"text {number}": text.encode() for number, text in enumerate(said)}
     return sorted(name for name, content in written.items() if any(form in content for form in forms(PASSWORD)))

@@ -1,4 +1,4 @@
-"""A ledger that cannot be true: what is wrong with it is named, and nothing is concluded from it."""
+"""An impossible ledger: its mistake is reported, and no verdict about the queue is drawn from it."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from zeroloss.checker.verdicts import Verdict
 from zeroloss.history import Effect, Ledger, Recorder, load, read, write_merged
 from zeroloss.history.tail import LedgerTail
 
-PID = 4_194_999  # larger than any process's
+PID = 4_194_999  # larger than any real pid
 
 
 def line(t: object, **changes: Any) -> str:
@@ -23,7 +23,7 @@ def line(t: object, **changes: Any) -> str:
 
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    """The events of a run that has begun."""
+    """The events folder of a run that has begun."""
     folder = tmp_path / "events"
     Recorder(folder, "harness").record("run", "begin", seed=1)
     return folder

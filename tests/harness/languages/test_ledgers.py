@@ -1,4 +1,4 @@
-"""The ledgers in other languages write what the one in Python does, and `vendor-ledger` copies them."""
+"""The ledgers in other languages write the same events as the Python ledger, and `vendor-ledger` copies them."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ COMMANDS = {"node": ["node", "main.mjs"], "ruby": ["ruby", "main.rb"], "shell": 
 
 
 def written(folder: Path, language: str) -> tuple[list[Effect], str]:
-    """What a program writes that executes a, b, which raises, and c, and a in a process of its own; and its output."""
+    """Run a program that executes a, b (which raises), c, and a in another process. Return its events and output."""
     assert execute(["vendor-ledger", language, str(folder)]) == 0
     (folder / "cases.json").write_text(json.dumps([TEXT, VALUE]))
     (folder / "text").write_text(TEXT)

@@ -1,4 +1,4 @@
-"""Workers in Node: the ledger that is copied, and the judgement of what they do when they are killed."""
+"""Workers in Node: the copied ledger, and the verdicts of runs that kill workers."""
 
 from pathlib import Path
 

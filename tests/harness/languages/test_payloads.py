@@ -1,4 +1,4 @@
-"""A payload that arrived changed: the member that differs is named, not two hashes."""
+"""A payload that arrived changed: the report names the member that differs, not two hashes."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The plan: everything a run will do, drawn from its seed before it starts."""
+"""The plan: all actions of a run, drawn from its seed before it starts."""
 
 import math
 from collections.abc import Sequence
@@ -286,7 +286,7 @@ def test_of_three_workers_one_stays_dead_and_the_plan_says_which_kill_it_is(
 
 
 def mixed(server: str, appendfsync: str) -> set[str]:
-    """Everything that any of many seeds draws."""
+    """Return all faults that any of 100 seeds draws."""
     mixes = [draw_mix(seed, kills=2, server=server, appendfsync=appendfsync, workers=3) for seed in range(100)]
     return {request.fault for mix in mixes for request in mix}
 

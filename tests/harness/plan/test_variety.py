@@ -1,4 +1,4 @@
-"""What the tasks of a plan are like: the limits inside a queue are met from both sides, as far as the target can."""
+"""The variety of a plan's tasks: they reach a queue's internal limits from both sides, if the target allows it."""
 
 import json
 import math
@@ -119,7 +119,7 @@ def test_the_largest_batch_has_a_thousand_tasks_or_one_more_and_the_rest_is_sing
         largest.add(sizes[-1])
         assert sizes[0] == 1
         assert sizes[-2] == round(SCHEDULED_TOGETHER * math.ceil(BACKLOG_SHARE * 2_000))
-        assert 95 <= sizes[-3] <= TASKS  # of one fault
+        assert 95 <= sizes[-3] <= TASKS  # the batch of one fault
         assert 2 <= sizes[-4] <= 20
     assert largest == {1_000, 1_001}
 
@@ -147,7 +147,7 @@ def test_a_burst_begins_with_a_few_long_bodies_whose_leases_must_last_beside_all
 
 
 def coming(made: Plan) -> list[PlannedTask]:
-    """The tasks that come when its only fault begins."""
+    """Return the tasks that are submitted when the plan's only fault begins."""
     (fault,) = made.faults
     found = [task for task in made.tasks if task.fault]
     assert all((task.fault, task.at_s) == (fault.number, fault.at_s) for task in found)

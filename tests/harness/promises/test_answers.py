@@ -12,7 +12,7 @@ PLAN = {"idempotent": True}
 
 
 def told(*answers: tuple[str, str, dict[str, Any]], executed: str = A, plan: dict[str, Any] | None = None) -> Result:
-    """A task that was submitted once for each answer: payload, phase, members."""
+    """Judge a task that was submitted once for each answer (payload, phase, members)."""
     story = Story().begin(plan=PLAN if plan is None else plan)
     for digest, _, _ in answers:
         story.add("submit", "invoke", task="t", digest=digest)

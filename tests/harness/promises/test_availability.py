@@ -125,7 +125,7 @@ def test_a_task_that_is_run_elsewhere_while_its_worker_lets_it_finish_breaks_the
 
 
 def finished(story: Story, *, phase: str = "end") -> Story:
-    """A worker is asked to end, lets its task come to its end, and ends."""
+    """Add a worker that is asked to stop, finishes its task, and exits."""
     story.submit("cut").add("fault", "begin", fault="worker-sigterm", number=1).started("cut", "x", pid=200)
     story.add("effect", phase, pid=200, task="cut", execution="x", **({"error": "no"} if phase == "error" else {}))
     named = {"fault": "worker-sigterm", "number": 1, "pids": [200], "tasks": ["cut"], "evidence": "exit status 0"}
@@ -181,7 +181,7 @@ def test_a_task_that_ends_its_process_excuses_the_others_that_it_cuts() -> None:
 
 
 def sampled(story: Story, *pids: int) -> Story:
-    """A sample of worker 100, whose processes are these."""
+    """Add a sample of worker 100 with these processes."""
     now_ms = story.events[-1].t // 1_000_000
     return story.add("resources", "worker", sid=100, pids=list(pids), threads=1, at_ms=now_ms + 2_000)
 

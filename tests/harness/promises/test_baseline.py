@@ -1,4 +1,4 @@
-"""The baseline: where nothing was disturbed, nothing may run twice and, if the target says so, nothing out of order."""
+"""The baseline: without faults no task may run twice or, if the target promises order, out of order."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A worker whose connections were cut for a moment keeps what it runs, where the target states it."""
+"""A target may state that a worker keeps its running tasks through a short loss of its connections."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from zeroloss.checker.verdicts import Result, Verdict
 def cut_while_it_runs(
     *, for_ms: int = 300, cuts: bool = True, stated: Any = 0.5, again_ms: int = 1_600, lasted: Sequence[int] = ()
 ) -> Story:
-    """A cut from 1,000 ms on; the task is begun elsewhere while its first worker, which lives, runs it."""
+    """Return a run with a cut from 1,000 ms on: a second worker begins the task while the first still runs it."""
     story = Story().begin(plan={"tasks": 1, "keeps_through": stated, "unexplained_duplicates": 0}, recover_within=2.0)
     story.submit("a").add("effect", "begin", pid=100, task="a", execution="x", at_ms=900)
     traits = {"aims_at": "server", "everywhere": True, "cuts": cuts}

@@ -1,4 +1,4 @@
-"""Recovery in time: a dead worker's task that runs late though a worker was idle is LIVENESS, and nothing else is."""
+"""Recovery in time: LIVENESS if a dead worker's task runs late although a worker was idle, and only then."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from zeroloss.checker.verdicts import Result, Verdict
 
 
 def a_kill(within_s: float | None = 2.0, name: str = "worker-sigkill", survivor: int = 200, **more: Any) -> Story:
-    """Worker 100 dies in task `a` at 5 s; 200 has run something before. `a` is promised again by 7 s, 8 with margin."""
+    """Return a run in which worker 100 dies in `a` at 5 s; 200 has run a task. `a` is due by 7 s, 8 s with margin."""
     faults = [{"number": 1, "fault": name}, *more.pop("faults", ())]
     story = Story().begin(recover_within=within_s, plan={"misbehaving": 0, "faults": faults, **more.pop("plan", {})})
     story.submit("before").ran("before", pid=survivor)
@@ -95,7 +95,7 @@ def test_where_only_a_new_process_runs_it_a_worker_that_lived_all_the_time_has_b
     sid: int, ends_ms: int | None, late: bool
 ) -> None:
     story = a_kill()
-    if sid == 21:  # its replacement alone: it may have needed the time to start
+    if sid == 21:  # only the replacement, which may have needed the time to start
         story.add("process", "exit", role="worker", sid=20, status=-9, wanted=True, at_ms=5_000)
         story.add("process", "start", role="worker", sid=21, at_ms=5_020)
     if ends_ms:

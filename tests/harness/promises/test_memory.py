@@ -1,4 +1,4 @@
-"""A target may state that it accepts nothing while the server's memory is full, and goes on with the rest."""
+"""A target may state that it accepts no task while the server's memory is full, and still drains."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def a_run(*, stated: bool | None = True, **plan: Any) -> Story:
 
 
 def full(story: Story, *, name: str = "server-maxmemory", lasted_ms: tuple[int, int] | None = FULL_MS) -> Story:
-    """It is recorded when the memory is wide again."""
+    """Add a fault that fills the memory; its effect is recorded when memory is available again."""
     story.add("fault", "begin", fault=name, number=1, at_ms=1_900)
     lasted = None if lasted_ms is None else [t * 1_000_000 for t in lasted_ms]
     named = {"fault": name, "number": 1, "evidence": "full", "lasted": lasted}
@@ -58,7 +58,7 @@ def test_a_fault_of_another_kind_or_of_an_unknown_time_does_not_say_that_memory_
 
 
 def failing(story: Story) -> Story:
-    """It raises at the beginning of that time, and is tried again when it is over."""
+    """Add a task that raises at the beginning of the full period and is retried after its end."""
     story.add("submit", "invoke", task="f", at_ms=1_000).add("submit", "ok", task="f")
     story.add("effect", "begin", pid=100, task="f", execution="x", at_ms=2_100)
     story.add("effect", "error", pid=100, task="f", execution="x", error="as planned", at_ms=2_500)
@@ -67,7 +67,7 @@ def failing(story: Story) -> Story:
 
 
 def crowded(story: Story) -> Story:
-    """All the time, so that nothing is late."""
+    """Add a crowded machine for the whole time, which excuses all lateness."""
     for at_ms in (4_000, 7_000, 10_000):
         story.add("harness", "crowded", late_ms=1_000, at_ms=at_ms)
     return story

@@ -1,4 +1,4 @@
-"""A promise that a target states is held against it, under every fault; one that it does not state is not judged."""
+"""Promises that a target states are checked under every fault; promises that it does not state are not judged."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ STATED = {"max_attempts": 3, "backoff": [[0.5, 1.0], [1.0, 2.0]], "attempts_grow
 
 
 def a_run(*, stated: Any = STATED, submissions: int = 1) -> Story:
-    """One task that the workload wants given up, with one submission or more."""
+    """Begin a run with one task that must fail in every attempt, submitted one or more times."""
     story = Story().begin(plan={"tasks": 1, "doomed": ["a"], **stated})
     for _ in range(submissions):
         story.submit("a")
@@ -71,7 +71,7 @@ def test_a_task_that_a_dying_worker_took_with_it_may_be_given_up_earlier() -> No
 
 
 def cut_and_raised(attempt: int) -> Result:
-    """Its worker died, and then its body raised, as this attempt."""
+    """Judge a task whose worker died, and whose body raised in this later attempt."""
     story = a_run().add("effect", "begin", pid=100, task="a", execution="cut", attempt=1, at_ms=1_000)
     return given_up(raised(story.kill(1, tasks=("a",)), attempt, at_ms=4_000, pid=101))
 
@@ -175,7 +175,7 @@ def test_an_attempt_that_a_server_forgot_in_a_crash_is_not_a_breach() -> None:
 
     assert not crashed({"appendonly": False}).broken
     everysec = {"appendonly": True, "appendfsync": "everysec"}
-    # What a queue has confirmed are its promises, and not what it notes of its attempts.
+    # A queue confirms the durability of promises, not of the numbers of attempts.
     assert not crashed({**everysec, "asked": "fsync"}).broken
     assert crashed({"appendonly": True, "appendfsync": "always"}).broken
 

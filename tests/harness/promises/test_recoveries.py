@@ -1,4 +1,4 @@
-"""What a dead worker held comes back in its order, where the target states it."""
+"""A target may state that a dead worker's tasks come back in their order."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from zeroloss.checker.verdicts import Result, Verdict
 
 HELD = [f"t{number:02}" for number in range(30)]
 BY_TEXT = [*HELD[10:], *HELD[:10]]
-"""As their numbers come by their digits: 100 before 90."""
+"""The order of their numbers as text: 100 before 90."""
 VICTIM, SUCCESSOR = 100, 200
 
 
 def accepted(
     *, stated: Any = True, tasks: Sequence[str] = HELD, delay_ms: int | None = None, times: int = 1, call: Any = 1
 ) -> Story:
-    """Tasks of one call, of which a worker begins the first."""
+    """Begin a run with tasks of one call; a worker begins the first task."""
     story = Story().begin(plan={"recovers_in_order": stated, "tasks": len(tasks)}, recover_within=5.0)
     for phase in ("invoke", "ok") * times:
         for task in tasks:

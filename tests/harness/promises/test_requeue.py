@@ -1,4 +1,4 @@
-"""A dead letter that is requeued runs again, with all its attempts."""
+"""A requeued dead letter runs again, with all its attempts."""
 
 from collections.abc import Sequence
 

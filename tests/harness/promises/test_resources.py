@@ -1,4 +1,4 @@
-"""When a resource that grows with the disturbances is a leak, and what is not."""
+"""Growth of a resource with the faults: a leak, or not."""
 
 import pytest
 from support.histories import Story
@@ -7,7 +7,7 @@ from zeroloss.checker.verdicts import Leak, Result, Usage, Verdict
 
 
 def judged(*stretches: list[int], member: str = "descriptors", name: str = "client-kill") -> Result:
-    """A run of which each list was sampled between one disturbance and the next."""
+    """Judge a run with one list of samples between each two faults."""
     phase, holder = ("server", {}) if member in ("clients", "keys") else ("worker", {"sid": 100, "pids": [99, 100]})
     faults = [{"number": n, "fault": name} for n in range(1, len(stretches))]
     story = Story().begin(plan={"tasks": 1, "faults": faults}).submit("t").ran("t")
@@ -37,15 +37,15 @@ def test_memory_leaks_by_megabytes_only() -> None:
 @pytest.mark.parametrize(
     "stretches",
     [
-        [[20], [25], [30], [35]],  # three disturbances only
+        [[20], [25], [30], [35]],  # only three faults
         [[20], [22], [24], [26], [29]],  # nine in all
         [[20], [40], [40], [40], [40]],  # a warm-up
         [[20], [90, 20], [90, 20], [90, 20], [90, 20]],  # peaks while it reconnects
-        [[40, 20], [25], [30], [35], [40]],  # no more than it began with
-        [[20], [25], [30], [35], [40, 20]],  # given back
-        [[20], [21], [22], [23], [24], [25], [26], [27], [28], [29], [30], [31], *[[31]] * 12],  # less than one each
+        [[40, 20], [25], [30], [35], [40]],  # not above the initial value
+        [[20], [25], [30], [35], [40, 20]],  # released at the end
+        [[20], [21], [22], [23], [24], [25], [26], [27], [28], [29], [30], [31], *[[31]] * 12],  # below one a fault
         [[20], [40], [60], [60], [61], [61]],  # the second half hardly grows
-        [[20], [20], [20], [40], [40]],  # a pool that was enlarged once
+        [[20], [20], [20], [40], [40]],  # a pool enlarged once
     ],
 )
 def test_a_figure_that_does_not_grow_with_the_disturbances_is_not_a_leak(stretches: list[list[int]]) -> None:
@@ -55,7 +55,7 @@ def test_a_figure_that_does_not_grow_with_the_disturbances_is_not_a_leak(stretch
 
 @pytest.mark.parametrize(("workers", "leaks"), [(1, 1), (2, 0)])
 def test_the_connections_of_workers_that_start_are_not_a_leak(workers: int, leaks: int) -> None:
-    """Of two workers one has begun no task yet, and may still be starting."""
+    """With two workers, one has not begun a task, and may still be starting."""
     faults = [{"number": n, "fault": "client-kill"} for n in range(1, 5)]
     story = Story().begin(plan={"tasks": 1, "workers": workers, "faults": faults}).submit("t").ran("t", pid=7)
     story.add("resources", "worker", sid=7, pids=[7], threads=1)

@@ -1,4 +1,4 @@
-"""Tasks that begin before they are due, or long after; and urgent ones that do not come first."""
+"""Tasks that begin before they are due or long after, and urgent tasks that do not come first."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MANY = 40
 
 
 def scheduled(*, begin_ms: int, fault: str | None = None, **plan: Any) -> Result:
-    """A task that is submitted at 1 s and due at 3 s, and a worker that is there all the time."""
+    """Judge a task submitted at 1 s and due at 3 s, with a worker available all the time."""
     story = Story().begin(plan={"tasks": 2, **STATED, **plan}, recover_within=2.0).submit("early").ran("early")
     story.add("submit", "invoke", task="t", delay_ms=2_000, at_ms=1_000).add("submit", "ok", task="t")
     if fault:
@@ -68,10 +68,7 @@ def test_a_submission_that_was_not_acknowledged_may_begin_at_any_time() -> None:
 def batch(
     order: list[str], *, call: int | None = 1, fault: str | None = None, attempt: int | None = 1, **plan: Any
 ) -> Result:
-    """As many tasks as `order` has, of the priorities that it gives, which begin in this order, perhaps after a fault.
-
-    The numbers of their attempts are what `attempt` says.
-    """
+    """Judge a batch with a task for each priority in `order`, begun in this order under `attempt`, after `fault`."""
     story = Story().begin(plan={"tasks": len(order), **STATED, **plan})
     names = {f"{priority}-{number}": priority for number, priority in enumerate(order)}
     for name, priority in names.items():
@@ -90,7 +87,7 @@ HIGH, DEFAULT, LOW = (["high"] * MANY, ["default"] * MANY, ["low"] * MANY)
 
 def test_a_batch_of_which_the_urgent_tasks_begin_first_keeps_the_promise() -> None:
     assert batch(HIGH + DEFAULT + LOW).verdict is Verdict.PASS
-    # Now and then a low one goes first, so that these do not starve.
+    # Some low tasks go first, so low priority does not starve.
     assert batch(["low"] * 3 + HIGH + ["low"] * 17 + DEFAULT + ["low"] * 20).verdict is Verdict.PASS
 
 
@@ -102,7 +99,7 @@ def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -
 
 
 def waiting(higher: int, *, low: int = 40, attempt: int = 1, **plan: Any) -> Result:
-    """That many tasks of a high priority begin, 10 ms each, while all low ones wait; then these."""
+    """Judge a run in which `higher` high tasks begin, 10 ms apart, before the waiting low tasks."""
     names = [f"high-{number}" for number in range(higher)] + [f"low-{number}" for number in range(low)]
     story = Story().begin(plan={"tasks": len(names), **STATED, "lower_within": 64, **plan})
     for name in names:

@@ -1,4 +1,4 @@
-"""A task whose body hangs is failed at its time limit, and not waited for, where the target states one."""
+"""A target may state a time limit: a task whose body hangs is failed at the limit."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ STATED = {"tasks": 1, "time_limit": 6.0, "hanging": ["h"], "workers_stay": True,
 
 
 def hung(*, for_ms: int = 26_000, ended: bool = True, **plan: Any) -> Story:
-    """Its body hangs for that long."""
+    """Return a run with a task whose body hangs for `for_ms`."""
     story = Story().begin(plan={**STATED, **plan}).submit("h")
     story.add("effect", "begin", pid=100, task="h", execution="x", at_ms=1_000)
     return story.add("effect", "end", pid=100, task="h", execution="x", at_ms=1_000 + for_ms) if ended else story

@@ -1,4 +1,4 @@
-"""The reports: for programs, for pipelines, and a page for people that opens from disk and trusts no string."""
+"""The reports: JSON for programs, JUnit for pipelines, and an HTML page that opens from disk and escapes strings."""
 
 import html
 import itertools
@@ -72,7 +72,7 @@ def test_result_json_holds_the_result_in_a_stable_order(tmp_path: Path) -> None:
 
 @pytest.fixture
 def excused() -> Result:
-    """A run whose server kept nothing and was killed."""
+    """The result of a run whose server had no persistence and was killed."""
     return judge(an_excused_run().events)
 
 
@@ -128,7 +128,7 @@ def test_junit_has_no_failure_exactly_when_the_run_passed(tmp_path: Path) -> Non
 def test_every_report_of_a_run_that_did_not_pass_has_the_whole_line_that_repeats_it(
     tmp_path: Path, excuses: bool
 ) -> None:
-    # Longer than what else is cut, and with what a shell would take for its own.
+    # Longer than the limit of other texts, and with characters that a shell would interpret.
     plan = f"my runs/{'x' * 320}; rm -rf/plan.json"
     durability = {"appendonly": not excuses, "save": ""}
     story = Story().begin(durability=durability, repeat=["zeroloss", "replay", plan]).submit("a").ran("a")
@@ -340,7 +340,7 @@ def test_the_theme_follows_the_system_and_the_button_turns_it(tmp_path: Path, pa
 
 
 def lost_with_a_story(directory: Path) -> Path:
-    """The page of a run that lost four tasks."""
+    """Write the page of a run that lost four tasks, and return its path."""
     story = Story().begin(date="2026-11-29 09:00 UTC", machine="Linux, 2 processors", commit="0123456789ab")
     for number in range(1, 5):
         story.submit(f"lost-{number}").started(f"lost-{number}", f"e{number}", 100 + number)
@@ -403,7 +403,7 @@ def test_an_empty_history_still_has_a_page(tmp_path: Path, page: Page) -> None:
 
 
 def many(count: int, digits: int) -> list[Event]:
-    """A run whose ids can't be compressed away: `digits` hexadecimal digits each that repeat nowhere."""
+    """Return a run with incompressible ids of `digits` hexadecimal digits each."""
     import hashlib
 
     events = list(Story().begin().events)
@@ -440,7 +440,7 @@ def test_a_page_too_large_leaves_out_plain_tasks_first_and_says_so(tmp_path: Pat
 
 
 def test_thousands_of_tasks_with_random_ids_take_less_than_40_bytes_each() -> None:
-    """Which is what keeps the page of a run of 100,000 tasks below 5 MB."""
+    """This keeps the page of a run with 100,000 tasks below 5 MB."""
     events = many(5_000, digits=32)
     packed, left_out = pack(events, judge(events))
     assert left_out == 0

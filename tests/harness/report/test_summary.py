@@ -1,4 +1,4 @@
-"""A run in a few lines: what a story says, and that an id stays text wherever it goes."""
+"""A run in a few lines: the sentences of a story, and the escaping of ids in all outputs."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NOWHERE = Path("/nowhere")
 
 
 def judged(task: str, *more: Event) -> Result:
-    """Promised at 2 s; whatever more; drained, and a census that was completed, at 9 s."""
+    """Judge a run: a task promised from 2 to 3 s, the events `more`, and a completed census at 9 s."""
     events = [
         Run(t=1 * S, pid=1, phase="begin", seed=1, target="x", plan={"tasks": 1, "faults": []}),
         Submit(t=2 * S, pid=2, phase="invoke", task=task),

@@ -1,4 +1,4 @@
-"""The agent: the process that holds a user's target, and says what was promised."""
+"""The agent: the process that runs a user's target and reports which tasks were promised."""
 
 import errno
 import json
@@ -284,7 +284,7 @@ def test_it_ends_when_its_standard_input_does(tmp_path: Path) -> None:
     command: dict[str, Any] = {"do": "enqueue", "tasks": [["a", '{"answer": "hang"}', "", "", 0]]}
     output, _ = process.communicate(json.dumps(command) + "\n", timeout=20)
     assert process.returncode == 0
-    assert "a target may print" not in output  # only answers go there
+    assert "a target may print" not in output  # standard output is for answers only
 
 
 def test_another_interpreter_is_given_only_the_few_files_that_it_needs(tmp_path: Path) -> None:

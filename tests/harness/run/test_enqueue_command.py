@@ -1,4 +1,4 @@
-"""`enqueue_command`: tasks are submitted by a program in any language, which answers each in a line."""
+"""`enqueue_command`: a program in any language submits tasks, and answers each with a line."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ for line in sys.stdin:
 
 @pytest.fixture(autouse=True)
 def no_command_outlives_its_test() -> Iterator[None]:
-    """In a run the harness ends a command with the session of the process that submits through it."""
+    """Kill the commands that a test leaves. In a run the harness ends them with the submitting process's session."""
     before = psutil.Process().children()
     yield
     for child in psutil.Process().children():

@@ -1,4 +1,4 @@
-"""What a newcomer meets who tests a queue for the first time: each mistake gets the sentence that helps."""
+"""Mistakes of a new user who tests a queue for the first time: each gets a sentence that helps."""
 
 import io
 import sys
@@ -124,7 +124,7 @@ def test_sys_executable_is_the_python_of_the_requirements(tmp_path: Path, monkey
 
 
 def briefly(plan: Plan) -> Plan:
-    """The plan with short bodies, so that nothing is waited for long."""
+    """Return the plan with short bodies that start at once, so the run is short."""
 
     tasks = [PlannedTask(task.id, 0.0, 5) for task in plan.tasks]
     return msgspec.structs.replace(plan, tasks=tasks)

@@ -1,4 +1,4 @@
-"""The nemesis: a fault counts only when it was seen to take effect."""
+"""The nemesis: a fault counts only if there is evidence of its effect."""
 
 import math
 import sys
@@ -44,7 +44,7 @@ GONE_AT_ONCE = "import sys; sys.exit('I have had enough')"
 
 
 class Theatre:
-    """Workers of one kind each, a ledger and a recorder, without a queue."""
+    """Workers with a program each, a ledger and a recorder, without a queue."""
 
     def __init__(self, directory: Path) -> None:
         (directory / "events").mkdir()
@@ -68,7 +68,7 @@ class Theatre:
         return pool
 
     def nemesis(self, program: str, faults: Sequence[PlannedFault], **more: Any) -> Nemesis:
-        """One that is not started, with a worker of its own."""
+        """Return a nemesis that is not started, with one worker."""
         return Nemesis(
             plan(1, *faults),
             server=None,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`zeroloss` as a fixture: a queue's own tests kill it, and a failure says which task was lost, how and where."""
+"""`zeroloss` as a fixture: a queue's own tests run faults, and a failure names the lost task, the cause and place."""
 
 import re
 import subprocess

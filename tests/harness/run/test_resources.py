@@ -1,4 +1,4 @@
-"""The sampler of a run: what the server and the workers hold, from its start to its end, whatever fails meanwhile."""
+"""The sampler of a run: resources of the server and the workers, from start to end, through all faults."""
 
 import sys
 from pathlib import Path

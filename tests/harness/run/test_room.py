@@ -1,4 +1,4 @@
-"""A file system that becomes full in mid-run is named; it looks like a defect of whatever could not write."""
+"""A file system that fills up in mid-run is reported; otherwise it looks like a defect of the process that writes."""
 
 import errno
 import re
@@ -10,11 +10,11 @@ import pytest
 from zeroloss.system.room import naming_a_full_file_system
 
 MOUNT = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
-"""In a mount namespace of its own, which ends with its last process, and with it what it holds."""
+"""Mounts a small file system in a separate mount namespace; both end with the last process in it."""
 
 
 def run_in(directory: Path, size: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """A run whose directory is a small file system of its own."""
+    """Run the harness with its directory on a small separate file system."""
     small = directory / "small"
     small.mkdir()
     command = [sys.executable, "-m", "zeroloss", "run", "--tasks", "200", "--faults", "none", "--seed", "1"]

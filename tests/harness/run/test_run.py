@@ -1,4 +1,4 @@
-"""Whole runs, small: real servers, real workers, real kills."""
+"""Small whole runs with real servers, workers and kills."""
 
 import io
 import math
@@ -86,7 +86,7 @@ def test_a_task_that_moves_only_when_a_worker_starts_needs_a_restart(tmp_path: P
 
 def test_a_task_given_up_on_record_is_not_waited_for_and_not_poked(tmp_path: Path) -> None:
     result = carry_out(tmp_path, f"{TARGETS}:Buries", "none", tasks=20).result
-    assert result.counts == {"FAILED": 1, "DONE": 19}  # the workload had not wished for it
+    assert result.counts == {"FAILED": 1, "DONE": 19}  # the workload did not ask for a failure
     assert pokes(tmp_path) == []
     assert "drained" in phases(tmp_path)
 
@@ -106,8 +106,8 @@ def test_a_queue_whose_task_body_records_nothing_is_not_accused_of_losing_it_all
 def test_a_queue_that_recovers_much_later_than_it_promises_while_its_workers_idle_is_LIVENESS(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starvation, "CROWDED", math.inf)  # tests may crowd the machine, and then nothing is late
-    # It counts from the claim, and a kill may hit at the end of a body: of a short one, so that the rest is known.
+    monkeypatch.setattr(starvation, "CROWDED", math.inf)  # on a machine crowded by tests nothing would count as late
+    # The queue counts from the claim, and a kill may hit at the end of a body: short bodies leave most of the 5 s.
     result = carry_out(tmp_path, f"{TARGETS}:Late", "worker-sigkill:count=3", tasks=100, work_ms=(20, 200)).result
     assert (result.verdict, result.exit_code) == (Verdict.LIVENESS, 3), result.because
     assert result.late
@@ -116,7 +116,7 @@ def test_a_queue_that_recovers_much_later_than_it_promises_while_its_workers_idl
 
 
 def say_of(directory: Path, target: str, faults: str, tasks: int) -> tuple[Outcome, str, int]:
-    """A run; what its console said, and how many tasks it submitted."""
+    """Run the target. Return the outcome, the console's text, and the number of submitted tasks."""
     found, said = load_target(target), io.StringIO()
     plan = make_plan(
         target=target, tasks=tasks, faults=parse_faults(faults, None), seed=1, server="embedded", appendfsync="off",
@@ -132,7 +132,7 @@ def test_a_client_that_raises_for_each_task_ends_the_run_early_and_is_named(tmp_
     assert outcome.failure is None
     assert (outcome.result.verdict, outcome.result.exit_code) == (Verdict.INCONCLUSIVE, 4)
     assert "LookupError: no such queue: mail" in outcome.result.because
-    assert said.count("LookupError: no such queue: mail") == 2  # the first at once, and why the run ends
+    assert said.count("LookupError: no such queue: mail") == 2  # the first error, and the reason of the run's end
     assert 20 <= submitted < 1_000
     assert set(outcome.result.counts) == {"ABSENT"}
 

@@ -1,4 +1,4 @@
-"""The scan that stands in for a target's census: it finds task ids wherever and however they lie in Redis."""
+"""The scan for targets without a census: it finds task ids in any key and encoding in Redis."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The harness notices that it was kept from running."""
+"""The harness notices when it does not get enough processor time."""
 
 import os
 import signal

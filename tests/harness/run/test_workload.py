@@ -1,4 +1,4 @@
-"""The workload: what is due at once, and the trickle that waits for the workers."""
+"""The workload: tasks due at once, and a trickle that waits for the workers."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from zeroloss.run.workload import FASTER, Workload
 
 
 class Sent:
-    """A submitter that keeps what it gets."""
+    """A submitter that records its tasks."""
 
     def __init__(self) -> None:
         self.tasks: list[str] = []

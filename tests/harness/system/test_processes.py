@@ -1,4 +1,4 @@
-"""What the harness starts, it can find, stop and kill as a whole."""
+"""The harness can find, stop and kill the whole process family that it starts."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from zeroloss.history import Recorder, read
 from zeroloss.system import sessions
 from zeroloss.system.processes import CannotStart, Managed, spawn
 
-# Two children, one of them in a process group of its own, as RQ's work horse is.
+# Two children, one of them in a separate process group, like RQ's work horse.
 FAMILY = """
 import os, sys, time
 for _ in range(2):
@@ -36,7 +36,7 @@ print("ready", os.getpid(), flush=True)
 time.sleep(60)
 """
 
-# A parent that tidies up when it sees its child die: it leaves a mark.
+# A parent that cleans up when its child dies: it writes a file.
 TIDY = """
 import os, sys, time
 child = os.fork()
@@ -47,7 +47,7 @@ os.waitpid(child, 0)
 open(sys.argv[1], "w").close()
 """
 
-# Each process lives only to start the next: a listing is always late.
+# Each process only starts the next one and exits, so a listing is always outdated.
 CHAIN = """
 import os
 print("ready", flush=True)
@@ -68,7 +68,7 @@ SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Managed]]:
-    """Starts a Python text and waits until it has said `ready` that many times."""
+    """Start a Python text, and wait until it has printed `ready` as many times as stated."""
     started: list[Managed] = []
 
     def starter(text: str, *arguments: str, ready: int = 1, recorder: Recorder | None = None) -> Managed:

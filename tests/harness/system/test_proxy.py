@@ -1,4 +1,4 @@
-"""The proxy between a worker and a real server: it relays, counts, and acts at the point that it was given."""
+"""The proxy between a worker and a real server: it relays, counts, and acts at the requested crash point."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ signal.pause()
 
 @pytest.fixture
 def direct(embedded: Server) -> Iterator[redis.Redis]:
-    """Past the proxy."""
+    """A client that bypasses the proxy."""
     with redis.Redis.from_url(embedded.url) as connected:
         connected.flushall()
         yield connected
@@ -60,7 +60,7 @@ def listener(proxy: Proxy) -> Listener:
 
 @pytest.fixture
 def through(listener: Listener, direct: redis.Redis) -> Iterator[redis.Redis]:
-    """Through it, on one connection, without repetitions."""
+    """A client through the proxy, with one connection and without retries."""
     with connected(listener) as client:
         yield client
 
@@ -122,7 +122,7 @@ def test_commands_are_counted_by_the_role_of_their_connection(
 
 
 def test_the_owner_of_a_connection_is_found_where_a_stranger_s_has_the_same_port(tmp_path: Path) -> None:
-    """One local port serves several connections, if they go to different places."""
+    """One local port may have several connections, to different destinations."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         mine = socket.socket()
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -165,7 +165,7 @@ def test_a_worker_is_killed_at_the_point_and_in_the_phase(
         wait_until(lambda: listener.dead)
         assert owners == [worker.pid]
         assert direct.get("step") == stored
-        # After the reply it may or may not have come to speak of it.
+        # After the reply the worker may or may not have logged it.
         assert f"saw {seen}" in worker.log_tail() or phase == "after"
         assert phase == "after" or "saw 2" not in worker.log_tail()
     finally:
@@ -340,7 +340,7 @@ def test_a_gated_worker_connects_and_gets_no_further_until_the_gate_is_opened(
 ) -> None:
     gated = proxy.listen(gated=True)
     answers: list[Any] = []
-    with redis.Redis.from_url(gated.url) as client:  # it connects with its first command
+    with redis.Redis.from_url(gated.url) as client:  # connects at its first command
         thread = threading.Thread(target=lambda: answers.append(client.incr("a")))
         thread.start()
         wait_until(lambda: gated.channels)

@@ -1,4 +1,4 @@
-"""Cutting a RESP stream into commands and replies, however the network cuts it."""
+"""Parsing a RESP stream into commands and replies, whatever the boundaries of the network's chunks."""
 
 import pytest
 from hypothesis import given
@@ -30,12 +30,12 @@ PUSH = b">2\r\n+message\r\n$2\r\nhi\r\n"
 
 
 def packed(*words: bytes) -> bytes:
-    """A command as clients send it."""
+    """Return a command as clients send it."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    """`data`, cut at these places."""
+    """Return `data` cut at these positions."""
     places = sorted({cut % (len(data) + 1) for cut in cuts})
     return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)]
 

@@ -1,4 +1,4 @@
-"""The Redis under test: started, killed, frozen and started again by the harness, wherever it runs."""
+"""The Redis under test: the harness starts, kills, freezes and restarts it, wherever it runs."""
 
 import errno
 import signal
@@ -22,7 +22,7 @@ OpenServer = Callable[..., Server]
 
 @pytest.fixture(scope="module", params=KINDS)
 def durable_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of each kind that keeps every write, for tests that leave it as they like."""
+    """A server of each kind that persists every write; tests may leave it in any state."""
     if request.param == "container":
         request.getfixturevalue("docker")
     with open_server(request.param, appendfsync="always", directory=tmp_path_factory.mktemp("durable")) as opened:
@@ -31,7 +31,7 @@ def durable_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def durable(durable_server: Server) -> Server:
-    """The same, running."""
+    """The durable server, running."""
     if not durable_server.running:
         durable_server.start()
     return durable_server
@@ -214,7 +214,7 @@ def test_a_server_that_cannot_start_says_why_with_the_end_of_its_log(open_own_se
 
 @pytest.fixture
 def external_url(open_own_server: OpenServer) -> str:
-    """Of an external server."""
+    """The URL of an external server."""
     return open_own_server(appendfsync=None).url
 
 
@@ -297,7 +297,7 @@ def test_a_container_without_an_engine_is_one_sentence(
 
 
 def listener(port: int = 0) -> socket.socket:
-    """Listens as a server does that takes a port which is merely held."""
+    """Return a listener on the port, as a server opens on a port that a `HeldPort` only reserves."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.bind(("127.0.0.1", port))

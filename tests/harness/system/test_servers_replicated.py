@@ -1,4 +1,4 @@
-"""A primary with replicas under Sentinel: it fails over, clients follow, and what only the old primary had is gone."""
+"""A primary with replicas under Sentinel: it fails over, clients follow, and unreplicated writes are lost."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServer]
 
 @pytest.fixture
 def server(opened: SentinelServer) -> SentinelServer:
-    """Settled and empty, whichever node is the primary."""
+    """A stable group without data; any node may be the primary."""
     opened.start()
     with ask(opened) as client:
         client.flushall()
@@ -104,7 +104,7 @@ def test_a_write_to_a_primary_that_was_cut_off_is_gone_from_every_node(server: S
         assert client.wait(1, 50) == 0
         wait_until(server.failed_over, timeout_s=20)
         assert str(server.trouble()).startswith("Sentinel failed over by itself, ")
-        assert client.get("after") == "the cut"  # two primaries: clients have not followed yet
+        assert client.get("after") == "the cut"  # from the old one of two primaries: clients have not followed yet
         assert server.follow() == 1
         assert server.trouble() is None
         assert client.get("before") == "the cut"
@@ -125,7 +125,7 @@ def test_a_failover_that_does_not_come_in_time_is_missed_and_healed(server: Sent
 def test_a_promotion_that_comes_while_a_fault_is_healed_is_followed_and_reported_to_the_run(
     server: SentinelServer, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of what was written before it something may be gone, and no fault that took effect excuses that."""
+    """Earlier writes may be lost, and no effective fault excuses that."""
     monkeypatch.setattr(server, "revive", lambda: promote_another(server))
     PrimaryCutOff().heal(scene.stage(server))
     assert server.announced()[0] is server.primary
@@ -134,7 +134,7 @@ def test_a_promotion_that_comes_while_a_fault_is_healed_is_followed_and_reported
 
 
 def promote_another(server: SentinelServer) -> None:
-    """Soon, as Sentinel does when it has come to believe that the primary is down."""
+    """Request a failover, as if Sentinel believed that the primary is down."""
     port = server.sentinel_ports[0]
     with redis.Redis(port=port) as sentinel:
         sentinel.execute_command("SENTINEL", "FAILOVER", GROUP)
@@ -192,7 +192,7 @@ def test_a_task_that_a_replica_confirmed_is_not_lost_in_a_failover(tmp_path: Pat
 
 
 def over_ten_seconds(plan: Plan) -> Plan:
-    """The fault near their beginning. They come one by one, faster than one thread runs them: some always wait."""
+    """Spread the tasks over 10 s, faster than one thread runs them, so some always wait; the fault comes at 0.5 s."""
     slower_ms = round(1.5 * 10_000 / len(plan.tasks))
     alone = {"work_ms": slower_ms, "batch": 0, "behaviour": ""}
     tasks = [
@@ -204,7 +204,7 @@ def over_ten_seconds(plan: Plan) -> Plan:
 def test_a_promise_without_a_replica_is_excused_by_number_when_a_failover_takes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the failover takes: promises are made for ten seconds, and what was promised last waits."""
+    """The duration of the failover does not matter: promises are made for 10 s, and the latest tasks wait."""
     monkeypatch.setenv("ZEROLOSS_THREADS", "1")
     changes = {"server": "sentinel", "durability": "memory", "tasks": 100, "workers": 1}
     outcome = carry_out(

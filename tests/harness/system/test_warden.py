@@ -1,4 +1,4 @@
-"""When the harness is gone, so is all that it started, whichever way it went."""
+"""When the harness ends, in whatever way, all processes that it started end too."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from zeroloss.system.warden import TOKEN_VARIABLE, Warden, _end_sessions
 GONE_WITHIN_S = 5.0
 SLEEPER = [sys.executable, "-SEc", "import time; time.sleep(60)"]
 
-# What the harnesses of these tests have at hand: `session(...)` starts one, `say(pid)` tells the test of a process.
+# Helpers of the harnesses in these tests: `session(...)` starts a session, `say(pid)` reports a pid to the test.
 PRELUDE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
@@ -41,7 +41,7 @@ def die():
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Runs a harness until it dies, and returns the words that it said."""
+    """Run a harness until it dies, and return the words it printed."""
 
     def run(text: str) -> list[str]:
         ended = subprocess.run(
@@ -59,7 +59,7 @@ def harness(tmp_path: Path) -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own that no warden knows."""
+    """A process in a separate session that no warden watches."""
     with subprocess.Popen(SLEEPER, start_new_session=True) as process:
         yield process
         process.kill()
@@ -67,7 +67,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def keeper() -> Iterator[Warden]:
-    """A warden of this test alone."""
+    """A warden for this test alone."""
     made = Warden()
     yield made
     made.close()
@@ -231,7 +231,7 @@ def test_a_killed_warden_is_replaced_by_one_that_knows_everything(harness: Calla
 def test_a_warden_ignores_what_interrupts_its_harness(keeper: Warden, sleeper: subprocess.Popen[bytes]) -> None:
     keeper.watch_session(sleeper.pid)
     warden = psutil.Process(keeper.pid)
-    # It ignores them once its interpreter is up; until then they would end it.
+    # The warden ignores these signals once its interpreter runs; until then they would end it.
     wait_until(lambda: _ignores(warden.pid, signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         warden.send_signal(signum)
@@ -277,7 +277,7 @@ def test_a_warden_has_no_token(
 
 
 def _ignores(pid: int, *signums: int) -> bool:
-    """By the mask of ignored signals, where the kernel shows it."""
+    """Return whether the process ignores the signals, by the kernel's mask of ignored signals."""
     status = Path(f"/proc/{pid}/status").read_text()
     mask = int(next(line for line in status.splitlines() if line.startswith("SigIgn:")).split()[1], 16)
     return all(mask >> (signum - 1) & 1 for signum in signums)

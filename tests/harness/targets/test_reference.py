@@ -1,4 +1,4 @@
-"""What the reference's target makes of each answer of the producer: a promise, a definite no, or an unknown outcome."""
+"""The reference's target maps each answer of the producer to a promise, a refusal, or an unknown outcome."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def answers(logs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
-    """What the producer at that address answers, in turn: status and kind of problem. No client is patient with it."""
+    """Answers of a fake producer, in turn: status and kind of problem. Clients give up at once."""
     monkeypatch.setattr(reference, "PATIENCE_S", 0.0)
     planned: list[tuple[int, str]] = []
 
@@ -97,7 +97,7 @@ def test_a_key_that_belongs_to_another_request_is_a_conflict(answers: list[tuple
     answers += [(422, "idempotency-conflict"), UNKNOWN, (422, "idempotency-conflict")]
     with pytest.raises(Conflict):
         Reference(directory=tmp_path).enqueue(TASK)
-    with pytest.raises(RuntimeError):  # the first attempt, of which nothing is known, may be what took the key
+    with pytest.raises(RuntimeError):  # the first attempt, with unknown outcome, may own the key
         Retrying(directory=tmp_path).enqueue(TASK)
 
 
@@ -187,13 +187,13 @@ def test_a_small_batch_with_something_invalid_among_its_tasks_must_not_be_promis
 
 
 def results(*statuses: str) -> str:
-    """What the producer says of a batch."""
+    """Return the producer's answer to a batch."""
     named = zip(BATCH, statuses, strict=False)
     return json.dumps({"results": [{"status": status, "task_id": task.id} for task, status in named]})
 
 
 def small(*statuses: str, invalid: str = "refused") -> str:
-    """The same, with what it says of the invalid one among them."""
+    """Return the producer's answer to a batch, with the result of the invalid task that the target adds."""
     said = json.loads(results(*statuses))["results"]
     said.insert(drawn(len(BATCH) + 1, BATCH[-1].id), {"status": invalid, "task_id": None})
     return json.dumps({"results": said})
@@ -228,7 +228,7 @@ def test_a_repetition_that_meets_no_redis_takes_nothing_back(
 
 
 def repeated() -> Task:
-    """One that is sent with a key, and again, and without its id, as each answer promises another one."""
+    """Return a task that the target sends with a key, twice, and without an id: each answer promises another id."""
 
     def fits(name: str) -> bool:
         return one_in(4, name) and one_in(2, name, "again") and not one_in(2, name, "named")

@@ -1,4 +1,4 @@
-"""What the reference's target makes of the answers of the Python API."""
+"""The reference's target maps each answer of the Python API to an outcome."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -74,7 +74,7 @@ def test_where_redis_is_away_nothing_was_accepted(server: Server) -> None:
 
 
 class Scripted(PythonClient):
-    """Its queue answers in turn what it is told to."""
+    """A client whose queue returns these answers in turn."""
 
     def __init__(self, *answers: Any) -> None:
         self._large = NewTask("large", "x")

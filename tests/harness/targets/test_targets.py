@@ -1,4 +1,4 @@
-"""Other people's queues: what each shipped target says of itself, and the environment that it runs in."""
+"""Third-party queues: the statements of each shipped target, and its environment."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ TEXTBOOK = ["brpop", "shared-list"]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """An environment that several asked for at once. `said`: all messages that they got; `places`: what each got."""
+    """An environment requested by several threads at once. `said`: all their messages; `places`: path each received."""
 
     package: str
     said: list[str]
@@ -32,7 +32,7 @@ class Made:
 
 @pytest.fixture
 def without_index(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is installed comes from this machine's disk, into the cache of these tests."""
+    """Install only from this machine's disk, into the cache of these tests."""
     monkeypatch.setenv("ZEROLOSS_VENVS", str(made.places[0].parent))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -40,7 +40,7 @@ def without_index(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """To make one takes seconds, so it is made once for all tests, by several at once."""
+    """An environment for all tests of the module, because building takes seconds; three threads request it at once."""
     folder = tmp_path_factory.mktemp("environments")
     wheel = folder / "stranger-1.0-py3-none-any.whl"
     _write_wheel(wheel)

@@ -1,4 +1,4 @@
-"""The same queue, set or served otherwise: a target names its variants, and `prove` runs them in turn."""
+"""Variants: other settings or other servers of the same queue. A target names them, and `prove` runs them in turn."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ class Served(Mine):
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """A file whose folder has an @ in its name."""
+    """A target file in a folder whose name contains an @."""
     folder = tmp_path / "me@work"
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)

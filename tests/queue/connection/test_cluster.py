@@ -1,4 +1,4 @@
-"""One queue on a Redis Cluster: its connections lead to the node that owns its slot, wherever that is."""
+"""One queue on a Redis Cluster: its connections lead to the current owner of its slot."""
 
 import os
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServer]:
 
 @pytest.fixture
 def cluster(opened: ClusterServer) -> ClusterServer:
-    """Settled and empty."""
+    """A stable cluster without data."""
     opened.start()
     for node in {opened.owner(slot).port: opened.owner(slot) for slot in (0, 8_000, 16_000)}.values():
         node.ask("FLUSHALL")
@@ -112,7 +112,7 @@ def test_a_producer_goes_on_at_once_when_its_slot_has_moved(cluster: ClusterServ
 
 
 def test_a_request_that_was_sent_to_the_slot_s_old_owner_did_nothing(cluster: ClusterServer) -> None:
-    config = config_of(cluster, redis_url=f"redis://127.0.0.1:{cluster.owner(SLOT).port}")  # which follows nothing
+    config = config_of(cluster, redis_url=f"redis://127.0.0.1:{cluster.owner(SLOT).port}")  # follows no redirection
     with connect(config) as client:
         enqueuer = Enqueuer(client, config)
         enqueuer.enqueue(Submission("1"))
@@ -124,7 +124,7 @@ def test_a_request_that_was_sent_to_the_slot_s_old_owner_did_nothing(cluster: Cl
 
 
 class Moving:
-    """The slot on its way: some of its keys are at the other node already, or all are."""
+    """A slot in migration: some or all of its keys are at the other node already."""
 
     def __init__(self, cluster: ClusterServer) -> None:
         self.source = cluster.owner(SLOT)
@@ -172,7 +172,7 @@ def test_a_slot_on_its_way_refuses_each_step_and_runs_none_on_half_of_the_keys(
         moving.move_all()
         moving.end()
         queue.enqueue("email", 2)
-        with suppress(MovedError):  # its connection leads to the old owner; a worker tries again
+        with suppress(MovedError):  # the connection leads to the old owner; a worker retries
             consumer.renew()
         consumer.renew()
         assert [Task(each.entry, each.number).payload for _ in range(2) for each in consumer.claim()] == [1, 2]
@@ -190,10 +190,10 @@ def test_a_node_that_is_cut_off_says_so_and_is_left_for_the_one_that_serves_its_
             promised = 2
             try:
                 queue.enqueue("email", 2)
-                promised += 1  # what the nodes said before was five seconds old, and they were asked again
+                promised += 1  # the cached topology was five seconds old, so the client asked the nodes again
             except NotAccepted as error:
                 assert "The cluster is down" in str(error)
-            queue.enqueue("email", 2)  # by a new connection
+            queue.enqueue("email", 2)  # on a new connection
         finally:
             cluster.start()
         assert queue.stats().pending == promised

@@ -1,4 +1,4 @@
-"""Settings: arguments, then the environment, then defaults; what is invalid is refused in one sentence."""
+"""Settings: arguments, then the environment, then defaults; an invalid setting is refused in one sentence."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ MAY_BE_ZERO = {
 
 
 def refused(**settings: object) -> str:
-    """The sentence with which these settings are refused."""
+    """Assert that these settings are refused, and return the sentence."""
     with pytest.raises(ConfigError) as caught:
         Config(**settings)  # type: ignore[arg-type]
     sentence = str(caught.value)
@@ -109,10 +109,10 @@ def test_the_name_of_a_variable_forges_no_line_of_the_log() -> None:
 
 
 def test_no_variable_that_this_repository_uses_is_taken_for_a_mistake() -> None:
-    # In a copy that is held to these tests the harness is called zeroloss, and the queue in it may have mistakes.
+    # In a copy under these tests the harness is called zeroloss, and the queue in it may contain mistakes.
     folders = ("chaos", "zeroloss", "loadtests", "ci", "docs")
     found = [path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*")]
-    # In bytecode any letter may stand behind a name.
+    # In bytecode any letter may follow a name.
     pages = [ROOT / path for path in found if not {"reference", "__pycache__"} & set(path.parts)]
     texts = [page.read_text(errors="replace") for page in [*pages, ROOT / "README.md"] if page.is_file()]
     names = {name for text in texts for name in re.findall(r"\bZEROLOSS_[A-Z_]*[A-Z]\b", text)}

@@ -1,4 +1,4 @@
-"""The queue's own client: no command is repeated, and a connection that is used again is looked at cheaply."""
+"""The queue's own client: it repeats no command, and checks a reused connection cheaply."""
 
 import os
 import select
@@ -61,7 +61,7 @@ def test_a_connection_that_was_used_is_the_next_ones(queue: Queue) -> None:
 def test_a_connection_that_is_used_again_is_not_asked_whether_it_stands(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # redis-py's look makes the socket non-blocking, reads, and makes it blocking again: as long as a short command.
+    # redis-py's check makes the socket non-blocking, reads, and makes it blocking again, as slow as a short command.
     queue.own_client.ping()
     looks: list[float] = []
     monkeypatch.setattr(redis.Connection, "can_read", lambda _self, timeout=0: bool(looks.append(timeout)))
@@ -93,7 +93,7 @@ def test_a_connection_that_broke_in_use_is_not_handed_on(queue: Queue) -> None:
 
 
 def numbers(client: redis.Redis, count: int) -> set[int]:
-    """The server's numbers of that many connections of the client, which are idle afterwards."""
+    """Return the server's ids of `count` connections of the client; the connections are idle afterwards."""
     with ExitStack() as held:
         connections = [held.enter_context(borrowed(client)) for _ in range(count)]
         for connection in connections:
@@ -114,7 +114,7 @@ def test_after_an_error_that_shows_the_wrong_server_every_connection_is_opened_a
         ERROR(queue.own_client, [], [error])
     assert not numbers(queue.own_client, 3) & before
     before = numbers(queue.own_client, 3)
-    with pytest.raises(redis.RedisError):  # as the library's own commands meet it
+    with pytest.raises(redis.RedisError):  # through a command of the library
         queue.own_client.eval(ERROR.source, 0, error)
     assert not numbers(queue.own_client, 3) & before
 
@@ -151,7 +151,7 @@ def test_after_one_time_out_no_other_connection_is_waited_for(
         link.lead_to(urlsplit(standing.url).port or 0)
         with pytest.raises(redis.TimeoutError):
             client.ping()
-        assert len(numbers(client, 3)) == 3  # none of them hangs: they lead to the other server
+        assert len(numbers(client, 3)) == 3  # all lead to the other server
         hanging.resume()
 
 
@@ -215,7 +215,7 @@ def test_a_redis_that_does_not_take_the_connection_is_not_waited_for_forever(mon
     with socket.socket() as full, ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # what the kernel takes on behalf of a listener that accepts nothing, and more
+        for _ in range(4):  # more than the kernel accepts for a listener that never accepts
             knocking = waiting.enter_context(socket.socket())
             knocking.setblocking(False)
             knocking.connect_ex(full.getsockname())
@@ -227,7 +227,7 @@ def test_a_redis_that_does_not_take_the_connection_is_not_waited_for_forever(mon
 
 
 def test_a_connection_has_the_queues_time_limits_and_is_kept_alive() -> None:
-    """Not the library's own, which hit the tests above too, only later."""
+    """With the library's own limits the tests above would pass too, but later."""
     config = Config(block_ms=2_000)
     connection = connect(config).connection_pool.make_connection()
     assert (connection.socket_timeout, connection.socket_connect_timeout) == (7.0, 5.0)
@@ -241,7 +241,7 @@ def test_a_reader_gives_up_within_a_second() -> None:
 
 
 def test_redis_py_still_has_what_the_pool_takes_from_its_inside() -> None:
-    """All that is private to the library and used here; `pyproject.toml` allows no release that may drop it."""
+    """All private names of the library that the pool uses; `pyproject.toml` excludes releases that may drop them."""
     gone = [name for name in ("_checkpid",) if not hasattr(redis.BlockingConnectionPool, name)]
     gone += [name for name in ("_sock",) if not hasattr(redis.Connection(), name)]
     assert gone == [], f"redis-py {redis.__version__} has no {gone} any more: look at connection.py"

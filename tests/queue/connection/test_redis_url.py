@@ -1,4 +1,4 @@
-"""The server's URL: never shown with its password, and never with an option that would undo what `connect` sets."""
+"""The server's URL: shown without its password, and refused with an option that would override `connect`."""
 
 import pytest
 from zeroloss.reference.queue.config import Config

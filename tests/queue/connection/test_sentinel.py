@@ -1,4 +1,4 @@
-"""The client's own Sentinel support: its connections lead to the primary that most Sentinels announce."""
+"""The client's own Sentinel support: its connections lead to the primary that a majority of Sentinels announce."""
 
 import os
 import subprocess
@@ -33,14 +33,14 @@ def port_reached(client: redis.Redis) -> int:
 
 @pytest.fixture
 def pair(open_own_server: Callable[..., Server]) -> tuple[int, int]:
-    """The ports of two primaries, both of which stay up."""
+    """The ports of two primaries, which both stay up."""
     old, new = open_own_server(appendfsync=None), open_own_server(appendfsync=None)
     return port_of(old), port_of(new)
 
 
 @pytest.fixture
 def three(tmp_path: Path, pair: tuple[int, int]) -> Iterator[list[LoneSentinel]]:
-    """Sentinels that all name the first of the pair."""
+    """Three Sentinels that announce the first server of the pair."""
     with lone_sentinels(tmp_path, *[pair[0]] * 3) as sentinels:
         yield sentinels
 
@@ -169,7 +169,7 @@ def test_a_forked_child_closes_the_connections_to_the_sentinels_too(three: list[
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 127.0.0.1, signed by itself; the key lies in the same file."""
+    """A self-signed certificate of 127.0.0.1, with the key in the same file."""
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", f"{path}.crt"]

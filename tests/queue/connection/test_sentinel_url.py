@@ -1,4 +1,4 @@
-"""`redis+sentinel://`: which Sentinels are asked, under which name the primary is known, and which login goes where."""
+"""`redis+sentinel://`: addresses of the Sentinels, name of the primary, and logins of both."""
 
 import pytest
 from zeroloss.reference.failover.urls import SentinelUrl, read_sentinel_url

@@ -1,4 +1,4 @@
-"""A server that is too old is refused by name at the start; one that cannot be asked is not."""
+"""At the start, a server of an old version is refused by name; a server that cannot be asked is accepted."""
 
 import socket
 import subprocess
@@ -19,11 +19,11 @@ from zeroloss.reference.queue.connection import refuse_old_server
 from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.system.servers import Server
 
-REDIS_6 = sys.version_info < (3, 13)  # for later Pythons there is no wheel that holds one
+REDIS_6 = sys.version_info < (3, 13)  # later Pythons have no wheel with Redis 6
 
 
 def answering(reply: bytes) -> Iterator[str]:
-    """The URL of a server that answers INFO in this way, and OK to everything else."""
+    """Yield the URL of a server that answers INFO with this reply, and all other commands with OK."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

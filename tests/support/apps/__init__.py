@@ -1,1 +1,1 @@
-"""Applications, workers and targets that tests run in processes of their own."""
+"""Applications, workers and targets that tests run in separate processes."""

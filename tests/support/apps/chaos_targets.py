@@ -13,7 +13,7 @@ WORKER = str(Path(__file__).with_name("lazy_worker.py"))
 
 
 class Scripted(Target):
-    """Does what the task's payload asks for, without any queue."""
+    """Acts as the task's payload asks, without a queue."""
 
     worker = ("true",)
 
@@ -58,7 +58,7 @@ class Unready(Scripted):
 
 
 class _Lazy(Target):
-    """BRPOP, by `lazy_worker.py`, which lays the first task aside until something wakes it."""
+    """A BRPOP queue. Its worker, `lazy_worker.py`, sets the first task aside until something wakes it."""
 
     workers = 1
     recover_within = 0.2
@@ -68,7 +68,7 @@ class _Lazy(Target):
 
 
 class Late(_Lazy):
-    """Promises a dead worker's task again within 0.5 s, and takes 5 s for each."""
+    """Declares recovery within 0.5 s, but redelivers a dead worker's task after 5 s."""
 
     worker = (sys.executable, str(Path(WORKER).with_name("late_worker.py")))
     workers = 3
@@ -84,7 +84,7 @@ class NeedsRestart(_Lazy):
 
 
 class Buries(_Lazy):
-    """Its worker gives the first task up, with a reason."""
+    """Its worker dead-letters the first task, and the census states a reason."""
 
     worker = (sys.executable, WORKER, "bury")
 
@@ -94,7 +94,7 @@ class Buries(_Lazy):
 
 
 class Stumbles(Target):
-    """Its workers end as soon as they are started."""
+    """Its workers exit at start-up."""
 
     worker = (sys.executable, "-c", "import sys; sys.exit('no such thing')")
     workers = 1
@@ -104,7 +104,7 @@ class Stumbles(Target):
 
 
 class Tells(Target):
-    """Its worker and its client write the URL of their server wherever they can."""
+    """Its worker and its client write the server's URL to every output they have."""
 
     worker = (sys.executable, str(Path(__file__).with_name("telling_worker.py")))
     workers = 2
@@ -118,7 +118,7 @@ class Tells(Target):
 
 
 class Unrecorded(Target):
-    """Its worker takes every task and does it, but its task body does not call `effect`."""
+    """Its worker takes every task, but does not call `effect`."""
 
     worker = (
         sys.executable,
@@ -135,14 +135,14 @@ class Unrecorded(Target):
 
 
 class Raises(Unrecorded):
-    """Its client has a mistake in it: no task ever comes to the queue."""
+    """Its client always raises, so no task reaches the queue."""
 
     def enqueue(self, task: Task) -> None:
         raise LookupError("no such queue: mail")
 
 
 class RaisesAfterAWhile(Unrecorded):
-    """Its client works for some tasks, and then raises for many in a row."""
+    """Its client works for the first tasks, and then raises for all others."""
 
     def enqueue(self, task: Task) -> None:
         if int(task.id.rpartition("-")[2]) > 4:
@@ -151,7 +151,7 @@ class RaisesAfterAWhile(Unrecorded):
 
 
 class Forgets(Target):
-    """Loses a task in three, with no worker killed."""
+    """Loses every third task without a fault."""
 
     worker = (sys.executable, str(Path(__file__).with_name("forgetful_worker.py")))
     workers = 1
@@ -162,7 +162,7 @@ class Forgets(Target):
 
 
 class TellsMilliseconds(_Lazy):
-    """Its worker writes the ledger by hand, and takes milliseconds for nanoseconds."""
+    """Its worker writes the ledger by hand, with milliseconds where nanoseconds are required."""
 
     worker = (
         sys.executable,

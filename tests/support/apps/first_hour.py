@@ -1,4 +1,4 @@
-"""Targets as a newcomer writes them in the first hour, each with a mistake or without what is optional."""
+"""Targets that a new user may write in the first hour, each with a mistake or without an optional part."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ class Hangs(Instant):
 
 
 class Asyncio(AsynchronousTarget):
-    """Its client is asyncio's."""
+    """Its client is an asyncio client."""
 
     worker = Instant.worker
     workers = 1
@@ -59,7 +59,7 @@ class Asyncio(AsynchronousTarget):
 
 
 class KeepsRecords(Target):
-    """Keeps a job's record under a key of its own after it has given up on the first: only census() could tell."""
+    """Gives up on its first job and keeps the record under a separate key: only `census()` could report it."""
 
     worker = (sys.executable, str(FOLDER / "lazy_worker.py"), "record")
     workers = 1
@@ -70,7 +70,7 @@ class KeepsRecords(Target):
 
 
 class Sweeps(KeepsRecords):
-    """The same, with a census that knows."""
+    """`KeepsRecords` with a census that reports the records."""
 
     def census(self) -> list[Found]:
         client = redis.Redis.from_url(self.redis_url)
@@ -78,7 +78,7 @@ class Sweeps(KeepsRecords):
 
 
 class DiesBetweenLremAndRpush(PushedJson):
-    """Loses one task: its worker dies after it has removed it and before it has put it back."""
+    """Loses one task: its worker dies between removing the task and putting it back."""
 
     worker = (sys.executable, str(FOLDER / "retrying_worker.py"))
     workers = 1

@@ -1,4 +1,4 @@
-"""The reference queue, which forgets an idempotency key before its client can use it again."""
+"""The reference queue with idempotency keys that expire before the client can use them again."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,6 @@ from zeroloss.targets.reference import Reference
 
 
 class Forgetful(Reference):
-    """Remembers a key for 1 ms."""
+    """Keeps a key for 1 ms."""
 
     env: Mapping[str, str] = {**Reference.env, "ZEROLOSS_IDEMPOTENCY_TTL_MS": "1"}

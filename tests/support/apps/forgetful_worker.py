@@ -1,4 +1,4 @@
-"""The worker of `Forgets`: it drops every third task that it takes."""
+"""The worker of `Forgets`: it drops every third task."""
 
 import itertools
 import json

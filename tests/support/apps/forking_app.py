@@ -1,4 +1,4 @@
-"""Handlers that start processes. What they note is a file in the folder NOTES, where the test sees it."""
+"""Handlers that start processes. Each note is a file in the folder NOTES, where the test reads it."""
 
 import json
 import multiprocessing
@@ -15,7 +15,7 @@ fork = multiprocessing.get_context("fork")
 
 
 def note(name: str, text: object = "") -> None:
-    """A reader of the file sees all of its text."""
+    """Write a note; the rename lets no reader see part of the text."""
     (NOTES / f"{name}.{os.getpid()}").write_text(str(text))
     (NOTES / f"{name}.{os.getpid()}").rename(NOTES / name)
 
@@ -69,7 +69,7 @@ def terminate_processes_that_have_just_begun(task: Task) -> None:
 
 
 def look(pid: int | str) -> str:
-    """Its signal masks and what its descriptors refer to."""
+    """Return the signal masks of a process and the files behind its descriptors."""
     masks = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "Sig" in line)
     files = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()]
     return json.dumps({**masks, "files": files})
@@ -95,7 +95,7 @@ def look_at_a_child(task: Task) -> None:
 
 @handler("leave a child behind")
 def leave_a_child_behind(task: Task) -> None:
-    """The child lives on until the test releases it."""
+    """Fork a child that lives until the test releases it."""
     if task.attempt == 1:
         if not os.fork():
             note("child", os.getpid())
@@ -107,7 +107,7 @@ def leave_a_child_behind(task: Task) -> None:
 
 @handler("let a child return")
 def let_a_child_return(task: Task) -> None:
-    """Into the loop of the worker's thread, as it has no other place to return to."""
+    """Let a forked child return from the handler, into the loop of the worker's thread."""
     if not (pid := os.fork()):
         if task.payload == "raise":
             raise ValueError("in the child")

@@ -1,4 +1,4 @@
-"""Handlers with settings of their own, with typed payloads, and async ones. They note what they do in Redis."""
+"""Handlers with their own settings, handlers with typed payloads, and async handlers. They record calls in Redis."""
 
 import asyncio
 import contextvars
@@ -91,7 +91,7 @@ met: dict[str, asyncio.Event] = {}
 
 @handler("meet")
 async def meet_the_other(task: Task) -> None:
-    """End when both run: they share a loop, each in a thread's place."""
+    """End when both tasks run: they share an event loop, and each takes the slot of a thread."""
     note(task)
     met.setdefault(task.id, asyncio.Event()).set()
     await met.setdefault(task.payload, asyncio.Event()).wait()

@@ -1,4 +1,4 @@
-"""The producer's ASGI app, for a server of one's own, with a deadline of a second for bodies."""
+"""The producer's ASGI app for any ASGI server, with a deadline of 1 s for request bodies."""
 
 from zeroloss.reference.http.producer_asgi import from_environment
 from zeroloss.reference.http.servers import common

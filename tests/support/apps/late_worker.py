@@ -1,4 +1,4 @@
-"""A worker whose queue hands a task out again when it was not acked within 5 s."""
+"""A worker whose queue redelivers a task that was not acked within 5 s."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""The worker of the lazy targets: it lays the first task of a run aside.
+"""The worker of the lazy targets: it sets the first task of a run aside.
 
-`traffic`: until another task comes in after the `TASKS` of the run; `restart`: until a worker starts; `bury`: for good;
-`record`: it keeps its record alone.
+`traffic`: until another task follows the `TASKS` of the run; `restart`: until a worker starts; `bury`: forever;
+`record`: forever, and it stores the task under a key `job:ID`.
 """
 
 import json

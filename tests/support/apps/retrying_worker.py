@@ -1,4 +1,4 @@
-"""A worker that fails each task once and gives it back by LREM and RPUSH; it dies between the two with the third."""
+"""A worker that fails each task once and requeues it by LREM and RPUSH; at the third failure it dies in between."""
 
 import json
 import os

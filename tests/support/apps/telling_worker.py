@@ -1,4 +1,4 @@
-"""The worker of `Tells`: BRPOP; it prints the URL of its server, and the first attempt of some tasks fails with it."""
+"""The worker of `Tells`: it prints the server's URL, and some tasks fail once with the URL in the error."""
 
 import json
 import os

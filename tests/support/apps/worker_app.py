@@ -1,4 +1,4 @@
-"""Handlers for the tests of the worker. What they do is written to Redis, where the test sees it."""
+"""Handlers for the tests of the worker. They record calls in Redis, where the test reads them."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def just_note(task: Task) -> None:
 
 @handler("gate")
 def wait_at_gate(task: Task) -> None:
-    """Note it, wait until the test opens the gate, note the end."""
+    """Record the call, wait until the test opens the gate, and record the end."""
     note(task)
     while not server.exists("gate"):
         time.sleep(0.005)
@@ -59,7 +59,7 @@ def kill_the_process(task: Task) -> None:
 
 @handler("hang")
 def hang_once(task: Task) -> None:
-    """Hang at the first attempt only."""
+    """Hang in the first attempt only."""
     note(task)
     while task.attempt == 1:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""How far the searches go: `TESTED` with the other tests, `NIGHTLY` where there is time."""
+"""The bounds of the searches: `TESTED` runs with the other tests, `NIGHTLY` in the nightly profile."""
 
 from hypothesis import settings
 
@@ -9,7 +9,7 @@ ONE, TWO, THREE = ((Wish("1.10"),) * count for count in (1, 2, 3))
 KEYED = (Wish("1.10", "key"), Wish("1.10", "key"), Wish("2", "key"))
 MIXED = (Wish("1.10", priority="low"), Wish("1.10"), Wish("1.10", priority="low"))
 LATER = (Wish("1.10", later=True), Wish("1.10"))
-ONCE = {"max_retries": 0, "max_recoveries": 0}  # the first failure, and the first death, is the last
+ONCE = {"max_retries": 0, "max_recoveries": 0}  # the first failure or worker death dead-letters the task
 
 TESTED = {
     "one consumer, two tasks in hand": Bounds(consumers=1, wishes=TWO, faults=2, hand=2, max_retries=0, waits=True),
@@ -43,5 +43,5 @@ NIGHTLY = {
 
 
 def wanted() -> dict[str, Bounds]:
-    """What a run of the tests searches, by its profile."""
+    """Return the bounds that a test run searches under its profile."""
     return {**TESTED, **NIGHTLY} if settings.get_current_profile_name() == "nightly" else TESTED

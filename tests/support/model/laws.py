@@ -1,4 +1,4 @@
-"""I1 to I8 in one state of the model's world, by the predicates that everything else is judged by."""
+"""Check I1 to I8 in one state of the model's world, with the predicates of `zeroloss.invariants`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +51,7 @@ def violations(protocol: Protocol, bounds: Bounds, world: World) -> list[str]:
 
 
 def _orders(bounds: Bounds, world: World) -> Iterator[list[str]]:
-    """Of each priority, what is to be executed in the order of its acceptance."""
+    """Yield, for each priority, the accepted tasks that must be executed in the order of acceptance."""
     for priority in model.LISTS:
         prompt = [
             task_id(number, 0)
@@ -62,9 +62,9 @@ def _orders(bounds: Bounds, world: World) -> Iterator[list[str]]:
 
 
 def _recoveries(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[tuple[str, float | None]]:
-    """For each task that a consumer holds: whether maintenance would make it claimable if it were dead (I4).
+    """Yield each held task with 0.0 if maintenance makes it claimable after its consumer's death, else None (I4).
 
-    One lease and one sweep. A consumer that lives may die now, so it is asked for too, by its entry alone.
+    One lease and one sweep must suffice. A live consumer may die now, so it is checked too, unless it is registered.
     """
     for number, client in enumerate(world.clients):
         name, after = name_of(number), world.server
@@ -81,7 +81,7 @@ def _recoveries(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[tu
 
 
 def _tokens(world: World) -> Iterator[str]:
-    """What ownership rests on: a number names one delivery forever, and no two hold a task under one attempt."""
+    """Check ownership: a number names one delivery forever, and two consumers never hold a task under one attempt."""
     tokens: dict[tuple[str, int], str] = {}
     for number, client in enumerate(world.clients):
         name = name_of(number)

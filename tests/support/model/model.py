@@ -1,8 +1,7 @@
-"""The queue as a plain Python value: what every verb does to it, said once more and without Redis.
+"""A model of the queue as a plain Python value: every verb of the protocol, without Redis.
 
-A `State` is never changed; each verb takes one and returns the next, and where it answers, the answer beside it.
-`dataclasses.replace` makes each transition read as "the same, but". Each verb is one script: what it leaves of the bell
-is seen by all.
+A `State` is immutable. Each verb takes a state and returns the next one, together with its answer if it has one. Each
+verb stands for one script, so other processes see the bell only as the verb leaves it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +12,13 @@ from typing import NamedTuple
 from zeroloss.reference.queue.consuming.settling import TURNS
 from zeroloss.reference.queue.task import PRIORITIES, Task
 
-LISTS = tuple(PRIORITIES)  # in the order in which they are claimed
+LISTS = tuple(PRIORITIES)  # in claim order
 
 
 class Entry(NamedTuple):
-    """One task as it lies somewhere, with the counts of its header.
+    """One task in the queue, with the counts of its header.
 
-    `payload` is its JSON text: two texts of one value are two payloads (I6).
+    `payload` is JSON text: two texts of one value are different payloads (I6).
     """
 
     id: str
@@ -35,14 +34,14 @@ class Entry(NamedTuple):
         return cls(task.id, payload, task.attempt, task.retries, task.recoveries, task.priority)
 
     def raised(self, *, retries: int = 0, recoveries: int = 0) -> "Entry":
-        """After a retry, a recovery or a burial."""
+        """Return the entry after a retry, a recovery or dead-lettering: the attempt grows by one."""
         return self._replace(
             attempt=self.attempt + 1, retries=self.retries + retries, recoveries=self.recoveries + recoveries
         )
 
 
 class Delivery(NamedTuple):
-    """An entry in a consumer's hash, under its number there: ownership is a matter of that number (I3)."""
+    """An entry in a consumer's hash and its number there. The number proves ownership (I3)."""
 
     number: int
     entry: Entry
@@ -61,7 +60,7 @@ class Settled(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a producer asks for; `payload` is its text."""
+    """A task that a producer submits; `payload` is JSON text."""
 
     payload: str
     key: str | None = None
@@ -80,16 +79,16 @@ class State:
     max_scheduled: int
     max_retries: int
     max_recoveries: int
-    pending: tuple[tuple[Entry, ...], ...] = ((), (), ())  # of each priority; the next to be claimed is the first
-    bell: bool = False  # it rings
-    held: Mapping[str, tuple[Delivery, ...]] = field(default_factory=dict)  # consumer -> by their numbers
-    numbers: Mapping[str, int] = field(default_factory=dict)  # consumer -> the highest that it was given
+    pending: tuple[tuple[Entry, ...], ...] = ((), (), ())  # for each priority, in claim order
+    bell: bool = False  # whether it rings
+    held: Mapping[str, tuple[Delivery, ...]] = field(default_factory=dict)  # consumer -> deliveries, by number
+    numbers: Mapping[str, int] = field(default_factory=dict)  # consumer -> highest number given
     leases: Mapping[str, Lease] = field(default_factory=dict)
     delayed: frozenset[Entry] = frozenset()
-    due: tuple[Entry, ...] = ()  # still in delayed, and the time has come
+    due: tuple[Entry, ...] = ()  # due, but still in delayed
     dead: tuple[Letter, ...] = ()  # newest first
     finished: frozenset[str] = frozenset()
-    keys: Mapping[str, tuple[Wish, str]] = field(default_factory=dict)  # idempotency key -> the request and its task
+    keys: Mapping[str, tuple[Wish, str]] = field(default_factory=dict)  # idempotency key -> request and task id
     counters: Mapping[str, int] = field(default_factory=dict)
 
     def lives(self, consumer: str) -> bool:
@@ -103,13 +102,13 @@ class State:
 
     @property
     def waiting(self) -> tuple[Entry, ...]:
-        """All that is pending, of whatever priority."""
+        """The pending tasks of all priorities, in claim order."""
         high, default, low = self.pending
         return high + default + low
 
 
 def enqueue(state: State, wishes: Sequence[Wish], new_ids: Sequence[str]) -> tuple[State, list[str | None] | None]:
-    """The id for each wish, None for a conflict; None for the whole: full, nothing was done. All or nothing."""
+    """Enqueue all wishes or none. Return an id for each, None for a conflict; None as a whole if the queue is full."""
     keys, now, later, answers = dict(state.keys), [], [], []
     for wish, new_id in zip(wishes, new_ids, strict=True):
         known = keys.get(wish.key) if wish.key else None
@@ -128,14 +127,14 @@ def enqueue(state: State, wishes: Sequence[Wish], new_ids: Sequence[str]) -> tup
 
 
 def push(state: State, entry: Entry) -> State:
-    """A bare JSON object from a client that does not know of bell, counters and header."""
+    """Push a bare JSON object, as a client does that does not maintain the bell, the counters and the header."""
     return _append(state, [entry])
 
 
 def settle(
     state: State, consumer: str, first: int, done: Sequence[int], limit: int, turn: int = 1
 ) -> tuple[State, Settled]:
-    """An ack needs the number, a claim needs the lease and numbers above all that were given."""
+    """Ack and claim. An ack requires the delivery's number; a claim requires a live lease and higher numbers."""
     state, lost = _ack(state, consumer, done)
     lives = state.lives(consumer)
     if not lives or first <= state.numbers.get(consumer, 0):
@@ -145,7 +144,7 @@ def settle(
 
 
 def _take(state: State, consumer: str, first: int, limit: int, turn: int) -> tuple[State, tuple[Delivery, ...]]:
-    """What a claim does that is not refused."""
+    """Claim up to `limit` tasks for a consumer, without checks."""
     pending, claimed = list(state.pending), []
     for number in range(first, first + limit):
         begins = {0: 2, TURNS // 2: 1}.get((turn + len(claimed)) % TURNS, 0)
@@ -167,12 +166,12 @@ def _take(state: State, consumer: str, first: int, limit: int, turn: int) -> tup
 
 
 def take_bell(state: State) -> State:
-    """What a waiting consumer's BLPOP does before its claim. What others do in between leaves the bell right."""
+    """Take the bell, as a waiting consumer's BLPOP does before its claim. Steps in between keep the bell correct."""
     return replace(state, bell=False)
 
 
 def fail(state: State, consumer: str, number: int, error: str) -> tuple[State, bool]:
-    """Whether it was held. To delayed, or to dead_letter when the budget of retries is spent."""
+    """Move a failed task to delayed, or to dead_letter when its retries are used up. Return whether it was held."""
     entry = state.entry(consumer, number)
     if not entry:
         return state, False
@@ -191,7 +190,7 @@ def dead_letter(state: State, consumer: str, number: int, error: str) -> tuple[S
 
 
 def release(state: State, consumer: str, numbers: Iterable[int]) -> tuple[State, int]:
-    """How many were held; they are the next to be claimed, in their order."""
+    """Give tasks back to the claiming end, in order. Return how many were held."""
     released = 0
     for number in sorted(numbers, reverse=True):
         entry = state.entry(consumer, number)
@@ -202,9 +201,9 @@ def release(state: State, consumer: str, numbers: Iterable[int]) -> tuple[State,
 
 
 def renew(state: State, consumer: str, given: int = 0) -> State:
-    """`given`: the highest number that the consumer has asked a claim for.
+    """Renew a lease. `given`: the highest number that the consumer has sent in a claim.
 
-    Recovery has forgotten which numbers were given: a request of that time must not be carried out any more.
+    Recovery deletes the record of given numbers; `given` restores it, so a late request from before is refused.
     """
     if given and consumer not in state.leases:
         state = replace(state, numbers={**state.numbers, consumer: given})
@@ -214,7 +213,7 @@ def renew(state: State, consumer: str, given: int = 0) -> State:
 def leave(
     state: State, consumer: str, done: Sequence[int] = (), unbegun: Sequence[int] = ()
 ) -> tuple[State, tuple[bool, tuple[int, ...]]]:
-    """What is done is acked, what was not begun given back. Whether it left, and what of `done` was not held."""
+    """Ack `done`, give back `unbegun`, and leave. Return whether the consumer left, and the `done` it did not hold."""
     state, lost = _ack(state, consumer, done)
     state, _ = release(state, consumer, unbegun)
     if state.holding(consumer):
@@ -227,9 +226,9 @@ def expire(state: State, consumer: str) -> State:
 
 
 def recover(state: State, consumer: str, batch: int, *, is_dead: bool = False) -> tuple[State, tuple[int, int]]:
-    """How many were moved and how many are left, by one script; not one while the lease lives.
+    """Recover up to `batch` tasks of a consumer by one script. Return how many were moved, and how many are left.
 
-    To the claiming end, or to dead_letter when the budget of recoveries is spent.
+    Tasks go to the claiming end, or to dead_letter when their recoveries are used up. A live lease prevents any move.
     """
     if is_dead:
         state = expire(state, consumer)
@@ -258,7 +257,7 @@ def promote(state: State) -> tuple[State, int]:
 
 
 def adopt(state: State) -> tuple[State, int]:
-    """Hashes without an entry get one."""
+    """Register the consumers of hashes without a registry entry. Return how many there were."""
     orphans = [consumer for consumer, held in state.held.items() if held and consumer not in state.leases]
     for consumer in orphans:
         state = _lease(state, consumer, Lease.LIVES)
@@ -266,12 +265,12 @@ def adopt(state: State) -> tuple[State, int]:
 
 
 def lose_entry(state: State, consumer: str) -> State:
-    """By hand, or by a copy of some keys: nothing of the queue's own does it."""
+    """Remove a registry entry, as an operator or a partial copy of the keys may; the queue itself never does."""
     return _lease(state, consumer, None)
 
 
 def requeue(state: State, letters: Iterable[Letter]) -> State:
-    """To the end of the queue, with new budgets; the attempt goes on."""
+    """Move dead letters to the end of the queue, with retries and recoveries reset; the attempt is kept."""
     for letter in letters:
         again = letter.entry._replace(retries=0, recoveries=0)
         state = _append(replace(state, dead=_without(state.dead, letter)), [again])
@@ -279,14 +278,14 @@ def requeue(state: State, letters: Iterable[Letter]) -> State:
 
 
 def purge(state: State, letters: Iterable[Letter]) -> State:
-    """Thrown away on purpose, by an operator: no law speaks of it any more."""
+    """Delete dead letters, as an operator does on purpose: no law covers them afterwards."""
     for letter in letters:
         state = replace(state, dead=_without(state.dead, letter))
     return state
 
 
 def _ack(state: State, consumer: str, done: Sequence[int]) -> tuple[State, tuple[int, ...]]:
-    """The numbers that were not held."""
+    """Remove finished deliveries. Return the numbers that were not held."""
     lost = []
     for number in done:
         entry = state.entry(consumer, number)
@@ -299,19 +298,19 @@ def _ack(state: State, consumer: str, done: Sequence[int]) -> tuple[State, tuple
 
 
 def _ring(state: State) -> State:
-    """The bell rings if and only if something is pending."""
+    """Make the bell ring if and only if a task is pending."""
     rings = bool(state.waiting)
     return state if state.bell == rings else replace(state, bell=rings)
 
 
 def _put_back(state: State, entry: Entry) -> State:
-    """To the claiming end of its list."""
+    """Add an entry to the claiming end of its list."""
     place = LISTS.index(entry.priority)
     return _with_list(state, place, (entry, *state.pending[place]))
 
 
 def _forget(state: State, consumer: str) -> State:
-    """It leaves the registry, and its numbers with it."""
+    """Remove a consumer and the record of its numbers from the registry."""
     numbers = {name: number for name, number in state.numbers.items() if name != consumer}
     return replace(_lease(state, consumer, None), numbers=numbers)
 

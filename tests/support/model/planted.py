@@ -1,4 +1,4 @@
-"""Deliberately wrong transitions, each wrong in one way. A search that does not find one would miss a real mistake."""
+"""Transitions with one planted mistake each. A search that misses one of them would miss a real mistake, too."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +12,18 @@ from support.model.world import Bounds, Client, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Planted:
-    """`law`: what the search must find broken. `protocol`: the queue with this one mistake."""
+    """`law`: the law that the search must find broken. `protocol`: the queue with this one mistake."""
 
     law: str
     protocol: Protocol
     bounds: Bounds
 
 
-# -- several steps where there must be one ---------------------------------------------------------------------------
+# -- several steps instead of one atomic step --------------------------------------------------------------------------
 
 
 def _moved_back(state: State, consumer: str, *, taken: bool, pushed: bool) -> State:
-    """Half of a recovery of several steps: its newest task."""
+    """Perform half of the recovery of the consumer's newest task."""
     number, entry = state.holding(consumer)[-1]
     if taken:
         state = model._drop(state, consumer, number)
@@ -61,7 +61,7 @@ def _claims_in_two_steps(state: State) -> Iterator[tuple[str, State]]:
 
 
 def _remembers_the_key_later(state: State) -> Iterator[tuple[str, State]]:
-    """The key is set after the push; who should have set it died."""
+    """Set the key after the push: the producer dies in between."""
     for key, (_, task) in state.keys.items():
         if task in [entry.id for entry in state.waiting]:
             keys = {other: known for other, known in state.keys.items() if other != key}
@@ -95,7 +95,7 @@ def _acks_whoever_holds(state: State, consumer: str, first: int, done: Sequence[
 
 
 def _acks_the_oldest(state: State, consumer: str, first: int, done: Sequence[int], *claim: Any) -> Any:
-    """However often the number of its delivery has changed."""
+    """Ack the oldest held deliveries, whatever their numbers are."""
     held = [number for number, _ in state.holding(consumer)]
     after, settled = model.settle(state, consumer, first, held[: len(done)], *claim)
     return after, settled._replace(lost=tuple(done[len(held) :]))
@@ -140,7 +140,7 @@ def _recovers_the_oldest_first(state: State, consumer: str, batch: int, *, is_de
 
 
 def _lowered(entries: Sequence[Entry], before: State) -> tuple[Entry, ...]:
-    """With the attempt that each of them had."""
+    """Return the entries with the attempts that they had before."""
     known = {entry.id: entry.attempt for held in before.held.values() for _, entry in held}
     return tuple(entry._replace(attempt=known.get(entry.id, entry.attempt)) for entry in entries)
 
@@ -200,7 +200,7 @@ def _releases_in_the_wrong_order(state: State, consumer: str, numbers: Sequence[
 
 
 def _leaves_with_tasks_in_hand(state: State, consumer: str, done: Sequence[int], unbegun: Sequence[int]) -> Any:
-    """What was not begun stays in its hash, and nothing names it any more."""
+    """Leave unbegun tasks in the hash of a consumer that is not registered any more."""
     after, (_, lost) = model.leave(state, consumer, done)
     return model._forget(after, consumer), (True, lost)
 
@@ -225,7 +225,7 @@ def _promotes_nothing(state: State) -> Any:
 
 
 def _silently(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """The same verb, which leaves the bell alone."""
+    """Return the same verb without its effect on the bell."""
 
     def silent(state: State, *given: Any, **named: Any) -> Any:
         answer = verb(state, *given, **named)
@@ -284,7 +284,7 @@ PLANTED: dict[str, Planted] = {
     "a requeue sets the attempt back": _planted("I3", _LAST, requeue=_sets_the_attempt_back),
     "reconciling believes what is in flight": _planted("I3", _WAITS, reconciled=_believes_what_is_in_flight),
     "a claim does not look at the lease": _planted("I4", settle=_looks_at_no_lease),
-    "recovery hits off who still holds something": _planted("I4", _ORDER, recover=_strikes_off_who_holds),
+    "recovery removes a consumer that still holds tasks": _planted("I4", _ORDER, recover=_strikes_off_who_holds),
     "a consumer leaves with tasks in hand": _planted("I4", leave=_leaves_with_tasks_in_hand),
     "what a leaving consumer gives back does not ring": _planted("Liveness", leave=_silently(model.leave)),
     "a retry is not counted": _planted("I5", fail=_counts_no_retry),

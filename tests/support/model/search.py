@@ -1,11 +1,11 @@
-"""Every state that the model can reach within some bounds, and I1 to I8 in each of them.
+"""Search every state that the model can reach within some bounds, and check I1 to I8 in each.
 
-    PYTHONPATH=.:tests python -m support.model.search             # what the tests search
-    PYTHONPATH=.:tests python -m support.model.search --nightly   # and what takes longer
+    PYTHONPATH=.:tests python -m support.model.search             # the bounds of the tests
+    PYTHONPATH=.:tests python -m support.model.search --nightly   # and the larger bounds
 
-Breadth first, so that the story of a violation is a shortest one. Consumers are interchangeable, so states that differ
-only by who is who are one state. In the end, liveness: from every state some steps without a further fault lead to one
-in which every accepted task is finished or in dead_letter.
+The search is breadth first, so the story of a violation is as short as possible. Consumers are interchangeable: states
+that differ only by a permutation of consumers count as one. The last check is liveness: from every state, some steps
+without a further fault lead to a state in which every accepted task is finished or in dead_letter.
 """
 
 import argparse
@@ -26,15 +26,15 @@ HONEST = Protocol()
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search came to. `violations` are those of the last state of `story`; none: every law held everywhere."""
+    """Result of a search. `violations` belong to the last state of `story`; if empty, every law held in every state."""
 
     states: int
     transitions: int
     depth: int
-    seconds: float  # of one core
+    seconds: float  # CPU time of one core
     violations: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
-    kinds: frozenset[str] = frozenset()  # of steps, as sentences
+    kinds: frozenset[str] = frozenset()  # kinds of steps, as sentence templates
 
     def numbered(self) -> str:
         lines = [f"{number:2d}. {step}" for number, step in enumerate(self.story, 1)]
@@ -42,7 +42,7 @@ class Found:
 
 
 def search(bounds: Bounds, protocol: Protocol = HONEST, law: str = "") -> Found:
-    """The first violation of `law` (I1 to I8, or Liveness), or of any law; or how much was searched without one."""
+    """Return the first violation of `law` (I1 to I8, or Liveness; by default of any), or the size of a clean search."""
     return _Search(bounds, protocol, law).run()
 
 
@@ -50,8 +50,8 @@ class _Search:
     def __init__(self, bounds: Bounds, protocol: Protocol, law: str) -> None:
         self.bounds, self.protocol, self.law = bounds, protocol, law
         self.numbers: dict[Any, int] = {}
-        self.came: list[tuple[int, Step | None]] = []  # for each state: the state before it and the step from there
-        self.fairly_before: list[list[int]] = []  # for each state: those from which a step without a fault leads to it
+        self.came: list[tuple[int, Step | None]] = []  # for each state: its predecessor and the step from there
+        self.fairly_before: list[list[int]] = []  # for each state: predecessors by a step without a fault
         self.ended: list[int] = []
         self.kinds: set[str] = set()
         self.transitions = self.depth = 0
@@ -78,7 +78,7 @@ class _Search:
         return self._liveness()
 
     def _number(self, world: World, before: int, step: Step | None) -> int:
-        """The state's number; a new one for a state that was not seen yet."""
+        """Return the state's number; a new state gets the next one."""
         number = self.numbers.setdefault(canonical(world), len(self.came))
         if number == len(self.came):
             self.came.append((before, step and step._replace(world=None)))  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ class _Search:
         return number
 
     def _liveness(self) -> Found:
-        """Backwards from the states in which all is done; the first state that is not met on the way is stuck."""
+        """Walk backwards from the states in which all work is done. The first state not reached is stuck."""
         ends = [False] * len(self.came)
         todo = list(self.ended)
         while todo:
@@ -119,7 +119,7 @@ class _Search:
 
 
 def canonical(world: World) -> Any:
-    """Equal for worlds that differ only in which consumer is which, in counters, or in what an error says."""
+    """Return a key that is equal for worlds that differ only in the order of consumers, counters or error texts."""
     lasting = world.lasting
     slots = [
         _slot(client, name, (world.server, lasting[0]) if lasting else (world.server,))
@@ -135,8 +135,9 @@ def canonical(world: World) -> Any:
 
 
 def _slot(client: Client, name: str, servers: tuple[State, ...]) -> Any:
-    """One consumer and what servers know of it. Of its numbers it counts which are equal, which requests are refused,
-    and that what it gives next is above all.
+    """Return one consumer and its state on the servers, without the absolute values of numbers.
+
+    Only these count: which numbers are equal, which requests are refused, whether the next number exceeds all others.
     """
     known = [(server.leases.get(name), server.numbers.get(name, 0), server.holding(name)) for server in servers]
     under_way = [request.first for request in client.late]

@@ -1,12 +1,12 @@
-"""Everything that may happen next in a `World`: to its producer, its consumers, its reapers, and its server.
+"""All possible next steps in a `World`: of its producer, consumers, reapers and server.
 
-Time is not counted: whatever may happen later may happen now. So a pause is not a step, others simply go first. The
-costs of a pause or crash are steps: a lease that ends while its worker lives, a lost reply, a request that is carried
-out late or twice, a server that comes back without its last writes. The number of such faults is bounded.
+There is no clock: an event that may happen later may happen now. A pause is therefore not a step; other processes go
+first. The effects of a pause or crash are steps: a lease that ends while its worker lives, a lost reply, a request that
+is carried out late or twice, a server that restarts without its last writes. The number of such faults is bounded.
 
-What needs no step of its own: a reply that arrives late changes only what its reader believes, and nobody else can
-see that; a renewal that arrives late is a client that was slow to send it; what others do between the ring that ends a
-wait and its claim leaves the bell as it must be, as if they had done it before.
+Three events need no separate step. A late reply changes only the belief of its reader, which no other process sees. A
+late renewal equals a client that sends it late. Events between the ring that ends a wait and its claim leave the bell
+correct, as if they had happened before the ring.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -24,7 +24,7 @@ REPEATED = ", and the network repeats it"
 
 
 def steps(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step]:
-    """Everything that may happen next."""
+    """Yield all possible next steps."""
     for step in _all_steps(protocol, bounds, world):
         after = step.world
         if after.lasting is not None and world.lasting is not None and after.server != world.server:
@@ -58,14 +58,14 @@ def _with(world: World, number: int, client: Client, server: State | None = None
 def _replies(
     world: World, says: str, of: tuple[Any, ...], arrived: World, lost: World, found: Any = ()
 ) -> Iterator[Step]:
-    """A command was executed: its reply arrives, or does not."""
+    """Yield the two outcomes of an executed command: its reply arrives, or is lost."""
     yield Step(says, of, arrived, True, tuple(found))
     if world.faults:
         yield Step(says + LOST, of, _fault(lost), False, tuple(found))
 
 
 def _producer(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step]:
-    """One wish after the other; without an answer it is sent again, at any time, if it has a key."""
+    """Yield the producer's submissions, in order. A wish with a key may be sent again while it has no answer."""
     for number, (wish, (attempts, answered)) in enumerate(zip(bounds.wishes, world.asked, strict=True)):
         if answered or (attempts and wish.key is None):
             continue
@@ -86,7 +86,7 @@ def _producer(protocol: Protocol, bounds: Bounds, world: World) -> Iterator[Step
             world._replace(server=server, promises=promises, asked=asked[1]),
         )
         if not attempts:
-            return  # the wishes behind it are sent after it
+            return  # later wishes are sent after this one
 
 
 def _worker(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
@@ -121,7 +121,7 @@ def _worker(protocol: Protocol, bounds: Bounds, world: World, number: int) -> It
 
 
 def _leaves(protocol: Protocol, world: World, number: int) -> Iterator[Step]:
-    """In one step with its last acks, and with what it had not begun. After a lost reply it looks, and leaves again."""
+    """Yield a worker's leaving: one step acks and gives back. After a lost reply it reads its hash and leaves again."""
     name, client, server = name_of(number), world.clients[number], world.server
     done = tuple(each for each in client.hand if each.number in client.done)
     unbegun = tuple(each for each in client.hand if each.number not in client.done)
@@ -140,13 +140,13 @@ def _leaves(protocol: Protocol, world: World, number: int) -> Iterator[Step]:
 
 
 def _dead(client: Client) -> Client:
-    """Redis does not know it yet: what was under way may still be carried out."""
+    """Return a dead client. Redis has not noticed its death: requests under way may still be carried out."""
     under_way = [Request(client.awaited)] if client.awaited and not client.reply else []
     return Client(lives=False, late=client.late).and_late(*under_way)
 
 
 def _waits(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
-    """The bell and the claim are asked for together; meanwhile the worker may do other things."""
+    """Yield the outcomes of a wait, which sends BLPOP and claim together. The worker may act in the meantime."""
     name, client, server = name_of(number), world.clients[number], world.server
     ended, request = client._replace(awaited=0, reply=None), Request(client.awaited)
     if client.reply:
@@ -230,7 +230,7 @@ def _late_requests(protocol: Protocol, world: World, number: int) -> Iterator[St
 
 
 def _end_early(protocol: Protocol, world: World, number: int, delivery: Delivery) -> Iterator[Step]:
-    """Its handler raises, or what is not begun is given back."""
+    """Yield the steps that end a delivery without an ack: its handler raises, or the worker gives it back."""
     name, client, server = name_of(number), world.clients[number], world.server
     held = server.holding(name)
     after, failed = protocol.fail(server, name, delivery.number, "no")
@@ -266,14 +266,14 @@ def _end_early(protocol: Protocol, world: World, number: int, delivery: Delivery
 def _ownership(
     verb: str, name: str, numbers: Iterable[int], held: Iterable[Delivery], refused: Collection[int]
 ) -> list[str]:
-    """I3 over some transitions."""
+    """Check I3 for some transitions."""
     known = {number for number, _ in held}
     tried = [Transition(verb, name, number, known, number not in refused) for number in numbers]
     return [f"I3: {text}" for text in INVARIANTS["I3"].check(tried)]
 
 
 def _time(world: World, number: int) -> Iterator[Step]:
-    """What happens to a consumer while it does nothing."""
+    """Yield the events that need no action of the consumer: its lease ends, or another consumer replaces it."""
     name, client, server = name_of(number), world.clients[number], world.server
     if server.lives(name):
         ended = world._replace(server=model.expire(server, name))
@@ -281,14 +281,14 @@ def _time(world: World, number: int) -> Iterator[Step]:
             yield Step("the lease of {} ends", (name,), ended)
         elif world.faults:
             yield Step("{} is paused and its lease ends", (name,), _fault(ended), False)
-    # Under a new name, of which a log that may still be lost knows nothing: so not before that is decided.
+    # The replacement has a new name, which a log that may be lost does not contain: wait until that is decided.
     elif not client.lives and name not in server.leases and not server.holding(name) and world.lasting is None:
         after = model.renew(server, name)
         yield Step("another takes the place of {}", (name,), _with(world, number, Client(), after))
 
 
 def _recovery(protocol: Protocol, bounds: Bounds, world: World, number: int) -> Iterator[Step]:
-    """One script of it. A parent that saw its child die does not wait for the end of a lease."""
+    """Yield one script of a recovery. A parent that saw its child die does not wait for the end of the lease."""
     name, server = name_of(number), world.server
     if name not in server.leases:
         return
@@ -309,7 +309,7 @@ def _recovery(protocol: Protocol, bounds: Bounds, world: World, number: int) -> 
 
 
 def _order(protocol: Protocol, bounds: Bounds, server: State, name: str) -> list[str]:
-    """I7, as far as it goes: what one consumer held stands in front in the end as it was given to it."""
+    """Check I7 for a recovery: the tasks that one consumer held end up in the order in which it claimed them."""
     held = [each.entry for each in server.holding(name)]
     after, left = model.expire(server, name), len(held)
     while left:

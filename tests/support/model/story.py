@@ -1,4 +1,4 @@
-"""One story of the state machine: the real queue, the model's state, what has happened so far, and the laws over it."""
+"""One run of the state machine: the real queue, the model's state, the events so far, and the laws over them."""
 
 from functools import lru_cache
 from typing import Any
@@ -17,12 +17,12 @@ from support.queue_fixtures import Queue
 HOUR_MS = 3_600_000
 MAX_PENDING = 7
 MAX_SCHEDULED = 3
-KEYS = ["key 1", "key 2"]  # idempotency keys; no other is used
+KEYS = ["key 1", "key 2"]  # all idempotency keys
 
 
 @lru_cache(maxsize=10_000)
 def entry_of(entry: bytes, priority: str = "default") -> Entry:
-    """A bare object is what its header will say when it is claimed from the list of this priority."""
+    """Decode an entry. A bare object gets the header that a claim from the list of this priority would add."""
     if entry.startswith(b"{"):
         entry = f"{PRIORITIES[priority]},1,0,0,0,0,;".encode() + entry
     return Entry.of(Task(entry))
@@ -33,7 +33,7 @@ def deliveries(claimed: list[Claimed]) -> tuple[Delivery, ...]:
 
 
 class Story:
-    """`look` reads the whole of the real queue at one instant; the rest judges what it saw."""
+    """`look` reads the whole real queue at one instant; the other methods judge that snapshot."""
 
     def __init__(self, client: redis.Redis, url: str, *, max_retries: int, max_recoveries: int) -> None:
         bounds = {
@@ -45,7 +45,7 @@ class Story:
         hours = {"lease_ms": HOUR_MS, "backoff_ms": HOUR_MS, "backoff_max_ms": 9 * HOUR_MS}
         self.queue = Queue(client, url, **bounds, **hours)
         self.state = State(**bounds)
-        self.names: list[str] = []  # of all consumers that ever were
+        self.names: list[str] = []  # of all consumers, past and present
         self.submitted: dict[str, Wish] = {}  # by id, in the order of acceptance
         self.executed: list[tuple[str, str]] = []  # each delivery: id, the payload's text
         self.finished: set[str] = set()
@@ -56,7 +56,7 @@ class Story:
         self.in_order: list[str] = []
         self.attempts: dict[str, int] = {}
         self.purged: set[str] = set()
-        self.rung = True  # by the queue, since a foreign client pushed something
+        self.rung = True  # whether the queue has set the bell since a foreign client's last push
         self._seen: dict[str, Any] = {}
 
     def accept(self, task_id: str, wish: Wish) -> None:
@@ -64,7 +64,7 @@ class Story:
         self.submitted[task_id] = wish
 
     def push_bare(self, task_id: str, payload: str, priority: str) -> None:
-        """What a producer does that knows nothing but the name of a list."""
+        """Push a task as a producer does that knows only the name of a list."""
         self.accept(task_id, Wish(payload, priority=priority))
         text = encode(task_id=task_id, task_type="default", payload_json=payload)
         self.queue.client.lpush(self.queue.keys.lists[LISTS.index(priority)], text)
@@ -77,7 +77,7 @@ class Story:
             self.in_order += [entry.id for _, entry in claimed]
 
     def held(self, name: str) -> dict[int, bytes]:
-        """What this consumer held when the current step began."""
+        """Return the entries that this consumer held when the current step began."""
         held: dict[int, bytes] = self._seen["held"].get(name, {})
         return held
 
@@ -94,7 +94,7 @@ class Story:
         return [letter_id.decode() for letter_id, _ in self._seen["dead"]]
 
     def in_order_of_death(self) -> list[str]:
-        """As the reaper finds them: by the end of their leases, then by name."""
+        """Return dead consumers in the reaper's order: by the end of their leases, then by name."""
         return [name.decode() for name, end in self._seen["consumers"] if end <= self._seen["now"]]
 
     def look(self) -> None:
@@ -135,7 +135,7 @@ class Story:
         }
 
     def compare(self) -> None:
-        """The real queue, read as the model would say it, is the model's state."""
+        """Assert that the real queue, converted to the model's terms, equals the model's state."""
         seen, state = self._seen, self.state
         waiting = self.not_due()
         assert tuple(self._pending()) == state.pending
@@ -161,7 +161,7 @@ class Story:
         return Lease.LIVES if end_ms > self._seen["now"] else Lease.ENDED
 
     def violations(self) -> list[str]:
-        """Every law, over what was seen in Redis and what has happened; not over the model."""
+        """Check every law against the snapshot of Redis and the events, not against the model."""
         seen = self._seen
         places: dict[str, list[Entry]] = {
             **{f"pending:{name}": list(entries) for name, entries in zip(LISTS, self._pending(), strict=True)},
@@ -198,7 +198,7 @@ class Story:
         return found + self._fencing({task.id: task.attempt for task in tasks})
 
     def _fencing(self, attempts: dict[str, int]) -> list[str]:
-        """An attempt only grows: it is the fencing token."""
+        """Check that no attempt decreases: it is the fencing token."""
         found = [
             f"I3: Task {task_id} went from attempt {self.attempts[task_id]} back to {attempt}."
             for task_id, attempt in attempts.items()
@@ -213,7 +213,7 @@ def _letter(fields: dict[bytes, bytes]) -> Letter:
 
 
 def end(consumer: Consumer, verb: str, claimed: Claimed) -> bool:
-    """A consumer acks, fails, gives up or releases what it believes that it holds. Whether it did hold it."""
+    """Ack, fail, dead-letter or release a task that the consumer believes it holds. Return whether it did hold it."""
     task = Task(claimed.entry, claimed.number)
     try:
         if verb == "ack":

@@ -1,6 +1,6 @@
-"""The users of the model's queue, as one value: a producer, consumers, a server, and what each of them believes.
+"""The model's queue and its users as one value: a server, a producer, consumers, and the beliefs of each client.
 
-What may happen to it is in steps.py, what must hold in it in laws.py, and search.py visits all that can be reached.
+steps.py has the possible events, laws.py the laws, and search.py visits all reachable states.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from support.model.model import Delivery, Entry, Lease, Letter, State, Wish
 
 
 class Request(NamedTuple):
-    """Acks and a claim that a server may yet carry out, though nobody waits for its reply."""
+    """Acks and a claim that the server may still carry out, although the client has stopped waiting for the reply."""
 
     first: int
     limit: int = 1
@@ -26,15 +26,15 @@ class Request(NamedTuple):
 
 
 class Client(NamedTuple):
-    """One consumer's process: what it believes, which may differ from what Redis holds."""
+    """One consumer's process: its beliefs, which may differ from the state in Redis."""
 
     lives: bool = True
-    hand: tuple[Delivery, ...] = ()  # the first that is not done is begun next
-    done: frozenset[int] = frozenset()  # of those in hand: ran to their end, and not acked
-    given: int = 0  # the highest number that a claim was sent with
-    awaited: int = 0  # the number of the wait that is in flight; 0: none
-    reply: Delivery | None = None  # what this wait has claimed: the reply is under way
-    unsure: bool = False  # it must read its hash before it claims or acks anything
+    hand: tuple[Delivery, ...] = ()  # the first one not in `done` is next
+    done: frozenset[int] = frozenset()  # numbers in hand whose handlers have ended, not acked
+    given: int = 0  # highest number sent in a claim
+    awaited: int = 0  # number of the wait in flight, 0 without one
+    reply: Delivery | None = None  # claimed by this wait; the reply is under way
+    unsure: bool = False  # whether it must read its hash before the next claim or ack
     late: tuple[Request, ...] = ()
 
     def next(self) -> Delivery | None:
@@ -49,12 +49,12 @@ class Client(NamedTuple):
 
 
 def _has_to_read(client: Client, lapsed: bool, holding: int) -> bool:
-    """After a renewal. A lapse means nothing where nothing is held and nothing in hand."""
+    """Return whether the client must read its hash after a renewal. A lapse is harmless if it holds nothing."""
     return holding != len(client.hand) or (lapsed and holding > 0)
 
 
 def _reconciled(client: Client, held: tuple[Delivery, ...]) -> Client:
-    """What is held and not in hand is its next work, except under the number in flight; what is not held is not its."""
+    """Reconcile with the hash: add held deliveries, except the number in flight, and drop those that are not held."""
     numbers = {number for number, _ in held}
     known = client.without({number for number, _ in client.hand} - numbers)
     new = numbers - {number for number, _ in client.hand} - {client.awaited}
@@ -62,15 +62,15 @@ def _reconciled(client: Client, held: tuple[Delivery, ...]) -> Client:
 
 
 def _given_up(client: Client) -> Client:
-    """No reply came: the command was carried out, or will be, or never."""
+    """Stop waiting for a reply: the command may have been carried out, may be later, or never."""
     return client._replace(unsure=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The verbs of the queue, and what a worker concludes. A planted mistake (planted.py) replaces one of them.
+    """The verbs of the queue, and the conclusions of a worker. A planted mistake (planted.py) replaces one of them.
 
-    `half_done`: what a verb of several steps leaves behind when its process dies in between.
+    `half_done`: states that a verb of several steps leaves when its process dies in between.
     """
 
     enqueue: Callable[..., Any] = model.enqueue
@@ -90,13 +90,13 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How far a search goes: all of what is possible within these numbers.
+    """Bounds of a search, which is exhaustive within them.
 
-    `faults`: crashes, leases that end while their worker lives, replies that are lost, requests that are late or
-    repeated, losses of the log, letters requeued, in one story. `hand`: how many tasks a consumer has in hand at most.
-    `waits`: whether consumers wait for the bell, too. `network`: whether a request may be late or repeated, too.
-    `unwritten`: how many writes a restart loses at most. `batch`: how many tasks one script of a recovery moves.
-    `leaves`: whether workers leave, which reads again what they hold: a worker that stays must not depend on it.
+    `faults`: number, in one story, of crashes, leases that end while their worker lives, lost replies, late or repeated
+    requests, losses of the log, and requeued letters. `hand`: maximum of tasks in a consumer's hand. `waits`: whether
+    consumers also wait for the bell. `network`: whether requests may also be late or repeated. `unwritten`: maximum of
+    writes that a restart loses. `batch`: number of tasks that one script of a recovery moves. `leaves`: whether workers
+    leave. Leaving makes a worker read its hash; a worker that stays must not depend on that.
     """
 
     consumers: int
@@ -113,32 +113,32 @@ class Bounds:
 
 
 class Promises(NamedTuple):
-    """What the server has said and done, as far as its log goes: what a lost log takes, it takes from here too.
+    """The server's answers and actions, as recorded in its log. A lost log removes them from here, too.
 
-    That is what the durability excuses, no more.
+    The durability setting excuses only that loss.
     """
 
     accepted: tuple[str, ...] = ()  # ids, in order
     answers: tuple[Answer, ...] = ()
-    raised: frozenset[tuple[str, int]] = frozenset()  # id, how often its handler raised since the last requeue
-    vanished: frozenset[tuple[str, int]] = frozenset()  # id, how often its worker was given up since then
+    raised: frozenset[tuple[str, int]] = frozenset()  # id, number of raises since the last requeue
+    vanished: frozenset[tuple[str, int]] = frozenset()  # id, number of recoveries since the last requeue
 
 
 class World(NamedTuple):
     server: State
     promises: Promises
     clients: tuple[Client, ...]
-    asked: tuple[tuple[int, bool], ...]  # for each wish: how often it was sent, whether an answer came
-    faults: int  # that may still happen
+    asked: tuple[tuple[int, bool], ...]  # for each wish: number of requests, whether one was answered
+    faults: int  # number that may still happen
     completed: frozenset[str] = frozenset()  # ids whose handler ran to its end
-    executed: tuple[str, ...] | None = ()  # in order, as long as I7 promises one; None from then on
-    lasting: tuple[State, Promises] | None = None  # nothing written since then will survive
+    executed: tuple[str, ...] | None = ()  # in order, while I7 promises an order; None afterwards
+    lasting: tuple[State, Promises] | None = None  # the last state on disk; later writes will be lost
     unwritten: int = 0
     restarted: bool = False
 
 
 class Step(NamedTuple):
-    """`says` is a template for `of`; `fair`: no fault, it will happen in the end."""
+    """`says` is a template for `of`; `fair`: the step is not a fault and happens eventually."""
 
     says: str
     of: tuple[Any, ...]
@@ -155,7 +155,7 @@ def _listed(things: Iterable[Delivery | Entry | Letter]) -> str:
 
 
 def begin(bounds: Bounds) -> World:
-    """Every consumer has its first lease."""
+    """Return the initial world: every consumer has its first lease."""
     names = [name_of(number) for number in range(bounds.consumers)]
     return World(
         State(
@@ -178,5 +178,5 @@ def name_of(number: int) -> str:
 
 
 def task_id(wish: int, attempt: int) -> str:
-    """Each request that is sent makes an id of its own: t1, and t1' when it is sent again."""
+    """Return the id that a request generates: t1, and t1' when the request is sent again."""
     return f"t{wish + 1}" + "'" * attempt

@@ -1,1 +1,1 @@
-"""Processes, links and whole systems that tests run."""
+"""Processes, network links and whole systems that tests start."""

@@ -1,4 +1,4 @@
-"""A running system for load tests, and Locust as a subprocess: imported here it would patch this process."""
+"""A running system for load tests, and Locust in a subprocess, because importing Locust patches the process."""
 
 import csv
 import os
@@ -23,14 +23,14 @@ EFFECT = "enqueue -> effect"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a load ended: Locust's exit status, and all that it said."""
+    """The result of a load test: Locust's exit status and its output."""
 
     status: int
     said: str
 
     @property
     def broken(self) -> list[str]:
-        """The thresholds that it broke, as the lines at the end say."""
+        """The broken thresholds, by the lines at the end of the output."""
         return re.findall(r"^SLO broken: (.+)$", self.said, re.MULTILINE)
 
 
@@ -50,7 +50,7 @@ def run(*command: str, **environment: str) -> Ended:
 
 
 def put_load(system: System, *options: str) -> Ended:
-    """Two seconds of it, unless the options say otherwise."""
+    """Put load on the system with Locust, for 2 s by default."""
     return run(*LOCUST, *SHORT, "--host", system.url, "--ledger", str(system.ledger), *options)
 
 
@@ -60,7 +60,7 @@ def rows(prefix: Path) -> list[dict[str, str]]:
 
 
 def effects(prefix: Path) -> dict[str, int]:
-    """How many tasks of each kind were followed to their execution."""
+    """Return the number of tasks of each kind whose execution Locust observed."""
     return {row["Name"]: int(row["Request Count"]) for row in rows(prefix) if row["Type"] == EFFECT}
 
 

@@ -1,4 +1,4 @@
-"""The HTTP parts as their users meet them: the app in this process, or a real server process on a port of its own."""
+"""The HTTP parts as users meet them: an app in this process, or a server in a separate process."""
 
 import os
 import re
@@ -35,19 +35,19 @@ serve(load_config(), "{host}", {port}{options})
 
 
 def app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
-    """The producer of this queue, without a server."""
+    """Return a test client of the queue's producer, without a server."""
     configured = queue.configured(**settings)
     return falcon.testing.TestClient(producer.create_app(configured.own_client, configured.config))
 
 
 def asgi_app_of(queue: Queue, **settings: Any) -> falcon.testing.TestClient:
-    """The same under ASGI."""
+    """Return a test client of the queue's ASGI producer."""
     configured = queue.configured(**settings)
     return falcon.testing.TestClient(producer_asgi.create_app(configured.own_client, configured.config))
 
 
 def post(http: falcon.testing.TestClient, path: str, body: str | bytes, **headers: str) -> falcon.testing.Result:
-    """As JSON, unless `Content_Type` says otherwise."""
+    """Post a body; its media type is JSON unless `Content_Type` states another."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return http.simulate_post(path, body=body, headers={"Content-Type": "application/json", **named})
 
@@ -63,7 +63,7 @@ class Served:
         return int(self.url.rsplit(":", 1)[1])
 
     def said(self) -> str:
-        """On standard error."""
+        """Return the server's standard error."""
         return self.errors.read_text()
 
 
@@ -79,9 +79,9 @@ def served(
     deadlines_s: float = 0,
     **settings: Any,
 ) -> Iterator[Served]:
-    """The `producer`, the same by `asgi`, or the `monitor` in a process, known to listen.
+    """Start a part in a process and wait until it listens: `producer`, `asgi` (the producer under ASGI), or `monitor`.
 
-    `descriptors`: as by `ulimit -n`; `deadlines_s`: for a head and a body, 0: as they are.
+    `descriptors`: limit as by `ulimit -n`; `deadlines_s`: for head and body of a request; 0 keeps the default of both.
     """
     environ = {**os.environ, "REDIS_URL": redis_url, "PYTHONPATH": str(ROOT)}
     environ |= {f"ZEROLOSS_{name.upper()}": str(value) for name, value in settings.items()}
@@ -127,7 +127,7 @@ def request_of(path: str, body: bytes, *headers: str, media_type: str = "applica
 
 
 def exchange(port: int, request: bytes, timeout_s: float = 20) -> tuple[int, dict[str, str], bytes]:
-    """Send the bytes as they are and read the one answer to its end: status, headers, body."""
+    """Send the bytes unchanged and read one complete answer: status, headers, body."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(request)
         answer = b""
@@ -149,7 +149,7 @@ def _more(connection: socket.socket, so_far: bytes) -> bytes:
 
 
 def assert_problem(answer: falcon.testing.Result, status: int, *words: str, kind: str | None = None) -> None:
-    """An RFC 9457 document with this status, whose detail has these words."""
+    """Assert that the answer is an RFC 9457 document with this status, and that its detail contains these words."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert_problem_document(answer.json, status, *words, kind=kind)
@@ -167,7 +167,7 @@ def assert_problem_document(document: dict[str, Any], status: int, *words: str, 
 
 @contextmanager
 def under_granian(redis_url: str, app: str = ASGI_APP, *options: str) -> Iterator[int]:
-    """The ASGI app under granian, as its module's docstring says how; gives the port, once it listens."""
+    """Run the ASGI app under granian, as the app's module documents. Yield the port when it listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

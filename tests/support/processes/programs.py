@@ -1,4 +1,4 @@
-"""Programs that tests run in processes of their own."""
+"""Programs that tests run in separate processes."""
 
 import importlib.metadata
 import os
@@ -17,14 +17,14 @@ from support.waiting import wait_until
 
 
 def tool(name: str, *arguments: str | Path) -> None:
-    """A checker of this environment says nothing against these files."""
+    """Assert that a tool of this Python environment succeeds with these arguments."""
     command = [str(Path(sys.executable).parent / name), *map(str, arguments)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def system_tool(name: str, package: str, *arguments: str | Path, given: str | None = None) -> str:
-    """What a program of the system says of what it is given, ending with 0. CI must have it; a laptop need not."""
+    """Run a system program, assert exit status 0, and return its output. A missing program fails in CI, else skips."""
     if not shutil.which(name):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is not installed: apt-get install {package}")
     command = [name, *map(str, arguments)]
@@ -36,11 +36,11 @@ def system_tool(name: str, package: str, *arguments: str | Path, given: str | No
 def run_pytest(
     folder: Path, text: str, *arguments: str, name: str = "test_mine.py"
 ) -> subprocess.CompletedProcess[str]:
-    """In a user's project."""
+    """Run pytest on a test file with this text, in a user's project."""
     (folder / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     if not importlib.metadata.entry_points(group="pytest11", name="zeroloss"):
-        command += ["-p", "zeroloss.pytest_plugin"]  # as where this is not installed but lies on the Python path
+        command += ["-p", "zeroloss.pytest_plugin"]  # needed where the package is on the Python path but not installed
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
@@ -49,8 +49,8 @@ def run_pytest(
 
 
 def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """The command of the harness, in a folder."""
-    # Not measured: where a signal comes while coverage's own code runs, the exception of its handler is lost.
+    """Start the command `zeroloss` in a folder."""
+    # Without coverage: a signal that arrives in coverage's own code loses the exception of its handler.
     unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.Popen(
         [sys.executable, "-m", "zeroloss", *arguments],
@@ -63,7 +63,7 @@ def zeroloss(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def free_port() -> str:
-    """A port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
@@ -71,7 +71,7 @@ def free_port() -> str:
 
 @contextmanager
 def over_unix_socket(server: str | Path, folder: Path) -> Iterator[Path]:
-    """A Redis server that listens on a socket in the folder, and nowhere else."""
+    """Run a Redis server that listens only on a Unix socket in the folder."""
     path = folder / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", "", "--logfile", "server.log"]
     process = subprocess.Popen([server, *options])

@@ -1,4 +1,4 @@
-"""A TCP relay between clients and the server, that can lose one reply: the command ran, and its sender never knows."""
+"""A TCP relay between clients and the server that can lose one reply: the command ran, its sender gets no answer."""
 
 import contextlib
 import select
@@ -12,7 +12,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class Relay:
-    """Listens at `url` and relays to the server. `swallow(command)` loses the reply to the next such command."""
+    """Listens at `url` and relays to the server. `swallow(command)` drops the reply to the next such command."""
 
     def __init__(self, server_url: str) -> None:
         self._server_port = urlsplit(server_url).port or 0
@@ -25,7 +25,7 @@ class Relay:
         self._acceptor = threading.Thread(target=self._accept)
 
     def swallow(self, command: str) -> None:
-        """The connection that sends this command next is cut when the server has answered it."""
+        """Cut the next connection that sends this command, once the server has answered."""
         self._wanted = command.encode()
 
     def __enter__(self) -> Self:
@@ -45,7 +45,7 @@ class Relay:
             connection.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the listener was shut down: that is the end
+        with contextlib.suppress(OSError):  # the listener was shut down
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._server_port))

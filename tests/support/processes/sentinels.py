@@ -1,4 +1,4 @@
-"""Sentinels by themselves, each with its own opinion of which server is the primary."""
+"""Independent Sentinels, each configured with its own primary."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ NEVER_DOWN_MS = 600_000
 
 
 class LoneSentinel:
-    """It watches one server under the name `main`, alone; `announce` makes it name another."""
+    """A Sentinel, without peers, that watches one server under the name `main`; `announce` sets another primary."""
 
     def __init__(self, directory: Path, primary_port: int) -> None:
         directory.mkdir()
@@ -57,7 +57,7 @@ class LoneSentinel:
 
 @contextmanager
 def lone_sentinels(directory: Path, *primary_ports: int) -> Iterator[list[LoneSentinel]]:
-    """One for each port, which is the primary that it names."""
+    """Start one Sentinel for each port; the port is the primary that the Sentinel reports."""
     started: list[LoneSentinel] = []
     try:
         for port in primary_ports:

@@ -1,4 +1,4 @@
-"""A link with a rate: all connections through it share that many bytes a second, each way. It can lead elsewhere."""
+"""A link of limited rate in bytes/s, shared by all connections in each direction. Its destination can change."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ CHUNK_BYTES = 65_536
 
 
 class SlowLink:
-    """Stands before a port of this machine; `lead_to` moves new connections, and leaves those that stand."""
+    """Relays to a local port; `lead_to` redirects new connections and keeps established ones."""
 
     def __init__(self, port: int, bytes_per_s: float = float("inf")) -> None:
         self._port, self._bytes_per_s = port, bytes_per_s
@@ -57,7 +57,7 @@ class SlowLink:
         _shut(target)
 
     def _arrival(self, way: str, size_bytes: int) -> float:
-        """When a chunk has passed (monotonic, s): the rate is the link's, not a connection's."""
+        """Return when a chunk has passed (monotonic, s). All connections share the rate."""
         with self._lock:
             self.carried[way] += size_bytes
             self._free_at[way] = max(self._free_at[way], time.monotonic()) + size_bytes / self._bytes_per_s

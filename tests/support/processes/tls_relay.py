@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none, as stunnel does it."""
+"""TLS in front of a server without TLS, like stunnel."""
 
 import asyncio
 import contextlib

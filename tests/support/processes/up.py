@@ -1,4 +1,4 @@
-"""All parts of the queue in one command, as a new user starts them."""
+"""All parts of the queue, started by one command as a new user does."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from support.waiting import living, wait_until
 
 
 class Up:
-    """`python -m zeroloss.reference up`, its output in a file; `before` is done in its process first."""
+    """`python -m zeroloss.reference up`, with output to a file; `before` is code that its process runs first."""
 
     def __init__(self, log: Path, *arguments: str, before: str | None = None, cwd: Path = ROOT, **environ: str) -> None:
         self.log = log
@@ -38,7 +38,7 @@ class Up:
         return self.log.read_text()
 
     def started(self) -> "Up":
-        """Once all of it runs."""
+        """Wait until all parts run."""
         wait_until(lambda: "worker    5 threads" in self.said() and len(self.addresses()) == 2, 20)
         wait_until(lambda: self.parts()["worker"].children(), 20)
         return self
@@ -66,7 +66,7 @@ class Up:
             return int(json.load(answer)["counters"]["completed"])
 
     def parts(self) -> dict[str, psutil.Process]:
-        """By their names; a worker's own processes are not among them."""
+        """Return the child processes by name, without the worker's own children."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
             command = child.cmdline()

@@ -1,4 +1,4 @@
-"""A real pool of worker processes, started as a user would."""
+"""A real pool of worker processes, started as a user starts it."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from support.places import ROOT, TESTS
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
 
-STOPPING = "it claims no more"  # before it says so, a signal has been sent and may not have arrived
+STOPPING = "it claims no more"  # until this is logged, a signal may not have arrived
 IN_OTHER_WORDS = """
 import sys
 {before}
@@ -32,11 +32,11 @@ while not os.path.exists(os.environ["APP_IS_THERE"]):
     time.sleep(0.005)
 handler("any")(print)
 """
-"""Imported, it waits until a file is there."""
+"""An app whose import waits until a file exists."""
 
 
 class Pool:
-    """`python -m zeroloss.reference worker`, its output in a file; `before` is done in the parent first."""
+    """`python -m zeroloss.reference worker`, with output to a file; `before` is code that the parent runs first."""
 
     def __init__(self, queue: Queue, log: Path, *arguments: str, before: str | None = None, **environ: str) -> None:
         self.queue, self.log = queue, log
@@ -56,7 +56,7 @@ class Pool:
         self.process.send_signal(number)
 
     def stop(self, number: int) -> None:
-        """Signal it, and wait until it has heard that."""
+        """Signal the pool, and wait until it logs that it stops."""
         self.signal(number)
         wait_until(lambda: self.said(STOPPING))
 
@@ -67,17 +67,17 @@ class Pool:
         return text in self.log.read_text()
 
     def end(self) -> None:
-        """Kill whatever is left of it."""
+        """Kill all remaining processes of the pool."""
         if self.process.poll() is None:
             everyone = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
             for process in everyone:
-                with suppress(psutil.NoSuchProcess):  # what a handler started ends by itself
+                with suppress(psutil.NoSuchProcess):  # a process started by a handler may end by itself
                     process.send_signal(signal.SIGKILL)
             self.process.wait(10)
 
 
 class Watched:
-    """What the handlers of `worker_app` have noted."""
+    """The records that the handlers of `worker_app` have written."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
@@ -86,11 +86,11 @@ class Watched:
         self.queue.enqueuer.enqueue(Submission(payload_json=payload, task_type=task_type, task_id=task_id))
 
     def ran(self) -> list[str]:
-        """`id:attempt`, in the order in which they began."""
+        """Return `id:attempt` of the executions, in the order in which they began."""
         return [note.decode().rsplit(":", 1)[0] for note in self.queue.client.lrange("ran", 0, -1)]
 
     def wait_for(self, *began: str) -> None:
-        """These and no others; the pool may start first, which takes long on a busy machine."""
+        """Wait until exactly these executions have begun. On a busy machine the pool may start slowly."""
         wait_until(lambda: self.ran() == [*began], timeout_s=30)
 
     def pids(self) -> list[int]:
@@ -123,13 +123,13 @@ def start_pool(queue: Queue, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     yield start
     for pool in pools:
         pool.end()
-        print(pool.log.read_text()[-5_000:])  # pytest shows it where the test has failed
-    # Until the server has seen the last of them, it may hand the next test's task to a killed worker's claim.
+        print(pool.log.read_text()[-5_000:])  # pytest shows it if the test fails
+    # Until the server notices that these clients are gone, a killed worker's claim may take the next test's task.
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0)
 
 
 def at_the_gate(start_pool: Callable[..., Pool], watched: Watched, *arguments: str, **environ: Any) -> Pool:
-    """A pool that is inside the task `t1`, which ends when the gate is opened."""
+    """Start a pool and wait until it runs the task `t1`, which ends when the gate is opened."""
     watched.submit("gate", "t1")
     pool = start_pool(*arguments, **environ)
     watched.wait_for("t1:1")

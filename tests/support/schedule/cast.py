@@ -1,7 +1,7 @@
-"""Everybody of one schedule, and what they do: the queue's own producer, workers and reapers.
+"""The processes of one schedule, with the queue's own code: producers, workers and reapers.
 
-Real: the producer's app, asked over WSGI, and the `run` of `Claimer`, `Waiter`, `HandlerThread` and `Maintenance`,
-each in its own turn. What stands in for what is described in CONTRIBUTING.md, "Schedules".
+The code is real: the producer's app, called over WSGI, and `run` of `Claimer`, `Waiter`, `HandlerThread` and
+`Maintenance`, each in turn. CONTRIBUTING.md, "Schedules", lists the stand-ins.
 """
 
 import time
@@ -36,16 +36,16 @@ GHOST = "ghost"
 
 
 class Process:
-    """One process with its threads."""
+    """One process and its threads."""
 
     def __init__(self, name: str, again: "Callable[[], Process] | None") -> None:
         self.name = name
-        self.again = again  # starts another one when it is gone, as a supervisor does
+        self.again = again  # starts a replacement after its end, as a supervisor does
         self.actors: list[Actor] = []
         self.claimer: Claimer | None = None
         self.asleep_until_ms = 0
         self.dies_asleep = False
-        self.history = 0  # of what its threads did and received: with the same history it is in the same state
+        self.history = 0  # hash of its threads' actions and replies: equal histories mean equal states
 
     @property
     def lives(self) -> bool:
@@ -57,13 +57,13 @@ class Process:
 
 
 class Theatre:
-    """What outlasts a schedule: a server and connections to it."""
+    """A server and connections to it, shared by all schedules."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = redis.Redis.from_url(url)
         self.scripts = Scripts(self.client)
-        self.time_ns: Callable[[], int] = time.time_ns  # of the schedule that is on
+        self.time_ns: Callable[[], int] = time.time_ns  # of the current schedule
         self._clients: dict[str, Client] = {}
         self._apps: dict[tuple[str, Config], falcon.testing.TestClient] = {}
 
@@ -73,7 +73,7 @@ class Theatre:
         return self._clients[name]
 
     def app_of(self, name: str, config: Config) -> falcon.testing.TestClient:
-        """It takes longer to make than many a schedule, and keeps nothing of one."""
+        """Return a cached app: making one takes longer than many schedules, and it keeps no state of a schedule."""
         if (name, config) not in self._apps:
             self._apps[name, config] = falcon.testing.TestClient(create_app(self.client_of(name), config))
         return self._apps[name, config]
@@ -84,7 +84,7 @@ class Theatre:
 
 
 class Cast:
-    """`story` tells what was changed and what went wrong; `judge` knows whether a law was broken."""
+    """All processes of a schedule. `story` lists changes and faults; `judge` records broken laws."""
 
     def __init__(self, theatre: Theatre, scenario: Scenario, patch: pytest.MonkeyPatch) -> None:
         theatre.client.flushdb()
@@ -117,7 +117,7 @@ class Cast:
         return self.scenario.ahead_ms if self.running and self.running.name.startswith("reaper") else 0
 
     def _set_out(self) -> None:
-        """What lies in Redis before anybody comes."""
+        """Prepare the contents of Redis before the first process starts."""
         client, judge, scenario = self.theatre.client, self.judge, self.scenario
         enqueuer = Enqueuer(client, self.config)
         for number in range(scenario.went_before):
@@ -188,7 +188,7 @@ class Cast:
                 continue
 
     def _submit(self, process: Process, name: str, body: str) -> bool:
-        """Whether there was an answer that says what became of it."""
+        """Submit a task. Return whether the answer states its outcome."""
         headers = {"Content-Type": "application/json", **({"Idempotency-Key": name} if self.scenario.keyed else {})}
         answer = self.theatre.app_of(process.name, self.config).simulate_post("/task", body=body, headers=headers)
         if answer.status_code == 202:
@@ -215,7 +215,7 @@ class Cast:
         handlers = {"default": self._handler}
         claimer = Claimer(Consumer(client, self.config, process.name), self.config, handlers)
         process.claimer = claimer
-        claimer._waiter.start = lambda: None  # type: ignore[method-assign]  # it is the third of the process's threads
+        claimer._waiter.start = lambda: None  # type: ignore[method-assign]  # the third thread of the process runs it
         claimer._waiter.is_alive = lambda: True  # type: ignore[method-assign]
         claimer.run()
         claimer.ready.put(None)

@@ -1,4 +1,4 @@
-"""All that lies in Redis at one instant, and in words what one step has changed of it."""
+"""A snapshot of the queue in Redis, and sentences for the changes of one step."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ UNREADABLE = "the undecodable one"
 PENDING = ("pending:high", "pending", "pending:low")
 
 # KEYS  the bell and the three lists, delayed, dead_letter, consumers, numbers
-# ARGV  the prefixes of what consumers hold and of idempotency keys
+# ARGV  the key prefixes of consumers' hashes and of idempotency keys
 _CENSUS = """
 local held = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
@@ -32,7 +32,7 @@ return {redis.call('LLEN', KEYS[1]), lists, redis.call('ZRANGE', KEYS[5], 0, -1)
 
 
 class Read(NamedTuple):
-    """One entry."""
+    """One decoded entry."""
 
     id: str
     payload: str
@@ -52,10 +52,10 @@ def read(entry: bytes) -> Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """`places`: where -> entries; `processing:w1` for what a consumer holds, in the order of its numbers.
+    """`places`: place -> entries; `processing:w1` has the entries of consumer w1, in the order of their numbers.
 
-    `leases`: consumer -> its end, ms. `numbers`: consumer -> the highest number that it was given.
-    `reasons`: id -> why it was given up.
+    `leases`: consumer -> end of its lease, ms. `numbers`: consumer -> highest number given.
+    `reasons`: id -> why the task was dead-lettered.
     """
 
     places: dict[str, list[bytes]]
@@ -78,7 +78,7 @@ class Census:
         return {place: [read(entry).id for entry in there] for place, there in self.places.items()}
 
     def frozen(self) -> tuple[Any, ...]:
-        """To be compared with others."""
+        """Return a hashable value, for comparison with other snapshots."""
         lists = tuple((place, tuple(there)) for place, there in sorted(self.places.items()))
         return lists, tuple(sorted(self.leases.items())), self.known, self.rings, self.numbers, self.held
 
@@ -87,7 +87,7 @@ NOTHING = Census(places={place: [] for place in (*PENDING, "delayed", "dead_lett
 
 
 class Observer:
-    """One round trip for the whole of it."""
+    """Takes a snapshot in one round trip."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._script: Any = client.register_script(_CENSUS)
@@ -119,7 +119,7 @@ class Observer:
 
 
 class Move(NamedTuple):
-    """An entry of this id left `origin` or came to `target`, or both. None: it is nowhere."""
+    """An entry with this id left `origin`, arrived at `target`, or both. None: not in Redis."""
 
     id: str
     origin: str | None
@@ -127,7 +127,7 @@ class Move(NamedTuple):
 
 
 def moves(before: Census, after: Census) -> Iterator[Move]:
-    """What one step has moved, by id: a retry or a recovery changes the bytes."""
+    """Yield the moves of one step, matched by id because a retry or a recovery changes the bytes."""
     was, now = ({(i, p): n for p, there in c.ids().items() for i, n in Counter(there).items()} for c in (before, after))
     left, came = (list((Counter(a) - Counter(b)).elements()) for a, b in ((was, now), (now, was)))
     for task_id, origin in left:
@@ -140,7 +140,7 @@ def moves(before: Census, after: Census) -> Iterator[Move]:
 
 
 def tell(actor: str, before: Census, after: Census, now_ms: int) -> list[str]:
-    """One sentence for each change; a longer living lease is not a change."""
+    """Return one sentence for each change; the extension of a live lease does not count."""
     said = [_sentence(actor, move) for move in moves(before, after)]
     for name, end in after.leases.items():
         if before.leases.get(name, 0) <= now_ms < end:

@@ -1,7 +1,7 @@
-"""A client of the queue's kind that takes turns: its connection asks the scheduler before it sends anything.
+"""A Redis client that takes turns: its connection asks the scheduler before it sends a command.
 
-The scheduler decides when, and whether, a command goes out, whether its reply arrives, and whether it arrives late or
-twice. A client that is blocked in Redis waits here, in Redis's order, so that being served is a step like any other.
+The scheduler decides when and whether a command is sent, whether its reply arrives, and whether the command arrives
+late or twice. A client that would block in Redis waits here, in Redis's order, so that serving it is a step, too.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ BLPOP = b"*3\r\n$5\r\nBLPOP\r\n"
 
 
 def run(server: redis.Redis, command: bytes) -> Any:
-    """Have a server run what a process has sent; a refusal is a reply like any other."""
+    """Send a process's command to the server and return the reply; an error reply is returned, not raised."""
     pool: Any = server.connection_pool
     connection = pool.get_connection()
     try:
@@ -34,7 +34,7 @@ def run(server: redis.Redis, command: bytes) -> Any:
 
 @dataclass(eq=False)
 class Packet:
-    """A command that is still on its way, though its sender has given it up, or has its reply."""
+    """A command still on its way, although its sender has given it up or has the reply."""
 
     sender: str
     command: bytes
@@ -44,7 +44,7 @@ class Packet:
 class Wait:
     """A client that is blocked in Redis: the first ring serves it, whatever its process does meanwhile.
 
-    `claim`: what was sent along, and is run when the wait ends; None: it has not arrived.
+    `claim`: the claim sent with the wait, which runs when the wait ends; None if it has not arrived.
     """
 
     bell: bytes
@@ -56,7 +56,7 @@ class Wait:
 
 
 class Network:
-    """The server's side of what was sent: blocked clients, in Redis's order, and packets that are late."""
+    """The server's side of the connections: blocked clients, in Redis's order, and late packets."""
 
     def __init__(self, clock: Clock, server: redis.Redis) -> None:
         self.packets: list[Packet] = []
@@ -64,14 +64,14 @@ class Network:
         self._waits: list[Wait] = []
 
     def serve(self) -> bool:
-        """What Redis does after each command that rang. Whether a process was served."""
+        """Serve a blocked client if the bell rings, as Redis does after each command. Return whether one was served."""
         if not self._waits:
             return False
         rung = self._server.lpop(self._waits[0].bell)
         return rung is not None and self._end(self._waits[0], rung)
 
     def serve_the_late(self) -> bool:
-        """What Redis does as time passes: a wait is over, and what was sent along is run. Whether there was one."""
+        """End one wait that has timed out and run the claim sent with it. Return whether there was one."""
         over = next((wait for wait in self._waits if wait.until_ms <= self._clock.now_ms), None)
         return over is not None and self._end(over, None)
 
@@ -100,7 +100,7 @@ class Network:
         run(self._server, packet.command)
 
     def block(self, bell: bytes, timeout_s: float, claim: bytes | None, owner: str) -> tuple[Any, ...]:
-        """In a thread of the schedule: be blocked until the wait has ended, and there is a turn to read the reply."""
+        """Block a thread of the schedule until the wait has ended and the thread has a turn to read the replies."""
         wait = Wait(bell, claim, self._clock.after_ms(timeout_s), owner)
         self._waits.append(wait)
         if len(self._waits) == 1:
@@ -115,7 +115,7 @@ class Network:
 
 
 class SteppingConnection(redis.Connection):
-    """Asks the scheduler before it sends. What makes a connection usable (HELLO and the like) is not a step."""
+    """Asks the scheduler before it sends a command. The handshake (HELLO and others) is not a step."""
 
     _busy = False
     _way = Way.GOES
@@ -160,7 +160,7 @@ class SteppingConnection(redis.Connection):
             self._busy = False
 
     def _wait(self, packed: bytes) -> None:
-        """Send a wait with its claim, and read what comes of both."""
+        """Send a wait together with its claim, and read the replies to both."""
         way = ask(Want("wait"))
         if way is Way.NEVER_SENT:
             self._lose("the wait")
@@ -191,12 +191,12 @@ class SteppingConnection(redis.Connection):
 
 
 def _kind(packed: bytes) -> str:
-    """`read`: it can change nothing, so nobody need look."""
+    """Return `read` for a command that changes nothing, so no snapshot is needed after it; else `write`."""
     return "read" if packed.split(b"\r\n", 3)[2] in READS else "write"
 
 
 class Client(redis.Redis):
-    """A client of the queue's kind that takes turns. TIME is the scheduler's."""
+    """A Redis client that takes turns. TIME returns the scheduler's time."""
 
     clock: Clock
     network: Network

@@ -1,4 +1,4 @@
-"""The laws after each step, over what lies in Redis and what has happened."""
+"""Check the laws after each step, against a snapshot of Redis and the events so far."""
 
 from collections.abc import Hashable
 
@@ -16,29 +16,29 @@ def _holder(place: str) -> bool:
 
 
 class Judge:
-    """`violations` is empty while every law holds; each begins with the number of its law."""
+    """Collects violations; each text begins with the number of the broken law."""
 
     def __init__(self, config: Config) -> None:
-        self.submitted: dict[str, str] = {}  # id -> the payload's text
-        self.priorities: dict[str, str] = {}  # id -> its priority, where it has one
-        self.due: dict[str, int] = {}  # id -> not to be begun before that, ms
+        self.submitted: dict[str, str] = {}  # id -> text of the payload
+        self.priorities: dict[str, str] = {}  # id -> priority
+        self.due: dict[str, int] = {}  # id -> earliest time of execution, ms
         self.accepted: list[str] = []
         self.refused: set[str] = set()
         self.completed: set[str] = set()
         self.executed: list[tuple[str, str]] = []
-        self.finished: set[str] = set()  # completed, and then taken off the list by its owner
-        self.seen: set[str] = set()  # was in Redis at least once
+        self.finished: set[str] = set()  # completed, and then removed by the owner
+        self.seen: set[str] = set()  # ids that were in Redis at least once
         self.violations: list[str] = []
-        self.put_off_ms = 0  # by so much what went wrong has put off any recovery
-        self.bell_taken = False  # what went wrong has taken it: a waiting process waits for its time-out
+        self.put_off_ms = 0  # delay of recoveries that the faults so far may cause
+        self.bell_taken = False  # whether a fault has removed the bell: a waiting process then waits until its time-out
         self.last: Census = NOTHING
         self._config = config
         self._abandoned: dict[tuple[str, bytes], int] = {}
         self._begun: set[tuple[str, str, int]] = set()
-        self._choice: list[str] | None = None  # what was pending at the first claim
+        self._choice: list[str] | None = None  # ids pending at the first claim
 
     def after(self, actor: str, census: Census, now_ms: int) -> None:
-        """`actor`: whose step it was."""
+        """Check the laws after a step of `actor`."""
         self._ownership(actor, census, now_ms)
         if self._choice is None and any(there for place, there in census.places.items() if _holder(place)):
             self._choice = [read(entry).id for place in PENDING for entry in reversed(self.last.places[place])]
@@ -79,7 +79,7 @@ class Judge:
         self._order(self.last, back, census)
 
     def _order(self, held: Census, back: list[tuple[str, str, str]], census: Census) -> None:
-        """What is given back at once is claimed again in the order in which it was claimed."""
+        """Check that tasks given back in one step are pending in the order in which they were claimed."""
         for origin, target in {(origin, target) for _, origin, target in back}:
             given = {task for task, *places in back if places == [origin, target]}
             was = [read(entry).id for entry in held.places[origin]]
@@ -88,7 +88,7 @@ class Judge:
                 self.violations.append(f"I7: {', '.join(sorted(given))} were claimed in another order.")
 
     def begun(self, task: str, consumer: str, number: int, now_ms: int) -> None:
-        """A handler is called."""
+        """Record the call of a handler."""
         if (task, consumer, number) in self._begun:
             self.violations.append(f"I3: {consumer} begins {task} once more, by the same delivery.")
         self._begun.add((task, consumer, number))
@@ -107,7 +107,7 @@ class Judge:
                     self.violations.append(f"I5: {entry.id} was given up after {entry.retries} failures.")
 
     def answered(self, task: str, *, replayed: bool) -> None:
-        """The producer learned that it is accepted."""
+        """Record that the producer has received a promise."""
         self.refused.discard(task)
         if task not in self.accepted:
             self.accepted.append(task)
@@ -115,12 +115,12 @@ class Judge:
             self.violations.append(f"I8: its key was answered with {task}, which was never pushed.")
 
     def was_refused(self, task: str) -> None:
-        """Another producer may have been told otherwise: one promise is enough."""
+        """Record a refusal, unless another producer has received a promise for the same task."""
         if task not in self.accepted:
             self.refused.add(task)
 
     def state(self) -> Hashable:
-        """What it remembers, beyond what lies in Redis now."""
+        """Return the judge's own state, beyond the current contents of Redis."""
         return (
             (tuple(self.accepted), tuple(self.executed), tuple(sorted(self._abandoned.items())), self.bell_taken),
             (frozenset(self._begun), tuple(self.due.items()), tuple(self._choice or ())),
@@ -128,17 +128,17 @@ class Judge:
         )
 
     def in_order(self) -> None:
-        """One consumer, no fault and no retry: the order of acceptance, and turns for those of low priority."""
+        """Check I7 for one consumer without faults and retries: order of acceptance, and turns for low priority."""
         executed = [task for task, _ in self.executed]
         for priority in {self.priorities.get(task) for task in executed}:
             same = [task for task in executed if self.priorities.get(task) == priority]
             self.violations += [f"I7: {text}" for text in INVARIANTS["I7"].check(self.accepted, same)]
         low = [task for task in self._choice or () if self.priorities.get(task) == "low"]
-        if low and executed[0] != low[0]:  # every schedule begins with the turn of the low ones
+        if low and executed[0] != low[0]:  # the first turn of every schedule belongs to low priority
             self.violations.append(f"I7: {low[0]} had to wait, though it was its turn.")
 
     def time_passed(self, living: set[str], now_ms: int) -> None:
-        """What dead workers hold is recovered in bounded time, and no task waits while something is pending."""
+        """Check I4: dead workers' tasks are recovered in bounded time, and the bell rings while a task is pending."""
         if self.last.pending and not self.last.rings and not self.bell_taken:
             self.violations.append("I4: something is pending, and the bell does not ring.")
         held = {

@@ -1,10 +1,10 @@
-"""On which small stage each mutant of the protocol is looked for, and which law is then seen to be broken.
+"""The scenario in which schedules search for each mutant of the protocol, and the law that it must break there.
 
-Those of `zeroloss.mutants.mutant.PROTOCOL` live below the process level: their defects are in the reference's Python
-and Lua, and what they need of a process, to be killed, to sleep or to be asked to end, is a choice of the schedule. The
-others show by sizes, durations, counts and answers, which a schedule of a few tasks has none of.
-A law other than the one that the mutant names is given where that is what a single task's story can show first: a task
-that is stuck forever in a living worker's list breaks no conservation, it only never comes to its end (I2).
+The mutants of `zeroloss.mutants.mutant.PROTOCOL` have their defects in the reference's Python and Lua, below the
+process level. The process events that they need (a kill, a sleep, a stop) are choices of the schedule. The other
+mutants show only by sizes, durations, counts and answers, which a schedule of a few tasks does not cover.
+The law differs from the mutant's own where the story of one task shows another law first: a task that is stuck forever
+in a live worker's list breaks no conservation, but it never ends (I2).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ STRANGERS = (Wish(behaviour="unknown type"),)
 
 @dataclass(frozen=True, kw_only=True)
 class Sought:
-    """`changes`: that many choices other than the first suffice."""
+    """`changes`: number of choices other than the default that suffice."""
 
     law: str
     scenario: Scenario
@@ -31,7 +31,7 @@ class Sought:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The first schedule under which the law is seen to be broken, and how many were played until then."""
+    """The first schedule that breaks the law, and the number of schedules played to find it."""
 
     choices: Choices
     played: Played
@@ -39,7 +39,7 @@ class Found:
 
 
 def hunt(theatre: Theatre, sought: Sought) -> Found:
-    """Raises LookupError: it is not found."""
+    """Return the nearest schedule that breaks the law. Raise LookupError if none does."""
     for schedules, (choices, played) in enumerate(nearest_first(theatre, sought.scenario, sought.changes), 1):
         if any(text.startswith(sought.law) for text in played.violations):
             return Found(choices=choices, played=played, schedules=schedules)

@@ -1,4 +1,4 @@
-"""A mutant of the protocol in this process, and gone again afterwards."""
+"""Apply a mutant of the protocol in this process, and remove it afterwards."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -13,13 +13,13 @@ from .cast import Theatre
 from .client import stepping_client
 
 REPEATS = 10
-"""As often redis-py's own default repeats."""
+"""Retries of redis-py by default."""
 
 
 def plant(mutant: Mutant, theatre: Theatre, patch: pytest.MonkeyPatch) -> None:
-    """Apply it by way of `patch`, which takes back what `zeroloss.mutants.patching` would leave for good.
+    """Apply the mutant through `patch`, which undoes changes that `zeroloss.mutants.patching` would make permanently.
 
-    A client or a clock of its own, as two of them make, is the schedule's too.
+    Two mutants create a client or read a clock of their own: they get the schedule's.
     """
     patch.setenv("REDIS_URL", theatre.url)
 

@@ -1,4 +1,4 @@
-"""What a schedule is played on: which tasks come when, how they behave, and which processes there are."""
+"""The setting of a schedule: its tasks, their times and behaviours, and its processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +15,7 @@ BOUNDS = {
     "max_recoveries": 2,
 }
 RECOVERED_WITHIN_MS = LEASE_MS + 2 * SWEEP_MS
-"""A lease, one sweep, and a tick of the clock. What goes wrong puts it off: see the judge."""
+"""A lease, one sweep, and a tick of the clock. Faults extend it: see `Judge.put_off_ms`."""
 PAYLOADS = ("1.10", "[]", "12345678901234567890123")
 
 
@@ -25,10 +25,10 @@ class Wish:
 
     behaviour: str = ""
     at_ms: int = 0
-    """Not submitted before that."""
+    """Earliest time of submission, after the start."""
     priority: str = ""
     delay_ms: int = 0
-    """As its submission says."""
+    """Delay stated in the submission."""
 
     def __repr__(self) -> str:
         told = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -37,35 +37,35 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Scenario:
-    """The producer's tasks are t-0, t-1 and so on, in the order of `wishes`."""
+    """Tasks and processes of a schedule. The tasks of the producer are t-0, t-1, ..., in the order of `wishes`."""
 
     wishes: tuple[Wish, ...] = (Wish(), Wish())
     producers: int = 1
-    """Each of them submits all tasks, with the same keys: as a client does that asks another instance again."""
+    """Each producer submits all tasks with the same keys, like a client that repeats a request at another instance."""
     workers: int = 1
     reapers: int = 1
     keyed: bool = True
-    """Each submission has an idempotency key, and is repeated while its outcome is unknown."""
+    """Whether each submission has an idempotency key and is repeated while its outcome is unknown."""
     undecodable: bool = False
-    """Something that is not a task lies in pending from the beginning."""
+    """Whether pending initially contains an entry that cannot be decoded."""
     orphans: tuple[str, ...] = ()
-    """A consumer whose lease has ended holds these: 'undecodable' or ids."""
+    """Entries held by a consumer whose lease has ended: ids, or 'undecodable'."""
     twins: bool = False
-    """Two equal tasks are scheduled at one instant, for later than the end."""
+    """Whether two equal tasks are scheduled at one instant, and checked before the schedule starts."""
     refused_until_ms: int = 0
-    """Until then nothing can be buried: another key lies in the place of the dead letters."""
+    """Time until which dead-lettering fails, because a key of another type is in the place of dead_letter; 0: off."""
     requeued_at_ms: int = 0
-    """Then an operator requeues what was given up."""
+    """Time at which an operator requeues all dead letters; 0: never."""
     went_before: int = 0
-    """That many tasks were enqueued, and have come to their ends."""
+    """Number of tasks that were enqueued and finished before."""
     ahead_ms: int = 0
-    """By so much the reaper's clock of the day is ahead."""
+    """How far the reapers' wall clock is ahead."""
     faults: tuple[str, ...] = ("lost", "unsent", "crash", "sleep")
-    """Of `stage.FAULTS`: what may happen, beside an order of the commands."""
+    """Faults that may happen, from `stage.FAULTS`, beside any order of the commands."""
     settings: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """As it is written, so that it can be copied from a story; what is as usual is left out."""
+        """Return Python source that can be copied from a story; fields with default values are omitted."""
         usual = Scenario()
         told = ((each.name, getattr(self, each.name)) for each in fields(self))
         return f"Scenario({', '.join(f'{name}={value!r}' for name, value in told if value != getattr(usual, name))})"

@@ -1,8 +1,8 @@
-"""A scheduler that lets exactly one thread of the queue take exactly one Redis command at a time, on a real server.
+"""A scheduler that lets one thread of the queue send one Redis command at a time, to a real server.
 
-Its threads are greenlets that run the queue's own code. A client's connection gives the turn back before it sends
-anything, and the scheduler decides when, and whether, the command goes out, and whether its reply arrives. Time is the
-scheduler's: the scripts read a key of Redis where they would ask for TIME, and nothing else of them is changed.
+The threads are greenlets that run the queue's own code. A client's connection gives the turn back before it sends a
+command. The scheduler decides when and whether the command is sent, and whether its reply arrives. The scheduler also
+owns the time: the scripts read a key of Redis in place of TIME, and are otherwise unchanged.
 """
 
 import importlib
@@ -29,11 +29,11 @@ JITTERED_MODULES = ("worker.claimer", "queue.consumer", "worker.process")
 
 
 heard: list[str] = []
-"""The replies since the last step: all that a process learns of the others."""
+"""The replies since the last step: all that a process can learn about other processes."""
 
 
 class Way(Enum):
-    """What becomes of one command. The values are how a story tells it."""
+    """The outcome of one command. The values are the sentences of a story."""
 
     GOES = "goes"
     REPLY_LOST = "the reply to {} is lost"
@@ -45,11 +45,11 @@ class Way(Enum):
 
 
 class Crash(greenlet.GreenletExit):
-    """The thread's process ends here."""
+    """Ends a thread whose process crashes."""
 
 
 class Want:
-    """What a thread will do when it has its turn, and since when it can: at once, when `ready`, or from `until_ms`."""
+    """The next action of a thread, and when it is possible: at once, when `ready`, or from `until_ms` on."""
 
     __slots__ = ("_ready", "kind", "until_ms")
 
@@ -63,7 +63,7 @@ class Want:
 
 
 def ask(want: Want) -> Way:
-    """Give the turn back; the answer comes with the next one."""
+    """Give the turn back, and return the outcome chosen for the command when the next turn comes."""
     scheduler = greenlet.getcurrent().parent
     assert scheduler is not None, "only a thread of the schedule takes turns"
     way: Way = scheduler.switch(want)
@@ -71,18 +71,18 @@ def ask(want: Want) -> Way:
 
 
 class Clock:
-    """Both clocks: Redis's, kept in a key, which may be set, and the monotonic one of every process, which goes on."""
+    """Two clocks: Redis's, which is kept in a key and may be set, and the monotonic clock of all processes."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self.now_ms = START_MS
-        self.off_ms = 0  # by how much Redis's clock was set
-        self.ahead_ms: Callable[[], int] = lambda: 0  # of the asking process: by how much its clock of the day is wrong
+        self.off_ms = 0  # offset to which Redis's clock was set
+        self.ahead_ms: Callable[[], int] = lambda: 0  # error of the asking process's wall clock
         self._write()
 
     @property
     def redis_ms(self) -> int:
-        """By which leases end."""
+        """Redis's time, by which leases end."""
         return self.now_ms + self.off_ms
 
     def pass_to(self, now_ms: int) -> None:
@@ -90,7 +90,7 @@ class Clock:
         self._write()
 
     def set_redis(self, by_ms: int) -> None:
-        """What an operator, or NTP, does to the server's clock."""
+        """Set the server's clock, as an operator or NTP may."""
         self.off_ms += by_ms
         self._write()
 
@@ -116,7 +116,7 @@ class Clock:
 
 
 class Scripts:
-    """The scripts with the clock's key in the place of TIME. The server knows them, so that each is one command."""
+    """The scripts with the clock's key in place of TIME. They are loaded in advance, so each call is one command."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -132,10 +132,10 @@ class Scripts:
 
 
 def rule(clock: Clock, scripts: Scripts, patch: pytest.MonkeyPatch) -> None:
-    """Have the queue's modules and scripts read this clock, and its threads wait for each other in turns.
+    """Make the queue's modules and scripts read this clock, and its threads wait for each other in turns.
 
-    A recovery takes few steps of few tasks each. That a producer looks at the protocol is left out: it does so once,
-    and outlasts a schedule.
+    A script of a recovery moves at most `MOVE_BATCH` tasks. A producer's check of the protocol version is left out: it
+    happens once, and an app serves several schedules.
     """
     read = SimpleNamespace(monotonic=clock.monotonic, time_ns=clock.time_ns)
     for name in CLOCKED_MODULES:
@@ -143,7 +143,7 @@ def rule(clock: Clock, scripts: Scripts, patch: pytest.MonkeyPatch) -> None:
     waiting = SimpleNamespace(SimpleQueue=lambda: TurnQueue(clock), Empty=queue.Empty)
     for name in QUEUED_MODULES:
         patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "queue", waiting)
-    for name in JITTERED_MODULES:  # else one process's draw would change another's
+    for name in JITTERED_MODULES:  # otherwise one process's random draw would change another's
         even = SimpleNamespace(uniform=lambda _low, high: high, randint=lambda _low, high: high, randrange=lambda _: 0)
         patch.setattr(importlib.import_module(f"zeroloss.reference.{name}"), "random", even)
     patch.setattr("zeroloss.reference.queue.enqueuer.refuse_other_protocol", lambda *_: None)
@@ -182,7 +182,7 @@ class TurnQueue:
 
 
 class TurnEvent:
-    """As much of `threading.Event` as a thread needs that looks at its clock from time to time."""
+    """The part of `threading.Event` that a periodic thread needs."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -197,7 +197,7 @@ class TurnEvent:
 
 
 class Actor:
-    """One thread: its body runs until it is through, breaks or crashes."""
+    """One thread: its body runs until it returns, raises or crashes."""
 
     def __init__(self, body: Callable[[], None]) -> None:
         self.broken: Exception | None = None
@@ -219,6 +219,6 @@ class Actor:
         self.want = self._greenlet.switch(way)
 
     def crash(self) -> None:
-        """Again until it is over: what catches everything, as a handler's thread does, gets no command out either."""
+        """Throw until the thread ends: a handler's thread catches everything, but cannot send a command either."""
         while self.lives:
             self._greenlet.throw(Crash)

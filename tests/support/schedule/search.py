@@ -1,4 +1,4 @@
-"""Schedules: one by its choices, the nearest first, or all of them."""
+"""Play schedules: one by its choices, those with the fewest choices first, or all."""
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from .scenario import Scenario
 from .stage import STEPS_MAX, STRUCK_BY_NAME, WAYS, Stage
 
 Choices = dict[int, int]
-"""At which point (they are counted from 0) which of the possibilities is taken. Everywhere else it is the first:
-the one that had the last turn goes on, and when it waits, the next one does."""
+"""Point (counted from 0) -> number of the option taken there. At all other points it is the first option: the thread
+with the last turn continues, and when it waits, the next thread does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """What came of one schedule."""
+    """The result of one schedule."""
 
     story: list[str]
     violations: list[str]
     broke: list[str]
     steps: int
     widths: list[int]
-    """How many possibilities there were at each point."""
+    """Number of options at each point."""
     executed: list[tuple[str, str]]
 
 
 def options(stage: Stage, *, everybody: bool) -> list[Callable[[], object]]:
-    """What can come next: a thread goes on, or something goes wrong.
+    """Return the possible next steps: a thread continues, or a fault happens.
 
-    `everybody`: to any thread, and once only; else to the first, as often as is chosen.
+    `everybody`: a fault may hit any thread, once in a schedule; otherwise only the first thread, any number of times.
     """
     able = stage.able()
     if everybody:
@@ -39,7 +39,7 @@ def options(stage: Stage, *, everybody: bool) -> list[Callable[[], object]]:
     found: list[Callable[[], object]] = [lambda each=each: stage.step(*each) for each in able]  # type: ignore[misc]
     found += [lambda late=packet: stage.arrive(late) for packet in stage.network.packets]  # type: ignore[misc]
     if stage.network.packets and not able and not everybody:
-        found.append(stage.pass_by)  # it is held up for longer
+        found.append(stage.pass_by)  # the packet is delayed further
     if everybody and stage.faults:
         return found
     struck: set[Hashable] = set()
@@ -53,7 +53,7 @@ def options(stage: Stage, *, everybody: bool) -> list[Callable[[], object]]:
 
 
 def play(theatre: Theatre, scenario: Scenario, choices: Choices) -> Played:
-    """One schedule until a law is broken, or to its end, which must come."""
+    """Play one schedule until a law is broken or all tasks have ended; a schedule that does not end breaks I2."""
     widths: list[int] = []
 
     def choose(_stage: Stage, possible: int) -> int:
@@ -71,7 +71,7 @@ def _perform(
     *,
     everybody: bool,
 ) -> Played:
-    """`choose`: None ends it here."""
+    """Play one schedule. `choose` returns the number of an option, or None to stop there."""
     with pytest.MonkeyPatch.context() as patch:
         stage = Stage(theatre, scenario, patch)
         judge = stage.judge
@@ -105,15 +105,15 @@ def _perform(
 
 
 def _shortened(story: list[str]) -> list[str]:
-    """A line that repeats is printed once."""
+    """Merge repeated lines."""
     counted = [(said, len(list(same))) for said, same in groupby(story)]
     return [said if times == 1 else f"{said} ({times} times)" for said, times in counted]
 
 
 def every(theatre: Theatre, scenario: Scenario) -> Iterator[Played]:
-    """Every order of the commands of all, with at most one fault in each, which may hit anybody at any command.
+    """Play every order of all commands, with at most one fault in each, at any command of any process.
 
-    A schedule that comes into a state in which another has been ends there: it can only go on as that one did, or does.
+    A schedule stops in a state that another schedule has reached: its continuations are those of the other one.
     """
     seen: set[Hashable] = set()
     prefixes: list[list[int]] = [[]]
@@ -137,7 +137,7 @@ def every(theatre: Theatre, scenario: Scenario) -> Iterator[Played]:
 
 
 def nearest_first(theatre: Theatre, scenario: Scenario, changes_max: int) -> Iterator[tuple[Choices, Played]]:
-    """The schedule without any choice, then all with one, then all with two: the first that is found is short."""
+    """Play the schedule without choices, then all with one, then all with two, so the first hit is a short one."""
     ring: list[Choices] = [{}]
     for changes in range(changes_max + 1):
         outer: list[Choices] = []
@@ -152,7 +152,7 @@ def nearest_first(theatre: Theatre, scenario: Scenario, changes_max: int) -> Ite
 
 
 def story(played: Played, choices: Choices, scenario: Scenario) -> str:
-    """To be read, and to be played again."""
+    """Return the story of a schedule as text, with the command that replays it."""
     lines = [f"{number:3d}. {said}" for number, said in enumerate(played.story, 1)]
     again = f'PYTHONPATH=.:tests python -m support.schedule replay "{scenario!r}" "{choices!r}"'
     return "\n".join([*played.violations[:3], *played.broke[:1], *lines, f"replay: {again}"])

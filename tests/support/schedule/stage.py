@@ -1,4 +1,4 @@
-"""One schedule of the queue's own code: whose turn it can be, one step, what can go wrong, and how time passes."""
+"""One schedule of the queue's own code: possible turns, steps, faults, and the passing of time."""
 
 import math
 from collections.abc import Hashable
@@ -19,11 +19,11 @@ WAYS = {
     "half": Way.HALF,
     "apart": Way.APART,
 }
-"""What can become of one command: the last two of a wait and the claim that is sent along with it."""
+"""Outcomes of one command. The last two concern the claim that is sent along with a wait."""
 STRUCK_BY_NAME = ("clock ahead", "clock back", "bell lost", "bell doubled")
 FAULTS = (*WAYS, "crash", "nap", "sleep", "die asleep", "stop", *STRUCK_BY_NAME)
 SLEEPS_MS = {"nap": LEASE_MS + SWEEP_MS // 2, "sleep": 3 * LEASE_MS, "die asleep": 3 * LEASE_MS}
-"""A nap ends while others see that the lease has ended, a sleep when all is over."""
+"""A nap ends while the expired lease is being noticed, a sleep after the recovery."""
 CLOCK_STEPS_MS = {"clock ahead": 2 * LEASE_MS, "clock back": -LEASE_MS}
 HORIZON_MS = 30 * LEASE_MS
 STEPS_MAX = 3_000
@@ -40,7 +40,7 @@ class Stage(Cast):
         self.current: Actor | None = None
 
     def able(self) -> list[tuple[Process, Actor]]:
-        """Whose turn it can be, the one that had the last one first."""
+        """Return the threads that can have the next turn, beginning with the thread of the last turn."""
         now_ms = self.clock.now_ms
         found = [
             (process, actor)
@@ -53,10 +53,10 @@ class Stage(Cast):
         return found[at:] + found[:at]
 
     def alone(self, able: list[tuple[Process, Actor]]) -> list[tuple[Process, Actor]]:
-        """Those of one process, where none of them is about to say anything to Redis, else all.
+        """Return the threads of one process if none of them is about to send a command to Redis, else all threads.
 
-        What they do then, no other process can see or change, as time stands still while one is able; so the others may
-        as well come later. A process that is blocked in Redis is not one of these: a push wakes it.
+        Other processes cannot see or change the next steps of such a process, because time stands still while a thread
+        can act. So the others may act later. A process that is blocked in Redis does not qualify: a push wakes it.
         """
         blocked = self.network.blocked()
         for process in self.processes:
@@ -66,7 +66,7 @@ class Stage(Cast):
         return able
 
     def arrive(self, packet: Packet) -> None:
-        """What was held up on its way, or repeated there, reaches Redis."""
+        """Deliver a delayed or repeated command to Redis."""
         self.steps += 1
         self.network.deliver(packet)
         self.story += [f"what {packet.sender} sent before arrives", *self._look(packet.sender)]
@@ -77,14 +77,14 @@ class Stage(Cast):
             self.story += self._look("Redis")
 
     def step(self, process: Process, actor: Actor, way: Way = Way.GOES) -> None:
-        """One thread goes on to its next command."""
+        """Run one thread up to its next command."""
         kind, told = actor.want.kind, len(self.story)
         self.current, self.running = actor, process
         self.steps += 1
         if way is not Way.GOES and process.name.startswith("reaper"):
-            self.judge.put_off_ms += SWEEP_MS  # it comes again with its next sweep
+            self.judge.put_off_ms += SWEEP_MS  # the reaper retries in its next sweep
         if way in (Way.LATE, Way.TWICE):
-            self.judge.put_off_ms += LEASE_MS  # it may be a renewal
+            self.judge.put_off_ms += LEASE_MS  # the command may be a renewal
         self.judge.bell_taken = self.judge.bell_taken or way in (Way.HALF, Way.APART)
         actor.step(way)
         lives = process.claimer is None or any(each.lives for each in process.actors)
@@ -94,7 +94,7 @@ class Stage(Cast):
         if way is not Way.GOES:
             changes.append(way.value.format(process.name))
             self.faults += 1
-        self.story[told:told] = changes  # what it goes on to do comes after what became of the command
+        self.story[told:told] = changes  # the outcome of the command precedes the thread's later actions
         if actor.broken is not None:
             self.broke.append(f"{process.name} breaks: {actor.broken!r}")
             self.crash(process, self.broke[-1])
@@ -118,13 +118,13 @@ class Stage(Cast):
             self.processes[self.processes.index(process)] = process.again()
 
     def crash(self, process: Process, said: str) -> None:
-        """It is gone, and another one is started in its place, as the supervisor does."""
+        """End a process and start its replacement, as the supervisor does."""
         process.crash()
         self.story.append(said)
         self._replace(process)
 
     def fault(self, what: str, process: Process, actor: Actor) -> None:
-        """Something goes wrong now, where `actor` would have had its turn."""
+        """Inject a fault now, in place of the turn of `actor`."""
         if what in WAYS:
             self.step(process, actor, WAYS[what])
             return
@@ -170,7 +170,7 @@ class Stage(Cast):
                 self.story.append(f"{name}'s lease ends")
 
     def faults_of(self, process: Process, actor: Actor) -> list[str]:
-        """Which of the scenario's faults can hit here: commands and replies of all, workers, reapers, the clock."""
+        """Return the scenario's faults that are possible here: of commands, replies, workers, reapers or the clock."""
         strikes = {
             "lost": actor.want.kind in ("read", "write", "wait"),
             "unsent": actor.want.kind in ("read", "write", "wait"),
@@ -191,9 +191,9 @@ class Stage(Cast):
         return [what for what in self.scenario.faults if strikes[what]]
 
     def pass_by(self) -> bool:
-        """No process can go on: time passes until one can. False: that will never be.
+        """Advance the time until a process can act. Return False if none ever can.
 
-        It passes in ticks, so that those whose times are near each other have their turns in any order.
+        Time passes in ticks, so that processes with nearly equal times can act in any order.
         """
         now_ms = self.clock.now_ms
         times = [process.asleep_until_ms for process in self.processes]
@@ -225,10 +225,10 @@ class Stage(Cast):
         return not lies and not any(producer.lives for producer in self.producers)
 
     def state(self) -> Hashable:
-        """Two schedules in equal states have the same futures, and the same story.
+        """Return a value that is equal for schedules with the same possible continuations.
 
-        A process is as it is by what its threads did, when, and what they received, in this order.
-        The queue's counters are left out, as no code of it reads them.
+        The state of a process is determined by its threads' actions, their times and the replies, in order.
+        The queue's counters are left out, because its code does not read them.
         """
         processes = [(p.name, p.history, p.asleep_until_ms, p.dies_asleep, p.lives) for p in self.processes]
         return (
@@ -237,10 +237,10 @@ class Stage(Cast):
         )
 
     def judge_the_end(self) -> None:
-        """Once more, as a promise may have been the last that happened."""
+        """Check the laws once more: the last event may have been a promise."""
         self.judge.after("", self.observer.look(), self.clock.redis_ms)
 
     def close(self) -> None:
-        """No thread outlives its schedule."""
+        """End all threads of the schedule."""
         for process in self.processes:
             process.crash()

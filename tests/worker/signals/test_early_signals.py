@@ -1,4 +1,4 @@
-"""A signal that comes soon after the start: before a command serves, and while it is imported or starts its parts."""
+"""A signal soon after the start: before a command serves, while it imports, or while it starts its parts."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ COMMANDS_AND_BOUNDS_S = {
 def test_a_sigterm_soon_after_the_start_ends_a_command_and_its_parts_with_status_0_within_its_bound(
     embedded: Server, tmp_path: Path, command: str, bound_s: float, delay_ms: int
 ) -> None:
-    """Only before Python has come to the first line of the command is it the system that ends it, as any program."""
+    """Only before Python reaches the first line of the command does the signal's default action end the process."""
     server = {} if command.startswith("up") else {"REDIS_URL": embedded.url}
     own = {"PYTHONPATH": f"{ROOT}:{TESTS}", "TMPDIR": str(tmp_path), "ZEROLOSS_GRACE_MS": f"{GRACE_S * 1000:.0f}"}
     with (tmp_path / "log").open("ab") as log:
@@ -65,7 +65,7 @@ def test_a_sigterm_soon_after_the_start_ends_a_command_and_its_parts_with_status
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether the process has a handler for the signal."""
+    """Return whether the process has a handler for the signal."""
     (mask,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
     return bool(int(mask.split()[1], 16) >> (number - 1) & 1)
 
@@ -83,7 +83,7 @@ for _ in range(6_000):  # a signal that comes just before a single long sleep be
 def test_a_signal_ends_a_command_in_order_while_it_still_imports_its_libraries(
     tmp_path: Path, command: str, number: int
 ) -> None:
-    """Also where the system ignores what the process does not handle, as it does for PID 1 of a container."""
+    """This holds also where the system ignores unhandled signals, as it does for PID 1 of a container."""
     (tmp_path / "redis.py").write_text(SLOW_REDIS)
     process = subprocess.Popen(
         [sys.executable, "-m", "zeroloss.reference", *command.split()],

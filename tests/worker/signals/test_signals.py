@@ -1,4 +1,4 @@
-"""What signals do to a pool and to the processes that its handlers start; what reaps the processes left behind."""
+"""Signals to a pool and to the processes that its handlers start, and the reaping of processes left behind."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_forking(start_pool: StartPool, notes: Path) -> StartPool:
-    """A pool whose handlers are those of `forking_app`."""
+    """Start pools with the handlers of `forking_app`."""
 
     def start(*arguments: str, **environ: str) -> Pool:
         return start_pool("--app", "support.apps.forking_app", *arguments, NOTES=str(notes), **environ)
@@ -46,14 +46,14 @@ def read(note: Path) -> str:
     return note.read_text()
 
 
-# -- one stop, however often it is signalled -------------------------------------------------------------------------
+# -- one stop for any number of signals --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", BOTH)
 def test_a_signal_to_every_process_of_the_pool_at_once_lets_running_handlers_finish(
     start_forking: StartPool, watched: Watched, notes: Path, number: int
 ) -> None:
-    """As systemd does it, and a container's runtime."""
+    """systemd and container runtimes signal all processes."""
     for name in ("t1", "t2", "t3"):
         watched.submit("take a while", name)
     pool = start_forking("--processes", "2", "--threads", "2")
@@ -69,7 +69,7 @@ def test_a_signal_to_every_process_of_the_pool_at_once_lets_running_handlers_fin
 def test_the_same_signal_again_within_a_moment_is_the_same_stop(
     start_forking: StartPool, watched: Watched, notes: Path
 ) -> None:
-    """`timeout`, and a program that passes on a Ctrl-C that reached all of the terminal, signals the pool twice."""
+    """`timeout` signals the pool twice, and so does a program that forwards a Ctrl-C which the terminal sent to all."""
     watched.submit("take a while", "t1")
     pool = start_forking()
     read(notes / "begun-t1")
@@ -115,7 +115,7 @@ def test_handlers_may_use_multiprocessing(
 ) -> None:
     for number in range(count):
         watched.submit(task_type, f"t{number}")
-    # One thread: in several, multiprocessing itself now and then reaps another's process, whose exit code is then None.
+    # One thread: with several, multiprocessing may reap another thread's process, whose exit code is then None.
     start_forking("--threads", "1", ZEROLOSS_MAX_RETRIES="0")
     wait_until(lambda: watched.completed() + queue.dead_letters.count() == count, timeout_s=60)
     assert [letter.error for letter in queue.dead_letters.page()] == []
@@ -142,7 +142,7 @@ def test_a_process_that_a_handler_starts_has_default_signals_and_none_of_the_wor
 def test_a_killed_worker_is_seen_to_be_gone_though_a_process_that_its_handler_forked_lives_on(
     start_forking: StartPool, queue: Queue, watched: Watched, notes: Path
 ) -> None:
-    """By its connections: the lease lasts an hour, and its parent is killed first."""
+    """Its closed connections show it: the lease lasts an hour, and the parent is killed first."""
     watched.submit("leave a child behind", "t1")
     hour = {"ZEROLOSS_LEASE_MS": "3600000", "ZEROLOSS_SWEEP_MS": "20"}
     pool = start_forking(**hour)
@@ -213,7 +213,7 @@ PR_SET_CHILD_SUBREAPER = 36
 if "worker" in sys.orig_argv:
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 """
-"""Makes the parent of the pool inherit the orphans below it, as PID 1 of a container does."""
+"""Makes the pool's parent adopt its orphaned descendants, as PID 1 of a container does."""
 
 
 def test_processes_that_handlers_leave_behind_are_reaped_and_dead_workers_still_noticed(

@@ -1,1 +1,1 @@
-"""A wall clock that can be set wrong; the folder itself is put on the path."""
+"""A wall clock that the harness can set wrong. The folder itself is added to the path."""

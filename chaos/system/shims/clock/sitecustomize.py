@@ -1,9 +1,9 @@
-"""A wall clock that the harness can set wrong, for every Python process that finds this folder on its path.
+"""A wall clock that the harness can set wrong, for every Python process with this folder on its path.
 
-`time.time` and `time.time_ns` are shifted by the seconds with which `<run>/clock/<session>` begins; no such file, no
-shift. Each process says so in `<run>/clock/<session>.<pid>`: `carries` at its start, and what stands in that file once
-it has read the wrong time. The monotonic clock, which time-outs and the history need, stays as it is. Standard library
-only.
+`time.time` and `time.time_ns` are shifted by the seconds at the beginning of `<run>/clock/<session>`; without this
+file there is no shift. Each process reports to `<run>/clock/<session>.<pid>`: at its start `carries`, and the content
+of the first file once it has read the wrong time. The monotonic clock, which timeouts and the history need, is not
+changed. Standard library only.
 """
 
 import os
@@ -15,7 +15,7 @@ _said: dict[int, str] = {}
 
 
 def _say(word: str) -> None:
-    """Once for each wrong time and process, a forked one too."""
+    """Report a word, once for each wrong time and process, including forked ones."""
     pid = os.getpid()
     if _said.get(pid) == word:
         return

@@ -1,4 +1,4 @@
-"""arq, made to look for jobs oftener than as shipped, as half a second's wait would be all that is measured."""
+"""arq, with a shorter poll interval than its default: half a second's wait would dominate the measurement."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ async def work(_context: object, sent_ns: int, padding: str) -> None:
 
 
 class WorkerSettings:
-    """As arq reads it."""
+    """The settings of the worker, in arq's form."""
 
     functions = (work,)
     redis_settings = SETTINGS

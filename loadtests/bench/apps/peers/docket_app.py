@@ -1,4 +1,4 @@
-"""docket, whose command line knows no times below a second: its worker is started from here."""
+"""docket: its worker is started from here, as its command line accepts no times below a second."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ async def session(drive: Any) -> None:
 
 
 async def main() -> None:
-    # As shipped, a worker whose slots are all taken looks for a free one four times a second.
+    # By default a worker whose slots are all taken checks for a free slot four times a second.
     often = timedelta(milliseconds=1)
     async with docket() as served, Worker(served, concurrency=5, minimum_check_interval=often) as worker:
         await worker.run_forever()

@@ -1,4 +1,4 @@
-"""SAQ, with retries, as only such a job is put back when its worker was killed; its results are not kept."""
+"""SAQ, with retries: only a job with retries is put back after its worker was killed. Results are not kept."""
 
 import os
 from typing import Any

@@ -1,7 +1,7 @@
-"""One, two and three primaries of a cluster, a shard on each: what servers spend on a task, and how many pass.
+"""One, two and three primaries of a cluster, a shard on each: the servers' time for a task, and tasks/s.
 
-All share this machine's processors with producer and workers, so what a server spends is what tells: with processors
-of their own, tasks/s grow with the primaries as long as that stays the same.
+All primaries share this machine's processors with producer and workers, so the servers' time is the decisive figure: if
+it does not grow, then with processors of their own tasks/s grow with the number of primaries.
 """
 
 import socket
@@ -84,7 +84,7 @@ def _round(context: Context, primaries: int) -> dict[str, float]:
 
 
 def _drain(context: Context, url: str, clients: list[redis.Redis], namespaces: list[str]) -> tuple[float, float]:
-    """What the servers spend on one task (s), and tasks/s, from the first ones on."""
+    """Return the servers' time for one task (s), and tasks/s, both without the first tasks."""
     command = [sys.executable, "-m", "zeroloss.reference", "worker", "--app", "reference_app", "--redis", url]
     command += ["--namespace", "{tasks}", "--shards", str(len(namespaces)), "--processes", str(len(namespaces))]
     environment = {"REDIS_URL": context.server.url, "PYTHONPATH": str(APPS)}
@@ -111,7 +111,7 @@ def _drain(context: Context, url: str, clients: list[redis.Redis], namespaces: l
 
 @contextmanager
 def _cluster(context: Context, namespaces: list[str]) -> Iterator[list[int]]:
-    """Primaries without replicas, each with the slot of one of these namespaces; the first has all other slots, too."""
+    """Start primaries without replicas, each with the slot of one namespace; the first has all other slots, too."""
     slots = [key_slot(name.encode()) for name in namespaces]
     with ExitStack() as stack:
         ports = [stack.enter_context(_node(context)) for _ in namespaces]
@@ -131,7 +131,7 @@ def _cluster(context: Context, namespaces: list[str]) -> Iterator[list[int]]:
 
 @contextmanager
 def _node(context: Context) -> Iterator[int]:
-    """The port of a server of a cluster, which answers."""
+    """Start a server of a cluster, wait until it answers, and yield its port."""
     port = _free_port()
     folder = context.folder / f"node-{port}"
     folder.mkdir()
@@ -155,7 +155,7 @@ def _is_ok(client: redis.Redis) -> bool:
 
 
 def _free_port() -> int:
-    """A port that is free, as is the one 10,000 above it, which is that of the cluster bus."""
+    """Find a free port with a free port 10,000 above it, for the cluster bus."""
     while True:
         with socket.socket() as probe, socket.socket() as bus:
             probe.bind(("127.0.0.1", 0))

@@ -1,7 +1,7 @@
-"""What one server spends on a fleet of 100, 1,000 and 10,000 consumers.
+"""The time that one server spends on a fleet of 100, 1,000 and 10,000 consumers.
 
-They are simulated: each has its lease, its report and its subscription, as a worker process has them, but one
-connection subscribes for all. Beside them as many connections wait for the bell.
+The consumers are simulated: each has a lease, a report and a subscription, like a worker process, but one connection
+subscribes for all. The same number of further connections wait for the bell.
 """
 
 import socket
@@ -25,12 +25,12 @@ from .spent import server_seconds
 
 SIZES = (100, 1_000, 10_000)
 QUICK_SIZES = (100, 1_000)
-LEASE_MS = 600_000  # none ends while it is measured
+LEASE_MS = 600_000  # no lease ends during the measurement
 SPARE_CLIENTS = 200
-PATIENCE_MS = 60_000  # Valkey 9.1 looks for each waiter in the list of all when the bell rings
+PATIENCE_MS = 60_000  # Valkey 9.1 searches the list of all waiters for each waiter when the bell rings
 CHUNK = 1_000
 OPERATIONS = {"a sweep": 20, "a renewal": 500, "a claim": 500, "a ring": 5, "the monitor's reading": 5}
-"""How often each is done in a round."""
+"""Operation -> how often it is run in a round."""
 
 
 def measure(context: Context) -> list[Row]:
@@ -57,7 +57,7 @@ def measure(context: Context) -> list[Row]:
 
 
 def _round(context: Context, size: int) -> dict[str, float]:
-    """Operation -> what the server spends on one, µs."""
+    """Return operation -> the server's time for one, µs."""
     client = context.empty_server()
     client.config_set("maxclients", SIZES[-1] + SPARE_CLIENTS)
     config = Config(redis_url=context.server.url, lease_ms=LEASE_MS, block_ms=PATIENCE_MS)
@@ -89,7 +89,7 @@ def _micros(client: redis.Redis, act: Callable[[], object], count: int) -> float
 
 @contextmanager
 def _registered(client: redis.Redis, config: Config, names: list[str]) -> Iterator[None]:
-    """Consumers with a living lease, a report and a subscription."""
+    """Register consumers with a live lease, a report and a subscription."""
     keys = Keys(config.namespace)
     with closing(client.pubsub()) as subscription:
         for first in range(0, len(names), CHUNK):
@@ -105,7 +105,7 @@ def _registered(client: redis.Redis, config: Config, names: list[str]) -> Iterat
 
 @contextmanager
 def _waiting(port: int, bell: str, count: int) -> Iterator[None]:
-    """Connections that are blocked on the bell."""
+    """Open connections that block on the bell."""
     command = f"*3\r\n$5\r\nBLPOP\r\n${len(bell)}\r\n{bell}\r\n$1\r\n0\r\n".encode()
     with ExitStack() as stack:
         for _ in range(count):

@@ -6,7 +6,7 @@ import redis
 
 
 def server_seconds(clients: Iterable[redis.Redis]) -> float:
-    """Of the threads that run commands, so far."""
+    """Return the processor time so far, in seconds, of the servers' threads that run commands."""
     total = 0.0
     for client in clients:
         cpu = client.info("cpu")
