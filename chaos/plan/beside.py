@@ -49,7 +49,8 @@ def suited(
     if FAILING not in target.behaviours:
         none.add("failing")
     draw.shuffle(free)
-    for number, at_s, fault in faults:
+    # A call that is small is over before a fault can hit it, so calls are assigned while most tasks are free.
+    for number, at_s, fault in sorted(faults, key=lambda each: "call" not in each[2].brings):
         for kind, count in fault.brings.items():
             wanted = 0 if kind in none else min(count, len(free) // OF_THE_OTHERS)
             wanted = min(wanted, target.batch_max) if kind == "call" else wanted

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from markdown.extensions.toc import slugify
 from support.places import ROOT
+from zeroloss.campaigns.certificate import Certificate
+from zeroloss.campaigns.prove import write
 
 LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -37,3 +40,10 @@ def test_the_pages_that_are_made_from_the_code_are_current() -> None:
     command = [sys.executable, str(SITE / "pages.py"), "--check"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, f"{ended.stderr}write them again: python ci/site/pages.py"
+
+
+def test_the_certificate_s_page_shows_what_is_in_its_file(tmp_path: Path) -> None:
+    shown = ROOT / "docs" / "certificate"
+    write(msgspec.json.decode((shown / "certificate.json").read_bytes(), type=Certificate), tmp_path)
+    for name in ("certificate.json", "certificate.html"):
+        assert (tmp_path / name).read_text() == (shown / name).read_text(), f"write {name} again"

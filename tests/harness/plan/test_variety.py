@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zeroloss.faults.client.producer_sigkill_batch import ProducerSigkillBatch
 from zeroloss.faults.planned import PlannedTask
 from zeroloss.faults.worker.sigkill_full import TASKS
 from zeroloss.plan.mix import draw_mix
@@ -175,6 +176,13 @@ def test_one_call_of_many_tasks_comes_with_a_fault_that_needs_it(stated: type[Ta
     calls = [len(call) for call in together(made.tasks) if call[0].fault]
     assert calls == [len(coming(made))] == [size]
     assert [task.at_s for task in made.tasks] == sorted(task.at_s for task in made.tasks)
+
+
+def test_a_call_keeps_its_size_behind_many_other_faults_that_need_tasks() -> None:
+    faults = [FaultRequest("worker-sigkill", 50, {}), FaultRequest("server-sigterm", 100, {})]
+    drawn = plan(faults=[*faults, FaultRequest("producer-sigkill-batch", 1, {})])
+    (number,) = [one.number for one in drawn.faults if one.fault == "producer-sigkill-batch"]
+    assert sum(task.fault == number for task in drawn.tasks) == ProducerSigkillBatch.brings["call"]
 
 
 def test_tasks_with_bodies_of_more_than_a_second_come_with_an_outage() -> None:
