@@ -53,6 +53,7 @@ class Recorder:
         # One write: O_APPEND makes it atomic against other threads, and a kill tears at most the last line.
         written = os.write(self._fd, line)
         if written != len(line):
+            os.write(self._fd, line[written:])  # raises the reason, such as ENOSPC
             raise OSError(f"Only {written} of {len(line)} bytes of an event could be written to {self.path.name}.")
         return event
 
