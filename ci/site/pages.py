@@ -20,6 +20,7 @@ from zeroloss.reference.__main__ import _parser
 
 ROOT = Path(__file__).parents[2]
 CERTIFICATE = "certificate"
+SINCE = "\n## Since then\n"
 MADE = "This page is made from the code by `python ci/site/pages.py`; a test keeps it current.\n"
 
 
@@ -85,7 +86,9 @@ def faults() -> str:
 
 
 def certificate() -> str:
-    """What the certificate of the reference says, which `zeroloss prove` has left beside its page."""
+    """Show the file of `zeroloss prove`. What is written by hand below `SINCE` stays."""
+    page = ROOT / "docs" / CERTIFICATE / "README.md"
+    _, title, since = page.read_text().partition(SINCE) if page.exists() else ("", "", "")
     found = msgspec.json.decode((ROOT / "docs" / CERTIFICATE / "certificate.json").read_bytes(), type=Certificate)
     assert found.issued and found.circumstances, "docs/ shows a certificate that was issued"
     _, _, commit = found.circumstances.source.rpartition("commit ")
@@ -115,7 +118,7 @@ def certificate() -> str:
         "The workflow [nightly.yml](../../.github/workflows/nightly.yml) makes one each night, with other seeds, and"
         " keeps it as an artifact.",
     ]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n" + title + since
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
