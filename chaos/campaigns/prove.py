@@ -140,14 +140,15 @@ def prove(
     stopped = "the enumeration" if report.verdict in AGAINST else ""
 
     def work() -> Iterator[tuple[str, Callable[[], bytes]]]:
+        if stopped:
+            return
         variants, begun_s = variants_at(target, server), time.monotonic()
-        for number in range(0 if stopped else max(effort.runs, 1)):
+        for number in range(max(effort.runs, 1)):
             if number and effort.hours and time.monotonic() - begun_s >= 3600 * effort.hours:
                 break
             step, name = run_step(effort, number, seed + number, variants), f"run-{seed + number}"
             yield name, part(name, "result.json", *aimed(step, target, server))
-        if not stopped:
-            yield MUTANTS, part(MUTANTS, "mutants.json", *_mutants(effort, seed, server))
+        yield MUTANTS, part(MUTANTS, "mutants.json", *_mutants(effort, seed, server))
 
     with closing(_in_turn(work(), stopping)) as ended:
         for name, text in ended:

@@ -320,8 +320,8 @@ def long_ms(recover_within_s: float) -> int:
 
 
 def many(count: int) -> str:
-    """Return `a task`, or `3 tasks`."""
-    return f"{count} tasks" if count > 1 else "a task"
+    """Return `no task`, `a task`, or `3 tasks`."""
+    return f"{count} tasks" if count > 1 else "a task" if count else "no task"
 
 
 def busy_worker(stage: Stage, patience_s: float, *, untouched: bool = False, long: bool = False) -> Managed:

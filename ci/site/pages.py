@@ -38,7 +38,7 @@ def commands() -> str:
     parts += ["Each command but `vendor` takes these:", "\n".join(shared)]
     parts += [text for name in listed for text in _queue_command(name, subparsers.choices[name], shared)]
     assert head == "# zeroloss"
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return _joined(parts)
 
 
 def _queue_command(name: str, parser: argparse.ArgumentParser, shared: Sequence[str]) -> Iterable[str]:
@@ -82,14 +82,14 @@ def faults() -> str:
         "A target states in `behaviours` which of these its task bodies know.",
         _table(("`behaviour`", "what happens"), [(f"`{name}`", title) for name, title in BEHAVIOURS.items()]),
     ]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return _joined(parts)
 
 
 def certificate() -> str:
     """Show the file of `zeroloss prove`. What is written by hand below `SINCE` stays."""
     page = ROOT / "docs" / CERTIFICATE / "README.md"
     _, title, since = page.read_text().partition(SINCE) if page.exists() else ("", "", "")
-    found = msgspec.json.decode((ROOT / "docs" / CERTIFICATE / "certificate.json").read_bytes(), type=Certificate)
+    found = msgspec.json.decode(page.with_name("certificate.json").read_bytes(), type=Certificate)
     assert found.issued and found.circumstances, "docs/ shows a certificate that was issued"
     _, _, commit = found.circumstances.source.rpartition("commit ")
     inconclusive = f" ({found.inconclusive_runs} more: INCONCLUSIVE)" if found.inconclusive_runs else ""
@@ -113,12 +113,16 @@ def certificate() -> str:
         "What this evidence may have missed:",
         "\n".join(f"- {one}" for one in [*found.missed, *found.recall, *found.not_covered]),
         "It is about the commit in the table, under the workload and the faults of its runs. It is evidence, not a"
-        " proof. Another one takes about an hour and a half; `--resume proof` continues it:",
+        " proof. Another one takes about an hour on two cores; `--resume proof` continues it:",
         f"```sh\npip install '.[asgi]'\nzeroloss prove --runs {len(found.seeds)} --redis embedded --out proof\n```",
         "The workflow [nightly.yml](../../.github/workflows/nightly.yml) makes one each night, with other seeds, and"
         " keeps it as an artifact.",
     ]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n" + title + since
+    return _joined(parts) + title + since
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -38,7 +38,7 @@ class WorkerSigtermSigkill(WorkerFault):
             if worker.kill_session() == -SIGKILL:
                 return Effect(
                     evidence=f"Worker {worker.sid} was still there {self.after_s:g} s after SIGTERM, inside "
-                    f"{many(len(caught.tasks)) if caught.tasks else 'no task'}, and exited with status -9.",
+                    f"{many(len(caught.tasks))}, and exited with status -9.",
                     pids=caught.pids,
                     tasks=tuple(caught.tasks),
                 )
