@@ -93,6 +93,8 @@ ring()
 return released
 """)
 
+SAMPLE = 100  # consumers that are asked whether one is idle
+
 
 class Consumer:
     """The queue as one claimer uses it. A consumer's name belongs to one claimer and is never used again."""
@@ -220,6 +222,14 @@ class Consumer:
             return 0
         released: int = _RELEASE(self._client, [*self._keys.waiting, self._processing], [newest_first])
         return released
+
+    def others_idle(self) -> bool:
+        """Whether another registered consumer holds no task. With many consumers a sample of them is asked."""
+        names: Any = self._client.zrangebyscore(self._keys.consumers, "-inf", "+inf")
+        prefix = self._keys.processing("").encode()
+        others = [prefix + name for name in names if name != self.name.encode()]
+        asked = random.sample(others, min(len(others), SAMPLE))
+        return bool(asked) and self._client.exists(*asked) < len(asked)
 
     def held(self) -> list[int]:
         """Return the numbers of all held tasks, oldest first."""

@@ -60,6 +60,7 @@ class Claimer(threading.Thread):
         self._unsure = True  # the held tasks must be read before the next claim
         self._renew_at = 0.0
         self._retry_at = 0.0  # after an error: no command before this time
+        self._offer_at = 0.0  # when to look for an idle worker that can begin the task to run alone sooner
         self._errors = 0
         self._stopping = False
         self._paused = False  # from the last renewal
@@ -164,6 +165,8 @@ class Claimer(threading.Thread):
         hoards = not self.ready.empty() and self._pace.hoards(self._hand)
         if hoards or self._idles() or self._surplus():
             self._give_back()
+        if (alone := self._hand.delayed_alone()) and time.monotonic() >= self._offer_at:
+            self._offer(alone)
         # Half of the prefetch at a time: the handlers run one half while Redis is asked for the other.
         limit = min(self._room(), self._config.threads + self._config.ahead // 2) if self._wants_more() else 0
         done = self._hand.having(State.DONE)
@@ -204,9 +207,8 @@ class Claimer(threading.Thread):
 
     def _surplus(self) -> list[Delivery]:
         """Return the deliveries that will not be begun here, and must be given back."""
-        held = self._hand.having(State.HELD)
-        keeps = held and not self._idles() and not self._hand.leaves(self._pace.hoarding_s)
-        return [delivery for delivery in held if delivery is not self._hand.alone] if keeps else held
+        alone = None if self._idles() else self._hand.alone
+        return [delivery for delivery in self._hand.having(State.HELD) if delivery is not alone]
 
     def _room(self) -> int:
         # Done tasks do not count: they are acked in the same step, before the claim.
@@ -251,13 +253,19 @@ class Claimer(threading.Thread):
     def _give_back(self) -> None:
         """Release tasks that were not begun."""
         self._hand.withdraw()
-        surplus = self._surplus()
-        if self._hand.alone in surplus:
-            self._hand.leave(self._hand.alone, self._config.lease_ms / 1000)
+        self._release(self._surplus())
+
+    def _offer(self, alone: Delivery) -> None:
+        """Give back the task to run alone if another worker is idle, and so can begin it at once."""
+        self._offer_at = time.monotonic() + self._pace.hoarding_s
+        if self._consumer.others_idle():
             self._dry = True  # wait again: workers that wait already hear the bell first
-        # After an error these tasks are still surplus: those that Redis still holds are given back in the next turn.
-        self._consumer.release(delivery.number for delivery in surplus)
-        self._hand.drop(surplus)
+            self._release([alone])
+
+    def _release(self, deliveries: list[Delivery]) -> None:
+        # After an error these tasks are still in hand: those that Redis still holds are given back in a later turn.
+        self._consumer.release(delivery.number for delivery in deliveries)
+        self._hand.drop(deliveries)
 
     def _admit(self, claimed: Iterable[Claimed]) -> None:
         """Take claimed entries in hand, oldest first; dead-letter at once those that cannot run here (I5)."""
@@ -276,6 +284,7 @@ class Claimer(threading.Thread):
                 continue  # surplus, given back in the next turn
             if delivery.task.recoveries >= self._config.isolate_after:
                 self._hand.isolate(delivery)
+                self._offer_at = time.monotonic() + self._pace.hoarding_s
             else:
                 self._hand.move(delivery, State.OUT)
 

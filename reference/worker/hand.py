@@ -1,8 +1,6 @@
 """The hand of a worker process: its deliveries, and which of them wait for a handler thread."""
 
-import math
 import queue
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -19,8 +17,6 @@ class Hand:
     def __init__(self) -> None:
         self.ready: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
         self.alone: Delivery | None = None
-        self._isolated_at = -math.inf  # monotonic, s
-        self._left: dict[str, float] = {}  # id of a task given back -> until when to keep it if it returns, s
         self._deliveries: dict[int, Delivery] = {}
 
     def __iter__(self) -> Iterator[Delivery]:
@@ -60,23 +56,12 @@ class Hand:
     def isolate(self, delivery: Delivery) -> None:
         """Mark a delivery to run alone, and withdraw the waiting ones, so that its crash interrupts no other task."""
         self.withdraw()
-        self.alone, self._isolated_at = delivery, time.monotonic()
+        self.alone = delivery
 
-    def leaves(self, patience_s: float) -> bool:
-        """Whether the task to run alone has waited for the running tasks for `patience_s`, and may be given back."""
-        now = time.monotonic()
-        return (
-            self.alone is not None
-            and now - self._isolated_at > patience_s
-            and now > self._left.get(self.alone.task.id, -math.inf)
-            and self.owned() != [self.alone]
-        )
-
-    def leave(self, delivery: Delivery, keep_s: float) -> None:
-        """Record that the task to run alone is given back. If it returns within `keep_s` it is kept: it must run."""
-        now = time.monotonic()
-        self._left = {task_id: until for task_id, until in self._left.items() if until >= now}
-        self._left[delivery.task.id] = now + keep_s
+    def delayed_alone(self) -> Delivery | None:
+        """Return the task to run alone if it waits for tasks that run here."""
+        waits = self.alone is not None and self.alone.state is State.HELD and self.owned() != [self.alone]
+        return self.alone if waits else None
 
     def waits(self) -> bool:
         """Whether a delivery waits for running tasks to finish."""

@@ -26,7 +26,8 @@ class Pace:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._task_s: float | None = None
-        self.hoarding_s = config.ahead_ms / 1000 * 5  # tasks go back if all threads are busy for this time
+        # Tasks go back if all threads are busy for this time. Not 0: the claimer looks for idle workers as often.
+        self.hoarding_s = max(0.05, config.ahead_ms / 1000 * 5)
 
     def learn(self, seconds: float) -> None:
         """Add the duration of one task to the average."""

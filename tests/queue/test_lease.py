@@ -41,6 +41,20 @@ def test_a_renewal_says_that_the_lease_had_ended(queue: Queue) -> None:
     assert consumer.renew().lapsed is False
 
 
+def test_a_consumer_sees_that_another_one_holds_no_task(queue: Queue) -> None:
+    consumer = queue.consumer()
+    assert not consumer.others_idle()
+    other = queue.consumer("w2")
+    assert consumer.others_idle()
+    queue.enqueue("a")
+    (claimed,) = other.claim()
+    assert not consumer.others_idle()
+    queue.client.zadd(queue.keys.consumers, {b"not \xff text": 0})
+    assert consumer.others_idle()
+    assert other.others_idle()
+    other.settle([claimed.number], 0)
+
+
 def test_a_lease_ends_by_itself(queue: Queue) -> None:
     short = queue.configured(lease_ms=60, renew_ms=20)
     short.enqueue("a")

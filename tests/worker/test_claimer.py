@@ -70,6 +70,9 @@ class Observed(Consumer):
     def release(self, numbers: Iterable[int]) -> int:
         return self._step("release", partial(super().release, list(numbers)))
 
+    def others_idle(self) -> bool:
+        return self._step("ask", super().others_idle)
+
     def leave(self, done: Iterable[int] = (), unbegun: Iterable[int] = ()) -> Departure:
         self.left.append((len(list(done)), len(list(unbegun))))
         return self._step("leave", partial(super().leave, done, unbegun))
@@ -390,21 +393,48 @@ def test_a_suspect_that_waits_for_a_slow_task_is_left_to_a_worker_that_is_idle(q
     end(busy, queue)
 
 
-def test_a_suspect_that_nobody_else_takes_is_kept_until_it_can_run(queue: Queue) -> None:
+def test_a_suspect_is_kept_while_no_other_worker_is_idle_until_it_can_run(queue: Queue) -> None:
     queue = queue.configured(threads=2, isolate_after=1, renew_ms=300)
-    queue.enqueue("slow")
+    queue.enqueue("slow", "slow too")
     consumer = Observed(queue)
     claimer = started(queue, consumer)
-    slow = begun(claimer)
+    slow, slow_too = begun(claimer), begun(claimer)
+    busy = started(queue.configured(threads=1), Observed(queue, name="w2"))
+    queue.enqueue("the other's")
+    others = begun(busy)
+    finish(claimer, slow_too)
     queue.push(entry("suspect", recoveries=1))
-    wait_until(lambda: consumer.steps["release"] == 1 and claimer._hand.alone, message="it is not claimed again")
-    renewals = claimer._renew_at
-    wait_until(lambda: claimer._renew_at > renewals, message="it does not renew")
-    assert consumer.steps["release"] == 1
+    wait_until(lambda: consumer.steps["ask"] > 3, message="it does not look for an idle worker")
+    assert claimer._hand.alone
     finish(claimer, slow)
     suspect = begun(claimer)
-    assert suspect.task.id == "suspect"
+    assert (suspect.task.id, consumer.steps["release"]) == ("suspect", 0)
+    finish(busy, others)
+    busy.stop()
+    busy.join(10)
     finish(claimer, suspect)
+    end(claimer, queue)
+
+
+def test_a_suspect_that_was_kept_is_left_to_a_worker_that_becomes_idle(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    queue.enqueue("slow", "slow too")
+    consumer = Observed(queue)
+    claimer = started(queue, consumer)
+    slow, slow_too = begun(claimer), begun(claimer)
+    other = started(queue.configured(threads=1), Observed(queue, name="w2"))
+    queue.enqueue("the other's")
+    others = begun(other)
+    finish(claimer, slow_too)
+    queue.push(entry("suspect", recoveries=1))
+    wait_until(lambda: consumer.steps["ask"] > 3, message="it does not look for an idle worker")
+    finish(other, others)
+    suspect = begun(other)
+    assert (suspect.task.id, suspect.task.recoveries) == ("suspect", 1)
+    finish(other, suspect)
+    other.stop()
+    other.join(10)
+    finish(claimer, slow)
     end(claimer, queue)
 
 

@@ -94,3 +94,7 @@ def test_waiting_work_is_given_back_when_all_threads_have_been_busy_for_five_tim
     assert not learnt.hoards([running(0.101), running(0.099)])
     assert learnt.hoards([running(0.101), running(0.101)])
     assert not learnt.hoards([running(0.101), running(0.101, seconds=0.1)])
+
+
+def test_a_claimer_without_a_prefetch_does_not_look_for_idle_workers_all_the_time() -> None:
+    assert Pace(Config(ahead_ms=0)).hoarding_s == 0.05
