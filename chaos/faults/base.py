@@ -181,6 +181,8 @@ class Fault(ABC):
     # When the fault may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
     """How often `--faults mix` includes it: never; once if the seed draws it; once; or `--kills` times."""
+    drawn_options: ClassVar[tuple[str, ...]] = ()
+    """Names of options, True or False, that the mix draws from its seed."""
     ends_mix: ClassVar[int] = 0
     """Number of extra injections after the other faults of the mix, where no later kill hides a leak."""
     ends_mix_options: ClassVar[Mapping[str, Any]] = {}

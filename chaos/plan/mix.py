@@ -62,9 +62,14 @@ def draw_mix(
     ]
     small = max(1, sum(one.count for one in kills_planned) // KILLS_BESIDE)
     chosen = min(OF_THE_TARGET, small, len(listed))
+    draw = random.Random(f"options of the mix:{seed}")
+    requests = [
+        FaultRequest(name, 1, {option: draw.random() < 0.5 for option in FAULTS[name].drawn_options})
+        for name in sorted(drawn)
+    ]
     of_the_target = random.Random(f"mix of the target:{seed}").sample(listed, chosen)
     of_the_target = [FaultRequest(one.fault, 1, one.options) for one in of_the_target]
-    return [*kills_planned, *(FaultRequest(name, 1, {}) for name in sorted(drawn)), *of_the_target, *last]
+    return [*kills_planned, *requests, *of_the_target, *last]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

@@ -22,6 +22,7 @@ class WorkerSigterm(WorkerFault):
     name: ClassVar[str] = "worker-sigterm"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     in_mix: ClassVar[InMix] = "drawn"
+    drawn_options: ClassVar[tuple[str, ...]] = ("to_all",)
     count: ClassVar[int] = 5
     asks_to_end: ClassVar[bool] = True
     brings: ClassVar[Mapping[Brought, int]] = {"long": 2}

@@ -195,8 +195,20 @@ def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(see
     mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
     assert mix == draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
     assert mix[0] == FaultRequest("worker-sigkill", 49, {})
-    assert [(request.count, request.options) for request in mix[2:-1]] == [(1, {})] * 5
+    assert [request.count for request in mix[2:-1]] == [1] * 5
     assert len({request.fault for request in mix}) == 6
+    options = {request.fault: request.options for request in mix[2:-1] if request.options}
+    assert options in ({"worker-sigterm": {"to_all": True}}, {"worker-sigterm": {"to_all": False}})
+
+
+def test_about_half_of_all_mixes_signal_every_process_of_a_worker_that_must_stop() -> None:
+    stops = [
+        request.options["to_all"]
+        for seed in range(100)
+        for request in draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3)
+        if request.fault == "worker-sigterm"
+    ]
+    assert 30 < sum(stops) < 70
 
 
 @given(seed=st.integers(0, 2**64))
