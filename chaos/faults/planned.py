@@ -11,8 +11,9 @@ from ..target import Task
 Numbers = Literal["doubles", "whole", "text"]
 """Numbers in a payload: those of any language; also integers beyond 2^53; also numbers that only the text preserves."""
 
-ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n\u2028\u2029\x85\ufeff\x7f'
-"""Text with characters that some parsers treat as a line end, a byte order mark or a control character."""
+ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n\u2028\u2029\x85\ufeff\x7fe\u0301\u212b\u1100\u1161'
+"""Text with characters that some parsers treat as a line end, a byte order mark or a control character, and with others
+that Unicode normalization changes."""
 FILLER_RAW = "\u00e9\u2603\U0001f4a5"
 """Characters of two, three and four bytes."""
 ONLY_IN_TEXT = '"fixed":1.10,"huge":1e400,"zero":-0.0,"b":1,"a":2'

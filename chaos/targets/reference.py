@@ -207,7 +207,8 @@ class Reference(Target):
 
     def enqueue(self, task: Task) -> str | None:
         behaviour = task.payload.get("behaviour", "")
-        key = _key_of(task.id) if self.attempts > 1 or behaviour.startswith(KEYED) or one_in(4, task.id) else None
+        own = key_of(task.id)
+        key = own if self.attempts > 1 or behaviour.startswith(KEYED) or one_in(4, own.lower()) else None
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return None
@@ -238,7 +239,7 @@ class Reference(Target):
                 if named and promised != task.id and not behaviour.startswith("client-reuses-key"):
                     raise WrongAnswer(f"Another task was promised: {answer}")
                 if key and one_in(2, key, "again"):
-                    self._requests.repeat("/task", body, key)
+                    self._requests.repeat("/task", body, key, answer)
                 return promised
             if status == UNPROCESSABLE and refused and json.loads(answer)["type"] == CONFLICT:
                 raise Conflict(answer)
@@ -255,7 +256,7 @@ class Reference(Target):
         Large batches always have a key: one may hold half of a run, so it is sent until it is accepted.
         """
         large = len(tasks) >= LARGE_BATCH
-        key = _key_of(f"batch-{tasks[0].id}") if large or one_in(2, tasks[0].id) else None
+        key = key_of(f"batch-{tasks[0].id}") if large or one_in(2, tasks[0].id) else None
         if len(tasks) <= BY_PYTHON_MAX and one_in(BATCH_BY_PYTHON_ONE_IN, tasks[0].id, "python"):
             return self._python.enqueue_many(tasks, _type_of, key, PATIENCE_S)
         # A small batch also has an item that must be refused.
@@ -282,7 +283,7 @@ class Reference(Target):
                     raise Refused(answer) if refused else RuntimeError(answer)
             time.sleep(RETRY_S)
         if key:
-            self._requests.repeat("/tasks", body, key)
+            self._requests.repeat("/tasks", body, key, answer)
         results = json.loads(answer)["results"]
         if len(results) != len(items):
             raise WrongAnswer(f"{len(items)} tasks were sent, and {len(results)} answered: {answer[:200]}")
@@ -379,6 +380,9 @@ def _type_of(task: Task) -> str:
     return other.get(task.payload.get("behaviour", ""), task.type or TYPE)
 
 
-def _key_of(name: str) -> str:
-    """Return an idempotency key; half of them are as long as a key may be."""
-    return name.ljust(NAME_CHARS_MAX, "+") if one_in(2, name, "long") else name
+def key_of(name: str) -> str:
+    """Return an idempotency key. The keys of two neighbouring tasks differ in case alone; half are of full length."""
+    head, _, number = name.rpartition("-")
+    if number.isdigit():
+        name = f"{'zZ'[int(number) % 2]}-{head}-{int(number) // 2}"
+    return name.ljust(NAME_CHARS_MAX, "+") if one_in(2, name.lower(), "long") else name

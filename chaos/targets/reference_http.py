@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from itertools import zip_longest
+from typing import Any
 
 from ..target import Task, WrongAnswer
 
@@ -75,15 +77,21 @@ class Requests:
             status, answer = self.post(path, body, key)
         return status, answer
 
-    def repeat(self, path: str, body: str, key: str) -> None:
-        """Send an accepted request again.
+    def repeat(self, path: str, body: str, key: str, first: str) -> None:
+        """Send a request again that got the answer `first`.
 
-        Raises WrongAnswer if it is refused, as if it were not in the queue. Errors while Redis is down are ignored.
+        Raises WrongAnswer if it is refused, or if a task has another id now. Errors while Redis is down are ignored.
         """
         with suppress(http.client.HTTPException, OSError):
             status, answer = self.post(path, body, key)
-            if status not in (ACCEPTED, MULTI_STATUS) and status < SERVER_ERROR:
-                raise WrongAnswer(f"What was accepted is refused when it is sent again, by {status}: {answer[:200]}")
+            if status not in (ACCEPTED, MULTI_STATUS):
+                if status < SERVER_ERROR:
+                    raise WrongAnswer(f"An accepted request is refused when sent again, by {status}: {answer:.200}")
+                return
+            for before, after in zip_longest(_results(first), _results(answer), fillvalue={}):
+                promised, again = before.get("task_id"), after.get("task_id")
+                if promised and after.get("status") != "unknown" and again != promised:
+                    raise WrongAnswer(f"A task was accepted as {promised}, and as {again} when it was sent again.")
 
     def hang_up(self, body: str, key: str | None) -> None:
         """Send a request and close the connection. Raises ConnectionAbortedError: its outcome is unknown."""
@@ -120,6 +128,13 @@ def due_time(task: Task, *, timed: bool) -> datetime | None:
     if not (task.delay_ms and timed and one_in(2, task.id, "timed")):
         return None
     return datetime.now(ZONES[len(task.text) % len(ZONES)]) + timedelta(milliseconds=task.delay_ms + 1)
+
+
+def _results(answer: str) -> list[dict[str, Any]]:
+    """Return the results of a batch, or the one result of a single task."""
+    document = json.loads(answer)
+    results: list[dict[str, Any]] = document.get("results", [document])
+    return results
 
 
 def refuses(status: int, answer: str) -> bool:

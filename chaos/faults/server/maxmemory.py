@@ -29,7 +29,7 @@ class ServerMaxmemory(ServerFault):
     count: ClassVar[int] = 2
     brings: ClassVar[Mapping[Brought, int]] = {"lasting": 4, "failing": 8}
 
-    for_s: float = 5.0
+    for_s: float = 8.0
     """Duration of the full memory, in seconds; long enough for a missing retry to be overdue before it ends."""
     patience_s: float = 1.0
     """Maximum wait, in seconds, for a body that will fail, if the plan has such tasks; then the fault begins anyway."""

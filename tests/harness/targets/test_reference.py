@@ -18,7 +18,7 @@ from support.waiting import wait_until
 from zeroloss.checker.verdicts import Verdict
 from zeroloss.target import Conflict, Refused, Task, WrongAnswer
 from zeroloss.targets import reference
-from zeroloss.targets.reference import Reference
+from zeroloss.targets.reference import NAME_CHARS_MAX, Reference, key_of
 from zeroloss.targets.reference_http import Requests, drawn, one_in, submission
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
@@ -211,10 +211,26 @@ def test_a_request_that_was_accepted_must_not_be_refused_when_it_is_sent_again(
 ) -> None:
     monkeypatch.setattr(reference, "LARGE_BATCH", len(BATCH))
     answers += [(202, results("queued", "queued", "queued")), (429, "queue-full")]
-    with pytest.raises(WrongAnswer, match="refused when it is sent again, by 429"):
+    with pytest.raises(WrongAnswer, match="refused when sent again, by 429"):
         Reference(directory=tmp_path).enqueue_many(BATCH)
     answers[:] = [(202, ""), (422, "idempotency-conflict")]
-    with pytest.raises(WrongAnswer, match="refused when it is sent again, by 422"):
+    with pytest.raises(WrongAnswer, match="refused when sent again, by 422"):
+        Reference(directory=tmp_path).enqueue(repeated())
+
+
+def test_a_request_that_was_accepted_must_get_the_same_ids_when_it_is_sent_again(
+    answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "LARGE_BATCH", len(BATCH))
+    others = json.dumps({"results": [*json.loads(results("queued", "queued"))["results"], {"status": "unknown"}]})
+    answers += [(202, results("queued", "queued", "queued")), (207, others)]
+    assert Reference(directory=tmp_path).enqueue_many(BATCH) == []
+    shifted = json.dumps({"results": json.loads(results("queued", "queued", "queued"))["results"][::-1]})
+    answers += [(202, results("queued", "queued", "queued")), (202, shifted)]
+    with pytest.raises(WrongAnswer, match=r"accepted as zl-.* and as zl-.* when it was sent again"):
+        Reference(directory=tmp_path).enqueue_many(BATCH)
+    answers[:] = [(202, ""), (202, '{"status":"queued","task_id":"another"}')]
+    with pytest.raises(WrongAnswer, match="as another when it was sent again"):
         Reference(directory=tmp_path).enqueue(repeated())
 
 
@@ -227,11 +243,20 @@ def test_a_repetition_that_meets_no_redis_takes_nothing_back(
     assert not answers
 
 
+def test_some_keys_of_two_tasks_differ_in_case_alone() -> None:
+    keys = [key_of(task.id) for task in BATCH[:2]]
+    assert keys[0] != keys[1]
+    assert keys[0].lower() == keys[1].lower()
+    assert len({key_of(f"zl-1-{number:07}") for number in range(2_000)}) == 2_000
+    assert len(key_of("batch-x")) in (7, NAME_CHARS_MAX)
+
+
 def repeated() -> Task:
     """Return a task that the target sends with a key, twice, and without an id: each answer promises another id."""
 
     def fits(name: str) -> bool:
-        return one_in(4, name) and one_in(2, name, "again") and not one_in(2, name, "named")
+        key = key_of(name)
+        return one_in(4, key.lower()) and one_in(2, key, "again") and not one_in(2, key, "named")
 
     return replace(TASK, id=next(filter(fits, map(str, range(1_000)))))
 
