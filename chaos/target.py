@@ -181,7 +181,8 @@ class Target:
     """Whether, while the server's memory is full and it evicts nothing, no new task is accepted, and accepted tasks
     begin, are retried and are recovered as at any time."""
     keeps_through: float | None = None
-    """Length of a connection loss, in seconds, below which a worker keeps its running tasks. None: not stated."""
+    """Length of a connection loss, in seconds, below which a worker keeps its running tasks, and acks them when they
+    are done. None: not stated."""
     grace: float | None = None
     """Seconds for which a worker that is asked to stop lets its running tasks go on. None: not stated."""
     time_limit: float | None = None

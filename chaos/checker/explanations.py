@@ -135,6 +135,7 @@ class _Causes:
             faults=list(faults.values()),
             others=list(others),
             overlapping=_overlapping(task.executions),
+            by_one=any(earlier.pid == later.pid for earlier, later in pairwise(completed)),
         )
 
     def _submissions_beyond_one(self, task: Task) -> int:

@@ -121,6 +121,8 @@ class Duplicate(msgspec.Struct, frozen=True):
     """Whether two executions ran at the same time."""
     others: list[str] = []
     """Explanations other than faults, a few words each."""
+    by_one: bool = False
+    """Whether a process completed it and then completed it again."""
 
     @property
     def explanation(self) -> str:

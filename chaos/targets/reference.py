@@ -68,8 +68,9 @@ LIMITED, LIMITED_ASYNCHRONOUS = f"{TYPE}.limited", f"{TYPE}.limited.3"
 """Types of the tasks whose bodies hang: their handlers, a function and a coroutine, have a time limit."""
 ASKING = f"{TYPE}-é"
 """Task type whose handler states the delay of its retry when it fails."""
-ENVELOPE_BYTES_MAX = 1_024
-"""Bytes reserved for a task's other members, such as its error text, beside its payload."""
+ENVELOPE_BYTES_MAX = 77
+"""Most bytes of an entry beside its payload and header: an id with the longest seed, and the longest type. No more,
+so that the largest entry exceeds `max_task_bytes` with its header, which does not count."""
 KEYED = ("client-retries", "client-reuses-key")
 """Prefixes of the behaviours whose tasks are submitted with an idempotency key."""
 

@@ -160,11 +160,14 @@ def promises_of(
         ),
         Promise(
             name="keeps_through",
-            stated=f"A worker whose connections are cut for less than {keeps:g} s keeps what it runs."
+            stated=f"A worker whose connections are cut for less than {keeps:g} s keeps what it runs, and acks it."
             if keeps is not None
             else None,
             verdict=Verdict.DUPLICATES,
-            broken=_clause(taken_of(evidence, duplicates), "begun elsewhere while a worker ran it, after a short cut"),
+            broken=_clause(
+                taken_of(evidence, duplicates),
+                "begun again after a short cut, though a worker ran or had finished it",
+            ),
         ),
         Promise(
             name="grace",

@@ -1,4 +1,4 @@
-"""Whether a worker keeps what it runs while its connections are cut for a moment."""
+"""Whether a worker keeps what it runs, and acks what it has finished, when its connections are cut for a moment."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,10 @@ SOON = 5 * SECOND
 
 
 def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
-    """Return the tasks that ran twice at the same time only because of a cut shorter than the target states.
+    """Return the tasks that ran twice, at the same time or in one process, only because of a cut shorter than stated.
 
-    Both executions must have been completed: a worker that died had nothing to keep.
+    Both executions must have been completed: a worker that died had nothing to keep. A process that lives on after a
+    cut still knows that it has finished a task, and can ack it again.
     """
     keeps_s = seconds(evidence.begin, "keeps_through")
     if keeps_s is None:
@@ -27,7 +28,7 @@ def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
     return [
         one.task
         for one in duplicates
-        if one.overlapping
+        if (one.overlapping or one.by_one)
         and one.faults
         and not one.others
         and all(short(evidence.faults[fault.number]) for fault in one.faults)

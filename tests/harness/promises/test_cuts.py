@@ -55,6 +55,27 @@ def test_a_task_that_ran_twice_for_another_reason_does_not_break_the_promise(sto
     assert ended(story).verdict is Verdict.PASS
 
 
+def finished_and_begun_again(*, pid: int) -> Result:
+    story = Story().begin(plan={"tasks": 1, "keeps_through": 0.5, "unexplained_duplicates": 0}, recover_within=2.0)
+    story.submit("a").add("effect", "begin", pid=100, task="a", execution="x", at_ms=900)
+    traits = {"aims_at": "server", "everywhere": True, "cuts": True}
+    story.add("fault", "begin", fault="a-fault", number=1, traits=traits, at_ms=1_000)
+    story.add("fault", "effective", fault="a-fault", number=1, at_ms=1_200, pids=[], tasks=["a"], evidence="cut")
+    story.add("fault", "end", fault="a-fault", number=1)
+    story.add("effect", "end", pid=100, task="a", execution="x", at_ms=1_300)
+    story.add("effect", "begin", pid=pid, task="a", execution="y", at_ms=1_500)
+    return judge(story.add("effect", "end", pid=pid, task="a", execution="y").drained().end().events)
+
+
+def test_a_worker_that_finished_a_task_around_a_short_cut_and_runs_it_again_breaks_the_promise() -> None:
+    result = finished_and_begun_again(pid=100)
+    assert (result.verdict, broken(result)) == (Verdict.DUPLICATES, ["keeps_through"])
+
+
+def test_a_task_that_was_finished_before_a_short_cut_may_run_again_in_another_process() -> None:
+    assert broken(finished_and_begun_again(pid=200)) == []
+
+
 def test_a_machine_that_was_starved_may_have_kept_a_worker_from_its_return() -> None:
     story = cut_while_it_runs().late()
     assert "keeps_through" not in broken(ended(story))

@@ -16,6 +16,7 @@ from support.places import APPS
 from support.runs import carry_out
 from support.waiting import wait_until
 from zeroloss.checker.verdicts import Verdict
+from zeroloss.reference.queue.task import encode
 from zeroloss.target import Conflict, Refused, Task, WrongAnswer
 from zeroloss.targets import reference
 from zeroloss.targets.reference import NAME_CHARS_MAX, Reference, key_of
@@ -241,6 +242,12 @@ def test_a_repetition_that_meets_no_redis_takes_nothing_back(
     answers += [(202, ""), again]
     assert Reference(directory=tmp_path).enqueue(repeated()) == TASK.id
     assert not answers
+
+
+def test_the_largest_payload_fits_beside_the_longest_names_and_leaves_no_room_for_the_header() -> None:
+    longest = encode(task_id=f"zl-{2**64 - 1}-0002000", task_type=reference.UNRETRIED, payload_json="")
+    usual = encode(task_id="zl-1-0002000", task_type=reference.TYPE, payload_json="")
+    assert len(longest) <= reference.ENVELOPE_BYTES_MAX <= len(usual) + 30
 
 
 def test_some_keys_of_two_tasks_differ_in_case_alone() -> None:
