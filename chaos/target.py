@@ -168,8 +168,8 @@ class Target:
     """Names of priorities, the highest first. Some tasks have the first, some the last, most one in between. Of many
     tasks accepted by one call, those of the first priority begin sooner than the others."""
     lower_within: int | None = None
-    """Limit on the tasks of higher priorities that begin in a row while 20 or more of a lower one wait, so that no
-    priority starves. Allow for several workers that take turns independently, and may die. None: not stated."""
+    """Limit on the tasks of other priorities that begin in a row while 20 or more of one wait, so that no priority
+    starves. Allow for several workers that take turns independently, and may die. None: not stated."""
     delays: bool = False
     """Whether a task can be scheduled by `delay_ms`, and then begins no sooner."""
     starts_when_idle: bool = False

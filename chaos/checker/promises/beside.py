@@ -116,7 +116,7 @@ def promises_of(
         ),
         Promise(
             name="lower_within",
-            stated=f"While many tasks of a lower priority wait, one begins among any {lower} of higher ones."
+            stated=f"While many tasks of a priority wait, one of them begins among any {lower} of others."
             if isinstance(lower, int)
             else None,
             verdict=Verdict.LIVENESS,

@@ -3,7 +3,7 @@
 Tasks that are due and do not begin while a worker is idle are judged in `lateness.py`.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..stated import option
@@ -58,26 +58,22 @@ def slighted_of(evidence: Evidence) -> list[str]:
 
 
 def starved_of(evidence: Evidence) -> list[str]:
-    """Return a clause for each priority that was starved: many of its tasks waited while only higher ones began."""
+    """Return a clause for each priority that was starved: many of its tasks waited while only others began."""
     stated, most = option(evidence.begin, "priorities"), option(evidence.begin, "lower_within")
     if not isinstance(stated, list | tuple) or not isinstance(most, int):
         return []
     begins = sorted((one.begin, task.priority) for task in evidence.tasks.values() for one in task.executions)
-    longest = {
-        priority: _in_a_row(evidence, begins, priority, stated[:rank]) for rank, priority in enumerate(stated) if rank
-    }
+    longest = {priority: _in_a_row(evidence, begins, priority) for priority in stated}
     return [
-        f"{in_a_row:,} tasks of higher priorities began one after the other while at least {WAITING_MIN} of priority "
+        f"{in_a_row:,} tasks of other priorities began one after the other while at least {WAITING_MIN} of priority "
         f"{priority} waited"
         for priority, in_a_row in longest.items()
         if in_a_row > most
     ]
 
 
-def _in_a_row(
-    evidence: Evidence, begins: Iterable[tuple[int, str | None]], priority: str, higher: Collection[str]
-) -> int:
-    """Return the longest series of begins of higher priorities between two of this one, while many of this one waited.
+def _in_a_row(evidence: Evidence, begins: Iterable[tuple[int, str | None]], priority: str) -> int:
+    """Return the longest series of begins of other priorities between two of this one, while many of this one waited.
 
     A task counts as waiting from a second after it was accepted, or due: until then a worker may be busy with earlier
     claims. A task whose first execution is not attempt 1 was held by a worker that died, and does not count.
@@ -98,7 +94,7 @@ def _in_a_row(
             place += 1
         if waiting < WAITING_MIN or whose == priority:
             in_a_row = 0
-        elif whose in higher:
+        else:
             in_a_row += 1
             longest = max(longest, in_a_row)
     return longest

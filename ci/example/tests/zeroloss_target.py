@@ -20,7 +20,7 @@ class MyQueue(Target):
     max_recoveries = None  # 10: a task may be given up once its worker has died more often than that
     attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` gets
     priorities = ()  # ("high", "default", "low"), the highest first: `enqueue` is handed one of them as `task.priority`
-    lower_within = None  # 128: at most that many of higher priorities begin in a row while 20 of a lower one wait
+    lower_within = None  # 128: at most that many of other priorities begin in a row while 20 of one wait
     delays = False  # True: `enqueue` heeds `task.delay_ms`, and no task begins sooner than that
     starts_when_idle = False  # True: a task begins within `recover_within` and a second while a worker is idle
     accepts = False  # True: every task is accepted while nothing disturbs the server

@@ -98,12 +98,14 @@ def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -
     assert batch(order, priorities=[]).verdict is Verdict.PASS
 
 
-def waiting(higher: int, *, low: int = 40, attempt: int = 1, **plan: Any) -> Result:
-    """Judge a run in which `higher` high tasks begin, 10 ms apart, before the waiting low tasks."""
+def waiting(higher: int, *, low: int = 40, attempt: int = 1, swapped: bool = False, **plan: Any) -> Result:
+    """Judge a run in which `higher` high tasks begin, 10 ms apart, before the waiting low tasks, or the other way."""
+    other = {"high": "low", "low": "high"}
     names = [f"high-{number}" for number in range(higher)] + [f"low-{number}" for number in range(low)]
     story = Story().begin(plan={"tasks": len(names), **STATED, "lower_within": 64, **plan})
     for name in names:
-        story.add("submit", "invoke", task=name, priority=name.partition("-")[0])
+        kind = name.partition("-")[0]
+        story.add("submit", "invoke", task=name, priority=other[kind] if swapped else kind)
     for name in names:
         story.add("submit", "ok", task=name)
     for number, name in enumerate(names):
@@ -117,9 +119,14 @@ def waiting(higher: int, *, low: int = 40, attempt: int = 1, **plan: Any) -> Res
 def test_many_low_tasks_that_wait_while_urgent_ones_begin_on_and_on_break_the_promise() -> None:
     result = waiting(65)
     assert (result.verdict, broken(result)) == (Verdict.LIVENESS, ["lower_within"])
-    assert "65 tasks of higher priorities began one after the other" in result.because
+    assert "65 tasks of other priorities began one after the other" in result.because
     assert not broken(waiting(64))
     assert not broken(waiting(65, lower_within=None))
+
+
+def test_many_high_tasks_that_wait_while_low_ones_begin_on_and_on_break_the_promise() -> None:
+    result = waiting(65, swapped=True)
+    assert (result.verdict, broken(result)) == (Verdict.LIVENESS, ["lower_within"])
 
 
 def test_a_few_low_tasks_or_those_of_a_dead_worker_may_wait_for_longer() -> None:
