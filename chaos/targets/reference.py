@@ -38,6 +38,7 @@ from .reference_http import (
     refuses,
     submission,
 )
+from .reference_letters import OldLetters
 from .reference_python import PythonClient
 
 LEASE_MS = 3_600
@@ -198,9 +199,15 @@ class Reference(Target):
     """Whether some tasks are pushed to the pending list as bare JSON."""
     attempts: ClassVar[int] = 1
     """Number of requests that a client sends before it gives up; above 1, all with one idempotency key."""
+    has_old_letters: ClassVar[bool] = True
+    """Whether thousands of dead letters are there before the run begins."""
 
     def ready(self) -> bool:
-        return self._port() is not None
+        if self._port() is None:
+            return False
+        if self.has_old_letters:
+            self._old_letters.write()
+        return True
 
     def url(self) -> str | None:
         port = self._port()
@@ -210,6 +217,8 @@ class Reference(Target):
         behaviour = task.payload.get("behaviour", "")
         own = key_of(task.id)
         key = own if self.attempts > 1 or behaviour.startswith(KEYED) or one_in(4, own.lower()) else None
+        if behaviour == "raise-always":
+            self._old_letters.check()
         if "undecodable" in behaviour or "orphan" in behaviour:
             self._plant(task, behaviour)
             return None
@@ -348,6 +357,10 @@ class Reference(Target):
         return connect(Config(redis_url=self.redis_url, namespace=self.namespace))
 
     @cached_property
+    def _old_letters(self) -> OldLetters:
+        return OldLetters(self._redis, Keys(self.namespace))
+
+    @cached_property
     def _python(self) -> PythonClient:
         return PythonClient(self.redis_url, self.namespace, self._too_large)
 
@@ -369,6 +382,7 @@ class ReferenceInOrder(Reference):
     workers = 1
     in_order = True
     takes_bare = False
+    has_old_letters = False
     priorities = ()
     lower_within = None
     delays = False

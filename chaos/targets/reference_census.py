@@ -10,6 +10,7 @@ from zeroloss.reference.queue.task import Task as QueueTask
 
 from ..history.ids import ids_in
 from ..target import Found
+from .reference_letters import CONSUMER
 
 
 def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
@@ -19,6 +20,8 @@ def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
     yield from _found("delayed", client.zrange(keys.delayed, 0, -1))
     letters: Any = client.xrange(keys.dead_letter)
     for _, letter in letters:
+        if letter[b"consumer"] == CONSUMER:
+            continue  # from before the run
         yield from _found("dead_letter", [letter[b"entry"]], letter[b"error"].decode())
     for key in client.scan_iter(match=f"{keys.processing('')}*", count=1000):
         yield from _found("processing", client.hvals(key))

@@ -25,6 +25,7 @@ class ReferenceShards(Reference):
     # Order and priorities hold within a shard only, and a process that moves to another shard ends.
     fifo = False
     takes_bare = False
+    has_old_letters = False
     behaviours = Reference.behaviours - {"undecodable"}
     priorities = ()
     lower_within = None

@@ -33,6 +33,10 @@ class Retrying(Reference):
     attempts = 2
 
 
+class WithoutLetters(Reference):
+    has_old_letters = False
+
+
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
     (tmp_path / "logs").mkdir()
@@ -76,7 +80,7 @@ def test_a_producer_without_redis_refuses_the_task_for_certain(logs: Path) -> No
     with (logs / "producer.log").open("wb") as log:
         producer = subprocess.Popen(Reference.producer or (), env=environment, stdout=log, stderr=log)
     try:
-        target = Reference(redis_url="redis://127.0.0.1:1/0", directory=logs.parent)
+        target = WithoutLetters(redis_url="redis://127.0.0.1:1/0", directory=logs.parent)
         wait_until(target.ready)
         with pytest.raises(Refused, match=r"(?i)nothing was accepted"):
             target.enqueue(TASK)

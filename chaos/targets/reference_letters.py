@@ -1,0 +1,46 @@
+"""Dead letters from before the run: a queue keeps them, however many there are, until somebody removes them."""
+
+from contextlib import suppress
+from typing import Any
+
+import redis
+from zeroloss.reference.queue.keys import Keys
+from zeroloss.reference.queue.task import encode
+
+from ..target import WrongAnswer
+
+COUNT, TOGETHER = 11_000, 1_000
+"""Number of letters, above any limit that a queue is likely to have, and how many are written at a time."""
+CONSUMER = b"before-the-run"
+
+
+class OldLetters:
+    """Writes old dead letters to the stream, and sees whether it was trimmed."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client, self._stream = client, keys.dead_letter
+        self._first = b""
+
+    def write(self) -> None:
+        """Write the letters, once."""
+        if self._first:
+            return
+        body = encode(task_id="old", task_type="chaos", payload_json='{"id":"old"}')
+        fields: Any = {"entry": b"d,4,3,0,0,0,;" + body, "reason": "failed", "error": "", "traceback": ""}
+        written: list[Any] = []
+        for _ in range(0, COUNT, TOGETHER):
+            with self._client.pipeline(transaction=False) as pipeline:
+                for _ in range(TOGETHER):
+                    pipeline.xadd(self._stream, {**fields, "consumer": CONSUMER})
+                written += pipeline.execute()
+        self._first = written[0]
+
+    def check(self) -> None:
+        """Raise WrongAnswer if the oldest letter is gone from a stream that is still long. Redis may be down.
+
+        A short stream may be that of a server that has lost its data.
+        """
+        with suppress(redis.RedisError):
+            left = self._client.xlen(self._stream)
+            if self._first and left >= TOGETHER and not self._client.xrange(self._stream, self._first, self._first):
+                raise WrongAnswer(f"The oldest of {COUNT:,} old dead letters is gone, and {left:,} letters are left.")
