@@ -297,7 +297,7 @@ def test_replies_to_those_who_submit_break_off_and_those_to_workers_do_not(
     try:
         wait_until(lambda: grown(client, "submitted"))
         effect = scene.play(ClientReplyLoss(share=0.5, for_s=0.5), network=network, workload_over=lambda: False)
-        told = re.fullmatch(r"(\d+) replies to those who submit broke off with their connections\.", effect.evidence)
+        told = re.fullmatch(r"(\d+) replies to clients were cut, with their connections\.", effect.evidence)
         assert told
         assert 1 <= int(told[1]) <= len(network.clients["producer"].cut)
         assert not any(listener.cut for listener in network.listeners)
