@@ -239,7 +239,7 @@ def test_a_container_is_taken_off_its_network_and_is_the_same_at_the_same_port_a
 
 def test_a_server_without_a_network_of_its_own_cannot_be_taken_off_it(scene: Scene, embedded: Server) -> None:
     scene.workers(BUSY)
-    with pytest.raises(Missed, match="Only a server in a container"):
+    with pytest.raises(Missed, match="This fault needs a server in a container"):
         scene.play(NetDisconnect(for_s=0.1), embedded)
     with pytest.raises(PlanError, match="use --redis container"):
         make_plan(

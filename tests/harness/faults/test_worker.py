@@ -167,7 +167,7 @@ def test_a_quiet_kill_waits_until_all_was_submitted(scene: Scene) -> None:
     before = pool.living()[0].sid
     answers = iter([False, False, True])
     effect = scene.play(WorkerSigkillQuiet(), workload_over=lambda: next(answers))
-    assert "All had been submitted and answered" in effect.evidence
+    assert "All tasks had been submitted and answered" in effect.evidence
     assert effect.tasks
     assert [worker.sid for worker in pool.living()] != [before]
 
@@ -326,13 +326,13 @@ def test_a_worker_that_asks_for_much_memory_is_refused_and_gets_it_afterwards(sc
 
 def test_a_worker_that_needs_no_more_memory_does_not_feel_the_limit(scene: Scene) -> None:
     scene.workers(MODEST)
-    with pytest.raises(Missed, match="asked for no more memory"):
+    with pytest.raises(Missed, match="did not reach its memory limit"):
         scene.play(WorkerMemory(for_s=0.2))
 
 
 def test_a_child_that_has_done_its_task_and_ends_is_not_out_of_memory(scene: Scene) -> None:
     scene.workers(A_CHILD_FOR_EACH)
-    with pytest.raises(Missed, match="asked for no more memory"):
+    with pytest.raises(Missed, match="did not reach its memory limit"):
         scene.play(WorkerMemory(for_s=1.0))
 
 
