@@ -251,7 +251,7 @@ class CaseRun:
     def _record_missed(self) -> None:
         for number, crash in enumerate(self._case.crashes, start=1):
             if number not in self._struck:
-                reason = f"The worker did not come to {crash}."
+                reason = f"The worker did not reach the crash point {crash}."
                 self._recorder.record("fault", "missed", fault=FAULT_NAME, number=number, reason=reason)
 
     def _drain(self, pool: WorkerPool) -> Drain:

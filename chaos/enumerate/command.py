@@ -73,4 +73,6 @@ def _check_is_empty(server: Server) -> None:
     """Raise TargetError if the database holds keys: it is flushed before each case."""
     with redis.Redis.from_url(server.url) as client:
         if client.dbsize():
-            raise TargetError(f"The database at {server.describe()} is not empty, and would be flushed.")
+            raise TargetError(
+                f"The database at {server.describe()} is not empty: name one with --redis that may be flushed."
+            )

@@ -103,15 +103,15 @@ class Enumeration:
                 recorded = self._record(first, pool, others.result)
             except FailedUnharmed as failure:
                 self._found.append(failure.row)
-                self._say("It fails without any kill, so that no worker is killed.")
+                self._say("The target fails without any kill, so the crash points are not tried.")
             else:
                 self._steps = tuple(recorded.steps)
                 self._found += recorded.left_out
                 for row in recorded.left_out:
-                    self._say(f"Left out, as it fails already: {row.step}: {row.because}")
+                    self._say(f"Left out, as the target fails there without a kill: {row.step}: {row.because}")
                 crashes = [crash for crash in recorded.crashes if matches(crash, self._request.pattern)]
                 if not crashes:
-                    raise TargetError(f"No crash point matches {self._request.pattern!r}.")
+                    raise TargetError(f"No crash point matches --points {self._request.pattern!r}: widen the pattern.")
                 self._say(f"{len(crashes)} crashes at {len({crash.point for crash in crashes})} points.")
                 singles = self._run_all(pool, [(crash,) for crash in crashes])
                 if self._request.pairs:
@@ -143,7 +143,7 @@ class Enumeration:
         self._demand_a_pass(self._run_case(slot, Case((), ()), "recording-plain"), "recording-plain")
         self._prepared = CaseRun(slot, Case((), ()), None, self._cases / "colleague", self._stopping).prepare()
         if self._prepared is None:
-            raise TargetError("No worker was ever seen in the middle of a task.")
+            raise TargetError("No worker was seen inside a task: do the task bodies write to the ledger?")
         path = self._request.directory / POINTS_NAME
         if path.exists():
             self._slots.put(slot)

@@ -21,5 +21,5 @@ class NoFault(Fault):
     def inject(self, stage: Stage) -> Effect:
         living = stage.workers.living()
         if len(living) < stage.workers.size:
-            raise Missed(f"Only {len(living)} of {stage.workers.size} workers run, although nothing was done.")
-        return Effect(evidence=f"Nothing was done; all {len(living)} workers run.")
+            raise Missed(f"Only {len(living)} of {stage.workers.size} workers run, although nothing was injected.")
+        return Effect(evidence=f"Nothing was injected; all {len(living)} workers run.")

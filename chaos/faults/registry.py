@@ -22,7 +22,7 @@ def fault(made: Class) -> Class:
     if missing:
         raise TypeError(f"the fault {made.__name__} must define {', '.join(missing)}")
     if made.aims_at not in get_args(Aim):
-        raise TypeError(f"the fault {made.__name__} aims at {made.aims_at!r}; say one of {', '.join(get_args(Aim))}")
+        raise TypeError(f"the fault {made.__name__} aims at {made.aims_at!r}; use one of {', '.join(get_args(Aim))}")
     if "__dataclass_fields__" not in vars(made):
         raise TypeError(f"the fault {made.__name__} must be a dataclass: @fault, and below it @dataclass(...)")
     FAULTS.add(made.name, made, made.__module__)

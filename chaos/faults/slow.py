@@ -48,9 +48,9 @@ class Slow(Fault):
             stage.ledger.poll()
             longest_s = max(longest_s, stage.ledger.longest_open_s())
             if longest_s > 0.9 * needed_s:
-                return Effect(evidence=f"Nothing was done; a task was {longest_s:.1f} s in its body.")
+                return Effect(evidence=f"Nothing was injected; a task body had been running for {longest_s:.1f} s.")
             stage.wait(POLL_S)
-        raise Missed(f"No task was longer than {longest_s:.1f} s in its body.")
+        raise Missed(f"No task body ran longer than {longest_s:.1f} s.")
 
 
 @fault

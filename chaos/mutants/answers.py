@@ -19,7 +19,7 @@ from .profiles import DEFAULT, DOWN, FULL_MEMORY, LOST_REPLIES, SLOW_DISK, STALL
 
 @mutant(expects="GHOST", breaks="I6", profile=STALL_ASKED_ONCE)
 def lost_reply_is_a_refusal() -> None:
-    """Where Redis's reply is lost, the producer answers that nothing was accepted."""
+    """After a lost reply from Redis the producer reports that nothing was accepted."""
 
     patch(enqueuer, "OutcomeUnknown", NotAccepted)
 
@@ -39,7 +39,7 @@ def answered_before_the_push() -> None:
 
 @mutant(expects=("CORRUPT", "FAILED"), breaks="I6", profile=VARIED)
 def body_in_latin_1() -> None:
-    """A body whose charset is not named is read as Latin-1."""
+    """A request body without a charset is decoded as Latin-1."""
     from zeroloss.reference.http.intake import Intake  # only here: for other mutants a worker need not load it
 
     def misread(read: Any) -> Any:
@@ -50,7 +50,7 @@ def body_in_latin_1() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=SLOW_DISK)
 def unread_confirmation() -> None:
-    """Redis is asked whether a task is on disk, and its answer is not read."""
+    """The producer asks Redis whether a task is on disk, but ignores the answer."""
 
     def confirm(self: Any, connection: Any) -> None:
         self._shortfall(connection, self.timeout_ms)
@@ -60,7 +60,7 @@ def unread_confirmation() -> None:
 
 @mutant(expects=("ATTEMPTS_GROW", UNEXPLAINED), breaks="I3", profile=LOST_REPLIES)
 def pushed_again() -> None:
-    """Where Redis's reply is lost, the producer pushes the task once more."""
+    """After a lost reply from Redis the producer pushes the task a second time."""
 
     def push(self: Any, call: Any) -> Any:
         try:
@@ -73,11 +73,11 @@ def pushed_again() -> None:
 
 @mutant(expects="ACCEPTS", breaks="I2", profile=DEFAULT)
 def part_of_a_batch_is_all() -> None:
-    """A batch of which a part was refused is answered 202, as one that was accepted whole."""
+    """A partly refused batch is answered 202, like a fully accepted one."""
     patch(falcon, "HTTP_207", falcon.HTTP_202)
 
 
 @mutant(expects="DRAINS_WHEN_FULL", breaks="I2", profile=FULL_MEMORY)
 def accepted_when_full() -> None:
-    """New tasks are accepted though the server's memory is full, until it has no more."""
+    """New tasks are accepted beyond the server's `maxmemory`, without any bound."""
     edit(enqueuer, "ENQUEUE", "#!lua\n", "#!lua flags=allow-oom\n")

@@ -32,13 +32,13 @@ def pushed_twice() -> None:
 
 @mutant(expects="ATTEMPTS_GROW", breaks="I3", profile=KILLS)
 def recovery_keeps_the_attempt() -> None:
-    """A task that is recovered comes back under the number of the attempt that vanished."""
+    """A recovered task keeps the attempt number of the execution that was lost."""
     edit(reaper, "_RECOVER", RECOVERED, "head.recoveries = head.recoveries + 1")
 
 
 @mutant(breaks="I5", profile=DEFAULT, blind_spot="A task that fails at every attempt is seldom recovered, too.")
 def recovery_forgets_retries() -> None:
-    """A task that is recovered has all its retries again."""
+    """A recovery resets the task's count of retries."""
     edit(reaper, "_RECOVER", RECOVERED, f"{RECOVERED}\n    head.retries = 0")
 
 
@@ -50,14 +50,14 @@ def one_retry_too_few() -> None:
 
 @mutant(expects=("MAX_ATTEMPTS", "STUCK"), breaks="I5", profile=HANDLERS)
 def failure_counted_as_recovery() -> None:
-    """A failure of a handler is counted among the recoveries, and never reaches the bound of the retries."""
+    """A handler's failure is counted as a recovery, so the retry limit is never reached."""
     raised = "head.attempt, head.retries = head.attempt + 1, head.retries + 1"
     edit(consumer, "_RETRY", raised, raised.replace("retries", "recoveries"))
 
 
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=DEFAULT)
 def recoveries_counted_as_failures() -> None:
-    """A task that was recovered is given up after fewer failures of its handler."""
+    """Recoveries count as failures, so a recovered task is given up after fewer retries."""
 
     def fail(self: Any, task: Any, error: str, traceback: str = "", config: Any = None, after_ms: Any = None) -> Any:
         config = config or self._config
@@ -69,5 +69,5 @@ def recoveries_counted_as_failures() -> None:
 
 @mutant(expects=("BACKOFF", "DRAINS_WHEN_FULL"), breaks="I5", profile=FULL_BACKLOG)
 def failures_untold_when_full() -> None:
-    """While the server's memory is full nobody can tell that a task has failed, and its worker does nothing else."""
+    """While the server's memory is full, a worker cannot report a failed task, and does nothing else."""
     edit(consumer, "_RETRY", "#!lua flags=allow-oom", "#!lua")

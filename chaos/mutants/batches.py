@@ -23,7 +23,7 @@ def recovery_of_a_hundred() -> None:
 
 @mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
 def recovery_order_as_text() -> None:
-    """What a dead worker held comes back by the digits of its numbers: 10 before 9, and 100 before 99."""
+    """The tasks of a dead worker return in text order of their numbers: 10 before 9, and 100 before 99."""
     edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return a > b")
 
 
@@ -37,19 +37,19 @@ def promotion_of_five_hundred() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=DEFAULT)
 def batch_of_a_thousand() -> None:
-    """Of a batch the first thousand are pushed, and all are promised."""
+    """Only the first thousand tasks of a batch are pushed, though all are promised."""
     edit(enqueuer, "ENQUEUE", "for from = 1, #batch, 1000 do", "for from = 1, math.min(#batch, 1000), 1000 do")
 
 
 @mutant(expects="LOST", breaks="I2", profile=DEFAULT)
 def last_of_each_thousand() -> None:
-    """Of a batch each thousandth task is not pushed, and all are promised."""
+    """Every thousandth task of a batch is not pushed, though all are promised."""
     edit(enqueuer, "ENQUEUE", "math.min(from + 999, #batch)", "math.min(from + 998, #batch)")
 
 
 @mutant(breaks="I3", profile=DEFAULT, blind_spot="A hundred tasks seldom end within one round trip.")
 def acks_of_a_hundred() -> None:
-    """Of what is finished the first hundred are acked in one step, and the rest is taken for acked."""
+    """Only the first hundred finished tasks are acked in one step; the worker treats the rest as acked."""
 
     def settle(self: Any, done: Sequence[int], limit: int) -> Any:
         return original(self, done[:PART], limit)
@@ -59,7 +59,7 @@ def acks_of_a_hundred() -> None:
 
 @mutant(breaks="I6", profile=DEFAULT, blind_spot="A loss of Redis seldom falls into the moment of one batch.")
 def batch_in_parts() -> None:
-    """A batch is pushed a hundred at a time; where one part fails, all of it is answered as not accepted."""
+    """A batch is pushed in parts of a hundred; if one part fails, the whole batch is reported as not accepted."""
 
     def enqueue_many(self: Any, submissions: Sequence[Submission]) -> Any:
         outcomes: list[Any] = []

@@ -47,7 +47,7 @@ def newest_first() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=KILLS)
 def ack_before_the_handler() -> None:
-    """A task is acked when its handler is about to be called."""
+    """A task is acked immediately before its handler is called."""
 
     def handle(self: Any, delivery: Delivery) -> Any:
         self._claimer._consumer.settle([delivery.number], 0)
@@ -58,7 +58,7 @@ def ack_before_the_handler() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def ack_in_finally() -> None:
-    """A task is acked when its handler is through, even if it raised."""
+    """A task is acked when its handler ends, even if the handler raised."""
 
     def handle(self: Any, delivery: Delivery) -> None:
         original(self, delivery)
@@ -68,13 +68,13 @@ def ack_in_finally() -> None:
 
 @mutant(expects=("NEEDS_RESTART", "STUCK"), breaks="I1", profile=STALL_BUSY)
 def no_reconciliation() -> None:
-    """After a lost reply the worker does not look at what it holds in Redis for what the lost claim has moved there."""
+    """After a lost reply the worker does not check in Redis which tasks the lost claim gave it."""
     patch(Claimer, "_reconcile", _trust_nothing_but_the_hand)
 
 
 @mutant(expects=UNEXPLAINED, breaks="I3", profile=ZOMBIE)
 def zombie_honoured() -> None:
-    """What a worker says about a task that was taken from it is believed: it is retried beside its successor."""
+    """The failure report of a worker that lost the task is accepted: a retry runs beside the recovered task."""
 
     def fail(self: Any, task: Task, *arguments: Any) -> Any:
         try:
@@ -102,7 +102,7 @@ def zombie_honoured() -> None:
 
 @mutant(expects="LOST", breaks="I1", profile=SIGTERM)
 def drain_drops() -> None:
-    """A worker that is asked to end removes what it had claimed and not begun, in place of giving it back."""
+    """A worker that shuts down deletes the tasks that it claimed but did not begin, instead of giving them back."""
 
     def give_back(self: Any) -> None:
         if self._stopping:
@@ -122,13 +122,13 @@ def drain_drops() -> None:
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=ASLEEP)
 def claim_without_a_lease() -> None:
-    """A claim hands out tasks though the lease has ended: the worker may be forgotten when its last claim is served."""
+    """A claim hands out tasks to a worker whose lease has ended, and which recovery may have forgotten."""
     edit(consumer, "SETTLE", "if not lives or limit > 0 and", "if limit > 0 and")
 
 
 @mutant(breaks="I1", profile=DEFAULT, blind_spot="Nothing in a run repeats a command on its way.")
 def repeated_claim_overwrites() -> None:
-    """A claim is carried out under numbers that were used before: its second task takes the place of the first."""
+    """A repeated claim is executed under the same numbers: its second task overwrites the first."""
     mark = "or limit > 0 and number <= tonumber(redis.call('HGET', KEYS[7], ARGV[1]) or 0)"
     edit(consumer, "SETTLE", mark, "")
 
@@ -151,7 +151,7 @@ def numbers_used_again() -> None:
 
 @mutant(breaks="I3", profile=DEFAULT, blind_spot="A reply is seldom under way just when what is held is read.")
 def number_in_flight_believed() -> None:
-    """What a wait has claimed is taken in hand as soon as it is seen in Redis, and again when the reply arrives."""
+    """A task that a blocking claim received is run when it is seen in Redis, and again when the reply arrives."""
 
     def reconcile(self: Any) -> None:
         awaited, self._awaited = self._awaited, None
@@ -163,7 +163,7 @@ def number_in_flight_believed() -> None:
 
 @mutant(breaks="I1", profile=DEFAULT, blind_spot="A command is seldom so late that what it claims comes after a look.")
 def renewal_does_not_count() -> None:
-    """A renewal does not compare how many tasks Redis says are held with how many are in hand."""
+    """A lease renewal does not compare the number of tasks held in Redis with the number that the worker knows."""
 
     class Right(int):
         def __ne__(self, _other: object) -> bool:
@@ -178,18 +178,18 @@ def renewal_does_not_count() -> None:
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
 def bell_swallowed() -> None:
-    """A wait that ends without a lease takes the bell with it, though it claims nothing."""
+    """A waiting worker whose lease has ended consumes the bell, though it claims nothing."""
     edit(consumer, "SETTLE", "ring()\nreturn {lives", "if lives then ring() end\nreturn {lives")
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
 def release_does_not_ring() -> None:
-    """What a worker gives back does not ring the bell."""
+    """Tasks that a worker gives back do not ring the bell."""
     edit(consumer, "_RELEASE", "ring()\nreturn released", "return released")
     edit(consumer, "LEAVE", "ring()\nreturn", "return")
 
 
 @mutant(breaks="I7", profile=DEFAULT, blind_spot="Only what is accepted by one call is held to its priority.")
 def low_priority_starves() -> None:
-    """A task of low priority has no turn while others are pending."""
+    """A low-priority task is never claimed while tasks of other priorities are pending."""
     edit(consumer, "SETTLE", "turn == 0 and 3 or turn == 8 and 2 or 1", "1")

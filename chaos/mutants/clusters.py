@@ -14,7 +14,7 @@ from .profiles import CLUSTER, DIVIDED, RESHARDED
 
 @mutant(expects=("STUCK", "NEEDS_RESTART", "NEEDS_TRAFFIC"), breaks="I4", profile=RESHARDED)
 def moved_unheeded() -> None:
-    """Who serves a slot is asked once, and not again where a node says that it has moved."""
+    """The node of a cluster slot is looked up once, and not again after a node reports that the slot moved."""
     known: dict[int, tuple[str, int]] = {}
 
     def address(self: Any) -> tuple[str, int]:
@@ -37,7 +37,7 @@ def keys_in_two_slots() -> None:
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=CLUSTER)
 def last_shard_forgotten() -> None:
-    """The balance looks at all shards but the last one, which nobody attends."""
+    """Workers are balanced over all shards except the last one, which gets no worker."""
 
     def look(self: Any) -> list[Any]:
         seen: list[Any] = original(self)
@@ -48,7 +48,7 @@ def last_shard_forgotten() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=DIVIDED)
 def replicas_unread() -> None:
-    """Replicas are waited for, and how many have confirmed is not read."""
+    """The producer waits for replicas, but ignores how many of them confirmed the write."""
 
     def confirm(self: Any, asked: Any) -> None:
         self._shortfall(asked, self.timeout_ms)

@@ -48,7 +48,7 @@ def deaf_after_four_losses() -> None:
 
 @mutant(expects="KEEPS_THROUGH", breaks="I3", profile=RECONNECTS)
 def presence_comes_back_late() -> None:
-    """A worker whose connections were cut says only seconds later that it is there, when others have its tasks."""
+    """After its connections are cut, a worker announces its presence seconds too late: its tasks were recovered."""
     patch(presence, "RETURN_S", 3.0)
 
 
@@ -58,7 +58,7 @@ def presence_comes_back_late() -> None:
     blind_spot="Replies to the producer are lost too seldom for it to have no connection left.",
 )
 def connection_not_returned() -> None:
-    """After a lost reply the producer does not give its connection back, until it has none left."""
+    """After each lost reply the producer keeps one connection out of its pool, until the pool is empty."""
 
     def push(self: Any, call: Any) -> Any:
         try:
@@ -72,5 +72,5 @@ def connection_not_returned() -> None:
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot="The lease alone keeps what the target promises, only later.")
 def absence_unseen() -> None:
-    """A worker never says that it is there, so that only its lease tells that it has died."""
+    """A worker never announces its presence, so only the end of its lease reveals that it died."""
     patch(presence.Presence, "_mark", lambda _self: 1)

@@ -19,13 +19,13 @@ def five_dead_letters() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=DENIED)
 def refused_burial_is_unheeded() -> None:
-    """A task that is given up leaves its consumer, though Redis refused to add it to the dead letters."""
+    """A task that is given up is removed from its worker, even if Redis refused to add it to the dead letters."""
     edit(consumer, "_DEAD_LETTER", "if refusal then return refusal end", "")
 
 
 @mutant(breaks="I2", profile=DEFAULT, blind_spot="Most runs end before the list was left alone for that long.")
 def dead_letters_expire() -> None:
-    """The dead-letter list is gone when nothing was added to it for ten seconds."""
+    """The dead letters expire when nothing was added to them for ten seconds."""
     edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('PEXPIRE', KEYS[2], 10000)")
 
 
@@ -56,12 +56,12 @@ def requeue_forgets_the_attempt() -> None:
 
 @mutant(expects="LOST", breaks="I1", profile=REQUEUED)
 def requeue_of_every_second() -> None:
-    """Of the dead letters that are requeued every second one is deleted, and not pushed."""
+    """Every second dead letter that is requeued is deleted instead of pushed."""
     edit(dead_letters, "_REQUEUE", PUSH, f"if redis.call('XLEN', KEYS[5]) % 2 == 0 then {PUSH} end")
 
 
 @mutant(expects="REQUEUE", breaks="I2", profile=REQUEUED)
 def requeue_is_only_counted() -> None:
-    """A dead letter that is requeued is counted, and stays where it is."""
+    """A requeued dead letter is reported as requeued, but is not pushed."""
     edit(dead_letters, "_REQUEUE", PUSH, "")
     edit(dead_letters, "_REQUEUE", "redis.call('XDEL', KEYS[5], id)", "")

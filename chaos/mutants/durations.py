@@ -47,7 +47,7 @@ def backoff_in_whole_seconds() -> None:
 
 @mutant(expects="BACKOFF", breaks="I5", profile=HANDLERS)
 def asked_wait_is_bounded() -> None:
-    """The wait that a handler asks for is cut to the longest backoff."""
+    """The retry delay that a handler requests is capped at the longest backoff."""
 
     def fail(self: Any, *told: Any) -> Any:
         *others, after_ms = told
@@ -62,7 +62,7 @@ def asked_wait_is_bounded() -> None:
     blind_spot="A retry may come as late as that: by `recover_within` and a second more than the stated wait.",
 )
 def backoff_one_step_ahead() -> None:
-    """The wait before a retry is that of the next one, twice as long."""
+    """The wait before a retry is one backoff step ahead, twice as long."""
     patch(consumer, "backoff_ms", lambda config, failures: backoff_ms(config, failures + 1))
 
 
@@ -70,5 +70,5 @@ def backoff_one_step_ahead() -> None:
     breaks="I4", profile=DEFAULT, blind_spot="A dead worker is noticed by its connections, and a paused one goes on."
 )
 def lease_setting_ignored() -> None:
-    """A lease lasts as long as by default, whatever it is set to."""
+    """The lease setting is ignored: a lease always has the default length."""
     configure(Consumer, lease_ms=Config().lease_ms)

@@ -36,7 +36,7 @@ def retry_in_two_steps() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def dead_letter_without_the_push() -> None:
-    """A task that is given up is removed, and the dead-letter list is forgotten."""
+    """A task that is given up is removed, and is not added to the dead letters."""
     bury = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])"
     edit(consumer, "_DEAD_LETTER", bury, "local refusal = nil")
 
@@ -71,13 +71,13 @@ def _drop(*, readable: bool) -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def unknown_type_dropped() -> None:
-    """A task whose type no handler is registered for is removed."""
+    """A task without a registered handler is removed."""
     _drop(readable=True)
 
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def undecodable_deleted() -> None:
-    """What cannot be decoded is removed."""
+    """An entry that cannot be decoded is removed."""
     _drop(readable=False)
 
 

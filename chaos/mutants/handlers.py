@@ -42,7 +42,7 @@ def an_error_without_a_text_is_success() -> None:
 
 @mutant(expects="WORKERS_STAY", breaks="I4", profile=DEFAULT)
 def thread_ends_by_an_exit() -> None:
-    """A handler that raises what is no `Exception` ends its thread, and with it the worker."""
+    """A handler that raises a `BaseException` ends its thread, and with it the worker."""
 
     def outcome(self: Any, delivery: Delivery) -> Any:
         delivery.error = original(self, delivery)
@@ -72,7 +72,7 @@ def work_that_is_handed_back_is_done() -> None:
 
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=HANDLERS)
 def rejection_is_a_failure() -> None:
-    """A task that its handler rejects is tried again, as any that fails."""
+    """A task that its handler rejects is retried like a failed one."""
 
     class Nothing(Exception):
         pass
@@ -82,7 +82,7 @@ def rejection_is_a_failure() -> None:
 
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=REQUEUED)
 def limits_of_the_worker_for_all() -> None:
-    """The retries and the backoff that a type has of its own are ignored."""
+    """The retries and the backoff that are set for a task type are ignored."""
 
     def under(self: Handler, config: Config) -> Any:
         return original(replace(self, settings={}), config)
@@ -92,7 +92,7 @@ def limits_of_the_worker_for_all() -> None:
 
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=HANDLERS)
 def no_retries_is_no_setting() -> None:
-    """A type that is to have no retries has those of the worker."""
+    """A task type that is set to zero retries gets the retries of the worker."""
 
     def under(self: Handler, config: Config) -> Any:
         return original(replace(self, settings={name: value for name, value in self.settings.items() if value}), config)
@@ -102,5 +102,5 @@ def no_retries_is_no_setting() -> None:
 
 @mutant(expects="TIME_LIMIT", breaks="I4", profile=HANGING)
 def time_limit_of_the_worker_for_all() -> None:
-    """The time limit that a type has of its own is ignored where its handler is a function."""
+    """The time limit that is set for a task type is ignored if its handler is a function."""
     patch(Worker, "_limit_ms", lambda self, _delivery: self._config.task_timeout_ms)

@@ -41,7 +41,7 @@ def keys_in_memory() -> None:
 
 @mutant(expects="IDEMPOTENT", breaks="I8", profile=DEFAULT)
 def conflict_unnoticed() -> None:
-    """A key that was used for another payload is answered as a repetition: the new payload is promised and dropped."""
+    """A reused idempotency key with another payload counts as a repetition: the new task is promised and dropped."""
     edit(
         enqueuer,
         "ENQUEUE",
@@ -58,7 +58,7 @@ def key_without_expiry() -> None:
 
 @mutant(expects=(UNEXPLAINED, "IDEMPOTENT"), breaks="I8", profile=DEFAULT)
 def keys_ignored_in_batches() -> None:
-    """The idempotency key of a batch is not looked at."""
+    """Idempotency keys are ignored in batches."""
 
     def enqueue_many(self: Any, submissions: Sequence[Submission]) -> Any:
         if len(submissions) > 1:
@@ -70,6 +70,6 @@ def keys_ignored_in_batches() -> None:
 
 @mutant(expects="LOST", breaks="I8", profile=FULL)
 def key_kept_without_room() -> None:
-    """A key is kept before it is known whether there is room: its repetition is answered as a known one."""
+    """An idempotency key is stored even if the queue is full: a repeated request is then promised without a task."""
     keep = "redis.call('SET', key, known[key], 'PX', ARGV[3])"
     edit(enqueuer, "ENQUEUE", "keys[#keys + 1] = key\n", f"keys[#keys + 1] = key\n  {keep}\n")

@@ -21,7 +21,7 @@ LARGE_BYTES = 65_536
 
 @mutant(expects=("LOST", "FAILED", "CORRUPT", "STUCK"), breaks="I6", profile=VARIED)
 def cut_by_characters() -> None:
-    """A task is cut at its length in characters, where Redis counts bytes."""
+    """A task is truncated, because its length is counted in characters and not in bytes."""
 
     class InCharacters(bytes):
         def __len__(self) -> int:
@@ -86,7 +86,7 @@ def white_space_taken_out() -> None:
 
 @mutant(expects="FAILED", breaks="I6", profile=HANDLERS)
 def payload_decoded_once() -> None:
-    """A payload is decoded once in a process, and what a handler changes in it is there when the task is retried."""
+    """A process decodes each payload once, so a retry sees the changes that the handler made to it."""
     decoded: dict[bytes, Any] = {}
 
     def payload(self: Task) -> Any:
@@ -97,7 +97,7 @@ def payload_decoded_once() -> None:
 
 @mutant(expects=("FAILED", "LOST", "STUCK"), breaks="I6", profile=VARIED)
 def header_measured_without_its_trace() -> None:
-    """The length of a header leaves out the trace context, so that one which is written again ends in the old one."""
+    """The computed header length omits the trace context, so a rewritten header keeps the end of the old one."""
     measured = "#since + #salt + #trace + 9"
     for module in (consumer, dead_letters, enqueuer, reaper):
         for name, script in list(vars(module).items()):
@@ -107,11 +107,11 @@ def header_measured_without_its_trace() -> None:
 
 @mutant(expects=("FAILED", "LOST", "CORRUPT", "STUCK"), breaks="I6", profile=VARIED)
 def bare_entry_measured_too_soon() -> None:
-    """The length of a bare JSON object is taken before it has its header, so that what is claimed with it is cut."""
+    """A bare JSON object is measured before its header is added, so the tasks claimed with it are truncated."""
     edit(consumer, "SETTLE", "now) .. entry\n    size = #entry", "now) .. entry")
 
 
 @mutant(expects="LOST", breaks="I1", profile=VARIED)
 def entry_at_the_bound_is_taken() -> None:
-    """The entry that a claim has no room for is taken off the list all the same."""
+    """A task that does not fit into a claim is removed from the pending list, though it is not handed out."""
     edit(consumer, "SETTLE", "if full then break end", "if full then taken[at] = had + 1 break end")

@@ -87,7 +87,7 @@ def ids_collide() -> None:
 
 @mutant(expects=("GHOST", UNEXPLAINED), breaks="I6", profile=FULL)
 def bound_after_the_push() -> None:
-    """Whether the queue is full is looked at after the task was pushed: it is refused, and runs."""
+    """The queue limit is checked after the task was pushed: the task is refused, but runs."""
 
     def push(self: Any, call: Any) -> Any:
         call.max_pending = 1_000_000_000
@@ -102,7 +102,7 @@ def bound_after_the_push() -> None:
 
 @mutant(expects="LOST", breaks="I2", profile=DEFAULT)
 def canary() -> None:
-    """One task in 500 is promised and thrown away; everything else is right."""
+    """One task in 500 is promised and dropped; everything else is correct."""
     numbers = count(1)
 
     def enqueue(self: Any, submission: Submission) -> Any:
@@ -121,6 +121,6 @@ def scheduled_task_begun_at_once() -> None:
 
 @mutant(breaks="I1", profile=DEFAULT, blind_spot="No run has two tasks that are equal to the last byte.")
 def equal_delayed_tasks_are_one() -> None:
-    """Of two equal tasks that wait for their time one is lost, as they have no salt."""
+    """One of two identical delayed tasks is lost, because their entries have no salt."""
     for owner, script in ((enqueuer, "ENQUEUE"), (consumer, "_RETRY")):
         edit(owner, script, "'NX', due, salted) == 0", "due, salted) < 0")

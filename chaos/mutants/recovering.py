@@ -20,13 +20,13 @@ REMOVES_THE_CONSUMER = "if left == 0 then\n  redis.call('ZREM'"
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=KILLS)
 def no_recovery() -> None:
-    """No worker recovers the tasks of dead ones."""
+    """The tasks of dead workers are never recovered."""
     patch(Reaper, "recover", lambda _reaper, _consumer, **_: 0)
 
 
 @mutant(expects=UNEXPLAINED, breaks="I3", profile=CALM)
 def recovery_ignores_leases() -> None:
-    """Every sweep takes from every consumer what it holds, living or not."""
+    """Every recovery sweep takes the tasks of all consumers, live or dead."""
 
     def sweep(self: Any) -> Sweep:
         names: Any = self._client.zrange(self._keys.consumers, 0, -1)
@@ -58,13 +58,13 @@ def recovery_in_two_steps() -> None:
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=PLANTED)
 def undecodable_wedges() -> None:
-    """What cannot be decoded ends the sweep that meets it."""
+    """An entry that cannot be decoded aborts the recovery sweep."""
     edit(reaper, "_RECOVER", "local kept = false", "if not head then error('not a task') end\n  local kept = false")
 
 
 @mutant(expects="NEEDS_TRAFFIC", breaks="I4", profile=QUIET)
 def recovery_needs_traffic() -> None:
-    """The sweep is run only when a new task was claimed."""
+    """The recovery sweep runs only after a new task was claimed."""
     claimed = []
 
     def admit(self: Any, entries: Any) -> None:
@@ -85,7 +85,7 @@ def recovery_needs_traffic() -> None:
 
 @mutant(expects=(UNEXPLAINED, "STUCK", "NEEDS_RESTART"), breaks="I3", profile=CLOCKS)
 def client_clock() -> None:
-    """Leases are written and judged by the clock of the process that does it, and not by Redis's."""
+    """Leases are set and checked with the local clock of each process, not with the clock of Redis."""
     read = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
 
     def command(self: Any, keys: Sequence[str], arguments: Sequence[Any]) -> tuple[Any, ...]:
@@ -102,31 +102,31 @@ def client_clock() -> None:
 
 @mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
 def recovery_lowest_number_first() -> None:
-    """What a dead worker held comes back in the reverse order: the newest is claimed first."""
+    """The tasks of a dead worker return in reverse order: the newest is claimed first."""
     edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return tonumber(a) < tonumber(b)")
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot="A recovery is seldom cut off between two of its steps.")
 def recovery_forgets_who_holds_more() -> None:
-    """A dead worker leaves the registry with the first of its tasks that are recovered."""
+    """The first recovery step removes a dead worker from the registry, even if it holds more tasks."""
     edit(reaper, "_RECOVER", REMOVES_THE_CONSUMER, REMOVES_THE_CONSUMER.replace("if left == 0 then", "do"))
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
 def recovery_does_not_ring() -> None:
-    """What is recovered does not ring the bell."""
+    """Recovered tasks do not ring the bell."""
     edit(reaper, "_RECOVER", "ring()\nreturn {recovered", "return {recovered")
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot=LOOKS_AGAIN)
 def promotion_does_not_ring() -> None:
-    """What is due does not ring the bell."""
+    """Scheduled tasks and retries that become due do not ring the bell."""
     edit(reaper, "_PROMOTE", "if moved > 0 then ring() end", "")
 
 
 @mutant(expects="LOST", breaks="I1", profile=BAD_LINE)
 def promotion_in_two_steps() -> None:
-    """What is due is removed by one command and pushed by the next."""
+    """A task that becomes due is removed by one command and pushed by the next."""
 
     def in_two_steps(client: redis.Redis, keys: Sequence[str], _arguments: Sequence[Any]) -> int:
         now: Any = client.time()
@@ -142,5 +142,5 @@ def promotion_in_two_steps() -> None:
 
 @mutant(breaks="I1", profile=DEFAULT, blind_spot="No run has a dead-letter stream that refuses anything.")
 def refused_burial_removes() -> None:
-    """A task that the dead-letter stream refuses, as where another key lies there, is removed."""
+    """A recovered task is removed even if the dead-letter stream refuses it, as when the key has another type."""
     edit(reaper, "_RECOVER", "kept = refused ~= nil", "kept = false")

@@ -29,7 +29,7 @@ def schedule_ignored() -> None:
 
 @mutant(expects=("DELAYS", "STUCK"), breaks="I4", profile=VARIED)
 def zone_ignored() -> None:
-    """Of a time to run at, the zone is not looked at."""
+    """The time zone of a scheduled time is ignored: it is read as UTC."""
 
     def due_at(execute_at: Any) -> Any:
         return original(re.sub(r"[+-]\d\d:\d\d$", "Z", execute_at))
@@ -39,13 +39,13 @@ def zone_ignored() -> None:
 
 @mutant(expects=("STARTS_WHEN_IDLE", "STUCK"), breaks="I4", profile=VARIED)
 def scheduled_for_later() -> None:
-    """A task is scheduled for ten seconds later than was asked for."""
+    """A scheduled task begins ten seconds later than requested."""
     edit(enqueuer, "ENQUEUE", "now + string.sub(at, 2)", "now + 10000 + string.sub(at, 2)")
 
 
 @mutant(expects="LOWER_WITHIN", breaks="I7", profile=DEFAULT)
 def turn_begins_anew() -> None:
-    """Whose turn it is, is counted again in each claim, so that small claims never come to the lower priorities."""
+    """The priority turns restart at each claim, so small claims never reach the lower priorities."""
 
     def settled(self: Any, number: int, reply: Any) -> Any:
         settlement = original(self, number, reply)

@@ -15,7 +15,7 @@ from .profiles import DEFAULT, LET_GO, SIGINT, SIGTERM
 
 @mutant(expects="GRACE", breaks="I4", profile=SIGTERM)
 def no_grace() -> None:
-    """A worker that is asked to end does so at once, and leaves what it runs to recovery."""
+    """A worker that is asked to stop exits at once, and leaves its running tasks to recovery."""
     patch(Worker, "_finish", lambda _self: False)
 
 
@@ -33,7 +33,7 @@ def second_signal_ends() -> None:
 
 @mutant(expects="GRACE", breaks="I3", profile=LET_GO)
 def lease_let_go() -> None:
-    """A worker that is asked to end claims no more, and does not renew the lease on what it still runs."""
+    """A worker that shuts down stops renewing its lease while its last tasks still run."""
 
     def renew(self: Any) -> None:
         if self._stopping and not self._unsure:
@@ -46,7 +46,7 @@ def lease_let_go() -> None:
 
 @mutant(expects=("STUCK", "NEEDS_RESTART"), breaks="I4", profile=SIGTERM)
 def leaves_with_tasks_in_hand() -> None:
-    """A worker that is asked to end leaves the registry with tasks in hand, and nothing names its tasks any more."""
+    """A worker that shuts down leaves the registry while it holds tasks, so recovery can no longer find them."""
     edit(consumer, "LEAVE", "redis.call('HLEN', KEYS[5]) == 0", "true")
 
     def turn(self: Any) -> None:
@@ -64,6 +64,6 @@ def leaves_with_tasks_in_hand() -> None:
     blind_spot="What is given back is passed for less time than the order allows.",
 )
 def given_back_to_the_end() -> None:
-    """What a worker gives back goes to the end of the queue."""
+    """Tasks that a worker gives back go to the end of the queue."""
     for script in ("_RELEASE", "LEAVE"):
         edit(consumer, script, "'RPUSH', pending(heading(entry))", "'LPUSH', pending(heading(entry))")

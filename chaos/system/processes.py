@@ -25,7 +25,7 @@ class CannotStart(Exception):
     """A command could not be started. `what`: the program or directory that is missing or not permitted."""
 
     def __init__(self, role: str, what: str, reason: str) -> None:
-        super().__init__(f"The {role} cannot be started: {what!r}: {reason}.")
+        super().__init__(f"The {role} cannot be started with {what!r}: {reason}.")
         self.role = role
         self.what = what
         self.reason = reason

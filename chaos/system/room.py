@@ -12,7 +12,7 @@ ROOM_BYTES_MIN = 2**20
 
 def told_full(place: object) -> str:
     """Return the sentence for the user. `place`: a directory or a file on the full file system."""
-    return f"The file system of {place} is full (ENOSPC): make room there."
+    return f"The file system of {place} is full (ENOSPC): free space there."
 
 
 def full(directory: Path) -> OSError:

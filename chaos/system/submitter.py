@@ -189,7 +189,7 @@ class Submitter:
         if self.managed.poll() == FULL:
             return full(self.managed.log_path.parent)
         return AgentDied(
-            f"The agent, which holds the target, ended in mid-run; its last output: {self.managed.log_tail()}"
+            f"The agent process with the target ended during the run; its last output: {self.managed.log_tail()}"
         )
 
     def _read(self, pipe: IO[bytes]) -> None:

@@ -81,7 +81,7 @@ class WorkerPool:
         """Return an error sentence if the workers keep ending as soon as they are started, else None."""
         if self.self_exits <= FUTILE_STARTS * self.size:
             return None
-        return f"The workers end as soon as they are started; last output: {self.last_words}"
+        return f"The workers exit immediately after they are started; last output: {self.last_words}"
 
     def start_missing(self) -> None:
         """Start every worker that neither runs nor is retired, without waiting for a backoff or `postpone`."""

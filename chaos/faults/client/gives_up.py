@@ -46,4 +46,4 @@ class ClientGivesUp(Fault):
                 f"{len(answered)} of {len(planned)} clients that were to hang up had an answer: does the target's "
                 "enqueue() do what the payload says?"
             )
-        return Effect(evidence=f"{len(hung_up)} of {len(planned)} clients hung up and had no answer.")
+        return Effect(evidence=f"{len(hung_up)} of {len(planned)} clients disconnected before the answer.")

@@ -13,7 +13,7 @@ from ..registry import fault
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ClientReplyLoss(Fault):
-    """For a while many replies to the producer, or to the client without one, break off after they were due (I2, I8).
+    """Cuts off replies to the producer, or to a client without one, after the command was executed (I2, I8).
 
     The server has executed the command, and its client can't know. A client that repeats it without an idempotency key
     enqueues the task twice, and one that answers "nothing was accepted" is wrong. The fault does not excuse two
@@ -55,7 +55,7 @@ class ClientReplyLoss(Fault):
         cut = broken_off()
         if not cut:
             raise Missed("No reply was due.")
-        return Effect(evidence=f"{cut} replies to those who submit broke off with their connections.")
+        return Effect(evidence=f"{cut} replies to clients were cut, with their connections.")
 
     def heal(self, stage: Stage) -> None:
         for door in stage.network.clients.values() if stage.network else ():

@@ -60,4 +60,4 @@ class ClientRequeues(Fault):
 
         missed = f"There was no dead letter that could be requeued within {self.patience_s:g} s."
         wait_for(stage, requeued, self.patience_s, missed)
-        return Effect(evidence=f"{many(len(asked))} among the dead letters: requeued.", tasks=tuple(asked))
+        return Effect(evidence=f"Requeued {many(len(asked))} from the dead letters.", tasks=tuple(asked))

@@ -36,7 +36,7 @@ def busiest_primary(stage: Stage) -> Iterator[tuple[ClusterServer, int, ClusterN
     """
     server = stage.server
     if not isinstance(server, ClusterServer):
-        raise Missed("Only a cluster elects a replica by itself.")
+        raise Missed("This fault needs a cluster, which elects a replica by itself.")
     try:
         slot, _ = server.busiest_slot()
         yield server, slot, server.owner(slot)

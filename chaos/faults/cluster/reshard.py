@@ -33,7 +33,7 @@ class ClusterReshard(Fault):
     def inject(self, stage: Stage) -> Effect:
         server = stage.server
         if not isinstance(server, ClusterServer):
-            raise Missed("Only a cluster has slots to move.")
+            raise Missed("This fault needs a cluster: no other server has slots to move.")
         in_flight = InFlight(stage)
         try:
             slot, keys = server.busiest_slot()

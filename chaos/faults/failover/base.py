@@ -21,7 +21,7 @@ def fail_over(
     """
     server = stage.server
     if not isinstance(server, SentinelServer):
-        raise Missed("Only a primary with replicas under Sentinel can fail over.")
+        raise Missed("This fault needs a primary with replicas under Sentinel.")
     in_flight = InFlight(stage)
     try:
         with held_back(stage) as waiting:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @fault
 @dataclass(frozen=True, kw_only=True)
 class HandlerOutlivesLease(HandlerFault):
-    """Some tasks run for twice the time that recovery takes, among others (I3, I4).
+    """Some tasks run for twice the time that recovery takes, while other tasks are running (I3, I4).
 
     The baseline `slow` has such tasks, too, but can't be combined with other faults.
     """

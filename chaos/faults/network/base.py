@@ -93,7 +93,7 @@ def slow_down(stage: Stage, fault: WayFault, link: Link, for_s: float) -> Effect
     victims.watch(for_s)
     sent, answered = victims.passed_since(before)
     if not (sent.late_bytes and answered.late_bytes):
-        raise Missed(f"Nothing came by within {for_s:g} s that could be late.")
+        raise Missed(f"The proxy did not delay data in both directions within {for_s:g} s.")
     pieces = sent.late_pieces + answered.late_pieces
     return victims.effect(
         f"{victims.names}: {sent.late_bytes:,} bytes to the server and {answered.late_bytes:,} from it, in "

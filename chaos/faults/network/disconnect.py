@@ -40,7 +40,7 @@ class NetDisconnect(Fault):
         try:
             stage.server.disconnect()
         except NoNetwork:
-            raise Missed("Only a server in a container has a network that it can be taken off.") from None
+            raise Missed("This fault needs a server in a container: use --redis container.") from None
         try:
             answer = stage.server.run_id()
         except redis.RedisError as error:
@@ -49,9 +49,9 @@ class NetDisconnect(Fault):
         stage.server.reconnect()
         after = stage.server.run_id()
         if answer or before != after:
-            raise Missed(f"The server's run_id was {before}, then {answer or 'not to be had'}, and then {after}.")
+            raise Missed(f"The server's run_id was {before}, then {answer or 'unavailable'}, and then {after}.")
         return victims.effect(
-            f"The server ({before[:8]}) was on no network for {for_s:.3g} s, a question to it ended with {said!r}, and "
+            f"The server ({before[:8]}) was off its network for {for_s:.3g} s, a request failed with {said!r}, and "
             "it is the same afterwards."
         )
 

@@ -38,7 +38,7 @@ class NetPartition(WayFault):
         victims.watch(for_s)
         sent, answered = victims.passed_since(before)
         if not (sent.held_bytes or answered.held_bytes):
-            raise Missed(f"Nothing was sent within {for_s:g} s that could be held back.")
+            raise Missed(f"No data was sent within {for_s:g} s that the proxy could hold back.")
         return victims.effect(
             f"{victims.names} cut off for {for_s:.3g} s: the proxy held back {sent.held_bytes:,} bytes to the server "
             f"and {answered.held_bytes:,} from it."

@@ -14,7 +14,7 @@ USER = "default"
 @fault
 @dataclass(frozen=True, kw_only=True)
 class ServerDenies(ServerFault):
-    """Denies one command by the access list, for seconds, as a mistake in it does (I1, I2).
+    """Denies one command through the server's ACL for seconds, like a mistake in the ACL (I1, I2).
 
     A script that calls it stops at that point, and its earlier writes stay. The fault lasts until the command was
     denied once, and for `for_s` after that. https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
@@ -42,7 +42,7 @@ class ServerDenies(ServerFault):
             before = errors_answered(client, "NOPERM")
             client.execute_command("ACL", "SETUSER", USER, f"-{self.command}")
             try:
-                wait_for(stage, denied, self.patience_s, f"Nobody sent {command} within {self.patience_s:g} s.")
+                wait_for(stage, denied, self.patience_s, f"No client sent {command} within {self.patience_s:g} s.")
                 stage.wait(self.for_s)
             finally:
                 client.execute_command("ACL", "SETUSER", USER, f"+{self.command}")

@@ -33,7 +33,7 @@ class ServerDiskFull(ServerFault):
     def inject(self, stage: Stage) -> Effect:
         log_path, data_dir = stage.server.log_path, stage.server.data_dir
         if not sys.platform.startswith("linux"):
-            raise Missed("Only Linux lets one process set another's limits.")
+            raise Missed("This fault needs Linux: only there can one process set the resource limits of another.")
         if log_path is None or data_dir is None:
             raise Missed("The files of this server are not accessible.")
         aof = newest_aof(data_dir)

@@ -38,7 +38,7 @@ class ScriptFlush(Fault):
                 stage.wait(self.every_s)
             answered = errors_answered(client, "NOSCRIPT") - before
         if not forgotten:
-            raise Missed("The server knew no script, whenever it was asked.")
+            raise Missed("The server had no script cached at any SCRIPT FLUSH.")
         return Effect(
             evidence=f"The server forgot {forgotten} scripts in {self.times} times, and answered NOSCRIPT "
             f"{answered} times.",

@@ -112,7 +112,7 @@ def _delayed(client: Any) -> int:
 def _fsync_thread(stage: Stage, pid: int) -> int:
     """Return the id of the server's fsync thread. Raises Missed if it can't be found."""
     if stage.server.data_dir is None or not sys.platform.startswith("linux"):
-        raise Missed("Only the embedded server's threads, on Linux, are in reach.")
+        raise Missed("This fault needs the embedded server on Linux: it stops one of the server's threads.")
     for thread in Path(f"/proc/{pid}/task").iterdir():
         if (thread / "comm").read_text().strip() == FSYNC_THREAD:
             return int(thread.name)

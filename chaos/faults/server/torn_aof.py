@@ -50,7 +50,7 @@ class ServerTornAof(ServerFault):
             log.seek(said)
             line = next((line for line in log if "Truncating the AOF" in line), None)
         if line is None:
-            raise Missed("The server does not say that it cut off a torn end.")
+            raise Missed("The server did not report that it truncated the torn end of its append-only file.")
         return Effect(
             evidence=f"The server exited with status {status} while {waiting} promised tasks waited; {len(TAIL)} "
             f"bytes of a torn command were put after the {whole} of its append-only file, and its log says: "

@@ -52,5 +52,5 @@ class WorkerKillStorm(WorkerFault):
             tasks=tuple(sorted(tasks)),
         )
         if killed < 2:
-            raise Missed("That is not a storm.", effect)
+            raise Missed(f"Only {killed} of at least 2 workers were killed.", effect)
         return effect

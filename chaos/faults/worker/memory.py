@@ -50,7 +50,7 @@ class WorkerMemory(WorkerFault):
 
     def inject(self, stage: Stage) -> Effect:
         if not sys.platform.startswith("linux"):
-            raise Missed("Only Linux lets one process set another's limits.")
+            raise Missed("This fault needs Linux: only there can one process set the resource limits of another.")
         worker = busy_worker(stage, self.patience_s)
         pids = tuple(worker.members())
         errors_before = stage.ledger.errors("MemoryError", pids)
@@ -64,9 +64,9 @@ class WorkerMemory(WorkerFault):
             felt = _felt(worker, pids, stage.ledger, stage.ledger.errors("MemoryError", pids) - errors_before)
             tasks = dict(stage.ledger.open_in_session(worker.sid)) or tasks
         if not felt:
-            raise Missed(f"Worker {worker.sid} asked for no more memory within {self.for_s:g} s.")
+            raise Missed(f"Worker {worker.sid} did not reach its memory limit within {self.for_s:g} s.")
         return Effect(
-            evidence=f"Worker {worker.sid} could have {self.room_bytes} bytes more and no further: {felt}.",
+            evidence=f"Worker {worker.sid} was limited to {self.room_bytes} bytes more memory than it used: {felt}.",
             pids=pids,
             tasks=tuple(tasks),
         )

@@ -45,7 +45,7 @@ LOOK_S = 0.01
 @fault
 @dataclass(frozen=True, kw_only=True)
 class WorkerSigkillFull(WorkerFault):
-    """SIGKILLs a worker, and the one in its place when it holds dozens of tasks of one call (I1, I2, I4).
+    """SIGKILLs a worker, then its replacement once that one has claimed dozens of tasks of one batch (I1, I2, I4).
 
     The plan has such a call at its end. Meanwhile the other workers are stopped, for less than a lease, so that one
     process claims the tasks. The recovered tasks and their order can then be compared with the call.
@@ -104,7 +104,7 @@ class WorkerSigkillFull(WorkerFault):
         call = stage.promised() - before
         return Effect(
             evidence=f"{replaced}, and then worker {second.worker.sid}, inside {many(len(second.tasks))}: "
-            f"{len(call - stage.ledger.begun)} of {len(call)} of one call had not begun.",
+            f"{len(call - stage.ledger.begun)} of the {len(call)} tasks of its batch had not begun.",
             pids=(*first.pids, *second.pids),
             tasks=tuple({**first.tasks, **second.tasks}),
         )
@@ -129,7 +129,7 @@ class WorkerSigkillFull(WorkerFault):
         living = stage.workers.living()
         idle = [worker for worker in living if not stage.ledger.open_in_session(worker.sid)]
         if not living:
-            raise Missed("No worker lived.")
+            raise Missed("No worker was running.")
         caught = stop_and_look(stage, stage.random.choice(idle or living))
         kill_caught(caught)
         stage.workers.start_missing()

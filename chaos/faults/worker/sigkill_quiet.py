@@ -48,7 +48,7 @@ class WorkerSigkillQuiet(WorkerFault):
         caught = catch_worker(stage, self.patience_s, untouched=True)
         kill_caught(caught)
         return Effect(
-            evidence="All had been submitted and answered, and the last had begun; "
+            evidence="All tasks had been submitted and answered, and the last one had begun; "
             f"worker {caught.worker.sid} was inside {many(len(caught.tasks))}, and exited with status -9.",
             pids=caught.pids,
             tasks=tuple(caught.tasks),
@@ -56,7 +56,7 @@ class WorkerSigkillQuiet(WorkerFault):
 
     def _wait_until_begun(self, stage: Stage) -> None:
         last, ledger = max(stage.promised(), default=None), stage.ledger
-        missed = f"No task had begun for {self.patience_s:g} s, nor {last}, the last that was promised."
+        missed = f"No task began within {self.patience_s:g} s, and the last promised task, {last}, has not begun."
         while last is not None and last not in ledger.begun:
             # The patience starts again with each task that begins: a backlog can take any time.
             wait_for(stage, partial(_further_begun, ledger, len(ledger.begun)), self.patience_s, missed)

@@ -33,11 +33,11 @@ class Strike:
 
     def __post_init__(self) -> None:
         if (self.kind is StrikeKind.KILL) != (self.kill is not None):
-            raise ValueError("A kill, and nothing else, says how to kill.")
+            raise ValueError("Set `kill` for the kind KILL, and for no other kind.")
         if self.kind is StrikeKind.CUT and self.phase is not Phase.EXECUTED:
             raise ValueError("A reply can be cut only once the command was executed.")
         if self.kind in (StrikeKind.DROP, StrikeKind.DELAY) and self.phase is Phase.AFTER:
-            raise ValueError(f"After the reply there is nothing left to {self.kind}.")
+            raise ValueError(f"{self.kind} is impossible in phase AFTER: the reply was already delivered.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,7 +151,7 @@ class ClusterServer(SeveralServers):
             found = next((node for node in self.nodes if node.port == port and node.running), None)
             if found:
                 return found
-        raise Unavailable(f"No node of the cluster serves slot {slot}.")
+        raise Unavailable(f"No cluster node serves slot {slot}.")
 
     def await_settled(self) -> None:
         """Wait until every slot is served and each primary has a replica that follows it.

@@ -315,7 +315,7 @@ def test_prove_says_what_it_does_with_its_options_and_ends_with_the_part_that_ca
     said = capsys.readouterr()
     assert said.out.startswith(f"zeroloss enumerate --target {target} --redis embedded{pairs}   (its output: {out}")
     assert "`zeroloss enumerate` left no result; its last output: " in said.err
-    assert "The agent cannot be started: '/no/such/python'" in said.err
+    assert "The agent cannot be started with '/no/such/python'" in said.err
     assert said.err.count("\n") == 1
     assert not (out / "certificate.json").exists()
 

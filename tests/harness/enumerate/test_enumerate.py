@@ -146,7 +146,7 @@ def test_workers_that_end_as_soon_as_they_are_started_end_the_enumeration_with_t
     assert execute([*words, "--out", str(tmp_path / "out")]) == 2
     assert time.monotonic() - begun_s < 30
     said = " ".join(capsys.readouterr().err.split())
-    assert "The workers end as soon as they are started; last output: no such thing" in said
+    assert "The workers exit immediately after they are started; last output: no such thing" in said
 
 
 @pytest.mark.timeout(120)

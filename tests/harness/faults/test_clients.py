@@ -150,7 +150,7 @@ def play_giving_up(scene: Scene, *, unknown: set[str], promised: set[str]) -> st
 
 def test_that_clients_gave_up_is_seen_by_their_submissions_without_an_answer(scene: Scene) -> None:
     evidence = play_giving_up(scene, unknown={"a", "b", "another"}, promised={"c"})
-    assert evidence == "2 of 2 clients hung up and had no answer."
+    assert evidence == "2 of 2 clients disconnected before the answer."
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,12 @@ def test_slow_and_idle_means_that_nothing_else_is_there() -> None:
 def test_a_baseline_of_slow_tasks_is_seen_when_one_is_long_in_its_body(scene: Scene) -> None:
     scene.workers(BUSY.replace("0.05", "1"))
     effect = scene.play(Slow(), recover_within_s=0.3)
-    assert "Nothing was done; a task was 0." in effect.evidence
+    assert "Nothing was injected; a task body had been running for 0." in effect.evidence
 
 
 def test_where_all_are_quick_there_is_no_slow_baseline(scene: Scene) -> None:
     scene.workers(BUSY)
-    with pytest.raises(Missed, match="No task was longer than"):
+    with pytest.raises(Missed, match="No task body ran longer than"):
         scene.play(Slow(patience_s=0.3), recover_within_s=0.3)
 
 

@@ -239,7 +239,7 @@ def test_a_container_is_taken_off_its_network_and_is_the_same_at_the_same_port_a
 
 def test_a_server_without_a_network_of_its_own_cannot_be_taken_off_it(scene: Scene, embedded: Server) -> None:
     scene.workers(BUSY)
-    with pytest.raises(Missed, match="Only a server in a container"):
+    with pytest.raises(Missed, match="This fault needs a server in a container"):
         scene.play(NetDisconnect(for_s=0.1), embedded)
     with pytest.raises(PlanError, match="use --redis container"):
         make_plan(
@@ -297,7 +297,7 @@ def test_replies_to_those_who_submit_break_off_and_those_to_workers_do_not(
     try:
         wait_until(lambda: grown(client, "submitted"))
         effect = scene.play(ClientReplyLoss(share=0.5, for_s=0.5), network=network, workload_over=lambda: False)
-        told = re.fullmatch(r"(\d+) replies to those who submit broke off with their connections\.", effect.evidence)
+        told = re.fullmatch(r"(\d+) replies to clients were cut, with their connections\.", effect.evidence)
         assert told
         assert 1 <= int(told[1]) <= len(network.clients["producer"].cut)
         assert not any(listener.cut for listener in network.listeners)

@@ -86,7 +86,7 @@ def drafted(**members: Any) -> type[Fault]:
     ("members", "says"),
     [
         ({"name": "drafted"}, "the fault Drafted must define threatens, aims_at"),
-        ({"name": "drafted", "threatens": (), "aims_at": "moon"}, "aims at 'moon'; say one of nothing, worker"),
+        ({"name": "drafted", "threatens": (), "aims_at": "moon"}, "aims at 'moon'; use one of nothing, worker"),
         ({"name": "worker-sigkill", "threatens": (), "aims_at": "worker"}, "there is a fault named 'worker-sigkill'"),
     ],
 )

@@ -29,7 +29,7 @@ def raised(story: Story, name: str, *attempts: int) -> Story:
 def requeued(story: Story, *names: str) -> Story:
     members = {"fault": "client-requeues", "number": 1}
     story.add("fault", "begin", **members)
-    story.add("fault", "effective", tasks=list(names), evidence="2 tasks among the dead letters: requeued.", **members)
+    story.add("fault", "effective", tasks=list(names), evidence="Requeued 2 tasks from the dead letters.", **members)
     return story.add("fault", "end", **members)
 
 

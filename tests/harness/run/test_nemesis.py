@@ -193,7 +193,7 @@ def test_a_closed_pool_starts_nobody_again(theatre: Theatre) -> None:
 
 def test_the_baseline_does_nothing_and_sees_that_all_workers_run(theatre: Theatre) -> None:
     theatre.perform(theatre.pool(IDLE, IDLE), PlannedFault(1, "none", {}, 0.0))
-    assert theatre.faults()[1].evidence == "Nothing was done; all 2 workers run."
+    assert theatre.faults()[1].evidence == "Nothing was injected; all 2 workers run."
     assert theatre.exits() == []
 
 

@@ -30,7 +30,7 @@ def run_in(directory: Path, size: str, *words: str) -> subprocess.CompletedProce
 def test_a_file_system_that_is_full_is_named_whatever_ends_by_it(size: str, tmp_path: Path) -> None:
     ended = run_in(tmp_path, size, "--redis", "embedded")
     assert ended.returncode == 70, ended.stdout + ended.stderr
-    said = rf"^zeroloss: The file system of {tmp_path}/small/run(/server)? is full \(ENOSPC\): make room there\.$"
+    said = rf"^zeroloss: The file system of {tmp_path}/small/run(/server)? is full \(ENOSPC\): free space there\.$"
     assert re.search(said, ended.stderr, re.MULTILINE), ended.stderr
     assert "Traceback" not in ended.stderr
 

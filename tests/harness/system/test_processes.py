@@ -253,12 +253,12 @@ def test_a_process_that_exits_by_itself_is_on_record_as_unwanted(start: Callable
 def test_a_command_that_cannot_be_started_is_one_sentence(command: list[str], tmp_path: Path) -> None:
     with pytest.raises(CannotStart) as refused:
         spawn(command, role="worker", log_path=tmp_path / "log")
-    assert str(refused.value).startswith(f"The worker cannot be started: {command[0]!r}: ")
+    assert str(refused.value).startswith(f"The worker cannot be started with {command[0]!r}: ")
     assert "\n" not in str(refused.value)
 
 
 def test_a_missing_directory_is_named_and_not_the_command(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart, match=r"The worker cannot be started: '.*nowhere': no such file or directory."):
+    with pytest.raises(CannotStart, match=r"The worker cannot be started with '.*nowhere': no such file or directory."):
         spawn([sys.executable], role="worker", log_path=tmp_path / "log", cwd=tmp_path / "nowhere")
 
 
