@@ -25,7 +25,8 @@ def test_the_member_that_a_language_of_doubles_reads_otherwise_is_named_with_wha
     assert result.because == (
         "1 task was executed with a payload that differs from the submitted one (CORRUPT). In the first of them "
         "`odd.whole` was submitted as 9007199254740993 and arrived as 9007199254740992, "
-        'the nearest double: if the worker\'s language reads numbers as doubles, state numbers = "double" in the target.'
+        "the nearest double: if the worker's language reads numbers as doubles, "
+        'state numbers = "double" in the target.'
     )
     (violation,) = [one for law in result.properties for one in law.violations]
     assert "`odd.whole` was submitted as" in violation
