@@ -162,7 +162,9 @@ def test_a_process_that_has_run_its_number_of_tasks_is_replaced_and_no_task_is_r
     for round_number in (1, 2, 3):
         for number in range(10):
             watched.submit("note", f"t{round_number}-{number}")
-        wait_until(lambda done=round_number: pool.log.read_text().count("starting another.") == done, timeout_s=30)
+        wait_until(
+            lambda done=round_number: pool.log.read_text().count("starting its replacement.") == done, timeout_s=30
+        )
     wait_until(lambda: watched.completed() == 30)
     assert len(watched.ran()) == len(set(watched.ran())) == 30
     assert len(set(watched.pids())) == 3
