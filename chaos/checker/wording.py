@@ -78,7 +78,7 @@ def because(
         if late:
             count = plural(len({one.task for one in late}), "task")
             clauses.append(
-                f"{count} of dead workers ran again later than promised, although a living worker was idle (I4)"
+                f"{count} ran again later than promised after a worker's death, although another worker was idle (I4)"
             )
         return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.DUPLICATES:
