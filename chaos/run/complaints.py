@@ -42,9 +42,9 @@ class Complaints:
         if hangs is None or hangs[0] < HANG_S or any(map(_reaches_clients, list(self._nemesis.begun.values()))):
             return False
         self._say(
-            f"enqueue has not returned for {hangs[0]:.0f} s (first for task {hangs[1]}), so the run ends here. It must "
-            "return once the queue has accepted the task: check whether it waits for the task's result, or for a "
-            "server without a timeout."
+            f"enqueue has not returned for {hangs[0]:.0f} s (first for task {hangs[1]}), so the run ends here. "
+            "Check whether it waits for the task's result, or for a server without a timeout. It must return once the "
+            "queue has accepted the task."
         )
         return True
 
