@@ -151,7 +151,7 @@ def _health(_config: Config, options: argparse.Namespace) -> int:
 
 def _shards(config: Config, options: argparse.Namespace) -> int:
     if config.shards == 1:
-        raise QueueError("One queue has no shards: name their number with --shards or ZEROLOSS_SHARDS.")
+        raise QueueError("This queue has one shard only: give the number of shards with --shards or ZEROLOSS_SHARDS.")
     from .shards.change import Change
 
     change = Change(config)
@@ -163,7 +163,8 @@ def _pause(config: Config, _options: argparse.Namespace) -> int:
     from .queue.client import open_queue
 
     open_queue(config).pause()
-    print(f"paused: within {config.renew_ms / 1000:g} s no worker of queue {config.namespace} claims, until resumed")
+    within = f"within {config.renew_ms / 1000:g} s"
+    print(f"paused: all workers of queue {config.namespace} stop claiming {within}, until resumed")
     return 0
 
 
@@ -226,7 +227,7 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
             print(json.dumps(shown))
         return 0
     if options.all == bool(options.ids):
-        raise QueueError(f"dead-letter {options.action} wants either ids or --all.")
+        raise QueueError(f"dead-letter {options.action} needs either ids or --all.")
     requeue = options.action == "requeue"
     if options.all:
         print(f"{options.action}: {letters.requeue_all() if requeue else letters.purge_all()}")
@@ -234,7 +235,10 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
     act = letters.requeue if requeue else letters.purge
     counts = {name: act(*_letters_of(letters, name)) for name in options.ids}
     for name in [name for name, count in counts.items() if not count]:
-        print(f"{__package__}: there is no dead letter, and no dead task, {name!r}.", file=sys.stderr)
+        print(
+            f"{__package__}: no dead letter has the id {name!r}, and no task with this id is in the list.",
+            file=sys.stderr,
+        )
     print(f"{options.action}: {sum(counts.values())}")
     return 0 if all(counts.values()) else 1
 

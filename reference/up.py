@@ -119,7 +119,7 @@ def _start_cluster(parts: Parts, scratch: Path, config: Config, options: argpars
         QueueError: `--data` was given, or a node did not start.
     """
     if options.data:
-        raise QueueError("--data is for one server: a cluster that `up` starts is gone at the end.")
+        raise QueueError("--data needs a single server: `up` deletes the cluster that it starts at the end.")
     nodes: list[tuple[Any, int, int]] = []
     for number in range(CLUSTER_NODES):
         folder, bus = scratch / f"node-{number}", _free_port()
@@ -177,7 +177,7 @@ def _watch(parts: Parts, came: list[int]) -> int:
             how = f"The {name} ended with status {process.returncode}"
             nodes_left = sum(other.startswith("node ") for other, _ in parts)
             if name.startswith("node ") and nodes_left > CLUSTER_NODES / 2:
-                print(f"{how}; its shards refuse, the others go on.", file=sys.stderr, flush=True)
+                print(f"{how}; its shards refuse tasks, and the others go on.", file=sys.stderr, flush=True)
                 continue
             print(f"{__package__}: {how}; stopping the rest.", file=sys.stderr, flush=True)
             return 2

@@ -43,7 +43,7 @@ def read_parts(text: str) -> frozenset[str]:
     named = [] if text == "none" else [name.strip() for name in text.split(",")]
     for name in named:
         if name not in PARTS:
-            raise VendorError(f"--with: {name!r} is not one of the parts {', '.join(PARTS)}, nor none.")
+            raise VendorError(f"--with: {name!r} is not a part; name some of {', '.join(PARTS)}, or none.")
     return frozenset(part for name in named for part in (name, *PARTS[name]))
 
 
@@ -55,7 +55,7 @@ def vendor(destination: Path, package: str, parts: Collection[str] | None = None
     """
     folder = _folder(destination, package)
     if folder.resolve() == _HERE:
-        raise VendorError(f"{folder} is what would be copied.")
+        raise VendorError(f"{folder} is the source of the copy; name another destination.")
     found = _record(folder) if folder.exists() and any(folder.iterdir()) else None
     if parts is None:
         parts = found.parts if found else PARTS

@@ -228,7 +228,7 @@ def _run(request: Request, spec: str, fault: str, place: Path) -> Cell:
     except (OSError, msgspec.MsgspecError):
         result = None
     if result is None or process.poll() != result.exit_code:
-        because = f"The run came to nothing: {_last_words(process.log_tail())}"
+        because = f"The run left no result; its last output: {_last_words(process.log_tail())}"
         return Cell(
             target=name,
             fault=fault,

@@ -53,7 +53,7 @@ def recall_table(recall: Recall) -> RenderableType:
         table.add_row(kind, *(str(share) if share.of else "" for share in shares.values()))
     said = list(recall_sentences(recall))
     if recall.false_alarms:
-        said.append(f"That shows nothing: the reference itself failed under {', '.join(recall.false_alarms)}.")
+        said.append(f"These counts are invalid: the reference itself failed under {', '.join(recall.false_alarms)}.")
     return Group(table, *(Text(sentence, "bold") for sentence in said))
 
 
@@ -71,5 +71,7 @@ def _sentence(mutation: Mutation) -> str:
     if mutation.survivors:
         sentence += f"; not caught: {', '.join(mutation.survivors)}"
     if mutation.doubtful:
-        return f"{sentence}. That means nothing under {', '.join(mutation.doubtful)}: the reference did not pass there."
+        return (
+            f"{sentence}. This count is invalid under {', '.join(mutation.doubtful)}: the reference did not pass there."
+        )
     return f"{sentence}; the reference passed under the same {len(mutation.controls)} profiles."

@@ -203,7 +203,10 @@ def _keep(path: Path, about: About) -> None:
         return
     for name, before in msgspec.structs.asdict(msgspec.json.decode(path.read_bytes(), type=About)).items():
         if before != (now := getattr(about, name)):
-            raise PartFailed(f"The proof in {path.parent} can't be continued: its {name} was {before}, and is {now}.")
+            raise PartFailed(
+                f"The proof in {path.parent} can't be continued: its {name} was {before} and is {now} now. "
+                "Give the same options, or start a new proof."
+            )
 
 
 def _mutants_of(effort: Effort) -> str:

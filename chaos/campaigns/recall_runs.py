@@ -139,7 +139,9 @@ def _carry_out(name: str, spec: str, step: str, server: str, directory: Path, st
     try:
         outcome = msgspec.json.decode((place / RESULTS[step.split()[0]]).read_bytes(), type=_Outcome)
     except (OSError, msgspec.MsgspecError):
-        outcome = _Outcome(Verdict.HARNESS_ERROR, f"The step came to nothing: {process.log_tail()[-500:]}")
+        outcome = _Outcome(
+            Verdict.HARNESS_ERROR, f"The step left no result; its last output: {process.log_tail()[-500:]}"
+        )
     return Step(
         target=name,
         step=step,

@@ -60,21 +60,21 @@ def sentence_of(evidence: Evidence, task: Task, trail: Trail) -> str:
     """Return what the last command that changed where the task lies did, and what happened to the sending process."""
     step = last_change(trail)
     if step is None:
-        return "No command carried it: the client that was promised it sent none."
+        return "No command carried it: the client that received the promise sent no command with this task."
     process = f"{step.who} (process {step.pid})" if step.pid else step.who
     if not step.who.startswith("worker"):
-        return f"{step.command} by the {process} {_did(step)}; no later command took it up."
+        return f"{step.command} by the {process} {_did(step)}; no later command claimed or moved it."
     after = "no later command carried it" if deed_of(step) is Deed.SCRIPT else _AFTER[deed_of(step)]
-    unanswered = "" if step.answered else " (its reply never came)"
+    unanswered = "" if step.answered else " (no reply was received)"
     ended = _ended(evidence, task, step)
     return f"{step.command}{unanswered} by {process} {_did(step)}; {after}{f'; {ended}' if ended else ''}."
 
 
 _AFTER = {
-    Deed.REMOVED: "no command put it back",
-    Deed.MOVED: "no command took it out again",
-    Deed.CLAIMED: "no command acknowledged it or claimed it again",
-    Deed.PUT: "no command took it up",
+    Deed.REMOVED: "no later command put it back",
+    Deed.MOVED: "no later command removed it from there",
+    Deed.CLAIMED: "no later command acknowledged it or claimed it again",
+    Deed.PUT: "no later command claimed or moved it",
 }
 
 

@@ -40,7 +40,7 @@ def traits_of(evidence: Evidence, plan: Mapping[str, PlannedTask]) -> dict[str, 
         if not task.executions:
             traits.setdefault("were never begun", set()).add(name)
         if last := last_execution(task):
-            traits.setdefault(f"were begun last by process {last.pid}", set()).add(name)
+            traits.setdefault(f"were last run by process {last.pid}", set()).add(name)
         if task.invoked > 1:
             traits.setdefault("were submitted more than once", set()).add(name)
     for fault in evidence.faults.values():
@@ -102,7 +102,7 @@ def _said(trait: str, wheres: Collection[Where]) -> bool:
 
 def _is_result(trait: str) -> bool:
     """Return whether the trait follows from the loss: it tells less than one that the task had from the start."""
-    return trait.startswith(("had", "were begun", "were never"))
+    return trait.startswith(("had", "were last run", "were never"))
 
 
 def _chance(count: int, having: int, drawn: int, hit: int) -> float:

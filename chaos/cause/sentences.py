@@ -13,16 +13,16 @@ from .where import Finder, Place, Where, interruptions
 
 MISSING = {
     Fate.LOST: "lost",
-    Fate.EXCUSED: "lost within what the durability allows",
+    Fate.EXCUSED: "lost as the configured durability allows",
     Fate.FAILED: "given up",
     Fate.STUCK: "left in the broker",
-    Fate.NEEDS_TRAFFIC: "left until a new task came",
-    Fate.NEEDS_RESTART: "left until a worker was restarted",
-    Fate.UNDECIDED: "not done, and nothing shows where they are",
+    Fate.NEEDS_TRAFFIC: "left waiting until a new task was submitted",
+    Fate.NEEDS_RESTART: "left waiting until a worker was restarted",
+    Fate.UNDECIDED: "left with an unknown outcome",
 }
 """The outcomes of promised tasks that were not done as promised, the worst first."""
 WRONG = {
-    Fate.CORRUPT: "ran with another payload than was submitted",
+    Fate.CORRUPT: "ran with a payload that differs from the submitted one",
     Fate.GHOST: "ran although they were refused",
     Fate.PHANTOM: "ran although they were never submitted",
 }
@@ -87,7 +87,7 @@ def _by(places: Mapping[str, Place]) -> str:
             faults.setdefault(place.fault.name, []).append(place.fault)
     without = sum(place.fault is None for place in places.values())
     if not faults:
-        return "no fault was under way then"
+        return "no fault was active at that time"
     clauses = []
     for name, met in sorted(faults.items(), key=lambda pair: -len(pair[1])):
         numbers = sorted({fault.number for fault in met})
@@ -95,8 +95,8 @@ def _by(places: Mapping[str, Place]) -> str:
         count = f"{plural(len(met), 'task')}, " if len(places) > 1 else ""
         clauses.append(f"{name} ({count}fault{'s' if len(numbers) > 1 else ''} {named})")
     if without:
-        clauses.append(f"none ({plural(without, 'task')})")
-    return f"the fault then: {_joined(clauses)}"
+        clauses.append(f"no fault ({plural(without, 'task')})")
+    return f"active at that time: {_joined(clauses)}"
 
 
 def _common(
@@ -105,13 +105,13 @@ def _common(
     found = common_of(evidence, lost, plan, wheres)
     if not found:
         return (
-            "They have nothing in common that others have not, beyond what chance explains; compared were type, size, "
-            "batch, behaviour, worker, fault, and whether they had raised before."
+            "No trait distinguishes them from the other tasks beyond chance. Compared: type, size, batch, behaviour, "
+            "worker, fault, and whether they had raised before."
         )
     everyone = sum(task.promised for task in evidence.tasks.values())
     clauses = [
-        f"{_all(one.lost, len(lost))} {one.trait}, and {one.others or 'none':{',' if one.others else ''}} of the "
-        f"{everyone - len(lost):,} others"
+        f"{_all(one.lost, len(lost))} {one.trait} (of the {everyone - len(lost):,} other tasks: "
+        f"{one.others or 'none':{',' if one.others else ''}})"
         for one in found
     ]
     return f"In common: {'; '.join(clauses)}."
@@ -126,8 +126,8 @@ def _all(count: int, of: int) -> str:
 def _of_several(where: Where) -> str:
     return {
         Where.BODY: "interrupted in their bodies",
-        Where.WAITING: "before any worker took them",
-        Where.GIVEN_UP: "when they were given up",
+        Where.WAITING: "before any worker claimed them",
+        Where.GIVEN_UP: "when the queue gave them up",
     }.get(where, where.value)
 
 

@@ -62,7 +62,7 @@ def _at(evidence: Evidence, t: int) -> str:
 def _submitted(evidence: Evidence, task: Task) -> str:
     if task.invoked_t is None:
         return "It was never submitted."
-    answer = "refused" if task.refused else "not answered, so that it is unknown whether it was accepted"
+    answer = "refused" if task.refused else "got no answer: it is unknown whether the queue accepted it"
     if task.ok_t is not None:
         answer = f"promised at {_at(evidence, task.ok_t)}"
     return f"It was submitted at {_at(evidence, task.invoked_t)} and {answer}."
@@ -76,7 +76,7 @@ def _executed(finder: Finder, evidence: Evidence, name: str, task: Task) -> list
     sentences = [_execution(finder, evidence, name, one) for one in shown]
     if len(shown) < len(executions):
         left_out = len(executions) - len(shown)
-        sentences.insert(1, f"{plural(left_out, 'execution')} {'is' if left_out == 1 else 'are'} left out here.")
+        sentences.insert(1, f"{plural(left_out, 'more execution')} {'is' if left_out == 1 else 'are'} not shown here.")
     if not executions[-1].completed:
         sentences.append("It was never begun again." if len(executions) == 1 else "It was not begun again after that.")
     return sentences
@@ -88,7 +88,7 @@ def _execution(finder: Finder, evidence: Evidence, name: str, one: Execution) ->
         return f"{began} and {'completed it' if one.completed else 'raised'} at {_at(evidence, one.end)}."
     fault = finder.interrupter(name, one)
     if fault is None:
-        return f"{began} and never ended it; no fault explains that."
+        return f"{began} and never recorded its end; no fault explains this."
     said = f": {fault.evidence.rstrip('.')}" if fault.evidence else ""
     return (
         f"{began}; fault {fault.number} ({fault.name}) interrupted it at {_at(evidence, fault.effective_t or 0)}{said}."
@@ -101,14 +101,15 @@ def _lost(finder: Finder, name: str) -> str:
     where, fault = place.where, place.fault
     if where in SHOWN_BY_EXECUTIONS:
         return ""
-    by = f"the fault then: {fault.name} (fault {fault.number})" if fault else "no fault was under way then"
+    by = f"{fault.name} (fault {fault.number}) was active" if fault else "no fault was active"
+    by += " at that time"
     return f"It was lost, {where}; {by}."
 
 
 def _last_seen(evidence: Evidence, name: str) -> str:
     census = evidence.census
     if census is None:
-        return "No census shows whether it is still in the broker."
+        return "No census was completed, so it is unknown whether the task is still in the broker."
     places = census.found.get(name, {})
     if not places:
         return "It was not in the broker at the end."
@@ -117,9 +118,9 @@ def _last_seen(evidence: Evidence, name: str) -> str:
 
 
 _PLACES = {
-    "pending": "it waited in the broker, as pending",
-    "delayed": "it waited in the broker, as delayed",
-    "processing": "the broker held it as in processing",
+    "pending": "the broker held it as pending",
+    "delayed": "the broker held it as delayed",
+    "processing": "the broker held it as being processed",
     "dead_letter": "it was in the dead-letter list",
     "failed": "the queue had given it up",
     "record": "the broker held a record of it, which does not show whether it waits or has failed",

@@ -24,14 +24,14 @@ class Where(StrEnum):
     """The states, in the order of a task's life."""
 
     ENQUEUE = "at enqueue"
-    WAITING = "before any worker took it"
+    WAITING = "before any worker claimed it"
     CLAIMED = "claimed and not yet begun"
     UNBEGUN = "promised and not yet begun"
     BODY = "interrupted in its body"
     DONE = "done and not acked"
     RETRY = "while being retried"
-    GIVEN_UP = "when it was given up"
-    RECOVERY = "on recovery"
+    GIVEN_UP = "when the queue gave it up"
+    RECOVERY = "during recovery"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def _missing_lines(evidence: Evidence) -> Iterator[str]:
             yield f"{plural(missing, 'line')} of {file}.jsonl {are} missing, the first of them number {first:,}."
     # The harness's own part of a history of this format is numbered from its beginning to its end.
     if evidence.begin and evidence.begin.format >= NUMBERED and evidence.begin.file is None:
-        yield "The history names a format whose lines are numbered, and they are not."
+        yield "The history states a format with numbered lines, but its lines have no numbers."
 
 
 def _missing_from_the_plan(evidence: Evidence) -> Iterator[str]:

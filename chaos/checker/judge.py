@@ -177,7 +177,7 @@ def _excused(evidence: Evidence, excuses: Mapping[str, Excuse]) -> Collection[st
 def _demanded(evidence: Evidence, situations: list[Situation], matrix: list[MatrixRow]) -> list[str]:
     demands = option(evidence.begin, "demand")
     missing = unmet(demands, situations, matrix) if isinstance(demands, list) else []
-    return [f"The run was to meet the situation {demand!r} and did not." for demand in missing]
+    return [f"The run did not meet the demanded situation {demand!r}." for demand in missing]
 
 
 def _fate(
@@ -259,7 +259,7 @@ def _verdict(
 def _doubts(evidence: Evidence, kills: Kills, fates: Collection[Fate]) -> list[str]:
     doubts = []
     if option(evidence.begin, "load") and not any(one.phase == "end" for one in evidence.load):
-        doubts.append("The load did not end, so that it is unknown whether it kept to its thresholds.")
+        doubts.append("The load did not end, so it is unknown whether it met its thresholds.")
     if not any(task.promised for task in evidence.tasks.values()):
         doubts.append(without_promise(first_error_of(evidence.tasks.values())))
     without_effect = [fault for fault in evidence.faults.values() if fault.effective_t is None or fault.missed]

@@ -21,6 +21,6 @@ def outages_of(evidence: Evidence) -> list[str]:
     least, most = min(counts), max(counts)
     share = f"{least}" if least == most else f"{least} to {most}"
     return [
-        f"Of {len(struck)} faults that hit the server or all workers, each worker saw {share} as an outage of its own: "
-        "it had completed a task since the one before."
+        f"Of {len(struck)} faults that hit the server or all workers, each worker met {share} as separate outages: it "
+        "had completed a task since the fault before."
     ]

@@ -34,7 +34,7 @@ def difference(submitted: str, executed: str) -> str | None:
     try:
         values = json.loads(submitted), json.loads(executed)
     except (ValueError, RecursionError):
-        return f"what arrived is not JSON: {_clipped(executed)}"
+        return f"the payload that the body received is not JSON: {_clipped(executed)}"
     return next(_differences("", *values), None) or _spelling(submitted, executed)
 
 
@@ -63,14 +63,17 @@ def _advice(submitted: Any, executed: Any) -> str:
     inexact = isinstance(submitted, int) and EXACT_MAX < abs(submitted) < LARGE_MIN
     if not inexact or not isinstance(executed, int | float) or float(submitted) != executed:
         return ""
-    return ', as a language without larger whole numbers reads it: such a target states numbers = "double"'
+    return (
+        ", the nearest double: if the worker's language reads numbers as doubles, "
+        'state numbers = "double" in the target'
+    )
 
 
 def _spelling(submitted: str, executed: str) -> str | None:
     """Return how two texts of the same value differ, for targets whose payloads are compared byte for byte."""
     place = next((n for n, (a, b) in enumerate(zip(submitted, executed, strict=False)) if a != b), 0)
     here = slice(max(0, place - 10), place + 30)
-    return f"it has the same members, spelt otherwise: {submitted[here]!r} was submitted and {executed[here]!r} arrived"
+    return f"the values are equal but the texts differ: {submitted[here]!r} was submitted, {executed[here]!r} arrived"
 
 
 def _shown(value: Any) -> str:

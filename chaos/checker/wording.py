@@ -24,12 +24,12 @@ from .verdicts import (
 _CLAUSES = {
     Fate.LOST: "promised and lost",
     Fate.FAILED: "promised and given up without having completed",
-    Fate.CORRUPT: "executed with another payload than was submitted",
-    Fate.GHOST: "refused and executed nevertheless",
-    Fate.PHANTOM: "executed and never submitted",
+    Fate.CORRUPT: "executed with a payload that differs from the submitted one",
+    Fate.GHOST: "refused but executed anyway",
+    Fate.PHANTOM: "executed but never submitted",
     Fate.STUCK: "promised and still waiting in the broker after the deadline",
-    Fate.NEEDS_TRAFFIC: "completed only after a new task had come in",
-    Fate.NEEDS_RESTART: "completed only after a worker had been restarted",
+    Fate.NEEDS_TRAFFIC: "completed only after another task was submitted",
+    Fate.NEEDS_RESTART: "completed only after a worker was restarted",
 }
 SHORT_BODY_MS = 5
 """Duration of a body, in ms, below which a fault hardly ever hits it."""
@@ -78,17 +78,18 @@ def because(
         if late:
             count = plural(len({one.task for one in late}), "task")
             clauses.append(
-                f"{count} ran again later than promised after its worker had died, while a worker was idle (I4)"
+                f"{count} ran again later than promised after a worker's death, although another worker was idle (I4)"
             )
         return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.DUPLICATES:
-        times = f"{plural(len(too_many), 'task')} completed more often than any fault explains"
-        clauses = [f"{times}, which is more than the target states"] if too_many else []
+        count = plural(len(too_many), "task")
+        unexplained = f"{count} completed more than once without a fault that explains it"
+        clauses = [f"{unexplained}, more than the target's unexplained_duplicates allows"] if too_many else []
         return _sentence("; ".join([*clauses, *breaches]))
     if verdict is Verdict.LEAK:
         return _sentence("Resources leak: " + "; ".join(map(str, list(leaks)[:3])))
     if verdict is Verdict.INCONCLUSIVE:
-        return _sentence("This run shows nothing either way: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
+        return _sentence("This run allows no conclusion: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
     if verdict is Verdict.SLO and load:
         return _sentence("The load broke a threshold: " + " ".join(load.broken))
     completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]
@@ -107,25 +108,25 @@ def because(
 
 def lost_within_durability(count: int) -> str:
     were = "was" if count == 1 else "were"
-    return f"{plural(count, 'promised task')} {were} lost within what the durability allows"
+    return f"{plural(count, 'promised task')} {were} lost as the configured durability allows"
 
 
 def without_promise(error: str | None) -> str:
     """Return why nothing was promised, if the clients know. `error`: the first error that a client raised."""
     if error is None:
         return "No submission was acknowledged."
-    return _sentence(f"No submission was acknowledged; the first that failed raised {error}")
+    return _sentence(f"No submission was acknowledged; the first failed submission raised {error}")
 
 
 def undecided_tasks(count: int, census: CensusRecord | None) -> str:
     """Return why the outcome of `count` unfinished tasks is unknown, and what to do."""
     if census is None:
-        return f"No census was completed, so that the outcome of {plural(count, 'unfinished task')} is unknown."
+        return f"No census was completed, so the outcome of {plural(count, 'unfinished task')} is unknown."
     places = (reason for places in census.found.values() for place, reason in places.items() if place == "record")
     example = next((f", as {reason}" for reason in places if reason), "")
     return (
-        f"Only a record of {plural(count, 'unfinished task')} is left in Redis{example}: it does not show whether they "
-        "wait or have failed. Write census() in the target, which asks the queue."
+        f"Only a record of {plural(count, 'unfinished task')} is left in Redis{example}, which does not show whether a "
+        "task waits or has failed. Implement census() in the target, so that the queue itself is asked."
     )
 
 
@@ -135,16 +136,16 @@ def none_mid_task(kills: Kills, body_ms: float | None) -> str:
     if body_ms is None or body_ms >= SHORT_BODY_MS:
         return f"{sentence}."
     return (
-        f"{sentence}: half of the bodies lasted less than {duration(body_ms)}. Let each last as long as the "
-        "payload's work_ms says, in milliseconds."
+        f"{sentence}: half of the bodies lasted less than {duration(body_ms)}. Make each body last "
+        "as long as work_ms in its payload says (milliseconds)."
     )
 
 
 def while_starved(late_ms: int, tasks: int) -> str:
     """Return why late or stuck tasks do not count; `tasks` is their number."""
     return (
-        f"{plural(tasks, 'task')} {'was' if tasks == 1 else 'were'} late or never done while the machine was "
-        f"overloaded: the harness itself, waiting for the queue, was up to {late_ms / 1000:.1f} s late."
+        f"{plural(tasks, 'task')} {'was' if tasks == 1 else 'were'} late or unfinished while the machine was "
+        f"overloaded: the harness itself ran up to {late_ms / 1000:.1f} s late while it waited for the queue."
     )
 
 
@@ -155,7 +156,9 @@ def notes_on_excuses(verdict: Verdict, fates: Mapping[str, Fate], excuses: list[
     if excused and verdict is not Verdict.EXCUSED:
         notes.append(f"{lost_within_durability(excused)} (EXCUSED).")
     if len(excuses) > excused:
-        notes.append(f"{lost_within_durability(len(excuses) - excused)}; with --require-durability that is LOST.")
+        notes.append(
+            f"{lost_within_durability(len(excuses) - excused)}; --require-durability counts such tasks as LOST."
+        )
     return notes
 
 
@@ -173,22 +176,22 @@ def notes_on(
     if duplicates and not evidence.faults:
         notes.append(f"{plural(len(duplicates), 'duplicate')} without any fault: this was a baseline run.")
     elif unexplained:
-        notes.append(f"{plural(unexplained, 'duplicate')} that no fault explains.")
+        notes.append(f"No fault explains {plural(unexplained, 'duplicate')}.")
     overlapping = sum(duplicate.overlapping for duplicate in duplicates)
     if overlapping:
         notes.append(f"{plural(overlapping, 'task')} ran twice at the same time.")
     if leftovers:
         notes.append(
-            f"{plural(len(leftovers), 'task')} had completed and still lay in the broker at the last census, "
-            "so that the queue may do them again."
+            f"{plural(len(leftovers), 'completed task')} {'was' if len(leftovers) == 1 else 'were'} still in the "
+            "broker at the last census: the queue may run such tasks again."
         )
     if overtaken:
-        notes.append(f"{plural(len(overtaken), 'task')} began long after later ones had been completed: not in order.")
+        notes.append(f"{plural(len(overtaken), 'task')} ran out of order: tasks accepted later completed long before.")
     crowded_s = sum(one.late_ms for one in evidence.crowded) / 1_000
     if crowded_s:
         notes.append(
-            f"For {crowded_s:,.0f} s of the run more than five threads for each processor would run: how late anything "
-            "came then is not held against the queue."
+            f"For {crowded_s:,.0f} s of the run, more than five threads per processor were ready to run: delays in "
+            "that time are not held against the queue."
         )
     found = census.found if census else {}
     twice = sum(len(places) > 1 for places in found.values())
@@ -203,8 +206,8 @@ def notes_on(
     if evidence.late:
         longest_s = max(one.late_ms for one in evidence.late) / 1000
         notes.append(
-            f"The machine was overloaded: the harness itself came late {plural(len(evidence.late), 'time')}, by up to "
-            f"{longest_s:.1f} s. Times of this run say little about the queue."
+            f"The machine was overloaded: the harness itself ran late {plural(len(evidence.late), 'time')}, by up to "
+            f"{longest_s:.1f} s. Do not judge the queue's speed by the times of this run."
         )
     notes += outages_of(evidence)
     notes += _notes_on_recovery(evidence, redeliveries)
@@ -212,7 +215,7 @@ def notes_on(
         notes.append(describe(evidence.begin.network))
     if census and any(place == "unknown" for places in found.values() for place in places):
         notes.append(
-            "The census is a scan: it finds tasks in the broker but cannot tell a waiting one from a dead one."
+            "The census is a scan of the broker: it finds tasks but cannot tell waiting tasks from failed ones."
         )
     return notes
 
@@ -228,7 +231,7 @@ def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> li
         late = sum(redelivery.ms is not None and redelivery.ms > within_s * 1000 for redelivery in redeliveries)
         if late:
             # Not a violation of I4 by itself: the queue must only make the task claimable, and a backlog may run first.
-            notes.append(f"{plural(late, 'task')} of dead workers ran again after more than {within_s:g} s.")
+            notes.append(f"{plural(late, 'task')} of dead workers waited more than {within_s:g} s for a new execution.")
     return notes
 
 

@@ -1,14 +1,14 @@
 """`zeroloss-ci`: runs zeroloss in a pipeline of any kind. Its settings are variables:
 
-ZEROLOSS_TARGET    what is tested: path/to/file.py:Class, package.module:Class, a shipped name (reference)
+ZEROLOSS_TARGET    the queue under test: path/to/file.py:Class, package.module:Class, or a shipped name (reference)
 ZEROLOSS_PROFILE   quick: 200 tasks, 5 kills; default: 2,000 and 50; thorough: 10,000 and 200 (default)
-ZEROLOSS_FAULTS    what is broken, as `zeroloss faults` lists it (mix)
+ZEROLOSS_FAULTS    faults to inject: mix, or names that `zeroloss faults` lists (mix)
 ZEROLOSS_BACKEND   auto, embedded, container, or the URL of an empty database (auto)
-ZEROLOSS_SEED      repeats a run; empty: drawn
+ZEROLOSS_SEED      seed of the plan, which repeats a run's plan; empty: a random one
 ZEROLOSS_OUT       the run's directory, new or empty (zeroloss-report)
 
 The directory holds result.json, junit.xml, history.jsonl, report.html and summary.md afterwards. On GitHub the summary
-goes to the page of the job too, and what went wrong becomes an annotation. Exit status: as of `zeroloss run`.
+also appears on the job's page, and a run that did not pass adds an annotation. Exit status: as of `zeroloss run`.
 """
 
 import os
@@ -38,7 +38,10 @@ def _run() -> int:
         print(__doc__)
         return 0
     if arguments:
-        sentence = f"{arguments[0]!r} is not taken, nor any other argument: `zeroloss-ci --help` names the variables."
+        sentence = (
+            f"Unexpected argument {arguments[0]!r}: zeroloss-ci takes its settings from environment variables; "
+            "`zeroloss-ci --help` lists them."
+        )
         print(f"zeroloss-ci: {sentence}", file=sys.stderr)
         return EXIT_USAGE
     profile = _setting("PROFILE", "default")

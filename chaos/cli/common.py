@@ -73,13 +73,13 @@ def with_server(plan: Any, redis: str | None) -> Any:
 
     if not plan.server.startswith(URL_SCHEMES):
         if redis is not None:
-            raise UsageError(f"--redis is for a plan whose server has a URL; the server of this one is {plan.server}.")
+            raise UsageError(f"--redis needs a plan whose server has a URL; this plan's server is {plan.server}.")
         return plan
     url = redis or (os.environ.get("REDIS_URL") if MASK in plan.server else plan.server)
     if not url:
         raise UsageError(
-            f"The plan keeps the URL of its server without the password, {plan.server}: "
-            "name the whole URL with --redis or in REDIS_URL."
+            f"The plan stores its server's URL without the password, {plan.server}: "
+            "give the whole URL with --redis or in REDIS_URL."
         )
     if not url.startswith(URL_SCHEMES):
         raise UsageError(f"--redis or REDIS_URL must be a URL, redis://HOST:PORT/0, not {url!r}.")
@@ -91,7 +91,7 @@ def refuse_links_out(directory: Path) -> None:
     inside = directory.resolve()
     for path in (*directory.glob("*"), *directory.glob("events/*")):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise UsageError(f"{path} is a symbolic link out of {directory}, and is not followed.")
+            raise UsageError(f"{path} is a symbolic link that leads out of {directory}; such links are not followed.")
 
 
 def is_taken(out: Path) -> bool:
@@ -107,7 +107,7 @@ def new_directory(out: Path | None, name: str) -> Path:
         except OSError as error:
             raise UsageError(told(error)) from None
         if taken:
-            raise UsageError(f"--out {out} exists and is not an empty directory.")
+            raise UsageError(f"--out {out} exists and is not an empty directory: empty it, or name another.")
         directory = out
     else:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -119,9 +119,7 @@ def new_directory(out: Path | None, name: str) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"{directory} can't be made: {_reason(error)}; name a directory that can with --out."
-        ) from None
+        raise UsageError(f"{directory} can't be made: {_reason(error)}; name another directory with --out.") from None
     return directory
 
 
@@ -161,7 +159,7 @@ def say_failure(failure: BaseException, directory: Path) -> int:
         say_error(f"The harness failed: {type(failure).__name__}: {failure}{kept}.")
     else:
         say_error(str(failure))
-    print(f"What was done so far is in {directory}.", file=sys.stderr)
+    print(f"The results so far are in {directory}.", file=sys.stderr)
     return EXIT_HARNESS_ERROR
 
 
@@ -172,8 +170,8 @@ def told(error: OSError) -> str:
     reason = _reason(error)
     place = error.filename2 or error.filename  # filename2: the final name of a temporary file
     if error.errno == errno.ENOSPC:
-        return told_full(place or "what was to be written")
-    return f"{place}: {reason}." if place else f"The system said: {reason}."
+        return told_full(place or "the output")
+    return f"{place}: {reason}." if place else f"The operating system reported: {reason}."
 
 
 def _reason(error: OSError) -> str:

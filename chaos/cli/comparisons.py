@@ -35,12 +35,12 @@ def compare(
     Exit status: that of the worst verdict. Cells that --out already has are not run again.
 
     Args:
-        targets: As `zeroloss run --target` takes them, separated by commas. Default: all that ship.
-        faults: Names that `zeroloss faults` lists, separated by commas. Default: five that kill and stop.
+        targets: Targets as for `zeroloss run --target`, separated by commas. Default: all shipped targets.
+        faults: Names that `zeroloss faults` lists, separated by commas. Default: five faults that kill and stop.
         tasks: Tasks to submit in each run.
         kills: How often worker-sigkill and worker-sigterm hit in a run.
         seed: The seed of every run.
-        redis: embedded, sentinel, container, or auto: a container where an engine answers.
+        redis: embedded, sentinel, container, or auto: container if a container engine answers, otherwise embedded.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
         write: Write the Markdown to this file, too.
         out: The directory, which may hold an interrupted comparison. Default: a new one in zeroloss-runs.

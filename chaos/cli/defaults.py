@@ -72,7 +72,7 @@ def _refuse_unknown(table: dict[str, Any], place: str, of: str, options: set[str
         if _spelt(key) not in options:
             known = ", ".join(sorted(name for name in options if not name.startswith("no-")))
             raise UsageError(
-                f"{place} in {PROJECT_FILE}: {key} is not an option of {of} with a default, as {known} are."
+                f"{place} in {PROJECT_FILE}: {key} is not an option of {of} with a default; use one of {known}."
             )
 
 

@@ -24,10 +24,10 @@ def explain(
 
     Args:
         directory: The run's directory.
-        task: The id of a task. Default: three that went wrong, of as many states.
-        replay: Repeat the run first, with the Redis commands that carried each task kept, in a directory of its own,
-            and explain that. The target and the plug-ins of the plan are imported and run.
-        redis: With --replay, the URL of the plan's server, if it had one. Default: REDIS_URL.
+        task: The id of a task. Default: three tasks that went wrong, lost in different states where possible.
+        replay: First repeat the run in a directory of its own, recording the Redis commands that carried each task,
+            and explain the new run. This imports and runs the target and the plug-ins of the plan.
+        redis: With --replay, the URL of the plan's server, if the plan has one. Default: REDIS_URL.
     """
     from ..history import HistoryError
 
@@ -37,7 +37,7 @@ def explain(
     if replay:
         directory = _replayed(directory, redis)
     elif redis is not None:
-        raise UsageError("--redis is for --replay.")
+        raise UsageError("--redis needs --replay.")
     try:
         lines = _explanation(directory, task)
     except HistoryError as error:
@@ -74,9 +74,9 @@ def _explanation(directory: Path, task: str | None) -> list[str]:
         return lines
     lines = [f"{result.verdict}: {result.because}", *result.cause]
     if not result.cause:
-        lines.append("No promised task is missing, and none ran that should not: there is no loss to explain.")
+        lines.append("No promised task is missing, and no task ran that should not have: there is no loss to explain.")
         broken = [clause for promise in result.promises for clause in promise.broken]
-        lines += [*broken, *([f"What happened to one: zeroloss explain {directory} TASK"] if broken else [])]
+        lines += [*broken, *([f"For the story of one task: zeroloss explain {directory} TASK"] if broken else [])]
     for story in result.stories[:STORIES_SHOWN]:
         lines += ["", f"{story.task}: {story.fate}", *(f"  {sentence}" for sentence in story.sentences)]
     if result.stories and not trails:
@@ -103,5 +103,5 @@ def _replayed(directory: Path, redis: str | None) -> Path:
     words = ["zeroloss", "explain", str(directory), "--replay"]
     status = carry_out(plan, target, words, new_directory(place, ""), trace=True)
     if status in (EXIT_USAGE, EXIT_INTERRUPTED):
-        raise UsageError("The replay was not carried out.")
+        raise UsageError("The replay did not finish, so there is nothing to explain.")
     return place

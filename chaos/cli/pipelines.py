@@ -42,7 +42,7 @@ def init(
     Args:
         directory: The repository's folder.
         recover_within: Seconds within which the queue promises to run a dead worker's task again.
-        language: The worker's language. For others than Python a stand-in and a ledger are written beside the target.
+        language: The worker's language. Unless it is python, a stand-in and a ledger are written beside the target.
     """
     from ..starter.languages import LANGUAGES
     from ..starter.write import CLASS, TARGET, TEST, InitError, explore, write_starter
@@ -72,7 +72,7 @@ def init(
     if not findings.records and not other:
         say('  to do    around the work of a task: with zeroloss.ledger.effect(payload["id"], payload=payload): ...')
     if other or not (findings.worker and findings.enqueue):
-        say("  note     until then these end with VIOLATION: the stand-in loses the tasks of killed workers")
+        say("  note     until then the commands below end with VIOLATION: the stand-in loses tasks of killed workers")
     say(f"  run      pytest {TEST}")
     say(f"  or       zeroloss run --target {TARGET}:{CLASS} --faults worker-sigkill --kills 5 --tasks 200")
     return 0
@@ -80,7 +80,7 @@ def init(
 
 @app.command
 def vendor_ledger(language: Literal["node", "ruby", "go", "shell"], destination: Path) -> int:
-    """Copy the ledger of a language, which its task bodies call, into your source: one file, without dependencies.
+    """Copy the ledger of a language into your source, so that task bodies can call it: one file, no dependencies.
 
     Args:
         language: The worker's language.

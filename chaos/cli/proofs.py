@@ -38,7 +38,7 @@ def mutants(
 ) -> int:
     """Run queues with one planted defect each, and check that each defect is caught.
 
-    Exit status: 0 all caught, 1 one survived, 4 the reference itself did not pass under the same faults.
+    Exit status: 0 all caught, 1 a mutant survived, 4 the reference itself did not pass under the same faults.
 
     Args:
         only: Names, separated by commas. Default: all.
@@ -47,8 +47,8 @@ def mutants(
         seed: The seed of each mutant's first run.
         redis: embedded or container.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
-        recall: Commands, separated by commas, of run, prove --quick and prove: run the mutants as these would, and
-            count how many each catches. Exit status 0, however few.
+        recall: One or more of the commands run, prove --quick and prove, separated by commas: run the mutants as these
+            commands would, and count how many each catches. The exit status is 0 whatever the count.
         resume: The directory of an interrupted campaign, which is continued. Give the same
             --only, --runs and --seed.
         out: The directory, which must be new or empty. Default: a new one in zeroloss-runs.
@@ -121,7 +121,7 @@ def enumerate_(
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
         points: Only the crashes whose text matches this pattern, such as '*/BLPOP#1 before'.
-        jobs: Cases at a time, each in a database of its own; 1 with a server's URL.
+        jobs: Cases to run at a time, each in a database of its own. With a server's URL, cases run one at a time.
         pairs: Also kill the recovering worker at each of its own points.
         redis: embedded, container, or the URL of an empty database, which is flushed for each case.
         resume: The directory of an interrupted enumeration, which is continued.
@@ -178,7 +178,7 @@ def prove(
         quick: Two runs, five mutants: about four minutes.
         thorough: Pairs of crashes, twenty runs, every mutant three times.
         runs: Seeded runs. A bound of 1 % on the probability that a run loses a task needs 299, one of 5 % needs 59.
-        hours: Begin no run after this time. Without --runs: as many runs as fit.
+        hours: Hours after which no new run begins. Without --runs: as many runs as fit into this time.
         redis: embedded or container.
         seed: The seed of the first run.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
@@ -219,7 +219,7 @@ def prove(
         say_error(f"Interrupted; `zeroloss prove --resume {directory}` with the same options continues it.")
         return EXIT_INTERRUPTED
     except PartFailed as error:
-        say_error(f"{' '.join(str(error).split())} What was done so far is in {directory}.")
+        say_error(f"{' '.join(str(error).split())} The results so far are in {directory}.")
         return EXIT_HARNESS_ERROR
     for line in certificate.statements or certificate.refused:
         say(f"  {line}")
@@ -234,12 +234,12 @@ def prove(
 def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int = 2, out: Path | None = None) -> int:
     """Reduce the faults and tasks of a failed run while it still fails in the same way.
 
-    Exit status: 0, whether or not it became smaller; 2 if there is no such run, or it did not fail.
+    Exit status: 0, even if no smaller plan failed; 2 if the directory holds no run, or one that did not fail.
 
     Args:
         directory: The run's directory.
-        runs: Smaller runs, at most.
-        minutes: Minutes, at most.
+        runs: Limit on the number of runs of smaller plans.
+        minutes: Limit on the total time, in minutes.
         tries: Runs of a smaller plan before it is rejected, since a failure can depend on chance.
         out: The directory of the smaller plan, which must be new or empty. Default: DIRECTORY-shrunk.
     """
@@ -273,7 +273,7 @@ def shrink(directory: Path, *, runs: int = 30, minutes: float = 10.0, tries: int
         with interruptible():
             shrinking.carry_out()
     except Interrupted:
-        say_error("Interrupted; this is the best so far.")
+        say_error("Interrupted; the plan below is the smallest so far.")
         status = EXIT_INTERRUPTED
     before, after = (
         f"{plural(len(one.faults), 'fault')} and {plural(len(one.tasks), 'task')}" for one in (plan, shrinking.plan)

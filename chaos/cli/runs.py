@@ -58,27 +58,28 @@ def run(
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
         seed: The plan's seed. Default: a new one, which is printed. The same seed and options repeat the plan.
-        redis: embedded, sentinel (a primary with replicas), sentinel-url (clients ask Sentinel), container, or an
-            empty database's URL; else a container where an engine answers, else embedded.
-        faults: mix: kills of workers, five others, and cuts of all connections at the end; else what `zeroloss
-            faults` lists, as worker-sigkill:count=50,server-sigkill:down_s=2; none for the baseline.
-        kills: Default count for worker-* faults without one; in the mix, of worker-sigkill.
+        redis: embedded, sentinel (a primary with replicas), sentinel-url (clients ask Sentinel), container, or the
+            URL of an empty database. Default: container if a container engine answers, otherwise embedded.
+        faults: mix (kills of workers, five other faults, and cuts of all connections at the end), none (the baseline),
+            or names that `zeroloss faults` lists, such as worker-sigkill:count=50,server-sigkill:down_s=2.
+        kills: Count for worker-* faults that state none; in the mix, the count of worker-sigkill.
         tasks: Tasks to submit.
         workers: Worker sessions. Default: the target's `workers`.
         work_ms: Duration of a task's body, MIN:MAX in ms, such as 0:50. Default: 5 to 400, with bursts of 0 and some of
             seconds.
-        appendfsync: The fsync policy of the server's append-only file; off: no file. A server URL keeps its own.
-            Default: the target's, which is always if it says none.
-        durability: How safe a task must be before it is promised: memory, fsync or replicas:N; else as
-            ZEROLOSS_DURABILITY says, or the target. The plan keeps it.
-        require_durability: Excuse nothing: what a crash may lose under the server's durability is LOST, not EXCUSED.
-        demand: Situations, by commas, without which the run is INCONCLUSIVE: see `zeroloss situations`.
-        load: Let Locust send the tasks, by this profile: a file, or the name of a shipped one, such as chaos.
+        appendfsync: The fsync policy of the server's append-only file; off: no file. It does not apply to a server
+            given by its URL. Default: the target's, or always if the target states none.
+        durability: How safe a task must be before it is promised: memory, fsync or replicas:N. Default: the variable
+            ZEROLOSS_DURABILITY, else the target's. The plan stores it.
+        require_durability: Count tasks that the server's durability allows a crash to lose as LOST, not as EXCUSED.
+        demand: Situations, separated by commas, that the run must meet, or it is INCONCLUSIVE: see `zeroloss
+            situations`.
+        load: Let Locust send the tasks by this profile: a file, or the name of a shipped one, such as chaos.
         run_time: Duration of the load, such as 90s or 5m. Default: the profile's.
         plugin: A Python file that registers faults or mutants with @fault or @mutant; any number of times.
-        corpus: A directory: the plans that it holds of this target are replayed first, and the plan of a run that goes
-            wrong is kept there. The exit status is that of the worst run.
-        trace: Record the Redis commands of each task for `zeroloss explain`; everything passes through a proxy.
+        corpus: A directory of failed plans: those of this target are replayed first, and if the new run goes wrong,
+            its plan is added. The exit status is that of the worst run.
+        trace: Record the Redis commands of each task for `zeroloss explain`; all connections pass through a proxy.
         out: The run's directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from ..plan.mix import draw_mix
@@ -143,9 +144,9 @@ def run(
 
 @app.command
 def replay(plan: Path, *, redis: str | None = None, out: Path | None = None) -> int:
-    """Repeat the run of a plan.json, which imports and runs the target and plug-ins that it names.
+    """Repeat the run of a plan.json. This imports and runs the target and the plug-ins that the plan names.
 
-    Replay other people's plans only if you would run their code.
+    Replay a plan from others only if you trust their code.
 
     Args:
         plan: The file.
@@ -210,7 +211,7 @@ def _with_corpus(corpus: Path, plan: Any, target: Any, command: Sequence[str], o
         raise UsageError(f"--corpus: {error}") from None
     directory = new_directory(out, f"{Path(plan.target).stem}-seed{plan.seed}")
     for path, old in kept:
-        say(f"Replaying {path}, which went wrong once.")
+        say(f"Replaying {path}, the plan of an earlier run that went wrong.")
         place = directory.with_name(f"{directory.name}-{path.stem}")
         statuses.append(carry_out(old, target, ["zeroloss", "replay", str(path)], place))
         if statuses[-1] in (EXIT_USAGE, EXIT_INTERRUPTED):
@@ -256,12 +257,12 @@ def carry_out(plan: Any, target: Any, command: Sequence[str], out: Path | None, 
     failure = outcome.failure
     if isinstance(failure, Interrupted):
         say_result(console, outcome.result, outcome.reports)
-        say_error(f"Interrupted; everything was stopped, and what was done so far is in {directory}.")
+        say_error(f"Interrupted; all processes were stopped, and the results so far are in {directory}.")
         return EXIT_INTERRUPTED
     if failure:
         status = say_failure(failure, directory)
         if status != EXIT_USAGE:
-            say_error(f"The same again: {shlex.join(repeat_command(directory))}")
+            say_error(f"To repeat this run: {shlex.join(repeat_command(directory))}")
         return status
     say_result(console, outcome.result, outcome.reports)
     return outcome.result.exit_code

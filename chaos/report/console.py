@@ -85,7 +85,7 @@ def _excuses(result: Result) -> list[Text]:
         rows.append(_row("", f"and {len(result.excuses) - TASKS_MAX:,} more in the report"))
     if not rows:
         return []
-    return [_row("excuses", f"{len(result.excuses):,}, by what the durability allows a crash to take"), *rows]
+    return [_row("excuses", f"{len(result.excuses):,}, lost as the configured durability allows"), *rows]
 
 
 def _duplicates(duplicates: list[Duplicate]) -> list[Text]:

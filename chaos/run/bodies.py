@@ -30,7 +30,7 @@ class Bodies:
             self._instant = len(ended & self._ledger.lasted(LONG_MS / 2000)) <= SHARE_MAX * len(ended)
             if self._instant:
                 self._say(
-                    "Task bodies end at once, so that no fault finds a task in its body: let each last as long as "
-                    'payload["work_ms"] says, in milliseconds. Faults do not wait for one in this run.'
+                    "Task bodies end at once, so no fault can hit a task in its body: make each body last "
+                    'payload["work_ms"] milliseconds. In this run, faults no longer wait for a running body.'
                 )
         return self._instant

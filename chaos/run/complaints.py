@@ -33,7 +33,7 @@ class Complaints:
         if not self._submitter.hopeless or any(map(_reaches_clients, list(self._nemesis.begun.values()))):
             return False
         count = self._submitter.answered
-        self._say(f"All of the first {count:,} submissions raised the same, and the run ends here: {error}")
+        self._say(f"All of the first {count:,} submissions raised the same error, so the run ends here: {error}")
         return True
 
     def _hang(self) -> bool:
@@ -42,8 +42,8 @@ class Complaints:
         if hangs is None or hangs[0] < HANG_S or any(map(_reaches_clients, list(self._nemesis.begun.values()))):
             return False
         self._say(
-            f"enqueue has not returned for {hangs[0]:.0f} s, the first time for task {hangs[1]}, and the run ends "
-            "here. Does it wait for the task's result, or for a server without a timeout? It must return once the "
+            f"enqueue has not returned for {hangs[0]:.0f} s (first for task {hangs[1]}), so the run ends here. "
+            "Check whether it waits for the task's result, or for a server without a timeout. It must return once the "
             "queue has accepted the task."
         )
         return True

@@ -153,7 +153,7 @@ class Drain:
             census = self._submitter.census()
         except TargetError as error:
             self._own_census = False
-            self._warn(f"The target's census failed, a scan of Redis stands in for it: {error}")
+            self._warn(f"The target's census failed; a scan of Redis replaces it from now on: {error}")
             return None
         if census is None:
             self._own_census = False

@@ -75,7 +75,9 @@ def vendor_ledger(language: str, destination: Path) -> Path:
     if language == "go":
         text = _PACKAGE.sub(f"package {_package(path)}", text, count=1)
     if path.exists() and path.read_text() != text:
-        raise LedgerError(f"{path} is there already and differs from this zeroloss's: remove it to have it replaced.")
+        raise LedgerError(
+            f"{path} exists and differs from the file of this zeroloss: remove it, so that it can be replaced."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

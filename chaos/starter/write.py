@@ -104,7 +104,7 @@ def write_starter(root: Path, findings: Findings, recover_within_s: float, langu
         )
     taken = [path for path in texts if (root / path).exists()]
     if taken:
-        raise InitError(f"{root / taken[0]} is there already, and nothing is written over.")
+        raise InitError(f"{root / taken[0]} exists and is not overwritten: remove it first.")
     for path, text in texts.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)

@@ -55,7 +55,7 @@ class GroupCommit:
         if len(self._waiting) >= WAITING_REQUESTS_MAX or (
             self._waiting and self._waiting_chars + chars > WAITING_CHARS_MAX
         ):
-            raise NotAccepted(f"{len(self._waiting)} requests wait for Redis already.")
+            raise NotAccepted(f"{len(self._waiting)} requests are waiting for Redis already.")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(submissions, chars, loop.create_future())
         self._waiting.append(waiting)

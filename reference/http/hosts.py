@@ -32,8 +32,8 @@ class KnownHosts:
             return
         raise Problem(
             None,
-            f"This monitor is {', '.join(self._names)}, not {_plain(host)[:SHOWN_CHARS_MAX]!r}: "
-            "open it by such a name, or start it with --allow-hosts (ZEROLOSS_MONITOR_HOSTS) and that name.",
+            f"The host name {_plain(host)[:SHOWN_CHARS_MAX]!r} is not allowed: open this monitor as "
+            f"{' or '.join(self._names)}, or add the name to --allow-hosts (ZEROLOSS_MONITOR_HOSTS).",
             status=403,
         )
 

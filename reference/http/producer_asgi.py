@@ -74,7 +74,7 @@ def _version(scope: Any) -> str:
     """Return the HTTP version in the form that Falcon accepts."""
     version: str = {"1": "1.0"}.get(scope["http_version"], scope["http_version"])  # granian calls 1.0 "1"
     if version not in ("1.0", "1.1", "2"):
-        raise _NeverAnswered(505, f"HTTP/{version} is not spoken here; send HTTP/1.1.")
+        raise _NeverAnswered(505, f"HTTP/{version} is not supported; send HTTP/1.1.")
     return version
 
 
@@ -93,9 +93,9 @@ def _whole_body(receive: Any, timeout_s: float | None) -> Any:
                 async with asyncio.timeout_at(deadline):
                     event = await receive()
         except TimeoutError:
-            raise _NeverAnswered(408, f"The body did not come within {timeout_s:g} s; send it at once.") from None
+            raise _NeverAnswered(408, f"The body did not arrive within {timeout_s:g} s; send it at once.") from None
         if event["type"] == "http.disconnect":
-            raise _NeverAnswered(400, "The body did not come to its end.")
+            raise _NeverAnswered(400, "The body is incomplete: the connection ended before it.")
         return event
 
     return receive_next

@@ -62,8 +62,8 @@ def refuse_without_token(name: str, config: Config, host: str) -> None:
         return
     variable = f"{PREFIX}MONITOR_TOKEN" if name == "monitor" else f"{PREFIX}TOKEN"
     raise ConfigError(
-        f"The {name} would be open to all that reach {host}: set {variable} or {variable}_FILE, "
-        "or allow it with --no-token."
+        f"Any machine that reaches {host} could use the {name} without a token: set {variable} or {variable}_FILE, "
+        "or allow this with --no-token."
     )
 
 

@@ -229,7 +229,7 @@ class _Letter:
     def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
         letter = self._letters.one(name)
         if letter is None:
-            raise Problem(None, f"The letter {name[:100]} is there no more: it was requeued or purged.", status=404)
+            raise Problem(None, f"The letter {name[:100]} no longer exists: it was requeued or purged.", status=404)
         _answer(resp, letter)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
@@ -260,7 +260,7 @@ def _refuse_other_sites(req: falcon.Request) -> None:
     """
     require_media_type(req, ("application/json",))
     if req.get_header("Sec-Fetch-Site", default="none") not in ("none", "same-origin"):
-        raise Problem(None, "Only the monitor's own page may ask for this.", status=403)
+        raise Problem(None, "Only the monitor's own page may send this request.", status=403)
 
 
 def _read_json(req: falcon.Request) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _submission(task: NewTask) -> Submission:
     if task.priority not in PRIORITIES:
         raise InvalidTask(f"priority must be high, default or low, not {task.priority!r:.{NAME_CHARS_MAX}}.")
     if task.delay_ms is not None and task.execute_at is not None:
-        raise InvalidTask("delay_ms and execute_at cannot both be given: they say the same.")
+        raise InvalidTask("delay_ms and execute_at exclude each other: give one of them.")
     due = AT_ONCE
     if task.delay_ms is not None:
         due = due_in(task.delay_ms)

@@ -85,7 +85,7 @@ class Config:
         if self.durability_timeout_ms > self.socket_timeout_ms - 1_000:
             raise ConfigError(
                 f"durability_timeout_ms ({self.durability_timeout_ms}) must be at most block_ms + 4000 "
-                f"({self.socket_timeout_ms - 1_000}): no reply of Redis is waited for longer than a second more."
+                f"({self.socket_timeout_ms - 1_000}): the client waits only 1000 ms longer for a reply of Redis."
             )
         if self.backoff_max_ms < self.backoff_ms:
             raise ConfigError(

@@ -186,9 +186,9 @@ class Reaper:
     def __init__(self, client: redis.Redis, config: Config) -> None:
         self._client, self._config, self._keys = client, config, Keys(config.namespace)
         self._refusal = Refusal(
-            "Redis refuses to tell which consumers have vanished; until it does, leases alone count"
+            "Redis refuses to report which consumers are connected; dead ones are found by their leases only"
         )
-        self._unburied = Refusal("What is to be given up stays with the dead worker, as Redis refuses to keep it")
+        self._unburied = Refusal("Redis refuses to store dead letters; the tasks stay with the dead worker")
         self._foreign: set[bytes] = set()  # names that are already logged
 
     def sweep(self) -> Sweep:
@@ -259,5 +259,5 @@ class Reaper:
                 yield name.decode()
             except UnicodeDecodeError:
                 if name not in self._foreign:
-                    logger.warning("No consumer is called %r: what lies under this name is left alone.", name)
+                    logger.warning("%r cannot be a consumer's name, as it is not UTF-8: its key is ignored.", name)
                 self._foreign.add(name)

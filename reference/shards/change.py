@@ -36,7 +36,9 @@ class State(NamedTuple):
         """Return the state in words, for the operator."""
         lines = [f"shards: {self.layout.count}, before: {self.layout.before}"]
         if self.remembers_s > 0:
-            lines.append(f"keys of before are looked up for {self.remembers_s:.0f} s more; then N can be changed again")
+            lines.append(
+                f"earlier idempotency keys are looked up for {self.remembers_s:.0f} s more; then N can be changed again"
+            )
         lines += [
             f"{name} is drained: it holds {held or 'nothing'}" + (" (tasks, workers, dead letters)" if held else "")
             for name, held in self.drained.items()
@@ -94,8 +96,9 @@ class Change:
     def _refuse_too_early(self, state: State, count: int) -> None:
         if state.remembers_s > 0:
             raise QueueError(
-                f"The number of shards was changed from {state.layout.before} to {state.layout.count}, and keys of "
-                f"before are remembered for {state.remembers_s:.0f} s more (idempotency_ttl_ms): change it after that."
+                f"The number of shards was changed from {state.layout.before} to {state.layout.count}, and "
+                f"earlier idempotency keys are kept for {state.remembers_s:.0f} s more (idempotency_ttl_ms): change "
+                "the number after that."
             )
         for number in range(count, state.layout.before):
             name = self._name(number)

@@ -91,7 +91,7 @@ def shared_directory() -> Iterator[str | None]:
     try:
         made = tempfile.TemporaryDirectory(prefix="zeroloss-metrics-")
     except OSError as error:
-        logger.warning("There is no /metrics, as no temporary folder can be made: %s.", error)
+        logger.warning("/metrics is not served, because no temporary folder can be made: %s.", error)
         yield None
         return
     with made as directory:

@@ -78,7 +78,7 @@ class HandlerThread(threading.Thread):
                 delivery.error = self._outcome(delivery)
                 if signals.forked:
                     who, outcome = delivery.task.shown_id, delivery.error or "it returned"
-                    logger.warning("A process that the handler of task %s forked left the handler: %s", who, outcome)
+                    logger.warning("The handler of task %s forked a process that left the handler: %s", who, outcome)
                     signals.end_fork(failed=delivery.error is not None)
                 self.current = None
                 running.set(None)
@@ -186,13 +186,15 @@ class Worker:
                 return RECYCLED_STATUS
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
             if broken:
-                logger.critical("Broke: %s; the tasks in hand are left to recovery.", ", ".join(broken))
+                logger.critical(
+                    "Threads of this worker died: %s; recovery will return its tasks to the queue.", ", ".join(broken)
+                )
                 return BUG_STATUS
             if self._fail_hung():
                 self._finish()
                 return HUNG_STATUS
             if os.getppid() != self._parent:
-                logger.warning("The parent is gone.")
+                logger.warning("The parent process is gone; this worker stops.")
                 break
             self._say_if_well()
             self._retire_if_worn()
@@ -219,7 +221,7 @@ class Worker:
         memory_max = self._config.max_memory_bytes
         if not self._worn and (0 < limit <= tasks or 0 < memory_max < _resident_bytes()):
             self._worn = True
-            logger.info("Worker %s has run %d tasks and makes room for another.", self._consumer.name, tasks)
+            logger.info("Worker %s has run %d tasks; a new process will replace it.", self._consumer.name, tasks)
             self._claimer.stop()
 
     def _finish(self) -> bool:

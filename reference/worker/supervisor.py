@@ -126,7 +126,7 @@ class Supervisor:
             return []
         now = time.monotonic()
         return [
-            f"Worker process {child.name} has not been seen at work for {now - child.well_at:.0f} s."
+            f"Worker process {child.name} has shown no activity for {now - child.well_at:.0f} s."
             for child in self._children
             if now - child.well_at > SILENCE_MAX_S
         ]
@@ -150,7 +150,7 @@ class Supervisor:
             child.process = None
             self._judge(child, status)
             if status == RECYCLED_STATUS or child.moving:
-                logger.info("Worker process %s ended as it was to; starting another.", child.name)
+                logger.info("Worker process %s ended as planned; starting its replacement.", child.name)
             else:
                 then = "" if status == USAGE_STATUS else "; restarting it"
                 logger.warning("Worker process %s ended with status %d%s.", child.name, status, then)
@@ -217,7 +217,7 @@ class Supervisor:
                     logger.warning("Recovered %d tasks of %s.", moved, name)
                 child.to_recover.pop(0)
         except redis.RedisError as error:
-            logger.warning("Recovery at once failed (%s); the sweeps of the others will do it.", error)
+            logger.warning("Immediate recovery failed (%s); sweeps of other workers will recover the tasks.", error)
             child.to_recover.clear()
 
     def _reaper(self, namespace: str) -> Reaper:
@@ -272,7 +272,7 @@ class Supervisor:
             configs = [replace(self._config, namespace=namespace, shards=1) for namespace in namespaces]
             return all(bool(connect(each, connections=1, timeout_s=1.0).ping()) for each in configs)
         except redis.RedisError as error:
-            logger.warning("Redis does not answer (%s); what is left is recovered by others.", error)
+            logger.warning("Redis does not answer (%s); other workers will recover the remaining tasks.", error)
             return False
 
 

@@ -273,7 +273,7 @@ def test_a_body_that_does_not_come_is_a_408_under_granian_and_nothing_is_accepte
         while data := connection.recv(65_536):
             answer += data
         assert answer.startswith(b"HTTP/1.1 408 ")
-        assert b"The body did not come within 1 s; send it at once. Nothing was accepted." in answer
+        assert b"The body did not arrive within 1 s; send it at once. Nothing was accepted." in answer
         assert exchange(port, request)[0] == 202
     assert len(queue.pending()) == 1
 

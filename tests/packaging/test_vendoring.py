@@ -213,7 +213,7 @@ def test_the_parts_of_a_copy_stay_as_they_were_chosen_until_others_are(
     assert parts() == {"http", "monitor", "shards", "stats"}  # a monitor needs http, and both need stats
     assert main(["vendor", str(tmp_path), "--package", "theirs", "--with", "sharks"]) == 2
     assert (
-        "'sharks' is not one of the parts failover, http, monitor, shards, stats, telemetry, nor none."
+        "'sharks' is not a part; name some of failover, http, monitor, shards, stats, telemetry, or none."
         in capsys.readouterr().err
     )
 

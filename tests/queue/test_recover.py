@@ -392,7 +392,7 @@ def test_a_name_that_cannot_be_one_of_ours_is_reported_once(queue: Queue, caplog
         queue.reaper.adopt()
         queue.reaper.sweep()
     assert [record.getMessage() for record in caplog.records] == [
-        r"No consumer is called b'\xff': what lies under this name is left alone."
+        r"b'\xff' cannot be a consumer's name, as it is not UTF-8: its key is ignored."
     ]
 
 

@@ -146,7 +146,7 @@ def test_keys_are_not_looked_up_at_the_shard_of_before_once_that_has_forgotten_t
 
 def test_the_number_cannot_be_changed_again_before_the_last_change_is_over(queue: Seen, config: Config) -> None:
     Change(config).to(3)
-    with pytest.raises(QueueError, match=r"changed from 2 to 3, and keys of before are remembered for \d+ s more"):
+    with pytest.raises(QueueError, match=r"changed from 2 to 3, and earlier idempotency keys are kept for \d+ s more"):
         Change(config).to(4)
     assert Change(config).to(3).layout.count == 3  # repeating the same change succeeds
 
@@ -246,13 +246,13 @@ def run_shards(config: Config, *arguments: str) -> subprocess.CompletedProcess[s
 
 def test_one_queue_has_no_number_of_shards_to_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shards"]) == 2
-    assert "name their number with --shards or ZEROLOSS_SHARDS." in capsys.readouterr().err
+    assert "give the number of shards with --shards or ZEROLOSS_SHARDS." in capsys.readouterr().err
 
 
 def test_the_command_shows_changes_and_refuses(config: Config) -> None:
     shown = run_shards(config, "3", "--shards", "2").stdout.splitlines()
     assert shown[0] == "shards: 3, before: 2"
-    assert shown[1].startswith("keys of before are looked up for 86")
+    assert shown[1].startswith("earlier idempotency keys are looked up for 86")
     refused = run_shards(config, "4", "--shards", "3")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "changed from 2 to 3" in refused.stderr

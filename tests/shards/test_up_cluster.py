@@ -54,7 +54,7 @@ def test_a_node_that_is_killed_takes_only_its_shards_from_a_cluster_that_up_star
         with redis.Redis.from_url(f"redis://{ports[0]}") as client:
             assert client.config_get("cluster-require-full-coverage") == {"cluster-require-full-coverage": "no"}
         nodes[2].kill()
-        sentence = f"The node {ports[2]} ended with status -9; its shards refuse, the others go on."
+        sentence = f"The node {ports[2]} ended with status -9; its shards refuse tasks, and the others go on."
         wait_until(lambda: sentence in system.said(), 10)
         # Until the other nodes agree that it failed, tasks for its shard are refused.
         for number in range(6):
@@ -71,4 +71,4 @@ def test_a_node_that_is_killed_takes_only_its_shards_from_a_cluster_that_up_star
 def test_data_of_a_cluster_that_up_starts_cannot_be_kept(tmp_path: Path) -> None:
     system = Up(tmp_path / "up.log", "--redis", "cluster", "--data", str(tmp_path / "kept"))
     assert system.process.wait(30) == 2
-    assert "--data is for one server" in system.said()
+    assert "--data needs a single server" in system.said()

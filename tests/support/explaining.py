@@ -19,7 +19,7 @@ from zeroloss.target import load_target
 CAUSES = {
     "plain-brpop": ("claimed and not yet begun", "worker-sigkill", "the process was killed"),
     "ack-before-the-handler": ("interrupted in their bodies", "worker-sigkill", "the process was killed"),
-    "retry-in-two-steps": ("while being retried", "net-reply-loss", "HDEL by worker-", "no command put it back"),
+    "retry-in-two-steps": ("while being retried", "net-reply-loss", "HDEL by worker-", "no later command put it back"),
     "large-tasks-dropped": ("at enqueue", "payload above 64 KiB", "No command carried it"),
     "drain-drops": ("claimed and not yet begun", "worker-sigterm", "by worker-"),
 }

@@ -92,10 +92,10 @@ def test_a_pool_with_a_process_that_does_not_move_is_unhealthy_until_it_does(
     child.suspend()
     wait_until(lambda: health(pool)[0] == 503, timeout_s=30)
     (complaint,) = health(pool)[1]["complaints"]
-    assert re.fullmatch(r"Worker process \S+ has not been seen at work for \d+ s\.", complaint)
+    assert re.fullmatch(r"Worker process \S+ has shown no activity for \d+ s\.", complaint)
     asked = command(queue, "health", "--port", port(pool))
     assert asked.returncode == 1
-    assert "has not been seen at work" in asked.stderr
+    assert "has shown no activity" in asked.stderr
     child.resume()
     wait_until(lambda: health(pool)[0] == 200, timeout_s=30)
 
@@ -162,11 +162,13 @@ def test_a_process_that_has_run_its_number_of_tasks_is_replaced_and_no_task_is_r
     for round_number in (1, 2, 3):
         for number in range(10):
             watched.submit("note", f"t{round_number}-{number}")
-        wait_until(lambda done=round_number: pool.log.read_text().count("starting another.") == done, timeout_s=30)
+        wait_until(
+            lambda done=round_number: pool.log.read_text().count("starting its replacement.") == done, timeout_s=30
+        )
     wait_until(lambda: watched.completed() == 30)
     assert len(watched.ran()) == len(set(watched.ran())) == 30
     assert len(set(watched.pids())) == 3
-    assert pool.said("ended as it was to; starting another.")
+    assert pool.said("ended as planned; starting its replacement.")
     assert not pool.said("restarting it")
 
 
@@ -176,7 +178,7 @@ def test_a_process_that_is_replaced_lets_its_running_task_finish_beyond_any_grac
     watched.submit("gate", "t1")
     watched.submit("note", "t2")
     pool = start_pool("--max-tasks", "2", ZEROLOSS_GRACE_MS="1")
-    wait_until(lambda: pool.said("has run 2 tasks and makes room for another."), timeout_s=30)
+    wait_until(lambda: pool.said("has run 2 tasks; a new process will replace it."), timeout_s=30)
     watched.submit("note", "t3")
     watched.open_gate()
     wait_until(lambda: watched.completed() == 3, timeout_s=30)

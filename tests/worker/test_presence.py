@@ -309,7 +309,7 @@ def test_where_the_server_forbids_to_ask_leases_count_and_the_sweep_goes_on(
     assert look_for_long(limited.reaper) == 1
     assert payloads(queue.pending()) == ["b"]
     assert [record.message.partition(":")[0] for record in caplog.records] == [
-        "Redis refuses to tell which consumers have vanished; until it does, leases alone count"
+        "Redis refuses to report which consumers are connected; dead ones are found by their leases only"
     ]
 
 

@@ -144,7 +144,7 @@ def test_a_child_whose_parent_was_killed_before_it_had_begun_stops_by_itself_too
     pool.wait()
     (tmp_path / "there").touch()
     wait_until(lambda: not living([child]))
-    assert pool.said("The parent is gone.")
+    assert pool.said("The parent process is gone; this worker stops.")
 
 
 @pytest.mark.law("I3")

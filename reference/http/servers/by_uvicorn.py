@@ -123,7 +123,7 @@ class _Protocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         if self._awaits == "head" and self._head_bytes:
-            self._end(408, f"The head did not come within {common.HEAD_TIMEOUT_S:g} s; send it at once.")
+            self._end(408, f"The head did not arrive within {common.HEAD_TIMEOUT_S:g} s; send it at once.")
         else:  # there was no request, or the app waits for a body, and will see the disconnection
             self.transport.close()
 

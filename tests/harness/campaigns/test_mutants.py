@@ -162,7 +162,7 @@ def test_a_catch_means_nothing_where_the_reference_does_not_pass() -> None:
     caught = _row("canary", caught=True)
     doubtful = Mutation(controls=[_row("reference-default", caught=True)], mutants=[caught])
     assert (doubtful.doubtful, doubtful.exit_code) == (["default"], 4)
-    assert "That means nothing under default: the reference did not pass there." in _shown(doubtful)
+    assert "This count is invalid under default: the reference did not pass there." in _shown(doubtful)
     assert Mutation(controls=[_row("reference-default", caught=False)], mutants=[caught]).exit_code == 0
 
 

@@ -97,7 +97,7 @@ def test_a_proof_with_too_few_runs_is_continued_with_more(parts: Parts, tmp_path
 
 def test_a_proof_of_something_else_is_not_continued(parts: Parts, tmp_path: Path) -> None:
     go(tmp_path)
-    with pytest.raises(PartFailed, match="can't be continued: its seed was 1, and is 2"):
+    with pytest.raises(PartFailed, match="can't be continued: its seed was 1 and is 2 now"):
         go(tmp_path, seed=2)
     assert len(parts.carried_out) == 5
 

@@ -93,7 +93,7 @@ def test_a_share_is_shown_for_each_kind_of_mutants_and_for_all() -> None:
 
 def test_a_share_means_nothing_where_the_reference_itself_is_blamed() -> None:
     told = shown(recall_of(observed("a", a_run=Verdict.VIOLATION), reference=Verdict.LIVENESS))
-    assert f"That shows nothing: the reference itself failed under {A_RUN}." in told
+    assert f"These counts are invalid: the reference itself failed under {A_RUN}." in told
 
 
 def test_the_steps_of_a_command_are_those_that_it_carries_out_itself() -> None:

@@ -117,7 +117,7 @@ def test_an_interrupted_shrinking_leaves_the_best_so_far(buried: Path, tmp_path:
     shrinking.send_signal(signal.SIGINT)
     output, errors = shrinking.communicate(timeout=30)
     assert shrinking.returncode == 130, errors
-    assert "Interrupted; this is the best so far." in errors
+    assert "Interrupted; the plan below is the smallest so far." in errors
     assert "zeroloss replay smaller/plan.json" in output
     assert "Traceback" not in output + errors
     plan: Plan = load_plan(tmp_path / "smaller" / "plan.json")

@@ -33,8 +33,8 @@ def test_a_task_whose_body_a_fault_interrupted_is_lost_there_if_the_queue_retrie
     story = done(Story().begin(), 5).submit("a").started("a", "e").kill(1, pids=(100,), tasks=("a",)).drained().end()
     where, by, common = cause(story)
     assert where == "1 task was lost, interrupted in its body."
-    assert by == "It was begun once, interrupted once and never retried; the fault then: worker-kill (fault 1)."
-    assert common.startswith("They have nothing in common")
+    assert by == "It was begun once, interrupted once and never retried; active at that time: worker-kill (fault 1)."
+    assert common.startswith("No trait distinguishes them from the other tasks")
 
 
 def test_a_task_is_lost_on_recovery_where_the_queue_retries_most_that_were_interrupted() -> None:
@@ -44,17 +44,17 @@ def test_a_task_is_lost_on_recovery_where_the_queue_retries_most_that_were_inter
         story.submit(task).started(task, task, pid).kill(number, pids=(pid,), tasks=(task,))
         if number < 3:
             story.ran(task, pid=200)
-    assert cause(story.drained().end())[0] == "1 task was lost, on recovery."
+    assert cause(story.drained().end())[0] == "1 task was lost, during recovery."
 
 
 def test_a_task_that_raised_last_is_lost_while_it_is_retried_and_at_its_last_attempt_given_up() -> None:
     story = failed(Story().begin().submit("a"), "a").drained().end()
     assert cause(story)[:2] == [
         "1 task was lost, while being retried.",
-        "It was begun once and raised once; no fault was under way then.",
+        "It was begun once and raised once; no fault was active at that time.",
     ]
     story = failed(Story().begin(plan={"max_attempts": 1}).submit("a"), "a").drained().end()
-    assert cause(story)[0] == "1 task was lost, when it was given up."
+    assert cause(story)[0] == "1 task was lost, when the queue gave it up."
 
 
 def test_a_task_that_was_never_begun_is_lost_at_enqueue_if_the_server_was_ended_meanwhile() -> None:
@@ -68,7 +68,7 @@ def test_a_task_that_a_killed_worker_had_claimed_and_not_begun_is_lost_there() -
     story.kill(1, pids=(100,), name="worker-sigkill").ran("c", pid=200).drained().end()
     where, by, _ = cause(story)
     assert where == "1 task was lost, claimed and not yet begun."
-    assert by == "It was never begun; the fault then: worker-sigkill (fault 1)."
+    assert by == "It was never begun; active at that time: worker-sigkill (fault 1)."
 
 
 def test_states_and_faults_of_several_tasks_are_counted() -> None:
@@ -78,7 +78,7 @@ def test_states_and_faults_of_several_tasks_are_counted() -> None:
     )
     where, by, _ = cause(story.drained().end())
     assert where.startswith("3 tasks were lost: 2 interrupted in their bodies and 1 while being retried")
-    assert "the fault then: worker-kill" in by
+    assert "active at that time: worker-kill" in by
 
 
 def told(story: Story) -> list[tuple[str, list[str]]]:
@@ -91,7 +91,7 @@ def test_executions_that_a_story_leaves_out_are_counted() -> None:
     for number in range(1, 6):
         story.started("a", f"e{number}", 100 + number).kill(number, pids=(100 + number,), tasks=("a",))
     ((_, sentences),) = told(story.drained().end())
-    assert sentences[2] == "1 execution is left out here."
+    assert sentences[2] == "1 more execution is not shown here."
 
 
 def test_the_first_stories_are_of_one_task_of_each_state_the_most_frequent_first() -> None:
@@ -108,12 +108,12 @@ def test_the_story_of_a_lost_task_names_the_state_and_the_fault_then() -> None:
     story = Story().begin().submit("a").submit("b").submit("c").ran("a", pid=100)
     story.kill(1, pids=(100,), name="worker-sigkill").ran("c", pid=200).drained().end()
     ((_, sentences),) = told(story)
-    assert "It was lost, claimed and not yet begun; the fault then: worker-sigkill (fault 1)." in sentences
+    assert "It was lost, claimed and not yet begun; worker-sigkill (fault 1) was active at that time." in sentences
 
 
 def test_the_story_of_a_task_that_was_lost_without_a_fault_says_so() -> None:
     ((_, sentences),) = told(failed(Story().begin().submit("a"), "a").drained().end())
-    assert "It was lost, while being retried; no fault was under way then." in sentences
+    assert "It was lost, while being retried; no fault was active at that time." in sentences
 
 
 def test_a_trait_that_all_lost_tasks_and_few_others_have_is_named_with_both_counts() -> None:
@@ -124,19 +124,19 @@ def test_a_trait_that_all_lost_tasks_and_few_others_have_is_named_with_both_coun
     plan = {name: PlannedTask(name, 0.0, 5) for name in gather(story.events).tasks}
     plan |= {f"big-{number}": PlannedTask(f"big-{number}", 0.0, 5, size_bytes=100_000) for number in range(4)}
     plan["done-1"] = PlannedTask("done-1", 0.0, 5, size_bytes=100_000)
-    assert cause(story, plan)[2] == "In common: all 4 have a payload above 64 KiB, and 1 of the 40 others."
+    assert cause(story, plan)[2] == "In common: all 4 have a payload above 64 KiB (of the 40 other tasks: 1)."
 
 
 def test_lost_tasks_that_share_nothing_are_reported_to_share_nothing() -> None:
     story = done(Story().begin(), 10)
     for number in range(3):
         failed(story.submit(f"x{number}"), f"x{number}", pid=100 + number)
-    assert cause(story.drained().end())[2].startswith("They have nothing in common that others have not")
+    assert cause(story.drained().end())[2].startswith("No trait distinguishes them from the other tasks beyond chance.")
 
 
 def test_a_trait_of_one_lost_task_is_left_to_chance_where_few_others_lack_it() -> None:
     story = done(Story().begin(), 5).submit("a").started("a", "e").kill(1, pids=(100,), tasks=("a",)).drained().end()
-    assert "beyond what chance explains" in cause(story)[2]
+    assert "from the other tasks beyond chance" in cause(story)[2]
 
 
 def test_a_run_in_which_nothing_is_missing_has_no_cause() -> None:
@@ -154,16 +154,21 @@ def step(t_ms: int, who: str, pid: int, command: str, *words: str, **members: ob
 
 PUSHED = step(1, "client", 7, "LPUSH", "q")
 LIVES = [
-    pytest.param([], "No command carried it: the client that was promised it sent none.", "at enqueue", id="none"),
+    pytest.param(
+        [],
+        "No command carried it: the client that received the promise sent no command with this task.",
+        "at enqueue",
+        id="none",
+    ),
     pytest.param(
         [PUSHED],
-        "LPUSH by the client (process 7) put it into q; no later command took it up.",
-        "before any worker took it",
+        "LPUSH by the client (process 7) put it into q; no later command claimed or moved it.",
+        "before any worker claimed it",
         id="pushed",
     ),
     pytest.param(
         [PUSHED, step(2, "worker-1", 100, "BRPOP", "q", "1", carried_by="reply")],
-        "BRPOP by worker-1 (process 100) removed it from q; no command put it back",
+        "BRPOP by worker-1 (process 100) removed it from q; no later command put it back",
         "claimed and not yet begun",
         id="popped",
     ),
@@ -174,13 +179,13 @@ LIVES = [
             step(3, "worker-1", 100, "LREM", "p", "1"),
             step(4, "worker-1", 100, "RPUSH", "q", refused="READONLY"),
         ],
-        "LREM by worker-1 (process 100) removed it from p; no command put it back",
+        "LREM by worker-1 (process 100) removed it from p; no later command put it back",
         "claimed and not yet begun",
         id="a retry that was refused",
     ),
     pytest.param(
         [PUSHED, step(2, "worker-1", 100, "script claim", "q", carried_by="reply", answered=False)],
-        "script claim (its reply never came) by worker-1 (process 100) returned it; no later command carried it",
+        "script claim (no reply was received) by worker-1 (process 100) returned it; no later command carried it",
         "claimed and not yet begun",
         id="a script",
     ),
@@ -206,6 +211,6 @@ def test_a_command_s_process_that_a_fault_killed_is_named_with_the_time_between(
         gather(story.events), judge(story.events).fates, {"a": Trail(task="a", steps=[PUSHED, popped])}
     )
     assert (
-        "BRPOP by worker-1 (process 100) removed it from q; no command put it back; the process was killed 128 ms "
-        "later by fault 1 (worker-kill)."
+        "BRPOP by worker-1 (process 100) removed it from q; no later command put it back; the process was killed "
+        "128 ms later by fault 1 (worker-kill)."
     ) in told.sentences

@@ -32,8 +32,8 @@ def command_of(result: Result, fate: Fate) -> str:
 def test_a_task_that_a_killed_worker_had_popped_is_explained_by_its_pop(tmp_path: Path) -> None:
     result = traced(tmp_path, "brpop", "worker-sigkill:count=2")
     assert re.fullmatch(
-        r"BRPOP by worker-\d \(process \d+\) removed it from zeroloss:pending; no command put it back; the process was "
-        r"killed \d+ ms later by fault \d \(worker-sigkill\)\.",
+        r"BRPOP by worker-\d \(process \d+\) removed it from zeroloss:pending; no later command put it back; the "
+        r"process was killed \d+ ms later by fault \d \(worker-sigkill\)\.",
         command_of(result, Fate.LOST),
     )
     assert result.cause[0] == "2 tasks were lost, interrupted in their bodies."
@@ -42,8 +42,8 @@ def test_a_task_that_a_killed_worker_had_popped_is_explained_by_its_pop(tmp_path
 def test_a_task_that_a_killed_worker_had_moved_aside_is_explained_by_its_move(tmp_path: Path) -> None:
     result = traced(tmp_path, "shared-list", "worker-sigkill:count=1")
     assert re.fullmatch(
-        r"BRPOPLPUSH by worker-\d \(process \d+\) moved it from zeroloss:pending to zeroloss:processing; no command "
-        r"took it out again; the process was killed \d+ ms later by fault 1 \(worker-sigkill\)\.",
+        r"BRPOPLPUSH by worker-\d \(process \d+\) moved it from zeroloss:pending to zeroloss:processing; no later "
+        r"command removed it from there; the process was killed \d+ ms later by fault 1 \(worker-sigkill\)\.",
         command_of(result, Fate.STUCK),
     )
 
@@ -54,8 +54,8 @@ def test_a_retry_that_was_lost_between_its_two_commands_is_explained_by_the_firs
     result = traced(tmp_path, PUSHED, "none")
     assert result.cause[0] == "1 task was lost, while being retried."
     assert re.fullmatch(
-        r"LREM( \(its reply never came\))? by worker-1 \(process \d+\) removed it from zeroloss:processing; no command "
-        r"put it back; the process was killed \d+ ms later\.",
+        r"LREM( \(no reply was received\))? by worker-1 \(process \d+\) removed it from zeroloss:processing; no later "
+        r"command put it back; the process was killed \d+ ms later\.",
         command_of(result, Fate.LOST),
     )
     (lost,) = result.tasks(Fate.LOST)

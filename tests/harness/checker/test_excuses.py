@@ -255,7 +255,7 @@ def test_an_excused_loss_does_not_cover_another_one() -> None:
 
 def test_a_run_with_excused_losses_says_how_many_and_never_PASS() -> None:
     result = lost_before(NO_AOF, 9_000)
-    assert result.because.startswith("1 promised task was lost within what the durability allows (EXCUSED); ")
+    assert result.because.startswith("1 promised task was lost as the configured durability allows (EXCUSED); ")
     assert "none was lost" not in result.because
     assert result.counts == {"DONE": 1, "EXCUSED": 1}
     (excuse,) = result.excuses
@@ -281,4 +281,6 @@ def test_a_doubt_hides_no_excused_loss() -> None:
     story.missed(2)
     result = story.judged()
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert any("1 promised task was lost within what the durability allows (EXCUSED)" in note for note in result.notes)
+    assert any(
+        "1 promised task was lost as the configured durability allows (EXCUSED)" in note for note in result.notes
+    )

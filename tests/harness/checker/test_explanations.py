@@ -70,7 +70,8 @@ def test_a_duplicate_that_nothing_explains_is_DUPLICATES_where_the_target_states
     result = judged(ran(ran(submitted(a_run(), 1_000), 1_100, 1_200), 1_300, 1_400, pid=200))
     assert (result.verdict, result.exit_code) == (Verdict.DUPLICATES, 3)
     assert result.because == (
-        "1 task completed more often than any fault explains, which is more than the target states."
+        "1 task completed more than once without a fault that explains it, "
+        "more than the target's unexplained_duplicates allows."
     )
 
 

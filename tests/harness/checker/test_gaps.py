@@ -151,4 +151,4 @@ def test_a_number_of_any_size_is_counted_at_once() -> None:
 
 def test_numbers_that_were_removed_from_a_numbered_history_are_missed() -> None:
     events = [msgspec.structs.replace(event, file=None, seq=None) for event in numbered()]
-    assert_inconclusive(judge(events), "names a format whose lines are numbered")
+    assert_inconclusive(judge(events), "states a format with numbered lines")

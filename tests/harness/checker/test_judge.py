@@ -223,7 +223,7 @@ def test_a_completed_task_that_still_lies_in_the_broker_is_DONE_and_reported_as_
     result = judged(a_good_run().drained().end(good=("dead_letter", "killed its worker")))
     assert result.fates["good"] is Fate.DONE
     assert [(leftover.task, leftover.place) for leftover in result.leftovers] == [("good", "dead_letter")]
-    assert any("still lay in the broker" in note for note in result.notes)
+    assert any("1 completed task was still in the broker" in note for note in result.notes)
 
 
 def test_the_last_completed_census_decides() -> None:
@@ -294,7 +294,9 @@ def test_a_fault_that_was_missed_at_first_and_took_effect_at_last_leaves_no_doub
 def test_where_nothing_was_acknowledged_the_first_error_of_a_client_is_named(outcome: str) -> None:
     story = Story().begin().add("submit", "invoke", task="a").add("submit", outcome, task="a", error="LookupError: no")
     story.add("submit", "invoke", task="b").add("submit", "info", task="b", error="another").drained().end()
-    assert judged(story).doubts == ["No submission was acknowledged; the first that failed raised LookupError: no."]
+    assert judged(story).doubts == [
+        "No submission was acknowledged; the first failed submission raised LookupError: no."
+    ]
 
 
 def test_without_a_drain_an_unfinished_task_is_UNDECIDED_even_after_a_census() -> None:
@@ -337,7 +339,7 @@ def an_overtaking(begun_ms: int, **plan: object) -> Story:
 def test_in_a_baseline_a_task_that_comes_long_after_later_ones_is_noted_as_out_of_order() -> None:
     result = judged(an_overtaking(3_100, misbehaving=0))
     assert result.overtaken == ["old"]
-    assert "1 task began long after later ones had been completed: not in order." in result.notes
+    assert "1 task ran out of order: tasks accepted later completed long before." in result.notes
 
 
 @pytest.mark.parametrize(
@@ -707,7 +709,7 @@ def test_a_load_that_broke_a_threshold_is_a_verdict_of_its_own_where_nothing_is_
 def test_a_load_whose_end_nobody_told_is_INCONCLUSIVE() -> None:
     result = judged(a_run_under_load().drained().end())
     assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
-    assert result.doubts == ["The load did not end, so that it is unknown whether it kept to its thresholds."]
+    assert result.doubts == ["The load did not end, so it is unknown whether it met its thresholds."]
 
 
 def test_a_run_without_a_load_says_nothing_of_one() -> None:
@@ -722,10 +724,10 @@ def test_a_task_stuck_on_a_starved_machine_shows_nothing_either_way() -> None:
     result = judged(story.add("run", "deadline").census("deadline", a="pending").end(a="pending"))
     assert (result.verdict, result.fates["a"]) == (Verdict.INCONCLUSIVE, Fate.STUCK)
     assert result.doubts == [
-        "1 task was late or never done while the machine was overloaded: the harness itself, waiting for the queue, "
-        "was up to 2.5 s late."
+        "1 task was late or unfinished while the machine was overloaded: the harness itself ran up to 2.5 s late "
+        "while it waited for the queue."
     ]
-    assert any("the harness itself came late 2 times, by up to 2.5 s" in note for note in result.notes)
+    assert any("the harness itself ran late 2 times, by up to 2.5 s" in note for note in result.notes)
 
 
 def test_a_task_that_needs_a_poke_on_a_starved_machine_shows_nothing_either_way() -> None:
@@ -776,7 +778,7 @@ def test_kills_that_hit_no_body_of_a_millisecond_ask_for_longer_bodies() -> None
     story.add("effect", "begin", pid=100, task="a", execution="e", at_ms=50)
     story.add("effect", "end", pid=100, task="a", execution="e", at_ms=51)
     story.missed(1, name="worker-sigkill").drained().end()
-    assert "half of the bodies lasted less than 1.0 ms. Let each last as long as the payload's work_ms says" in (
+    assert "half of the bodies lasted less than 1.0 ms. Make each body last as long as work_ms in its payload says" in (
         judge(story.events).because
     )
 

@@ -186,7 +186,7 @@ def test_a_demand_that_was_met_changes_nothing(demand: str) -> None:
 def test_a_demand_that_was_not_met_makes_the_run_inconclusive(demand: str) -> None:
     result = judged(killed_inside(demand=["killed-holding", demand]))
     assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 4)
-    assert result.doubts == [f"The run was to meet the situation '{demand}' and did not."]
+    assert result.doubts == [f"The run did not meet the demanded situation '{demand}'."]
 
 
 # Outages: shown in the report, without a verdict --------------------------------------------------------------------
@@ -205,8 +205,8 @@ def outages(story: Story) -> list[str]:
 def test_each_worker_s_own_outages_are_counted() -> None:
     story = Story().begin(plan={"workers": 2}).submit("a").ran("a")
     assert outages(crash(crash(crash(story, 1, [1, 2]), 2, [1]), 3, [1, 2])) == [
-        "Of 3 faults that hit the server or all workers, each worker saw 2 to 3 as an outage of its own: it had "
-        "completed a task since the one before."
+        "Of 3 faults that hit the server or all workers, each worker met 2 to 3 as separate outages: it had "
+        "completed a task since the fault before."
     ]
 
 

@@ -125,7 +125,7 @@ def test_nothing_is_written_over(theirs: Path, capsys: pytest.CaptureFixture[str
     (theirs / TEST).parent.mkdir()
     (theirs / TEST).write_text("mine")
     assert execute(["init", str(theirs)]) == 2
-    assert f"{theirs / TEST} is there already, and nothing is written over." in capsys.readouterr().err
+    assert f"{theirs / TEST} exists and is not overwritten: remove it first." in capsys.readouterr().err
     assert (theirs / TEST).read_text() == "mine"
     assert not (theirs / TARGET).exists()
 

@@ -127,9 +127,9 @@ def test_a_run_is_replayed_with_the_url_from_the_option_or_the_environment(
     replay = ["replay", str(tmp_path / "run" / "plan.json"), "--out"]
     assert execute([*replay, str(tmp_path / "nowhere")]) == 2
     assert capfd.readouterr().err == (
-        "zeroloss: The plan keeps the URL of its server without the password, "
+        "zeroloss: The plan stores its server's URL without the password, "
         f"redis://127.0.0.1:{empty['port']}/0?password=***&username=***: "
-        "name the whole URL with --redis or in REDIS_URL.\n"
+        "give the whole URL with --redis or in REDIS_URL.\n"
     )
     assert execute([*replay, str(tmp_path / "option"), "--redis", url]) == 0
     monkeypatch.setenv("REDIS_URL", url)
@@ -140,8 +140,8 @@ def test_a_run_is_replayed_with_the_url_from_the_option_or_the_environment(
 def test_the_help_of_replay_says_that_the_code_which_a_plan_names_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["replay", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "which imports and runs the target and plug-ins that it names." in said
-    assert "Replay other people's plans only if you would run their code." in said
+    assert "This imports and runs the target and the plug-ins that the plan names." in said
+    assert "Replay a plan from others only if you trust their code." in said
 
 
 def test_a_plan_whose_url_holds_no_password_is_replayed_as_it_is(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_plan_without_a_url_takes_none(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert execute(["replay", str(tmp_path / "run" / "plan.json"), "--redis", "redis://:secret@127.0.0.1/0"]) == 2
     assert capsys.readouterr().err == (
-        "zeroloss: --redis is for a plan whose server has a URL; the server of this one is embedded.\n"
+        "zeroloss: --redis needs a plan whose server has a URL; this plan's server is embedded.\n"
     )
 
 
@@ -238,7 +238,9 @@ def test_check_follows_no_symbolic_link_out_of_its_folder(
     for command in ("check", "summary", "shrink"):
         assert execute([command, str(tmp_path / "run")]) == 2
         said = capsys.readouterr()
-        assert said.err == f"zeroloss: {place} is a symbolic link out of {tmp_path / 'run'}, and is not followed.\n"
+        assert said.err == (
+            f"zeroloss: {place} is a symbolic link that leads out of {tmp_path / 'run'}; such links are not followed.\n"
+        )
         assert said.out == ""
     assert before == (outside.read_bytes() if outside.is_file() else b"")
 

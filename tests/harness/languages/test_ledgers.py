@@ -118,7 +118,7 @@ def test_a_ledger_is_copied_once_and_a_changed_copy_is_not_written_over(
     assert [path.name for path in (tmp_path / "lib").iterdir()] == [name]
     (tmp_path / "lib" / name).write_text("mine")
     assert execute(["vendor-ledger", language, str(tmp_path / "lib")]) == 2
-    assert f"{name} is there already and differs from this zeroloss's: remove it" in capsys.readouterr().err
+    assert f"{name} exists and differs from the file of this zeroloss: remove it" in capsys.readouterr().err
     assert (tmp_path / "lib" / name).read_text() == "mine"
 
 

@@ -23,9 +23,10 @@ def test_the_member_that_a_language_of_doubles_reads_otherwise_is_named_with_wha
     result = judged({"odd": {"whole": 2**53 + 1}}, {"odd": {"whole": 2**53}})
     assert result.verdict is Verdict.VIOLATION
     assert result.because == (
-        "1 task was executed with another payload than was submitted (CORRUPT). In the first of them `odd.whole` was "
-        "submitted as 9007199254740993 and arrived as 9007199254740992, as a language without larger whole numbers "
-        'reads it: such a target states numbers = "double".'
+        "1 task was executed with a payload that differs from the submitted one (CORRUPT). In the first of them "
+        "`odd.whole` was submitted as 9007199254740993 and arrived as 9007199254740992, "
+        "the nearest double: if the worker's language reads numbers as doubles, "
+        'state numbers = "double" in the target.'
     )
     (violation,) = [one for law in result.properties for one in law.violations]
     assert "`odd.whole` was submitted as" in violation
@@ -33,7 +34,7 @@ def test_the_member_that_a_language_of_doubles_reads_otherwise_is_named_with_wha
 
 def test_a_difference_of_which_no_text_was_recorded_is_still_a_violation() -> None:
     result = judged({"a": 1}, {"a": 2}, shown=False)
-    assert result.because == "1 task was executed with another payload than was submitted (CORRUPT)."
+    assert result.because == "1 task was executed with a payload that differs from the submitted one (CORRUPT)."
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ def test_a_difference_of_which_no_text_was_recorded_is_still_a_violation() -> No
         ('{"a":1,"b":2}', '{"a":1}', "`b` was submitted as 2 and did not arrive"),
         ('{"a":1}', '{"a":1,"b":2}', "`b` was submitted as nothing and arrived as 2"),
         ("1", "[]", "it was submitted as 1 and arrived as []"),
-        ('{"a":1}', "a:1", "what arrived is not JSON: a:1"),
-        ('{"a":1.10}', '{"a":1.1}', "it has the same members, spelt otherwise: '{\"a\":1.10}' was submitted"),
+        ('{"a":1}', "a:1", "the payload that the body received is not JSON: a:1"),
+        ('{"a":1.10}', '{"a":1.1}', "the values are equal but the texts differ: '{\"a\":1.10}' was submitted"),
         ('{"a":1' + "0" * 400 + "}", '{"a":1}', "arrived as 1"),
     ],
 )

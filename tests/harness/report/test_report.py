@@ -476,7 +476,7 @@ def test_junit_shows_excused_losses_as_neither_passed_nor_failed(tmp_path: Path,
 def test_the_console_explains_each_excused_loss(excused: Result) -> None:
     text = text_of(excused)
     assert "EXCUSED" in text.splitlines()[0]
-    assert "2 promised tasks were lost within what the durability allows (EXCUSED)" in text
+    assert "2 promised tasks were lost as the configured durability allows (EXCUSED)" in text
     assert "PASS" not in text
     assert "gone          fault 1 (server-sigkill): Promised at" in text
 

@@ -60,7 +60,7 @@ def test_the_reason_that_a_queue_gives_for_giving_a_task_up_is_shown_in_its_stor
 def test_a_task_that_still_waits_was_seen_last_in_the_broker() -> None:
     found = Census(t=9 * S, pid=1, phase="found", task="t", place="pending", after="end")
     (story,) = judged("t", found).stories
-    assert (story.fate, story.sentences[-1]) == ("STUCK", "At the end it waited in the broker, as pending.")
+    assert (story.fate, story.sentences[-1]) == ("STUCK", "At the end the broker held it as pending.")
 
 
 def test_a_task_that_nobody_submitted_has_a_story_too() -> None:

@@ -67,7 +67,7 @@ def test_a_record_alone_does_not_show_whether_its_task_waits_and_census_is_asked
     assert result.verdict is Verdict.INCONCLUSIVE, result.because
     (lost,) = result.tasks(Fate.UNDECIDED)
     assert f"in the string job:{lost}" in result.because
-    assert "Write census() in the target" in result.because
+    assert "Implement census() in the target" in result.because
     assert "waiting" not in result.because
 
 

@@ -200,8 +200,8 @@ def test_the_environment_says_the_same_as_arguments_do(settings: dict[str, int])
     [
         ("renew_ms", 3_000, 1, {"lease_ms": 9_000}, "must be at most a third of lease_ms (9000), so that two lost"
          " heartbeats do not cost a living worker its tasks."),
-        ("durability_timeout_ms", 5_000, 1, {}, "must be at most block_ms + 4000 (5000): no reply of Redis is waited"
-         " for longer than a second more."),
+        ("durability_timeout_ms", 5_000, 1, {}, "must be at most block_ms + 4000 (5000): the client waits only"
+         " 1000 ms longer for a reply of Redis."),
         ("backoff_max_ms", 1_000, -1, {}, "must be at least backoff_ms (1000)."),
         ("max_body_bytes", 1_048_576, -1, {}, "must be at least max_task_bytes (1048576)."),
     ],

@@ -167,7 +167,7 @@ def test_a_forked_process_that_leaves_the_handler_ends_and_leaves_the_queue_alon
     watched.submit("let a child return", "t1", payload=f'"{how}"')
     pool = start_forking("--threads", "1")
     assert int(read(notes / "status")) == status
-    assert pool.said("A process that the handler of task t1 forked left the handler")
+    assert pool.said("The handler of task t1 forked a process that left the handler")
     assert watched.completed() == 0
     (notes / "release").touch()
     wait_until(lambda: watched.completed() == 1)
