@@ -13,8 +13,14 @@ BURY = "local refusal = bury(KEYS[2], entry, ARGV[3], ARGV[4], ARGV[5], ARGV[6])
 
 @mutant(expects="LOST", breaks="I2", profile=HANDLERS)
 def five_dead_letters() -> None:
-    """The dead-letter list is cut to its newest five."""
+    """The dead-letter stream is cut to its newest five."""
     edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('XTRIM', KEYS[2], 'MAXLEN', 5)")
+
+
+@mutant(expects="ACCEPTS", breaks="I2", profile=HANDLERS)
+def ten_thousand_dead_letters() -> None:
+    """The dead-letter stream is trimmed to about its newest ten thousand."""
+    edit(consumer, "_DEAD_LETTER", BURY, f"{BURY} redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', 10000)")
 
 
 @mutant(expects="LOST", breaks="I2", profile=DENIED)

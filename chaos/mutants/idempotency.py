@@ -73,3 +73,14 @@ def key_kept_without_room() -> None:
     """An idempotency key is stored even if the queue is full: a repeated request is then promised without a task."""
     keep = "redis.call('SET', key, known[key], 'PX', ARGV[3])"
     edit(enqueuer, "ENQUEUE", "keys[#keys + 1] = key\n", f"keys[#keys + 1] = key\n  {keep}\n")
+
+
+@mutant(expects=("ACCEPTS", "IDEMPOTENT"), breaks="I8", profile=VARIED)
+def keys_ignore_case() -> None:
+    """Idempotency keys that differ only in case count as one key."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        key = submission.idempotency_key
+        return original(self, submission._replace(idempotency_key=key and key.lower()))
+
+    original = patch(Enqueuer, "enqueue", enqueue)

@@ -55,6 +55,17 @@ def payload_encoded_anew() -> None:
     original = patch(Enqueuer, "enqueue_many", enqueue_many)
 
 
+@mutant(expects="CORRUPT", breaks="I6", profile=CALM)
+def payload_normalised() -> None:
+    """The producer normalises the Unicode text of a payload."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        text = unicodedata.normalize("NFC", submission.payload_json)
+        return original(self, submission._replace(payload_json=text))
+
+    original = patch(Enqueuer, "enqueue", enqueue)
+
+
 @mutant(expects="FAILED", breaks="I2", profile=VARIED)
 def type_normalised() -> None:
     """The type of a task is normalised to decomposed Unicode, under which no handler is registered."""
@@ -115,3 +126,9 @@ def bare_entry_measured_too_soon() -> None:
 def entry_at_the_bound_is_taken() -> None:
     """A task that does not fit into a claim is removed from the pending list, though it is not handed out."""
     edit(consumer, "SETTLE", "if full then break end", "if full then taken[at] = had + 1 break end")
+
+
+@mutant(expects=("LOST", "STUCK"), breaks="I2", profile=VARIED)
+def first_entry_is_bounded() -> None:
+    """A claim takes no entry above its limit in bytes, even if it is the first: the largest tasks are never claimed."""
+    edit(consumer, "SETTLE", "count > 0 and bytes + size > bytes_max", "bytes + size > bytes_max")

@@ -15,7 +15,7 @@ from zeroloss.reference.queue.task import new_task_id
 
 from .mutant import UNEXPLAINED, mutant
 from .patching import edit, patch, ring
-from .profiles import CALM, DEFAULT, DOWN, FULL, STALL, STALL_ASKED_ONCE
+from .profiles import CALM, DEFAULT, DOWN, FULL, STALL, STALL_ASKED_ONCE, VARIED
 
 CANARY_EVERY = 500
 SOCKET_TIMEOUT_S = 5.0
@@ -113,7 +113,7 @@ def canary() -> None:
     original = patch(Enqueuer, "enqueue", enqueue)
 
 
-@mutant(breaks="I7", profile=DEFAULT, blind_spot="The workload schedules nothing.")
+@mutant(expects="DELAYS", breaks="I7", profile=VARIED)
 def scheduled_task_begun_at_once() -> None:
     """A task that is scheduled for later is pending at once."""
     edit(enqueuer, "ENQUEUE", "if time and time > now then", "if false then")

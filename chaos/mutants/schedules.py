@@ -21,12 +21,6 @@ def priorities_ignored() -> None:
     patch(push, "PRIORITIES", dict.fromkeys(PRIORITIES, "d"))
 
 
-@mutant(expects="DELAYS", breaks="I4", profile=VARIED)
-def schedule_ignored() -> None:
-    """A scheduled task is pushed at once."""
-    edit(enqueuer, "ENQUEUE", "if time and time > now then", "if false then")
-
-
 @mutant(expects=("DELAYS", "STUCK"), breaks="I4", profile=VARIED)
 def zone_ignored() -> None:
     """The time zone of a scheduled time is ignored: it is read as UTC."""
