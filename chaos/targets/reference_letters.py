@@ -1,4 +1,4 @@
-"""Dead letters from before the run: a queue keeps them, however many there are, until somebody removes them."""
+"""Dead letters from before the run. A queue keeps all of them until they are requeued or purged."""
 
 from contextlib import suppress
 from typing import Any
