@@ -88,7 +88,8 @@ class Requests:
                 if status < SERVER_ERROR:
                     raise WrongAnswer(f"An accepted request is refused when sent again, by {status}: {answer:.200}")
                 return
-            for before, after in zip_longest(_results(first), _results(answer), fillvalue={}):
+            nothing: dict[str, Any] = {}
+            for before, after in zip_longest(_results(first), _results(answer), fillvalue=nothing):
                 promised, again = before.get("task_id"), after.get("task_id")
                 if promised and after.get("status") != "unknown" and again != promised:
                     raise WrongAnswer(f"A task was accepted as {promised}, and as {again} when it was sent again.")
