@@ -26,6 +26,8 @@ BROUGHT_S = 2.0
 """Longest wait, in seconds, of a fault that hits all workers until one of the tasks submitted for it has begun."""
 COME_BACK_S = 5.0
 """Longest wait, in seconds beyond `recover_within`, of a fault that hits all workers until all complete tasks again."""
+STILL_S = 2.0
+"""Shorter limit, in seconds, of the same wait if meanwhile no accepted task waits or runs: few tasks are left."""
 
 LATE_SHARE = 0.25
 """Minimum rate of tasks while a fault takes longer than planned, as a share of the planned rate."""
@@ -201,14 +203,24 @@ class Nemesis(threading.Thread):
 
         Return the numbers of these workers: some are missing if time ran out or no work was left.
         """
-        give_up_s = time.monotonic() + COME_BACK_S + stage.recover_within_s
+        busy_s = time.monotonic()
+        give_up_s = busy_s + COME_BACK_S + stage.recover_within_s
         while True:
             self._ledger.poll()
+            now_s = time.monotonic()
+            if self._waits_or_runs():
+                busy_s = now_s
             back = [one for one in self._workers.living() if self._ledger.completed_since(one.sid, self._outage_over_t)]
-            if len(back) >= self._workers.wanted or time.monotonic() > give_up_s or self._nothing_left():
+            late = now_s > give_up_s or now_s > busy_s + STILL_S
+            if len(back) >= self._workers.wanted or late or self._nothing_left():
                 slots = [self._workers.slot_of(worker) for worker in back]
                 return sorted(slot + 1 for slot in slots if slot is not None)
             self._wait(POLL_S)
+
+    def _waits_or_runs(self) -> bool:
+        """Return whether a body runs, or an accepted task has not begun. Some tasks are given up without a body."""
+        promised = self._more.get("promised")
+        return promised is None or bool(self._ledger.open_tasks() or promised() - self._ledger.begun - self._doomed)
 
     def _await_brought(self, number: int) -> None:
         """Wait until a task submitted for this fault runs: a body that ends in an outage cannot be acked at once."""

@@ -225,6 +225,8 @@ class Server(ABC):
         while True:
             try:
                 if is_ours(self._info(PROBE_TIMEOUT_S)):
+                    with self._client(PROBE_TIMEOUT_S) as client:
+                        client.ping()  # INFO is answered while the server loads its data, other commands are not
                     return
                 last = "another server answers at that port"
             except redis.RedisError as error:  # not listening yet, or loading

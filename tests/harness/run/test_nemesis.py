@@ -253,6 +253,18 @@ def test_a_fault_hits_all_the_same_when_a_worker_does_not_come_back_and_says_whi
     assert effective.met == [1]
 
 
+@pytest.mark.parametrize(("promised", "waits"), [(frozenset(), False), (frozenset({"waiting"}), True)])
+def test_a_fault_waits_no_longer_for_a_worker_when_no_task_waits_or_runs_for_a_while(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch, promised: frozenset[str], waits: bool
+) -> None:
+    monkeypatch.setattr("zeroloss.run.nemesis.STILL_S", 0.2)
+    monkeypatch.setattr("zeroloss.run.nemesis.COME_BACK_S", 3.0)
+    (theatre.directory / "clock").mkdir()
+    begun_s = time.monotonic()
+    theatre.perform(theatre.pool(IDLE), clock(1), directory=theatre.directory, promised=lambda: promised)
+    assert (time.monotonic() - begun_s > 3.0) is waits
+
+
 def test_a_fault_that_meets_all_workers_waits_until_a_task_that_comes_with_it_has_begun(
     theatre: Theatre, monkeypatch: pytest.MonkeyPatch
 ) -> None:

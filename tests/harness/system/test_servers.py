@@ -64,6 +64,16 @@ def test_a_stopped_server_exits_with_zero_and_keeps_its_data(durable: Server) ->
         assert client.get("key") == b"kept"
 
 
+def test_a_server_with_much_data_has_loaded_it_when_it_is_started_again(open_own_server: OpenServer) -> None:
+    server = open_own_server("embedded", appendfsync="everysec")
+    with ask(server) as client:
+        client.eval("for i = 1, 600000 do redis.call('SET', 'key' .. i, string.rep('x', 50)) end", 0)
+    assert server.stop() == 0
+    server.start()
+    with ask(server) as client:
+        assert client.get("key1") == b"x" * 50
+
+
 def test_the_url_holds_and_the_run_id_changes_with_each_start(durable: Server) -> None:
     url, run_id = durable.url, durable.run_id()
     durable.kill()
