@@ -349,11 +349,13 @@ class Reference(Target):
             safe.confirm(connection)
 
     def census(self) -> Iterator[Found]:
-        yield from census_of(self._redis, Keys(self.namespace))
+        yield from census_of(self._redis, Keys(self.namespace), self._old_letters.later)
 
     def requeue(self, tasks: Sequence[str]) -> None:
         """Requeue by the operator's command, in the environment of the workers."""
-        subprocess.run([*self.command, "dead-letter", "requeue", *tasks], check=True, timeout=REQUEUE_TIMEOUT_S)
+        # By the letters' ids: for a task's id the command reads all letters.
+        names = (self.has_old_letters and self._old_letters.of(tasks)) or tasks
+        subprocess.run([*self.command, "dead-letter", "requeue", *names], check=True, timeout=REQUEUE_TIMEOUT_S)
 
     @cached_property
     def _redis(self) -> redis.Redis:

@@ -10,18 +10,15 @@ from zeroloss.reference.queue.task import Task as QueueTask
 
 from ..history.ids import ids_in
 from ..target import Found
-from .reference_letters import CONSUMER
 
 
-def census_of(client: redis.Redis, keys: Keys) -> Iterator[Found]:
-    """Yield each task in one queue, with its place."""
+def census_of(client: redis.Redis, keys: Keys, letters_from: str = "-") -> Iterator[Found]:
+    """Yield each task in one queue, with its place. `letters_from`: the first id of a dead letter, for XRANGE."""
     for waiting in keys.lists:
         yield from _found("pending", client.lrange(waiting, 0, -1))
     yield from _found("delayed", client.zrange(keys.delayed, 0, -1))
-    letters: Any = client.xrange(keys.dead_letter)
+    letters: Any = client.xrange(keys.dead_letter, letters_from)
     for _, letter in letters:
-        if letter[b"consumer"] == CONSUMER:
-            continue  # from before the run
         yield from _found("dead_letter", [letter[b"entry"]], letter[b"error"].decode())
     for key in client.scan_iter(match=f"{keys.processing('')}*", count=1000):
         yield from _found("processing", client.hvals(key))

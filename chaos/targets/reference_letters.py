@@ -1,5 +1,6 @@
 """Dead letters from before the run. A queue keeps all of them until they are requeued or purged."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -7,11 +8,11 @@ import redis
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import encode
 
+from ..history.ids import ids_in
 from ..target import WrongAnswer
 
 COUNT, TOGETHER = 11_000, 1_000
 """Number of letters, above any limit that a queue is likely to have, and how many are written at a time."""
-CONSUMER = b"before-the-run"
 
 
 class OldLetters:
@@ -20,20 +21,33 @@ class OldLetters:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._client, self._stream = client, keys.dead_letter
         self._first = b""
+        self.later = "-"  # where the letters of the run begin, for XRANGE
 
     def write(self) -> None:
         """Write the letters, once."""
         if self._first:
             return
         body = encode(task_id="old", task_type="chaos", payload_json='{"id":"old"}')
-        fields: Any = {"entry": b"d,4,3,0,0,0,;" + body, "reason": "failed", "error": "", "traceback": ""}
+        fields: Any = {
+            "entry": b"d,4,3,0,0,0,;" + body,
+            "reason": "failed",
+            "error": "",
+            "traceback": "",
+            "consumer": "",
+        }
         written: list[Any] = []
         for _ in range(0, COUNT, TOGETHER):
             with self._client.pipeline(transaction=False) as pipeline:
                 for _ in range(TOGETHER):
-                    pipeline.xadd(self._stream, {**fields, "consumer": CONSUMER})
+                    pipeline.xadd(self._stream, fields)
                 written += pipeline.execute()
-        self._first = written[0]
+        self._first, self.later = written[0], f"({written[-1].decode()}"
+
+    def of(self, tasks: Iterable[str]) -> list[str]:
+        """Return the ids of these tasks' letters, all of which came later."""
+        later: Any = self._client.xrange(self._stream, self.later)
+        ids = {name.encode() for name in tasks}
+        return [letter_id.decode() for letter_id, letter in later if ids & set(ids_in(letter[b"entry"]))]
 
     def check(self) -> None:
         """Raise WrongAnswer if the oldest letter is gone from a stream that is still long. Redis may be down.

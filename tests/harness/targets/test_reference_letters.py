@@ -33,7 +33,15 @@ def test_letters_that_are_still_there_are_a_right_answer_and_no_tasks_of_the_run
 ) -> None:
     assert client.xlen(KEYS.dead_letter) == COUNT
     letters.check()
-    assert list(census_of(client, KEYS)) == []
+    assert list(census_of(client, KEYS, letters.later)) == []
+    assert len(list(census_of(client, KEYS))) == COUNT
+
+
+def test_the_letters_of_tasks_of_the_run_are_found_behind_the_old_ones(
+    letters: OldLetters, client: redis.Redis
+) -> None:
+    ids = [client.xadd(KEYS.dead_letter, {"entry": f'{{"id":"zl-1-000000{number}"}}'}).decode() for number in range(3)]
+    assert letters.of(["zl-1-0000002", "zl-1-0000000", "zl-1-0000009"]) == [ids[0], ids[2]]
 
 
 @pytest.mark.parametrize("limit", [1_000, 10_000])
