@@ -1,9 +1,12 @@
 """Console output of `zeroloss mutants`: a line for each run, and a table at the end."""
 
+from collections.abc import Iterable
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..mutants.mutant import Mutant
 from .mutation import Mutation, Row, Trial
 from .recall import Recall, recall_rows, recall_sentences
 from .recall_runs import Step
@@ -13,6 +16,14 @@ def trial_line(trial: Trial) -> str:
     """Return a line about one run."""
     shown = ", ".join(trial.categories) or trial.verdict.value
     return f"{trial.target} (seed {trial.seed}, {trial.seconds:.0f} s): {shown}"
+
+
+def mutants_table(mutants: Iterable[Mutant]) -> RenderableType:
+    """Return a table: each mutant, the invariant that it breaks, and its defect."""
+    table = Table("mutant", "breaks", "defect", box=None)
+    for mutant in mutants:
+        table.add_row(mutant.name, mutant.breaks, mutant.defect)
+    return table
 
 
 def mutation_table(mutation: Mutation) -> RenderableType:

@@ -2,8 +2,9 @@
 
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from .common import (
@@ -27,6 +28,7 @@ from .common import (
 def mutants(
     *,
     only: str | None = None,
+    listed: Annotated[bool, Parameter("--list", negative="")] = False,
     runs: int = 1,
     jobs: int = 2,
     seed: int = 1,
@@ -42,6 +44,7 @@ def mutants(
 
     Args:
         only: Names, separated by commas. Default: all.
+        listed: List the mutants and their defects, and run nothing.
         runs: Runs of each mutant, with successive seeds.
         jobs: Runs at a time.
         seed: The seed of each mutant's first run.
@@ -54,7 +57,7 @@ def mutants(
         out: The directory, which must be new or empty. Default: a new one in zeroloss-runs.
     """
     from ..campaigns.mutation import MUTANTS_NAME, TRIALS_NAME, MutationError, choose, mutate
-    from ..campaigns.mutation_report import mutation_table, recall_table, step_line, trial_line
+    from ..campaigns.mutation_report import mutants_table, mutation_table, recall_table, step_line, trial_line
     from ..campaigns.recall import PAGE_NAME, RECALL_NAME, recall_page, shipped_sentences
     from ..campaigns.recall_runs import STEPS_NAME, chosen_commands, measure
     from ..plugins import load_files
@@ -65,7 +68,10 @@ def mutants(
     if resume is not None and not (resume / lines).is_file():
         raise UsageError(f"There is nothing to resume in {resume}: it holds no {lines}.")
     try:
-        chosen = choose(only, blind_spots=recall is not None)
+        chosen = choose(only, blind_spots=listed or recall is not None)
+        if listed:
+            Console().print(mutants_table(chosen))
+            return 0
         asked = None if recall is None else chosen_commands(recall)
         directory = resume or new_directory(out, "mutants")
         say(f"Directory: {directory}")

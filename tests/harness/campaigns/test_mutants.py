@@ -253,3 +253,11 @@ def test_a_profile_without_later_traffic_keeps_no_task_for_a_fault() -> None:
     }
     assert not any(task.fault or task.at_s for task in made["burst"])
     assert any(task.fault for task in made["down"])
+
+
+def test_mutants_are_listed_with_their_defects_and_none_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["mutants", "--list", "--only", "plain-brpop,dead-letters-expire"]) == 0
+    printed = capsys.readouterr().out
+    assert "plain-brpop" in printed
+    assert "The dead letters expire" in printed
+    assert "Directory" not in printed
