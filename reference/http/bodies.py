@@ -106,9 +106,10 @@ def read_idempotency_key(req: falcon.Request) -> str | None:
 
 
 def read_trace_context(req: falcon.Request) -> str:
-    """Return the `traceparent` header, which travels with the task; empty if it is missing or invalid.
+    """Return the trace context that travels with the task; empty if it is missing or invalid.
 
+    It is the header `traceparent`, unless a middleware has put the app's own in `req.context`.
     https://www.w3.org/TR/trace-context/#traceparent-header
     """
-    header = req.get_header("traceparent", default="")
+    header: str = getattr(req.context, "traceparent", "") or req.get_header("traceparent", default="")
     return header if _trace_context.fullmatch(header) else ""

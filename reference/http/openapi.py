@@ -105,11 +105,17 @@ def _get(operation_id: str, summary: str, properties: dict[str, Any]) -> dict[st
 
 
 def _get_readyz(config: Config) -> dict[str, Any]:
-    properties = {
+    properties: dict[str, Any] = {
         "status": {"const": "ready"},
         "maxmemory_policy": {"type": "string"},
         "durability": {"const": config.durability},
     }
+    if config.shards > 1:
+        properties["shards"] = {
+            "description": "Each shard's name, and ready or why it is not; one ready shard is enough",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        }
     operation = _get("isReady", "Redis answers, takes tasks, does not evict them, and can be that durable", properties)
     operation["responses"]["503"] = _refusal(
         "Redis does not answer, refuses tasks, may evict them, or cannot be as durable as was asked for", retry=True

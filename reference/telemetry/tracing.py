@@ -76,7 +76,7 @@ def traced(task: Task, call: Callable[[], None], provider: TracerProvider | None
 
 
 def trace_producer(app: "falcon.App[Any, Any]", provider: TracerProvider | None = None) -> "falcon.App[Any, Any]":
-    """Make the producer's app answer each submission in a span, which its tasks continue. Return the app."""
+    """Make the producer's app, WSGI or ASGI, answer each submission in a span, which its tasks continue. Return it."""
     app.add_middleware(_Middleware(_tracer(provider)))
     return app
 
@@ -92,7 +92,7 @@ class _Middleware:
         span = self._tracer.start_span(f"POST {req.path}", context=parent, kind=SpanKind.PRODUCER)
         span.set_attributes({"messaging.system": SYSTEM, "messaging.operation.name": "send", "url.path": req.path})
         req.context.zeroloss_span = span
-        req.env["HTTP_TRACEPARENT"] = _traceparent(trace.set_span_in_context(span))
+        req.context.traceparent = _traceparent(trace.set_span_in_context(span))
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool) -> None:
         span: Span | None = getattr(req.context, "zeroloss_span", None)
@@ -102,6 +102,14 @@ class _Middleware:
         if resp.status_code >= 500:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
+
+    async def process_request_async(self, req: falcon.Request, resp: falcon.Response) -> None:
+        self.process_request(req, resp)
+
+    async def process_response_async(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, succeeded: bool
+    ) -> None:
+        self.process_response(req, resp, resource, succeeded)
 
 
 def _tracer(provider: TracerProvider | None) -> trace.Tracer:

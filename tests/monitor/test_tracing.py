@@ -1,6 +1,7 @@
 """Traces: producer, wait and handler are spans of one trace, with the SDK's own exporter."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import falcon.testing
 import pytest
@@ -9,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from support.queue_fixtures import Queue
-from zeroloss.reference.http.producer import create_app
+from zeroloss.reference.http import producer, producer_asgi
 from zeroloss.reference.queue.client import Queue as Client
 from zeroloss.reference.queue.errors import InvalidTask
 from zeroloss.reference.queue.task import Task
@@ -85,8 +86,11 @@ def test_a_retry_is_a_span_of_the_same_trace_without_a_wait(queue: Queue, traces
     assert (name, f"{span.context.trace_id:x}") == ("process email", "af7651916cd43dd8448eb211c80319c")
 
 
-def test_a_span_of_the_producer_s_app_is_between_the_client_s_and_the_handler_s(queue: Queue, traces: Traces) -> None:
-    app = tracing.trace_producer(create_app(queue.own_client, queue.config), traces.provider)
+@pytest.mark.parametrize("module", [producer, producer_asgi], ids=["wsgi", "asgi"])
+def test_a_span_of_the_producer_s_app_is_between_the_client_s_and_the_handler_s(
+    queue: Queue, traces: Traces, module: Any
+) -> None:
+    app = tracing.trace_producer(module.create_app(queue.own_client, queue.config), traces.provider)
     http = falcon.testing.TestClient(app)
     assert http.simulate_post("/task", json={"payload": 1}, headers={"traceparent": PARENT}).status_code == 202
     http.simulate_get("/healthz")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import falcon.testing
+import jsonschema
 import pytest
 import redis
 from support.queue_fixtures import Queue as Seen
@@ -63,7 +64,9 @@ def test_the_producer_answers_each_task_of_a_batch_and_shows_each_shard(
     queue: Seen, config: Config, producer_of: Callable[[Config], falcon.testing.TestClient]
 ) -> None:
     http = producer_of(config)
-    assert read(http, "/readyz")["shards"] == dict.fromkeys(NAMES, "ready")
+    ready, described = read(http, "/readyz"), read(http, "/openapi.json")["paths"]["/readyz"]["get"]
+    assert ready["shards"] == dict.fromkeys(NAMES, "ready")
+    jsonschema.validate(ready, described["responses"]["200"]["content"]["application/json"]["schema"])
     queue.client.set(Keys(NAMES[1]).pending, "no list")
     body = json.dumps([{"payload": number} for number in range(40)])
     answer = http.simulate_post(
