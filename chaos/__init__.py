@@ -16,16 +16,18 @@ TYPE_CHECKING = False  # as typing's, whose import would delay the queue's first
 if TYPE_CHECKING:
     from .asynchronous import AsynchronousTarget
     from .ledger import effect
-    from .target import Conflict, Found, Refused, Target, TargetError, Task, WrongAnswer
+    from .target import Conflict, Found, Refused, Retries, Target, TargetError, Task, Variant, WrongAnswer
 
 __all__ = [
     "AsynchronousTarget",
     "Conflict",
     "Found",
     "Refused",
+    "Retries",
     "Target",
     "TargetError",
     "Task",
+    "Variant",
     "WrongAnswer",
     "effect",
 ]

@@ -2,7 +2,8 @@
 
 Copy this folder, under any name: it imports only itself, the standard library, `redis` and `msgspec` (the HTTP parts
 also `falcon`, `waitress` and `prometheus_client`, traces `opentelemetry`). Tasks move atomically from `tasks:pending`
-to a processing list, are acked when done, recovered when their worker dies, retried, and dead-lettered with a reason.
+to a hash of their worker, are acked when done, recovered when their worker dies, retried, and dead-lettered with a
+reason.
 """
 
 import importlib

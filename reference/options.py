@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .logs import FORMATS
-from .queue.config import ANYONE, Config
+from .queue.config import ANYONE, SERVER_VARIABLES, Config
 
 PRODUCER_PORT = 8085
 MONITOR_PORT = 8082
@@ -27,7 +27,9 @@ def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], 
         # A command without help is not listed: only a parent starts it.
         sub = commands.add_parser(name, description=text, help=text) if text else commands.add_parser(name)
         sub.add_argument(
-            "--redis", metavar="URL", help=f"the server (default: REDIS_URL, REDIS_ADDR, then {else_server})"
+            "--redis",
+            metavar="URL",
+            help=f"the server (default: {', '.join(SERVER_VARIABLES)}, then {else_server})",
         )
         sub.add_argument("--namespace", help="the prefix of the queue's keys (default: tasks)")
         sub.add_argument(

@@ -58,8 +58,9 @@ def run(
     Args:
         target: A name that `zeroloss targets` lists, package.module:Class, or path/to/file.py:Class.
         seed: The plan's seed. Default: a new one, which is printed. The same seed and options repeat the plan.
-        redis: embedded, sentinel (a primary with replicas), sentinel-url (clients ask Sentinel), container, or the
-            URL of an empty database. Default: container if a container engine answers, otherwise embedded.
+        redis: embedded, container, sentinel (a primary with replicas), sentinel-url (clients ask Sentinel), cluster,
+            cluster-container, or the URL of an empty database. Default: container if a container engine answers,
+            otherwise embedded.
         faults: mix (kills of workers, five other faults, and cuts of all connections at the end), none (the baseline),
             or names that `zeroloss faults` lists, such as worker-sigkill:count=50,server-sigkill:down_s=2.
         kills: Count for worker-* faults that state none; in the mix, the count of worker-sigkill.

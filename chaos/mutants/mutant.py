@@ -10,7 +10,7 @@ from .profiles import PROFILES, Profile
 PROTOCOL = ("claiming", "recovering", "failing", "producing")
 """Files whose defects show in some order of the protocol's steps: a schedule must find each of them, too."""
 ON_A_CLUSTER = ("clusters",)
-"""Files whose defects no run on a single server shows. The recall does not count them."""
+"""Files whose defects no run on a single server shows."""
 FAMILIES = (
     *PROTOCOL,
     *ON_A_CLUSTER,

@@ -31,8 +31,6 @@ from .servers import common
 from .servers.common import Refusal
 from .tokens import guards, producer_token
 
-LARGE_AT_ONCE = 2  # large bodies that are decoded at a time, in threads beside the loop
-
 
 class _App(falcon.asgi.App[Any, Any]):
     """Checks the head before it reads the body. Falcon reads the body's first part at once, which sends `100 Continue`.
@@ -124,7 +122,7 @@ def create_app(client: redis.Redis | None, config: Config) -> _App:
     problems.install_async(app)
     group = _group(client, config)
     intake = Intake(config, metrics.enqueued)
-    decoding = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="decode")
+    decoding = ThreadPoolExecutor(1, thread_name_prefix="decode")  # see `turn_to_decode`
     app.add_route("/task", _Task(group, intake, decoding))
     app.add_route("/tasks", _Tasks(group, intake, decoding))
     app.add_route("/healthz", _Health())

@@ -47,7 +47,7 @@ class TaskTooLarge(QueueError):
 
 
 class IdempotencyConflict(QueueError):
-    """The key was used before, with another payload (I8)."""
+    """The key was used before, for a task with another id, type, payload, priority or schedule (I8)."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"Idempotency key {key!r} was already used for a different task.")

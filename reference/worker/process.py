@@ -216,7 +216,7 @@ class Worker:
             self._tell(WELL)
 
     def _retire_if_worn(self) -> None:
-        """Stop claiming at the limit of tasks or memory. Running tasks finish, however long it takes: no task fails."""
+        """Stop claiming at the limit of tasks or memory. Running tasks may take up to their time limits."""
         tasks, limit = sum(thread.begun for thread in self._threads), self._config.max_tasks
         memory_max = self._config.max_memory_bytes
         if not self._worn and (0 < limit <= tasks or 0 < memory_max < _resident_bytes()):

@@ -11,11 +11,14 @@ class MyQueue(Target):
     recover_within = 2  # seconds after which the queue promises a dead worker's task again
 
     # Promises beside at-least-once: each is judged in every run once it is stated. As set here, none is.
+    # recover_sooner = {"worker-sigkill": 1.5}: seconds in place of `recover_within` after this fault
+    in_order = False  # True: one worker runs one task at a time, in the order in which they were accepted
     fifo = False  # True: tasks begin in the order in which they were accepted
     idempotent = False  # True: a task that is submitted twice is one task
     unexplained_duplicates = None  # 0: no task is completed more often than faults explain
     max_attempts = None  # 4: a task is given up once its body has raised four times, not earlier
     backoff = None  # ((0.5, 1.0), (1.0, 2.0)): seconds, from and to, before the first retry and before all further ones
+    # retries_by_type = {"mail": zeroloss.Retries(2, ((1.0, 2.0),))}: other attempts and waits of one of `types`
     asks_again_after = None  # 6.0: a task whose body asks for that runs again then; `raise-later` in `behaviours`
     max_recoveries = None  # 10: a task may be given up once its worker has died more often than that
     attempts_grow = False  # True: each execution has a higher `attempt`, which `effect(..., attempt=...)` gets
