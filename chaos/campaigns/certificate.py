@@ -10,6 +10,7 @@ import msgspec
 
 from ..checker.verdicts import AGAINST, Fate, Result, Verdict, merge
 from ..enumerate.table import Report, headline
+from ..faults import load_faults
 from .chance import CONFIDENCE, loss_probability_below, missed_with
 from .circumstances import Circumstances
 from .mutation import Mutation, Row
@@ -24,7 +25,7 @@ NOT_JUDGED = frozenset({Fate.ABSENT, Fate.PHANTOM, Fate.GHOST, Fate.UNDECIDED})
 
 NOT_COVERED = [
     "A power failure: a killed process leaves what it had written to the kernel.",
-    "A failover to a replica, and a partition between servers.",
+    "A partition between servers.",
     "Defects that only show under a load, a size or a length of time beyond the runs' own.",
     "What the handlers of an application do besides their ledger entries.",
 ]
@@ -134,7 +135,7 @@ def certify(
         if recall
         else {},
         duplicates=sum(len(result.duplicates) for result in results),
-        not_covered=[*_mutants_not_run(mutation, mutants_known), *NOT_COVERED],
+        not_covered=[*_mutants_not_run(mutation, mutants_known), *_failover_not_covered(results), *NOT_COVERED],
         versions=results[0].versions if results else report.versions,
         commands=list(commands),
     )
@@ -145,6 +146,12 @@ def _variants_of(results: Sequence[Result]) -> str:
     counts = Counter(variant for result in results if (variant := result.target.partition("@")[2]))
     named = [f"{count} of its variant {name}" for name, count in counts.items()]
     return f", of which {' and '.join(named)}" if named else ""
+
+
+def _failover_not_covered(results: Sequence[Result]) -> list[str]:
+    fail_over = {fault.name for fault in load_faults() if fault.fails_over}
+    met = {fault.name for result in results for fault in result.faults if fault.state == "effective"}
+    return [] if met & fail_over else ["A failover to a replica."]
 
 
 def tasks_judged(results: Sequence[Result]) -> int:

@@ -15,7 +15,7 @@ from zeroloss.campaigns.mutation import Mutation, Row, Trial
 from zeroloss.campaigns.prove import EFFORTS, drawn, effort_name, write
 from zeroloss.campaigns.recall import Observed, Recall
 from zeroloss.checker.judge import judge
-from zeroloss.checker.verdicts import Fate, Result, Verdict
+from zeroloss.checker.verdicts import Fate, FaultResult, Result, Verdict
 from zeroloss.cli import execute
 from zeroloss.enumerate.table import Report
 from zeroloss.mutants.mutant import load_mutants
@@ -135,6 +135,15 @@ def test_a_certificate_says_what_the_proxy_of_the_enumeration_cost() -> None:
     sentence = "Workers reached the server through the proxy: a PING takes 0.1 ms there."
     issued = certify(report(proxy=sentence), [passed()], mutation(row("a", True)), [], mutants_known=1)
     assert issued.proxy == sentence
+
+
+def test_a_failover_is_covered_where_a_run_had_one() -> None:
+    fault = FaultResult(1, "primary-sigkill", "effective", 0.0, "", [], 0, None, 0)
+    for state, says in (("effective", False), ("missed", True)):
+        hit = msgspec.structs.replace(fault, state=state)
+        run = msgspec.structs.replace(passed(), faults=[hit])
+        not_covered = certify(report(), [passed(), run], mutation(row("a", True)), [], mutants_known=1).not_covered
+        assert any("failover" in sentence for sentence in not_covered) is says
 
 
 def test_a_certificate_says_how_probably_a_rare_defect_was_missed() -> None:
