@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -227,13 +227,14 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
             print(json.dumps(shown))
         return 0
     if options.all == bool(options.ids):
-        raise QueueError(f"dead-letter {options.action} needs either ids or --all.")
+        given = "takes either ids or --all, not both" if options.all else "needs either ids or --all"
+        raise QueueError(f"dead-letter {options.action} {given}.")
     requeue = options.action == "requeue"
     if options.all:
         print(f"{options.action}: {letters.requeue_all() if requeue else letters.purge_all()}")
         return 0
     act = letters.requeue if requeue else letters.purge
-    counts = {name: act(*_letters_of(letters, name)) for name in options.ids}
+    counts = {name: act(*ids) for name, ids in _letters_of(letters, options.ids).items()}
     for name in [name for name, count in counts.items() if not count]:
         print(
             f"{__package__}: no dead letter has the id {name!r}, and no task with this id is in the list.",
@@ -243,9 +244,14 @@ def _dead_letter(config: Config, options: argparse.Namespace) -> int:
     return 0 if all(counts.values()) else 1
 
 
-def _letters_of(letters: DeadLetters, name: str) -> list[str]:
-    """Return the ids of the letters for a name: an id of a letter, or of a task."""
-    return [name] if LETTER_ID.fullmatch(name.rpartition("/")[2]) else [letter.id for letter in letters.find(name)]
+def _letters_of(letters: DeadLetters, names: Iterable[str]) -> dict[str, list[str]]:
+    """Return name -> ids of its letters. A name is the id of a letter, or of a task: all tasks are found at once."""
+    ids = {name: [name] if LETTER_ID.fullmatch(name.rpartition("/")[2]) else [] for name in names}
+    tasks = [name for name in ids if not ids[name]]
+    for letter in letters.find(*tasks) if tasks else []:
+        if letter.task is not None:
+            ids[letter.task.id].append(letter.id)
+    return ids
 
 
 def _adopt(config: Config, _options: argparse.Namespace) -> int:

@@ -353,9 +353,7 @@ class Reference(Target):
 
     def requeue(self, tasks: Sequence[str]) -> None:
         """Requeue by the operator's command, in the environment of the workers."""
-        # By the letters' ids: for a task's id the command reads all letters.
-        names = (self.has_old_letters and self._old_letters.of(tasks)) or tasks
-        subprocess.run([*self.command, "dead-letter", "requeue", *names], check=True, timeout=REQUEUE_TIMEOUT_S)
+        subprocess.run([*self.command, "dead-letter", "requeue", *tasks], check=True, timeout=REQUEUE_TIMEOUT_S)
 
     @cached_property
     def _redis(self) -> redis.Redis:

@@ -1,6 +1,5 @@
 """Dead letters from before the run. A queue keeps all of them until they are requeued or purged."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -8,7 +7,6 @@ import redis
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.queue.task import encode
 
-from ..history.ids import ids_in
 from ..target import WrongAnswer
 
 COUNT, TOGETHER = 11_000, 1_000
@@ -42,12 +40,6 @@ class OldLetters:
                     pipeline.xadd(self._stream, fields)
                 written += pipeline.execute()
         self._first, self.later = written[0], f"({written[-1].decode()}"
-
-    def of(self, tasks: Iterable[str]) -> list[str]:
-        """Return the ids of these tasks' letters, all of which came later."""
-        later: Any = self._client.xrange(self._stream, self.later)
-        ids = {name.encode() for name in tasks}
-        return [letter_id.decode() for letter_id, letter in later if ids & set(ids_in(letter[b"entry"]))]
 
     def check(self) -> None:
         """Raise WrongAnswer if the oldest letter is gone from a stream that is still long. Redis may be down.

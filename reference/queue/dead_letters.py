@@ -88,10 +88,10 @@ class DeadLetters:
         letters: Any = self._client.xrange(self._keys.dead_letter, _checked(letter_id), letter_id, count=1)
         return _read(*letters[0]) if letters else None
 
-    def find(self, task_id: str) -> list[DeadLetter]:
-        """Return all letters of one task, oldest first. This reads the whole stream, in steps."""
-        letters = (letter for page in self._pages() for letter in page)
-        return [letter for letter in letters if letter.task is not None and letter.task.id == task_id]
+    def find(self, *task_ids: str) -> list[DeadLetter]:
+        """Return all letters of these tasks, oldest first. This reads the whole stream, in steps."""
+        letters, wanted = (letter for page in self._pages() for letter in page), frozenset(task_ids)
+        return [letter for letter in letters if letter.task is not None and letter.task.id in wanted]
 
     def requeue(self, *letter_ids: str) -> int:
         """Put tasks at the end of the queue, with all their retries. Return how many letters still existed.

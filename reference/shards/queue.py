@@ -137,8 +137,8 @@ class ShardedDeadLetters(DeadLetters):
         letter = self._shards[number].get(rest)
         return letter and _numbered(number, letter)
 
-    def find(self, task_id: str) -> list[DeadLetter]:
-        return [_numbered(number, one) for number, shard in enumerate(self._shards) for one in shard.find(task_id)]
+    def find(self, *task_ids: str) -> list[DeadLetter]:
+        return [_numbered(number, one) for number, shard in enumerate(self._shards) for one in shard.find(*task_ids)]
 
     def requeue(self, *letter_ids: str) -> int:
         requeued, failures = 0, []

@@ -191,6 +191,7 @@ def test_the_letters_of_a_task_are_found_by_its_id(queue: Queue) -> None:
     queue.client.xadd(queue.keys.dead_letter, {"entry": queue.dead()[1], "error": "again"})
     assert [letter.error for letter in queue.dead_letters.find(task.id)] == ["ValueError: no", "again"]
     assert queue.dead_letters.find("someone else") == []
+    assert len(queue.dead_letters.find("someone else", task.id)) == 2
 
 
 def test_a_letter_that_is_gone_is_not_requeued(queue: Queue) -> None:

@@ -16,9 +16,10 @@ import redis
 from support.places import ROOT
 from support.processes.programs import over_unix_socket
 from support.processes.up import Up
-from support.queue_fixtures import Queue
+from support.queue_fixtures import Queue, ids
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
 from zeroloss.reference.__main__ import main
+from zeroloss.reference.queue.dead_letters import DeadLetters
 from zeroloss.system.servers import Server
 from zeroloss.system.servers.embedded import EmbeddedServer
 
@@ -311,4 +312,28 @@ def test_a_variable_that_is_not_a_setting_is_named_at_the_start(queue: Queue, mo
 def test_requeue_of_nothing_in_particular_is_refused(queue: Queue) -> None:
     ended = run_dead_letter(queue, "requeue")
     assert ended.returncode == 2
-    assert "either ids or --all" in ended.stderr
+    assert "needs either ids or --all" in ended.stderr
+    ended = run_dead_letter(queue, "requeue", "an-id", "--all")
+    assert ended.returncode == 2
+    assert "not both" in ended.stderr
+
+
+def test_several_tasks_and_letters_are_requeued_by_one_command_that_reads_the_stream_once(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = (queue.dead_lettered(name) for name in "abc")
+    newest = queue.dead_letters.page(1)[0].id
+    pages, read = DeadLetters._pages, []
+
+    def counted(letters: DeadLetters) -> Any:
+        read.append(letters)
+        return pages(letters)
+
+    monkeypatch.setattr(DeadLetters, "_pages", counted)
+    arguments = ["dead-letter", "requeue", first.id, newest, "no-such-id", second.id]
+    assert main([*arguments, "--redis", queue.config.redis_url]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "requeue: 3\n"
+    assert "'no-such-id'" in printed.err
+    assert sorted(ids(queue.pending())) == sorted([first.id, second.id, third.id])
+    assert len(read) == 1

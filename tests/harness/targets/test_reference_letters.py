@@ -37,13 +37,6 @@ def test_letters_that_are_still_there_are_a_right_answer_and_no_tasks_of_the_run
     assert len(list(census_of(client, KEYS))) == COUNT
 
 
-def test_the_letters_of_tasks_of_the_run_are_found_behind_the_old_ones(
-    letters: OldLetters, client: redis.Redis
-) -> None:
-    ids = [client.xadd(KEYS.dead_letter, {"entry": f'{{"id":"zl-1-000000{number}"}}'}).decode() for number in range(3)]
-    assert letters.of(["zl-1-0000002", "zl-1-0000000", "zl-1-0000009"]) == [ids[0], ids[2]]
-
-
 @pytest.mark.parametrize("limit", [1_000, 10_000])
 def test_a_queue_that_keeps_the_newest_letters_only_has_given_a_wrong_answer(
     letters: OldLetters, client: redis.Redis, limit: int
