@@ -1,6 +1,6 @@
 """Converts a request to submissions, and their outcomes to an answer. The WSGI and the ASGI app share this."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import falcon
@@ -37,9 +37,9 @@ class _Queued(msgspec.Struct, gc=False):
 
 
 class Intake:
-    """Reads requests within the limits of a configuration, answers them, and counts the accepted tasks."""
+    """Reads requests within the limits of a configuration, and answers them. `enqueued`: priority -> the counter."""
 
-    def __init__(self, config: Config, enqueued: Counter) -> None:
+    def __init__(self, config: Config, enqueued: Callable[[str], Counter]) -> None:
         self._config, self._enqueued = config, enqueued
 
     def expect_one(self, req: falcon.Request) -> Expected:
@@ -112,7 +112,7 @@ class Intake:
         if outcome.replayed:
             resp.set_header("Idempotency-Replayed", "true")
         else:
-            self._enqueued.labels(submission.priority).inc()
+            self._enqueued(submission.priority).inc()
         resp.set_header(DURABILITY_HEADER, self._config.durability)
         answer(resp, falcon.HTTP_202, _Queued(outcome.task_id))
 
@@ -137,7 +137,7 @@ class Intake:
                 results.append({"status": "unknown" if is_unknown else "refused", "problem": problem.document()})
                 refused += not is_unknown
         for priority, count in priorities.items():
-            self._enqueued.labels(priority).inc(count)
+            self._enqueued(priority).inc(count)
         resp.set_header(DURABILITY_HEADER, self._config.durability)
         document = {"queued": queued, "refused": refused, "results": results}
         answer(resp, falcon.HTTP_207 if queued < len(results) else falcon.HTTP_202, document)

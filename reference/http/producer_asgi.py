@@ -23,6 +23,7 @@ from . import problems
 from .bodies import read_body_async
 from .group_commit import Commit, GroupCommit
 from .intake import Intake, submissions_of
+from .late_bodies import LateBodies
 from .metrics import Metrics
 from .problems import Problem
 from .producer import client_of, config_from_environment, looking
@@ -35,11 +36,11 @@ from .tokens import guards, producer_token
 class _App(falcon.asgi.App[Any, Any]):
     """Checks the head before it reads the body. Falcon reads the body's first part at once, which sends `100 Continue`.
 
-    Errors that Falcon meets before it has a request are answered here. `body_timeout_s`: time limit for a body; None if
+    Errors that Falcon meets before it has a request are answered here. `late_bodies`: the time limit of bodies; None if
     the server has its own.
     """
 
-    body_timeout_s: float | None = None
+    late_bodies: LateBodies | None = None
 
     async def __call__(  # type: ignore[override]  # Falcon's own differs from its base's in the same way
         self, scope: Any, receive: Any, send: Any
@@ -48,7 +49,7 @@ class _App(falcon.asgi.App[Any, Any]):
             await super().__call__(scope, receive, send)
             return
         headers = [tuple(each) for each in scope["headers"]]  # the specification promises iterables only
-        receive = _whole_body(receive, self.body_timeout_s)
+        receive = _whole_body(receive, self.late_bodies)
         if any(each[0] == b"expect" for each in headers):
             receive = _after_nothing(receive)
         try:
@@ -76,22 +77,19 @@ def _version(scope: Any) -> str:
     return version
 
 
-def _whole_body(receive: Any, timeout_s: float | None) -> Any:
+def _whole_body(receive: Any, late: LateBodies | None) -> Any:
     """Return a `receive` that raises _NeverAnswered if the body does not arrive whole and in time.
 
     ASGI reports a body that ends early as a disconnection, and so a body with invalid chunks.
     """
-    deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+    until = late.deadline() if late else 0.0
 
     async def receive_next() -> Any:
         try:
-            if deadline is None:
-                event = await receive()
-            else:
-                async with asyncio.timeout_at(deadline):
-                    event = await receive()
+            event = await (late.received(receive(), until) if late else receive())
         except TimeoutError:
-            raise _NeverAnswered(408, f"The body did not arrive within {timeout_s:g} s; send it at once.") from None
+            limit = f"{common.BODY_TIMEOUT_S:g} s"
+            raise _NeverAnswered(408, f"The body did not arrive within {limit}; send it at once.") from None
         if event["type"] == "http.disconnect":
             raise _NeverAnswered(400, "The body is incomplete: the connection ended before it.")
         return event
@@ -144,7 +142,7 @@ def _group(client: redis.Redis | None, config: Config) -> Commit:
 def from_environment() -> _App:
     """Return the app for an ASGI server that takes a factory. It limits the time of a body, as such servers do not."""
     app = for_own_server()
-    app.body_timeout_s = common.BODY_TIMEOUT_S
+    app.late_bodies = LateBodies(common.BODY_TIMEOUT_S)
     return app
 
 
