@@ -42,14 +42,11 @@ EDGE_COUNT = 1_000
 """Size above which all tasks of a burst have one priority."""
 FAILING_TOGETHER = 0.3
 """Share of a burst that raises once: the queue must retry all of these tasks at the same moment."""
-SCHEDULED_TOGETHER = 0.95
+SCHEDULED_TOGETHER = 0.92
 """Share of the backlog scheduled for one moment, in as few calls as possible, if the target states `delays`."""
 FAILING_TOO = 0.28
 """Further share of a burst that raises once, if the target does not state `delays`."""
 TOGETHER_MS = 2_500
-AHEAD_ONE_IN, AHEAD_MS, AHEAD_WORK_MS = 25, 300, 1_800
-"""One in this many of these tasks is due earlier by `AHEAD_MS`, and its body lasts `AHEAD_WORK_MS`. So the others wait
-together for free threads, and the order in which they begin shows whether each priority gets its turn."""
 SCHEDULED_ONE_IN = 40
 """One in this many other tasks is scheduled."""
 DELAY_MS_MIN, DELAY_MS_MAX = 300, 6_000
@@ -110,8 +107,6 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
         tasks = _in_batches(draw, tasks, burst, target.batch_max)
         if target.delays:
             tasks = _with_delays(draw, tasks, burst, target.batch_max)
-            if not wishes.work_ms:
-                tasks = _with_some_ahead(tasks)
     tasks = _with_sizes(draw, tasks, target)
     if wishes.varied and wishes.misbehave:
         tasks = _with_misdeeds(draw, tasks, burst, target)
@@ -125,9 +120,9 @@ def draw_tasks(draw: Random, ids: Sequence[str], wishes: Wishes, target: type[Ta
             type=_draw_type(draw, target.types, task.behaviour),
             raw=draw.random() < 0.5,
             numbers=numbers,
-            priority=of_the_burst
-            if of_the_burst is not None and number in burst
-            else _draw_priority(draw, target.priorities, evenly=task.delay_ms == TOGETHER_MS),
+            priority=_draw_priority(draw, target.priorities)
+            if of_the_burst is None or number not in burst
+            else of_the_burst,
             spaced=numbers == "text" and draw.random() < 0.5,
         )
         for number, task in enumerate(tasks)
@@ -239,14 +234,6 @@ def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max
     return made
 
 
-def _with_some_ahead(tasks: list[PlannedTask]) -> list[PlannedTask]:
-    together = [place for place, task in enumerate(tasks) if task.delay_ms == TOGETHER_MS]
-    made = list(tasks)
-    for place in together[LARGE_TOGETHER:][: len(together) // AHEAD_ONE_IN]:
-        made[place] = replace(made[place], delay_ms=TOGETHER_MS - AHEAD_MS, work_ms=AHEAD_WORK_MS)
-    return made
-
-
 def _draw_type(draw: Random, types: Sequence[str], behaviour: str) -> str:
     """Draw one of `types`; empty without any. A task that hangs has the first.
 
@@ -257,12 +244,10 @@ def _draw_type(draw: Random, types: Sequence[str], behaviour: str) -> str:
     return types[0] if types and behaviour == "hang-once" else drawn
 
 
-def _draw_priority(draw: Random, priorities: Sequence[str], *, evenly: bool = False) -> str:
+def _draw_priority(draw: Random, priorities: Sequence[str]) -> str:
     """Draw the first and the last once in `URGENT_ONE_IN` each, otherwise a middle one, or any of at most two."""
     if not priorities:
         return ""
-    if evenly:
-        return draw.choice(priorities)
     number = draw.randrange(URGENT_ONE_IN)
     if number < 2:
         return priorities[-number]

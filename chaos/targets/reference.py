@@ -48,7 +48,7 @@ longer than its stop waits for Redis, and longer than it may be absent."""
 SWEEP_MS = 500
 REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
-MAX_SCHEDULED = 540
+MAX_SCHEDULED = 535
 """Limit on scheduled tasks. It is low enough for a default run to exceed it, so some are refused and resubmitted."""
 MAX_PENDING = 1_200
 LARGEST_BYTES = 3 * 2**19

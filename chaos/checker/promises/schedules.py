@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..stated import option
 from .clocks import in_doubt, shortest
+from .lateness import allowed
 
 SECOND = 1_000_000_000
 KILL = frozenset({"nothing", "worker", "idle worker", "client", "handler"})
@@ -75,15 +76,17 @@ def starved_of(evidence: Evidence) -> list[str]:
 def _in_a_row(evidence: Evidence, begins: Iterable[tuple[int, str | None]], priority: str) -> int:
     """Return the longest series of begins of other priorities between two of this one, while many of this one waited.
 
-    A task counts as waiting from a second after it was accepted, or due: until then a worker may be busy with earlier
-    claims. A task whose first execution is not attempt 1 was held by a worker that died, and does not count.
+    A task counts as waiting from a second after it was accepted: until then a worker may be busy with earlier claims.
+    A scheduled one counts once a recovery could have taken place since it was due: of several tasks that are due, a
+    worker that dies may have made only the first ones pending. A task whose first execution is not attempt 1 was held
+    by a worker that died, and does not count.
     """
     changes = []
     for task in evidence.tasks.values():
         first = min(task.executions, key=lambda one: one.begin, default=None)
         if task.priority != priority or task.ok_t is None or first is None or first.attempt not in (1, None):
             continue
-        since_t = task.ok_t + task.delay_ms * 1_000_000 + SECOND
+        since_t = task.ok_t + (task.delay_ms * 1_000_000 + allowed(evidence) if task.delay_ms else SECOND)
         if first.begin > since_t:
             changes += [(since_t, 1), (first.begin, -1)]
     changes.sort()

@@ -98,14 +98,17 @@ def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -
     assert batch(order, priorities=[]).verdict is Verdict.PASS
 
 
-def waiting(higher: int, *, low: int = 40, attempt: int = 1, swapped: bool = False, **plan: Any) -> Result:
+def waiting(
+    higher: int, *, low: int = 40, attempt: int = 1, swapped: bool = False, delay_ms: int = 0, **plan: Any
+) -> Result:
     """Judge a run in which `higher` high tasks begin, 10 ms apart, before the waiting low tasks, or the other way."""
     other = {"high": "low", "low": "high"}
     names = [f"high-{number}" for number in range(higher)] + [f"low-{number}" for number in range(low)]
-    story = Story().begin(plan={"tasks": len(names), **STATED, "lower_within": 64, **plan})
+    story = Story().begin(plan={"tasks": len(names), **STATED, "lower_within": 64, **plan}, recover_within=1.0)
     for name in names:
         kind = name.partition("-")[0]
-        story.add("submit", "invoke", task=name, priority=other[kind] if swapped else kind)
+        named = {"priority": other[kind] if swapped else kind, "delay_ms": delay_ms if kind == "low" else 0}
+        story.add("submit", "invoke", task=name, **named)
     for name in names:
         story.add("submit", "ok", task=name)
     for number, name in enumerate(names):
@@ -132,6 +135,11 @@ def test_many_high_tasks_that_wait_while_low_ones_begin_on_and_on_break_the_prom
 def test_a_few_low_tasks_or_those_of_a_dead_worker_may_wait_for_longer() -> None:
     assert not broken(waiting(65, low=19))
     assert not broken(waiting(65, attempt=2))
+
+
+def test_scheduled_tasks_wait_once_a_recovery_could_have_made_them_pending_since_they_were_due() -> None:
+    assert broken(waiting(65, delay_ms=100)) == ["lower_within"]
+    assert not broken(waiting(65, delay_ms=4_500))
 
 
 @pytest.mark.parametrize("fault", ["server-sigkill", "worker-sigterm", "net-reset"])
