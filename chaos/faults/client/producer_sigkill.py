@@ -13,6 +13,10 @@ from ...system.processes import Managed
 from ..base import POLL_S, Brought, Effect, Fault, Missed, Stage
 from ..registry import fault
 
+LOOKS_S, HELD_S = 1.0, 1.5
+"""Seconds in which the producer is stopped for single looks only, and for which it is stopped from then on: one that
+answers between two looks has no submission in flight at a look, but cannot answer what comes while it is stopped."""
+
 
 @fault
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +43,14 @@ class ProducerSigkill(Fault):
         producer = stage.producer
         if producer is None:
             raise Missed("This target has no producer of its own.")
-        give_up_s = time.monotonic() + self.patience_s
-        while time.monotonic() < give_up_s:
+        begun_s = time.monotonic()
+        while time.monotonic() < begun_s + self.patience_s:
             process = producer.process
             process.stop_session_members()
-            if under_way := self.under_way(stage):
+            go_on_s = time.monotonic() + (HELD_S if time.monotonic() > begun_s + LOOKS_S else 0.0)
+            while not (under_way := self.under_way(stage)) and time.monotonic() < go_on_s:
+                stage.wait(POLL_S)
+            if under_way:
                 return self._kill(stage, under_way)
             process.continue_session_members()
             stage.wait(POLL_S)

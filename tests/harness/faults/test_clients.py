@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -106,6 +107,27 @@ def test_the_reference_loses_nothing_when_its_producer_is_killed_under_batches(t
     outcome = carry_out(tmp_path, "reference", "producer-sigkill-batch:count=1", tasks=1_000)
     assert outcome.result.verdict is Verdict.PASS, outcome.result
     assert all("a batch of" in fault.evidence for fault in outcome.result.faults)
+
+
+def test_a_producer_that_answers_between_two_looks_is_stopped_until_a_submission_comes(
+    scene: Scene, start_producer: Callable[[], Managed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = Producer(start_producer)
+    go_on, since = producer.process.continue_session_members, [time.monotonic()]
+
+    def noted() -> None:
+        since.append(time.monotonic())
+        go_on()
+
+    monkeypatch.setattr(producer.process, "continue_session_members", noted)
+    try:
+        effect = scene.play(
+            ProducerSigkill(down_s=0.0), producer=producer, under_way=lambda: int(time.monotonic() > since[-1] + 0.5)
+        )
+        assert effect.evidence == "The producer exited with status -9 while a submission was under way."
+        assert len(since) > 5
+    finally:
+        producer.close()
 
 
 def test_where_nothing_is_under_way_the_producer_is_left_alone(
