@@ -51,7 +51,7 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
     command = [sys.executable, "-c", BROKEN, broken, queue.config.redis_url]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == BUG_STATUS
-    assert "left to recovery" in ended.stderr
+    assert "recovery will return its tasks" in ended.stderr
 
 
 def handled(

@@ -366,5 +366,5 @@ def test_a_hit_that_is_invalid_is_refused() -> None:
         Strike(point=point, kind=StrikeKind.KILL)
     with pytest.raises(ValueError, match="cut"):
         Strike(point=point, kind=StrikeKind.CUT)
-    with pytest.raises(ValueError, match="nothing left"):
+    with pytest.raises(ValueError, match="already delivered"):
         Strike(point=point, kind=StrikeKind.DELAY, phase=Phase.AFTER)
