@@ -1,4 +1,4 @@
-"""Reading of tasks, compared with another decoder on the same text."""
+"""Reading of tasks, compared with another decoder on the same text, and the time limit of bodies."""
 
 import asyncio
 import json
