@@ -180,6 +180,8 @@ def test_up_serves_at_the_ports_that_it_is_given_and_says_which_is_taken(
 
 
 def test_up_runs_the_handlers_of_the_named_app(up: Callable[..., Up], embedded: Server, tmp_path: Path) -> None:
+    with redis.Redis.from_url(embedded.url) as client:
+        client.flushall()  # earlier tests leave their counters
     (tmp_path / "an_app.py").write_text(
         "from zeroloss.reference import handler\n@handler('mine')\ndef mine(task): print('mine', task.payload)\n"
     )
