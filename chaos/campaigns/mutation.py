@@ -210,11 +210,8 @@ def _attempt(
     result, last_words = replay_plan(plan, place, stopping=stopping, deadline_s=TRIAL_DEADLINE_S)
     seconds = time.monotonic() - begun_s
     if result is None:
-        verdict, shown, because = (
-            Verdict.HARNESS_ERROR,
-            [],
-            f"The run left no result; its last output: {last_words[-500:]}",
-        )
+        verdict, shown = Verdict.HARNESS_ERROR, []
+        because = f"The run left no result; its last output: {last_words[-500:]}"
     else:
         verdict, shown, because = result.verdict, categories(result), result.because
     return Trial(

@@ -9,7 +9,7 @@ from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 
 from .mutant import LEAK, UNEXPLAINED, mutant
-from .patching import configure, edit, patch
+from .patching import configure, edit, patch, resubmit
 from .profiles import DEFAULT, FULL, VARIED
 
 
@@ -79,8 +79,7 @@ def key_kept_without_room() -> None:
 def keys_ignore_case() -> None:
     """Idempotency keys that differ only in case count as one key."""
 
-    def enqueue(self: Any, submission: Submission) -> Any:
-        key = submission.idempotency_key
-        return original(self, submission._replace(idempotency_key=key and key.lower()))
+    def lower(submission: Submission) -> Submission:
+        return submission._replace(idempotency_key=submission.idempotency_key and submission.idempotency_key.lower())
 
-    original = patch(Enqueuer, "enqueue", enqueue)
+    resubmit(lower)

@@ -1,12 +1,14 @@
 """Plant a defect: replace one name of the reference, or some words of one script."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import redis
 from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.connection import Script
+from zeroloss.reference.queue.enqueuer import Enqueuer
+from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.lua import LISTS
 
 _RING = Script(f"#!lua flags=allow-oom\n{LISTS}ring()")
@@ -35,6 +37,15 @@ def configure(actor: type[Any], **changes: Any) -> None:
         original(self, client, replace(config, **changed), *names)
 
     original = patch(actor, "__init__", begin)
+
+
+def resubmit(change: Callable[[Submission], Submission]) -> None:
+    """Let the producer enqueue something else in place of each single task."""
+
+    def enqueue(self: Any, submission: Submission) -> Any:
+        return original(self, change(submission))
+
+    original = patch(Enqueuer, "enqueue", enqueue)
 
 
 def ring(client: redis.Redis, waiting: Sequence[str]) -> None:

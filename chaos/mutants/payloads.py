@@ -13,7 +13,7 @@ from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.task import Task, encode, new_task_id
 
 from .mutant import mutant
-from .patching import configure, edit, patch
+from .patching import configure, edit, patch, resubmit
 from .profiles import CALM, HANDLERS, VARIED
 
 LARGE_BYTES = 65_536
@@ -59,11 +59,10 @@ def payload_encoded_anew() -> None:
 def payload_normalised() -> None:
     """The producer normalises the Unicode text of a payload."""
 
-    def enqueue(self: Any, submission: Submission) -> Any:
-        text = unicodedata.normalize("NFC", submission.payload_json)
-        return original(self, submission._replace(payload_json=text))
+    def normalised(submission: Submission) -> Submission:
+        return submission._replace(payload_json=unicodedata.normalize("NFC", submission.payload_json))
 
-    original = patch(Enqueuer, "enqueue", enqueue)
+    resubmit(normalised)
 
 
 @mutant(expects="FAILED", breaks="I2", profile=VARIED)
@@ -86,13 +85,13 @@ def limit_of_64_kib() -> None:
 def white_space_taken_out() -> None:
     """A payload with spaces is decoded and written again without them."""
 
-    def enqueue(self: Any, submission: Submission) -> Any:
+    def tight(submission: Submission) -> Submission:
         text = submission.payload_json
         if '": ' in text:
             text = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-        return original(self, submission._replace(payload_json=text))
+        return submission._replace(payload_json=text)
 
-    original = patch(Enqueuer, "enqueue", enqueue)
+    resubmit(tight)
 
 
 @mutant(expects="FAILED", breaks="I6", profile=HANDLERS)

@@ -14,7 +14,7 @@ from zeroloss.reference.queue.errors import NotAccepted, OutcomeUnknown, QueueFu
 from zeroloss.reference.queue.task import new_task_id
 
 from .mutant import UNEXPLAINED, mutant
-from .patching import edit, patch, ring
+from .patching import edit, patch, resubmit, ring
 from .profiles import CALM, DEFAULT, DOWN, FULL, STALL, STALL_ASKED_ONCE, VARIED
 
 CANARY_EVERY = 500
@@ -77,12 +77,11 @@ def idempotency_in_two_steps() -> None:
 def ids_collide() -> None:
     """Two tasks that are submitted one after the other are given the same id."""
 
-    def enqueue(self: Any, submission: Submission) -> Any:
+    def shared(submission: Submission) -> Submission:
         prefix, _, number = (submission.task_id or new_task_id()).rpartition("-")
-        shared = f"{prefix}-{int(number, 16) & ~1:0{len(number)}x}"
-        return original(self, submission._replace(task_id=shared))
+        return submission._replace(task_id=f"{prefix}-{int(number, 16) & ~1:0{len(number)}x}")
 
-    original = patch(Enqueuer, "enqueue", enqueue)
+    resubmit(shared)
 
 
 @mutant(expects=("GHOST", UNEXPLAINED), breaks="I6", profile=FULL)

@@ -46,7 +46,9 @@ class OldLetters:
 
         A short stream may be that of a server that has lost its data.
         """
+        if not self._first:
+            return
         with suppress(redis.RedisError):
             left = self._client.xlen(self._stream)
-            if self._first and left >= TOGETHER and not self._client.xrange(self._stream, self._first, self._first):
+            if left >= TOGETHER and not self._client.xrange(self._stream, self._first, self._first):
                 raise WrongAnswer(f"The oldest of {COUNT:,} old dead letters is gone, and {left:,} letters are left.")

@@ -60,17 +60,21 @@ class Hand:
 
     def delayed_alone(self) -> Delivery | None:
         """Return the task to run alone if it waits for tasks that run here."""
-        waits = self.alone is not None and self.alone.state is State.HELD and self.owned() != [self.alone]
-        return self.alone if waits else None
+        alone = self._unbegun_alone()
+        return alone if alone and self.owned() != [alone] else None
 
     def waits(self) -> bool:
         """Whether a delivery waits for running tasks to finish."""
-        return not self.ready.empty() or (self.alone is not None and self.alone.state is State.HELD)
+        return not self.ready.empty() or self._unbegun_alone() is not None
 
     def begin_alone(self) -> None:
         """Begin the task to run alone if no other owned delivery is left."""
-        if self.alone is not None and self.alone.state is State.HELD and self.owned() == [self.alone]:
-            self.move(self.alone, State.OUT)
+        alone = self._unbegun_alone()
+        if alone and self.owned() == [alone]:
+            self.move(alone, State.OUT)
+
+    def _unbegun_alone(self) -> Delivery | None:
+        return self.alone if self.alone and self.alone.state is State.HELD else None
 
     def withdraw(self) -> None:
         """Take back the deliveries that no handler thread has begun."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -393,31 +394,18 @@ def test_a_suspect_that_waits_for_a_slow_task_is_left_to_a_worker_that_is_idle(q
     end(busy, queue)
 
 
-def test_a_suspect_is_kept_while_no_other_worker_is_idle_until_it_can_run(queue: Queue) -> None:
-    queue = queue.configured(threads=2, isolate_after=1, renew_ms=300)
-    queue.enqueue("slow", "slow too")
-    consumer = Observed(queue)
-    claimer = started(queue, consumer)
-    slow, slow_too = begun(claimer), begun(claimer)
-    busy = started(queue.configured(threads=1), Observed(queue, name="w2"))
-    queue.enqueue("the other's")
-    others = begun(busy)
-    finish(claimer, slow_too)
-    queue.push(entry("suspect", recoveries=1))
-    wait_until(lambda: consumer.steps["ask"] > 3, message="it does not look for an idle worker")
-    assert claimer._hand.alone
-    finish(claimer, slow)
-    suspect = begun(claimer)
-    assert (suspect.task.id, consumer.steps["release"]) == ("suspect", 0)
-    finish(busy, others)
-    busy.stop()
-    busy.join(10)
-    finish(claimer, suspect)
-    end(claimer, queue)
+@dataclass(kw_only=True)
+class TwoBusy:
+    """A claimer with a suspect that waits for a slow task, and another one whose only thread is busy."""
+
+    claimer: Claimer
+    consumer: Observed
+    slow: Delivery
+    other: Claimer
+    others: Delivery
 
 
-def test_a_suspect_that_was_kept_is_left_to_a_worker_that_becomes_idle(queue: Queue) -> None:
-    queue = queue.configured(threads=2, isolate_after=1)
+def two_busy(queue: Queue) -> TwoBusy:
     queue.enqueue("slow", "slow too")
     consumer = Observed(queue)
     claimer = started(queue, consumer)
@@ -428,14 +416,34 @@ def test_a_suspect_that_was_kept_is_left_to_a_worker_that_becomes_idle(queue: Qu
     finish(claimer, slow_too)
     queue.push(entry("suspect", recoveries=1))
     wait_until(lambda: consumer.steps["ask"] > 3, message="it does not look for an idle worker")
-    finish(other, others)
-    suspect = begun(other)
+    return TwoBusy(claimer=claimer, consumer=consumer, slow=slow, other=other, others=others)
+
+
+def test_a_suspect_is_kept_while_no_other_worker_is_idle_until_it_can_run(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1, renew_ms=300)
+    both = two_busy(queue)
+    assert both.claimer._hand.alone
+    finish(both.claimer, both.slow)
+    suspect = begun(both.claimer)
+    assert (suspect.task.id, both.consumer.steps["release"]) == ("suspect", 0)
+    finish(both.other, both.others)
+    both.other.stop()
+    both.other.join(10)
+    finish(both.claimer, suspect)
+    end(both.claimer, queue)
+
+
+def test_a_suspect_that_was_kept_is_left_to_a_worker_that_becomes_idle(queue: Queue) -> None:
+    queue = queue.configured(threads=2, isolate_after=1)
+    both = two_busy(queue)
+    finish(both.other, both.others)
+    suspect = begun(both.other)
     assert (suspect.task.id, suspect.task.recoveries) == ("suspect", 1)
-    finish(other, suspect)
-    other.stop()
-    other.join(10)
-    finish(claimer, slow)
-    end(claimer, queue)
+    finish(both.other, suspect)
+    both.other.stop()
+    both.other.join(10)
+    finish(both.claimer, both.slow)
+    end(both.claimer, queue)
 
 
 def begun_suspect(claimer: Claimer, queue: Queue) -> Delivery:

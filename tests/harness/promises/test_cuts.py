@@ -13,14 +13,19 @@ def cut_while_it_runs(
     *, for_ms: int = 300, cuts: bool = True, stated: Any = 0.5, again_ms: int = 1_600, lasted: Sequence[int] = ()
 ) -> Story:
     """Return a run with a cut from 1,000 ms on: a second worker begins the task while the first still runs it."""
+    story = cut(for_ms=for_ms, cuts=cuts, stated=stated, lasted=lasted)
+    return story.add("effect", "begin", pid=200, task="a", execution="y", at_ms=again_ms)
+
+
+def cut(*, for_ms: int = 300, cuts: bool = True, stated: Any = 0.5, lasted: Sequence[int] = ()) -> Story:
+    """Return a run with a cut from 1,000 ms on, while a worker runs a task."""
     story = Story().begin(plan={"tasks": 1, "keeps_through": stated, "unexplained_duplicates": 0}, recover_within=2.0)
     story.submit("a").add("effect", "begin", pid=100, task="a", execution="x", at_ms=900)
     traits = {"aims_at": "server", "everywhere": True, "cuts": cuts}
     story.add("fault", "begin", fault="a-fault", number=1, traits=traits, at_ms=1_000)
     effect = {"pids": [], "tasks": ["a"], "evidence": "cut", "lasted": [at_ms * 1_000_000 for at_ms in lasted] or None}
     story.add("fault", "effective", fault="a-fault", number=1, at_ms=1_000 + for_ms, **effect)
-    story.add("fault", "end", fault="a-fault", number=1)
-    return story.add("effect", "begin", pid=200, task="a", execution="y", at_ms=again_ms)
+    return story.add("fault", "end", fault="a-fault", number=1)
 
 
 def ended(story: Story) -> Result:
@@ -56,13 +61,7 @@ def test_a_task_that_ran_twice_for_another_reason_does_not_break_the_promise(sto
 
 
 def finished_and_begun_again(*, pid: int) -> Result:
-    story = Story().begin(plan={"tasks": 1, "keeps_through": 0.5, "unexplained_duplicates": 0}, recover_within=2.0)
-    story.submit("a").add("effect", "begin", pid=100, task="a", execution="x", at_ms=900)
-    traits = {"aims_at": "server", "everywhere": True, "cuts": True}
-    story.add("fault", "begin", fault="a-fault", number=1, traits=traits, at_ms=1_000)
-    story.add("fault", "effective", fault="a-fault", number=1, at_ms=1_200, pids=[], tasks=["a"], evidence="cut")
-    story.add("fault", "end", fault="a-fault", number=1)
-    story.add("effect", "end", pid=100, task="a", execution="x", at_ms=1_300)
+    story = cut(for_ms=200).add("effect", "end", pid=100, task="a", execution="x", at_ms=1_300)
     story.add("effect", "begin", pid=pid, task="a", execution="y", at_ms=1_500)
     return judge(story.add("effect", "end", pid=pid, task="a", execution="y").drained().end().events)
 
