@@ -44,7 +44,10 @@ class Findings:
 
 
 def explore(root: Path) -> Findings:
-    """Read the source below `root`; nothing is imported. What is not there, or is there twice, is None."""
+    """Search the Python files below `root` for a worker and for functions that submit tasks. Nothing is imported.
+
+    A part of the result for which no file, or more than one, qualifies is None.
+    """
     workers: list[str] = []
     functions: dict[str, list[str]] = {name: [] for name in SUBMITTING}
     records = False
