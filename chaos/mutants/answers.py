@@ -5,6 +5,7 @@ from typing import Any
 
 import falcon
 import redis
+from msgspec.structs import replace
 from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.durability import Durability
 from zeroloss.reference.queue.enqueuer import Enqueuer
@@ -30,7 +31,7 @@ def answered_before_the_push() -> None:
     pushing = ThreadPoolExecutor(1)
 
     def enqueue(self: Any, submission: Submission) -> Any:
-        named = submission._replace(task_id=submission.task_id or new_task_id())
+        named = replace(submission, task_id=submission.task_id or new_task_id())
         pushing.submit(original, self, named)
         return Accepted(str(named.task_id), replayed=False)
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from zeroloss.reference.queue import enqueuer
 from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
@@ -29,8 +30,8 @@ def keys_in_memory() -> None:
         key = submission.idempotency_key
         with lock:
             if key is not None and key in known:
-                return known[key]._replace(replayed=True)
-        accepted = original(self, submission._replace(idempotency_key=None))
+                return replace(known[key], replayed=True)
+        accepted = original(self, replace(submission, idempotency_key=None))
         if key is not None:
             with lock:
                 known[key] = accepted
@@ -62,7 +63,7 @@ def keys_ignored_in_batches() -> None:
 
     def enqueue_many(self: Any, submissions: Sequence[Submission]) -> Any:
         if len(submissions) > 1:
-            submissions = [submission._replace(idempotency_key=None) for submission in submissions]
+            submissions = [replace(submission, idempotency_key=None) for submission in submissions]
         return original(self, submissions)
 
     original = patch(Enqueuer, "enqueue_many", enqueue_many)
@@ -80,6 +81,6 @@ def keys_ignore_case() -> None:
     """Idempotency keys that differ only in case count as one key."""
 
     def lower(submission: Submission) -> Submission:
-        return submission._replace(idempotency_key=submission.idempotency_key and submission.idempotency_key.lower())
+        return replace(submission, idempotency_key=submission.idempotency_key and submission.idempotency_key.lower())
 
     resubmit(lower)

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from zeroloss.reference.queue import consumer, dead_letters, enqueuer, reaper
 from zeroloss.reference.queue.connection import Script
 from zeroloss.reference.queue.enqueuer import Enqueuer
@@ -47,7 +48,7 @@ def payload_encoded_anew() -> None:
     """The producer decodes a payload and encodes it again, so that 1.10 becomes 1.1."""
 
     def anew(submission: Submission) -> Submission:
-        return submission._replace(payload_json=json.dumps(json.loads(submission.payload_json)))
+        return replace(submission, payload_json=json.dumps(json.loads(submission.payload_json)))
 
     def enqueue_many(self: Any, submissions: Sequence[Submission]) -> Any:
         return original(self, [anew(submission) for submission in submissions])
@@ -60,7 +61,7 @@ def payload_normalised() -> None:
     """The producer normalises the Unicode text of a payload."""
 
     def normalised(submission: Submission) -> Submission:
-        return submission._replace(payload_json=unicodedata.normalize("NFC", submission.payload_json))
+        return replace(submission, payload_json=unicodedata.normalize("NFC", submission.payload_json))
 
     resubmit(normalised)
 
@@ -89,7 +90,7 @@ def white_space_taken_out() -> None:
         text = submission.payload_json
         if '": ' in text:
             text = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-        return submission._replace(payload_json=text)
+        return replace(submission, payload_json=text)
 
     resubmit(tight)
 

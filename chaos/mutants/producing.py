@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 import redis
+from msgspec.structs import replace
 from zeroloss.reference.queue import consumer, enqueuer
 from zeroloss.reference.queue.enqueuer import Enqueuer
 from zeroloss.reference.queue.enqueuing import push
@@ -79,7 +80,7 @@ def ids_collide() -> None:
 
     def shared(submission: Submission) -> Submission:
         prefix, _, number = (submission.task_id or new_task_id()).rpartition("-")
-        return submission._replace(task_id=f"{prefix}-{int(number, 16) & ~1:0{len(number)}x}")
+        return replace(submission, task_id=f"{prefix}-{int(number, 16) & ~1:0{len(number)}x}")
 
     resubmit(shared)
 

@@ -68,8 +68,7 @@ class Intake:
             Problem: 400.
         """
         with turn_to_decode(len(body)):
-            submission = read_submission(body, "The body", expected.idempotency_key)
-        return submission._replace(trace_context=expected.trace_context) if expected.trace_context else submission
+            return read_submission(body, "The body", expected.idempotency_key, expected.trace_context)
 
     def read_many(self, expected: Expected, body: bytes) -> list[Submission | Problem]:
         """Read the tasks of a batch. An invalid task gets its own Problem in the list.
@@ -86,18 +85,16 @@ class Intake:
                 items = split_lines(body, items_max)
             if not items:
                 raise malformed("The batch is empty; send at least one task.")
-            read = [self._read_item(item, index, expected.idempotency_key) for index, item in enumerate(items)]
-        if not (trace := expected.trace_context):
-            return read
-        return [item._replace(trace_context=trace) if isinstance(item, Submission) else item for item in read]
+            return [self._read_item(item, index, expected) for index, item in enumerate(items)]
 
-    def _read_item(self, item: bytes, index: int, key: str | None) -> Submission | Problem:
+    def _read_item(self, item: bytes, index: int, expected: Expected) -> Submission | Problem:
         """Read one item of a batch. Its idempotency key is the batch's key with the item's index."""
-        limit_bytes = self._config.max_task_bytes
+        limit_bytes, key = self._config.max_task_bytes, expected.idempotency_key
         if len(item) > limit_bytes + ENVELOPE_BYTES:
             return problem_of(TaskTooLarge(len(item), limit_bytes))
         try:
-            return read_submission(item, f"Item {index}", None if key is None else f"{key}:{index}")
+            item_key = None if key is None else f"{key}:{index}"
+            return read_submission(item, f"Item {index}", item_key, expected.trace_context)
         except Problem as problem:
             return problem
 

@@ -62,7 +62,7 @@ def decode_utf8(text: bytes, what: str) -> str:
         raise malformed(f"{what} is not UTF-8: invalid byte at offset {error.start}.") from None
 
 
-def read_submission(text: bytes, what: str, idempotency_key: str | None) -> Submission:
+def read_submission(text: bytes, what: str, idempotency_key: str | None, trace_context: str = "") -> Submission:
     """Read one task's JSON object. `what` begins the sentence of an error: "The body", "Item 3".
 
     Raises:
@@ -96,7 +96,7 @@ def read_submission(text: bytes, what: str, idempotency_key: str | None) -> Subm
         _refuse_deep_nesting(text, what)
         if _many_digits.search(payload) and _long_integer.search(_string.sub(b'""', payload)):
             raise malformed(f"{what}'s payload holds a whole number of too many digits; send it as a string.")
-    return Submission(payload_json, task_type, task_id, idempotency_key, priority, due)
+    return Submission(payload_json, task_type, task_id, idempotency_key, priority, due, trace_context)
 
 
 def split_array(body: bytes, items_max: int = sys.maxsize, item_bytes_max: int = sys.maxsize) -> list[bytes]:

@@ -186,8 +186,8 @@ def new_task_id() -> str:
 def new_task_ids(count: int) -> list[str]:
     """Return `count` ids, in order, for the cost of one read of the clock and one of random bytes."""
     chances = memoryview(os.urandom(8 * count)).cast("Q")
-    made = []
-    for ticks, chance in zip(_id_clock.take(count), chances, strict=True):
-        time_ms, tail = f"{ticks >> 12 & 0xFFFF_FFFF_FFFF:012x}", f"{0b10 << 62 | chance >> 2:016x}"
-        made.append(f"{time_ms[:8]}-{time_ms[8:]}-7{ticks & 0xFFF:03x}-{tail[:4]}-{tail[4:]}")
-    return made
+    return [
+        "%08x-%04x-7%03x-%04x-%012x"  # noqa: UP031  it takes two thirds of the time of an f-string
+        % (t >> 28 & 0xFFFF_FFFF, t >> 12 & 0xFFFF, t & 0xFFF, 0x8000 | chance >> 50, chance & 0xFFFF_FFFF_FFFF)
+        for t, chance in zip(_id_clock.take(count), chances, strict=True)
+    ]

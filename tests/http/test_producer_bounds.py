@@ -61,9 +61,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the texts from which a task was read, in bytes."""
     lengths: list[int] = []
 
-    def noting(text: bytes, what: str, key: str | None) -> Any:
+    def noting(text: bytes, *arguments: Any) -> Any:
         lengths.append(len(text))
-        return submissions.read_submission(text, what, key)
+        return submissions.read_submission(text, *arguments)
 
     monkeypatch.setattr("zeroloss.reference.http.intake.read_submission", noting)
     return lengths

@@ -250,7 +250,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
             self.error = Refusal(Problem(None, f"{self.error.body}.", status=self.error.code))
         elif self.body_rcv is not None:
             self._bound_body()
-        if not self.completed and hasattr(socket, "TCP_QUICKACK"):  # Linux
+        if not self.completed and consumed == len(data) and hasattr(socket, "TCP_QUICKACK"):  # Linux
             # With Nagle's algorithm a client sends its body after the ACK of its head, which the kernel delays 40 ms.
             self._channel.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return consumed

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 
@@ -67,10 +67,10 @@ def due_at(execute_at: object) -> str:
         ) from None
 
 
-class Submission(NamedTuple):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A request to enqueue a task. `payload_json` is valid JSON text, carried byte for byte (I6).
 
-    A named tuple, as is `Accepted`: a batch makes thousands, and a frozen dataclass takes three times as long to make.
+    A Struct, as is `Accepted`: a batch makes thousands, and named tuples of them cost a fourth of the producer's time.
     """
 
     payload_json: str
@@ -93,7 +93,7 @@ class Submission(NamedTuple):
             return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A promise. `replayed`: the idempotency key was used before for this task, and `task_id` is that first task's."""
 
     task_id: str
