@@ -3,6 +3,8 @@
 Tasks that are due and do not begin while a worker is idle are judged in `lateness.py`.
 """
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
@@ -42,20 +44,33 @@ def slighted_of(evidence: Evidence) -> list[str]:
     first, *others = stated
     clauses = []
     for tasks in _batches(evidence):
-        begins: dict[str | None, list[int]] = {priority: [] for priority in stated}
-        for task in tasks:
-            if (one := _unhindered(evidence, task)) is not None and task.priority in begins:
-                begins[task.priority].append(one.begin)
+        begins = _begins_by_process(evidence, tasks)
         for other in others:
-            if min(len(begins[first]), len(begins[other])) < EACH_MIN:
+            pairs = [(of_one[first], of_one[other]) for of_one in begins if first in of_one and other in of_one]
+            urgent, later = (sum(map(len, times)) for times in zip(*pairs, strict=True)) if pairs else (0, 0)
+            if min(urgent, later) < EACH_MIN:
                 continue
-            share = _share_in_order(begins[first], begins[other])
+            share = _share_in_order(pairs)
             if share < FIRST_MIN:
                 clauses.append(
-                    f"only {share:.0%} of {len(begins[first])} tasks of priority {first} began before the "
-                    f"{len(begins[other])} of priority {other} that were accepted with them"
+                    f"only {share:.0%} of {urgent} tasks of priority {first} began before the "
+                    f"{later} of priority {other} that were accepted with them and ran in the same process"
                 )
     return clauses
+
+
+def _begins_by_process(evidence: Evidence, tasks: Iterable[Task]) -> Iterable[dict[str | None, list[int]]]:
+    """Return for each process that began tasks of a batch: priority -> the times.
+
+    Tasks are compared within a process only. A slow process still holds urgent tasks that it claimed first while a
+    faster one runs what is left. Processes that run a single task claim nothing ahead, and count as one.
+    """
+    begun = [(task.priority, one) for task in tasks if (one := _unhindered(evidence, task)) is not None]
+    each = Counter(one.pid for _, one in begun)
+    found: dict[int, dict[str | None, list[int]]] = {}
+    for priority, one in begun:
+        found.setdefault(one.pid if each[one.pid] > 1 else 0, {}).setdefault(priority, []).append(one.begin)
+    return found.values()
 
 
 def starved_of(evidence: Evidence) -> list[str]:
@@ -134,13 +149,11 @@ def _batches(evidence: Evidence) -> Iterator[list[Task]]:
     yield from batches.values()
 
 
-def _share_in_order(first: list[int], second: list[int]) -> float:
-    """Return the share of pairs, one time of each list, in which the time of the first list is smaller."""
-    ranked = sorted([(t, True) for t in first] + [(t, False) for t in second])
-    before = pairs = 0
-    for _, is_first in ranked:
-        if is_first:
-            before += 1
-        else:
-            pairs += before
-    return pairs / (len(first) * len(second))
+def _share_in_order(pairs: Iterable[tuple[list[int], list[int]]]) -> float:
+    """Return the share of pairs of times, one of each list of a process, in which the first list's is smaller."""
+    in_order = possible = 0
+    for first, second in pairs:
+        begun = sorted(first)
+        in_order += sum(bisect_left(begun, t) for t in second)
+        possible += len(first) * len(second)
+    return in_order / possible

@@ -1,5 +1,7 @@
 """Tasks that begin before they are due or long after, and urgent tasks that do not come first."""
 
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -66,9 +68,18 @@ def test_a_submission_that_was_not_acknowledged_may_begin_at_any_time() -> None:
 
 
 def batch(
-    order: list[str], *, call: int | None = 1, fault: str | None = None, attempt: int | None = 1, **plan: Any
+    order: list[str],
+    *,
+    call: int | None = 1,
+    fault: str | None = None,
+    attempt: int | None = 1,
+    pids: Sequence[int] = (100,),
+    **plan: Any,
 ) -> Result:
-    """Judge a batch with a task for each priority in `order`, begun in this order under `attempt`, after `fault`."""
+    """Judge a batch with a task for each priority in `order`, begun in this order under `attempt`, after `fault`.
+
+    `pids`: the processes that began the tasks, in turn.
+    """
     story = Story().begin(plan={"tasks": len(order), **STATED, **plan})
     names = {f"{priority}-{number}": priority for number, priority in enumerate(order)}
     for name, priority in names.items():
@@ -77,8 +88,8 @@ def batch(
         story.add("submit", "ok", task=name)
     if fault:
         story.kill(1, name=fault, pids=(300,))
-    for name in names:
-        story.add("effect", "begin", pid=100, task=name, execution=name, attempt=attempt).ended(name, name)
+    for name, pid in zip(names, cycle(pids)):
+        story.add("effect", "begin", pid=pid, task=name, execution=name, attempt=attempt).ended(name, name)
     return judge(story.drained().end().events)
 
 
@@ -96,6 +107,16 @@ def test_a_batch_that_begins_in_any_order_breaks_the_promise(order: list[str]) -
     result = batch(order)
     assert (result.verdict, broken(result)) == (Verdict.VIOLATION, ["priorities"])
     assert batch(order, priorities=[]).verdict is Verdict.PASS
+
+
+def test_a_process_that_claimed_the_urgent_tasks_may_be_slower_than_the_one_that_claimed_the_others() -> None:
+    slow, fast = 100, 101
+    assert not broken(batch(DEFAULT + HIGH, pids=[fast] * MANY + [slow] * MANY))
+    assert broken(batch(DEFAULT + HIGH, pids=[fast, slow])) == ["priorities"]
+
+
+def test_processes_that_run_one_task_each_are_compared_as_one() -> None:
+    assert broken(batch(DEFAULT + HIGH, pids=range(100, 100 + 2 * MANY))) == ["priorities"]
 
 
 def waiting(
