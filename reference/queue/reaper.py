@@ -109,6 +109,7 @@ return moved
 
 # KEYS  consumers, presence, asked
 # ARGV  the prefix of all presence channels, absence_ms, the length of a round in ms
+# Returns in how many ms the first absence will be long enough; nothing if no consumer is absent, or it did not look
 # Ends the lease of each consumer that has been absent for `absence_ms`. Absent means: its lease lives, its subscription
 # was recorded on this very server, and its channel has no subscriber now. Does nothing if another process has looked in
 # this round. The start of an absence is stored in `presence`, so that any process can look in any round, and the death
@@ -117,7 +118,7 @@ return moved
 # before the clock was set back.
 _END_ABSENT = Script(f"""#!lua flags=allow-oom
 {NOW}
-local absence, round = tonumber(ARGV[2]), tonumber(ARGV[3])
+local absence, round, soonest = tonumber(ARGV[2]), tonumber(ARGV[3]), nil
 local asked = tonumber(redis.call('GET', KEYS[3]) or 0)
 if now < asked and asked <= now + round then return end
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -143,11 +144,13 @@ for from = 1, #living, 1000 do
         redis.call('HSET', KEYS[2], name, run_id .. string.format(' %d', now))
       end
       if now - gone >= absence then redis.call('ZADD', KEYS[1], now, name)
-      else round = math.min(round, gone + absence - now) end
+      else soonest = math.min(soonest or absence, gone + absence - now) end
     end
   end
 end
+round = math.min(round, soonest or round)
 redis.call('SET', KEYS[3], string.format('%d', now + round), 'PX', round)
+return soonest
 """)
 
 # KEYS  consumers
@@ -174,10 +177,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """How many tasks one sweep moved."""
+    """How many tasks one sweep moved, and when another one can recover more."""
 
     recovered: int
     promoted: int
+    again_ms: int | None = None  # in how many ms the first absent consumer will count as dead; None: none is known
 
 
 class Reaper:
@@ -193,22 +197,27 @@ class Reaper:
 
     def sweep(self) -> Sweep:
         """Recover the tasks of each consumer whose lease ended or that vanished, and promote due tasks."""
-        if self._config.absence_ms:
-            self._end_leases_of_the_vanished()
+        again_ms = self._end_leases_of_the_vanished() if self._config.absence_ms else None
         seconds, microseconds = self._client.time()
         now_ms = seconds * 1000 + microseconds // 1000
         ended: Any = self._client.zrangebyscore(self._keys.consumers, "-inf", now_ms)
         recovered = sum(self.recover(consumer) for consumer in self._ours(ended))
-        return Sweep(recovered, self.promote())
+        return Sweep(recovered, self.promote(), again_ms)
 
-    def _end_leases_of_the_vanished(self) -> None:
-        """End the leases of killed workers: their connections are gone, and stay gone (see `worker/presence.py`)."""
+    def _end_leases_of_the_vanished(self) -> int | None:
+        """End the leases of killed workers: their connections are gone, and stay gone (see `worker/presence.py`).
+
+        Return `Sweep.again_ms`.
+        """
         keys = [self._keys.consumers, self._keys.presence, self._keys.asked]
         round_ms = max(1, self._config.sweep_ms // ROUNDS)
+        arguments = [self._keys.presence_channel(""), self._config.absence_ms, round_ms]
         try:
-            _END_ABSENT(self._client, keys, [self._keys.presence_channel(""), self._config.absence_ms, round_ms])
+            again_ms: int | None = _END_ABSENT(self._client, keys, arguments)
+            return again_ms
         except redis.ResponseError as error:
             self._refusal.say(error)
+            return None
 
     def recover(self, consumer: str, *, is_dead: bool = False) -> int:
         """Move all tasks of a dead consumer back to the claiming end of pending, or to dead_letter (I4, I5).

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -125,10 +126,13 @@ class Maintenance(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
+        again_ms: int | None = None
         # Jitter, so that the processes of a pool do not all sweep at the same moment.
-        while not self._stopped.wait(self._config.sweep_ms / 1000 * random.uniform(0.8, 1.0)):
+        while not self._stopped.wait(min(self._config.sweep_ms * random.uniform(0.8, 1.0), again_ms or inf) / 1000):
+            again_ms = None
             try:
                 sweep = self._reaper.sweep()
+                again_ms = sweep.again_ms
                 if sweep.recovered:
                     logger.warning("Recovered %d tasks of workers that vanished.", sweep.recovered)
             except redis.RedisError as error:

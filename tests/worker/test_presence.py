@@ -119,6 +119,15 @@ def test_a_round_ends_early_when_an_absence_is_long_enough(queue: Queue) -> None
     wait_until(lambda: slow.reaper.sweep().recovered == 1)
 
 
+def test_a_sweep_says_when_the_first_absence_will_be_long_enough(queue: Queue) -> None:
+    assert queue.reaper.sweep().again_ms is None
+    absent(queue)
+    patient = queue.configured(absence_ms=60_000, sweep_ms=10).reaper
+    wait_until(lambda: (patient.sweep().again_ms or 0) > 59_000)
+    first, second = (wait_until(lambda: patient.sweep().again_ms) for _ in range(2))
+    assert second <= first <= 60_000
+
+
 def test_a_clock_that_was_set_back_an_hour_delays_no_question_and_no_recovery(queue: Queue) -> None:
     absent(queue)
     an_hour_ahead = (queue.client.time()[0] + 3_600) * 1000

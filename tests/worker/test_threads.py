@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import zeroloss
 from support.places import ROOT
 from support.queue_fixtures import Queue
+from support.waiting import wait_until
+from zeroloss.reference.queue.reaper import Reaper, Sweep
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.delivery import Delivery, State
 from zeroloss.reference.worker.handlers import Handler
-from zeroloss.reference.worker.process import BUG_STATUS, HandlerThread
+from zeroloss.reference.worker.process import BUG_STATUS, HandlerThread, Maintenance
 
 
 def thread_classes() -> list[type[threading.Thread]]:
@@ -52,6 +55,24 @@ def test_a_worker_one_of_whose_threads_broke_ends_and_says_so(broken: str, queue
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == BUG_STATUS
     assert "recovery will return its tasks" in ended.stderr
+
+
+def test_maintenance_sweeps_again_as_soon_as_an_absence_is_long_enough(queue: Queue) -> None:
+    swept: list[float] = []
+
+    class Watching(Reaper):
+        def sweep(self) -> Sweep:
+            swept.append(time.monotonic())
+            return Sweep(0, 0, again_ms=20)
+
+    config = replace(queue.config, sweep_ms=1_000)
+    maintenance = Maintenance(Watching(queue.own_client, config), config)
+    maintenance.start()
+    wait_until(lambda: len(swept) > 10)
+    maintenance.stop()
+    maintenance.join()
+    least_between_sweeps_s = 0.8
+    assert swept[10] - swept[0] < 10 * least_between_sweeps_s
 
 
 def handled(
