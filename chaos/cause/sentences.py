@@ -104,9 +104,10 @@ def _common(
 ) -> str:
     found = common_of(evidence, lost, plan, wheres)
     if not found:
+        it = "it" if len(lost) == 1 else "them"
         return (
-            "No trait distinguishes them from the other tasks beyond chance. Compared: type, size, batch, behaviour, "
-            "worker, fault, and whether they had raised before."
+            f"No trait distinguishes {it} from the other tasks beyond chance. Compared: type, size, batch, behaviour, "
+            "worker, fault, and whether a body had raised before."
         )
     everyone = sum(task.promised for task in evidence.tasks.values())
     clauses = [

@@ -89,7 +89,7 @@ def because(
     if verdict is Verdict.LEAK:
         return _sentence("Resources leak: " + "; ".join(map(str, list(leaks)[:3])))
     if verdict is Verdict.INCONCLUSIVE:
-        return _sentence("This run allows no conclusion: " + " ".join(doubts)[:1].lower() + " ".join(doubts)[1:])
+        return _sentence(" ".join(["This run allows no conclusion.", *doubts]))
     if verdict is Verdict.SLO and load:
         return _sentence("The load broke a threshold: " + " ".join(load.broken))
     completed = counts[Fate.DONE] + counts[Fate.DUPLICATE]

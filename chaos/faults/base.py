@@ -46,9 +46,10 @@ WAITING = 20
 ACK_UNDER_WAY_NS = 100_000_000
 
 InMix = Literal["no", "drawn", "once", "always"]
-Brought = Literal["plain", "lasting", "long", "failing", "given-up", "call"]
+Brought = Literal["plain", "lasting", "long", "failing", "given-up", "hanging", "call"]
 """Kinds of tasks that come with a fault: unchanged; with a body of one to two seconds; with a long body (`long_ms`);
-raising once, after one to two seconds; given up; all in one call. The target must support the behaviours."""
+raising once, after one to two seconds; given up; hanging beyond the target's time limit; all in one call. The target
+must support the behaviours."""
 
 
 def how_many(default: int) -> int:

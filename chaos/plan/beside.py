@@ -10,7 +10,7 @@ from ..faults import Fault
 from ..faults.base import Brought, long_ms
 from ..faults.planned import PlannedTask
 from ..target import Target
-from .variety import SMALL_BYTES_MAX, TASK_MS_MAX, Wishes
+from .variety import SMALL_BYTES_MAX, TASK_MS_MAX, Wishes, hanging_ms
 
 LASTING_MS_MIN, LASTING_MS_MAX = 1_100, 1_800
 """Length, in ms, of a lasting body: long enough for its worker to be well under way before the body ends."""
@@ -20,7 +20,7 @@ TOGETHER = 20
 """Number of tasks due at one moment that make a burst, from which no task is taken."""
 MORE_MS = 2_500
 """Largest random addition, in ms, to the least length of a long body."""
-FAILING = "raise-once"
+FAILING, HANGING = "raise-once", "hang-once"
 GIVEN_UP = ("reject", "raise-always")
 """Behaviours of a task to be given up. The first one that the target supports is used: `reject` ends sooner."""
 
@@ -38,16 +38,18 @@ def suited(
     `faults`: number, time and fault of each injection.
     """
     made = list(tasks)
-    least_ms = long_ms(recover_within_s)
+    least_ms, first_type = long_ms(recover_within_s), (*target.types, "")[0]  # why the first: see `_draw_type`
     first_free = 1 + max(task.batch for task in tasks)
     way = next((one for one in GIVEN_UP if one in target.behaviours), "")
     at_once = Counter(task.at_s for task in tasks)
     free = [place for place, task in enumerate(tasks) if _is_free(task) and at_once[task.at_s] < TOGETHER]
-    none: set[Brought] = {"long", "lasting", "failing"} if wishes.work_ms or not wishes.varied else set()
+    none: set[Brought] = {"long", "lasting", "failing", "hanging"} if wishes.work_ms or not wishes.varied else set()
     if not way:
         none.add("given-up")
     if FAILING not in target.behaviours:
         none.add("failing")
+    if HANGING not in target.behaviours or target.time_limit is None:
+        none.add("hanging")
     draw.shuffle(free)
     # A call that is small is over before a fault can hit it, so calls are assigned while most tasks are free.
     for number, at_s, fault in sorted(faults, key=lambda each: "call" not in each[2].brings):
@@ -63,6 +65,8 @@ def suited(
                     task = replace(task, behaviour=FAILING)
                 elif kind == "long":
                     task = replace(task, work_ms=least_ms + draw.randrange(MORE_MS))
+                elif kind == "hanging":
+                    task = replace(task, behaviour=HANGING, work_ms=hanging_ms(target), type=first_type)
                 elif kind == "given-up":
                     task = replace(task, behaviour=way)
                 elif kind == "call":

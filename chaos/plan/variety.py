@@ -234,6 +234,11 @@ def _with_delays(draw: Random, tasks: list[PlannedTask], burst: range, batch_max
     return made
 
 
+def hanging_ms(target: type[Target]) -> int:
+    """Return how long a body hangs that is not ended by its time limit."""
+    return HANG_MS if target.time_limit is None else round((target.time_limit + BEYOND_S) * 1_000)
+
+
 def _draw_type(draw: Random, types: Sequence[str], behaviour: str) -> str:
     """Draw one of `types`; empty without any. A task that hangs has the first.
 
@@ -269,7 +274,7 @@ def _with_misdeeds(draw: Random, tasks: list[PlannedTask], burst: range, target:
     for _ in range(len(tasks) // GIVEN_UP_ONE_IN if "raise-always" in told else 0):
         place = elsewhere.pop()
         made[place] = replace(made[place], behaviour="raise-always", work_ms=GIVEN_UP_MS)
-    hang_ms = HANG_MS if target.time_limit is None else round((target.time_limit + BEYOND_S) * 1_000)
+    hang_ms = hanging_ms(target)
     for behaviour, one_in in SELDOM.items():
         # Misbehaviour outside the body is for single tasks only: a batch must stay whole.
         fit = [place for place in elsewhere if behaviour in IN_BODY or not made[place].batch]

@@ -28,6 +28,7 @@ from .reference_census import census_of
 from .reference_http import (
     ACCEPTED,
     CONFLICT,
+    LARGE_CHARS,
     MULTI_STATUS,
     RETRY_S,
     SERVICE_UNAVAILABLE,
@@ -59,7 +60,8 @@ BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN, BY_PYTHON_MAX = 8, 3, 20
 """One in this many tasks, or batches of at most `BY_PYTHON_MAX`, is enqueued by the Python API, not the producer."""
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
-"""Task type whose handler is a coroutine."""
+"""Task type whose handler is a coroutine, and has a backoff of its own, but the worker's limit of retries."""
+ASYNCHRONOUS_BACKOFF_S = 2.0
 TYPED = f"{TYPE}.typed"
 """Task type whose handler takes the payload as a `msgspec.Struct`, and has retry limits of its own."""
 TYPED_RETRIES, TYPED_BACKOFF_S = 1, 3.0
@@ -96,7 +98,8 @@ class Reference(Target):
     asks_again_after = 6.0  # later than the longest backoff that is set
     backoff = ((0.5, 1.0), (1.0, 2.0), (2.0, 4.0))
     retries_by_type: Mapping[str, Retries] = {
-        TYPED: Retries(1 + TYPED_RETRIES, ((TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S),))
+        TYPED: Retries(1 + TYPED_RETRIES, ((TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S),)),
+        ASYNCHRONOUS: Retries(max_attempts, ((1.0, 2.0), (2.0, 4.0), (2.5, 5.0))),
     }
     attempts_grow = True
     priorities: Sequence[str] = ("high", "default", "low")
@@ -114,7 +117,7 @@ class Reference(Target):
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
         *("worker-sigkill-child", "worker-sigkill-parent", "worker-sigterm-then-sigkill", "worker-sigint"),
-        "server-denies:command=xadd",
+        *("server-denies:command=xadd", "worker-sigterm:twice=true"),
     )
     variants: Mapping[str, Variant] = {
         # With the times as shipped. The producer's other server is tried too, as `prove --quick` has no third run.
@@ -324,7 +327,7 @@ class Reference(Target):
     def _is_bare(self, task: Task) -> bool:
         """Return whether the task is pushed as bare JSON: one in `PUSHED_ONE_IN` of those that need no producer."""
         plain = not task.delay_ms and task.priority in ("", "default") and not task.payload.get("behaviour")
-        return plain and one_in(PUSHED_ONE_IN, task.id, "bare")
+        return plain and len(task.text) < LARGE_CHARS and one_in(PUSHED_ONE_IN, task.id, "bare")
 
     def _plant(self, task: Task, behaviour: str) -> None:
         """Write to Redis what no client of the queue can: bytes that are not a task, or entries of a dead worker."""

@@ -16,6 +16,7 @@ from ..ledger import effect
 from .reference import (
     ASKING,
     ASYNCHRONOUS,
+    ASYNCHRONOUS_BACKOFF_S,
     LIMITED,
     LIMITED_ASYNCHRONOUS,
     TYPED,
@@ -121,7 +122,7 @@ def _misbehave(task: Task) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-handler(ASYNCHRONOUS)(work_asynchronously)
+handler(ASYNCHRONOUS, backoff=ASYNCHRONOUS_BACKOFF_S)(work_asynchronously)
 handler(LIMITED, timeout=Reference.time_limit)(work)
 handler(LIMITED_ASYNCHRONOUS, timeout=Reference.time_limit)(work_asynchronously)
 handler(UNRETRIED, max_retries=0)(work)

@@ -20,6 +20,7 @@ CHUNKED_ONE_IN, CHUNKS = 8, 20
 """One in `CHUNKED_ONE_IN` requests has no Content-Length, and is sent in up to `CHUNKS` chunks."""
 PAST_ONE_IN = 20
 """One in this many unscheduled tasks states a time that has passed, so that it is due now."""
+LARGE_CHARS = 500_000
 TRACE_CONTEXT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ZONES = (timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8)))
 ACCEPTED = 202
@@ -166,8 +167,16 @@ def _sent(body: str, headers: Mapping[str, str]) -> bytes | Iterator[bytes]:
 
 
 def _headers(path: str, body: str, key: str | None) -> dict[str, str]:
-    """Return the headers. Half of the requests have a trace context, which travels with their tasks."""
+    """Return the headers."""
     lines = path == "/tasks" and not body.startswith("[")
     headers = {"Content-Type": "application/x-ndjson" if lines else "application/json"}
     headers |= {"Idempotency-Key": key} if key else {}
-    return headers | ({"traceparent": TRACE_CONTEXT} if one_in(2, body) else {})
+    return headers | ({"traceparent": trace} if (trace := trace_context_of(body)) else {})
+
+
+def trace_context_of(text: str) -> str:
+    """Return the trace context that travels with the tasks of a request, or an empty string.
+
+    Half of the requests have one, and all large ones: an entry of the largest size has all that an entry may have.
+    """
+    return TRACE_CONTEXT if len(text) >= LARGE_CHARS or one_in(2, text) else ""

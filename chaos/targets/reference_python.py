@@ -20,7 +20,7 @@ from zeroloss.reference.queue.errors import (
 from zeroloss.reference.queue.texts import NAME_CHARS_MAX
 
 from ..target import Conflict, Refused, Task, WrongAnswer
-from .reference_http import RETRY_S, TRACE_CONTEXT, due_time, one_in
+from .reference_http import RETRY_S, due_time, trace_context_of
 
 Answer = TypeVar("Answer")
 
@@ -89,7 +89,7 @@ def new_task(task: Task, task_type: str, key: str | None) -> NewTask:
         delay_ms=task.delay_ms if task.delay_ms and due is None else None,
         execute_at=due,
         idempotency_key=key,
-        trace_context=TRACE_CONTEXT if one_in(2, task.id, "trace") else "",
+        trace_context=trace_context_of(task.text),
     )
 
 

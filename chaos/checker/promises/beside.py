@@ -16,7 +16,7 @@ from .memory import accepted_of, left_of
 from .recoveries import passed_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
 from .schedules import early_starts_of, slighted_of, starved_of
-from .time_limit import waited_for_of
+from .time_limit import interrupted_beside_of, waited_for_of
 
 
 def promises_of(
@@ -175,9 +175,15 @@ def promises_of(
             if grace is not None
             else None,
             verdict=Verdict.DUPLICATES,
-            broken=_clause(
-                interrupted_of(evidence), "interrupted, or lost to another one, by a worker that had been asked to end"
-            ),
+            broken=[
+                *_clause(
+                    interrupted_of(evidence),
+                    "interrupted, or lost to another one, by a worker that had been asked to end",
+                ),
+                *_clause(
+                    interrupted_beside_of(evidence), "interrupted by a process that ended at another task's time limit"
+                ),
+            ],
         ),
         Promise(
             name="time_limit",

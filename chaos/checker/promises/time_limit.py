@@ -1,4 +1,4 @@
-"""Whether a target with a time limit waits for a body that hangs, which it must not do."""
+"""Whether a target with a time limit waits for a body that hangs, or interrupts others for it: it must do neither."""
 
 from ..evidence import Evidence, Execution
 from ..stated import option, seconds
@@ -16,14 +16,56 @@ def waited_for_of(evidence: Evidence) -> list[str]:
     limit_s = seconds(evidence.begin, "time_limit")
     if limit_s is None:
         return []
-    listed = option(evidence.begin, "hanging")
     over = round((limit_s + MARGIN_S) * SECOND)
     return [
         name
-        for name in (listed if isinstance(listed, list) else ())
-        if isinstance(name, str) and name in evidence.tasks
+        for name in sorted(_listed(evidence, "hanging") & evidence.tasks.keys())
         if len(executions := evidence.tasks[name].executions) == 1 and _lasted(evidence, executions[0]) > over
     ]
+
+
+def interrupted_beside_of(evidence: Evidence) -> list[str]:
+    """Return the tasks that were interrupted as their process ended at the time limit of another one.
+
+    A thread can't be stopped, so a process may have to end with a body that hangs. Its other tasks have the grace.
+    """
+    limit_s, grace_s = (seconds(evidence.begin, name) for name in ("time_limit", "grace"))
+    if limit_s is None or grace_s is None:
+        return []
+    hanging, ending = (_listed(evidence, name) for name in ("hanging", "ends_its_process"))
+    hung = [
+        (one.pid, one.begin + round(limit_s * SECOND))
+        for name in hanging & evidence.tasks.keys()
+        for one in evidence.tasks[name].executions
+        if one.end is None
+    ]
+    return [
+        name
+        for name, task in evidence.tasks.items()
+        if name not in ending
+        and any(
+            one.pid == pid and one.end is None and one.begin < limit_t
+            for one in task.executions
+            for pid, limit_t in hung
+            if not _hit(evidence, pid, one.begin, limit_t + round(grace_s * SECOND), ending)
+        )
+    ]
+
+
+def _hit(evidence: Evidence, pid: int, from_t: int, until_t: int, ending: frozenset[str]) -> bool:
+    """Return whether something else may have ended the process: a fault, or a task that ends its process at once."""
+    hanging = _listed(evidence, "hanging")
+    return any(
+        one.pid == pid and one.end is None
+        for name in (ending - hanging) & evidence.tasks.keys()
+        for one in evidence.tasks[name].executions
+    ) or any(fault.during(from_t, until_t) and pid in fault.pids for fault in evidence.faults.values())
+
+
+def _listed(evidence: Evidence, name: str) -> frozenset[str]:
+    """Return the names of tasks that the begin of the run lists."""
+    listed = option(evidence.begin, name)
+    return frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()
 
 
 def _lasted(evidence: Evidence, one: Execution) -> int:

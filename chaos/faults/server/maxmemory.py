@@ -27,7 +27,8 @@ class ServerMaxmemory(ServerFault):
     needs_full_memory: ClassVar[bool] = True
     in_mix: ClassVar[InMix] = "once"
     count: ClassVar[int] = 2
-    brings: ClassVar[Mapping[Brought, int]] = {"lasting": 4, "failing": 8}
+    # No worker is killed meanwhile, so that a body may hang to its time limit, with long ones beside it.
+    brings: ClassVar[Mapping[Brought, int]] = {"lasting": 4, "failing": 8, "long": 4, "hanging": 2}
 
     for_s: float = 8.0
     """Duration of the full memory, in seconds; long enough for a missing retry to be overdue before it ends."""

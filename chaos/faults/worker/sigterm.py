@@ -9,6 +9,8 @@ from ..base import Brought, Effect, InMix, Missed, Stage, busy_worker
 from ..registry import fault
 from .base import WorkerFault
 
+FORWARDED_S = 0.1
+
 
 @fault
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,16 @@ class WorkerSigterm(WorkerFault):
     """Maximum wait for a worker inside a task, and then for its end, in seconds each."""
     to_all: bool = False
     """Whether to signal every process of the session, in place of its first process only."""
+    twice: bool = False
+    """Whether to send the signal again within moments, as a wrapper does that forwards what its whole group got."""
 
     def inject(self, stage: Stage) -> Effect:
         worker = busy_worker(stage, self.patience_s, long=True)
         tasks, pids = stage.ledger.open_in_session(worker.sid), tuple(worker.members())
         worker.terminate(self.signal, to_all=self.to_all)
+        if self.twice:
+            stage.wait(FORWARDED_S)
+            worker.terminate(self.signal, to_all=self.to_all)
         try:
             status = worker.wait(self.patience_s)
         except TimeoutError:
@@ -45,8 +52,8 @@ class WorkerSigterm(WorkerFault):
             ) from None
         return Effect(
             evidence=f"Worker {worker.sid} was inside {len(tasks)} tasks at {self.signal.name}"
-            f"{f' to all {len(pids)} of its processes' * (self.to_all and len(pids) > 1)}, "
-            f"and exited with status {status}.",
+            f"{f' to all {len(pids)} of its processes' * (self.to_all and len(pids) > 1)}"
+            f"{', sent twice' * self.twice}, and exited with status {status}.",
             pids=pids,
             tasks=tuple(tasks),
         )

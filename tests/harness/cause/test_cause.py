@@ -34,7 +34,7 @@ def test_a_task_whose_body_a_fault_interrupted_is_lost_there_if_the_queue_retrie
     where, by, common = cause(story)
     assert where == "1 task was lost, interrupted in its body."
     assert by == "It was begun once, interrupted once and never retried; active at that time: worker-kill (fault 1)."
-    assert common.startswith("No trait distinguishes them from the other tasks")
+    assert common.startswith("No trait distinguishes it from the other tasks")
 
 
 def test_a_task_is_lost_on_recovery_where_the_queue_retries_most_that_were_interrupted() -> None:

@@ -24,7 +24,7 @@ def test_a_run_with_fewer_than_half_of_its_tasks_promised_shows_nothing(phase: s
     result = judge(a_run(20, 80, phase).events)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.because == (
-        "This run allows no conclusion: 80 of 100 submissions failed; the first raised ConnectionError: refused."
+        "This run allows no conclusion. 80 of 100 submissions failed; the first raised ConnectionError: refused."
     )
 
 

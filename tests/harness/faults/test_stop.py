@@ -68,6 +68,19 @@ def test_ctrl_c_is_told_to_every_process_of_a_worker_and_not_to_the_one_that_was
     wait_until(lambda: len(worker.members()) == left)
 
 
+COUNTING = f"""
+import signal, sys
+came = []
+signal.signal(signal.SIGTERM, lambda *_: came.append(1) or len(came) == 2 and sys.exit(5))
+{BUSY}"""
+
+
+def test_a_signal_that_a_wrapper_forwards_comes_twice(scene: Scene) -> None:
+    scene.workers(COUNTING)
+    scene.wait_for_task()
+    assert "at SIGTERM, sent twice, and exited with status 5" in scene.play(WorkerSigterm(twice=True)).evidence
+
+
 LONG = """
 import time
 from zeroloss.ledger import effect

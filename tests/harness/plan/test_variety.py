@@ -201,10 +201,19 @@ def test_a_task_comes_with_each_kill() -> None:
 
 def test_tasks_that_will_fail_come_with_a_full_memory() -> None:
     made = plan(faults=[FaultRequest("server-maxmemory", 1, {})])
-    failing = [task for task in coming(made) if task.behaviour]
-    assert [task.behaviour for task in failing] == ["raise-once"] * 8
+    failing = [task for task in coming(made) if task.behaviour == "raise-once"]
+    assert len(failing) == 8
     assert all(1_100 <= task.work_ms <= 1_800 for task in failing)
     assert not any(task.behaviour for task in coming(plan(Target, faults=[FaultRequest("server-maxmemory", 1, {})])))
+
+
+def test_bodies_that_hang_and_long_ones_beside_them_come_with_a_full_memory() -> None:
+    came = coming(plan(faults=[FaultRequest("server-maxmemory", 1, {})]))
+    limit_ms = 1_000 * (Reference.time_limit or 0)
+    hanging = [task for task in came if task.behaviour == "hang-once"]
+    assert [task.type for task in hanging] == [Reference.types[0]] * 2
+    assert all(task.work_ms > limit_ms + 10_000 for task in hanging)
+    assert sum(not task.behaviour and task.work_ms > 4_000 for task in came) == 4
 
 
 def test_single_tasks_come_with_a_fault_of_those_who_submit_them() -> None:

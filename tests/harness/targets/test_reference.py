@@ -20,7 +20,7 @@ from zeroloss.reference.queue.task import encode
 from zeroloss.target import Conflict, Refused, Task, WrongAnswer
 from zeroloss.targets import reference
 from zeroloss.targets.reference import NAME_CHARS_MAX, Reference, key_of
-from zeroloss.targets.reference_http import Requests, drawn, one_in, submission
+from zeroloss.targets.reference_http import LARGE_CHARS, Requests, drawn, one_in, submission, trace_context_of
 
 TASK = Task("zl-1-0000001", {"id": "zl-1-0000001", "work_ms": 1})
 NOT_ACCEPTED = (503, "not-accepted")
@@ -251,7 +251,8 @@ def test_a_repetition_that_meets_no_redis_takes_nothing_back(
 def test_the_largest_payload_fits_beside_the_longest_names_and_leaves_no_room_for_the_header() -> None:
     longest = encode(task_id=f"zl-{2**64 - 1}-0002000", task_type=reference.UNRETRIED, payload_json="")
     usual = encode(task_id="zl-1-0002000", task_type=reference.TYPE, payload_json="")
-    assert len(longest) <= reference.ENVELOPE_BYTES_MAX <= len(usual) + 30
+    header = f"d,1,0,0,1795929154172,0,{trace_context_of('x' * LARGE_CHARS)};"
+    assert len(longest) <= reference.ENVELOPE_BYTES_MAX < len(usual) + len(header)
 
 
 def test_some_keys_of_two_tasks_differ_in_case_alone() -> None:

@@ -11,7 +11,7 @@ from zeroloss.plan.requests import FaultRequest
 from zeroloss.reference.queue.config import Config
 from zeroloss.run.preamble import other_retries
 from zeroloss.target import TargetError, load_target, located
-from zeroloss.targets.reference import TYPED, TYPED_BACKOFF_S, Reference
+from zeroloss.targets.reference import ASYNCHRONOUS, ASYNCHRONOUS_BACKOFF_S, TYPED, TYPED_BACKOFF_S, Reference
 
 MINE = """
 from zeroloss.target import Target, Variant
@@ -47,9 +47,10 @@ def test_tasks_that_have_limits_of_their_own_are_on_record_with_them() -> None:
     later = Reference.asks_again_after
     assert {first_wait[name] for name in plan.behaving["raise-later"]} == {(later, later)}
     assert {first_wait[name] for name in plan.behaving["reject"]} == {None}
-    typed = {task.id for task in plan.tasks if task.type == TYPED and not task.behaviour}
-    assert {first_wait[name] for name in typed} == {(TYPED_BACKOFF_S / 2, TYPED_BACKOFF_S)}
-    assert len(first_wait) < len(plan.tasks) / 2
+    for task_type, backoff_s in ((TYPED, TYPED_BACKOFF_S), (ASYNCHRONOUS, ASYNCHRONOUS_BACKOFF_S)):
+        typed = {task.id for task in plan.tasks if task.type == task_type and not task.behaviour}
+        assert {first_wait[name] for name in typed} == {(backoff_s / 2, backoff_s)}
+    assert len(first_wait) < len(plan.tasks) * 2 / 3
 
 
 def test_a_variant_differs_from_its_target_in_what_it_states_only(mine: Path) -> None:
