@@ -381,13 +381,15 @@ def _find_what_was_struck(evidence: Evidence) -> None:
         for pid in sorted(fault.pids & by_pid.keys()):
             fault.struck.update(reversed([*by_pid[pid].during((t, t))]))
         # A task that the nemesis reported as hit counts if the ledger agrees that it was in flight at some time during
-        # the fault: a worker that is asked to stop may finish first. Only the newest execution is checked: one that an
-        # earlier fault killed never ends, and would seem to be in flight forever.
+        # the fault: a worker that is asked to stop may finish first. Only the newest execution in a process that it hit
+        # is checked: one that an earlier fault killed never ends, and would seem to be in flight forever.
         since_t = t if fault.begin_t is None else fault.begin_t
         if fault.traits.aims_at == "handler":
             claimed = {name: evidence.tasks[name] for name in fault.claimed & evidence.tasks.keys()}
             fault.misbehaved = {name: task.executions[0] for name, task in claimed.items() if task.executions}
         for name in sorted(fault.claimed & evidence.tasks.keys()):
-            begun = [execution for execution in evidence.tasks[name].executions if execution.begin <= t]
+            executions = evidence.tasks[name].executions
+            own = [execution for execution in executions if execution.pid in fault.pids] or executions
+            begun = [execution for execution in own if execution.begin <= t]
             if begun and begun[-1].in_flight(max(since_t, begun[-1].begin)):
                 fault.struck.setdefault(name, begun[-1])

@@ -124,6 +124,13 @@ def test_a_task_that_is_run_elsewhere_while_its_worker_lets_it_finish_breaks_the
     assert not broken(done(story), "grace")
 
 
+def test_a_task_that_another_worker_runs_on_after_the_one_that_was_asked_to_end_breaks_the_promise() -> None:
+    story = a_run().submit("cut").add("fault", "begin", fault="worker-sigterm", number=1)
+    story.started("cut", "x", pid=200).started("cut", "y", pid=300).ended("cut", "x", pid=200)
+    story.add("fault", "effective", fault="worker-sigterm", number=1, pids=[200], tasks=["cut"], evidence="status 0")
+    assert broken(done(story.ended("cut", "y", pid=300)), "grace")
+
+
 def finished(story: Story, *, phase: str = "end") -> Story:
     """Add a worker that is asked to stop, finishes its task, and exits."""
     story.submit("cut").add("fault", "begin", fault="worker-sigterm", number=1).started("cut", "x", pid=200)
