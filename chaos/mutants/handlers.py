@@ -11,7 +11,7 @@ from zeroloss.reference.worker.process import HandlerThread, Worker
 
 from .mutant import mutant
 from .patching import patch
-from .profiles import DEFAULT, HANDLERS, HANGING, REQUEUED
+from .profiles import DEFAULT, HANDLERS, HANGING, HUNG_BESIDE, REQUEUED, VARIED_FAILING
 
 
 def _raised(delivery: Delivery, *names: str) -> bool:
@@ -90,6 +90,17 @@ def limits_of_the_worker_for_all() -> None:
     original = patch(Handler, "under", under)
 
 
+@mutant(expects="BACKOFF", breaks="I5", profile=VARIED_FAILING)
+def backoff_needs_a_limit_of_retries() -> None:
+    """The backoff that is set for a task type is ignored if the type has no limit of retries of its own."""
+
+    def under(self: Handler, config: Config) -> Any:
+        settings = self.settings if "max_retries" in self.settings else {}
+        return original(replace(self, settings=settings), config)
+
+    original = patch(Handler, "under", under)
+
+
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=HANDLERS)
 def no_retries_is_no_setting() -> None:
     """A task type that is set to zero retries gets the retries of the worker."""
@@ -104,3 +115,18 @@ def no_retries_is_no_setting() -> None:
 def time_limit_of_the_worker_for_all() -> None:
     """The time limit that is set for a task type is ignored if its handler is a function."""
     patch(Worker, "_limit_ms", lambda self, _delivery: self._config.task_timeout_ms)
+
+
+@mutant(expects="GRACE", breaks="I4", profile=HUNG_BESIDE)
+def hung_process_ends_at_once() -> None:
+    """A process with a task that passed its time limit ends without letting its other tasks finish."""
+
+    def fail_hung(self: Any) -> Any:
+        self.hung = fail_hung_first(self)
+        return self.hung
+
+    def finish(self: Any) -> Any:
+        return False if self.hung else finish_first(self)
+
+    fail_hung_first = patch(Worker, "_fail_hung", fail_hung)
+    finish_first = patch(Worker, "_finish", finish)

@@ -116,6 +116,7 @@ RECOVER_WITHIN_S = (LEASE_MS + SWEEP_MS) / 1000 + 0.5
 
 CALM = Profile(name="calm", faults="none", tasks=120)
 VARIED = Profile(name="varied", faults="none", tasks=400, varied=True)
+VARIED_FAILING = replace(VARIED, name="varied-failing", behaviours={"raise-once": 100})
 BACKLOG = Profile(name="backlog", faults="none", tasks=200, work_ms=(200, 400), at_once=True)
 KILLS = Profile(name="kills", faults="worker-sigkill:count=4", tasks=120)
 HANDLERS = Profile(
@@ -146,6 +147,7 @@ POISON = Profile(
 QUIET = Profile(name="quiet", faults="worker-sigkill:count=1", tasks=8, work_ms=(2_500, 3_000), at_once=True)
 PLANTED = Profile(name="planted", faults="none", tasks=60, behaviours={"orphan": 3, "orphan-undecodable": 2})
 SIGTERM = Profile(name="sigterm", faults="worker-sigterm:count=4", tasks=200, settings={"ZEROLOSS_AHEAD_MS": "1000"})
+SIGTERM_TWICE = replace(SIGTERM, name="sigterm-twice", faults="worker-sigterm:count=4:twice=true")
 SIGINT = Profile(
     name="sigint",
     faults="worker-sigint:count=2",
@@ -171,6 +173,7 @@ FULL_MEMORY = Profile(
     stretch=5.0,
     behaviours={"raise-once": 100},
 )
+HUNG_BESIDE = Profile(name="hung-beside", faults="server-maxmemory:count=1", tasks=400, varied=True)
 FULL_BACKLOG = Profile(
     name="full-backlog",
     faults="server-maxmemory:count=1",
@@ -316,6 +319,7 @@ PROFILES = {
     for profile in (
         CALM,
         VARIED,
+        VARIED_FAILING,
         BACKLOG,
         KILLS,
         HANDLERS,
@@ -323,9 +327,11 @@ PROFILES = {
         QUIET,
         PLANTED,
         SIGTERM,
+        SIGTERM_TWICE,
         SIGINT,
         LET_GO,
         FULL_MEMORY,
+        HUNG_BESIDE,
         FULL_BACKLOG,
         DENIED,
         ZOMBIE,

@@ -5,12 +5,13 @@ import time
 from typing import Any
 
 from zeroloss.reference.queue import consumer
+from zeroloss.reference.worker import supervisor
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.process import GRACE_STATUS, Worker
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT, LET_GO, SIGINT, SIGTERM
+from .profiles import DEFAULT, LET_GO, SIGINT, SIGTERM, SIGTERM_TWICE
 
 
 @mutant(expects="GRACE", breaks="I4", profile=SIGTERM)
@@ -29,6 +30,12 @@ def second_signal_ends() -> None:
         original(self, *signalled)
 
     original = patch(Worker, "_on_signal", on_signal)
+
+
+@mutant(expects="GRACE", breaks="I4", profile=SIGTERM_TWICE)
+def same_signal_ends() -> None:
+    """A pool that gets the signal to stop twice within moments ends at once."""
+    patch(supervisor, "AGAIN_S", 0.0)
 
 
 @mutant(expects="GRACE", breaks="I3", profile=LET_GO)

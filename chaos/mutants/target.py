@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..targets.reference import QUEUE, Reference
+from ..target import Retries
+from ..targets.reference import ASYNCHRONOUS, ASYNCHRONOUS_BACKOFF_S, QUEUE, Reference
 from ..targets.reference_shards import BALANCE_S, SHARDS, START_S, ReferenceShards
 from .mutant import load_mutants
 from .profiles import DEFAULT, PROFILES, RECOVER_WITHIN_S, SHORT, Profile
@@ -43,13 +44,17 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
     if profile is DEFAULT:
         settings, within_s = Reference.env, Reference.recover_within
         attempts, backoff = Reference.max_attempts, Reference.backoff
+        by_type = Reference.retries_by_type
     else:
         settings, within_s = {**SHORT, **profile.settings}, RECOVER_WITHIN_S
         attempts = 1 + int(settings["ZEROLOSS_MAX_RETRIES"])
         if profile.cluster:
             settings = {**settings, "ZEROLOSS_SHARDS": str(SHARDS)}
             within_s += BALANCE_S + START_S
-        backoff = _backoff(int(settings["ZEROLOSS_BACKOFF_MS"]), int(settings["ZEROLOSS_BACKOFF_MAX_MS"]), attempts)
+        most_ms, own_ms = int(settings["ZEROLOSS_BACKOFF_MAX_MS"]), round(1_000 * ASYNCHRONOUS_BACKOFF_S)
+        backoff = _backoff(int(settings["ZEROLOSS_BACKOFF_MS"]), most_ms, attempts)
+        asynchronous = Retries(attempts, _backoff(own_ms, max(most_ms, own_ms), attempts))
+        by_type = {**Reference.retries_by_type, ASYNCHRONOUS: asynchronous}
     if profile.odd_clocks:
         inherited = os.environ.get("PYTHONPATH", "")
         settings = {**settings, "PYTHONPATH": os.pathsep.join(filter(None, [str(_CLOCK), inherited]))}
@@ -63,6 +68,7 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         "recover_within": within_s,
         "max_attempts": attempts,
         "backoff": backoff,
+        "retries_by_type": by_type,
         "attempts": profile.attempts,
         "grace": int(settings.get("ZEROLOSS_GRACE_MS", "25000")) / 1000,
         "accepts": "ZEROLOSS_MAX_PENDING" not in settings,  # else tasks are refused by the profile
@@ -71,7 +77,7 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
     return type(title, (base,), members)
 
 
-def _backoff(first_ms: int, most_ms: int, attempts: int) -> Sequence[tuple[float, float]]:
+def _backoff(first_ms: int, most_ms: int, attempts: int) -> tuple[tuple[float, float], ...]:
     """Return the reference's shortest and longest wait after each failure, s: it doubles; jitter halves it at most."""
     longest_s = [min(most_ms, first_ms * 2**failures) / 1000 for failures in range(attempts - 1)]
-    return [(longest / 2, longest) for longest in longest_s]
+    return tuple((longest / 2, longest) for longest in longest_s)

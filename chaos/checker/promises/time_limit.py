@@ -27,11 +27,13 @@ def waited_for_of(evidence: Evidence) -> list[str]:
 def interrupted_beside_of(evidence: Evidence) -> list[str]:
     """Return the tasks that were interrupted as their process ended at the time limit of another one.
 
-    A thread can't be stopped, so a process may have to end with a body that hangs. Its other tasks have the grace.
+    A thread can't be stopped, so a process may have to end with a body that hangs. Its other tasks have the grace. How
+    long one needs is known from its other executions; one that never ended may have needed more than the grace.
     """
     limit_s, grace_s = (seconds(evidence.begin, name) for name in ("time_limit", "grace"))
     if limit_s is None or grace_s is None:
         return []
+    grace = round(grace_s * SECOND)
     hanging, ending = (_listed(evidence, name) for name in ("hanging", "ends_its_process"))
     hung = [
         (one.pid, one.begin + round(limit_s * SECOND))
@@ -43,11 +45,12 @@ def interrupted_beside_of(evidence: Evidence) -> list[str]:
         name
         for name, task in evidence.tasks.items()
         if name not in ending
+        and (needs := max((one.end - one.begin for one in task.executions if one.end), default=0))
         and any(
-            one.pid == pid and one.end is None and one.begin < limit_t
+            one.pid == pid and one.end is None and one.begin < limit_t and one.begin + needs < limit_t + grace - SECOND
             for one in task.executions
             for pid, limit_t in hung
-            if not _hit(evidence, pid, one.begin, limit_t + round(grace_s * SECOND), ending)
+            if not _hit(evidence, pid, one.begin, limit_t + grace, ending)
         )
     ]
 

@@ -53,14 +53,16 @@ def test_a_body_that_never_ended_was_not_waited_for() -> None:
     assert not broken(done(hung(ended=False)))
 
 
-def beside(*, kind: str = "", pid: int = 100, **plan: Any) -> list[str]:
+def beside(*, kind: str = "", pid: int = 100, needs_ms: int = 5_000, **plan: Any) -> list[str]:
     """Judge a process that ended at the limit of a task while it ran another one, which ran again elsewhere."""
     story = Story().begin(plan={**STATED, "tasks": 2, "grace": 25.0, **plan}).submit("h").submit("o")
     story.add("effect", "begin", pid=100, task="h", execution="x", at_ms=1_000)
     story.add("effect", "begin", pid=pid, task="o", execution="y", at_ms=4_000)
     if kind:
         story.kill(1, name=kind, pids=(100,))
-    story.ran("h", pid=200).ran("o", pid=200)
+    story.ran("h", pid=200)
+    story.add("effect", "begin", pid=200, task="o", execution="z", at_ms=40_000)
+    story.add("effect", "end", pid=200, task="o", execution="z", at_ms=40_000 + needs_ms)
     return [clause for one in done(story).promises if one.name == "grace" for clause in one.broken]
 
 
@@ -69,6 +71,7 @@ def test_a_task_that_is_interrupted_at_the_limit_of_another_one_breaks_the_grace
     assert not beside(grace=None)
     assert not beside(time_limit=None)
     assert not beside(pid=101)
+    assert not beside(needs_ms=28_000)
 
 
 def test_a_fault_or_a_task_that_ends_the_process_explains_what_was_interrupted_beside_a_hanging_body() -> None:
