@@ -27,7 +27,7 @@ def waited_for_of(evidence: Evidence) -> list[str]:
 def interrupted_beside_of(evidence: Evidence) -> list[str]:
     """Return the tasks that were interrupted as their process ended at the time limit of another one.
 
-    A thread can't be stopped, so a process may have to end with a body that hangs. Its other tasks have the grace. How
+    A thread can't be stopped, so a process ends because of a body that hangs. Its other tasks have the grace. How
     long one needs is known from its other executions; one that never ended may have needed more than the grace.
     """
     limit_s, grace_s = (seconds(evidence.begin, name) for name in ("time_limit", "grace"))
