@@ -126,6 +126,14 @@ class Nemesis(threading.Thread):
         ahead_s = min(self._reached(), planned.at_s / FAULTS_UNTIL_SHARE)
         return max(planned.at_s, ahead_s) + LATE_SHARE * (time.monotonic() - self._taken_up_s)
 
+    def catches_up(self) -> bool:
+        """Return whether late tasks may come faster than planned, as no fault is left that needs their traffic.
+
+        The faults that hold traffic back come when all tasks before their call have come.
+        """
+        left = self._plan.faults[self._taken_up :]
+        return self._holding or self._let_on or not left or FAULTS[left[0].fault].holds_traffic
+
     def has_begun(self, number: int) -> bool:
         """Return whether the fault of this number has begun, or the last fault of the plan was taken up."""
         return number in self.begun or self._taken_up == len(self._plan.faults)

@@ -178,6 +178,7 @@ class _Run:
             self._plan,
             self._submitter,
             lambda: self._nemesis.horizon_s(),
+            lambda: self._nemesis.catches_up(),
             lambda number: self._nemesis.has_begun(number),
         )
         self._submissions = self._load or self._submitter

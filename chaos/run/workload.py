@@ -1,6 +1,5 @@
 """Hands the planned tasks to the agent when they are due: a backlog at once, then a trickle."""
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +11,8 @@ from ..system.submitter import Submitter
 
 JOIN_DEADLINE_S = 30.0
 POLL_S = 0.02
-FASTER = 2.0
-"""Factor by which late tasks come faster than planned once the last fault has begun."""
+FASTER = 4.0
+"""Factor by which late tasks come faster than planned when they may catch up."""
 
 
 class Workload(threading.Thread):
@@ -28,13 +27,16 @@ class Workload(threading.Thread):
         plan: Plan,
         submitter: Submitter,
         horizon: Callable[[], float],
+        catches_up: Callable[[], bool] = lambda: False,
         has_begun: Callable[[int], bool] = lambda number: True,
     ) -> None:
-        """`horizon` returns the second of the plan up to which tasks may be submitted now. `has_begun` returns whether
-        the fault of a number has begun, or the last one was taken up.
+        """`horizon` returns the second of the plan up to which tasks may be submitted now. `catches_up` returns whether
+        late tasks may come faster than planned. `has_begun` returns whether the fault of a number has begun, or the
+        last one was taken up.
         """
         super().__init__(name="workload", daemon=True)
-        self._plan, self._submitter, self._horizon, self._has_begun = plan, submitter, horizon, has_begun
+        self._plan, self._submitter = plan, submitter
+        self._horizon, self._catches_up, self._has_begun = horizon, catches_up, has_begun
         self._kept: dict[int, list[PlannedTask]] = {}  # number of a fault -> tasks to submit when it begins
         for task in plan.tasks:
             if task.fault:
@@ -59,9 +61,7 @@ class Workload(threading.Thread):
                         return
                     due_s = time.monotonic() - (at_s - before_s)
                 gap_s, before_s = at_s - before_s, at_s
-                # After the last fault late tasks catch up.
-                late = self._horizon() == math.inf
-                due_s = max(begun_s + at_s, due_s + gap_s / FASTER) if late else due_s + gap_s
+                due_s = max(begun_s + at_s, due_s + gap_s / FASTER) if self._catches_up() else due_s + gap_s
                 if not self._goes_on_at(due_s):
                     return
                 self._submit(tasks)

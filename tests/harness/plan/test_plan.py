@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zeroloss.faults import FAULTS
 from zeroloss.faults.client.kill import ClientKill
 from zeroloss.plan.mix import draw_mix
-from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
+from zeroloss.plan.plan import KILL, KILLS_BEFORE, Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 from zeroloss.plan.variety import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN
 from zeroloss.target import Target
@@ -199,6 +200,23 @@ def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(see
     assert len({request.fault for request in mix}) == 6
     options = {request.fault: request.options for request in mix[2:-1] if request.options}
     assert options in ({"worker-sigterm": {"to_all": True}}, {"worker-sigterm": {"to_all": False}})
+
+
+@given(seed=st.integers(0, 2**64))
+def test_the_stops_of_a_mix_come_behind_kills_in_a_row(seed: int) -> None:
+    mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3, target=Reference)
+    names = [one.fault for one in plan(faults=mix, seed=seed, stated=Reference).faults]
+    for place, name in enumerate(names):
+        before = names[max(0, place - KILLS_BEFORE) : place]
+        later = any(names[at : at + KILLS_BEFORE] == [KILL] * KILLS_BEFORE for at in range(place + 1, len(names)))
+        if FAULTS[name].asks_to_end and later:
+            assert all(one == KILL or FAULTS[one].asks_to_end for one in before)
+
+
+def test_stops_without_kills_stay_where_they_are_drawn() -> None:
+    faults = [FaultRequest("worker-sigterm", 3, {}), FaultRequest("script-flush", 3, {})]
+    orders = {tuple(one.fault for one in plan(faults=faults, seed=seed).faults) for seed in range(20)}
+    assert len(orders) > 5
 
 
 def test_about_half_of_all_mixes_signal_every_process_of_a_worker_that_must_stop() -> None:

@@ -360,6 +360,22 @@ def test_all_of_the_tasks_come_while_a_fault_of_the_clients_is_late(theatre: The
         nemesis.join(30)
 
 
+def test_late_tasks_catch_up_once_the_only_fault_left_holds_the_traffic_back(theatre: Theatre) -> None:
+    faults = [
+        PlannedFault(1, "worker-sigkill", {"patience_s": 2}, 0.0),
+        PlannedFault(2, "worker-sigkill-full", {}, 100.0),
+    ]
+    nemesis = theatre.nemesis(IDLE, faults)
+    assert not nemesis.catches_up()
+    nemesis.start()
+    try:
+        assert wait_until(nemesis.catches_up, 30)
+        assert nemesis.horizon_s() == 100.0
+    finally:
+        nemesis.stop()
+        nemesis.join(30)
+
+
 def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(theatre: Theatre) -> None:
     faults = [
         PlannedFault(1, "worker-sigkill-full", {"calm_within_s": 0.3}, 0.0),
@@ -370,6 +386,7 @@ def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(the
     try:
         wait_until(lambda: nemesis.begun)
         assert nemesis.horizon_s() == 0.0
+        assert nemesis.catches_up()
         assert wait_until(nemesis.horizon_s, 30) == math.inf
     finally:
         nemesis.stop()

@@ -29,7 +29,7 @@ def test_the_trickle_waits_for_the_rest_of_the_run_and_goes_on_at_its_own_pace()
     upon = sorted(task.at_s for task in plan.tasks)
     backlog, half = upon.count(0.0), upon[25]
     sent, horizon_s = Sent(), 0.0
-    workload = Workload(plan, sent, lambda: horizon_s)  # type: ignore[arg-type]
+    workload = Workload(plan, sent, lambda: horizon_s, lambda: horizon_s == math.inf)  # type: ignore[arg-type]
     workload.start()
     try:
         wait_until(lambda: len(sent.tasks) >= backlog)
@@ -55,7 +55,12 @@ def test_a_trickle_that_is_late_goes_on_faster_once_no_fault_is_to_come_and_one_
     def lasted_s(*, held_s: float) -> float:
         opens_s = time.monotonic() + held_s
         sent = Sent()
-        workload = Workload(plan, sent, lambda: math.inf if time.monotonic() >= opens_s else 0.0)  # type: ignore[arg-type]
+        workload = Workload(
+            plan,
+            sent,  # type: ignore[arg-type]
+            lambda: math.inf if time.monotonic() >= opens_s else 0.0,
+            lambda: time.monotonic() >= opens_s,
+        )
         workload.start()
         workload.join(30)
         assert len(sent.tasks) == 40
@@ -71,7 +76,12 @@ def test_a_task_that_a_fault_needs_comes_when_it_begins_and_the_others_wait_for_
     tasks = [replace(task, fault=fault_of.get(place, 0)) for place, task in enumerate(plan.tasks)]
     begun = set[int]()
     sent = Sent()
-    workload = Workload(replace(plan, tasks=tasks), sent, lambda: math.inf, lambda number: number in begun)  # type: ignore[arg-type]
+    workload = Workload(
+        replace(plan, tasks=tasks),
+        sent,  # type: ignore[arg-type]
+        lambda: math.inf,
+        has_begun=lambda number: number in begun,
+    )
     workload.start()
     try:
         wait_until(lambda: len(sent.tasks) >= 37, 30)
