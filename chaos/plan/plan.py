@@ -29,7 +29,7 @@ RUN_S_MIN = 2.0
 FAULTS_FROM_S = 0.3
 FAULTS_UNTIL_SHARE = 0.85
 """Share of the run after which no fault is planned, so that a late fault still finds tasks."""
-KILL, KILLS_BEFORE = "worker-sigkill", 4
+KILLS_BEFORE = 4
 
 _DURABILITY = re.compile(r"memory|fsync|replicas:[1-9][0-9]{0,2}", re.ASCII)
 
@@ -229,14 +229,15 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
 def _put_stops_behind_kills(wanted: list[FaultRequest]) -> None:
     """Move each fault that asks a worker to end behind the next `KILLS_BEFORE` kills in a row, if there are any.
 
-    Such a fault waits for the effects of others to end, except of kills, and kills may go on meanwhile.
+    Kills are what the mix always has. Such a fault waits for the effects of others to end, except of kills, and kills
+    may go on meanwhile.
     """
     for at in reversed(range(len(wanted))):
         if not FAULTS[wanted[at].fault].asks_to_end:
             continue
         rest = [*wanted[:at], *wanted[at + 1 :]]
         for place in range(at, len(rest) + 1):
-            if all(one.fault == KILL for one in rest[max(0, place - KILLS_BEFORE) : place]):
+            if all(FAULTS[one.fault].in_mix == "always" for one in rest[max(0, place - KILLS_BEFORE) : place]):
                 wanted[:] = [*rest[:place], wanted[at], *rest[place:]]
                 break
 

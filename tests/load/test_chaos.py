@@ -162,7 +162,7 @@ def test_a_load_that_did_not_come_to_its_end_shows_nothing_either_way() -> None:
     story = under_load(Story()).submit("a").ran("a").add("load", "second", requests=1)
     result = judge(story.drained().end().events)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "the load did not end" in result.because
+    assert "The load did not end" in result.because
 
 
 def test_the_backlog_is_what_is_promised_and_not_completed_second_by_second() -> None:

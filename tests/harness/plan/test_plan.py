@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zeroloss.faults import FAULTS
 from zeroloss.faults.client.kill import ClientKill
 from zeroloss.plan.mix import draw_mix
-from zeroloss.plan.plan import KILL, KILLS_BEFORE, Plan, encode, load_plan, make_plan
+from zeroloss.plan.plan import KILLS_BEFORE, Plan, encode, load_plan, make_plan
 from zeroloss.plan.requests import FaultRequest, PlanError, parse_faults
 from zeroloss.plan.variety import BACKLOG_SHARE, TASK_MS_MAX, TASK_MS_MIN
 from zeroloss.target import Target
@@ -206,11 +206,12 @@ def test_the_mix_is_drawn_from_the_seed_and_kills_in_mid_task_are_most_of_it(see
 def test_the_stops_of_a_mix_come_behind_kills_in_a_row(seed: int) -> None:
     mix = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3, target=Reference)
     names = [one.fault for one in plan(faults=mix, seed=seed, stated=Reference).faults]
+    kill = "worker-sigkill"
     for place, name in enumerate(names):
         before = names[max(0, place - KILLS_BEFORE) : place]
-        later = any(names[at : at + KILLS_BEFORE] == [KILL] * KILLS_BEFORE for at in range(place + 1, len(names)))
+        later = any(names[at : at + KILLS_BEFORE] == [kill] * KILLS_BEFORE for at in range(place + 1, len(names)))
         if FAULTS[name].asks_to_end and later:
-            assert all(one == KILL or FAULTS[one].asks_to_end for one in before)
+            assert all(one == kill or FAULTS[one].asks_to_end for one in before)
 
 
 def test_stops_without_kills_stay_where_they_are_drawn() -> None:
