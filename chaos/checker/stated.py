@@ -40,6 +40,12 @@ def option(begin: Run | None, name: str) -> Any:
     return begin.plan.get(name) if begin and isinstance(begin.plan, Mapping) else None
 
 
+def names(begin: Run | None, name: str) -> frozenset[str]:
+    """Return the names of tasks that the plan lists under this name; empty without a list."""
+    listed = option(begin, name)
+    return frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Stated limits on the attempts of a task."""
@@ -86,5 +92,4 @@ def _backoff(listed: object) -> list[tuple[float, float]]:
 
 def doomed_tasks(begin: Run) -> frozenset[str] | None:
     """Return the tasks that no queue can complete, as the plan lists them; None: it does not."""
-    listed = begin.plan.get("doomed") if isinstance(begin.plan, Mapping) else None
-    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else None
+    return names(begin, "doomed") if isinstance(option(begin, "doomed"), list) else None

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .evidence import Evidence, Task
-from .stated import option
+from .stated import names, option
 from .verdicts import Verdict
 from .wording import plural
 
@@ -43,8 +43,7 @@ def failures_of(evidence: Evidence) -> Failures | None:
     """Return the failures of a run; None: too few to report, or a load sent the tasks."""
     if option(evidence.begin, "load"):
         return None
-    abandoned = option(evidence.begin, "abandoned")
-    apart = frozenset(name for name in abandoned if isinstance(name, str)) if isinstance(abandoned, list) else ()
+    apart = names(evidence.begin, "abandoned")
     tasks = [task for name, task in evidence.tasks.items() if task.submitted and name not in apart]
     failed = [task for task in tasks if not task.promised]
     if len(failed) < FAILED_MIN or len(failed) < len(tasks) * REPORTED_SHARE:

@@ -1,11 +1,12 @@
 """Whether tasks are accepted while nothing is wrong, and whether workers stop in order, and only for a reason."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from ...history import Resources
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..spans import Covered
-from ..stated import option, seconds
+from ..stated import names, option, seconds
 
 SECOND = 1_000_000_000
 MARGIN = SECOND
@@ -38,7 +39,7 @@ def refused_of(evidence: Evidence) -> list[str]:
         if fault.begin_t is not None and fault.traits.aims_at in CONNECTIONS
     ]
     disturbed, doubtful = Covered(spans), Covered(spans + unsure)
-    abandoned = option(evidence.begin, "abandoned") or ()
+    abandoned = names(evidence.begin, "abandoned")
     return [
         name
         for name, task in evidence.tasks.items()
@@ -57,7 +58,7 @@ def interrupted_of(evidence: Evidence) -> list[str]:
     grace_s = seconds(evidence.begin, "grace")
     if grace_s is None:
         return []
-    excused = _ended_by_a_task(evidence)
+    excused = left_unfinished(evidence, names(evidence.begin, "ends_its_process"))
     return [
         name
         for fault in evidence.faults.values()
@@ -65,7 +66,7 @@ def interrupted_of(evidence: Evidence) -> list[str]:
         for name, one in fault.struck.items()
         if (one.end is None or _run_beside(evidence.tasks[name], one, fault) or _run_again(evidence, name, one, fault))
         and one.pid not in excused
-        and not _hit(evidence, {one.pid}, one.begin, one.end or evidence.last_t, but=fault)
+        and not hit(evidence, {one.pid}, one.begin, one.end or evidence.last_t, but=fault)
         and not _lost(evidence, one, fault)
     ]
 
@@ -111,14 +112,14 @@ def ended_of(evidence: Evidence) -> list[str]:
     """Return names of processes that ran tasks and ended by themselves, without a reason in the history."""
     if option(evidence.begin, "workers_stay") is not True:
         return []
-    excused = _ended_by_a_task(evidence)
+    excused = left_unfinished(evidence, names(evidence.begin, "ends_its_process"))
     ran = evidence.first_tasks()
     found = []
     for sid, samples in _sessions(evidence).items():
         members = {pid for one in samples for pid in one.pids}
         ended = next((one for one in evidence.exits if one.sid == sid), None)
         unasked = ended is not None and ended.role == "worker" and not ended.wanted and not members & excused
-        if ended and unasked and not _hit(evidence, members | {sid}, samples[0].t, ended.t):
+        if ended and unasked and not hit(evidence, members | {sid}, samples[0].t, ended.t):
             found.append(f"worker {sid} with status {ended.status}")
         # A process that disappears while its session ends belongs to that end.
         lived = [one for one in samples if ended is None or one.t < ended.t - MARGIN]
@@ -127,17 +128,16 @@ def ended_of(evidence: Evidence) -> list[str]:
             found += [
                 f"process {pid} of worker {sid}"
                 for pid in sorted(gone)
-                if not _hit(evidence, members | {sid}, before.t - MARGIN, after.t)
+                if not hit(evidence, members | {sid}, before.t - MARGIN, after.t)
             ]
     return found
 
 
-def _ended_by_a_task(evidence: Evidence) -> set[int]:
-    """Return the processes with an unfinished execution of a task that, by the plan, may end its process."""
-    listed = option(evidence.begin, "ends_its_process")
+def left_unfinished(evidence: Evidence, tasks: Iterable[str]) -> set[int]:
+    """Return the processes with an unfinished execution of one of these tasks."""
     return {
         one.pid
-        for name in (listed if isinstance(listed, list) else ())
+        for name in tasks
         for one in (evidence.tasks[name].executions if name in evidence.tasks else ())
         if one.end is None
     }
@@ -158,7 +158,7 @@ def _sessions(evidence: Evidence) -> dict[int, list[Resources]]:
     return found
 
 
-def _hit(evidence: Evidence, pids: set[int], from_t: int, until_t: int, *, but: FaultRecord | None = None) -> bool:
+def hit(evidence: Evidence, pids: set[int], from_t: int, until_t: int, *, but: FaultRecord | None = None) -> bool:
     """Return whether a fault other than `but` hit one of these processes in that span."""
     return any(
         fault is not but and fault.during(from_t, until_t) and not pids.isdisjoint(fault.pids)

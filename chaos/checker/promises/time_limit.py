@@ -1,7 +1,8 @@
 """Whether a target with a time limit waits for a body that hangs, or interrupts others for it: it must do neither."""
 
 from ..evidence import Evidence, Execution
-from ..stated import option, seconds
+from ..stated import names, seconds
+from .availability import hit, left_unfinished
 
 SECOND = 1_000_000_000
 MARGIN_S = 5.0
@@ -19,7 +20,7 @@ def waited_for_of(evidence: Evidence) -> list[str]:
     over = round((limit_s + MARGIN_S) * SECOND)
     return [
         name
-        for name in sorted(_listed(evidence, "hanging") & evidence.tasks.keys())
+        for name in sorted(names(evidence.begin, "hanging") & evidence.tasks.keys())
         if len(executions := evidence.tasks[name].executions) == 1 and _lasted(evidence, executions[0]) > over
     ]
 
@@ -34,12 +35,13 @@ def interrupted_beside_of(evidence: Evidence) -> list[str]:
     if limit_s is None or grace_s is None:
         return []
     grace = round(grace_s * SECOND)
-    hanging, ending = (_listed(evidence, name) for name in ("hanging", "ends_its_process"))
+    hanging, ending = (names(evidence.begin, name) for name in ("hanging", "ends_its_process"))
+    excused = left_unfinished(evidence, ending - hanging)
     hung = [
         (one.pid, one.begin + round(limit_s * SECOND))
         for name in hanging & evidence.tasks.keys()
         for one in evidence.tasks[name].executions
-        if one.end is None
+        if one.end is None and one.pid not in excused
     ]
     return [
         name
@@ -50,25 +52,9 @@ def interrupted_beside_of(evidence: Evidence) -> list[str]:
             one.pid == pid and one.end is None and one.begin < limit_t and one.begin + needs < limit_t + grace - SECOND
             for one in task.executions
             for pid, limit_t in hung
-            if not _hit(evidence, pid, one.begin, limit_t + grace, ending)
+            if not hit(evidence, {pid}, one.begin, limit_t + grace)
         )
     ]
-
-
-def _hit(evidence: Evidence, pid: int, from_t: int, until_t: int, ending: frozenset[str]) -> bool:
-    """Return whether something else may have ended the process: a fault, or a task that ends its process at once."""
-    hanging = _listed(evidence, "hanging")
-    return any(
-        one.pid == pid and one.end is None
-        for name in (ending - hanging) & evidence.tasks.keys()
-        for one in evidence.tasks[name].executions
-    ) or any(fault.during(from_t, until_t) and pid in fault.pids for fault in evidence.faults.values())
-
-
-def _listed(evidence: Evidence, name: str) -> frozenset[str]:
-    """Return the names of tasks that the begin of the run lists."""
-    listed = option(evidence.begin, name)
-    return frozenset(one for one in listed if isinstance(one, str)) if isinstance(listed, list) else frozenset()
 
 
 def _lasted(evidence: Evidence, one: Execution) -> int:
