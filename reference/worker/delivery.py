@@ -1,5 +1,6 @@
 """One claimed task in a worker process, and its states."""
 
+import threading
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -20,7 +21,7 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One claimed task of this process. A handler thread sets `started`, then `seconds` and the error, if any.
+    """One claimed task of this process. A handler thread sets `started`, and `end` sets its outcome, once.
 
     claimed ──▶ HELD ──begun────▶ OUT ──it returned──▶ DONE ────acked──▶ GONE
                  │ ◀──withdrawn── │ └───it raised────▶ FAILED ─failed──▶ GONE
@@ -39,5 +40,17 @@ class Delivery:
     number: int = field(init=False)  # its delivery number
     size_bytes: int = field(init=False)
 
+    _ended: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)  # held: it has an outcome
+
     def __post_init__(self) -> None:
         self.number, self.size_bytes = self.task.number, len(self.task.entry)
+
+    def end(self, error: str | None, seconds: float) -> bool:
+        """Set the outcome unless it is set. Return whether it was set now: the caller then tells the claimer.
+
+        A task past its time limit may be found by the main thread and return in its own at the same moment.
+        """
+        if not self._ended.acquire(blocking=False):
+            return False
+        self.error, self.seconds = error, seconds
+        return True

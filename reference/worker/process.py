@@ -76,14 +76,15 @@ class HandlerThread(threading.Thread):
                 if self._at_work:
                     self._at_work()
                     self._at_work = None
-                delivery.error = self._outcome(delivery)
+                error = self._outcome(delivery)
                 if signals.forked:
-                    who, outcome = delivery.task.shown_id, delivery.error or "it returned"
+                    who, outcome = delivery.task.shown_id, error or "it returned"
                     logger.warning("The handler of task %s forked a process that left the handler: %s", who, outcome)
-                    signals.end_fork(failed=delivery.error is not None)
+                    signals.end_fork(failed=error is not None)
                 self.current = None
                 running.set(None)
-                delivery.seconds = time.monotonic() - started
+                if not delivery.end(error, time.monotonic() - started):
+                    continue  # it has failed as hung
             inbox.put(delivery)
 
     def _outcome(self, delivery: Delivery) -> str | None:
@@ -254,12 +255,11 @@ class Worker:
         """Fail tasks that ran past their time limit. Return whether there were any: the process must end then."""
         now = time.monotonic()
         begun = [d for thread in self._threads if (d := thread.current) and d.seconds is None]
-        hung = [d for d in begun if d.started is not None and now > d.started + self._patience_s(d)]
+        late = [d for d in begun if d.started is not None and now > d.started + self._patience_s(d)]
+        hung = [d for d in late if d.end(str(RanTooLong(self._limit_ms(d))), self._limit_ms(d) / 1000)]
         for delivery in hung:
-            limit_ms = self._limit_ms(delivery)
-            logger.error("Task %s hangs: it ran past %d ms. This process ends.", delivery.task.shown_id, limit_ms)
-            delivery.error = str(RanTooLong(limit_ms))
-            delivery.seconds = limit_ms / 1000
+            shown = delivery.task.shown_id, self._limit_ms(delivery)
+            logger.error("Task %s hangs: it ran past %d ms. This process ends.", *shown)
             self._claimer.inbox.put(delivery)
         return bool(hung)
 

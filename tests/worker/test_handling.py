@@ -1,5 +1,7 @@
 """Settings of one task type (retries, time limit, payload), async handlers, and `around`."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 from support.processes.worker_process import Pool, Watched
 from support.queue_fixtures import Queue, ids
 from support.waiting import living, wait_until
+from zeroloss.reference.worker.process import CANCEL_S
 
 StartPool = Callable[..., Pool]
 QUICK = {"ZEROLOSS_BACKOFF_MS": "1", "ZEROLOSS_BACKOFF_MAX_MS": "2", "ZEROLOSS_SWEEP_MS": "20"}
@@ -147,6 +150,25 @@ def test_an_async_handler_that_cannot_be_cancelled_hangs_and_its_process_is_rest
     wait_until(lambda: watched.completed() == 1, timeout_s=30)
     assert pool.said("Task t1 hangs: it ran past 300 ms. This process ends.")
     assert len(set(watched.pids())) == 2
+
+
+@pytest.mark.law("I3")
+def test_a_process_that_was_stopped_beyond_both_time_limits_of_a_coroutine_fails_its_task_once(
+    start: StartPool, queue: Queue, watched: Watched
+) -> None:
+    """Its loop and its main thread both find the task late, at the same moment."""
+    pool = start(**QUICK)
+    for tried in range(1, 3):
+        watched.submit("async slow", f"t{tried}")
+        wait_until(lambda name=f"t{tried}:1": name in watched.ran(), timeout_s=30)
+        pid = watched.pids()[-1]
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.3 + CANCEL_S + 0.2)
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda count=tried: watched.completed() == count, timeout_s=30)
+        assert watched.ran()[-2:] == [f"t{tried}:1", f"t{tried}:2"]
+    assert queue.counters()["retried"] == 2
+    assert not pool.said("was recovered")
 
 
 def test_sys_exit_in_an_async_handler_fails_its_task_and_the_loop_goes_on(

@@ -115,6 +115,20 @@ def test_a_handler_thread_tells_how_long_a_task_took_and_why_it_failed(queue: Qu
         assert began_at <= delivery.started + delivery.seconds <= told
 
 
+def test_a_task_that_was_reported_as_hung_is_not_reported_again_when_its_handler_ends(queue: Queue) -> None:
+    def handler(_task: Task) -> None:
+        thread = threading.current_thread()
+        assert isinstance(thread, HandlerThread)
+        assert thread.current
+        thread.current.end("It hangs.", 1.0)
+        hung.append(thread.current)
+
+    hung: list[Delivery] = []
+    queue.enqueue("a")
+    assert handled(queue, handler) == []
+    assert (hung[0].error, hung[0].seconds) == ("It hangs.", 1.0)
+
+
 def test_a_delivery_whose_type_has_no_settings_of_its_own_is_left_to_those_of_the_consumer(queue: Queue) -> None:
     queue.enqueue("a")
     (plain,) = handled(queue, Handler(print).under(queue.config))
