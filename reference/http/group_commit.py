@@ -32,7 +32,7 @@ class Commit(Protocol):
 
 
 class GroupCommit:
-    """Collects requests that arrive within one turn of the event loop, or during a call. For one event loop.
+    """Collects requests that arrive within two turns of the event loop, or during a call. For one event loop.
 
     There is one call at a time: the longer Redis takes, the more requests the next call carries.
     """
@@ -67,6 +67,7 @@ class GroupCommit:
     async def _push(self) -> None:
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # one turn, for the next requests of clients that were just answered
                 await self._push_group(self._next_group())
         finally:
             self._pushing = None

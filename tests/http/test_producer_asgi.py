@@ -105,6 +105,30 @@ def one(payload_json: str = "1", **members: Any) -> list[Submission]:
     return [Submission(payload_json, **members)]
 
 
+def test_requests_that_clients_send_after_their_answers_join_those_that_came_during_the_call(queue: Queue) -> None:
+    """Else the clients split into two groups for good, each of which waits for the call of the other."""
+    enqueuer = Slow(queue)
+
+    async def ask() -> None:
+        group = GroupCommit(enqueuer, 6)
+
+        async def send(count: int) -> None:
+            for _ in range(count):
+                await group.enqueue(one())
+
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(3):
+                clients.create_task(send(5))
+            while not enqueuer.calls:
+                await asyncio.sleep(0)
+            clients.create_task(send(4))
+            await asyncio.sleep(0)
+            enqueuer.may_go_on.set()
+
+    asyncio.run(ask())
+    assert enqueuer.calls == [3, 4, 4, 4, 4]
+
+
 def test_the_requests_of_one_turn_travel_by_one_call_and_each_has_its_own_answer(queue: Queue) -> None:
     enqueuer = Slow(queue.configured(max_pending=2, max_task_bytes=200))
     enqueuer.may_go_on.set()
