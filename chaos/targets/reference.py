@@ -53,7 +53,7 @@ MAX_SCHEDULED = 535
 """Limit on scheduled tasks. It is low enough for a default run to exceed it, so some are refused and resubmitted."""
 MAX_PENDING = 1_200
 LARGEST_BYTES = 3 * 2**19
-"""Largest task of the variant `recycled`: more than all that one claim takes."""
+"""Largest task, more than all that one claim takes: a claim takes such a task alone."""
 PUSHED_ONE_IN = 20
 """One in this many tasks is pushed to the list itself as a bare JSON object, as by a client of another system."""
 BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN, BY_PYTHON_MAX = 8, 3, 20
@@ -120,16 +120,29 @@ class Reference(Target):
         *("server-denies:command=xadd", "worker-sigterm:twice=true"),
     )
     variants: Mapping[str, Variant] = {
-        # With the times as shipped. The producer's other server is tried too, as `prove --quick` has no third run.
+        # The producer's other server is tried too, as `prove --quick` has no third run.
+        "recycled": Variant(
+            worker=("--processes", "2", "--max-tasks", "100"),
+            producer=ASGI,
+            members={
+                "workers_stay": False,
+                "mix": ("producer-sigkill", "producer-sigkill-batch", "client-gives-up", "server-denies:command=hset"),
+            },
+        ),
+        # With the times and the largest task as shipped.
         "as-shipped": Variant(
             producer=ASGI,
             env={
                 name: str(getattr(Config, name.removeprefix("ZEROLOSS_").lower()))
-                for name in ("ZEROLOSS_LEASE_MS", "ZEROLOSS_RENEW_MS", "ZEROLOSS_SWEEP_MS", "ZEROLOSS_BLOCK_MS")
+                for name in (
+                    *("ZEROLOSS_LEASE_MS", "ZEROLOSS_RENEW_MS", "ZEROLOSS_SWEEP_MS", "ZEROLOSS_BLOCK_MS"),
+                    "ZEROLOSS_MAX_TASK_BYTES",
+                )
             },
             members={
                 "recover_within": (Config.lease_ms + Config.sweep_ms) / 1000,
                 "recover_sooner": {"worker-sigkill": (Config.absence_ms + 2 * Config.sweep_ms) / 1000},
+                "payload_bytes_max": Config.max_task_bytes - ENVELOPE_BYTES_MAX,
                 "mix": (
                     "server-denies:command=xadd",
                     "worker-sigint",
@@ -137,16 +150,6 @@ class Reference(Target):
                     "worker-sigkill-parent",
                     "clock-jump",
                 ),
-            },
-        ),
-        "recycled": Variant(
-            worker=("--processes", "2", "--max-tasks", "100"),
-            producer=ASGI,
-            env={"ZEROLOSS_MAX_TASK_BYTES": str(LARGEST_BYTES)},
-            members={
-                "workers_stay": False,
-                "payload_bytes_max": LARGEST_BYTES - ENVELOPE_BYTES_MAX,
-                "mix": ("producer-sigkill", "producer-sigkill-batch", "client-gives-up", "server-denies:command=hset"),
             },
         ),
         # Tasks are on disk before they are promised, and with a low limit on waiting tasks some may be refused.
@@ -167,7 +170,7 @@ class Reference(Target):
             },
         ),
     }
-    payload_bytes_max = Config.max_task_bytes - ENVELOPE_BYTES_MAX
+    payload_bytes_max = LARGEST_BYTES - ENVELOPE_BYTES_MAX
     types = (TYPE, ASKING, ASYNCHRONOUS, TYPED)
     batch_max = Config.max_batch
     behaviours = frozenset(
@@ -191,11 +194,12 @@ class Reference(Target):
         # Short: if a wrong unit makes it a thousandth of this, a key expires before it is used again.
         "ZEROLOSS_IDEMPOTENCY_TTL_MS": "60000",
         "ZEROLOSS_MAX_SCHEDULED": str(MAX_SCHEDULED),
+        "ZEROLOSS_MAX_TASK_BYTES": str(LARGEST_BYTES),
     }
     settings: ClassVar[str] = (
         "lease 3.6 s (default 10), sweep 0.5 s (default 1), renewal 1.2 s (default 2.5), block 0.1 s (default 1), "
         f"longest backoff 5 s (default 60), idempotency keys 60 s (default a day), at most {MAX_SCHEDULED} "
-        "scheduled tasks (default a million)"
+        "scheduled tasks (default a million), tasks of up to 1.5 MiB (default 1)"
     )
     promise: ClassVar[str] = (
         "An accepted task is executed to completion at least once, or is in the dead-letter list with a reason."

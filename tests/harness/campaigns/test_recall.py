@@ -99,7 +99,7 @@ def test_a_share_means_nothing_where_the_reference_itself_is_blamed() -> None:
 def test_the_steps_of_a_command_are_those_that_it_carries_out_itself() -> None:
     steps = commands(1, "embedded")
     assert steps["run"] == [A_RUN]
-    assert steps["prove --quick"] == [A_RUN, f"{QUICK_RUN.replace('seed 1', 'seed 2')} @as-shipped", "enumerate"]
+    assert steps["prove --quick"] == [A_RUN, f"{QUICK_RUN.replace('seed 1', 'seed 2')} @recycled", "enumerate"]
     assert steps["prove"][0] == A_RUN
     assert len(steps["prove"]) == EFFORTS["default"].runs + 1
 
