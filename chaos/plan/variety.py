@@ -18,6 +18,8 @@ from ..target import Target
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
 LONG_MS_MIN, LONG_MS_MAX = 4_000, 9_000
 LONG_ONE_IN = 160
+LONG_UNTIL = 0.8
+"""Share of the trickle after which no task has a long body, for which the end of the run would wait."""
 SLOWER_MS_MIN, SLOWER_MS_MAX = 10, 40
 HANG_MS = 5_000
 BEYOND_S = 20.0
@@ -160,7 +162,8 @@ def _with_long_bodies(draw: Random, tasks: list[PlannedTask], burst: range) -> l
     half = burst.start + len(burst) // 2
     # Not in the backlog, which is done early: faults wait for long bodies during the whole run.
     elsewhere = [number for number in range(math.ceil(BACKLOG_SHARE * len(tasks)), len(tasks)) if number not in burst]
-    long = set(draw.sample(elsewhere, len(tasks) // LONG_ONE_IN))
+    early = elsewhere[: math.ceil(LONG_UNTIL * len(elsewhere))]
+    long = set(draw.sample(early, len(tasks) // LONG_ONE_IN))
     made = []
     for number, task in enumerate(tasks):
         work_ms = task.work_ms

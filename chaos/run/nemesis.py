@@ -44,8 +44,9 @@ class Pace(NamedTuple):
 SCHEDULED = Pace(0.0, 0.0)
 FOR_WORKERS = Pace(0.0, 1.0)
 """For faults that hit a worker inside a task: new tasks come while no body runs."""
-FOR_ALL = Pace(0.5, 1.0)
-"""Until each worker has completed a task again: one long body must not leave the other workers without tasks."""
+FOR_ALL = Pace(2.0, 4.0)
+"""Until each worker has completed a task again: one long body must not leave the other workers without tasks, and few
+are left late in a plan."""
 FOR_CLIENTS = Pace(1.0, 1.0)
 """For faults that make the queue refuse a submission, or lose its answer."""
 

@@ -1,6 +1,7 @@
 """Faults of workers: each hits inside a task, and afterwards all workers run again."""
 
 import re
+import time
 
 import pytest
 from support.fault_stage import BUSY, Scene
@@ -70,6 +71,12 @@ for number in range(30):
 time.sleep(3600)
 """
 """Each worker begins all tasks of a call when it arrives."""
+STAYS_INSIDE = """
+import time
+from zeroloss.ledger import effect
+with effect("long"):
+    time.sleep(3600)
+"""
 A_CHILD_FOR_EACH = """
 import os, time
 from zeroloss.ledger import effect
@@ -224,6 +231,22 @@ def test_a_full_hand_is_the_successors_while_the_others_stand_still(scene: Scene
     assert set(effect.tasks) < call
     assert not before - {first} - {worker.sid for worker in pool.living()}
     assert len(pool.living()) == 3
+
+
+def test_a_long_body_in_another_worker_does_not_keep_the_call_back(scene: Scene) -> None:
+    pool = scene.workers(WAITS, STAYS_INSIDE)
+    come, began_s = scene.directory / "come", time.monotonic()
+    wait_until(lambda: scene.ledger.poll() or "long" in scene.ledger.open_tasks())
+    call = frozenset(f"call-{number:02}" for number in range(30))
+    scene.play(
+        WorkerSigkillFull(calm_within_s=40.0),
+        recover_within_s=30.0,
+        let_on=come.touch,
+        promised=lambda: call if come.exists() else frozenset(),
+        long=frozenset({"long"}),
+    )
+    assert time.monotonic() - began_s < 30
+    assert len(pool.living()) == 2
 
 
 def test_where_no_call_comes_a_worker_is_replaced_and_no_other_is_killed(scene: Scene) -> None:

@@ -20,6 +20,7 @@ from zeroloss.plan.variety import (
     EDGE_BYTES,
     GIVEN_UP_MS,
     LARGE_BYTES_TOTAL,
+    LONG_MS_MIN,
     LONG_TOGETHER,
     LONG_TOGETHER_MS,
     SCHEDULED_TOGETHER,
@@ -220,6 +221,12 @@ def test_single_tasks_come_with_a_fault_of_those_who_submit_them() -> None:
     made = plan(faults=[FaultRequest("client-reply-loss", 1, {})])
     assert [(task.batch, task.behaviour) for task in coming(made)] == [(0, "")] * 16
     assert max(task.work_ms for task in coming(made)) <= 400
+
+
+def test_no_long_body_comes_late_in_the_trickle_as_the_end_of_the_run_would_wait_for_it() -> None:
+    for seed in range(5):
+        well_behaved = [task for task in plan(seed=seed).tasks if not task.behaviour and not task.batch]
+        assert not any(task.work_ms >= LONG_MS_MIN for task in well_behaved[-50:])
 
 
 @pytest.mark.parametrize("way", ["reject", "raise-always", ""])

@@ -253,6 +253,26 @@ def test_a_fault_hits_all_the_same_when_a_worker_does_not_come_back_and_says_whi
     assert effective.met == [1]
 
 
+def test_tasks_come_faster_than_planned_while_a_fault_waits_for_all_workers(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late in a plan only two tasks a second are left, and each of several workers must get one."""
+    monkeypatch.setattr("zeroloss.run.nemesis.FAULTS_UNTIL_SHARE", 0.05)
+    (theatre.directory / "clock").mkdir()
+    waiting = {"promised": lambda: frozenset({"waiting"}), "workload_over": lambda: False}
+    fault = msgspec.structs.replace(clock(1), at_s=0.5)
+    nemesis = theatre.nemesis(IDLE, [fault], directory=theatre.directory, **waiting)
+    nemesis.start()
+    try:
+        from_s = wait_until(lambda: nemesis.horizon_s() > 1.0 and nemesis.horizon_s())
+        since_s = time.monotonic()
+        wait_until(lambda: time.monotonic() > since_s + 0.5)
+        assert nemesis.horizon_s() - from_s > 3.0 * (time.monotonic() - since_s)
+    finally:
+        nemesis.stop()
+        nemesis.join(30)
+
+
 @pytest.mark.parametrize(("promised", "waits"), [(frozenset(), False), (frozenset({"waiting"}), True)])
 def test_a_fault_waits_no_longer_for_a_worker_when_no_task_waits_or_runs_for_a_while(
     theatre: Theatre, monkeypatch: pytest.MonkeyPatch, promised: frozenset[str], waits: bool
