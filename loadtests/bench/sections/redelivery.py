@@ -5,6 +5,7 @@ recovery from dead workers is useless if live workers lose their tasks.
 """
 
 import os
+import random
 import signal
 import sys
 import time
@@ -69,6 +70,7 @@ def _lone(context: Context) -> float:
         _wait_for_consumers(context, client, workers[0])
         pid = _begun(context, events, workers[0], HOLD_S)
         holder, other = sorted(workers, key=lambda worker: worker.pid != os.getsid(pid))
+        _wait_for_any_moment()
         killed_ns = time.monotonic_ns()
         context.processes.kill(holder)
         return _seconds_until_again(context, events, other, killed_ns)
@@ -81,9 +83,15 @@ def _child(context: Context) -> float:
         worker = _start(stack, context, events, "--processes", "2")
         _wait_for_consumers(context, client, worker)
         pid = _begun(context, events, worker, HOLD_S)
+        _wait_for_any_moment()
         killed_ns = time.monotonic_ns()
         os.kill(pid, signal.SIGKILL)
         return _seconds_until_again(context, events, worker, killed_ns)
+
+
+def _wait_for_any_moment() -> None:
+    """Wait for a part of a sweep's interval. Sweeps are in step with the start of their worker; deaths are not."""
+    time.sleep(random.uniform(0.0, Config.sweep_ms / 1000))
 
 
 def _robbed(context: Context, act: Callable[[redis.Redis, Relay], None]) -> bool:
