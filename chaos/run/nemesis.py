@@ -28,6 +28,8 @@ COME_BACK_S = 5.0
 """Longest wait, in seconds beyond `recover_within`, of a fault that hits all workers until all complete tasks again."""
 STILL_S = 2.0
 """Shorter limit, in seconds, of the same wait if meanwhile no accepted task waits or runs: few tasks are left."""
+STANDSTILL_S = 20.0
+"""Seconds, beyond `recover_within`, after which a queue stands still: tasks wait all that time, and none begins."""
 
 LATE_SHARE = 0.25
 """Minimum rate of tasks while a fault takes longer than planned, as a share of the planned rate."""
@@ -96,6 +98,7 @@ class Nemesis(threading.Thread):
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
         self._settled_s = -math.inf
+        self._begun_before, self._moved_s = -1, 0.0  # number of tasks that had begun when it last grew, and that time
         self._taken_up, self._reached_s = 0, 0.0
         self._taken_up_s = self._looked_s = math.inf
         self._pace, self._rate = SCHEDULED, 0.0
@@ -227,9 +230,13 @@ class Nemesis(threading.Thread):
             self._wait(POLL_S)
 
     def _waits_or_runs(self) -> bool:
-        """Return whether a body runs, or an accepted task has not begun. Some tasks are given up without a body."""
-        promised = self._more.get("promised")
-        return promised is None or bool(self._ledger.open_tasks() or promised() - self._ledger.begun - self._doomed)
+        """Return whether a body runs, or an accepted task has not begun."""
+        return "promised" not in self._more or bool(self._ledger.open_tasks() or self._waiting())
+
+    def _waiting(self) -> frozenset[str]:
+        """Return the accepted tasks that have not begun, without those that are given up without a body."""
+        promised = self._more.get("promised", frozenset)
+        return frozenset(promised() - self._ledger.begun - self._doomed)
 
     def _await_brought(self, number: int) -> None:
         """Wait until a task submitted for this fault runs: a body that ends in an outage cannot be acked at once."""
@@ -247,14 +254,21 @@ class Nemesis(threading.Thread):
         """Return whether no task is left for a fault to wait for.
 
         Then nothing more is submitted, no body runs, and each promised task is completed, or has begun and must be
-        given up. The same holds if bodies end at once.
+        given up. The same holds if bodies end at once, and if the queue stands still.
         """
-        if self.bodies_end_at_once:
+        if self.bodies_end_at_once or self._stands_still():
             return True
         over, promised = self._more.get("workload_over"), self._more.get("promised")
         if over is None or promised is None or not over() or self._ledger.open_tasks():
             return False
         return not promised() - self._ledger.completed() - (self._doomed & self._ledger.begun)
+
+    def _stands_still(self) -> bool:
+        """Return whether promised tasks have waited for long while none began: a fault would wait for each in vain."""
+        now_s, begun = time.monotonic(), len(self._ledger.begun)
+        if begun != self._begun_before or self._ledger.open_tasks() or not self._waiting():
+            self._begun_before, self._moved_s = begun, now_s
+        return now_s > self._moved_s + self._more.get("recover_within_s", 0.0) + STANDSTILL_S
 
     def _note(self, fault: Fault, number: int, effect: Effect, met: list[int] | None) -> None:
         self._recorder.record(

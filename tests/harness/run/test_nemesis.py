@@ -336,6 +336,17 @@ def test_a_kill_does_not_wait_for_a_task_when_nothing_is_left_to_do(theatre: The
     assert time.monotonic() - begun_s < 15
 
 
+def test_kills_do_not_wait_for_a_task_where_tasks_wait_and_none_has_begun_for_long(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeroloss.run.nemesis.STANDSTILL_S", 0.3)
+    begun_s = time.monotonic()
+    more = {"workload_over": lambda: False, "promised": lambda: frozenset({"waiting"}), "recover_within_s": 0.3}
+    theatre.perform(theatre.pool(IDLE), *(kill(number, patience_s=20) for number in (1, 2, 3)), **more)
+    assert [event.phase for event in theatre.faults()] == ["begin", "missed", "end"] * 3
+    assert 0.6 < time.monotonic() - begun_s < 15
+
+
 def test_tasks_come_up_to_the_next_fault_and_at_their_own_pace_while_one_waits_for_a_task(theatre: Theatre) -> None:
     faults = [PlannedFault(number, "worker-sigkill", {"patience_s": 20}, 100.0 * (number - 1)) for number in (1, 2)]
     nemesis = theatre.nemesis(IDLE, faults)
