@@ -27,6 +27,7 @@ import msgspec
 from .errors import InvalidTask, Undecodable
 from .texts import NAME_CHARS_MAX, printable
 
+DEFAULT_TYPE = "default"
 PRIORITIES = {"high": "h", "default": "d", "low": "l"}
 _PRIORITY_NAMES = {letter.encode(): name for name, letter in PRIORITIES.items()}
 # The same limits as in `lua.py`; without them a count could have 4,300 digits.
@@ -43,7 +44,7 @@ class _Body(msgspec.Struct, gc=False):
     """The JSON of a task. Further members are kept in the entry, and not read here."""
 
     id: str
-    type: str = "default"
+    type: str = DEFAULT_TYPE
     payload: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -157,8 +158,12 @@ def refuse_half_pairs(payload_json: str) -> None:
 
 
 def encode(*, task_id: str, task_type: str, payload_json: str) -> bytes:
-    """Return the JSON of a new task. `payload_json` is valid JSON text and is copied unchanged."""
-    return b'{"id":%b,"type":%b,"payload":%b}' % (_written(task_id), _written(task_type), payload_json.encode())
+    """Return the JSON of a new task. `payload_json` is valid JSON text and is copied unchanged.
+
+    The default type is left out: that saves memory of the server for each waiting task.
+    """
+    named = b"" if task_type == DEFAULT_TYPE else b'"type":%b,' % _written(task_type)
+    return b'{"id":%b,%b"payload":%b}' % (_written(task_id), named, payload_json.encode())
 
 
 class _IdClock:

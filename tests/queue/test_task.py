@@ -30,6 +30,12 @@ def test_a_new_task_is_one_json_object_with_its_members_in_a_fixed_order() -> No
     assert made == b'{"id":"t1","type":"email","payload":{"to":"me"}}'
 
 
+def test_the_default_type_takes_no_byte_of_an_entry_and_is_read_as_one() -> None:
+    made = encode(task_id="t1", task_type="default", payload_json="1")
+    assert made == b'{"id":"t1","payload":1}'
+    assert Task(HEADER + made).type == "default"
+
+
 def test_an_entry_is_read_with_all_that_its_header_says() -> None:
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     task = Task(b"h,7,2,3,1700000000000,4," + trace + b';{"id":"t1","type":"email","payload":{"to":"me"}}', 9)
