@@ -268,7 +268,8 @@ class Nemesis(threading.Thread):
         now_s, begun = time.monotonic(), len(self._ledger.begun)
         if begun != self._begun_before or self._ledger.open_tasks() or not self._waiting():
             self._begun_before, self._moved_s = begun, now_s
-        return now_s > self._moved_s + self._more.get("recover_within_s", 0.0) + STANDSTILL_S
+        still_s: float = now_s - self._moved_s - self._more.get("recover_within_s", 0.0)
+        return still_s > STANDSTILL_S
 
     def _note(self, fault: Fault, number: int, effect: Effect, met: list[int] | None) -> None:
         self._recorder.record(

@@ -38,9 +38,13 @@ class Context:
     medians: dict[str, float] = field(default_factory=dict)
     """Tasks/s of each queue that the section `drain` has measured in this run."""
 
+    def client(self) -> redis.Redis:
+        """Return a client of the server."""
+        return redis.Redis.from_url(self.server.url)
+
     def empty_server(self) -> redis.Redis:
         """Empty the server, and return a client of it."""
-        client = redis.Redis.from_url(self.server.url)
+        client = self.client()
         client.flushall()
         client.config_resetstat()
         return client

@@ -197,27 +197,29 @@ class Reaper:
 
     def sweep(self) -> Sweep:
         """Recover the tasks of each consumer whose lease ended or that vanished, and promote due tasks."""
-        again_ms = self._end_leases_of_the_vanished() if self._config.absence_ms else None
+        again_ms = self.look()
         seconds, microseconds = self._client.time()
         now_ms = seconds * 1000 + microseconds // 1000
         ended: Any = self._client.zrangebyscore(self._keys.consumers, "-inf", now_ms)
         recovered = sum(self.recover(consumer) for consumer in self._ours(ended))
         return Sweep(recovered, self.promote(), again_ms)
 
-    def _end_leases_of_the_vanished(self) -> int | None:
+    def look(self) -> int | None:
         """End the leases of killed workers: their connections are gone, and stay gone (see `worker/presence.py`).
 
-        Return `Sweep.again_ms`.
+        Return `Sweep.again_ms`. It costs little if another process has just looked.
         """
+        if not self._config.absence_ms:
+            return None
         keys = [self._keys.consumers, self._keys.presence, self._keys.asked]
         round_ms = max(1, self._config.sweep_ms // ROUNDS)
         arguments = [self._keys.presence_channel(""), self._config.absence_ms, round_ms]
         try:
             again_ms: int | None = _END_ABSENT(self._client, keys, arguments)
-            return again_ms
         except redis.ResponseError as error:
             self._refusal.say(error)
             return None
+        return again_ms
 
     def recover(self, consumer: str, *, is_dead: bool = False) -> int:
         """Move all tasks of a dead consumer back to the claiming end of pending, or to dead_letter (I4, I5).

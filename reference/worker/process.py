@@ -116,7 +116,12 @@ def _below(error: BaseException) -> BaseException:
 
 
 class Maintenance(threading.Thread):
-    """Recovers the tasks of dead workers and promotes due tasks, with or without traffic (I4)."""
+    """Recovers the tasks of dead workers and promotes due tasks, with or without traffic (I4).
+
+    `looks`: how often per sweep it looks for absent consumers, so that these are noticed soon.
+    """
+
+    looks = 3
 
     def __init__(self, reaper: Reaper, config: Config) -> None:
         super().__init__(name="maintenance", daemon=True)
@@ -128,16 +133,25 @@ class Maintenance(threading.Thread):
 
     def run(self) -> None:
         again_ms: int | None = None
-        # Jitter, so that the processes of a pool do not all sweep at the same moment.
-        while not self._stopped.wait(min(self._config.sweep_ms * random.uniform(0.8, 1.0), again_ms or inf) / 1000):
+        looked = 0
+        while True:
+            # Jitter, so that the processes of a pool do not all sweep at the same moment.
+            look_ms = self._config.sweep_ms / self.looks * random.uniform(0.8, 1.0)
+            if self._stopped.wait(min(look_ms, again_ms or inf) / 1000):
+                return
+            looked += 1
+            due = looked % self.looks == 0 or (again_ms or inf) <= look_ms
             again_ms = None
             try:
-                sweep = self._reaper.sweep()
-                again_ms = sweep.again_ms
-                if sweep.recovered:
-                    logger.warning("Recovered %d tasks of workers that vanished.", sweep.recovered)
+                again_ms = self._sweep() if due else self._reaper.look()
             except redis.RedisError as error:
                 logger.warning("The sweep failed and will be repeated: %s", error)
+
+    def _sweep(self) -> int | None:
+        sweep = self._reaper.sweep()
+        if sweep.recovered:
+            logger.warning("Recovered %d tasks of workers that vanished.", sweep.recovered)
+        return sweep.again_ms
 
 
 class Worker:

@@ -75,6 +75,25 @@ def test_maintenance_sweeps_again_as_soon_as_an_absence_is_long_enough(queue: Qu
     assert swept[10] - swept[0] < 10 * least_between_sweeps_s
 
 
+def test_maintenance_looks_for_absent_consumers_more_often_than_it_sweeps(queue: Queue) -> None:
+    calls: list[str] = []
+
+    class Watching(Reaper):
+        def look(self) -> None:
+            calls.append("look")
+
+        def sweep(self) -> Sweep:
+            calls.append("sweep")
+            return Sweep(0, 0)
+
+    maintenance = Maintenance(Watching(queue.own_client, queue.config), replace(queue.config, sweep_ms=60))
+    maintenance.start()
+    wait_until(lambda: len(calls) >= 6)
+    maintenance.stop()
+    maintenance.join()
+    assert calls[:6] == ["look", "look", "sweep"] * 2
+
+
 def handled(
     queue: Queue, handler: Callable[[Task], object] | Handler, *, dropped: bool = False, lease_until: float = math.inf
 ) -> list[Delivery]:

@@ -209,6 +209,7 @@ class Cast:
     def _reap(self, client: Any, _process: Process) -> None:
         maintenance = Maintenance(Reaper(client, self.config), self.config)
         maintenance._stopped = TurnEvent(self.clock)  # type: ignore[assignment]
+        maintenance.looks = 1  # the clock ticks by whole sweeps
         maintenance.run()
 
     def _claim(self, client: Any, process: Process) -> None:
