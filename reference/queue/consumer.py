@@ -24,7 +24,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from .config import Config
-from .connection import LEADS_ASTRAY, Script, borrowed
+from .connection import LEADS_ASTRAY, Script, borrowed, packed
 from .consuming.registry import LEAVE, NO_REPORT, RENEW, Departure, Renewal, Report
 from .consuming.settling import MAX_TRANSFER_BYTES, SETTLE, TURNS, Claimed, Settlement, read_settlement
 from .errors import LeaseLost, QueueError
@@ -164,8 +164,7 @@ class Consumer:
         ring, claim = ("BLPOP", self._keys.bell, timeout_ms / 1000), SETTLE.command(keys, arguments)
         refusal = None
         with borrowed(self._client) as connection:
-            packed = connection.pack_command(*ring) + connection.pack_command(*claim)
-            connection.send_packed_command([b"".join(packed)])
+            connection.send_packed_command([packed(*ring) + packed(*claim)])
             try:
                 connection.read_response()
             except redis.ResponseError as error:

@@ -18,7 +18,7 @@ from support.waiting import wait_until
 from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.queue import connection as connection_module
 from zeroloss.reference.queue.config import Config
-from zeroloss.reference.queue.connection import Script, borrowed, connect
+from zeroloss.reference.queue.connection import Script, borrowed, connect, packed
 from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.system.servers import Server
 
@@ -245,6 +245,12 @@ def test_redis_py_still_has_what_the_pool_takes_from_its_inside() -> None:
     gone = [name for name in ("_checkpid",) if not hasattr(redis.BlockingConnectionPool, name)]
     gone += [name for name in ("_sock",) if not hasattr(redis.Connection(), name)]
     assert gone == [], f"redis-py {redis.__version__} has no {gone} any more: look at connection.py"
+
+
+def test_a_command_is_packed_as_redis_py_packs_it(queue: Queue) -> None:
+    connection = queue.own_client.connection_pool.get_connection()
+    for command in (("GET", "é\u2028"), ("BLPOP", "bell", 0.25), ("EVALSHA", "", 0, 12, -3, b"\x00\r\n", b"")):
+        assert packed(*command) == b"".join(connection.pack_command(*command))
 
 
 def test_a_script_is_known_by_the_digest_that_the_server_gives_it(queue: Queue) -> None:
