@@ -98,7 +98,8 @@ class Nemesis(threading.Thread):
         self._doomed = frozenset(plan.doomed)
         self._outage_over_t = 0
         self._settled_s = -math.inf
-        self._begun_before, self._moved_s = -1, 0.0  # number of tasks that had begun when it last grew, and that time
+        # When the queue last moved, as far as was seen: the time, how many tasks had begun, and which waited.
+        self._moved_s, self._begun_then, self._waited_then = 0.0, -1, frozenset[str]()
         self._taken_up, self._reached_s = 0, 0.0
         self._taken_up_s = self._looked_s = math.inf
         self._pace, self._rate = SCHEDULED, 0.0
@@ -265,9 +266,9 @@ class Nemesis(threading.Thread):
 
     def _stands_still(self) -> bool:
         """Return whether promised tasks have waited for long while none began: a fault would wait for each in vain."""
-        now_s, begun = time.monotonic(), len(self._ledger.begun)
-        if begun != self._begun_before or self._ledger.open_tasks() or not self._waiting():
-            self._begun_before, self._moved_s = begun, now_s
+        now_s, begun, waiting = time.monotonic(), len(self._ledger.begun), self._waiting()
+        if begun != self._begun_then or self._ledger.open_tasks() or not waiting & self._waited_then:
+            self._moved_s, self._begun_then, self._waited_then = now_s, begun, waiting
         still_s: float = now_s - self._moved_s - self._more.get("recover_within_s", 0.0)
         return still_s > STANDSTILL_S
 

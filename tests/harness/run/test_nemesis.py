@@ -347,6 +347,21 @@ def test_kills_do_not_wait_for_a_task_where_tasks_wait_and_none_has_begun_for_lo
     assert 0.6 < time.monotonic() - begun_s < 15
 
 
+def test_a_task_that_has_just_come_is_waited_for_however_long_nothing_began_before(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeroloss.run.nemesis.STANDSTILL_S", 1.0)
+    come_s = time.monotonic() + 1.0
+    later = msgspec.structs.replace(kill(2, patience_s=20), at_s=1.5)
+    waiting = {
+        "workload_over": lambda: False,
+        "promised": lambda: frozenset({"new"} if time.monotonic() > come_s else ()),
+    }
+    theatre.perform(theatre.pool(IDLE), kill(patience_s=0.1), later, **waiting)
+    begun, missed = (event.t for event in theatre.faults() if event.number == 2 and event.phase in ("begin", "missed"))
+    assert missed - begun > 900_000_000
+
+
 def test_tasks_come_up_to_the_next_fault_and_at_their_own_pace_while_one_waits_for_a_task(theatre: Theatre) -> None:
     faults = [PlannedFault(number, "worker-sigkill", {"patience_s": 20}, 100.0 * (number - 1)) for number in (1, 2)]
     nemesis = theatre.nemesis(IDLE, faults)
