@@ -4,7 +4,7 @@ from typing import Any
 
 from ..queue.config import Config
 from ..queue.enqueuing.submission import DELAY_MS_MAX
-from ..queue.task import PRIORITIES
+from ..queue.task import DEFAULT_TYPE, PRIORITIES
 from .bodies import KEY_PATTERN, NAME_CHARS_MAX
 from .problems import MEDIA_TYPE
 from .submissions import NAME_PATTERN
@@ -142,7 +142,7 @@ def _task() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "id": {**name, "description": "The task's id; a sortable unique one is made if it is missing"},
-            "type": {**name, "default": "default", "description": "Names the handler"},
+            "type": {**name, "default": DEFAULT_TYPE, "description": "Names the handler"},
             "payload": {"description": "Any JSON value, handed to the handler byte for byte; no half surrogate pairs"},
             "priority": {"enum": [*PRIORITIES], "default": "default"},
             "delay_ms": {

@@ -1,4 +1,4 @@
-"""The producer as an ASGI app: one call pushes all requests that arrive within one turn of the event loop.
+"""The producer as an ASGI app: one call pushes all requests that arrive within two turns of the event loop.
 
     uvicorn --no-access-log --factory zeroloss.reference.http.producer_asgi:from_environment
     granian --interface asgi --factory zeroloss.reference.http.producer_asgi:from_environment

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ..queue.client import NESTING_MAX
 from ..queue.enqueuing.submission import AT_ONCE, LARGE, Submission, due_at, due_in
 from ..queue.errors import InvalidTask
-from ..queue.task import PRIORITIES
+from ..queue.task import DEFAULT_TYPE, PRIORITIES
 from .bodies import NAME_CHARS_MAX
 from .problems import Problem, malformed
 
@@ -75,7 +75,7 @@ def read_submission(text: bytes, what: str, idempotency_key: str | None, trace_c
     payload = bytes(task.payload)
     payload_json = decode_utf8(payload, f"{what}'s payload")
     quotes = _quotes(payload) + 2
-    task_type, task_id, priority, due = "default", None, "default", AT_ONCE
+    task_type, task_id, priority, due = DEFAULT_TYPE, None, "default", AT_ONCE
     if task.type is not UNSET:
         task_type = _checked(task.type, "type", what)
         quotes += 4

@@ -20,6 +20,7 @@ from .enqueuing.submission import Accepted, Outcome, Submission
 from .errors import NotAccepted, NotConfirmed, OtherProtocol, OutcomeUnknown, QueueError
 from .keys import Keys
 from .protocol import refuse_other_protocol
+from .task import DEFAULT_TYPE
 
 SENT_AT_ONCE_BYTES = 49_152  # a socket with an empty send buffer accepts this much without blocking
 
@@ -34,7 +35,7 @@ class Enqueuer:
         self._durability = Durability(config.durability, config.durability_timeout_ms)
         self._known = False  # whether the queue was found to have this protocol
 
-    def enqueue_payload(self, payload: Any, *, task_type: str = "default") -> Accepted:
+    def enqueue_payload(self, payload: Any, *, task_type: str = DEFAULT_TYPE) -> Accepted:
         """Enqueue a Python value: a short form of `enqueue`."""
         return self.enqueue(Submission(payload_json=json.dumps(payload, allow_nan=False), task_type=task_type))
 

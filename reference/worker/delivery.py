@@ -39,7 +39,6 @@ class Delivery:
     after_ms: int | None = None  # delay of the retry that its handler chose; None: the backoff
     number: int = field(init=False)  # its delivery number
     size_bytes: int = field(init=False)
-
     _ended: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)  # held: it has an outcome
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any, NoReturn
@@ -132,18 +133,16 @@ class Maintenance(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        again_ms: int | None = None
-        looked = 0
-        while True:
+        again_ms = inf
+        for looked in count(1):
             # Jitter, so that the processes of a pool do not all sweep at the same moment.
             look_ms = self._config.sweep_ms / self.looks * random.uniform(0.8, 1.0)
-            if self._stopped.wait(min(look_ms, again_ms or inf) / 1000):
+            if self._stopped.wait(min(look_ms, again_ms) / 1000):
                 return
-            looked += 1
-            due = looked % self.looks == 0 or (again_ms or inf) <= look_ms
-            again_ms = None
+            due = looked % self.looks == 0 or again_ms <= look_ms
+            again_ms = inf
             try:
-                again_ms = self._sweep() if due else self._reaper.look()
+                again_ms = (self._sweep() if due else self._reaper.look()) or inf
             except redis.RedisError as error:
                 logger.warning("The sweep failed and will be repeated: %s", error)
 
@@ -268,12 +267,12 @@ class Worker:
     def _fail_hung(self) -> bool:
         """Fail tasks that ran past their time limit. Return whether there were any: the process must end then."""
         now = time.monotonic()
-        begun = [d for thread in self._threads if (d := thread.current) and d.seconds is None]
+        begun = [d for thread in self._threads if (d := thread.current)]
         late = [d for d in begun if d.started is not None and now > d.started + self._patience_s(d)]
-        hung = [d for d in late if d.end(str(RanTooLong(self._limit_ms(d))), self._limit_ms(d) / 1000)]
-        for delivery in hung:
-            shown = delivery.task.shown_id, self._limit_ms(delivery)
-            logger.error("Task %s hangs: it ran past %d ms. This process ends.", *shown)
+        limits = [(d, self._limit_ms(d)) for d in late]
+        hung = [(d, limit_ms) for d, limit_ms in limits if d.end(str(RanTooLong(limit_ms)), limit_ms / 1000)]
+        for delivery, limit_ms in hung:
+            logger.error("Task %s hangs: it ran past %d ms. This process ends.", delivery.task.shown_id, limit_ms)
             self._claimer.inbox.put(delivery)
         return bool(hung)
 

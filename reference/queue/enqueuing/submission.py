@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ..errors import InvalidTask, QueueError
+from ..task import DEFAULT_TYPE
 
 AT_ONCE = "-"
 DELAY_MS_MAX = 10 * 366 * 86_400_000
@@ -74,7 +75,7 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     """
 
     payload_json: str
-    task_type: str = "default"
+    task_type: str = DEFAULT_TYPE
     task_id: str | None = None
     idempotency_key: str | None = None
     priority: str = "default"
