@@ -80,6 +80,19 @@ def rejection_is_a_failure() -> None:
     patch(process, "Reject", Nothing)
 
 
+@mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=HANDLERS)
+def rejection_without_a_reason_is_a_failure() -> None:
+    """A task that its handler rejects without a reason is retried like a failed one."""
+
+    def outcome(self: Any, delivery: Delivery) -> Any:
+        error = original(self, delivery)
+        if error == "Reject":
+            delivery.config = None
+        return error
+
+    original = patch(HandlerThread, "_outcome", outcome)
+
+
 @mutant(expects="MAX_ATTEMPTS", breaks="I5", profile=REQUEUED)
 def limits_of_the_worker_for_all() -> None:
     """The retries and the backoff that are set for a task type are ignored."""

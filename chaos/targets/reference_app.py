@@ -95,6 +95,11 @@ def _seconds(task: Task) -> float:
     return float(task.payload["work_ms"]) / 1000 if hangs else 0.0
 
 
+def _text(task: Task) -> list[str]:
+    """Return the arguments of an error: half of the errors have a text."""
+    return ["as planned"][: len(task.raw_payload) % 2]
+
+
 def _misbehave(task: Task) -> None:
     behaviour = task.payload.get("behaviour")
     first = task.attempt == 1
@@ -103,7 +108,7 @@ def _misbehave(task: Task) -> None:
     if behaviour == "exit-twice" and task.attempt <= EXITS:
         os._exit(1)
     if behaviour == "reject":
-        raise Reject("as planned")
+        raise Reject(*_text(task))
     if behaviour == "raise-later" and first:
         raise Retry("as planned", after=Reference.asks_again_after)
     if behaviour == "raise-once" and first and task.type == ASKING:
@@ -114,8 +119,7 @@ def _misbehave(task: Task) -> None:
         error = RAISED.get(behaviour, RuntimeError)
         if behaviour in RAISED and task.type == ASYNCHRONOUS:
             error = asyncio.CancelledError  # as if something that the coroutine awaits was cancelled
-        # Half of the errors have a text.
-        raise error(*["as planned"][: len(task.raw_payload) % 2])
+        raise error(*_text(task))
     if behaviour == "hungry":
         bytearray(HUNGRY_BYTES)
     if behaviour == "exit":
