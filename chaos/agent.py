@@ -8,6 +8,7 @@ Commands come in as JSON lines on standard input, answers go out as JSON lines o
                                                         "error": TEXT | null}, one for each
     {"do": "census"}                                -> {"census": [[ID, PLACE, REASON, DIGEST | null], ...] | null}
     {"do": "requeue", "tasks": [ID, ...]}           -> {"requeued": true}
+    {"do": "pause"}, {"do": "resume"}               -> {"paused": true}, {"resumed": true}
     {"do": "stop"}                                  exits when the running enqueues are done
 
 Several tasks of one command are submitted in one call. A task whose client is to send it twice is enqueued twice; then
@@ -89,7 +90,11 @@ class Agent:
         elif verb == "census":
             self._answer("census", self._census)
         elif verb == "requeue":
-            self._answer("requeued", lambda: self._requeue(command["tasks"]))
+            self._answer("requeued", lambda: _done(self._target.requeue, command["tasks"]))
+        elif verb == "pause":
+            self._answer("paused", lambda: _done(self._target.pause))
+        elif verb == "resume":
+            self._answer("resumed", lambda: _done(self._target.resume))
         else:
             for _ in self._threads:
                 self._tasks.put([])
@@ -112,10 +117,6 @@ class Agent:
         return [
             [one.task, one.place, one.reason, None if one.payload is None else digest(one.payload)] for one in found
         ]
-
-    def _requeue(self, tasks: list[str]) -> bool:
-        self._target.requeue(tasks)
-        return True
 
     def _enqueue_all(self) -> None:
         while tasks := self._tasks.get():
@@ -212,6 +213,11 @@ def _outcome(submit: Callable[[], Any]) -> _Outcome:
     # Any other error leaves the outcome unknown. SystemExit and the like must not end this thread.
     except BaseException as unknown:  # noqa: BLE001
         return _Outcome("info", _text(unknown), wrong=isinstance(unknown, WrongAnswer))
+
+
+def _done(act: Callable[..., None], *arguments: Any) -> bool:
+    act(*arguments)
+    return True
 
 
 def _task(task: str, text: str, kind: str, priority: str, delay_ms: int) -> Task:

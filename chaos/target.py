@@ -191,8 +191,11 @@ class Target:
     workers_stay: bool = False
     """Whether a process that runs tasks ends only when it is asked to, is killed, or is ended by a task's body."""
     recovers_in_order: bool = False
-    """Whether a dead worker's tasks come back in the order of their acceptance. `effect` must get the `attempt`. With a
-    `batch_max` of at least 120 the default mix kills a worker that holds dozens of tasks of one call."""
+    """Whether the tasks that an ended worker held come back in the order of their acceptance. `effect` must get the
+    `attempt`. With a `batch_max` of at least 120 the default mix ends workers that hold dozens of tasks of one call."""
+    pauses_within: float | None = None
+    """Seconds after `pause()` within which workers begin no more tasks, until `resume()`. The default mix then pauses
+    claiming, and lets tasks of all priorities come meanwhile. None: not stated."""
     keys_at_rest: int | None = None
     """Limit on the keys without an expiry in Redis when all tasks are done or given up. None: not stated."""
     server: str | None = None
@@ -298,6 +301,14 @@ class Target:
         A return is a promise that each runs again. An error leaves the outcome unknown, and the letters that are still
         there are requeued again. If a target has this method and the behaviour `raise-always`, the default mix uses it.
         """
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """Pause all claiming, by the queue's own means. A return is a promise for `pauses_within` seconds later."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """Let claiming go on. Called again if it raises, and also if nothing is paused."""
         raise NotImplementedError
 
     def url(self) -> str | None:

@@ -104,6 +104,12 @@ class Stage:
     """Tasks among the target's dead letters; empty if the target can't list them now."""
     requeue: Callable[[list[str]], bool] = lambda tasks: False
     """Asks the target to requeue these dead letters; False if the outcome is unknown."""
+    pause: Callable[[], bool] = lambda: False
+    """Asks the target to pause all claiming; False if the outcome is unknown."""
+    resume: Callable[[], bool] = lambda: True
+    """Asks the target to let claiming go on; False if the outcome is unknown."""
+    pauses_within_s: float = 0.0
+    """Seconds within which a pause reaches every worker, as the target states."""
     repeated: Callable[[], int] = lambda: 0
     """Number of submissions that were sent a second time and promised again."""
     directory: Path | None = None
@@ -160,6 +166,8 @@ class Fault(ABC):
     """Whether it closes connections that clients can reopen immediately."""
     requeues: ClassVar[bool] = False
     """Whether it requeues dead letters, which gives them all their attempts again."""
+    pauses: ClassVar[bool] = False
+    """Whether it pauses all claiming, as an operator does."""
 
     fills_memory: ClassVar[bool] = False
     """Whether it fills the server's memory, so that the server refuses commands that add data."""
@@ -178,10 +186,15 @@ class Fault(ABC):
     """Whether the mix includes it only for a target that states `drains_when_full` or lists the fault in its `mix`."""
     needs_requeue: ClassVar[bool] = False
     """Whether the target must have `requeue` and know the behaviour `raise-always`."""
+    needs_pause: ClassVar[bool] = False
+    """Whether the target must state `pauses_within`."""
 
     # When the fault may be planned, and what it needs.
     in_mix: ClassVar[InMix] = "no"
     """How often `--faults mix` includes it: never; once if the seed draws it; once; or `--kills` times."""
+    in_turn: ClassVar[str] = ""
+    """Name of a group of faults of which the mix includes one only, by the seed: together they would need too many
+    tasks."""
     drawn_options: ClassVar[tuple[str, ...]] = ()
     """Names of options, True or False, that the mix draws from its seed."""
     ends_mix: ClassVar[int] = 0
@@ -240,6 +253,7 @@ class Fault(ABC):
             cuts=self.cuts,
             fills_memory=self.fills_memory,
             requeues=self.requeues,
+            pauses=self.pauses,
         )
 
     @classmethod

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from random import Random
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +13,8 @@ from ..target import Task
 Numbers = Literal["doubles", "whole", "text"]
 """Numbers in a payload: those of any language; also integers beyond 2^53; also numbers that only the text preserves."""
 
+SMALL_BYTES_MAX = 2_000
+OF_THE_OTHERS = 3
 ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n\u2028\u2029\x85\ufeff\x7fe\u0301\u212b\u1100\u1161'
 """Text with characters that some parsers treat as a line end, a byte order mark or a control character, and with others
 that Unicode normalization changes."""
@@ -78,3 +82,21 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
         left = max(0, size - len(raw.encode()))
         digits = hashlib.sha256(self.id.encode()).hexdigest()
         return raw + (digits * (left // len(digits) + 1))[:left]
+
+
+def taken_evenly(tasks: Sequence[PlannedTask], count: int, draw: Random) -> tuple[list[PlannedTask], list[PlannedTask]]:
+    """Return the other tasks, and those taken for a call at the end of the plan: ordinary ones, at most `count`.
+
+    At most a third of them are taken, so that the other faults keep their traffic, and evenly: a gap of many neighbours
+    would leave a fault that waits for traffic without any.
+    """
+    fit = [
+        place
+        for place, task in enumerate(tasks)
+        if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
+    ]
+    wanted = min(count, len(fit) // OF_THE_OTHERS)
+    every = len(fit) // wanted if wanted else 1
+    chosen = fit[draw.randrange(every) :: every][:wanted]
+    taken = set(chosen)
+    return [task for place, task in enumerate(tasks) if place not in taken], [tasks[place] for place in chosen]

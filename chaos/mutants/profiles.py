@@ -288,6 +288,8 @@ DUE_TOGETHER = Profile(
 HANGING = Profile(name="hanging", faults="handler-hangs:tasks=6:for_s=11.8", tasks=60)
 REQUEUED = Profile(name="requeued", faults="client-requeues:early=8", tasks=80, varied=True)
 FULL_HANDS = Profile(name="full-hands", faults="worker-sigkill-full:count=1", tasks=1_000, stretch=3.0, varied=True)
+GIVEN_BACK = replace(FULL_HANDS, name="given-back", faults="worker-sigterm-full:count=1")
+PAUSED = Profile(name="paused", faults="client-pauses:count=1", tasks=600, varied=True)
 CLUSTER = Profile(name="cluster", faults="none", tasks=120, cluster=True)
 RESHARDED = Profile(
     name="resharded",
@@ -351,6 +353,8 @@ PROFILES = {
         REQUEUED,
         HANGING,
         FULL_HANDS,
+        GIVEN_BACK,
+        PAUSED,
         CLUSTER,
         RESHARDED,
         DIVIDED,

@@ -1,10 +1,11 @@
 """Mutants that begin tasks too soon, too late, or in the wrong turn."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from zeroloss.reference.http import submissions
-from zeroloss.reference.queue import enqueuer
+from zeroloss.reference.queue import enqueuer, reaper
 from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.queue.consuming.settling import TURNS
 from zeroloss.reference.queue.enqueuing import push
@@ -12,13 +13,35 @@ from zeroloss.reference.queue.task import PRIORITIES
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT, VARIED
+from .profiles import DEFAULT, PAUSED, VARIED
 
 
 @mutant(expects="PRIORITIES", breaks="I7", profile=DEFAULT)
 def priorities_ignored() -> None:
     """Every task is pushed with the default priority."""
     patch(push, "PRIORITIES", dict.fromkeys(PRIORITIES, "d"))
+
+
+@mutant(expects="PRIORITIES", breaks="I7", profile=PAUSED)
+def promotion_by_the_first_that_is_due() -> None:
+    """Tasks that become due together get the priority of the first of them."""
+    edit(reaper, "_PROMOTE", "pending(heading(entry))", "pending(heading(due[1]))")
+
+
+@mutant(expects="PRIORITIES", breaks="I7", profile=PAUSED)
+def promotion_loses_the_priority() -> None:
+    """A task that becomes due is pushed with the default priority."""
+    edit(reaper, "_PROMOTE", "pending(heading(entry))", "pending(nil)")
+
+
+@mutant(expects="PAUSES_WITHIN", breaks="I7", profile=PAUSED)
+def pause_is_not_heard() -> None:
+    """Workers do not heed that claiming is paused."""
+
+    def renew(self: Any, *arguments: Any) -> Any:
+        return replace(original(self, *arguments), paused=False)
+
+    original = patch(Consumer, "renew", renew)
 
 
 @mutant(expects=("DELAYS", "STUCK"), breaks="I4", profile=VARIED)

@@ -2,16 +2,18 @@
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from zeroloss.reference.queue import consumer
+from zeroloss.reference.queue.consumer import Consumer
 from zeroloss.reference.worker import supervisor
 from zeroloss.reference.worker.claimer import Claimer
 from zeroloss.reference.worker.process import GRACE_STATUS, Worker
 
 from .mutant import mutant
 from .patching import edit, patch
-from .profiles import DEFAULT, LET_GO, SIGINT, SIGTERM, SIGTERM_TWICE
+from .profiles import DEFAULT, GIVEN_BACK, LET_GO, SIGINT, SIGTERM, SIGTERM_TWICE
 
 
 @mutant(expects="GRACE", breaks="I4", profile=SIGTERM)
@@ -74,3 +76,13 @@ def given_back_to_the_end() -> None:
     """Tasks that a worker gives back go to the end of the queue."""
     for script in ("_RELEASE", "LEAVE"):
         edit(consumer, script, "'RPUSH', pending(heading(entry))", "'LPUSH', pending(heading(entry))")
+
+
+@mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=GIVEN_BACK)
+def given_back_newest_first() -> None:
+    """The tasks that a worker gives back return in reverse order."""
+
+    def release(self: Any, numbers: Iterable[int]) -> int:
+        return sum(original(self, [number]) for number in sorted(numbers))
+
+    original = patch(Consumer, "release", release)

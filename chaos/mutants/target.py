@@ -18,6 +18,8 @@ from .profiles import DEFAULT, PROFILES, RECOVER_WITHIN_S, SHORT, Profile
 
 CONTROL = "reference_"
 AS_SHIPPED = "as_shipped_"
+LARGEST_VARIABLE = "ZEROLOSS_MAX_TASK_BYTES"
+"""A setting that the reference's `payload_bytes_max` belongs to."""
 _CLOCK = Path(__file__).resolve().parent / "clock"
 
 
@@ -46,7 +48,8 @@ def _target(title: str, module: Sequence[str], profile: Profile) -> type[Referen
         attempts, backoff = Reference.max_attempts, Reference.backoff
         by_type = Reference.retries_by_type
     else:
-        settings, within_s = {**SHORT, **profile.settings}, RECOVER_WITHIN_S
+        settings = {LARGEST_VARIABLE: Reference.env[LARGEST_VARIABLE], **SHORT, **profile.settings}
+        within_s = RECOVER_WITHIN_S
         attempts = 1 + int(settings["ZEROLOSS_MAX_RETRIES"])
         if profile.cluster:
             settings = {**settings, "ZEROLOSS_SHARDS": str(SHARDS)}

@@ -64,6 +64,8 @@ def check_target(target: type[Target], faults: Iterable[Fault]) -> None:
             raise PlanError(
                 f"--faults {fault.name} needs a target with `requeue`, whose `behaviours` name raise-always."
             )
+        if fault.needs_pause and target.pauses_within is None:
+            raise PlanError(f"--faults {fault.name} needs a target with `pause` that states `pauses_within`.")
 
 
 def can_requeue(target: type[Target]) -> bool:
@@ -93,6 +95,8 @@ def may_be_mixed(fault: type[Fault], target: type[Target], *, server: str, appen
     if fault.needs_full_memory and not target.drains_when_full and unlisted:
         return False
     if (fault.needs_attempts and not target.attempts_grow) or (fault.needs_requeue and not can_requeue(target)):
+        return False
+    if fault.needs_pause and target.pauses_within is None:
         return False
     if fault.needs_recovery_order and not (target.recovers_in_order and target.batch_max >= fault.batch_least):
         return False

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
-from ..faults import FAULTS, load_faults
+from ..faults import FAULTS, Fault, load_faults
 from ..target import Target
 from .fitting import may_be_mixed
 from .plan import PlannedFault
@@ -39,6 +39,7 @@ def draw_mix(
         for fault in load_faults()
         if may_be_mixed(fault, target, server=server, appendfsync=appendfsync, load=load)
     ]
+    known = [fault for fault in known if fault in _turn(seed, known, fault.in_turn) or not fault.in_turn]
     always = [fault for fault in known if fault.in_mix == "always"]
     others = [fault.name for fault in known if fault.in_mix == "drawn"]
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
@@ -70,6 +71,12 @@ def draw_mix(
     of_the_target = random.Random(f"mix of the target:{seed}").sample(listed, chosen)
     of_the_target = [FaultRequest(one.fault, 1, one.options) for one in of_the_target]
     return [*kills_planned, *requests, *of_the_target, *last]
+
+
+def _turn(seed: int, known: Iterable[type[Fault]], group: str) -> list[type[Fault]]:
+    """Return the fault of the group whose turn it is: each seed is followed by one of another fault."""
+    names = sorted(fault.name for fault in known if fault.in_turn == group)
+    return [fault for fault in known if fault.name == names[seed % len(names)]]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

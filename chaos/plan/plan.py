@@ -2,14 +2,14 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ..checker.situations import SITUATIONS, STATES
-from ..faults import FAULTS
+from ..faults import FAULTS, Fault
 from ..faults.behaviours import ABANDONED, BEHAVIOURS, DOOMED, ENDS_ITS_PROCESS, IN_BODY
 from ..faults.planned import PlannedTask
 from ..history.masking import without_password
@@ -164,9 +164,11 @@ def make_plan(
     )
     ids = [task_id(seed, number) for number in range(1, tasks + 1)]
     planned = [] if load else draw_tasks(random.Random(f"tasks:{seed}"), ids, wishes, stated)
-    for fault in built:
+    held_from_s: dict[str, float] = {}  # fault that holds traffic -> time of the last task before its own
+    for fault in sorted(built, key=_in_turn):
+        held_from_s[fault.name] = planned[-1].at_s if planned else run_s
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
-    injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s)
+    injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s, held_from_s)
     if wishes.misbehave and planned:
         beside = [(one.number, one.at_s, build_fault(one.fault, one.options)) for one in injections]
         planned = suited(random.Random(f"beside:{seed}"), planned, beside, wishes, stated, recover_within_s)
@@ -199,7 +201,14 @@ def _known_demands(demands: Sequence[str]) -> list[str]:
     return list(demands)
 
 
-def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float) -> list[PlannedFault]:
+def _in_turn(fault: Fault | type[Fault]) -> tuple[bool, str]:
+    """Return the key by which faults are ordered that hold traffic: behind others, and each before its own tasks."""
+    return fault.holds_traffic, fault.name * fault.holds_traffic
+
+
+def _plan_faults(
+    draw: random.Random, requests: list[FaultRequest], run_s: float, held_from_s: Mapping[str, float]
+) -> list[PlannedFault]:
     wanted = [request for request in requests if not request.at_end for _ in range(request.count)]
     draw.shuffle(wanted)
     # A run with one worker fewer is slower, so a worker that stays dead is killed in the last third.
@@ -210,7 +219,7 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
     _put_stops_behind_kills(wanted)
     wanted += [request for request in requests if request.at_end for _ in range(request.count)]
     # Faults that wait for the end of the workload come after those that hold traffic back.
-    wanted.sort(key=lambda request: FAULTS[request.fault].last * (2 - FAULTS[request.fault].holds_traffic))
+    wanted.sort(key=lambda request: _turn_at_the_end(FAULTS[request.fault]))
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
     # One fault at a random moment of each equal part of the time: spread over the run, and in step with nothing.
     return [
@@ -218,12 +227,16 @@ def _plan_faults(draw: random.Random, requests: list[FaultRequest], run_s: float
             number,
             request.fault,
             request.options,
-            run_s
+            (held_from_s[request.fault] if FAULTS[request.fault].holds_traffic else run_s)
             if FAULTS[request.fault].last
             else round(FAULTS_FROM_S + span_s * (number - 1 + draw.random()) / len(wanted), 3),
         )
         for number, request in enumerate(wanted, start=1)
     ]
+
+
+def _turn_at_the_end(fault: type[Fault]) -> tuple[int, str]:
+    return fault.last * (2 - fault.holds_traffic), _in_turn(fault)[1]
 
 
 def _put_stops_behind_kills(wanted: list[FaultRequest]) -> None:

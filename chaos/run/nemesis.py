@@ -123,7 +123,8 @@ class Nemesis(threading.Thread):
         if self._holding:
             return self._plan.faults[self._taken_up - 1].at_s
         if self._let_on or self._taken_up == len(self._plan.faults):
-            return math.inf
+            left = self._plan.faults[self._taken_up :]
+            return min((one.at_s for one in left if FAULTS[one.fault].holds_traffic), default=math.inf)
         planned = self._plan.faults[self._taken_up]
         if FAULTS[planned.fault].holds_traffic:
             return planned.at_s

@@ -76,6 +76,7 @@ def record_begin(
             "recovers_in_order": target.recovers_in_order,
             "keys_at_rest": target.keys_at_rest,
             "requeues": can_requeue(target),
+            "pauses_within": target.pauses_within,
         },
         versions={
             "zeroloss": own_version(),

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -112,6 +112,14 @@ def _carried_out(
     return Outcome(result=result, reports=reports, failure=failure)
 
 
+def _is_done(act: Callable[[], None]) -> bool:
+    """Return whether the target did it; False if the outcome is unknown, for example while the server is down."""
+    with contextlib.suppress(TargetError):
+        act()
+        return True
+    return False
+
+
 class _Run:
     """The parts of one run. Each is put on `stack` when it starts, so that it is stopped whatever happens."""
 
@@ -198,7 +206,10 @@ class _Run:
             promised=lambda: self._submissions.promised,
             unknown=lambda: self._submitter.unknown,
             dead_letters=self._dead_letters,
-            requeue=self._requeue,
+            requeue=lambda tasks: _is_done(lambda: self._submitter.requeue(tasks)),
+            pause=lambda: _is_done(self._submitter.pause),
+            resume=lambda: _is_done(self._submitter.resume),
+            pauses_within_s=self._target.pauses_within or 0.0,
             repeated=lambda: self._submissions.repeated,
             workload_over=lambda: not self._workload.is_alive() and not self._under_way(),
         )
@@ -231,12 +242,6 @@ class _Run:
         with contextlib.suppress(TargetError):  # for example while the server is down
             return frozenset(on_record(self._submitter.census() or ()))
         return frozenset()
-
-    def _requeue(self, tasks: list[str]) -> bool:
-        with contextlib.suppress(TargetError):
-            self._submitter.requeue(tasks)
-            return True
-        return False
 
     def _under_way(self) -> int:
         return self._submissions.handed - self._submissions.answered

@@ -152,6 +152,14 @@ class Submitter:
         """Have the target requeue dead letters. Raises TargetError: the outcome is unknown."""
         self._ask({"do": "requeue", "tasks": list(tasks)}, "requeued", CENSUS_DEADLINE_S)
 
+    def pause(self) -> None:
+        """Have the target pause all claiming. Raises TargetError: the outcome is unknown."""
+        self._ask({"do": "pause"}, "paused", CENSUS_DEADLINE_S)
+
+    def resume(self) -> None:
+        """Have the target let claiming go on. Raises TargetError: the outcome is unknown."""
+        self._ask({"do": "resume"}, "resumed", CENSUS_DEADLINE_S)
+
     def close(self) -> None:
         """End the agent. Tasks that it has not submitted yet are dropped."""
         # Kill first: closing its input would end it too, and would be recorded as an unwanted exit.

@@ -47,6 +47,7 @@ RENEW_MS, BLOCK_MS = 1_200, 100
 """Intervals of a worker, in ms. As with the defaults, a worker that waits only for its next renewal is silent for
 longer than its stop waits for Redis, and longer than it may be absent."""
 SWEEP_MS = 500
+PAUSE_MARGIN_S = 0.5
 REQUEUE_TIMEOUT_S = 15.0
 LARGE_BATCH, PATIENCE_S = 100, 12.0
 MAX_SCHEDULED = 535
@@ -113,6 +114,7 @@ class Reference(Target):
     time_limit = 6.0
     workers_stay = True
     recovers_in_order = True
+    pauses_within = (RENEW_MS + BLOCK_MS) / 1000 + PAUSE_MARGIN_S
     keys_at_rest = 9
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
@@ -143,6 +145,7 @@ class Reference(Target):
                 "recover_within": (Config.lease_ms + Config.sweep_ms) / 1000,
                 "recover_sooner": {"worker-sigkill": (Config.absence_ms + 2 * Config.sweep_ms) / 1000},
                 "payload_bytes_max": Config.max_task_bytes - ENVELOPE_BYTES_MAX,
+                "pauses_within": (Config.renew_ms + Config.block_ms) / 1000 + PAUSE_MARGIN_S,
                 "mix": (
                     "server-denies:command=xadd",
                     "worker-sigint",
@@ -361,6 +364,12 @@ class Reference(Target):
     def requeue(self, tasks: Sequence[str]) -> None:
         """Requeue by the operator's command, in the environment of the workers."""
         subprocess.run([*self.command, "dead-letter", "requeue", *tasks], check=True, timeout=REQUEUE_TIMEOUT_S)
+
+    def pause(self) -> None:
+        self._python.queue.pause()
+
+    def resume(self) -> None:
+        self._python.queue.resume()
 
     @cached_property
     def _redis(self) -> redis.Redis:

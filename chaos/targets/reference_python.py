@@ -29,14 +29,14 @@ class PythonClient:
     """Enqueues by `Queue`. `large_bytes`: a payload size that is too large. Safe across threads."""
 
     def __init__(self, redis_url: str, namespace: str, large_bytes: int) -> None:
-        self._queue = Queue.connect(redis_url, namespace=namespace)
+        self.queue = Queue.connect(redis_url, namespace=namespace)
         self._large = NewTask("large", "x" * large_bytes)
 
     def enqueue(self, task: Task, task_type: str, key: str | None, patience_s: float) -> str:
         """Enqueue as `Target.enqueue` does. A task with a key is enqueued again after it was accepted."""
         new = new_task(task, task_type, key)
         options = {name: value for name, value in new._asdict().items() if name not in ("type", "payload")}
-        accepted = _patiently(lambda: self._queue.enqueue(new.type, new.payload, **options), patience_s)
+        accepted = _patiently(lambda: self.queue.enqueue(new.type, new.payload, **options), patience_s)
         if accepted.task_id != task.id:
             raise WrongAnswer(f"Another task was promised: {accepted}")
         if key:
@@ -50,7 +50,7 @@ class PythonClient:
         # Each task has a key of its own, which no other batch uses.
         keys = [key and f"{number}-{key}"[:NAME_CHARS_MAX] for number in range(len(tasks))]
         new = [new_task(task, type_of(task), its) for task, its in zip(tasks, keys, strict=True)]
-        large, *outcomes = _patiently(lambda: self._queue.enqueue_many([self._large, *new]), patience_s)
+        large, *outcomes = _patiently(lambda: self.queue.enqueue_many([self._large, *new]), patience_s)
         if not isinstance(large, TaskTooLarge) or len(outcomes) != len(tasks):
             raise WrongAnswer(f"Of a batch one was to be too large, and the answer is {large}, {outcomes}"[:500])
         accepted = [(task, one) for task, one in zip(new, outcomes, strict=True) if isinstance(one, Accepted)]
@@ -66,7 +66,7 @@ class PythonClient:
     def _again(self, tasks: Sequence[NewTask], first: Sequence[Accepted]) -> None:
         """Enqueue accepted tasks again. Raises WrongAnswer if one is refused, or becomes another task."""
         try:
-            _, *outcomes = self._queue.enqueue_many([self._large, *tasks])
+            _, *outcomes = self.queue.enqueue_many([self._large, *tasks])
         except (NotAccepted, OutcomeUnknown, redis.RedisError):
             return  # Redis may be down, which is not a wrong answer
         except QueueError as error:

@@ -31,6 +31,7 @@ class ReferenceShards(Reference):
     lower_within = None
     workers_stay = False
     recovers_in_order = False
+    pauses_within = None
     keys_at_rest = SHARDS * (Reference.keys_at_rest or 0)
     recover_within = LEASE_MS / 1000 + BALANCE_S + START_S
     scripts: Mapping[str, str] = {**Reference.scripts, FENCED_ENQUEUE.digest[:8]: "enqueue"}

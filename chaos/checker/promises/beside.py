@@ -15,7 +15,7 @@ from .lateness import late_retries_of, late_starts_of, sooner_of
 from .memory import accepted_of, left_of
 from .recoveries import passed_of
 from .retries import early_of, endless_of, not_again_of, retries_of, same_attempt_of, too_few_of
-from .schedules import early_starts_of, slighted_of, starved_of
+from .schedules import begun_while_paused, early_starts_of, slighted_of, starved_of
 from .time_limit import interrupted_beside_of, waited_for_of
 
 
@@ -44,7 +44,9 @@ def promises_of(
     lower = option(begin, "lower_within")
     delays = option(begin, "delays") is True
     drains = option(begin, "drains_when_full") is True
-    keeps, grace, limit = (seconds(begin, name) for name in ("keeps_through", "grace", "time_limit"))
+    keeps, grace, limit, pauses = (
+        seconds(begin, name) for name in ("keeps_through", "grace", "time_limit", "pauses_within")
+    )
     ended = ended_of(evidence)
     return [
         Promise(
@@ -129,6 +131,14 @@ def promises_of(
             broken=_clause(early_starts_of(evidence), "begun before it was due"),
         ),
         Promise(
+            name="pauses_within",
+            stated=f"No task begins later than {pauses:g} s after a pause, until claiming is resumed."
+            if pauses is not None
+            else None,
+            verdict=Verdict.VIOLATION,
+            broken=_clause(begun_while_paused(evidence), "begun while claiming was paused"),
+        ),
+        Promise(
             name="starts_when_idle",
             stated="A task that is accepted, and due, begins once a worker is idle."
             if option(begin, "starts_when_idle") is True
@@ -203,11 +213,11 @@ def promises_of(
         ),
         Promise(
             name="recovers_in_order",
-            stated="What a dead worker held comes back in the order in which it was accepted."
+            stated="What an ended worker held comes back in the order in which it was accepted."
             if option(begin, "recovers_in_order") is True
             else None,
             verdict=Verdict.VIOLATION,
-            broken=_clause(passed_of(evidence), "begun behind later ones of the same dead worker"),
+            broken=_clause(passed_of(evidence), "begun behind later ones that their ended worker had held"),
         ),
         Promise(
             name="requeue",

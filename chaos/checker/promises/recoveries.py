@@ -1,7 +1,8 @@
-"""Whether the tasks that a dead worker held came back in order, if the target states that they do.
+"""Whether the tasks that an ended worker held came back in order, if the target states that they do.
 
-The history records which process began a task, not which one held it. So only tasks of one call are compared, if no
-other process than the dead one had begun any of them, and if all came back from one death with no other death near.
+A worker that is killed leaves what it has claimed, and one that is asked to end gives back what it has not begun. The
+history records which process began a task, not which one held it. So only tasks of one call are compared, if no other
+process than the ended one had begun any of them, and if all came back from one end with no other death near.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ PASSED_MIN = 6
 
 @dataclass(frozen=True, slots=True)
 class _Return:
-    """A task that came back from a dead worker. `place`: its rank in the order of submission."""
+    """A task that came back from an ended worker. `place`: its rank in the order of submission."""
 
     name: str
     place: int
@@ -30,40 +31,58 @@ class _Return:
 
 
 def passed_of(evidence: Evidence) -> list[str]:
-    """Return the tasks that came back behind later ones of their call, from the same dead worker."""
+    """Return the tasks that came back behind later ones of their call, from the same ended worker."""
     if option(evidence.begin, "recovers_in_order") is not True:
         return []
     found: list[str] = []
-    for (call, _), group in _returns(evidence).items():
-        passed = list(_passed(group)) if len(group) <= TOGETHER_MAX else []
-        if len(passed) >= PASSED_MIN and _is_of_one_death(evidence, call, max(one.again.begin for one in group)):
-            found += passed
+    for returns, asked in ((_recovered, False), (_given_back, True)):
+        groups: dict[tuple[tuple[int, int], str | None], list[_Return]] = {}
+        for place, (name, task) in enumerate(evidence.tasks.items()):
+            if task.call is None or task.invoked != 1 or not task.promised or task.delay_ms:
+                continue
+            if again := returns(evidence, sorted(task.executions, key=lambda one: one.begin)):
+                groups.setdefault((task.call, task.priority), []).append(_Return(name, place, again))
+        for (call, _), group in groups.items():
+            passed = list(_passed(group)) if len(group) <= TOGETHER_MAX else []
+            until_t = max(one.again.begin for one in group)
+            if len(passed) >= PASSED_MIN and _is_of_one_end(evidence, call, until_t, asked=asked):
+                found += passed
     return found
 
 
-def _returns(evidence: Evidence) -> dict[tuple[tuple[int, int], str | None], list[_Return]]:
-    """Return (call, priority) -> the tasks that ran as attempt 2, with no attempt 1 or one that never ended."""
-    groups: dict[tuple[tuple[int, int], str | None], list[_Return]] = {}
-    for place, (name, task) in enumerate(evidence.tasks.items()):
-        if task.call is None or task.invoked != 1 or not task.promised or task.delay_ms:
-            continue
-        for one in sorted(task.executions, key=lambda one: one.begin):
-            if one.attempt == 2:
-                groups.setdefault((task.call, task.priority), []).append(_Return(name, place, one))
-            if one.attempt != 1 or one.end is not None:
-                break
-    return groups
+def _recovered(_evidence: Evidence, executions: Sequence[Execution]) -> Execution | None:
+    """Return the execution as attempt 2 of a task with no attempt 1, or one that never ended."""
+    for one in executions:
+        if one.attempt == 2:
+            return one
+        if one.attempt != 1 or one.end is not None:
+            break
+    return None
 
 
-def _is_of_one_death(evidence: Evidence, call: tuple[int, int], until_t: int) -> bool:
-    """Return whether all tasks of the call that came back by then were held by one process, which a fault killed."""
+def _given_back(evidence: Evidence, executions: Sequence[Execution]) -> Execution | None:
+    """Return the first execution, as attempt 1, of a task that began after a worker had ended that was asked to."""
+    first = executions[0] if executions else None
+    if first is None or first.attempt not in (1, None):
+        return None
+    ends = [one.effective_t for one in evidence.faults.values() if one.traits.asks_to_end and one.effective_t]
+    return first if any(ended_t < first.begin for ended_t in ends) else None
+
+
+def _is_of_one_end(evidence: Evidence, call: tuple[int, int], until_t: int, *, asked: bool) -> bool:
+    """Return whether all tasks of the call that came back by then were held by one process, which a fault ended.
+
+    `asked`: whether the fault had asked it to end.
+    """
     since_t = min(task.invoked_t or 0 for task in evidence.tasks.values() if task.call == call)
     near = [
         one
         for one in evidence.faults.values()
         if one.begin_t is not None and one.traits.aims_at not in HARMLESS and one.during(since_t, until_t)
     ]
-    if len(near) != 1 or not near[0].hits_workers or near[0].traits.asks_to_end or near[0].effective_t is None:
+    if len(near) != 1 or not near[0].hits_workers or near[0].effective_t is None:
+        return False
+    if near[0].traits.asks_to_end is not asked:
         return False
     fault, died_t = near[0], near[0].effective_t
     holders = {

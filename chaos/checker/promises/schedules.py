@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
+from ..spans import Span
 from ..stated import option
 from .clocks import in_doubt, shortest
 from .lateness import allowed
@@ -43,7 +44,7 @@ def slighted_of(evidence: Evidence) -> list[str]:
         return []
     first, *others = stated
     clauses = []
-    for tasks in _batches(evidence):
+    for tasks in (*_batches(evidence), *_scheduled(evidence)):
         begins = _begins_by_process(evidence, tasks)
         for other in others:
             pairs = [(of_one[first], of_one[other]) for of_one in begins if first in of_one and other in of_one]
@@ -119,7 +120,7 @@ def _in_a_row(evidence: Evidence, begins: Iterable[tuple[int, str | None]], prio
 
 
 def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
-    """Return the first execution, if no fault can have delayed it since the task was accepted; else None.
+    """Return the first execution, if no fault can have delayed it since the task was accepted, and due; else None.
 
     A prefetched task that a worker releases, or loses when it dies, begins later than tasks that others claimed at the
     same time. A task at attempt 1 was never held by a process that died.
@@ -127,7 +128,8 @@ def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
     first = min(task.executions, key=lambda one: one.begin)
     if first.attempt != 1 and not evidence.undisturbed:
         return None
-    since = [one for one in evidence.faults.values() if one.begin_t and one.during(task.ok_t or 0, first.begin)]
+    due_t = (task.ok_t or 0) + task.delay_ms * 1_000_000
+    since = [one for one in evidence.faults.values() if one.begin_t and one.during(due_t, first.begin)]
     return None if any(_gives_back(one) or first.pid in one.pids for one in since) else first
 
 
@@ -147,6 +149,33 @@ def _batches(evidence: Evidence) -> Iterator[list[Task]]:
         if task.call and task.promised and task.executions and not task.delay_ms:
             batches.setdefault(task.call, []).append(task)
     yield from batches.values()
+
+
+def begun_while_paused(evidence: Evidence) -> list[str]:
+    """Return the tasks that began while claiming was paused."""
+    if option(evidence.begin, "pauses_within") is None:
+        return []
+    pauses = [span for span in _pauses(evidence) if not evidence.starved(*span)]
+    return [
+        name
+        for name, task in evidence.tasks.items()
+        if any(from_t <= one.begin <= until_t for one in task.executions for from_t, until_t in pauses)
+    ]
+
+
+def _pauses(evidence: Evidence) -> list[Span]:
+    return [one.lasted for one in evidence.faults.values() if one.traits.pauses and one.lasted]
+
+
+def _scheduled(evidence: Evidence) -> Iterator[list[Task]]:
+    """Yield, for each call, its scheduled tasks that became due while claiming was paused: none could begin before."""
+    for from_t, until_t in _pauses(evidence):
+        calls: dict[tuple[int, int], list[Task]] = {}
+        for task in evidence.tasks.values():
+            due_t = (task.ok_t or 0) + task.delay_ms * 1_000_000
+            if task.call and task.delay_ms and task.executions and from_t <= due_t <= until_t:
+                calls.setdefault(task.call, []).append(task)
+        yield from calls.values()
 
 
 def _share_in_order(pairs: Iterable[tuple[list[int], list[int]]]) -> float:

@@ -21,6 +21,7 @@ from ..base import (
     many,
     stop_and_look,
 )
+from ..planned import taken_evenly
 from ..registry import fault
 from .base import WorkerFault
 
@@ -32,9 +33,6 @@ TASKS = 120
 BRIEF_SHARE = 0.52
 """Share of the call, at its beginning, with instant bodies: then a worker that prefetches claims the rest at once."""
 WORK_MS = 60
-SMALL_BYTES_MAX = 2_000
-OF_THE_OTHERS = 3
-"""At most one in this many suitable tasks joins the call; the others are left for the other faults."""
 APART_S = 1.0
 """Seconds between the last other task and the call, so that no earlier fault hits tasks of the call."""
 START_S_MIN, START_S_MAX = 1.0, 6.0
@@ -54,6 +52,7 @@ class WorkerSigkillFull(WorkerFault):
     name: ClassVar[str] = "worker-sigkill-full"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2", "I4")
     in_mix: ClassVar[InMix] = "once"
+    in_turn: ClassVar[str] = "full hand"
     last: ClassVar[bool] = True
     needs_batches: ClassVar[bool] = True
     batch_least: ClassVar[int] = TASKS
@@ -64,31 +63,21 @@ class WorkerSigkillFull(WorkerFault):
     """Maximum wait, in seconds, for the completion of earlier tasks. The end of the run would wait for them anyway."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        fit = [
-            place
-            for place, task in enumerate(tasks)
-            if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
-        ]
-        wanted = min(TASKS, len(fit) // OF_THE_OTHERS)
-        if not wanted:
+        rest, chosen = taken_evenly(tasks, TASKS, draw)
+        if not chosen:
             return tasks
-        # Spread evenly: a gap of many neighbours would leave a fault that waits for traffic without any.
-        every = len(fit) // wanted
-        chosen = fit[draw.randrange(every) :: every][:wanted]
-        priority = Counter(tasks[place].priority for place in chosen).most_common(1)[0][0]
+        priority = Counter(task.priority for task in chosen).most_common(1)[0][0]
         number, at_s = 1 + max(task.batch for task in tasks), tasks[-1].at_s + APART_S
-        call = [
+        return rest + [
             replace(
-                tasks[place],
+                task,
                 at_s=at_s,
                 work_ms=0 if rank < BRIEF_SHARE * len(chosen) else WORK_MS,
                 priority=priority,
                 batch=number,
             )
-            for rank, place in enumerate(chosen)
+            for rank, task in enumerate(chosen)
         ]
-        taken = set(chosen)
-        return [task for place, task in enumerate(tasks) if place not in taken] + call
 
     def inject(self, stage: Stage) -> Effect:
         self._await_calm(stage)

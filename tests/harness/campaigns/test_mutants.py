@@ -81,6 +81,13 @@ def test_a_profile_draws_the_same_plan_from_the_same_seed(profile: Profile) -> N
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_no_task_of_a_profile_is_larger_than_its_queue_takes(profile: Profile) -> None:
+    largest = int(load_target(spec_of(f"reference-{profile.name}")).env["ZEROLOSS_MAX_TASK_BYTES"])
+    tasks = profile.plan(seed=1, target="reference", server="embedded").tasks
+    assert max(len(task.text().encode()) for task in tasks) < largest
+
+
 def test_the_default_profile_is_what_a_run_does_without_options(tmp_path: Path) -> None:
     words = ["run", "--redis", "embedded", "--seed", "3", "--out", str(tmp_path / "run")]
     planned: list[Plan] = []

@@ -15,6 +15,7 @@ from support.waiting import wait_until
 from zeroloss.checker.verdicts import Verdict
 from zeroloss.faults import Missed
 from zeroloss.faults.client.gives_up import ClientGivesUp
+from zeroloss.faults.client.pauses import ClientPauses
 from zeroloss.faults.client.producer_sigkill import ProducerSigkill
 from zeroloss.faults.client.producer_sigkill_batch import ProducerSigkillBatch
 from zeroloss.faults.client.requeues import ClientRequeues
@@ -344,3 +345,50 @@ def test_requeued_tasks_of_the_reference_run_again_with_all_their_attempts(tmp_p
     assert outcome.result.verdict is Verdict.PASS, outcome.result.because
     (fault,) = outcome.result.faults
     assert (fault.state, len(fault.evidence) > 0) == ("effective", True)
+
+
+def test_claiming_is_paused_before_the_call_comes_and_resumed_until_the_target_says_that_it_is(scene: Scene) -> None:
+    order: list[str] = []
+
+    def resume() -> bool:
+        order.append("resume")
+        return len(order) > 3
+
+    def pause() -> bool:
+        order.append("pause")
+        return True
+
+    promised = frozenset({"a", "b"})
+    effect = scene.play(
+        ClientPauses(for_s=0.1),
+        pause=pause,
+        resume=resume,
+        let_on=lambda: order.append("call"),
+        promised=lambda: promised if "call" in order else frozenset(),
+    )
+    assert order == ["pause", "call", "resume", "resume"]
+    assert "Claiming was paused; 2 tasks came meanwhile, of which 0 began." in effect.evidence
+    assert effect.lasted
+    assert effect.lasted[1] - effect.lasted[0] >= 100_000_000
+
+
+def test_a_pause_of_unknown_outcome_is_missed_and_claiming_resumed(scene: Scene) -> None:
+    asked: list[str] = []
+    with pytest.raises(Missed, match="unknown whether claiming was paused"):
+        scene.play(ClientPauses(), resume=lambda: not asked.append("resume"))
+    assert asked == ["resume"]
+
+
+def test_a_target_without_a_pause_is_refused_one_in_one_sentence() -> None:
+    with pytest.raises(PlanError, match="needs a target with `pause` that states `pauses_within`"):
+        make_plan(
+            seed=1, target="brpop", server="embedded", appendfsync="always", workers=1, tasks=9,
+            faults=parse_faults("client-pauses", None),
+        )  # fmt: skip
+
+
+def test_tasks_of_all_priorities_that_become_due_in_a_pause_of_the_reference_begin_by_priority(tmp_path: Path) -> None:
+    outcome = carry_out(tmp_path, "reference", "client-pauses", tasks=600)
+    assert outcome.result.verdict is Verdict.PASS, outcome.result.because
+    (fault,) = outcome.result.faults
+    assert "of which 0 began" in fault.evidence

@@ -16,6 +16,7 @@ from zeroloss.faults.worker.sigkill_child import WorkerSigkillChild
 from zeroloss.faults.worker.sigkill_full import WorkerSigkillFull
 from zeroloss.faults.worker.sigkill_parent import WorkerSigkillParent
 from zeroloss.faults.worker.sigkill_quiet import WorkerSigkillQuiet
+from zeroloss.faults.worker.sigterm_full import WorkerSigtermFull
 from zeroloss.faults.worker.sigterm_sigkill import WorkerSigtermSigkill
 
 PARENT = f"""
@@ -259,6 +260,41 @@ def test_where_no_call_comes_a_worker_is_replaced_and_no_other_is_killed(scene: 
 def test_where_no_worker_lives_no_hand_is_full(scene: Scene) -> None:
     with pytest.raises(Missed, match="No worker was running"):
         scene.play(WorkerSigkillFull(calm_within_s=0.1))
+
+
+def test_a_full_hand_is_asked_to_end_and_all_others_but_one_stand_still_until_its_tasks_have_begun(
+    scene: Scene,
+) -> None:
+    pool = scene.workers(WAITS, WAITS, WAITS)
+    before = {worker.sid for worker in pool.living()}
+    come = scene.directory / "come"
+    call = frozenset(f"call-{number:02}" for number in range(30))
+    effect = scene.play(
+        WorkerSigtermFull(),
+        recover_within_s=30.0,
+        let_on=come.touch,
+        promised=lambda: call if come.exists() else frozenset(),
+    )
+    assert "was inside a task at SIGTERM, and exited with status -15" in effect.evidence
+    (ended,) = before - {worker.sid for worker in pool.living()}
+    assert ended in effect.pids
+    assert effect.tasks
+    assert set(effect.tasks) < call
+    assert len(pool.living()) == 3
+    assert wait_until(lambda: scene.ledger.poll() or scene.ledger.begun >= call)
+
+
+def test_a_worker_without_a_second_one_is_not_asked_to_end_with_a_full_hand(scene: Scene) -> None:
+    scene.workers(BUSY)
+    with pytest.raises(Missed, match="no second worker"):
+        scene.play(WorkerSigtermFull(calm_within_s=0.1))
+
+
+def test_where_no_call_comes_no_worker_is_asked_to_end(scene: Scene) -> None:
+    pool = scene.workers(BUSY, BUSY)
+    before = pool.living()
+    assert "was not seen inside the call in time" in scene.play(WorkerSigtermFull(calm_within_s=0.2)).evidence
+    assert pool.living() == before
 
 
 def test_a_worker_that_was_asked_to_end_is_killed_before_it_has(scene: Scene) -> None:

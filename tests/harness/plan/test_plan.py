@@ -1,6 +1,7 @@
 """The plan: all actions of a run, drawn from its seed before it starts."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -80,14 +81,33 @@ def test_the_call_of_a_full_hand_comes_after_all_others_and_begins_with_bodies_o
     brief = [task.work_ms for task in call].index(60)
     assert 50 < brief < 64
     assert [task.work_ms for task in call] == [0] * brief + [60] * (len(call) - brief)
-    assert call[0].at_s > made.faults[-1].at_s == 20.0
+    assert call[0].at_s > made.faults[-1].at_s == made.tasks[-len(call) - 1].at_s
+
+
+def test_each_fault_that_holds_tasks_back_comes_before_its_own_call_and_after_the_others() -> None:
+    requests = draw_mix(1, kills=None, server="embedded", appendfsync="always", workers=3, target=Reference)
+    made = plan(tasks=2000, faults=requests, stated=Reference)
+    held = [fault.at_s for fault in made.faults if FAULTS[fault.fault].holds_traffic]
+    calls = sorted({task.at_s for task in made.tasks if task.at_s > held[0]})
+    assert len(held) == len(calls) == 2
+    assert all(fault_s < call_s for fault_s, call_s in zip(held, calls, strict=True))
+    assert held[1:] == calls[:-1]
+
+
+def test_the_call_of_a_pause_has_as_many_tasks_of_each_priority_all_due_within_moments() -> None:
+    made = plan(tasks=2000, faults=[FaultRequest("client-pauses", 1, {})], stated=Reference)
+    call = [task for task in made.tasks if task.at_s == made.tasks[-1].at_s]
+    assert Counter(task.priority for task in call) == {"high": 22, "default": 22, "low": 22}
+    assert {300, 307} < {task.delay_ms for task in call} <= set(range(300, 308))
+    assert len({task.batch for task in call}) == 1
 
 
 def test_a_fault_that_holds_tasks_back_comes_before_those_that_wait_for_the_last_task() -> None:
     for seed in range(10):
         requests = draw_mix(seed, kills=None, server="embedded", appendfsync="always", workers=3, target=Reference)
         names = [one.fault for one in plan(seed=seed, tasks=100, faults=requests, stated=Reference).faults]
-        assert names[-2:] == ["worker-sigkill-full", "client-reuses-key"]
+        full = ("worker-sigkill-full", "worker-sigterm-full")[seed % 2]
+        assert names[-3:] == ["client-pauses", full, "client-reuses-key"]
 
 
 def test_only_a_target_that_states_the_order_has_a_full_hand_in_its_mix() -> None:

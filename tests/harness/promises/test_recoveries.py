@@ -1,4 +1,4 @@
-"""A target may state that a dead worker's tasks come back in their order."""
+"""A target may state that the tasks that an ended worker held come back in their order."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -48,7 +48,7 @@ def broken(result: Result) -> list[str]:
 def test_tasks_that_come_back_behind_later_ones_of_the_same_dead_worker_break_the_promise() -> None:
     result = come_back(killed(accepted()), BY_TEXT)
     assert result.verdict is Verdict.VIOLATION
-    assert broken(result) == ["10 tasks were begun behind later ones of the same dead worker: t00, t01, t02"]
+    assert broken(result) == ["10 tasks were begun behind later ones that their ended worker had held: t00, t01, t02"]
 
 
 def test_tasks_that_come_back_in_their_order_break_nothing() -> None:
@@ -126,11 +126,6 @@ def another_ran_something_of_the_same_worker(story: Story) -> Story:
     return story.add("fault", "end", fault="worker-sigkill", number=1)
 
 
-def asked_to_end(story: Story) -> Story:
-    story.kill(1, pids=(VICTIM,), tasks=("t00",), name="worker-sigterm")
-    return story.add("fault", "end", fault="worker-sigterm", number=1)
-
-
 def accepted_late(story: Story) -> Story:
     killed(story.add("submit", "invoke", task="late", call=1))
     return story.add("submit", "ok", task="late", call=1)
@@ -156,7 +151,6 @@ def starved(story: Story) -> Story:
         another_ended,
         another_went_silent,
         another_ran_something_of_the_same_worker,
-        asked_to_end,
         accepted_late,
         one_ran_alone,
         starved,
@@ -164,6 +158,39 @@ def starved(story: Story) -> Story:
 )
 def test_a_task_that_may_have_come_from_two_hands_is_not_compared(happens: Callable[[Story], Story]) -> None:
     assert not broken(come_back(happens(accepted()), BY_TEXT))
+
+
+def asked_to_end(story: Story) -> Story:
+    story.add("effect", "end", pid=VICTIM, task="t00", execution="first")
+    story.kill(1, pids=(VICTIM,), tasks=("t00",), name="worker-sigterm")
+    return story.add("fault", "end", fault="worker-sigterm", number=1)
+
+
+def test_tasks_that_a_worker_gave_back_behind_later_ones_break_the_promise() -> None:
+    result = come_back(asked_to_end(accepted()), [*HELD[11:], *HELD[1:11]], attempt=1)
+    assert result.verdict is Verdict.VIOLATION
+    assert broken(result) == ["10 tasks were begun behind later ones that their ended worker had held: t01, t02, t03"]
+
+
+@pytest.mark.parametrize("order", [HELD[1:], [*HELD[6:], *HELD[1:6]]], ids=["in order", "a few passed"])
+def test_tasks_that_a_worker_gave_back_in_their_order_break_nothing(order: list[str]) -> None:
+    assert not broken(come_back(asked_to_end(accepted()), order, attempt=1))
+
+
+def test_tasks_of_a_worker_that_was_asked_to_end_are_compared_only_as_given_back() -> None:
+    assert not broken(come_back(asked_to_end(accepted()), BY_TEXT[:-10], attempt=2))
+    two = killed(asked_to_end(accepted()), number=2, pid=300, tasks=())
+    assert not broken(come_back(two, [*HELD[11:], *HELD[1:11]], attempt=1))
+
+
+def test_tasks_that_no_worker_had_claimed_when_a_worker_was_killed_are_not_compared_as_given_back() -> None:
+    story = Story().begin(plan={"recovers_in_order": True, "tasks": 31}, recover_within=5.0).submit("a")
+    story.ran("a").kill(1, pids=(300,), name="worker-sigterm").add("fault", "end", fault="worker-sigterm", number=1)
+    for phase in ("invoke", "ok"):
+        for task in HELD:
+            story.add("submit", phase, task=task, call=1)
+    story.add("effect", "begin", pid=VICTIM, task="t00", execution="first", attempt=1)
+    assert not broken(come_back(killed(story, number=2), [*HELD[11:], *HELD[1:11]], attempt=1))
 
 
 def test_a_process_that_ended_before_the_tasks_were_accepted_held_none_of_them() -> None:

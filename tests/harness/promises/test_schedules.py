@@ -119,6 +119,47 @@ def test_processes_that_run_one_task_each_are_compared_as_one() -> None:
     assert broken(batch(DEFAULT + HIGH, pids=range(100, 100 + 2 * MANY))) == ["priorities"]
 
 
+def paused(order: Sequence[str], *, early: int = 0, starved: bool = False, due_ms: int = 300, **plan: Any) -> Result:
+    """Judge a pause in which a call of scheduled tasks comes, which begin in this order, `early` of them too early."""
+    story = Story().begin(plan={"tasks": len(order), "pauses_within": 1.0, **STATED, **plan})
+    story.add("fault", "begin", fault="client-pauses", number=1)
+    names = {f"{priority}-{number}": priority for number, priority in enumerate(order)}
+    for name, priority in names.items():
+        story.add("submit", "invoke", task=name, priority=priority, call=1, delay_ms=due_ms)
+    for name in names:
+        story.add("submit", "ok", task=name)
+    if starved:
+        story.late()
+    for place, name in enumerate(names):
+        if place == early:
+            lasted = [story.events[1].t, story.events[-1].t + 5_000_000_000]
+            story.add("fault", "effective", fault="client-pauses", number=1, evidence="Paused.", lasted=lasted)
+            story.add("fault", "end", fault="client-pauses", number=1, at_ms=lasted[1] // 1_000_000)
+        story.add("effect", "begin", pid=100, task=name, execution=name, attempt=1).ended(name, name)
+    return judge(story.drained().end().events)
+
+
+def test_scheduled_tasks_that_become_due_during_a_pause_begin_by_their_priority_afterwards() -> None:
+    assert paused(HIGH + DEFAULT + LOW).verdict is Verdict.PASS
+    result = paused(["default", "high", "low"] * MANY)
+    assert (result.verdict, broken(result)) == (Verdict.VIOLATION, ["priorities"])
+
+
+def test_scheduled_tasks_that_become_due_after_a_pause_are_not_compared() -> None:
+    assert not broken(paused(["default", "high", "low"] * MANY, due_ms=60_000, delays=False))
+
+
+def test_a_task_that_begins_while_claiming_is_paused_breaks_the_promise() -> None:
+    result = paused(HIGH, early=2, delays=False)
+    assert (result.verdict, broken(result)) == (Verdict.VIOLATION, ["pauses_within"])
+    assert "2 tasks were begun while claiming was paused: high-0, high-1" in result.because
+    assert not broken(paused(HIGH, early=2, delays=False, pauses_within=None))
+
+
+def test_a_machine_that_was_starved_may_not_have_told_all_workers_of_the_pause() -> None:
+    assert not broken(paused(HIGH, early=2, delays=False, starved=True))
+
+
 def waiting(
     higher: int, *, low: int = 40, attempt: int = 1, swapped: bool = False, delay_ms: int = 0, **plan: Any
 ) -> Result:

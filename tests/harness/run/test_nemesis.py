@@ -439,6 +439,21 @@ def test_tasks_that_a_fault_holds_back_come_when_it_says_so_whatever_follows(the
         nemesis.join(30)
 
 
+def test_tasks_that_a_later_fault_holds_back_do_not_come_with_those_of_an_earlier_one(theatre: Theatre) -> None:
+    faults = [
+        PlannedFault(1, "worker-sigkill-full", {"calm_within_s": 0.3}, 0.0),
+        PlannedFault(2, "worker-sigterm-full", {"calm_within_s": 0.3}, 5.0),
+    ]
+    nemesis = theatre.nemesis(BUSY, faults)
+    nemesis.start()
+    try:
+        assert wait_until(nemesis.horizon_s, 30) == 5.0
+        assert wait_until(lambda: nemesis.horizon_s() == math.inf, 30)
+    finally:
+        nemesis.stop()
+        nemesis.join(30)
+
+
 def test_a_task_is_long_whose_worker_would_have_lost_it_before_its_end_and_that_does_nothing_else() -> None:
     tasks = [
         PlannedTask("short", 0.0, 3_900),
