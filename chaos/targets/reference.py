@@ -59,6 +59,8 @@ PUSHED_ONE_IN = 20
 """One in this many tasks is pushed to the list itself as a bare JSON object, as by a client of another system."""
 BY_PYTHON_ONE_IN, BATCH_BY_PYTHON_ONE_IN, BY_PYTHON_MAX = 8, 3, 20
 """One in this many tasks, or batches of at most `BY_PYTHON_MAX`, is enqueued by the Python API, not the producer."""
+WITH_KEY = 2
+"""Number of requests that a client with an idempotency key sends before it gives up."""
 TYPE = "chaos"
 ASYNCHRONOUS = f"{TYPE}.3"
 """Task type whose handler is a coroutine, and has a backoff of its own, but the worker's limit of retries."""
@@ -249,7 +251,8 @@ class Reference(Target):
         if behaviour == "client-retries-unanswered" and task.attempt == 1:
             self._requests.hang_up(body, key)
         refused, give_up_s = True, time.monotonic() + PATIENCE_S
-        for left in reversed(range(self.attempts)):
+        # With a key a client can send its request again if its outcome is unknown.
+        for left in reversed(range(max(self.attempts, WITH_KEY if key else 1))):
             try:
                 status, answer = self._requests.post_when_there_is_room("/task", body, key, give_up_s)
             except (http.client.HTTPException, OSError):

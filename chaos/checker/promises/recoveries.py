@@ -40,7 +40,7 @@ def passed_of(evidence: Evidence) -> list[str]:
         for place, (name, task) in enumerate(evidence.tasks.items()):
             if task.call is None or task.invoked != 1 or not task.promised or task.delay_ms:
                 continue
-            if again := returns(evidence, sorted(task.executions, key=lambda one: one.begin)):
+            if again := returns(evidence, task):
                 groups.setdefault((task.call, task.priority), []).append(_Return(name, place, again))
         for (call, _), group in groups.items():
             passed = list(_passed(group)) if len(group) <= TOGETHER_MAX else []
@@ -50,9 +50,9 @@ def passed_of(evidence: Evidence) -> list[str]:
     return found
 
 
-def _recovered(_evidence: Evidence, executions: Sequence[Execution]) -> Execution | None:
+def _recovered(_evidence: Evidence, task: Task) -> Execution | None:
     """Return the execution as attempt 2 of a task with no attempt 1, or one that never ended."""
-    for one in executions:
+    for one in sorted(task.executions, key=lambda one: one.begin):
         if one.attempt == 2:
             return one
         if one.attempt != 1 or one.end is not None:
@@ -60,13 +60,13 @@ def _recovered(_evidence: Evidence, executions: Sequence[Execution]) -> Executio
     return None
 
 
-def _given_back(evidence: Evidence, executions: Sequence[Execution]) -> Execution | None:
-    """Return the first execution, as attempt 1, of a task that began after a worker had ended that was asked to."""
-    first = executions[0] if executions else None
+def _given_back(evidence: Evidence, task: Task) -> Execution | None:
+    """Return the first execution, as attempt 1, of a task that waited while a worker ended that was asked to."""
+    first = min(task.executions, key=lambda one: one.begin, default=None)
     if first is None or first.attempt not in (1, None):
         return None
     ends = [one.effective_t for one in evidence.faults.values() if one.traits.asks_to_end and one.effective_t]
-    return first if any(ended_t < first.begin for ended_t in ends) else None
+    return first if any((task.ok_t or 0) <= ended_t < first.begin for ended_t in ends) else None
 
 
 def _is_of_one_end(evidence: Evidence, call: tuple[int, int], until_t: int, *, asked: bool) -> bool:

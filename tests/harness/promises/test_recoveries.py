@@ -183,6 +183,19 @@ def test_tasks_of_a_worker_that_was_asked_to_end_are_compared_only_as_given_back
     assert not broken(come_back(two, [*HELD[11:], *HELD[1:11]], attempt=1))
 
 
+def test_only_tasks_that_waited_while_a_worker_ended_are_compared_as_given_back() -> None:
+    many = [f"t{number:03}" for number in range(110)]
+    story = Story().begin(plan={"recovers_in_order": True, "tasks": 111}, recover_within=5.0).submit("a").ran("a")
+    story.kill(1, pids=(300,), name="worker-sigterm").add("fault", "end", fault="worker-sigterm", number=1)
+    for phase in ("invoke", "ok"):
+        for task in many:
+            story.add("submit", phase, task=task, call=1)
+    for task in many[:80]:
+        story.add("effect", "begin", pid=VICTIM, task=task, execution=task, attempt=1).ended(task, task, VICTIM)
+    story.kill(2, pids=(VICTIM,), tasks=(), name="worker-sigterm").add("fault", "end", fault="worker-sigterm", number=2)
+    assert len(broken(come_back(story, [*many[90:], *many[80:90]], attempt=1))) == 1
+
+
 def test_tasks_that_no_worker_had_claimed_when_a_worker_was_killed_are_not_compared_as_given_back() -> None:
     story = Story().begin(plan={"recovers_in_order": True, "tasks": 31}, recover_within=5.0).submit("a")
     story.ran("a").kill(1, pids=(300,), name="worker-sigterm").add("fault", "end", fault="worker-sigterm", number=1)

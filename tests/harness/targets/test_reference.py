@@ -150,6 +150,20 @@ def test_a_promise_after_an_unknown_outcome_is_a_promise(answers: list[tuple[int
     Retrying(directory=tmp_path).enqueue(TASK)
 
 
+def test_a_client_with_a_key_sends_its_request_again_if_its_outcome_is_unknown(
+    answers: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    keyed = next(name for name in (f"zl-1-{number:07}" for number in range(99)) if one_in(4, key_of(name).lower()))
+    for unknown in (UNKNOWN, HANGS_UP):
+        answers += [unknown, (202, "")]
+        Reference(directory=tmp_path).enqueue(Task(keyed, {"id": keyed, "work_ms": 1}))
+        assert answers == []
+        answers += [unknown, unknown]
+        with pytest.raises((RuntimeError, ConnectionError)):
+            Reference(directory=tmp_path).enqueue(Task(keyed, {"id": keyed, "work_ms": 1}))
+        assert answers == []
+
+
 def test_a_task_for_which_there_is_no_room_is_sent_again_until_there_is(
     answers: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ class Scripted(PythonClient):
 
     def __init__(self, *answers: Any) -> None:
         self._large = NewTask("large", "x")
-        self._queue = Answers(answers)  # type: ignore[assignment]
+        self.queue = Answers(answers)  # type: ignore[assignment]
 
 
 class Answers(Queue):
