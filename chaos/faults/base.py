@@ -324,6 +324,17 @@ def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) ->
     return given
 
 
+def await_begun(stage: Stage, patience_s: float) -> None:
+    """Wait until every promised task has begun, or the time is up. Ignores tasks that misbehave: some never begin."""
+    odd = frozenset[str]().union(*stage.behaving.values())
+
+    def all_begun() -> bool:
+        stage.ledger.poll()
+        return not stage.promised() - stage.ledger.begun - odd
+
+    waited_for(stage, all_begun, patience_s)
+
+
 def _patience_s(stage: Stage, patience_s: float) -> float:
     """Extend the patience by twice the workers' start-up time, which can exceed it on a busy machine."""
     return patience_s + 2 * stage.startup_s()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from ...history import Aim
-from ..base import POLL_S, Effect, Fault, InMix, Missed, Stage, many
+from ..base import POLL_S, Effect, Fault, InMix, Missed, Stage, await_begun, many
 from ..planned import taken_evenly
 from ..registry import fault
 
@@ -87,3 +87,4 @@ class ClientPauses(Fault):
     def heal(self, stage: Stage) -> None:
         while not stage.resume():
             stage.wait(POLL_S)
+        await_begun(stage, stage.pauses_within_s)  # a later fault could explain any order

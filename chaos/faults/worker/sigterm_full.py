@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..base import HELD_BACK_S, Effect, Missed, Stage, many, waited_for
+from ..base import HELD_BACK_S, Effect, Missed, Stage, await_begun, many
 from ..registry import fault
 from .sigkill_full import WorkerSigkillFull
 
@@ -50,14 +50,8 @@ class WorkerSigtermFull(WorkerSigkillFull):
         )
 
     def heal(self, stage: Stage) -> None:
-        odd = frozenset[str]().union(*stage.behaving.values())
-
-        def all_begun() -> bool:
-            stage.ledger.poll()
-            return not stage.promised() - stage.ledger.begun - odd
-
         stage.ledger.poll()
         for worker in sorted(stage.workers.living(), key=lambda one: len(stage.ledger.open_in_session(one.sid)))[:1]:
             worker.continue_session_members()
-            waited_for(stage, all_begun, min(HELD_BACK_S, stage.recover_within_s / 3))
+            await_begun(stage, min(HELD_BACK_S, stage.recover_within_s / 3))
         super().heal(stage)

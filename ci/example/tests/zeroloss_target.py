@@ -32,7 +32,8 @@ class MyQueue(Target):
     grace = None  # 25.0: seconds for which a worker that gets SIGTERM lets what it runs go on
     time_limit = None  # 60.0: seconds after which a task whose body hangs has failed, and is tried again
     workers_stay = False  # True: a process that runs tasks ends only when it is asked to, or killed
-    recovers_in_order = False  # True: what a dead worker held comes back in the order in which it was accepted
+    recovers_in_order = False  # True: what an ended worker held comes back in the order in which it was accepted
+    pauses_within = None  # 3.0: seconds after `pause()` within which workers begin no more tasks, until `resume()`
     keys_at_rest = None  # 20: at most that many keys without an expiry are left when all tasks are done
 
     def enqueue(self, task: Task) -> None:

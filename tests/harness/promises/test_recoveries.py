@@ -178,7 +178,7 @@ def test_tasks_that_a_worker_gave_back_in_their_order_break_nothing(order: list[
 
 
 def test_tasks_of_a_worker_that_was_asked_to_end_are_compared_only_as_given_back() -> None:
-    assert not broken(come_back(asked_to_end(accepted()), BY_TEXT[:-10], attempt=2))
+    assert not broken(come_back(asked_to_end(accepted()), [*HELD[11:], *HELD[1:11]], attempt=2))
     two = killed(asked_to_end(accepted()), number=2, pid=300, tasks=())
     assert not broken(come_back(two, [*HELD[11:], *HELD[1:11]], attempt=1))
 
