@@ -116,7 +116,7 @@ class Reference(Target):
     time_limit = 6.0
     workers_stay = True
     recovers_in_order = True
-    pauses_within = (RENEW_MS + BLOCK_MS) / 1000 + PAUSE_MARGIN_S
+    pauses_within: float | None = (RENEW_MS + BLOCK_MS) / 1000 + PAUSE_MARGIN_S
     keys_at_rest = 9
     mix: Sequence[str] = (
         *("server-sigkill:down_s=6", "server-sigterm", "script-flush", "net-silence", "net-reply-loss"),
