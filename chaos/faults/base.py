@@ -166,8 +166,6 @@ class Fault(ABC):
     """Whether it closes connections that clients can reopen immediately."""
     requeues: ClassVar[bool] = False
     """Whether it requeues dead letters, which gives them all their attempts again."""
-    keeps_from_disk: ClassVar[bool] = False
-    """Whether no write reaches the server's disk while it lasts."""
     pauses: ClassVar[bool] = False
     """Whether it pauses all claiming, as an operator does."""
 
@@ -256,7 +254,6 @@ class Fault(ABC):
             fills_memory=self.fills_memory,
             requeues=self.requeues,
             pauses=self.pauses,
-            keeps_from_disk=self.keeps_from_disk,
         )
 
     @classmethod

@@ -38,7 +38,5 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it fills the server's memory, so that the server refuses writes that add to it."""
     requeues: bool = False
     """Whether it requeues its tasks, which were dead letters, with all their attempts."""
-    keeps_from_disk: bool = False
-    """Whether no write reaches the server's disk while it lasts."""
     pauses: bool = False
     """Whether it pauses all claiming for the time that it lasts."""

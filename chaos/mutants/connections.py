@@ -73,4 +73,4 @@ def connection_not_returned() -> None:
 @mutant(breaks="I4", profile=DEFAULT, blind_spot="The lease alone keeps what the target promises, only later.")
 def absence_unseen() -> None:
     """A worker never announces its presence, so only the end of its lease reveals that it died."""
-    patch(presence.Presence, "_mark", lambda _self: 1)
+    patch(presence.Presence, "_is_marked", lambda _self: True)

@@ -16,6 +16,7 @@ https://redis.io/docs/latest/commands/pubsub-numsub/
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -47,9 +48,9 @@ class Presence(threading.Thread):
         self._client, self._consumer, self._keys = client, consumer, Keys(config.namespace)
         self._channel = self._keys.presence_channel(consumer)
         self._ping_s = config.renew_ms / 1000
+        self._refusal = Refusal("Redis refuses to see that this worker lives; until it does the lease counts")
 
     def run(self) -> None:
-        refusal = Refusal("Redis refuses to see that this worker lives; until it does the lease counts")
         while True:
             try:
                 with borrowed(self._client) as connection:
@@ -58,7 +59,9 @@ class Presence(threading.Thread):
                     finally:
                         close_alone(connection)  # it is subscribed, so not reusable
             except redis.ResponseError as error:
-                refusal.say(error)
+                self._refusal.say(error)
+                with suppress(redis.RedisError):  # without a subscription an earlier mark would have it taken for dead
+                    self._client.hdel(self._keys.presence, self._consumer)
                 time.sleep(self._ping_s)
             except redis.RedisError:
                 time.sleep(RETURN_S * random.uniform(0.5, 1.0))
@@ -66,15 +69,19 @@ class Presence(threading.Thread):
     def _stay(self, connection: Any) -> None:
         connection.send_command("SUBSCRIBE", self._channel)
         connection.read_response()
-        marked = False
         while not is_outdated(self._client, connection):
-            marked = bool(self._mark())  # each time: recovery of a worker taken for dead removes the mark
-            if connection.can_read(timeout=self._ping_s if marked else UNMARKED_S):  # raises if the other end closed
+            waits = self._is_marked()  # each time: recovery of a worker taken for dead removes the mark
+            if connection.can_read(timeout=self._ping_s if waits else UNMARKED_S):  # raises if the other end closed
                 connection.read_response()
-            elif marked:  # a firewall may have dropped the connection silently: both ends would wait forever
+            elif waits:  # a firewall may have dropped the connection silently: both ends would wait forever
                 connection.send_command("PING")
                 connection.read_response()
 
-    def _mark(self) -> int:
-        marked: int = _MARK(self._client, [self._keys.consumers, self._keys.presence], [self._consumer, self._channel])
-        return marked
+    def _is_marked(self) -> bool:
+        """Record the presence. Return False if the worker is not registered yet, so that this is tried again soon."""
+        try:
+            marks = [self._keys.consumers, self._keys.presence]
+            return bool(_MARK(self._client, marks, [self._consumer, self._channel]))
+        except redis.ResponseError as error:
+            self._refusal.say(error)
+            return True  # An earlier mark may count: without its subscription this worker would be taken for dead.

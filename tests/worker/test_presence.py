@@ -183,12 +183,12 @@ def test_an_absence_of_0_ms_leaves_all_to_their_leases(queue: Queue) -> None:
 
 def test_a_consumer_is_marked_only_while_it_is_registered_and_subscribed(queue: Queue) -> None:
     presence = Presence(queue.own_client, queue.config, "w1")
-    assert presence._mark() == 0
+    assert not presence._is_marked()
     queue.consumer("w1")
-    assert presence._mark() == 0
+    assert not presence._is_marked()
     with queue.client.pubsub() as subscription:
         subscribe(queue, subscription)
-        assert presence._mark() == 1
+        assert presence._is_marked()
     assert queue.client.hget(queue.keys.presence, "w1") == run_id(queue).encode()
 
 
@@ -351,6 +351,42 @@ def test_a_worker_that_was_refused_its_subscription_asks_again_and_says_it_once(
     assert re.fullmatch(
         "Redis refuses to see that this worker lives; until it does the lease counts: .*permission.*", record.message
     )
+
+
+def test_a_worker_whose_mark_is_refused_for_a_while_stays_subscribed_and_keeps_its_tasks(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    allow_all(queue)
+    with presence_of(limited):
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+        queue.client.acl_setuser("limited", enabled=True, commands=["-hset"])
+        wait_until(lambda: caplog.records)
+        seen, until = {subscribers(queue)}, time.monotonic() + 5 * queue.config.renew_ms / 1000
+        while time.monotonic() < until:
+            seen.add(subscribers(queue))
+        allow_all(queue)
+        assert look_for_long(queue.reaper) == 0
+    assert seen == {1}
+
+
+def test_a_worker_that_may_not_subscribe_any_more_is_left_to_its_lease(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue.enqueue("a")
+    queue.consumer("w1").claim()
+    allow_all(queue)
+    with presence_of(limited):
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+        patient = queue.configured(absence_ms=60_000).reaper
+        queue.client.acl_setuser("limited", enabled=True, commands=["-subscribe"])
+        queue.client.client_kill_filter(_type="pubsub")
+        patient.sweep()
+        wait_until(lambda: caplog.records)
+        assert look_for_long(queue.reaper) == 0
+        allow_all(queue)
+        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
 
 
 def test_a_lone_worker_that_is_killed_is_recovered_by_another_long_before_its_lease_ends(

@@ -11,7 +11,6 @@ from ..verdicts import LIVENESS_DEFECTS, VIOLATIONS, Duplicate, Fate, Promise, R
 from ..wording import plural
 from .availability import ended_of, interrupted_of, refused_of
 from .cuts import taken_of
-from .durability import asked_of, unsafe_of
 from .lateness import late_retries_of, late_starts_of, sooner_of
 from .memory import accepted_of, left_of
 from .recoveries import passed_of
@@ -48,7 +47,7 @@ def promises_of(
     keeps, grace, limit, pauses = (
         seconds(begin, name) for name in ("keeps_through", "grace", "time_limit", "pauses_within")
     )
-    ended, asked = ended_of(evidence), asked_of(evidence)
+    ended = ended_of(evidence)
     return [
         Promise(
             name="recover_within",
@@ -154,12 +153,6 @@ def promises_of(
             else None,
             verdict=Verdict.LIVENESS,
             broken=_clause(refused_of(evidence), "not accepted though nothing was disturbed"),
-        ),
-        Promise(
-            name="durability",
-            stated=f"A task is promised once it is as durable as {asked} demands." if asked else None,
-            verdict=Verdict.VIOLATION,
-            broken=_clause(unsafe_of(evidence), "accepted while nothing reached the server's disk (I1)"),
         ),
         Promise(
             name="drains_when_full",

@@ -4,7 +4,7 @@ Full memory does not excuse a late start, retry or recovery either: see `latenes
 counts as late. There a queue has stopped only if nothing happens in it at all.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from ..evidence import Evidence
@@ -18,17 +18,13 @@ def accepted_of(evidence: Evidence) -> list[str]:
     """Return the tasks that were submitted and accepted while the server's memory was full."""
     if option(evidence.begin, "drains_when_full") is not True:
         return []
-    return accepted_in(evidence, _full(evidence))
-
-
-def accepted_in(evidence: Evidence, spans: Sequence[Span]) -> list[str]:
-    """Return the tasks that were submitted and accepted within one of these spans."""
+    full = _full(evidence)
     return [
         name
         for name, task in evidence.tasks.items()
         if task.invoked_t is not None
         and task.ok_t is not None
-        and any(from_t <= task.invoked_t and task.ok_t <= until_t for from_t, until_t in spans)
+        and any(from_t <= task.invoked_t and task.ok_t <= until_t for from_t, until_t in full)
     ]
 
 

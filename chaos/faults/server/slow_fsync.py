@@ -40,7 +40,6 @@ class ServerSlowFsync(ServerFault):
     name: ClassVar[str] = "server-slow-fsync"
     threatens: ClassVar[tuple[str, ...]] = ("I1", "I2")
     ends_late: ClassVar[bool] = True
-    keeps_from_disk: ClassVar[bool] = True
 
     for_s: float = 5.0
     """Duration of the fsync, in seconds; a minimum with `kill`."""
@@ -58,13 +57,11 @@ class ServerSlowFsync(ServerFault):
             before = _delayed(client)
         in_flight, status = InFlight(stage), 0
         with standing_still(_fsync_thread(stage, pid)):
-            stopped_t = time.monotonic_ns()
             stage.wait(self.for_s)
             with server_client(stage) as client:
                 if self.kill:
                     _await_next_writes_put_off(stage, client)
                 persistence = client.info("persistence")
-            until_t = time.monotonic_ns()
             if self.kill:
                 stage.server.pause()  # or it could write everything, as its fsync ends, before the kill
         if self.kill:
@@ -80,7 +77,6 @@ class ServerSlowFsync(ServerFault):
             evidence=f"The server's aof_delayed_fsync, writes put off for 2 s, rose by {delayed}, and it held "
             f"{persistence.get('aof_buffer_length', 0)} bytes unwritten at the end.{killed}",
             tasks=in_flight.tasks(),
-            lasted=(stopped_t, until_t),
         )
 
 

@@ -203,8 +203,6 @@ def test_an_fsync_that_takes_seconds_makes_the_server_put_its_writes_off_and_ans
     server = open_own_server(appendfsync="everysec")
     with Traffic(server, push) as traffic:
         effect = scene.play_in_traffic(ServerSlowFsync(for_s=4.0), server, traffic)
-        assert effect.lasted
-        assert 4e9 <= effect.lasted[1] - effect.lasted[0] < 20e9
     assert "aof_delayed_fsync, writes put off for 2 s, rose by" in effect.evidence
     assert not traffic.failed
     with redis.Redis.from_url(server.url) as client:
