@@ -383,8 +383,9 @@ def test_a_worker_that_may_not_subscribe_any_more_is_left_to_its_lease(
         queue.client.acl_setuser("limited", enabled=True, commands=["-subscribe"])
         queue.client.client_kill_filter(_type="pubsub")
         patient.sweep()
-        wait_until(lambda: caplog.records)
+        wait_until(lambda: not queue.client.hexists(queue.keys.presence, "w1"))
         assert look_for_long(queue.reaper) == 0
+        assert "no permissions to run the 'subscribe' command" in caplog.text
         allow_all(queue)
         wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
 
