@@ -39,7 +39,7 @@ def draw_mix(
         for fault in load_faults()
         if may_be_mixed(fault, target, server=server, appendfsync=appendfsync, load=load)
     ]
-    known = [fault for fault in known if fault in _turn(seed, known, fault.in_turn) or not fault.in_turn]
+    known = [fault for fault in known if not fault.in_turn or fault is _of_the_group(seed, known, fault.in_turn)]
     always = [fault for fault in known if fault.in_mix == "always"]
     others = [fault.name for fault in known if fault.in_mix == "drawn"]
     drawn = random.Random(f"mix:{seed}").sample(others, min(DRAWN, len(others)))
@@ -73,10 +73,10 @@ def draw_mix(
     return [*kills_planned, *requests, *of_the_target, *last]
 
 
-def _turn(seed: int, known: Iterable[type[Fault]], group: str) -> list[type[Fault]]:
-    """Return the fault of the group whose turn it is: each seed is followed by one of another fault."""
-    names = sorted(fault.name for fault in known if fault.in_turn == group)
-    return [fault for fault in known if fault.name == names[seed % len(names)]]
+def _of_the_group(seed: int, known: Iterable[type[Fault]], group: str) -> type[Fault]:
+    """Return the fault of the group whose turn it is: the next seed has another one."""
+    faults = sorted((fault for fault in known if fault.in_turn == group), key=lambda fault: fault.name)
+    return faults[seed % len(faults)]
 
 
 def listed(faults: Iterable[PlannedFault]) -> str:

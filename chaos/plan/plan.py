@@ -165,7 +165,7 @@ def make_plan(
     ids = [task_id(seed, number) for number in range(1, tasks + 1)]
     planned = [] if load else draw_tasks(random.Random(f"tasks:{seed}"), ids, wishes, stated)
     held_from_s: dict[str, float] = {}  # fault that holds traffic -> time of the last task before its own
-    for fault in sorted(built, key=_in_turn):
+    for fault in sorted(built, key=_holding_order):
         held_from_s[fault.name] = planned[-1].at_s if planned else run_s
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
     injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s, held_from_s)
@@ -201,8 +201,8 @@ def _known_demands(demands: Sequence[str]) -> list[str]:
     return list(demands)
 
 
-def _in_turn(fault: Fault | type[Fault]) -> tuple[bool, str]:
-    """Return the key by which faults are ordered that hold traffic: behind others, and each before its own tasks."""
+def _holding_order(fault: Fault | type[Fault]) -> tuple[bool, str]:
+    """Return a key that puts faults that hold traffic behind the others, in one order for their tasks and for them."""
     return fault.holds_traffic, fault.name * fault.holds_traffic
 
 
@@ -219,7 +219,7 @@ def _plan_faults(
     _put_stops_behind_kills(wanted)
     wanted += [request for request in requests if request.at_end for _ in range(request.count)]
     # Faults that wait for the end of the workload come after those that hold traffic back.
-    wanted.sort(key=lambda request: _turn_at_the_end(FAULTS[request.fault]))
+    wanted.sort(key=lambda request: _order_at_the_end(FAULTS[request.fault]))
     span_s = run_s * FAULTS_UNTIL_SHARE - FAULTS_FROM_S
     # One fault at a random moment of each equal part of the time: spread over the run, and in step with nothing.
     return [
@@ -235,8 +235,8 @@ def _plan_faults(
     ]
 
 
-def _turn_at_the_end(fault: type[Fault]) -> tuple[int, str]:
-    return fault.last * (2 - fault.holds_traffic), _in_turn(fault)[1]
+def _order_at_the_end(fault: type[Fault]) -> tuple[int, str]:
+    return fault.last * (2 - fault.holds_traffic), _holding_order(fault)[1]
 
 
 def _put_stops_behind_kills(wanted: list[FaultRequest]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from ...history import Aim
-from ..base import POLL_S, Effect, Fault, InMix, Missed, Stage, await_begun, many
+from ..base import POLL_S, Effect, Fault, InMix, Stage, await_begun, many, wait_for
 from ..planned import taken_evenly
 from ..registry import fault
 
@@ -44,6 +44,8 @@ class ClientPauses(Fault):
 
     for_s: float = 1.2
     """Seconds from the answer to the call until claiming is resumed: scheduled tasks become due in the meantime."""
+    patience_s: float = 10.0
+    """Maximum wait for a certain answer to the pause, in seconds."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
         rest, chosen = taken_evenly(tasks, TASKS, draw)
@@ -66,8 +68,7 @@ class ClientPauses(Fault):
 
     def inject(self, stage: Stage) -> Effect:
         before = stage.promised()
-        if not stage.pause():
-            raise Missed("It is unknown whether claiming was paused.")
+        wait_for(stage, stage.pause, self.patience_s, "It is unknown whether claiming was paused.")
         stage.wait(stage.pauses_within_s)
         paused_t = time.monotonic_ns()
         stage.let_on()

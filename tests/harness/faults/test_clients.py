@@ -375,7 +375,7 @@ def test_claiming_is_paused_before_the_call_comes_and_resumed_until_the_target_s
 def test_a_pause_of_unknown_outcome_is_missed_and_claiming_resumed(scene: Scene) -> None:
     asked: list[str] = []
     with pytest.raises(Missed, match="unknown whether claiming was paused"):
-        scene.play(ClientPauses(), resume=lambda: not asked.append("resume"))
+        scene.play(ClientPauses(patience_s=0.1), resume=lambda: not asked.append("resume"))
     assert asked == ["resume"]
 
 
