@@ -321,13 +321,17 @@ def waited_for(stage: Stage, condition: Callable[[], int], patience_s: float) ->
     return given
 
 
+def waiting(stage: Stage) -> frozenset[str]:
+    """Return the promised tasks that have not begun, without those that misbehave: some of these never begin."""
+    return stage.promised().difference(stage.ledger.begun, *stage.behaving.values())
+
+
 def await_begun(stage: Stage, patience_s: float) -> None:
-    """Wait until every promised task has begun, or the time is up. Ignores tasks that misbehave: some never begin."""
-    odd = frozenset[str]().union(*stage.behaving.values())
+    """Wait until no promised task waits, or the time is up."""
 
     def all_begun() -> bool:
         stage.ledger.poll()
-        return not stage.promised() - stage.ledger.begun - odd
+        return not waiting(stage)
 
     waited_for(stage, all_begun, patience_s)
 

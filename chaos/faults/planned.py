@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from random import Random
 from typing import Any, Literal
 
@@ -15,6 +14,9 @@ Numbers = Literal["doubles", "whole", "text"]
 
 SMALL_BYTES_MAX = 2_000
 OF_THE_OTHERS = 3
+"""A fault takes at most one in this many ordinary tasks: the others keep the traffic going."""
+APART_S = 1.0
+"""Seconds between the last other task and a call at the end, so that no earlier fault hits tasks of the call."""
 ODD_TEXT = '\u00e9\u2603\U0001f4a5 "\\/\n\u2028\u2029\x85\ufeff\x7fe\u0301\u212b\u1100\u1161'
 """Text with characters that some parsers treat as a line end, a byte order mark or a control character, and with others
 that Unicode normalization changes."""
@@ -55,6 +57,11 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
         """Whether it behaves well and is in no batch. Client faults change only such tasks: batches keep their size."""
         return not (self.behaviour or self.batch)
 
+    @property
+    def ordinary(self) -> bool:
+        """Whether it is a small single task of the trickle, not scheduled: faults may take it for themselves."""
+        return bool(self.at_s) and self.alone and not self.delay_ms and self.size_bytes <= SMALL_BYTES_MAX
+
     def text(self) -> str:
         """Return the payload's JSON text. Its member `odd` holds values that careless re-encoding changes."""
         odd: dict[str, Any] = {"fraction": 0.1, "empty": [], "text": ODD_TEXT}
@@ -84,19 +91,18 @@ class PlannedTask(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tr
         return raw + (digits * (left // len(digits) + 1))[:left]
 
 
-def taken_evenly(tasks: Sequence[PlannedTask], count: int, draw: Random) -> tuple[list[PlannedTask], list[PlannedTask]]:
-    """Return the other tasks, and those taken for a call at the end of the plan: ordinary ones, at most `count`.
+def with_call_at_end(tasks: list[PlannedTask], count: int, draw: Random) -> tuple[list[PlannedTask], list[PlannedTask]]:
+    """Return the other tasks, and ordinary ones, at most `count`, that are submitted after them, in one call.
 
-    At most a third of them are taken, so that the other faults keep their traffic, and evenly: a gap of many neighbours
-    would leave a fault that waits for traffic without any.
+    At most one in `OF_THE_OTHERS` is taken, so that the other faults keep their traffic, and evenly: a gap of many
+    neighbours would leave a fault that waits for traffic without any.
     """
-    fit = [
-        place
-        for place, task in enumerate(tasks)
-        if task.at_s and task.alone and not task.delay_ms and task.size_bytes <= SMALL_BYTES_MAX
-    ]
+    fit = [place for place, task in enumerate(tasks) if task.ordinary]
     wanted = min(count, len(fit) // OF_THE_OTHERS)
-    every = len(fit) // wanted if wanted else 1
+    if not wanted:
+        return tasks, []
+    every = len(fit) // wanted
     chosen = fit[draw.randrange(every) :: every][:wanted]
-    taken = set(chosen)
-    return [task for place, task in enumerate(tasks) if place not in taken], [tasks[place] for place in chosen]
+    taken, batch, at_s = set(chosen), 1 + max(task.batch for task in tasks), tasks[-1].at_s + APART_S
+    call = [msgspec.structs.replace(tasks[place], batch=batch, at_s=at_s) for place in chosen]
+    return [task for place, task in enumerate(tasks) if place not in taken], call

@@ -8,14 +8,12 @@ from msgspec.structs import replace
 
 from ..faults import Fault
 from ..faults.base import Brought, long_ms
-from ..faults.planned import PlannedTask
+from ..faults.planned import OF_THE_OTHERS, PlannedTask
 from ..target import Target
-from .variety import SMALL_BYTES_MAX, TASK_MS_MAX, Wishes, hanging_ms
+from .variety import TASK_MS_MAX, Wishes, hanging_ms
 
 LASTING_MS_MIN, LASTING_MS_MAX = 1_100, 1_800
 """Length, in ms, of a lasting body: long enough for its worker to be well under way before the body ends."""
-OF_THE_OTHERS = 3
-"""A fault gets at most one in this many suitable tasks: the others keep the traffic going."""
 TOGETHER = 20
 """Number of tasks due at one moment that make a burst, from which no task is taken."""
 MORE_MS = 2_500
@@ -42,7 +40,11 @@ def suited(
     first_free = 1 + max(task.batch for task in tasks)
     way = next((one for one in GIVEN_UP if one in target.behaviours), "")
     at_once = Counter(task.at_s for task in tasks)
-    free = [place for place, task in enumerate(tasks) if _is_free(task) and at_once[task.at_s] < TOGETHER]
+    free = [
+        place
+        for place, task in enumerate(tasks)
+        if task.ordinary and task.work_ms <= TASK_MS_MAX and at_once[task.at_s] < TOGETHER
+    ]
     none: set[Brought] = {"long", "lasting", "failing", "hanging"} if wishes.work_ms or not wishes.varied else set()
     if not way:
         none.add("given-up")
@@ -73,9 +75,3 @@ def suited(
                     task = replace(task, batch=first_free + number)
                 made[place] = task
     return sorted(made, key=lambda task: (task.at_s, task.fault))
-
-
-def _is_free(task: PlannedTask) -> bool:
-    """Return whether this is an ordinary task of the trickle."""
-    ordinary = task.size_bytes <= SMALL_BYTES_MAX and task.work_ms <= TASK_MS_MAX and not task.delay_ms
-    return bool(task.at_s) and task.alone and ordinary

@@ -166,7 +166,8 @@ def make_plan(
     planned = [] if load else draw_tasks(random.Random(f"tasks:{seed}"), ids, wishes, stated)
     held_from_s: dict[str, float] = {}  # fault that holds traffic -> time of the last task before its own
     for fault in sorted(built, key=_holding_order):
-        held_from_s[fault.name] = planned[-1].at_s if planned else run_s
+        if fault.holds_traffic and planned:
+            held_from_s[fault.name] = planned[-1].at_s
         planned = fault.arrange(planned, random.Random(f"{fault.name}:{seed}"), recover_within_s)
     injections = _plan_faults(random.Random(f"faults:{seed}"), faults, run_s, held_from_s)
     if wishes.misbehave and planned:
@@ -227,7 +228,7 @@ def _plan_faults(
             number,
             request.fault,
             request.options,
-            (held_from_s[request.fault] if FAULTS[request.fault].holds_traffic else run_s)
+            held_from_s.get(request.fault, run_s)
             if FAULTS[request.fault].last
             else round(FAULTS_FROM_S + span_s * (number - 1 + draw.random()) / len(wanted), 3),
         )

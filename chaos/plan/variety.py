@@ -12,7 +12,7 @@ from random import Random
 from msgspec.structs import replace
 
 from ..faults.behaviours import IN_BODY
-from ..faults.planned import PlannedTask
+from ..faults.planned import SMALL_BYTES_MAX, PlannedTask
 from ..target import Target
 
 TASK_MS_MIN, TASK_MS_MAX = 5, 400
@@ -26,7 +26,6 @@ BEYOND_S = 20.0
 """Seconds by which a body that hangs exceeds the target's time limit, if the target states one."""
 BACKLOG_SHARE = 0.28
 """Share of the tasks submitted at the start. The rest trickles in, so that faults hit both an idle and a busy queue."""
-SMALL_BYTES_MAX = 2_000
 EDGE_BYTES = 65_536
 NEAR_THE_EDGE = (-1, 1, 0, -300, 300)
 LARGE_BYTES_TOTAL = 4_000_000

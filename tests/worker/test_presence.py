@@ -353,14 +353,21 @@ def test_a_worker_that_was_refused_its_subscription_asks_again_and_says_it_once(
     )
 
 
-def test_a_worker_whose_mark_is_refused_for_a_while_stays_subscribed_and_keeps_its_tasks(
-    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
-) -> None:
+@contextmanager
+def marked_presence(queue: Queue, limited: Queue) -> Iterator[None]:
+    """Run the presence of w1, which holds a task, for the user of `limited`, and wait until it is marked."""
     queue.enqueue("a")
     queue.consumer("w1").claim()
     allow_all(queue)
     with presence_of(limited):
         wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+        yield
+
+
+def test_a_worker_whose_mark_is_refused_for_a_while_stays_subscribed_and_keeps_its_tasks(
+    queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    with marked_presence(queue, limited):
         queue.client.acl_setuser("limited", enabled=True, commands=["-hset"])
         wait_until(lambda: caplog.records)
         seen, until = {subscribers(queue)}, time.monotonic() + 5 * queue.config.renew_ms / 1000
@@ -374,11 +381,7 @@ def test_a_worker_whose_mark_is_refused_for_a_while_stays_subscribed_and_keeps_i
 def test_a_worker_that_may_not_subscribe_any_more_is_left_to_its_lease(
     queue: Queue, limited: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue.enqueue("a")
-    queue.consumer("w1").claim()
-    allow_all(queue)
-    with presence_of(limited):
-        wait_until(lambda: queue.client.hexists(queue.keys.presence, "w1"))
+    with marked_presence(queue, limited):
         patient = queue.configured(absence_ms=60_000).reaper
         queue.client.acl_setuser("limited", enabled=True, commands=["-subscribe"])
         queue.client.client_kill_filter(_type="pubsub")

@@ -5,8 +5,9 @@ history records which process began a task, not which one held it. So only tasks
 process than the ended one had begun any of them, and if all came back from one end with no other death near.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..evidence import Evidence, Execution, FaultRecord, Task
 from ..stated import option
@@ -34,15 +35,10 @@ def passed_of(evidence: Evidence) -> list[str]:
     """Return the tasks that came back behind later ones of their call, from the same ended worker."""
     if option(evidence.begin, "recovers_in_order") is not True:
         return []
+    ends = [one.effective_t for one in evidence.faults.values() if one.traits.asks_to_end and one.effective_t]
     found: list[str] = []
-    for returns, asked in ((_recovered, False), (_given_back, True)):
-        groups: dict[tuple[tuple[int, int], str | None], list[_Return]] = {}
-        for place, (name, task) in enumerate(evidence.tasks.items()):
-            if task.call is None or task.invoked != 1 or not task.promised or task.delay_ms:
-                continue
-            if again := returns(evidence, task):
-                groups.setdefault((task.call, task.priority), []).append(_Return(name, place, again))
-        for (call, _), group in groups.items():
+    for returned, asked in ((_recovered, False), (partial(_given_back, ends=ends), True)):
+        for (call, _), group in _groups(evidence, returned).items():
             passed = list(_passed(group)) if len(group) <= TOGETHER_MAX else []
             until_t = max(one.again.begin for one in group)
             if len(passed) >= PASSED_MIN and _is_of_one_end(evidence, call, until_t, asked=asked):
@@ -50,7 +46,20 @@ def passed_of(evidence: Evidence) -> list[str]:
     return found
 
 
-def _recovered(_evidence: Evidence, task: Task) -> Execution | None:
+def _groups(
+    evidence: Evidence, returned: Callable[[Task], Execution | None]
+) -> dict[tuple[tuple[int, int], str | None], list[_Return]]:
+    """Return (call, priority) -> the tasks that came back. `returned`: the execution as which a task did, if it did."""
+    groups: dict[tuple[tuple[int, int], str | None], list[_Return]] = {}
+    for place, (name, task) in enumerate(evidence.tasks.items()):
+        if task.call is None or task.invoked != 1 or not task.promised or task.delay_ms:
+            continue
+        if again := returned(task):
+            groups.setdefault((task.call, task.priority), []).append(_Return(name, place, again))
+    return groups
+
+
+def _recovered(task: Task) -> Execution | None:
     """Return the execution as attempt 2 of a task with no attempt 1, or one that never ended."""
     for one in sorted(task.executions, key=lambda one: one.begin):
         if one.attempt == 2:
@@ -60,12 +69,11 @@ def _recovered(_evidence: Evidence, task: Task) -> Execution | None:
     return None
 
 
-def _given_back(evidence: Evidence, task: Task) -> Execution | None:
-    """Return the first execution, as attempt 1, of a task that waited while a worker ended that was asked to."""
+def _given_back(task: Task, *, ends: Sequence[int]) -> Execution | None:
+    """Return the first execution, as attempt 1, of a task that waited at one of these ends of workers."""
     first = min(task.executions, key=lambda one: one.begin, default=None)
     if first is None or first.attempt not in (1, None):
         return None
-    ends = [one.effective_t for one in evidence.faults.values() if one.traits.asks_to_end and one.effective_t]
     return first if any((task.ok_t or 0) <= ended_t < first.begin for ended_t in ends) else None
 
 

@@ -60,6 +60,18 @@ def slighted_of(evidence: Evidence) -> list[str]:
     return clauses
 
 
+def begun_while_paused(evidence: Evidence) -> list[str]:
+    """Return the tasks that began while claiming was paused."""
+    if option(evidence.begin, "pauses_within") is None:
+        return []
+    pauses = [span for span in _pauses(evidence) if not evidence.starved(*span)]
+    return [
+        name
+        for name, task in evidence.tasks.items()
+        if any(from_t <= one.begin <= until_t for one in task.executions for from_t, until_t in pauses)
+    ]
+
+
 def _begins_by_process(evidence: Evidence, tasks: Iterable[Task]) -> Iterable[dict[str | None, list[int]]]:
     """Return for each process that began tasks of a batch: priority -> the times.
 
@@ -128,14 +140,18 @@ def _unhindered(evidence: Evidence, task: Task) -> Execution | None:
     first = min(task.executions, key=lambda one: one.begin)
     if first.attempt != 1 and not evidence.undisturbed:
         return None
-    due_t = (task.ok_t or 0) + task.delay_ms * 1_000_000
-    since = [one for one in evidence.faults.values() if one.begin_t and one.during(due_t, first.begin)]
+    since = [one for one in evidence.faults.values() if one.begin_t and one.during(_due(task), first.begin)]
     return None if any(_gives_back(one) or first.pid in one.pids for one in since) else first
 
 
 def _gives_back(fault: FaultRecord) -> bool:
     """Return whether this fault may make live workers release tasks that they have claimed."""
     return fault.everywhere or fault.traits.asks_to_end or fault.traits.aims_at not in KILL
+
+
+def _due(task: Task) -> int:
+    """Return when the task could begin: once it was accepted, or later if it is scheduled."""
+    return (task.ok_t or 0) + task.delay_ms * 1_000_000
 
 
 def _soonest(task: Task) -> int:
@@ -151,18 +167,6 @@ def _batches(evidence: Evidence) -> Iterator[list[Task]]:
     yield from batches.values()
 
 
-def begun_while_paused(evidence: Evidence) -> list[str]:
-    """Return the tasks that began while claiming was paused."""
-    if option(evidence.begin, "pauses_within") is None:
-        return []
-    pauses = [span for span in _pauses(evidence) if not evidence.starved(*span)]
-    return [
-        name
-        for name, task in evidence.tasks.items()
-        if any(from_t <= one.begin <= until_t for one in task.executions for from_t, until_t in pauses)
-    ]
-
-
 def _pauses(evidence: Evidence) -> list[Span]:
     return [one.lasted for one in evidence.faults.values() if one.traits.pauses and one.lasted]
 
@@ -172,8 +176,7 @@ def _scheduled(evidence: Evidence) -> Iterator[list[Task]]:
     for from_t, until_t in _pauses(evidence):
         calls: dict[tuple[int, int], list[Task]] = {}
         for task in evidence.tasks.values():
-            due_t = (task.ok_t or 0) + task.delay_ms * 1_000_000
-            if task.call and task.delay_ms and task.executions and from_t <= due_t <= until_t:
+            if task.call and task.delay_ms and task.executions and from_t <= _due(task) <= until_t:
                 calls.setdefault(task.call, []).append(task)
         yield from calls.values()
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 
 from ...history import Aim
-from ..base import POLL_S, Effect, Fault, InMix, Stage, await_begun, many, wait_for
-from ..planned import taken_evenly
+from ..base import POLL_S, Effect, Fault, InMix, Stage, await_begun, many, wait_for, waited_for
+from ..planned import with_call_at_end
 from ..registry import fault
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ TASKS = 66
 WORK_MS = 5
 DELAY_MS, SPREAD_MS = 300, 8
 """Delay of the scheduled tasks, in ms, and the span of their moments: so the order of time mixes their priorities."""
-APART_S = 1.0
 ANSWERED_S = 3.0
+"""Maximum wait, in seconds, for the answer to the call."""
 
 
 @fault
@@ -48,22 +48,17 @@ class ClientPauses(Fault):
     """Maximum wait for a certain answer to the pause, in seconds."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        rest, chosen = taken_evenly(tasks, TASKS, draw)
-        if not chosen:
-            return tasks
+        rest, call = with_call_at_end(tasks, TASKS, draw)
         priorities = sorted({task.priority for task in tasks})
         scheduled = any(task.delay_ms for task in tasks)
-        number, at_s = 1 + max(task.batch for task in tasks), tasks[-1].at_s + APART_S
         return rest + [
             replace(
                 task,
-                at_s=at_s,
                 work_ms=WORK_MS,
                 priority=priorities[place % len(priorities)],
                 delay_ms=DELAY_MS + place % SPREAD_MS if scheduled else 0,
-                batch=number,
             )
-            for place, task in enumerate(chosen)
+            for place, task in enumerate(call)
         ]
 
     def inject(self, stage: Stage) -> Effect:
@@ -72,9 +67,7 @@ class ClientPauses(Fault):
         stage.wait(stage.pauses_within_s)
         paused_t = time.monotonic_ns()
         stage.let_on()
-        give_up_s = time.monotonic() + ANSWERED_S
-        while not stage.promised() - before and time.monotonic() < give_up_s:
-            stage.wait(POLL_S)
+        waited_for(stage, lambda: len(stage.promised() - before), ANSWERED_S)
         stage.wait(self.for_s)
         until_t = time.monotonic_ns()
         stage.ledger.poll()

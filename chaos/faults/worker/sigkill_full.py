@@ -20,8 +20,9 @@ from ..base import (
     kill_caught,
     many,
     stop_and_look,
+    waiting,
 )
-from ..planned import taken_evenly
+from ..planned import with_call_at_end
 from ..registry import fault
 from .base import WorkerFault
 
@@ -33,8 +34,6 @@ TASKS = 120
 BRIEF_SHARE = 0.52
 """Share of the call, at its beginning, with instant bodies: then a worker that prefetches claims the rest at once."""
 WORK_MS = 60
-APART_S = 1.0
-"""Seconds between the last other task and the call, so that no earlier fault hits tasks of the call."""
 START_S_MIN, START_S_MAX = 1.0, 6.0
 CALM_S = 0.7
 LOOK_S = 0.01
@@ -63,20 +62,11 @@ class WorkerSigkillFull(WorkerFault):
     """Maximum wait, in seconds, for the completion of earlier tasks. The end of the run would wait for them anyway."""
 
     def arrange(self, tasks: "list[PlannedTask]", draw: Random, recover_within_s: float) -> "list[PlannedTask]":
-        rest, chosen = taken_evenly(tasks, TASKS, draw)
-        if not chosen:
-            return tasks
-        priority = Counter(task.priority for task in chosen).most_common(1)[0][0]
-        number, at_s = 1 + max(task.batch for task in tasks), tasks[-1].at_s + APART_S
+        rest, call = with_call_at_end(tasks, TASKS, draw)
+        priority = Counter(task.priority for task in call).most_common(1)[0][0] if call else ""
         return rest + [
-            replace(
-                task,
-                at_s=at_s,
-                work_ms=0 if rank < BRIEF_SHARE * len(chosen) else WORK_MS,
-                priority=priority,
-                batch=number,
-            )
-            for rank, task in enumerate(chosen)
+            replace(task, work_ms=0 if rank < BRIEF_SHARE * len(call) else WORK_MS, priority=priority)
+            for rank, task in enumerate(call)
         ]
 
     def inject(self, stage: Stage) -> Effect:
@@ -101,15 +91,13 @@ class WorkerSigkillFull(WorkerFault):
     def _await_calm(self, stage: Stage) -> None:
         """Wait until no body has run and no task has waited for `CALM_S`, so that workers claim the call at once.
 
-        Ignores long bodies, which may go on in the other workers, and waiting tasks that misbehave, as they may never
-        begin.
+        Ignores long bodies, which may go on in the other workers.
         """
-        odd = frozenset[str]().union(*stage.behaving.values())
         since_s = time.monotonic()
         give_up_s = since_s + self.calm_within_s
         while time.monotonic() < min(give_up_s, since_s + CALM_S):
             stage.ledger.poll()
-            if stage.ledger.open_tasks().keys() - stage.long or stage.promised() - stage.ledger.begun - odd:
+            if stage.ledger.open_tasks().keys() - stage.long or waiting(stage):
                 since_s = time.monotonic()
             stage.wait(POLL_S)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...system.processes import Managed
 from ..base import HELD_BACK_S, Effect, Missed, Stage, await_begun, many
 from ..registry import fault
 from .sigkill_full import WorkerSigkillFull
@@ -26,8 +27,7 @@ class WorkerSigtermFull(WorkerSigkillFull):
 
     def inject(self, stage: Stage) -> Effect:
         self._await_calm(stage)
-        stage.ledger.poll()
-        living = sorted(stage.workers.living(), key=lambda one: len(stage.ledger.open_in_session(one.sid)))
+        living = _idlest_first(stage)
         if len(living) < 2:
             raise Missed("There was no second worker that could run what the first one gives back.")
         worker, before = living[0], stage.promised()
@@ -50,8 +50,12 @@ class WorkerSigtermFull(WorkerSigkillFull):
         )
 
     def heal(self, stage: Stage) -> None:
-        stage.ledger.poll()
-        for worker in sorted(stage.workers.living(), key=lambda one: len(stage.ledger.open_in_session(one.sid)))[:1]:
+        for worker in _idlest_first(stage)[:1]:
             worker.continue_session_members()
             await_begun(stage, min(HELD_BACK_S, stage.recover_within_s / 3))
         super().heal(stage)
+
+
+def _idlest_first(stage: Stage) -> list[Managed]:
+    stage.ledger.poll()
+    return sorted(stage.workers.living(), key=lambda one: len(stage.ledger.open_in_session(one.sid)))

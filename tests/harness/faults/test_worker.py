@@ -2,12 +2,13 @@
 
 import re
 import time
+from typing import Any
 
 import pytest
 from support.fault_stage import BUSY, Scene
 from support.waiting import wait_until
 from zeroloss.faults import FAULTS, Fault, Missed
-from zeroloss.faults.base import Caught, Stage
+from zeroloss.faults.base import Caught, Effect, Stage
 from zeroloss.faults.worker.kill_in_recovery import WorkerKillInRecovery
 from zeroloss.faults.worker.kill_storm import WorkerKillStorm
 from zeroloss.faults.worker.memory import WorkerMemory
@@ -213,39 +214,41 @@ def test_where_traffic_goes_on_a_quiet_kill_is_missed(scene: Scene) -> None:
     assert pool.living() == before
 
 
+CALL = frozenset(f"call-{number:02}" for number in range(30))
+"""The tasks that each worker of `WAITS` begins."""
+
+
+def play_with_call(scene: Scene, fault: WorkerSigkillFull, **members: Any) -> Effect:
+    """Play a fault that holds the call back until it lets the traffic on."""
+    come = scene.directory / "come"
+    return scene.play(
+        fault,
+        recover_within_s=30.0,
+        let_on=come.touch,
+        promised=lambda: CALL if come.exists() else frozenset(),
+        **members,
+    )
+
+
 def test_a_full_hand_is_the_successors_while_the_others_stand_still(scene: Scene) -> None:
     pool = scene.workers(WAITS, WAITS, WAITS)
     before = {worker.sid for worker in pool.living()}
-    come = scene.directory / "come"
-    call = frozenset(f"call-{number:02}" for number in range(30))
-    effect = scene.play(
-        WorkerSigkillFull(),
-        recover_within_s=30.0,
-        let_on=come.touch,
-        promised=lambda: call if come.exists() else frozenset(),
-    )
+    effect = play_with_call(scene, WorkerSigkillFull())
     first, second = (int(word) for word in re.findall(r"worker (\d+)", effect.evidence.lower()))
     assert first in before
     assert second not in before
     assert {first, second} <= set(effect.pids)
     assert effect.tasks
-    assert set(effect.tasks) < call
+    assert set(effect.tasks) < CALL
     assert not before - {first} - {worker.sid for worker in pool.living()}
     assert len(pool.living()) == 3
 
 
 def test_a_long_body_in_another_worker_does_not_keep_the_call_back(scene: Scene) -> None:
     pool = scene.workers(WAITS, STAYS_INSIDE)
-    come, began_s = scene.directory / "come", time.monotonic()
+    began_s = time.monotonic()
     wait_until(lambda: scene.ledger.poll() or "long" in scene.ledger.open_tasks())
-    call = frozenset(f"call-{number:02}" for number in range(30))
-    scene.play(
-        WorkerSigkillFull(calm_within_s=40.0),
-        recover_within_s=30.0,
-        let_on=come.touch,
-        promised=lambda: call if come.exists() else frozenset(),
-        long=frozenset({"long"}),
-    )
+    play_with_call(scene, WorkerSigkillFull(calm_within_s=40.0), long=frozenset({"long"}))
     assert time.monotonic() - began_s < 30
     assert len(pool.living()) == 2
 
@@ -267,21 +270,14 @@ def test_a_full_hand_is_asked_to_end_and_all_others_but_one_stand_still_until_it
 ) -> None:
     pool = scene.workers(WAITS, WAITS, WAITS)
     before = {worker.sid for worker in pool.living()}
-    come = scene.directory / "come"
-    call = frozenset(f"call-{number:02}" for number in range(30))
-    effect = scene.play(
-        WorkerSigtermFull(),
-        recover_within_s=30.0,
-        let_on=come.touch,
-        promised=lambda: call if come.exists() else frozenset(),
-    )
+    effect = play_with_call(scene, WorkerSigtermFull())
     assert "was inside a task at SIGTERM, and exited with status -15" in effect.evidence
     (ended,) = before - {worker.sid for worker in pool.living()}
     assert ended in effect.pids
     assert effect.tasks
-    assert set(effect.tasks) < call
+    assert set(effect.tasks) < CALL
     assert len(pool.living()) == 3
-    assert wait_until(lambda: scene.ledger.poll() or scene.ledger.begun >= call)
+    assert wait_until(lambda: scene.ledger.poll() or scene.ledger.begun >= CALL)
 
 
 def test_a_worker_without_a_second_one_is_not_asked_to_end_with_a_full_hand(scene: Scene) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from zeroloss.faults.client.producer_sigkill_batch import ProducerSigkillBatch
-from zeroloss.faults.planned import PlannedTask
+from zeroloss.faults.planned import SMALL_BYTES_MAX, PlannedTask
 from zeroloss.faults.worker.sigkill_full import TASKS
 from zeroloss.plan.mix import draw_mix
 from zeroloss.plan.plan import Plan, encode, load_plan, make_plan
@@ -24,7 +24,6 @@ from zeroloss.plan.variety import (
     LONG_TOGETHER,
     LONG_TOGETHER_MS,
     SCHEDULED_TOGETHER,
-    SMALL_BYTES_MAX,
     TOGETHER_MS,
 )
 from zeroloss.run.workload import together
