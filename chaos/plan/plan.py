@@ -202,9 +202,12 @@ def _known_demands(demands: Sequence[str]) -> list[str]:
     return list(demands)
 
 
-def _holding_order(fault: Fault | type[Fault]) -> tuple[bool, str]:
-    """Return a key that puts faults that hold traffic behind the others, in one order for their tasks and for them."""
-    return fault.holds_traffic, fault.name * fault.holds_traffic
+def _holding_order(fault: Fault | type[Fault]) -> tuple[bool, int, str]:
+    """Return a key that puts faults that hold traffic behind the others, in one order for their tasks and for them.
+
+    Each takes the tasks of its call from those that are left: the one that needs the larger call comes first.
+    """
+    return (True, -fault.batch_least, fault.name) if fault.holds_traffic else (False, 0, "")
 
 
 def _plan_faults(
@@ -236,8 +239,8 @@ def _plan_faults(
     ]
 
 
-def _order_at_the_end(fault: type[Fault]) -> tuple[int, str]:
-    return fault.last * (2 - fault.holds_traffic), _holding_order(fault)[1]
+def _order_at_the_end(fault: type[Fault]) -> tuple[int, tuple[bool, int, str]]:
+    return fault.last * (2 - fault.holds_traffic), _holding_order(fault)
 
 
 def _put_stops_behind_kills(wanted: list[FaultRequest]) -> None:
