@@ -62,7 +62,12 @@ def guard_forks(pool: "Pool") -> None:
 
 def end_fork(*, failed: bool) -> "NoReturn":
     """End a process that a handler forked and that left the handler: the task and the queue belong to its parent."""
+    flush_output()
+    os._exit(1 if failed else 0)
+
+
+def flush_output() -> None:
+    """Write what `print` has buffered, before an end by `os._exit`."""
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(1 if failed else 0)

@@ -36,13 +36,13 @@ from .texts import MAX_ERROR_CHARS, TRACEBACK_CHARS_MAX
 
 # KEYS  processing
 # ARGV  limit in bytes (the first entry may exceed it), then delivery numbers
-# Returns the entries of the first numbers, up to the limit, in their order; '' for a number that is not held
+# Returns the entries of the first numbers, up to the limit, in their order; nil for a number that is not held
 _READ = Script("""#!lua flags=no-writes
 local entries, bytes = {}, 0
 for i = 2, #ARGV do
   bytes = bytes + redis.call('HSTRLEN', KEYS[1], ARGV[i])
   if i > 2 and bytes > tonumber(ARGV[1]) then break end
-  entries[#entries + 1] = redis.call('HGET', KEYS[1], ARGV[i]) or ''
+  entries[#entries + 1] = redis.call('HGET', KEYS[1], ARGV[i])
 end
 return entries
 """)
@@ -239,7 +239,7 @@ class Consumer:
         """Yield the entries held under these numbers, read in steps of about `MAX_TRANSFER_BYTES`."""
         while numbers:
             entries = _READ(self._client, [self._processing], [MAX_TRANSFER_BYTES, *numbers])
-            yield from (Claimed(*pair) for pair in zip(numbers, entries, strict=False) if pair[1])
+            yield from (Claimed(*pair) for pair in zip(numbers, entries, strict=False) if pair[1] is not None)
             numbers = numbers[len(entries) :]
 
     def leave(self, done: Iterable[int] = (), unbegun: Iterable[int] = ()) -> Departure:

@@ -26,17 +26,19 @@ import redis
 from ..queue.config import Config
 from ..queue.consumer import Consumer
 from ..queue.consuming.settling import Claimed, Settlement
-from ..queue.errors import LeaseLost, OtherProtocol, Undecodable
+from ..queue.errors import OtherProtocol, Undecodable
 from ..queue.task import Task
 from .delivery import Delivery, State
 from .hand import Hand
 from .journal import Journal, Observer
+from .outcomes import Outcomes
 from .pace import Pace
 from .waiter import Waiter
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_MAX_S = 1.5  # the next primary is found within two seconds
+REFUSED_MAX = 100  # at this number of outcomes that Redis refuses to store, nothing more is claimed
 
 
 class Claimer(threading.Thread):
@@ -53,10 +55,13 @@ class Claimer(threading.Thread):
         self.lease_until = 0.0  # monotonic, s: by this process's own clock the lease holds at least until then
         self.left = False  # whether it has left the registry with nothing in hand
         self._consumer, self._config, self._task_types = consumer, config, task_types
+        self._outcomes = Outcomes(consumer, self.journal)
         self._pace = Pace(config)
         self._waiter = Waiter(consumer, self.inbox, config.block_ms)
         self._awaited: int | None = None  # the number in flight: that of the current wait
         self._dry = False  # the last claim returned fewer tasks than requested: wait, or claim again after a task ends
+        self._kept: set[int] = set()  # held entries that cannot run here, and that Redis refused to dead-letter
+        self._refused = 0  # how many deliveries were REFUSED when it last looked
         self._unsure = True  # the held tasks must be read before the next claim
         self._renew_at = 0.0
         self._retry_at = 0.0  # after an error: no command before this time
@@ -69,7 +74,8 @@ class Claimer(threading.Thread):
 
     def could_claim(self) -> bool:
         """Whether a free thread could use a claimed task; other threads may call this."""
-        return not self._idles() and self._hand.alone is None and len(self._hand) < self._config.threads
+        taken = len(self._hand) - self._refused
+        return self._may_hold_more() and self._hand.alone is None and taken < self._config.threads
 
     def stop(self) -> None:
         """Claim no more, give back tasks that were not begun, and end when the running tasks are settled."""
@@ -157,6 +163,7 @@ class Claimer(threading.Thread):
         for delivery in self._hand.having(State.FAILED):
             if time.monotonic() < self._renew_at:  # many failures may take long: renew in time
                 self._fail(delivery)
+        self._refused = len(self._hand.having(State.REFUSED))
         if self._stopping:
             self._hand.withdraw()
             if not self._hand.having(State.OUT, State.FAILED):
@@ -180,13 +187,14 @@ class Claimer(threading.Thread):
     def _leave(self) -> None:
         """Ack done tasks, give back tasks that were not begun, and leave, in one step.
 
+        Tasks whose outcome Redis refused to store are left to recovery.
         A wait that ends later finds no lease. A task that it claimed before arrives, or is read from Redis.
         """
         done, unbegun = self._hand.having(State.DONE), self._hand.having(State.HELD)
         departure = self._consumer.leave([d.number for d in done], [d.number for d in unbegun])
         self._acked(done, departure.lost)
         self._hand.drop(unbegun)
-        self.left = departure.left
+        self.left = departure.left or bool(self._kept or self._refused)
         self._unsure = not self.left and self._awaited is None
 
     def _renew(self) -> None:
@@ -195,6 +203,8 @@ class Claimer(threading.Thread):
         self.journal.hear(sent, renewal.time_ms)
         self.lease_until = sent + self._config.lease_ms / 1000
         self._renew_at = sent + self._config.renew_ms / 1000
+        for delivery in self._hand.having(State.REFUSED):
+            self._hand.move(delivery, State.FAILED)
         if renewal.lapsed or renewal.holding != len(self._hand.owned()):
             self._unsure = True
         if renewal.paused != self._paused:
@@ -212,12 +222,15 @@ class Claimer(threading.Thread):
 
     def _room(self) -> int:
         # Done tasks do not count: they are acked in the same step, before the claim.
-        taken = len(self._hand) - len(self._hand.having(State.DONE))
+        taken = len(self._hand) - len(self._hand.having(State.DONE)) - self._refused
         return self._config.threads + self._pace.ahead(self._hand) - taken
 
     def _wants_more(self) -> bool:
-        idle = self._dry or self._idles() or self._awaited is not None or self._hand.alone is not None
-        return not idle and self._room() > 0
+        idle = self._dry or self._awaited is not None or self._hand.alone is not None
+        return not idle and self._may_hold_more() and self._room() > 0
+
+    def _may_hold_more(self) -> bool:
+        return not self._idles() and self._refused + len(self._kept) < REFUSED_MAX
 
     def _can_wait(self) -> bool:
         """Whether to wait for the bell: nothing is pending, and a thread is free."""
@@ -242,13 +255,7 @@ class Claimer(threading.Thread):
                 self.journal.acked(delivery.task)
 
     def _fail(self, delivery: Delivery) -> None:
-        task, error = delivery.task, delivery.error or ""
-        try:
-            retried = self._consumer.fail(task, error, delivery.traceback, delivery.config, delivery.after_ms)
-            self.journal.failed(delivery, retried)
-        except LeaseLost as lost:
-            logger.warning("%s", lost)
-        self._hand.move(delivery, State.GONE)
+        self._hand.move(delivery, State.GONE if self._outcomes.fail(delivery) else State.REFUSED)
 
     def _give_back(self) -> None:
         """Release tasks that were not begun."""
@@ -289,15 +296,13 @@ class Claimer(threading.Thread):
                 self._hand.move(delivery, State.OUT)
 
     def _give_up(self, claimed: Claimed, reason: str, task: Task | None = None) -> None:
-        try:
-            self._consumer.dead_letter(claimed, reason, **({"task_id": task.id} if task else {}))
-            self.journal.given_up(task, reason)
-        except LeaseLost as lost:
-            logger.warning("%s", lost)
+        if not self._outcomes.give_up(claimed, reason, task):
+            self._kept.add(claimed.number)  # more is held than is in hand: read again at the next renewal
 
     def _reconcile(self) -> None:
         """Compare the tasks that Redis holds with those in hand, and follow Redis (see the module's docstring)."""
         unknown = set(self._consumer.held())
+        self._kept.clear()
         for delivery in self._hand.owned():
             if delivery.number in unknown:
                 unknown.remove(delivery.number)

@@ -15,6 +15,7 @@ class State(Enum):
     OUT = "in hand, and with the handler threads: it waits for one, or runs"
     DONE = "in hand, to be acked"
     FAILED = "in hand, to be retried or given up"
+    REFUSED = "as FAILED, and Redis refused to store it: tried again after the next renewal"
     ADRIFT = "recovered by others, and with the handler threads yet: what comes of it counts no more"
     GONE = "neither in hand nor with a handler thread"
 
@@ -25,8 +26,9 @@ class Delivery:
 
     claimed ──▶ HELD ──begun────▶ OUT ──it returned──▶ DONE ────acked──▶ GONE
                  │ ◀──withdrawn── │ └───it raised────▶ FAILED ─failed──▶ GONE
+                 │                │              FAILED ──refused──▶ REFUSED ──renewal──▶ FAILED
                  │                └───recovered by others──▶ ADRIFT ──comes back──▶ GONE
-                 └── given back ──▶ GONE        HELD, DONE, FAILED ──recovered by others──▶ GONE
+                 └── given back ──▶ GONE        HELD, DONE, FAILED, REFUSED ──recovered by others──▶ GONE
     """
 
     task: Task

@@ -29,7 +29,7 @@ from ..queue.errors import LazyResult, RanTooLong
 from ..queue.reaper import Reaper
 from ..queue.servers.pool import CONNECT_TIMEOUT_S
 from ..queue.texts import MAX_ERROR_CHARS, printable, reason_of, traceback_of
-from ..signals import STOP_SIGNALS, guard_forks
+from ..signals import STOP_SIGNALS, flush_output, guard_forks
 from .claimer import Claimer
 from .delivery import Delivery, State
 from .event_loop import EventLoop
@@ -190,6 +190,8 @@ class Worker:
     def run(self) -> NoReturn:
         """Work until a signal, then end the process with its status, even if threads still run."""
         status = self._work()
+        if status in (0, RECYCLED_STATUS):  # no handler runs: none can hold the lock of a stream
+            flush_output()
         logging.shutdown()
         os._exit(status)
 
@@ -200,9 +202,9 @@ class Worker:
         for thread in self._all_threads:
             thread.start()
         while not self._signalled:
-            if self._claimer.left:
-                return RECYCLED_STATUS
             broken = [thread.name for thread in self._all_threads if not thread.is_alive()]
+            if self._claimer.left:  # read after the threads: the claimer ends when it has left
+                return RECYCLED_STATUS
             if broken:
                 logger.critical(
                     "Threads of this worker died: %s; recovery will return its tasks to the queue.", ", ".join(broken)

@@ -21,7 +21,7 @@ from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost
 from zeroloss.reference.queue.task import Task
 from zeroloss.reference.worker import claimer as claimers
-from zeroloss.reference.worker.claimer import Claimer
+from zeroloss.reference.worker.claimer import REFUSED_MAX, Claimer
 from zeroloss.reference.worker.delivery import Delivery, State
 
 LOST = pytest.mark.parametrize("executed", [False, True], ids=["on the way", "on the way back"])
@@ -560,6 +560,76 @@ def test_a_task_that_nobody_here_can_run_is_given_up_and_the_next_is_begun(queue
     assert (unheard.task.id, unheard.error) == ("a", "No handler is registered for type 'unheard'.")
     finish(claimer, delivery)
     end(claimer, queue)
+
+
+def refusing_letters(queue: Queue) -> Queue:
+    """Return the queue without retries, with a dead-letter key of another type: Redis refuses each letter."""
+    queue.client.set(queue.keys.dead_letter, "another type")
+    return queue.configured(threads=2, max_retries=0, renew_ms=200)
+
+
+def accept_letters(queue: Queue, count: int) -> None:
+    queue.client.delete(queue.keys.dead_letter)
+    wait_until(lambda: queue.client.xlen(queue.keys.dead_letter) == count, message="they are not dead-lettered")
+
+
+def test_a_failure_that_redis_refuses_to_store_keeps_no_other_task_back_and_is_stored_later(queue: Queue) -> None:
+    queue = refusing_letters(queue)
+    failed_id, *others = queue.enqueue(*range(11))
+    claimer = started(queue)
+    for _ in range(11):
+        delivery = begun(claimer)
+        delivery.error = "ValueError: no" if delivery.task.id == failed_id else None
+        finish(claimer, delivery)
+    wait_until(lambda: queue.counters().get("completed") == len(others), message="the others are not acked")
+    assert ids(queue.held()) == [failed_id]
+    accept_letters(queue, 1)
+    end(claimer, queue)
+
+
+def test_an_entry_that_redis_refuses_to_dead_letter_keeps_no_other_task_back_and_is_tried_again(queue: Queue) -> None:
+    queue = refusing_letters(queue)
+    queue.push(b"\xff no task", b'{"id":"a","type":"unheard","payload":1}', b"")
+    (task_id,) = queue.enqueue("b")
+    claimer = started(queue, Observed(queue, cut="settle", executed=True))  # so they are read from the hash as well
+    delivery = begun(claimer)
+    assert delivery.task.id == task_id
+    finish(claimer, delivery)
+    wait_until(lambda: queue.counters().get("completed") == 1, message="the other one is not acked")
+    assert len(queue.held()) == 3
+    accept_letters(queue, 3)
+    end(claimer, queue)
+
+
+def test_a_worker_claims_no_more_while_redis_refuses_a_hundred_outcomes(queue: Queue) -> None:
+    queue = refusing_letters(queue)
+    queue.push(*(b"no task %d" % number for number in range(300)))
+    claimer = started(queue)
+    wait_until(lambda: len(queue.held()) >= REFUSED_MAX, message="they are not claimed")
+    renewed = claimer.lease_until
+    wait_until(lambda: claimer.lease_until > renewed + 0.4, message="it does not renew")
+    assert REFUSED_MAX <= len(queue.held()) < REFUSED_MAX + queue.config.threads
+    accept_letters(queue, 300)
+    end(claimer, queue)
+
+
+def test_a_worker_leaves_the_tasks_whose_outcome_redis_refuses_to_recovery_and_repeats_no_other(queue: Queue) -> None:
+    queue = refusing_letters(queue)
+    queue.push(b"no task")
+    failed_id, _ = queue.enqueue("a", "b")
+    claimer = started(queue)
+    for _ in range(2):
+        delivery = begun(claimer)
+        delivery.error = "ValueError: no" if delivery.task.id == failed_id else None
+        finish(claimer, delivery)
+    claimer.stop()
+    wait_until(lambda: not claimer.is_alive(), message="it does not end")
+    assert claimer.left
+    assert queue.counters()["completed"] == 1
+    queue.client.delete(queue.keys.dead_letter)
+    queue.reaper.sweep()
+    assert ids(queue.pending()) == [failed_id]
+    assert queue.dead() == [b"no task"]
 
 
 def test_a_task_recovered_before_it_was_begun_is_dropped_and_its_next_delivery_begun(queue: Queue) -> None:

@@ -200,6 +200,20 @@ def test_sigint_is_as_good_as_sigterm(start_pool: StartPool, watched: Watched) -
     assert pool.wait() == 0
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["a stop", "a replacement"])
+def test_what_a_handler_has_printed_is_written_when_its_process_ends(
+    start_pool: StartPool, watched: Watched, replaced: bool
+) -> None:
+    watched.submit("print", "t1")
+    pool = start_pool(*(["--max-tasks", "1"] if replaced else []))
+    wait_until(lambda: watched.completed() == 1, timeout_s=30)
+    if replaced:
+        wait_until(lambda: pool.said("starting its replacement."), timeout_s=30)
+    pool.signal(signal.SIGTERM)
+    assert pool.wait() == 0
+    assert pool.said("printed by t1")
+
+
 def test_a_second_signal_of_another_kind_ends_it_at_once_and_the_task_is_recovered(
     start_pool: StartPool, queue: Queue, watched: Watched
 ) -> None:

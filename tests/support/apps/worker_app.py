@@ -19,6 +19,11 @@ def just_note(task: Task) -> None:
     note(task)
 
 
+@handler("print")
+def print_without_a_flush(task: Task) -> None:
+    print(f"printed by {task.id}")
+
+
 @handler("gate")
 def wait_at_gate(task: Task) -> None:
     """Record the call, wait until the test opens the gate, and record the end."""

@@ -44,7 +44,9 @@ class Pool:
         how = ["-m", "zeroloss.reference"] if before is None else ["-c", IN_OTHER_WORDS.format(before=before)]
         command = [sys.executable, *how, "worker", "--app", "support.apps.worker_app", *arguments]
         with log.open("ab") as output:
-            self.process = subprocess.Popen(command, env={**environment, **environ}, stderr=output, process_group=0)
+            self.process = subprocess.Popen(
+                command, env={**environment, **environ}, stdout=output, stderr=output, process_group=0
+            )
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
