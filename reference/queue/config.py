@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .durability import Durability
+from .enqueuing.submission import DELAY_MS_MAX
 from .errors import ConfigError
 from .texts import NAME_CHARS_MAX, printable
 
@@ -67,15 +68,13 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
-            value, lowest = getattr(self, name), 0 if name in _MAY_BE_ZERO else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise ConfigError(f"{name} must be a whole number of at least {lowest}, not {value!r}.")
+            value, lowest, largest = getattr(self, name), 0 if name in _MAY_BE_ZERO else 1, _largest(name)
+            if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= largest:
+                raise ConfigError(f"{name} must be a whole number from {lowest} to {largest}, not {value!r}.")
         if not self.namespace or any(c.isspace() for c in self.namespace):
             raise ConfigError(f"namespace must be a word without spaces, not {self.namespace!r}.")
         if self.access not in ("token", ANYONE):
             raise ConfigError(f"access must be token or {ANYONE}, not {self.access!r}.")
-        if self.shards > SHARDS_MAX:
-            raise ConfigError(f"shards must be at most {SHARDS_MAX}, not {self.shards}.")
         if self.renew_ms * 3 > self.lease_ms:
             raise ConfigError(
                 f"renew_ms ({self.renew_ms}) must be at most a third of lease_ms ({self.lease_ms}), "
@@ -108,6 +107,23 @@ _MAY_BE_ZERO = {
     *("absence_ms", "ahead", "ahead_ms", "grace_ms"),
     *("max_memory_bytes", "max_recoveries", "max_retries", "max_tasks"),
 }
+
+# Redis refuses a time beyond 64 bits, and does so after a script has pushed the task of the key.
+_LARGEST = {
+    **dict.fromkeys(("lease_ms", "idempotency_ttl_ms", "backoff_ms", "backoff_max_ms"), DELAY_MS_MAX),
+    **dict.fromkeys(("max_task_bytes", "max_body_bytes"), 2**28),  # Redis refuses an argument of 512 MiB
+    "max_batch": 100_000,  # Redis refuses a call with more than 1,048,576 arguments; a task with a key takes four
+    "shards": SHARDS_MAX,
+    "threads": 10_000,
+    "ahead": 1_000_000,
+}
+_WAIT_MS_MAX = 2_000_000_000  # 23 days; with what is added to it less than 2**31, which a socket's time-out refuses
+_COUNT_MAX = 10**15  # exact as a number of Lua
+
+
+def _largest(name: str) -> int:
+    return _LARGEST.get(name, _WAIT_MS_MAX if name.endswith("_ms") else _COUNT_MAX)
+
 
 SERVER_VARIABLES = ("ZEROLOSS_REDIS_URL", "REDIS_URL", "REDIS_ADDR")
 """Environment variables that name the server; the first one that is set counts."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.queue_fixtures import Queue, ids, payloads
 from zeroloss.invariants import Answer, idempotent_enqueue
-from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
+from zeroloss.reference.queue.enqueuing.submission import DELAY_MS_MAX, Accepted, Submission
 from zeroloss.reference.queue.errors import IdempotencyConflict, QueueFull
 
 
@@ -135,6 +135,11 @@ def test_a_key_is_remembered_for_its_time_and_no_longer(queue: Queue) -> None:
     assert 50_000 < queue.client.pttl(key) <= 60_000
     queue.client.pexpire(key, 0)
     assert not remembering.enqueuer.enqueue(keyed("2")).replayed
+
+
+def test_the_longest_time_of_a_key_is_one_that_redis_takes(queue: Queue) -> None:
+    assert not queue.configured(idempotency_ttl_ms=DELAY_MS_MAX).enqueuer.enqueue(keyed("1")).replayed
+    assert queue.client.pttl(queue.keys.idempotency("k")) > DELAY_MS_MAX - 60_000
 
 
 def test_a_replay_does_not_lengthen_the_time_of_its_key(queue: Queue) -> None:

@@ -42,7 +42,7 @@ def test_all_keys_of_a_shard_lie_in_one_slot_and_no_two_shards_share_a_name(name
 
 
 def test_more_shards_than_anybody_needs_are_refused() -> None:
-    with pytest.raises(ConfigError, match=f"shards must be at most {SHARDS_MAX}"):
+    with pytest.raises(ConfigError, match=f"shards must be a whole number from 1 to {SHARDS_MAX}"):
         Config(shards=SHARDS_MAX + 1)
 
 

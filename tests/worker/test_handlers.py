@@ -212,8 +212,8 @@ def test_a_handler_s_own_settings_hold_in_place_of_the_worker_s_and_no_others_ch
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"max_retries": -1}, "max_retries must be a whole number of at least 0, not -1."),
-        ({"max_retries": 1.5}, "max_retries must be a whole number of at least 0, not 1.5."),
+        ({"max_retries": -1}, "max_retries must be a whole number from 0 to 1000000000000000, not -1."),
+        ({"max_retries": 1.5}, "max_retries must be a whole number from 0 to 1000000000000000, not 1.5."),
         ({"timeout": 0}, "timeout must be a number of seconds above 0, not 0."),
         ({"timeout": "5"}, "timeout must be a number of seconds above 0, not '5'."),
         ({"timeout": float("inf")}, "timeout must be a number of seconds above 0, not inf."),

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import socket
+import threading
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from zeroloss.reference.queue.connection import connect
 from zeroloss.reference.queue.errors import ConfigError
 
 NUMBERS = [field.name for field in dataclasses.fields(Config) if field.type in (int, "int")]
+LARGEST = 10 * 366 * 86_400_000
 MAY_BE_ZERO = {
     "absence_ms",
     "ahead",
@@ -123,17 +126,35 @@ def test_no_variable_that_this_repository_uses_is_taken_for_a_mistake() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, 1.5, True, "10", None])
 def test_a_number_that_is_not_a_whole_positive_one_is_refused_by_its_name(name: str, value: object) -> None:
-    assert refused(**{name: value}).startswith(f"{name} must be a whole number of at least ")
+    assert refused(**{name: value}).startswith(f"{name} must be a whole number from ")
 
 
 @pytest.mark.parametrize("name", sorted(set(NUMBERS) - MAY_BE_ZERO))
 def test_zero_is_refused_where_it_would_stop_the_queue(name: str) -> None:
-    assert refused(**{name: 0}) == f"{name} must be a whole number of at least 1, not 0."
+    assert re.fullmatch(rf"{name} must be a whole number from 1 to \d+, not 0\.", refused(**{name: 0}))
 
 
 @pytest.mark.parametrize("name", sorted(MAY_BE_ZERO))
 def test_zero_is_accepted_where_it_means_never_or_none(name: str) -> None:
     assert getattr(Config(**{name: 0}), name) == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_beyond_its_largest_is_refused_by_its_name_and_its_bounds(name: str) -> None:
+    """Redis would refuse some within a script, after it has pushed the task; a socket or a lock would refuse others."""
+    sentence = refused(**{name: 2**63 - 1})
+    bounds = re.fullmatch(rf"{name} must be a whole number from [01] to (\d+), not {2**63 - 1}\.", sentence)
+    assert bounds
+    assert f"to {bounds[1]}, not " in refused(**{name: int(bounds[1]) + 1})
+    others = {"lease_ms": LARGEST, "block_ms": 2_000_000_000, "backoff_max_ms": LARGEST, "max_body_bytes": 2**28}
+    assert getattr(Config(**{**others, name: int(bounds[1])}), name) == int(bounds[1])  # type: ignore[arg-type]
+
+
+def test_the_longest_wait_is_one_that_a_socket_and_a_thread_take() -> None:
+    longest_s = Config(block_ms=2_000_000_000).socket_timeout_ms / 1000
+    with socket.socket() as made:
+        made.settimeout(longest_s)
+    assert longest_s < threading.TIMEOUT_MAX
 
 
 @pytest.mark.parametrize("namespace", ["", " ", "two words", "line\nbreak", "tab\t"])
