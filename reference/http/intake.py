@@ -16,6 +16,7 @@ from .submissions import ENVELOPE_BYTES, decode_utf8, read_submission, split_arr
 
 JSON_TYPE = "application/json"
 NDJSON_TYPES = ("application/x-ndjson", "application/jsonl")
+ITEM = "\t"  # between a batch's key and an item's index; no key of a client, by HTTP or from Python, contains it
 DURABILITY_HEADER = "Zeroloss-Durability"
 
 _encode = msgspec.json.Encoder().encode
@@ -93,7 +94,7 @@ class Intake:
         if len(item) > limit_bytes + ENVELOPE_BYTES:
             return problem_of(TaskTooLarge(len(item), limit_bytes))
         try:
-            item_key = None if key is None else f"{key}:{index}"
+            item_key = None if key is None else f"{key}{ITEM}{index}"
             return read_submission(item, f"Item {index}", item_key, expected.trace_context)
         except Problem as problem:
             return problem

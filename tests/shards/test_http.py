@@ -73,7 +73,7 @@ def test_the_producer_answers_each_task_of_a_batch_and_shows_each_shard(
         "/tasks", body=body, headers={"Content-Type": "application/json", "Idempotency-Key": "k"}
     )
     assert answer.status_code == 207, answer.text
-    refused = [index for index in range(40) if shard_of(f"k:{index}", SHARDS) == 1]
+    refused = [index for index in range(40) if shard_of(f"k\t{index}", SHARDS) == 1]
     assert [index for index, each in enumerate(answer.json["results"]) if each["status"] == "refused"] == refused
     assert (answer.json["queued"], answer.json["refused"]) == (40 - len(refused), len(refused))
     for _ in range(SHARDS):
