@@ -13,22 +13,25 @@ import redis
 
 from .config import Config
 from .connection import Script
+from .consuming.settling import MAX_TRANSFER_BYTES
 from .errors import QueueError, Undecodable
 from .keys import Keys
 from .lua import HEADER, LISTS
+from .reaper import MOVE_BYTES
 from .task import Task
 
-PAGE = 1_000
+PAGE = 1_000  # letters; a page of large ones ends earlier
 LETTER_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 # KEYS  the bell and the three lists, dead_letter
 # ARGV  ids of letters
-# Returns the number of requeued letters, and the ids of letters whose entry cannot be read
+# Returns the number of requeued letters, the ids of letters whose entry cannot be read, and how many of the ids were
+#         looked at: the rest is for the next call, as other commands wait for this one
 # Retries and recoveries begin at 0 again. The attempt, a fencing token, stays: dead-lettering has raised it.
 _REQUEUE = Script(f"""#!lua flags=allow-oom
 {HEADER}{LISTS}
-local requeued, unreadable = 0, {{}}
-for _, id in ipairs(ARGV) do
+local requeued, unreadable, looked, bytes = 0, {{}}, 0, 0
+for place, id in ipairs(ARGV) do
   local letter = redis.call('XRANGE', KEYS[5], id, id)[1]
   local head = letter and heading(letter[2][2])
   if head then
@@ -39,9 +42,28 @@ for _, id in ipairs(ARGV) do
   elseif letter then
     unreadable[#unreadable + 1] = id
   end
+  looked, bytes = place, bytes + (letter and #letter[2][2] or 0)
+  if bytes >= {MOVE_BYTES} then break end
 end
 ring()
-return {{requeued, unreadable}}
+return {{requeued, unreadable, looked}}
+""")
+
+# KEYS  dead_letter
+# ARGV  the first id, the last id, limit in letters, limit in bytes; a single letter may exceed it
+# Returns letters, oldest first
+_READ = Script("""#!lua flags=no-writes
+local page, bytes, first = {}, 0, ARGV[1]
+while true do
+  local letters = redis.call('XRANGE', KEYS[1], first, ARGV[2], 'COUNT', 8)
+  for _, letter in ipairs(letters) do
+    for _, part in ipairs(letter[2]) do bytes = bytes + #part end
+    if #page == tonumber(ARGV[3]) or #page > 0 and bytes > tonumber(ARGV[4]) then return page end
+    page[#page + 1] = letter
+  end
+  if #letters < 8 then return page end
+  first = '(' .. letters[8][1]
+end
 """)
 
 
@@ -111,9 +133,13 @@ class DeadLetters:
         return sum(self._requeue([letter.id for letter in page])[0] for page in self._pages())
 
     def _requeue(self, letter_ids: Iterable[str]) -> tuple[int, list[str]]:
-        keys = [*self._keys.waiting, self._keys.dead_letter]
-        requeued, unreadable = _REQUEUE(self._client, keys, [_checked(letter_id) for letter_id in letter_ids])
-        return requeued, [letter_id.decode() for letter_id in unreadable]
+        keys, rest = [*self._keys.waiting, self._keys.dead_letter], [_checked(letter_id) for letter_id in letter_ids]
+        total, unreadable = 0, []
+        while rest:
+            requeued, ids, looked = _REQUEUE(self._client, keys, rest)
+            total, rest = total + requeued, rest[looked:]
+            unreadable += [letter_id.decode() for letter_id in ids]
+        return total, unreadable
 
     def purge(self, *letter_ids: str) -> int:
         """Delete letters. Return how many still existed."""
@@ -131,10 +157,11 @@ class DeadLetters:
         newest: Any = self._client.xrevrange(self._keys.dead_letter, count=1)
         first = "-"
         while newest:
-            letters: Any = self._client.xrange(self._keys.dead_letter, first, newest[0][0], count=PAGE)
+            bounds = [first, newest[0][0], PAGE, MAX_TRANSFER_BYTES]
+            letters = _READ(self._client, [self._keys.dead_letter], bounds)
             if not letters:
                 return
-            yield [_read(*letter) for letter in letters]
+            yield [_read(letter_id, dict(zip(*[iter(parts)] * 2, strict=True))) for letter_id, parts in letters]
             first = f"({letters[-1][0].decode()}"
 
 

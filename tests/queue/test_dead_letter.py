@@ -1,9 +1,13 @@
 """Dead letters: kept with the reason, and requeued or purged only on purpose."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from redis.connection import AbstractConnection as Connection
 from support.awkward import AWKWARD_IDS, AWKWARD_PAYLOADS
 from support.queue_fixtures import Queue, body, entry, ids, payloads, raw_payload
-from zeroloss.reference.queue.dead_letters import PAGE, NotRequeueable
+from zeroloss.reference.queue.dead_letters import PAGE, DeadLetters, NotRequeueable
 from zeroloss.reference.queue.enqueuing.submission import Submission
 from zeroloss.reference.queue.errors import LeaseLost, QueueError
 from zeroloss.reference.queue.texts import TRACEBACK_CHARS_MAX
@@ -219,11 +223,61 @@ def test_all_that_can_be_read_is_requeued_oldest_first(queue: Queue) -> None:
     assert queue.dead() == [BROKEN]
 
 
-def bury(queue: Queue, count: int) -> None:
+def bury(queue: Queue, count: int, more: str = "") -> None:
     with queue.client.pipeline(transaction=False) as pipeline:
         for number in range(count):
-            pipeline.xadd(queue.keys.dead_letter, {"entry": entry(str(number), str(number)), "error": "no"})
+            payload = f'[{number},"{more}"]' if more else str(number)
+            pipeline.xadd(queue.keys.dead_letter, {"entry": entry(str(number), payload), "error": "no"})
         pipeline.execute()
+
+
+def size(reply: object) -> int:
+    return sum(map(size, reply)) if isinstance(reply, list) else len(reply) if isinstance(reply, bytes) else 0
+
+
+@pytest.fixture
+def replies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes in bytes of Redis's replies, as they arrive."""
+    sizes: list[int] = []
+
+    def read_response(self: Connection, *arguments: Any, **options: Any) -> Any:
+        reply = original(self, *arguments, **options)
+        sizes.append(size(reply))
+        return reply
+
+    original = Connection.read_response
+    monkeypatch.setattr(Connection, "read_response", read_response)
+    return sizes
+
+
+@pytest.mark.parametrize("act", [DeadLetters.requeue_all, DeadLetters.purge_all, lambda dead: dead.find("x")])
+def test_large_letters_are_read_in_replies_of_a_bounded_size(
+    queue: Queue, replies: list[int], act: Callable[[DeadLetters], Any]
+) -> None:
+    bury(queue, 12)
+    bury(queue, 24, "x" * 1_000_000)
+    assert act(queue.dead_letters) in (36, [])
+    assert max(replies) < 2_000_000
+    assert len(queue.pending()) + queue.dead_letters.count() == (0 if act is DeadLetters.purge_all else 36)
+
+
+def test_small_letters_are_read_a_thousand_at_a_time(queue: Queue, replies: list[int]) -> None:
+    bury(queue, 3 * PAGE)
+    del replies[:]
+    assert queue.dead_letters.find("x") == []
+    assert len(replies) < 10
+
+
+def test_one_script_requeues_a_bounded_number_of_bytes_and_all_letters_are_requeued(
+    queue: Queue, replies: list[int]
+) -> None:
+    bury(queue, 40, "x" * 1_000_000)
+    names = [name.decode() for name, _ in queue.client.xrange(queue.keys.dead_letter)]
+    assert queue.dead_letters.requeue("1-1") == 0  # the server knows the script now
+    del replies[:]
+    assert queue.dead_letters.requeue(*names) == 40
+    assert len(replies) == 3
+    assert [payload[0] for payload in payloads(queue.pending())] == [*range(40)]
 
 
 def test_more_than_a_page_is_requeued_in_order(queue: Queue) -> None:
