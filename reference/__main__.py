@@ -97,7 +97,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 def _producer(config: Config, options: argparse.Namespace) -> int:
     from .http.producer import serve
 
-    serve(config, options.host, options.port, server=options.server, processes=options.processes)
+    how = {"server": options.server, "processes": options.processes, "log_format": options.log_format}
+    serve(config, options.host, options.port, **how)
     return 0
 
 

@@ -91,8 +91,12 @@ def config_from_environment() -> Config:
     return config
 
 
-def serve(config: Config, host: str, port: int, *, server: str = "waitress", processes: int = 1) -> None:
+def serve(
+    config: Config, host: str, port: int, *, server: str = "waitress", processes: int = 1, log_format: str = "plain"
+) -> None:
     """Serve with waitress, or the ASGI app with uvicorn (`asgi`), until SIGTERM or SIGINT.
+
+    `log_format`: that of further processes; this process has set up its own logging.
 
     Raises:
         ConfigError: the address cannot be listened on, the URL cannot be used, the server is too old, or uvicorn is
@@ -112,7 +116,7 @@ def serve(config: Config, host: str, port: int, *, server: str = "waitress", pro
         from .servers import by_uvicorn
     except ModuleNotFoundError as error:
         raise ConfigError(f"--server asgi needs the package {error.name}: pip install 'zeroloss[asgi]'.") from None
-    by_uvicorn.serve(config, host, port, processes)
+    by_uvicorn.serve(config, host, port, processes, log_format)
 
 
 def client_of(config: Config) -> redis.Redis | None:

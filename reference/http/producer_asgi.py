@@ -7,7 +7,6 @@ The routes and answers are those of `producer.py`.
 """
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +14,7 @@ import falcon
 import falcon.asgi
 import redis
 
+from ..logs import configure
 from ..queue.config import Config
 from ..queue.connection import refuse_client_of_shards
 from ..queue.enqueuer import Enqueuer
@@ -141,6 +141,7 @@ def _group(client: redis.Redis | None, config: Config) -> Commit:
 
 def from_environment() -> _App:
     """Return the app for an ASGI server that takes a factory. It limits the time of a body, as such servers do not."""
+    configure("plain")
     app = for_own_server()
     app.late_bodies = LateBodies(common.BODY_TIMEOUT_S)
     return app
@@ -148,7 +149,6 @@ def from_environment() -> _App:
 
 def for_own_server() -> _App:
     """Return the app for `servers/by_uvicorn.py`, which itself ends a connection whose body is late."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     config = config_from_environment()
     return create_app(client_of(config), config)
 

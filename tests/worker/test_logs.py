@@ -2,12 +2,15 @@
 
 import json
 import logging
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.places import ROOT
 from support.processes.worker_process import Pool
 from support.queue_fixtures import Queue, entry
 from support.waiting import wait_until
@@ -85,6 +88,33 @@ def test_every_line_of_a_pool_is_an_object_with_task_type_attempt_delivery_and_c
     assert (told["b"]["type"], told["b"]["attempt"]) == ("fails", 1)
     assert told["a"]["consumer"] == told["b"]["consumer"]
     assert {told["a"]["delivery"], told["b"]["delivery"]} == {1, 2}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_line_of_an_asgi_producer_is_an_object_however_many_processes_it_has(
+    queue: Queue, tmp_path: Path, processes: int
+) -> None:
+    errors = tmp_path / "errors"
+    options = ("--server", "asgi", "--port", "0", "--processes", str(processes), "--log-format", "json")
+    # Each process warns of the variable.
+    environ = {**os.environ, "ZEROLOSS_QQQ": "1", "REDIS_URL": queue.config.redis_url, "PYTHONPATH": str(ROOT)}
+    with errors.open("w") as written:
+        producer = subprocess.Popen(
+            [sys.executable, "-m", "zeroloss.reference", "producer", *options],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=written,
+        )
+    try:
+        wait_until(lambda: errors.read_text().count("ZEROLOSS_QQQ") == processes + 1, timeout_s=30)
+        producer.send_signal(signal.SIGTERM)
+        assert producer.wait(30) == 0
+    finally:
+        producer.kill()
+        producer.wait()
+    lines = [json.loads(line) for line in errors.read_text().splitlines()]
+    assert {(line["logger"], line["level"]) for line in lines} >= {("zeroloss.reference.http.producer", "WARNING")}
+    assert not [line for line in lines if line["logger"].startswith("uvicorn") and line["level"] == "INFO"]
 
 
 def test_an_invalid_log_format_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

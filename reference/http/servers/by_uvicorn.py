@@ -5,12 +5,14 @@ import logging
 import os
 import signal
 import tempfile
+from functools import partial
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from ...logs import configure
 from ...queue.config import Config
 from ...signals import STOP_SIGNALS
 from .. import producer_asgi
@@ -19,10 +21,8 @@ from ..problems import Problem
 from . import common
 from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, IDLE_TIMEOUT_S, Refusal, announce, prepare
 
-APP = f"{producer_asgi.__name__}:for_own_server"
 
-
-def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
+def serve(config: Config, host: str, port: int, processes: int = 1, log_format: str = "plain") -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
 
     Several processes share the listening socket; a process that dies is replaced. Each makes its app from the
@@ -37,9 +37,9 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
         "ZEROLOSS_NAMESPACE": config.namespace,
         "ZEROLOSS_SHARDS": str(config.shards),
     }
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _log_little()
     settings = uvicorn.Config(
-        APP,
+        partial(_make_app, log_format),  # pickled for each process
         factory=True,
         workers=processes,
         loop="uvloop",
@@ -70,6 +70,17 @@ def serve(config: Config, host: str, port: int, processes: int = 1) -> None:
         os.environ.setdefault(MULTIPROCESS_VARIABLE, counts)
         announce("producer", host, listener)
         Multiprocess(settings, sockets=[listener]).run()
+
+
+def _log_little() -> None:
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _make_app(log_format: str) -> Any:
+    """Return the app. With several processes each is a new interpreter, in which logging is not set up yet."""
+    configure(log_format)
+    _log_little()
+    return producer_asgi.for_own_server()
 
 
 class _Protocol(HttpToolsProtocol):
