@@ -24,7 +24,7 @@ def recovery_of_a_hundred() -> None:
 @mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
 def recovery_order_as_text() -> None:
     """The tasks of a dead worker return in text order of their numbers: 10 before 9, and 100 before 99."""
-    edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return a > b")
+    edit(reaper, "_RECOVER", "return place(a) > place(b)", "return a > b")
 
 
 @mutant(expects="LOST", breaks="I2", profile=DUE_TOGETHER)

@@ -103,7 +103,7 @@ def client_clock() -> None:
 @mutant(expects="RECOVERS_IN_ORDER", breaks="I7", profile=FULL_HANDS)
 def recovery_lowest_number_first() -> None:
     """The tasks of a dead worker return in reverse order: the newest is claimed first."""
-    edit(reaper, "_RECOVER", "return tonumber(a) > tonumber(b)", "return tonumber(a) < tonumber(b)")
+    edit(reaper, "_RECOVER", "return place(a) > place(b)", "return place(a) < place(b)")
 
 
 @mutant(breaks="I4", profile=DEFAULT, blind_spot="A recovery is seldom cut off between two of its steps.")

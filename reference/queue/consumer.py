@@ -231,9 +231,9 @@ class Consumer:
         return bool(asked) and self._client.exists(*asked) < len(asked)
 
     def held(self) -> list[int]:
-        """Return the numbers of all held tasks, oldest first."""
-        numbers: Any = self._client.hkeys(self._processing)
-        return sorted(map(int, numbers))
+        """Return the numbers of all held tasks, oldest first. An entry under another field is left to recovery."""
+        fields: Any = self._client.hkeys(self._processing)
+        return sorted(int(field) for field in fields if field.isdigit() and len(field) < 20)
 
     def read(self, numbers: Sequence[int]) -> Iterator[Claimed]:
         """Yield the entries held under these numbers, read in steps of about `MAX_TRANSFER_BYTES`."""

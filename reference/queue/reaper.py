@@ -30,8 +30,9 @@ SCAN_COUNT = 1_000  # keys read in one step of the search for orphans
 #       consumer's name for the text of a dead letter
 # Returns {number of entries moved, number of entries left, why one could not be dead-lettered or ''}; -1 and 0 if the
 #         lease lives, or the processing key is not a hash
-# The highest numbers go first, so that after several calls the oldest tasks are in front. A hash has no order. An entry
-# that cannot be dead-lettered stays, and the others are moved. With its last entry the consumer leaves the registry.
+# The highest numbers go first, so that after several calls the oldest tasks are in front. A hash has no order. A field
+# that is no number, from a manual change, counts as 0: an error here would end the sweeps of all workers. An entry that
+# cannot be dead-lettered stays, and the others are moved. With its last entry the consumer leaves the registry.
 # The vanished consumer and its description are recorded for the monitor, by `pcall`, unless it had left in order.
 _RECOVER = Script(f"""#!lua flags=allow-oom
 {NOW}{HEADER}{LISTS}{BURY}
@@ -44,7 +45,8 @@ end
 local kind = redis.call('TYPE', KEYS[5]).ok
 if kind ~= 'hash' and kind ~= 'none' then return {{-1, 0, ''}} end
 local numbers = redis.call('HKEYS', KEYS[5])
-table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
+local function place(field) return string.match(field, '^%d+$') and tonumber(field) or 0 end
+table.sort(numbers, function(a, b) return place(a) > place(b) end)
 local recovered, dead, bytes, refusal = 0, 0, 0, ''
 for i = 1, math.min(#numbers, ARGV[2]) do
   bytes = bytes + redis.call('HSTRLEN', KEYS[5], numbers[i])

@@ -165,6 +165,36 @@ def test_an_entry_without_a_header_goes_to_dead_letter_as_it_is_and_does_not_sto
     assert queue.counters()["dead_lettered"] == 3
 
 
+@pytest.mark.law("I4")
+@pytest.mark.parametrize("fields", [["x"], ["", "-1", "1.5"], ["nan", "inf", "-inf", "0x10", "1e5"], ["9" * 400]])
+def test_an_entry_under_a_field_that_is_no_delivery_number_is_recovered_and_stops_no_sweep(
+    queue: Queue, fields: list[str]
+) -> None:
+    queue.enqueue(*range(12))
+    die_holding(queue, "w1", 12)
+    for field in fields:
+        queue.client.hset(queue.keys.processing("w1"), field, entry(f"under {field[:9]}"))
+    queue.client.zadd(queue.keys.delayed, {entry("due"): 1})
+    assert queue.reaper.sweep() == Sweep(recovered=12 + len(fields), promoted=1)
+    recovered = ids(queue.pending())
+    assert len(recovered) == 13 + len(fields)
+    assert {f"under {field[:9]}" for field in fields} <= {*recovered}
+    assert [payload for payload in payloads(queue.pending()) if isinstance(payload, int)] == [*range(12)]
+    assert queue.held() == []
+
+
+@pytest.mark.law("I4")
+def test_a_consumer_with_an_entry_under_a_field_that_is_no_delivery_number_sees_its_other_tasks(queue: Queue) -> None:
+    queue.enqueue("a", "b")
+    consumer = queue.consumer()
+    numbers = [number for number, _ in consumer.claim(2)]
+    queue.client.hset(queue.keys.processing("w1"), "x", entry("under x"))
+    assert consumer.held() == numbers
+    assert consumer.leave(unbegun=numbers).left is False
+    assert queue.reaper.sweep().recovered == 1
+    assert {*ids(queue.pending())} > {"under x"}
+
+
 @pytest.mark.law("I1")
 def test_two_reapers_at_the_same_time_recover_each_task_once(queue: Queue) -> None:
     accepted = queue.enqueue(*range(300))
