@@ -240,7 +240,10 @@ def _repeated(text: bytes, what: str) -> Problem:
         def remember(pairs: list[tuple[str, Any]]) -> None:
             names[:] = [name for name, _ in pairs]  # of the outermost object: it is the last one to end
 
-        json.loads(text, object_pairs_hook=remember)
+        try:
+            json.loads(text, object_pairs_hook=remember)
+        except (ValueError, RecursionError):  # it is nested deeply, or holds a whole number of too many digits
+            names.clear()
     twice = next((json.dumps(name) for name in names if names.count(name) > 1), "a member")
     return malformed(f"{what} has {twice} more than once; keep one.")
 

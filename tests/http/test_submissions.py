@@ -10,7 +10,7 @@ import pytest
 from zeroloss.reference.http import submissions
 from zeroloss.reference.http.bodies import NAME_CHARS_MAX, read_body, read_idempotency_key, require_media_type
 from zeroloss.reference.http.problems import Problem
-from zeroloss.reference.http.submissions import NESTING_MAX, split_array, split_lines
+from zeroloss.reference.http.submissions import DIGITS_MAX, NESTING_MAX, split_array, split_lines
 from zeroloss.reference.queue.enqueuing.submission import Submission
 
 LIMIT_BYTES = 100
@@ -169,6 +169,18 @@ def test_many_brackets_beside_each_other_or_in_strings_do_not_nest() -> None:
 def test_a_member_that_is_there_twice_is_named() -> None:
     text = '{"payload":1,"id":"a","type":"x","type":"x"}'
     assert refused(read_submission, text, "The body", None) == 'The body has "type" more than once; keep one.'
+
+
+@pytest.mark.parametrize("twice", ['"payload":{},"id":"a","id":"b"', '"payload":{},"payload":1'])
+def test_a_repeated_member_beside_a_payload_of_any_depth_is_refused_with_400(twice: str) -> None:
+    for depth in range(800, 1_001):
+        told = refused(read_submission, "{" + twice.format(_nested("[]", depth)) + "}", "The body", None)
+        assert "more than once" in told or "nested deeper" in told
+
+
+def test_a_repeated_member_beside_a_number_of_too_many_digits_is_refused_with_400() -> None:
+    text = f'{{"payload":[{{"x":1,"x":2}},{"9" * (DIGITS_MAX + 1)}],"id":"a","id":"b"}}'
+    assert refused(read_submission, text, "The body", None) == "The body has a member more than once; keep one."
 
 
 def test_a_type_that_is_not_given_is_default_however_the_rest_is_spelled() -> None:
