@@ -2,7 +2,7 @@
 import {NONE, age, ask, at, cell, clock, make, number, shard} from "./format.js";
 
 const ERROR_CHARS = 160;
-let letters = [], older = null, place = "pending?priority=default", moreFrom = null, opened = null, asked = 0;
+let letters = [], older = null, sought = null, place = "", moreFrom = null, opened = null, asked = 0;
 
 // #overview, #letters, #tasks, or #tasks/NAME for what one consumer holds.
 export function openTab() {
@@ -46,16 +46,19 @@ const wanted = () => ({text: at("seek-text").value.trim(), reason: at("seek-reas
 const chosen = () => [...document.querySelectorAll("#letter-table tbody input:checked")].map(box => box.value);
 const say = text => { at("letters-note").textContent = text; };
 
-async function seek(before = null, note = null) {
-  const turn = ++asked, query = new URLSearchParams(wanted());
+// What is done with all letters found goes by `sought`, the filter of the search that is shown: the fields may have
+// changed since. Until its answer is there, a search offers nothing to act on.
+async function seek(filter = wanted(), before = null, note = null) {
+  const turn = ++asked, query = new URLSearchParams(filter);
+  sought = filter;
   if (before) query.set("before", before);
-  else { letters = []; older = null; }
+  else { letters = []; older = null; enable(); }
   try {
     const page = await ask("letters?" + query);
     if (turn !== asked) return;  // another search was begun meanwhile
     letters = [...letters, ...page.letters];
     older = page.next;
-    const found = Object.values(wanted()).some(Boolean) ? `${number(letters.length)} found, ` : "";
+    const found = Object.values(filter).some(Boolean) ? `${number(letters.length)} found, ` : "";
     say(note ?? `${found}${number(page.total)} dead letters` + (older ? "; there are older ones" : ""));
     at("no-letters").textContent = found ? (older ? "None found yet." : "None found.") : "No task was given up.";
   } catch (error) {
@@ -85,8 +88,6 @@ function showLetters() {
   }));
   at("letter-table").hidden = letters.length === 0;
   at("no-letters").hidden = letters.length > 0;
-  at("more-letters").hidden = !older;
-  for (const button of document.querySelectorAll("[data-of=all]")) button.disabled = !letters.length && !older;
   enable();
 }
 
@@ -94,13 +95,15 @@ function enable() {
   const count = chosen().length;
   for (const button of document.querySelectorAll("[data-of=selected]")) button.disabled = count === 0;
   at("select-all").checked = count > 0 && count === letters.length;
+  for (const button of document.querySelectorAll("[data-of=all]")) button.disabled = !letters.length && !older;
+  at("more-letters").hidden = !older;
 }
 
 async function showLetter(id) {
   try {
     opened = await ask("letters/" + encodeURIComponent(id));
   } catch (error) {
-    return seek(null, error.message);
+    return seek(sought, null, error.message);
   }
   const dialog = at("letter");
   dialog.querySelector("h2").textContent = opened.type ?? "Unreadable entry";
@@ -128,36 +131,41 @@ function sure(question) {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), {once: true}));
 }
 
-async function act(verb, body, count) {
+// The newest letter found is named, and the others are those before it: what came later was never shown, and stays.
+const allFound = () => [
+  {ids: letters.slice(0, 1).map(letter => letter.letter)}, {all: true, ...sought, before: letters[0]?.letter ?? older}];
+
+async function act(verb, bodies, count) {
   const what = count === null ? "all dead letters that were found" : count === 1 ? "this task" : `${number(count)} tasks`;
   const question = verb === "purge" ? `Delete ${what} for good? No worker will run them.` : `Give ${what} new attempts?`;
   if ((verb === "purge" || count === null) && !await sure(question)) return;
-  let done = 0, unreadable = 0, next = null;
+  let done = 0, unreadable = 0;
   try {
-    do {
-      const answer = await ask("letters/" + verb, next ? {...body, before: next} : body);
-      done += answer.done;
-      unreadable += answer.unreadable;
-      next = answer.next ?? null;
-      say(`${verb}: ${number(done)}…`);
-    } while (next);
+    for (let body of bodies)
+      while (body) {
+        const answer = await ask("letters/" + verb, body);
+        done += answer.done;
+        unreadable += answer.unreadable;
+        body = answer.next ? {...body, before: answer.next} : null;
+        say(`${verb}: ${number(done)}…`);
+      }
     const gone = count !== null && done + unreadable < count ? `, ${number(count - done - unreadable)} were there no more` : "";
     const kept = unreadable ? `, ${number(unreadable)} cannot be read and stay` : "";
-    await seek(null, `${verb === "purge" ? "purged" : "requeued"}: ${number(done)}${gone}${kept}`);
+    await seek(sought, null, `${verb === "purge" ? "purged" : "requeued"}: ${number(done)}${gone}${kept}`);
   } catch (error) {
-    await seek(null, `${error.message} Done before: ${number(done)}.`);
+    await seek(sought, null, `${error.message} Done before: ${number(done)}.`);
   }
 }
 
 for (const button of document.querySelectorAll("#letter-actions button"))
   button.addEventListener("click", () => button.dataset.of === "all"
-    ? act(button.dataset.verb, {all: true, ...wanted()}, null)
-    : act(button.dataset.verb, {ids: chosen()}, chosen().length));
+    ? act(button.dataset.verb, allFound(), null)
+    : act(button.dataset.verb, [{ids: chosen()}], chosen().length));
 for (const button of document.querySelectorAll("#letter [data-verb]"))
-  button.addEventListener("click", () => { at("letter").close(); act(button.dataset.verb, {ids: [opened.letter]}, 1); });
+  button.addEventListener("click", () => { at("letter").close(); act(button.dataset.verb, [{ids: [opened.letter]}], 1); });
 at("seek").addEventListener("submit", event => { event.preventDefault(); seek(); });
 at("seek-reason").addEventListener("change", () => seek());
-at("more-letters").addEventListener("click", () => seek(older));
+at("more-letters").addEventListener("click", () => seek(sought, older));
 at("select-all").addEventListener("change", event => {
   for (const box of document.querySelectorAll("#letter-table tbody input")) box.checked = event.target.checked;
   enable();
