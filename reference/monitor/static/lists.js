@@ -2,7 +2,8 @@
 import {NONE, age, ask, at, cell, clock, make, number, shard} from "./format.js";
 
 const ERROR_CHARS = 160;
-let letters = [], older = null, sought = null, place = "", moreFrom = null, opened = null, asked = 0;
+let letters = [], older = null, sought = null, place = "", moreFrom = null, opened = null;
+let asked = 0, looked = 0, opening = 0;  // the last request of each kind: an answer to another one comes too late
 
 // #overview, #letters, #tasks, or #tasks/NAME for what one consumer holds.
 export function openTab() {
@@ -29,6 +30,8 @@ export function openTab() {
 // What was read before Redis went away is not shown after it.
 export function forgetLists() {
   asked++;
+  looked++;
+  opening++;
   letters = [];
   older = null;
   say("");
@@ -55,7 +58,7 @@ async function seek(filter = wanted(), before = null, note = null) {
   else { letters = []; older = null; enable(); }
   try {
     const page = await ask("letters?" + query);
-    if (turn !== asked) return;  // another search was begun meanwhile
+    if (turn !== asked) return;
     letters = [...letters, ...page.letters];
     older = page.next;
     const found = Object.values(filter).some(Boolean) ? `${number(letters.length)} found, ` : "";
@@ -100,10 +103,14 @@ function enable() {
 }
 
 async function showLetter(id) {
+  const turn = ++opening;
   try {
-    opened = await ask("letters/" + encodeURIComponent(id));
+    const letter = await ask("letters/" + encodeURIComponent(id));
+    if (turn !== opening) return;
+    opened = letter;
   } catch (error) {
-    return seek(sought, null, error.message);
+    if (turn === opening) seek(sought, null, error.message);
+    return;
   }
   const dialog = at("letter");
   dialog.querySelector("h2").textContent = opened.type ?? "Unreadable entry";
@@ -174,12 +181,17 @@ at("select-all").addEventListener("change", event => {
 // -- tasks ---------------------------------------------------------------------------------------------------------
 
 async function look(start = 0) {
-  place = at("place").value;
-  const rows = at("task-table").tBodies[0];
+  const turn = ++looked, rows = at("task-table").tBodies[0];
+  if (!start) {  // more of a place is more of the one that is shown
+    place = at("place").value + shard();
+    at("more-tasks").hidden = true;
+  }
   let page;
   try {
-    page = await ask(`tasks/${place}&start=${start}${shard()}`);
+    page = await ask(`tasks/${place}&start=${start}`);
+    if (turn !== looked) return;
   } catch (error) {
+    if (turn !== looked) return;
     rows.replaceChildren();
     at("tasks-note").textContent = error.message;
     at("task-card").hidden = true;

@@ -13,7 +13,7 @@ const TILES = {
 };
 const lineBelow = id => at(id).nextElementSibling;
 const MEANINGS = Object.values(TILES).map(id => [id, lineBelow(id).textContent]);
-let samples = [], lastReadAt = null, series = null, seriesAt = -Infinity, minutes = 10, reading = null;
+let samples = [], lastReadAt = null, series = null, seriesAt = -Infinity, seriesTurn = 0, minutes = 10, reading = null;
 
 // Over the last few seconds, by Redis's clock. A counter or a clock that went back is another queue's, or a new one's.
 function throughput(reading) {
@@ -157,13 +157,16 @@ function drawCharts() {
 }
 
 async function readSeries() {
+  const turn = ++seriesTurn;
   seriesAt = performance.now();
   try {
     const [read, gone] = await Promise.all([ask(`series?minutes=${minutes}${shard()}`), ask("vanished").catch(() => null)]);
-    if (!reading) return;  // Redis went away meanwhile
+    // Redis went away meanwhile, or other charts were asked for
+    if (!reading || turn !== seriesTurn) return;
     series = read;
     showVanished(gone?.vanished ?? [], read.time_ms);
   } catch (error) {
+    if (turn !== seriesTurn) return;
     at("series-note").textContent = error.message;
   }
   drawCharts();
