@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from ..queue.errors import (
     IdempotencyConflict,
     NotAccepted,
+    OtherProtocol,
     OutcomeUnknown,
     QueueError,
     QueueFull,
@@ -85,6 +86,12 @@ def redis_unavailable(error: RedisError) -> Problem:
     return Problem("redis-unavailable", detail, headers=_after(REDIS_RETRY_AFTER_S))
 
 
+def redis_refuses(reason: str) -> Problem:
+    """Return the problem of a producer that can accept no task, though Redis answers."""
+    detail = f"No task can be accepted: {reason.rstrip('.')}."
+    return Problem("redis-refuses", detail, headers=_after(REDIS_RETRY_AFTER_S))
+
+
 def problem_of(error: QueueError) -> Problem:
     """Return the problem for an error of the queue; 500 for an error without a kind of its own."""
     match error:
@@ -94,6 +101,8 @@ def problem_of(error: QueueError) -> Problem:
             return Problem("idempotency-conflict", f"{_clause(error)}. Use a new key for a new task.")
         case QueueFull():
             return Problem("queue-full", f"{_clause(error)}. Send it again later.", headers=_after(FULL_RETRY_AFTER_S))
+        case OtherProtocol():
+            return redis_refuses(str(error))
         case NotAccepted():
             detail = f"{_clause(error)}. Sending it again is safe."
             return Problem("not-accepted", detail, headers=_after(REDIS_RETRY_AFTER_S))

@@ -12,7 +12,7 @@ from ..queue.durability import Durability
 from ..queue.errors import OtherProtocol
 from ..queue.keys import Keys
 from ..queue.protocol import refuse_other_protocol
-from .problems import REDIS_RETRY_AFTER_S, Problem, redis_unavailable
+from .problems import REDIS_RETRY_AFTER_S, Problem, redis_refuses, redis_unavailable
 
 PROBE_TIMEOUT_S = 1.0
 
@@ -90,7 +90,7 @@ def _require_no_eviction(client: redis.Redis) -> str:
     except ResponseError:  # the server answers, but INFO is forbidden or renamed
         return "unknown"
     except AuthenticationError as error:
-        raise _refuses(f"Redis refuses ({_without_stop(error)})") from None
+        raise redis_refuses(f"Redis refuses ({_without_stop(error)})") from None
     except RedisError as error:
         raise redis_unavailable(error) from None
     policy = str(memory.get("maxmemory_policy", "unknown"))
@@ -112,13 +112,13 @@ def _require_acceptance(client: redis.Redis, keys: Keys) -> None:
         refuse_other_protocol(client, keys)
     except ResponseError as error:
         old = _old_version(client)
-        raise _refuses(old or f"Redis refuses ({_without_stop(error)})") from None
+        raise redis_refuses(old or f"Redis refuses ({_without_stop(error)})") from None
     except OtherProtocol as error:
-        raise _refuses(_without_stop(error)) from None
+        raise redis_refuses(str(error)) from None
     except RedisError as error:
         raise redis_unavailable(error) from None
     if reason:
-        raise _refuses(reason.decode(errors="replace"))
+        raise redis_refuses(reason.decode(errors="replace"))
 
 
 def _old_version(client: redis.Redis) -> str | None:
@@ -131,14 +131,6 @@ def _old_version(client: redis.Redis) -> str | None:
     if found is None or (int(found[1]), int(found[2])) >= OLDEST_SERVER:
         return None
     return f"the server is Redis {version}, and the queue needs Redis {'.'.join(map(str, OLDEST_SERVER))} or later"
-
-
-def _refuses(reason: str) -> Problem:
-    return Problem(
-        "redis-refuses",
-        f"No task can be accepted: {reason}.",
-        headers={"Retry-After": str(REDIS_RETRY_AFTER_S)},
-    )
 
 
 def _without_stop(error: Exception) -> str:

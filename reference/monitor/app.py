@@ -1,13 +1,13 @@
 """The monitor: shows the queue's tasks, consumers, dead letters and troubles.
 
     GET  /                   a page that refreshes itself
-    GET  /stats              the reading as JSON, with `troubles`; a 503 problem if Redis does not answer
+    GET  /stats              the reading as JSON, with `troubles`; a 503 problem if the queue cannot be read
     GET  /series             the last minutes, for the charts
     GET  /tasks/{place}      a page of pending, delayed or processing tasks
     GET  /vanished           consumers that vanished lately
     GET  /letters            a page of dead letters; GET /letters/{id}: one letter with all details
     POST /letters/{verb}     requeue or purge letters by id, or all letters that pass a filter
-    GET  /metrics            for Prometheus; only `zeroloss_up 0` if Redis does not answer
+    GET  /metrics            for Prometheus; only `zeroloss_up 0` if the queue cannot be read
     GET  /healthz            the process runs
 
 With several shards, counts, consumers and dead letters are those of all shards; series, pending and delayed tasks are
@@ -32,7 +32,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..http import problems
 from ..http.bodies import read_body, require_media_type
 from ..http.hosts import KnownHosts, known_hosts
-from ..http.problems import Problem, redis_unavailable
+from ..http.problems import Problem, malformed, redis_unavailable
 from ..http.readiness import Health, connect_probe
 from ..http.servers import by_waitress
 from ..http.submissions import decode_utf8
@@ -40,7 +40,7 @@ from ..http.tokens import guards, is_loopback, monitor_token
 from ..queue.config import Config
 from ..queue.connection import refuse_client_of_shards, refuse_old_server
 from ..queue.dead_letters import DeadLetters
-from ..queue.errors import QueueError
+from ..queue.errors import OtherProtocol, QueueError
 from ..queue.task import PRIORITIES
 from ..stats.gauges import Gauges, Reading
 from .letters import Letters, Wanted
@@ -310,7 +310,8 @@ def _on_redis_error(req: falcon.Request, resp: falcon.Response, error: RedisErro
 
 
 def _on_queue_error(req: falcon.Request, resp: falcon.Response, error: QueueError, params: Any) -> None:
-    problems.answer(resp, Problem("malformed", f"{error}"))
+    wrong_settings = isinstance(error, OtherProtocol)  # of this monitor; nothing is wrong with the request
+    problems.answer(resp, Problem(None, f"{error}", status=503) if wrong_settings else malformed(f"{error}"))
 
 
 def _answer(resp: falcon.Response, document: dict[str, Any]) -> None:

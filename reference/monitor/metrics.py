@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError, ResponseError
 
+from ..queue.errors import OtherProtocol
 from ..stats.gauges import Gauges, Reading
 
 
@@ -21,7 +22,7 @@ class QueueCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         try:
             reading = self._gauges.read()
-        except RedisError as error:
+        except (RedisError, OtherProtocol) as error:
             answers = isinstance(error, ResponseError)  # a refusal is an answer
             yield GaugeMetricFamily("zeroloss_up", "1 where Redis answers", value=answers)
             return

@@ -111,6 +111,16 @@ def test_metrics_of_a_redis_that_is_down_are_that_it_is_down_and_nothing_else(qu
     assert monitor.simulate_get("/metrics").text == f"{UP}0.0\n"
 
 
+def test_a_queue_of_another_protocol_is_shown_as_far_as_it_can_be_read(queue: Queue) -> None:
+    """The monitor only reads; the producer and workers refuse such a queue."""
+    queue.client.set(queue.keys.protocol, "1")
+    queue.client.lpush(queue.keys.dead_letter, "as the first protocol had it")
+    monitor = monitor_of(queue)
+    stats = monitor.simulate_get("/stats")
+    assert (stats.status_code, stats.json["pending"], stats.json["dead_letter"]) == (200, 0, None)
+    assert metrics_of(monitor)["zeroloss_up"] == 1
+
+
 def exposed(reading: Reading) -> str:
     """Return the reading in Prometheus's text format."""
 

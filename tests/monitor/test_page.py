@@ -196,6 +196,16 @@ def test_dead_letters_that_were_read_are_not_shown_while_redis_is_down(
         rows(page, 2)
 
 
+def test_the_page_does_not_say_that_redis_is_down_where_the_queue_alone_cannot_be_read(
+    page: Page, queue: Queue, url: str
+) -> None:
+    problem = {"type": "about:blank", "detail": "The number of shards differs."}
+    page.route("**/stats", lambda route: route.fulfill(status=503, json=problem))
+    page.goto(url)
+    for text in ("The queue cannot be read", "The number of shards differs."):
+        expect(page.get_by_role("alert")).to_contain_text(text, timeout=PATIENCE_MS)
+
+
 def test_the_page_of_several_shards_lists_the_tasks_of_the_chosen_one(page: Page, queue: Queue) -> None:
     last = queue.configured(namespace="{tasks-1}")
     last.push(entry("waiting"))

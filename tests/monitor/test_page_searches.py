@@ -133,7 +133,9 @@ def test_tasks_that_were_asked_for_before_redis_went_away_are_not_listed_after_i
     expect(page.locator("#tasks-note")).to_have_text("There is none.", timeout=PATIENCE_MS)
     held = hold(page, "tasks/delayed")
     page.select_option("#place", "delayed?")
-    page.route("**/stats", lambda route: route.fulfill(status=503, json={"detail": "It is away."}))
+    page.route(
+        "**/stats", lambda route: route.fulfill(status=503, json={"type": "about:blank", "detail": "It is away."})
+    )
     expect(page.get_by_role("alert")).to_contain_text("It is away.", timeout=PATIENCE_MS)
     let_go(page, held)
     rows(page, 0, "task-table")

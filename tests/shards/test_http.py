@@ -14,6 +14,7 @@ import falcon.testing
 import jsonschema
 import pytest
 import redis
+from support.processes.over_http import assert_problem
 from support.queue_fixtures import Queue as Seen
 from support.queue_fixtures import entry
 from zeroloss.reference.http import producer, producer_asgi
@@ -92,6 +93,40 @@ def test_no_shard_of_a_server_that_is_gone_is_ready(
     with Queue.connect(config.redis_url, shards=2) as connected, pytest.raises(redis.ConnectionError):
         connected.stats()
     assert falcon.testing.TestClient(monitor.create_app(None, config)).simulate_get("/stats").status_code == 503
+
+
+@pytest.fixture
+def recorded(queue: Seen, config: Config) -> Config:
+    """Shards that are one more than the parts were started with while Redis was away."""
+    members.Shards(dataclasses.replace(config, shards=SHARDS + 1)).agree()
+    return config
+
+
+OTHER_NUMBER = f"is one of {SHARDS + 1}, not of {SHARDS}"
+
+
+def test_a_producer_of_another_number_of_shards_is_not_ready_and_says_why(
+    recorded: Config,
+    producer_of: Callable[[Config], falcon.testing.TestClient],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    http = producer_of(recorded)
+    answer = http.simulate_get("/readyz")
+    assert_problem(answer, 503, "No task can be accepted: ", OTHER_NUMBER, kind="redis-refuses")
+    assert int(answer.headers["retry-after"]) > 0
+    assert http.simulate_post("/task", json={"payload": 1}).json["type"].endswith("not-accepted")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("path", ["/stats", "/letters", "/letters/0%2F1-1"])
+def test_a_monitor_of_another_number_of_shards_shows_nothing_and_says_why(recorded: Config, path: str) -> None:
+    answer = falcon.testing.TestClient(monitor.create_app(None, recorded)).simulate_get(path)
+    assert_problem(answer, 503, OTHER_NUMBER, "set ZEROLOSS_SHARDS to that")
+
+
+def test_the_metrics_of_a_monitor_of_another_number_of_shards_are_that_it_reads_nothing(recorded: Config) -> None:
+    answer = falcon.testing.TestClient(monitor.create_app(None, recorded)).simulate_get("/metrics")
+    assert (answer.status_code, answer.text.splitlines()[-1]) == (200, "zeroloss_up 0.0")
 
 
 def test_a_shard_that_hangs_delays_no_task_of_another_one(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,8 @@ async function poll() {
     const response = await fetch("stats", {cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS)});
     const answer = await response.json();
     if (response.ok) { reading = answer; showReading(); }
-    else if (response.status === 503) showFailure("Redis is down", answer.detail);
+    else if (response.status === 503)
+      showFailure(answer.type.endsWith(":redis-unavailable") ? "Redis is down" : "The queue cannot be read", answer.detail);
     else showFailure("The monitor is broken", answer.detail);
     if (reading && performance.now() - seriesAt >= SERIES_EVERY_MS) readSeries();
   } catch (error) {
