@@ -41,18 +41,33 @@ class Shards:
         self.doubted = True  # whether the layout must be asked for again before it is used
         self._found = False  # whether the layout is from a shard, not from the configuration
         self._looked_at = -FRESH_S
+        self._configs: dict[int, Config] = {}
+        self._named: dict[str, Config] = {}
         self._probes: dict[int, redis.Redis] = {}
         self._forgets_at: dict[int, float] = {}  # shard -> when it has forgotten the keys of before (monotonic, s)
 
     def configs(self) -> list[Config]:
         """Return the settings of each shard that may hold tasks; shards that are only drained come last."""
-        return [shard_config(self.config, number) for number in range(self.layout.attended)]
+        return list(self.named().values())
+
+    def named(self) -> dict[str, Config]:
+        """Return the settings of each shard that may hold tasks, by namespace."""
+        named, count = self._named, self.layout.attended
+        if len(named) != count:
+            named = {each.namespace: each for each in map(self.config_of, range(count))}
+            self._named = named
+        return named
+
+    def config_of(self, number: int) -> Config:
+        """Return the settings of a shard, made once: they are checked as they are made, which takes time."""
+        if number not in self._configs:
+            self._configs[number] = shard_config(self.config, number)
+        return self._configs[number]
 
     def probe(self, number: int) -> redis.Redis:
         """Return a client of a shard with a short timeout."""
         if number not in self._probes:
-            shard = shard_config(self.config, number)
-            self._probes[number] = connect(shard, connections=2, timeout_s=ASK_TIMEOUT_S)
+            self._probes[number] = connect(self.config_of(number), connections=2, timeout_s=ASK_TIMEOUT_S)
         return self._probes[number]
 
     def look(self) -> Layout:
@@ -90,7 +105,7 @@ class Shards:
         return time.monotonic() < self._forgets_at.get(number, float("inf"))
 
     def _note(self, number: int, layout: Layout) -> None:
-        key = shards_key(shard_config(self.config, number))
+        key = shards_key(self.config_of(number))
         self._forgets_at.pop(number, None)
         try:
             noted = read_note(b" ".join(NOTE(self.probe(number), [key], [layout.text(), layout.changed_ms, ""])))
@@ -111,7 +126,7 @@ class Shards:
 
     def _answer(self, number: int) -> Answer | redis.RedisError:
         client: Any = self.probe(number)
-        key = shards_key(shard_config(self.config, number))
+        key = shards_key(self.config_of(number))
         try:
             noted = client.get(key)
             seconds, microseconds = client.time()
@@ -124,7 +139,7 @@ class Shards:
         newest = max(_layouts(answers.values()), key=lambda layout: layout.changed_ms, default=None)
         if newest and not self._found and self.config.shards not in (newest.count, newest.before):
             raise OtherProtocol(
-                f"The shard {shard_config(self.config, 0).namespace} is one of {newest.count}, not of "
+                f"The shard {self.config_of(0).namespace} is one of {newest.count}, not of "
                 f"{self.config.shards}: set ZEROLOSS_SHARDS to that, or change it by the command `shards "
                 f"{self.config.shards}`."
             )
@@ -149,15 +164,13 @@ class EachShard(Mapping[str, T]):
         self._made: dict[str, T] = {}
 
     def __getitem__(self, namespace: str) -> T:
-        config = next((each for each in self._shards.configs() if each.namespace == namespace), None)
-        if config is None:
-            raise KeyError(namespace)
+        config = self._shards.named()[namespace]
         if namespace not in self._made:
             self._made[namespace] = self._make(config)
         return self._made[namespace]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([each.namespace for each in self._shards.configs()])
+        return iter(self._shards.named())
 
     def __len__(self) -> int:
         return self._shards.layout.attended

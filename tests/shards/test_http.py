@@ -28,7 +28,7 @@ from zeroloss.reference.queue.enqueuing.submission import Accepted, Submission
 from zeroloss.reference.queue.errors import ConfigError
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards import members, spread
-from zeroloss.reference.shards.layout import shard_configs, shard_of
+from zeroloss.reference.shards.layout import Layout, shard_configs, shard_of
 from zeroloss.system.servers import Server
 
 SHARDS = 3
@@ -127,6 +127,20 @@ def test_a_monitor_of_another_number_of_shards_shows_nothing_and_says_why(record
 def test_the_metrics_of_a_monitor_of_another_number_of_shards_are_that_it_reads_nothing(recorded: Config) -> None:
     answer = falcon.testing.TestClient(monitor.create_app(None, recorded)).simulate_get("/metrics")
     assert (answer.status_code, answer.text.splitlines()[-1]) == (200, "zeroloss_up 0.0")
+
+
+def test_a_walk_over_the_shards_makes_the_settings_of_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Config] = []
+    check = Config.__post_init__
+    monkeypatch.setattr(Config, "__post_init__", lambda made_now: (made.append(made_now), check(made_now)))
+    shards = members.Shards(Config(shards=256))
+    each = members.EachShard(shards, lambda config: config.namespace)
+    for _ in range(2):
+        assert dict(each) == {name: name for name in each}
+    assert len(made) == 1 + 256  # the first has them all
+    shards.layout = Layout(2, 3)
+    assert list(each) == list(each.values()) == ["{tasks-0}", "{tasks-1}", "{tasks-2}"]
+    assert "{tasks-3}" not in each
 
 
 def test_a_shard_that_hangs_delays_no_task_of_another_one(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
