@@ -3,7 +3,6 @@
 import re
 import socket
 import threading
-import time
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -43,8 +42,20 @@ class FollowingPool(Pool):
     def reset(self) -> None:
         self._locator.reset()
         self._leads_to: Address | None = None
-        self._unwatched = threading.Lock()  # acquired once, by the caller that starts the thread
+        self._watching = threading.RLock()  # held to start or end the thread; a finalizer may call `close` meanwhile
+        self._unwatched: threading.Event | None = None  # ends the thread; None: no thread runs
         super().reset()
+
+    def close(self) -> None:
+        super().close()
+        with self._watching:
+            if self._unwatched:
+                self._unwatched.set()
+            self._unwatched = None
+        self.ask_no_more()
+
+    def ask_no_more(self) -> None:
+        self._locator.close()
 
     def follow(self) -> None:
         """Ask for the address if connections are open, and leave the old server if the address has changed."""
@@ -60,8 +71,11 @@ class FollowingPool(Pool):
     def _locate(self) -> Address:
         address = self._locator.address()
         self._lead_to(address)
-        if self._unwatched.acquire(blocking=False):
-            threading.Thread(target=_watch, name="locator", args=(weakref.ref(self),), daemon=True).start()
+        with self._watching:
+            if self._unwatched is None:
+                self._unwatched = threading.Event()
+                watched = weakref.ref(self), self._unwatched
+                threading.Thread(target=_watch, name="locator", args=watched, daemon=True).start()
         return address
 
     def _lead_to(self, address: Address) -> None:
@@ -77,11 +91,12 @@ class FollowingPool(Pool):
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS: another thread reads above it
 
 
-def _watch(reference: "weakref.ref[FollowingPool]") -> None:
-    while pool := reference():
+def _watch(reference: "weakref.ref[FollowingPool]", unwatched: threading.Event) -> None:
+    while not unwatched.wait(LOOK_S) and (pool := reference()):
         pool.follow()
+        if unwatched.is_set():  # the pool was closed meanwhile, and the rest of the question has connected again
+            pool.ask_no_more()
         del pool
-        time.sleep(LOOK_S)
 
 
 def following_pool(config: Config, connections: int, answer_s: float, connect_s: float) -> FollowingPool:
@@ -95,7 +110,7 @@ def following_pool(config: Config, connections: int, answer_s: float, connect_s:
     def asking(login: str, host: str, port: int) -> redis.Redis:
         """Return a client that only asks for the address."""
         options = {**_read(login), **connection_options(url, ANSWER_S, ANSWER_S), "host": host, "port": port}
-        return redis.Redis(connection_pool=Pool(gate=gate, max_connections=1, **options))
+        return redis.Redis.from_pool(Pool(gate=gate, max_connections=1, **options))
 
     locator: Locator
     if url.partition("://")[0] in SENTINEL_SCHEMES:

@@ -40,6 +40,11 @@ class Locator:
         pools: list[Any] = [client.connection_pool for client in list(self._clients.values())]
         return [each for pool in pools for each in pool.sockets()]
 
+    def close(self) -> None:
+        """Close the connections used for asking; the next question opens new ones."""
+        for client in list(self._clients.values()):
+            client.close()
+
     def address(self) -> Address:
         """Return host and port, asking for them unless that was done a moment ago.
 

@@ -66,7 +66,7 @@ class Queue:
         return cls(connect(config), config) if config.shards == 1 else open_queue(config)  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Close all connections; the next command opens new ones."""
+        """Close all connections, those that other threads use once they are free; the next command opens new ones."""
         self._client.close()
 
     def __enter__(self) -> Self:

@@ -39,6 +39,7 @@ class NeverSent(redis.ConnectionError):
 def connect(config: Config, *, connections: int = 64, timeout_s: float | None = None) -> redis.Redis:
     """Return a thread-safe client, which connects at the first command.
 
+    Its `close()` closes its connections, those in use when they come back; the next command opens new ones.
     The socket timeout exceeds the longest blocking claim. Otherwise each idle claim would look like a lost reply.
     `timeout_s`: a shorter timeout, for clients that only check something.
 
@@ -52,7 +53,7 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
             from ..failover.following import following_pool  # which extends `Pool`
         except ModuleNotFoundError:
             raise ConfigError("This copy was made without failover, which vendor --with adds.") from None
-        return redis.Redis(connection_pool=following_pool(config, connections, answer_s, connect_s))
+        return redis.Redis.from_pool(following_pool(config, connections, answer_s, connect_s))
     try:
         refuse_url_options(url)
         pool = Pool.from_url(url, max_connections=connections, **connection_options(url, answer_s, connect_s))
@@ -65,7 +66,7 @@ def connect(config: Config, *, connections: int = 64, timeout_s: float | None = 
                 "it must be redis://USER:PASSWORD@HOST:PORT/DB, with / ? # @ : and % in a password as percent codes"
             )
         raise ConfigError(f"redis_url {shown!r} is not a Redis URL: {reason}.") from None
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)
 
 
 def connection_options(url: str, answer_s: float, connect_s: float) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def refuse_old_server(config: Config) -> None:
     except redis.RedisError:
         return
     finally:
-        client.connection_pool.disconnect()
+        client.close()
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
         shown, oldest = shown_url(config.redis_url), ".".join(map(str, OLDEST_SERVER))

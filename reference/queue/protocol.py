@@ -65,7 +65,8 @@ def refuse_at_start(config: Config) -> None:
         OtherProtocol: the queue has another protocol; the text names the key that shows it.
     """
     refuse_old_server(config)
-    client = connect(config, connections=1, timeout_s=ASK_TIMEOUT_S)
-    with suppress(redis.RedisError):  # checked again before the first task
+    with (
+        connect(config, connections=1, timeout_s=ASK_TIMEOUT_S) as client,
+        suppress(redis.RedisError),  # checked again before the first task
+    ):
         refuse_other_protocol(client, Keys(config.namespace))
-    client.connection_pool.disconnect()

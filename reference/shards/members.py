@@ -70,6 +70,11 @@ class Shards:
             self._probes[number] = connect(self.config_of(number), connections=2, timeout_s=ASK_TIMEOUT_S)
         return self._probes[number]
 
+    def close(self) -> None:
+        """Close the probes' connections; the next question opens new ones."""
+        for client in list(self._probes.values()):
+            client.close()
+
     def look(self) -> Layout:
         """Ask the shards for the layout, unless that was done a moment ago. Without an answer the layout stays.
 
@@ -171,6 +176,10 @@ class EachShard(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shards.named())
+
+    def made(self) -> list[T]:
+        """Return the objects made so far, also those of shards that are no longer attended."""
+        return list(self._made.values())
 
     def __len__(self) -> int:
         return self._shards.layout.attended

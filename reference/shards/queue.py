@@ -188,7 +188,7 @@ class ShardedQueue(Queue):
 
     def close(self) -> None:
         self._spread.close()
-        for client in self._clients.values():
+        for client in self._clients.made():
             client.close()
 
     def pause(self) -> None:

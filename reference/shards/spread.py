@@ -163,8 +163,9 @@ class Spread(Enqueuer):
 
     def close(self) -> None:
         """Close the connections to all shards."""
-        for shard in self._made.values():
+        for shard in list(self._made.values()):
             shard.client.close()
+        self.members.close()
 
     def splits_at_once(self, submissions: Sequence[Submission]) -> bool:
         """Whether the tasks can be assigned to shards without asking a shard first."""

@@ -99,6 +99,11 @@ class Pool(redis.BlockingConnectionPool):
         self._generation = 0  # how often all connections were closed
         super().reset()  # type: ignore[no-untyped-call]
 
+    def close(self) -> None:
+        """Close idle connections now, and those in use when they are released: another thread may be reading there."""
+        self._checkpid()
+        self._close_idle()
+
     def get_connection(self, *_deprecated: Any, **_options: Any) -> Any:
         generation = self._generation  # read first: a close of all meanwhile outdates this one
         connection = self.idle_connection() or super().get_connection()  # type: ignore[no-untyped-call]

@@ -185,17 +185,6 @@ def test_a_forked_child_does_not_speak_on_its_parents_connections(queue: Queue) 
     assert queue.own_client.client_id() == mine
 
 
-def test_connections_of_a_client_that_was_closed_are_closed(queue: Queue) -> None:
-    client = connect(Config(redis_url=queue.config.redis_url))
-    number = client.client_id()
-    client.close()
-    client.connection_pool.disconnect()
-    wait_until(
-        lambda: str(number) not in {entry["id"] for entry in queue.client.client_list()},
-        message="the connection stays open",
-    )
-
-
 def test_a_redis_that_does_not_answer_is_waited_for_as_long_as_configured(
     open_own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

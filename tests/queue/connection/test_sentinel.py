@@ -60,6 +60,24 @@ def test_a_new_primary_is_reached_within_two_seconds_though_the_old_session_stan
         wait_until(lambda: port_reached(client) == pair[1], 2.0, "the client keeps to the old primary")
 
 
+def locators() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "locator"}
+
+
+def test_a_closed_client_asks_the_sentinels_no_more_until_its_next_command(
+    three: list[LoneSentinel], pair: tuple[int, int]
+) -> None:
+    before = locators()
+    client = connect(Config(redis_url=url_of(*three)))
+    for _ in range(2):
+        assert port_reached(client) == pair[0]
+        (thread,) = locators() - before
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive(), "the thread that asks the Sentinels lives on"
+        assert client.connection_pool.sockets() == []
+
+
 def test_a_wait_at_the_old_primary_ends_when_another_is_announced(
     three: list[LoneSentinel], pair: tuple[int, int]
 ) -> None:
@@ -153,7 +171,7 @@ def test_sentinels_and_servers_have_logins_of_their_own(three: list[LoneSentinel
         with connect(Config(redis_url=url_of(*three, credentials="me:s3cret@", options=options))) as client:
             assert client.acl_whoami() in ("me", b"me")
             assert client.client_getname() in ("mine", b"mine")
-        assert [client["user"] for client in three[1].client.client_list()].count("watcher") == 1
+            assert [client["user"] for client in three[1].client.client_list()].count("watcher") == 1
 
 
 def test_a_forked_child_closes_the_connections_to_the_sentinels_too(three: list[LoneSentinel]) -> None:
