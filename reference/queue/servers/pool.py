@@ -119,6 +119,7 @@ class Pool(redis.BlockingConnectionPool):
             if not poll.poll(0):
                 connection.generation = generation
                 return connection
+            connection.disconnect()  # first: once it is back in the queue, it is another thread's
             super().release(connection)  # type: ignore[no-untyped-call]
         return None
 
@@ -128,12 +129,16 @@ class Pool(redis.BlockingConnectionPool):
 
     def _close_idle(self) -> None:
         self._generation += 1
+        with self.pool.mutex:
+            # Taken out before they are closed, as another thread may get any that is in the queue, and read there.
+            idle = [connection for connection in self.pool.queue if connection]
+            self.pool.queue[:] = [None] * (len(self.pool.queue) - len(idle))
         with suppress(IndexError):
             while True:
-                connection, _ = self._used.pop()
-                connection.disconnect()
-                super().release(connection)  # type: ignore[no-untyped-call]
-        self.disconnect(inuse_connections=False)
+                idle.append(self._used.pop()[0])
+        for connection in idle:
+            connection.disconnect()
+            super().release(connection)  # type: ignore[no-untyped-call]
 
     def release(self, connection: Any) -> None:
         self._checkpid()

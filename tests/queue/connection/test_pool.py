@@ -1,0 +1,89 @@
+"""The connection pool while several threads use it at the same moment."""
+
+import select
+import threading
+from typing import Any
+
+import pytest
+import redis
+from redis._parsers.socket import SocketBuffer
+from support.queue_fixtures import Queue
+from support.waiting import wait_until
+from zeroloss.reference.queue.connection import borrowed, connect
+from zeroloss.reference.queue.servers.pool import Pool
+
+MEANWHILE_S = 0.5  # how long a close waits for another thread, which comes this far only if it is not kept out
+
+
+def pool_of(client: redis.Redis) -> Pool:
+    pool = client.connection_pool
+    assert isinstance(pool, Pool)
+    return pool
+
+
+def test_a_connection_that_another_thread_checks_is_not_closed_by_a_close_of_idle_ones(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(queue.config, connections=1)
+    client.ping()
+    checking, closed = threading.Event(), threading.Event()
+    results: list[Any] = []
+
+    def ask() -> None:
+        try:
+            results.append(client.ping())
+        except Exception as error:  # noqa: BLE001  that is what is tested
+            results.append(error)
+
+    def can_read(self: Any, timeout: float = 0) -> bool:
+        checking.set()
+        assert closed.wait(10)
+        return bool(plain_check(self, timeout))
+
+    def disconnect(self: Any, *arguments: Any, **options: Any) -> None:
+        if not other.ident:
+            other.start()
+            checking.wait(MEANWHILE_S)
+        plain_disconnect(self, *arguments, **options)
+
+    other = threading.Thread(target=ask)
+    plain_check, plain_disconnect = SocketBuffer.can_read, redis.Connection.disconnect
+    monkeypatch.setattr(SocketBuffer, "can_read", can_read)
+    monkeypatch.setattr(redis.Connection, "disconnect", disconnect)
+    pool_of(client)._close_idle()
+    closed.set()
+    other.join(10)
+    assert results == [True]
+
+
+def test_a_connection_that_redis_closed_is_closed_before_another_thread_can_get_it(queue: Queue) -> None:
+    client = connect(queue.config, connections=2)
+    pool = pool_of(client)
+    with borrowed(client) as connection:
+        connection.send_command("CLIENT", "ID")
+        number = connection.read_response()
+    queue.client.client_kill_filter(_id=number)
+    wait_until(lambda: select.select([connection._sock], [], [], 0)[0], message="the end has not arrived")
+    assert pool.idle_connection() is None
+    assert [each for each in pool.pool.queue if each and each.is_connected] == []
+
+
+def test_the_places_of_a_pool_are_all_there_after_closes_in_the_middle_of_its_use(queue: Queue) -> None:
+    client = connect(queue.config, connections=3)
+    pool = pool_of(client)
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(100):
+                client.ping()
+        except Exception as error:  # noqa: BLE001  that is what is tested
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        pool._close_idle()
+    assert errors == []
+    assert len(pool.pool.queue) + len(pool._used) == 3
