@@ -50,7 +50,6 @@ def guard_forks(pool: "Pool") -> None:
     def in_child() -> None:
         global forked
         forked = True
-        pool.gate.reset()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, fork.mask)

@@ -171,6 +171,9 @@ class _IdClock:
 
     def __init__(self) -> None:
         self._last = 0
+        self.reset()
+
+    def reset(self) -> None:  # in a forked child as well: a thread of the parent may have held the lock
         self._lock = threading.Lock()
 
     def take(self, count: int) -> range:
@@ -181,6 +184,7 @@ class _IdClock:
 
 
 _id_clock = _IdClock()
+os.register_at_fork(after_in_child=_id_clock.reset)
 
 
 def new_task_id() -> str:

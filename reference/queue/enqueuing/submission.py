@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ DELAY_MS_MAX = 10 * 366 * 86_400_000
 TIME_MS_MAX = 99_999_999_999_999  # 14 digits, the year 5138
 LARGE = 65_536  # bytes or characters
 _turn = threading.Lock()
+
+
+def _reset_turn() -> None:
+    global _turn
+    _turn = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_reset_turn)  # a thread of the parent may have held it
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """A connection pool that closes all connections when one leads to the wrong server, and that survives forks."""
 
+import os
 import select
 import socket
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,8 +23,9 @@ class Gate:
 
     def __init__(self) -> None:
         self.reset()
+        _gates.add(self)
 
-    def reset(self) -> None:  # in a forked child as well: a thread of the parent may have held the lock
+    def reset(self) -> None:
         self.making = 0  # number of connections that are being opened
         self.closed = 0  # number of threads that are forking
         self._changed = threading.Condition()
@@ -50,6 +53,18 @@ class Gate:
         with self._changed:
             self.closed -= 1
             self._changed.notify_all()
+
+
+_gates: "weakref.WeakSet[Gate]" = weakref.WeakSet()
+
+
+def _reset_gates() -> None:
+    """Reset all gates in a forked child, while it has one thread: a thread of the parent may have held a lock."""
+    for gate in _gates:
+        gate.reset()
+
+
+os.register_at_fork(after_in_child=_reset_gates)
 
 
 def _through(gate: Gate, connection_class: type[Any], locate: Callable[[], tuple[str, int]] | None) -> type[Any]:

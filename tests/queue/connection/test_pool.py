@@ -1,6 +1,8 @@
-"""The connection pool while several threads use it at the same moment."""
+"""The connection pool while several threads, or a forked process, use it at the same moment."""
 
+import os
 import select
+import signal
 import threading
 from typing import Any
 
@@ -9,7 +11,10 @@ import redis
 from redis._parsers.socket import SocketBuffer
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
+from zeroloss.reference.queue import task
 from zeroloss.reference.queue.connection import borrowed, connect
+from zeroloss.reference.queue.enqueuing import submission
+from zeroloss.reference.queue.enqueuing.submission import LARGE, Submission
 from zeroloss.reference.queue.servers.pool import Pool
 
 MEANWHILE_S = 0.5  # how long a close waits for another thread, which comes this far only if it is not kept out
@@ -87,3 +92,31 @@ def test_the_places_of_a_pool_are_all_there_after_closes_in_the_middle_of_its_us
         pool._close_idle()
     assert errors == []
     assert len(pool.pool.queue) + len(pool._used) == 3
+
+
+@pytest.mark.parametrize("name", ["gate", "turn to decode", "clock of ids"])
+def test_a_forked_child_enqueues_though_a_thread_of_its_parent_held_a_lock_at_the_fork(queue: Queue, name: str) -> None:
+    locks: dict[str, Any] = {
+        "gate": pool_of(queue.own_client).gate._changed,
+        "turn to decode": submission._turn,
+        "clock of ids": task._id_clock._lock,
+    }
+    large = Submission(payload_json=f'"{"x" * LARGE}"', idempotency_key="k")
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locks[name]:
+            held.set()
+            forked.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # not a thread with a deadline: that may get the number of the one that holds the lock
+        os._exit(0 if queue.enqueuer.enqueue(large) else 1)
+    forked.set()
+    thread.join(10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
