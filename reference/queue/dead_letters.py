@@ -134,7 +134,8 @@ class DeadLetters:
 
     def _requeue(self, letter_ids: Iterable[str]) -> tuple[int, list[str]]:
         keys, rest = [*self._keys.waiting, self._keys.dead_letter], [_checked(letter_id) for letter_id in letter_ids]
-        total, unreadable = 0, []
+        total = 0
+        unreadable: list[str] = []
         while rest:
             requeued, ids, looked = _REQUEUE(self._client, keys, rest)
             total, rest = total + requeued, rest[looked:]

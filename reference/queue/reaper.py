@@ -31,7 +31,7 @@ SCAN_COUNT = 1_000  # keys read in one step of the search for orphans
 # Returns {number of entries moved, number of entries left, why one could not be dead-lettered or ''}; -1 and 0 if the
 #         lease lives, or the processing key is not a hash
 # The highest numbers go first, so that after several calls the oldest tasks are in front. A hash has no order. A field
-# that is no number, from a manual change, counts as 0: an error here would end the sweeps of all workers. An entry that
+# that is not a number (a manual change) counts as 0: an error here would end the sweeps of all workers. An entry that
 # cannot be dead-lettered stays, and the others are moved. With its last entry the consumer leaves the registry.
 # The vanished consumer and its description are recorded for the monitor, by `pcall`, unless it had left in order.
 _RECOVER = Script(f"""#!lua flags=allow-oom

@@ -167,7 +167,7 @@ def test_an_entry_without_a_header_goes_to_dead_letter_as_it_is_and_does_not_sto
 
 @pytest.mark.law("I4")
 @pytest.mark.parametrize("fields", [["x"], ["", "-1", "1.5"], ["nan", "inf", "-inf", "0x10", "1e5"], ["9" * 400]])
-def test_an_entry_under_a_field_that_is_no_delivery_number_is_recovered_and_stops_no_sweep(
+def test_an_entry_under_a_field_that_is_not_a_delivery_number_is_recovered_and_stops_no_sweep(
     queue: Queue, fields: list[str]
 ) -> None:
     queue.enqueue(*range(12))
@@ -184,7 +184,9 @@ def test_an_entry_under_a_field_that_is_no_delivery_number_is_recovered_and_stop
 
 
 @pytest.mark.law("I4")
-def test_a_consumer_with_an_entry_under_a_field_that_is_no_delivery_number_sees_its_other_tasks(queue: Queue) -> None:
+def test_a_consumer_with_an_entry_under_a_field_that_is_not_a_delivery_number_sees_its_other_tasks(
+    queue: Queue,
+) -> None:
     queue.enqueue("a", "b")
     consumer = queue.consumer()
     numbers = [number for number, _ in consumer.claim(2)]
