@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None, prog: str = f"python -m {__package__
     options = _parser(prog).parse_args(argv)
     configure(options.log_format, getattr(options, "consumer", ""))
     try:
-        named = {name: getattr(options, name, None) for name in ("access", "monitor_hosts")}
+        named = {name: getattr(options, name, None) for name in ("access", "producer_hosts", "monitor_hosts")}
         config = load_config(redis_url=options.redis, namespace=options.namespace, shards=options.shards, **named)
         if options.run is not _worker_process:  # its parent has logged them
             for sentence in unknown_variables():

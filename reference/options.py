@@ -48,13 +48,12 @@ def parser(prog: str, runs: Mapping[str, Callable[[Config, argparse.Namespace], 
         sub.add_argument("--port", type=int, default=port, help=text)
         text = "accept requests from other machines without a token"
         sub.add_argument("--no-token", dest="access", action="store_const", const=ANYONE, help=text)
+        text = f"further host names to accept when the {name} listens on this machine only, without a token"
+        sub.add_argument("--allow-hosts", dest=f"{name}_hosts", metavar="NAME,NAME", help=text)
         if name == "producer":
             _add_server_option(sub)
             text = "processes that share the port; more than 1 needs --server asgi (default: 1)"
             sub.add_argument("--processes", type=int, default=1, metavar="N", help=text)
-        else:
-            text = "further host names to accept when the monitor listens on this machine only, without a token"
-            sub.add_argument("--allow-hosts", dest="monitor_hosts", metavar="NAME,NAME", help=text)
 
     sub = command("worker", "run handlers in a pool of processes")
     _add_worker_options(sub)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 import falcon
 
+from ..queue.config import PREFIX, Config
 from .problems import Problem
-from .tokens import OPEN_PATHS
+from .tokens import OPEN_PATHS, is_loopback, monitor_token, producer_token
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SHOWN_CHARS_MAX = 100
@@ -18,8 +19,8 @@ SHOWN_CHARS_MAX = 100
 class KnownHosts:
     """Answers 403 if `Host` is another name than these. A request without `Host` passes: browsers always send it."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = [_plain(name) for name in names]
+    def __init__(self, part: str, names: Iterable[str]) -> None:
+        self._part, self._names = part, [_plain(name) for name in names]
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Let the request pass.
@@ -32,15 +33,30 @@ class KnownHosts:
             return
         raise Problem(
             None,
-            f"The host name {_plain(host)[:SHOWN_CHARS_MAX]!r} is not allowed: open this monitor as "
-            f"{' or '.join(self._names)}, or add the name to --allow-hosts (ZEROLOSS_MONITOR_HOSTS).",
+            f"The host name {_plain(host)[:SHOWN_CHARS_MAX]!r} is not allowed: open this {self._part} as "
+            f"{' or '.join(self._names)}, or add the name to --allow-hosts ({PREFIX}{self._part.upper()}_HOSTS). "
+            "Nothing was accepted.",
             status=403,
         )
 
+    async def process_request_async(self, req: falcon.Request, resp: falcon.Response) -> None:
+        self.process_request(req, resp)
 
-def known_hosts(bound: str, more: str) -> list[str]:
-    """Return the names of a server that listens at `bound`; `more`: further names, separated by commas."""
-    words = [word.strip() for word in more.split(",")]
+
+def known_hosts(part: str, names: Iterable[str] | None) -> list[KnownHosts]:
+    """Return the middleware of an app that accepts these names; None: any."""
+    return [] if names is None else [KnownHosts(part, names)]
+
+
+def own_hosts(part: str, config: Config, bound: str) -> list[str] | None:
+    """Return the only names of the `producer` or `monitor` that listens at `bound`.
+
+    None if it accepts any: other machines reach it, or it has a token, which a page of another site does not know.
+    """
+    is_monitor = part == "monitor"
+    if not is_loopback(bound) or (monitor_token(config) if is_monitor else producer_token(config)) is not None:
+        return None
+    words = [word.strip() for word in (config.monitor_hosts if is_monitor else config.producer_hosts).split(",")]
     return list(dict.fromkeys([*OWN_NAMES, in_url(bound), *(word for word in words if word)]))
 
 

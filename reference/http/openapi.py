@@ -10,6 +10,7 @@ from .problems import MEDIA_TYPE
 from .submissions import NAME_PATTERN
 
 _NO_TOKEN = "The producer has a token, and the request has not; nothing was accepted"
+_OTHER_HOST = "The producer is for this machine, and `Host` is another name than its own; nothing was accepted"
 _TASK_TOO_LARGE = "The task or the body is larger than the limits; nothing was accepted."
 
 
@@ -125,14 +126,14 @@ def _get_readyz(config: Config) -> dict[str, Any]:
 
 def _get_description() -> dict[str, Any]:
     responses = {"200": {"description": "This document", "content": _json({"type": "object"})}}
-    responses["401"] = _refusal(_NO_TOKEN)
+    responses |= _no_access()
     return {"operationId": "describe", "summary": "This document", "responses": responses}
 
 
 def _get_metrics() -> dict[str, Any]:
     content = {"text/plain": {"schema": {"type": "string"}}}
     responses = {"200": {"description": "Requests and tasks, for Prometheus", "content": content}}
-    responses["401"] = _refusal(_NO_TOKEN)
+    responses |= _no_access()
     return {"operationId": "metrics", "summary": "Requests and tasks, for Prometheus", "responses": responses}
 
 
@@ -219,7 +220,7 @@ def _idempotency_key() -> dict[str, Any]:
 def _refusals() -> dict[str, Any]:
     return {
         "400": _refusal("The request is malformed; nothing was accepted"),
-        "401": _refusal(_NO_TOKEN),
+        **_no_access(),
         "413": _refusal(_TASK_TOO_LARGE),
         "415": _refusal("Not the media type, charset or encoding that is read; nothing was accepted"),
         "422": _refusal("The Idempotency-Key belongs to another task; nothing was accepted"),
@@ -227,6 +228,10 @@ def _refusals() -> dict[str, Any]:
         "503": _refusal("Redis refused or did not answer; `type` and `detail` tell if it may be accepted", retry=True),
         "500": _refusal("A defect of the producer; the outcome is unknown"),
     }
+
+
+def _no_access() -> dict[str, Any]:
+    return {"401": _refusal(_NO_TOKEN), "403": _refusal(_OTHER_HOST)}
 
 
 def _refusal(description: str, *, retry: bool = False) -> dict[str, Any]:

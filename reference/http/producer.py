@@ -14,7 +14,7 @@ times as many tasks, is in `producer_asgi.py`.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +30,7 @@ from ..queue.keys import Keys
 from ..queue.protocol import refuse_at_start
 from . import problems
 from .bodies import read_body
+from .hosts import known_hosts, own_hosts
 from .intake import Intake, answer, submissions_of, task_body_limit
 from .metrics import Metrics, MetricsResource
 from .openapi import describe
@@ -39,16 +40,17 @@ from .servers import by_waitress
 from .tokens import guards, producer_token
 
 
-def create_app(client: redis.Redis | None, config: Config) -> falcon.App[Any, Any]:
+def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] | None = None) -> falcon.App[Any, Any]:
     """Return the WSGI app. `client` enqueues; the readiness check uses another client with a shorter timeout.
 
-    With several shards `client` is None, as each shard has its own clients.
+    With several shards `client` is None, as each shard has its own clients. `hosts`: the only host names that are
+    accepted; None: any.
 
     Raises:
         ConfigError: redis-py cannot read the URL, or `client` does not fit the number of shards.
     """
     metrics = Metrics()
-    app = falcon.App(middleware=[metrics, *guards(producer_token(config))])
+    app = falcon.App(middleware=[metrics, *guards(producer_token(config)), *known_hosts("producer", hosts)])
     problems.install(app)
     enqueuer, intake = _enqueuer(client, config), Intake(config, metrics.enqueued)
     app.add_route("/task", _Task(enqueuer, intake))
@@ -107,7 +109,7 @@ def serve(
         if processes != 1:
             raise ConfigError("--processes needs --server asgi: waitress serves with one process.")
         limits = {"/task": task_body_limit(config)}
-        app = create_app(client_of(config), config)
+        app = create_app(client_of(config), config, own_hosts("producer", config, host))
         by_waitress.serve("producer", app, config, host, port, config.max_body_bytes, limits)
         return
     if processes < 1:

@@ -7,6 +7,7 @@ The routes and answers are those of `producer.py`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..queue.enqueuing.submission import LARGE
 from . import problems
 from .bodies import read_body_async
 from .group_commit import Commit, GroupCommit
+from .hosts import known_hosts
 from .intake import Intake, submissions_of
 from .late_bodies import LateBodies
 from .metrics import Metrics
@@ -107,16 +109,17 @@ def _after_nothing(receive: Any) -> Any:
     return receive_next
 
 
-def create_app(client: redis.Redis | None, config: Config) -> _App:
+def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] | None = None) -> _App:
     """Return the ASGI app. `client` enqueues; the readiness check uses another client with a shorter timeout.
 
-    With several shards `client` is None, as each shard has its own clients.
+    With several shards `client` is None, as each shard has its own clients. `hosts`: the only host names that are
+    accepted; None: any.
 
     Raises:
         ConfigError: redis-py cannot read the URL, or `client` does not fit the number of shards.
     """
     metrics = Metrics()
-    app = _App(middleware=[metrics, *guards(producer_token(config))])
+    app = _App(middleware=[metrics, *guards(producer_token(config)), *known_hosts("producer", hosts)])
     problems.install_async(app)
     group = _group(client, config)
     intake = Intake(config, metrics.enqueued)
@@ -147,10 +150,10 @@ def from_environment() -> _App:
     return app
 
 
-def for_own_server() -> _App:
+def for_own_server(hosts: Sequence[str] | None = None) -> _App:
     """Return the app for `servers/by_uvicorn.py`, which itself ends a connection whose body is late."""
     config = config_from_environment()
-    return create_app(client_of(config), config)
+    return create_app(client_of(config), config, hosts)
 
 
 class _Task:

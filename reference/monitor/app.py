@@ -31,12 +31,12 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..http import problems
 from ..http.bodies import read_body, require_media_type
-from ..http.hosts import KnownHosts, known_hosts
+from ..http.hosts import known_hosts, own_hosts
 from ..http.problems import Problem, malformed, redis_unavailable
 from ..http.readiness import Health, connect_probe
 from ..http.servers import by_waitress
 from ..http.submissions import decode_utf8
-from ..http.tokens import guards, is_loopback, monitor_token
+from ..http.tokens import guards, monitor_token
 from ..queue.config import Config
 from ..queue.connection import refuse_client_of_shards, refuse_old_server
 from ..queue.dead_letters import DeadLetters
@@ -73,8 +73,7 @@ def create_app(client: redis.Redis | None, config: Config, hosts: Sequence[str] 
     Raises:
         ConfigError: `client` does not fit the number of shards.
     """
-    own_names = [] if hosts is None else [KnownHosts(hosts)]
-    app = falcon.App(middleware=[*guards(monitor_token(config)), *own_names])
+    app = falcon.App(middleware=[*guards(monitor_token(config)), *known_hosts("monitor", hosts)])
     problems.install(app)
     app.add_error_handler(RedisError, _on_redis_error)
     app.add_error_handler(QueueError, _on_queue_error)
@@ -110,8 +109,7 @@ def serve(config: Config, host: str, port: int) -> None:
     else:
         refuse_old_server(config)
         client = connect_probe(config)
-    open_here = is_loopback(host) and monitor_token(config) is None
-    app = create_app(client, config, known_hosts(host, config.monitor_hosts) if open_here else None)
+    app = create_app(client, config, own_hosts("monitor", config, host))
     by_waitress.serve("monitor", app, config, host, port, BODY_BYTES_MAX)
 
 

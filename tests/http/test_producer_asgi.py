@@ -307,7 +307,7 @@ def test_several_processes_share_one_port_and_count_together(queue: Queue) -> No
         wait_until(lambda: len(psutil.Process(producer.process.pid).children(recursive=True)) >= 2)
         for _ in range(20):
             assert exchange(producer.port, request_of("/task", TASK))[0] == 202
-        _, _, metrics = exchange(producer.port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        _, _, metrics = exchange(producer.port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b'zeroloss_producer_enqueued_total{priority="default"} 20.0' in metrics
         producer.process.send_signal(signal.SIGTERM)
         assert producer.process.wait(timeout=20) == 0

@@ -64,3 +64,9 @@ def test_the_producer_serves_the_description_with_its_own_limits(queue: Queue) -
     assert description == describe(queue.configured(max_batch=7).config)
     body = description["paths"]["/tasks"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["maxItems"] == 7
+
+
+def test_a_refusal_for_a_host_name_is_described_where_one_for_a_token_is() -> None:
+    for path, operations in describe(Config())["paths"].items():
+        for operation in operations.values():
+            assert ("401" in operation["responses"]) == ("403" in operation["responses"]), path

@@ -12,7 +12,7 @@ from support.processes.over_http import served, under_granian
 from zeroloss.system.servers import Server
 
 TASK = b'{"payload": 1}'
-HEAD = b"POST /task HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -27,7 +27,7 @@ def with_encoding(encoding: bytes, head: bytes = HEAD) -> bytes:
 def asking(
     target: bytes = b"/healthz", version: bytes = b" HTTP/1.1", method: bytes = b"GET", more: bytes = b""
 ) -> bytes:
-    return b"%b %b%b\r\nHost: x\r\n%b\r\n" % (method, target, version, more)
+    return b"%b %b%b\r\nHost: localhost\r\n%b\r\n" % (method, target, version, more)
 
 
 def task(text: bytes) -> bytes:
@@ -35,7 +35,7 @@ def task(text: bytes) -> bytes:
 
 
 REQUESTS = {
-    "no HTTP": b"GET / / HTTP/1.1\r\nHost x\r\n\r\n",
+    "no HTTP": b"GET / / HTTP/1.1\r\nHost localhost\r\n\r\n",
     "a greeting of TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
     "a command of Redis": b"*1\r\n$4\r\nPING\r\n\r\n",
     "HTTP/0.9": b"GET /healthz\r\n\r\n",
@@ -50,8 +50,8 @@ REQUESTS = {
     "a target of 70 kB": asking(b"/" + b"x" * 70_000),
     "a head of 300 kB": asking(more=b"X: " + b"x" * 300_000 + b"\r\n"),
     "1,000 headers": asking(more=b"".join(b"X%d: y\r\n" % number for number in range(1_000))),
-    "a head that does not end": b"GET /healthz HTTP/1.1\r\nHost: x\r\n",
-    "lines that end with LF alone": b"GET /healthz HTTP/1.1\nHost: x\n\n",
+    "a head that does not end": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
+    "lines that end with LF alone": b"GET /healthz HTTP/1.1\nHost: localhost\n\n",
     "CR alone in a header": asking(more=b"X: a\rb\r\n"),
     "NUL in a header": asking(more=b"X: a\0b\r\n"),
     "a space before a header's colon": HEAD + b"Content-Length : 14\r\n\r\n" + TASK,

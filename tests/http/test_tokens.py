@@ -17,10 +17,11 @@ from support.processes.over_http import (
     assert_problem_document,
     exchange,
     post,
+    request_of,
     served,
 )
 from support.queue_fixtures import Queue
-from zeroloss.reference.http.hosts import known_hosts
+from zeroloss.reference.http.hosts import own_hosts
 from zeroloss.reference.http.readiness import connect_probe
 from zeroloss.reference.http.tokens import monitor_token, producer_token, refuse_without_token
 from zeroloss.reference.monitor import app as monitor
@@ -146,27 +147,59 @@ def test_a_producer_starts_for_other_machines_without_a_token_by_the_option_no_t
             process.terminate()
 
 
-def status_of(monitor: Served, host: str, path: str = "/stats") -> int:
-    return exchange(monitor.port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
+def status_of(part: Served, host: str, path: str = "/metrics") -> int:
+    return exchange(part.port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())[0]
 
 
-def test_a_monitor_on_this_machine_answers_to_its_own_names_only(queue: Queue) -> None:
-    """Otherwise a web page whose host name resolves to 127.0.0.1 (DNS rebinding) could read and purge the queue."""
-    with served("monitor", queue.config.redis_url, monitor_hosts="queue.example, Other") as monitor:
-        own = ["localhost", "LOCALHOST.:1", "127.0.0.1", "[::1]:8082", "[::1]", f"127.0.0.1:{monitor.port}"]
+PARTS = pytest.mark.parametrize(
+    ("part", "name", "settings"),
+    [
+        ("producer", "producer", {}),
+        ("asgi", "producer", {}),
+        ("asgi", "producer", {"processes": 2}),
+        ("monitor", "monitor", {}),
+    ],
+    ids=["waitress", "asgi", "asgi-of-two", "monitor"],
+)
+
+
+@PARTS
+def test_a_server_on_this_machine_answers_to_its_own_names_only(
+    queue: Queue, part: str, name: str, settings: dict[str, Any]
+) -> None:
+    """Otherwise a web page whose host name resolves to 127.0.0.1 (DNS rebinding) could use the queue."""
+    names = {f"{name}_hosts": "queue.example, Other"}
+    with served(part, queue.config.redis_url, **names, **settings) as server:
+        own = ["localhost", "LOCALHOST.:1", "127.0.0.1", "[::1]:8082", "[::1]", f"127.0.0.1:{server.port}"]
         for host in (*own, "queue.example:443", "other"):
-            assert status_of(monitor, host) == 200, host
+            assert status_of(server, host) == 200, host
         for host in ("evil.example", "evil.example:8082", "localhost.evil.example", "127.0.0.3", "", "[::2]", "::1"):
-            assert status_of(monitor, host) == 403, host
-            assert status_of(monitor, host, "/healthz") == 200
-        request = b"POST /letters/purge HTTP/1.1\r\nHost: evil.example\r\nContent-Type: application/json\r\n"
-        status, _, body = exchange(monitor.port, request + b'Content-Length: 13\r\n\r\n{"all": true}')
-        assert_problem_document(
-            json.loads(body), status, "The host name 'evil.example' is not allowed", "--allow-hosts"
-        )
-    assert known_hosts("127.0.0.2", "") == ["localhost", "127.0.0.1", "[::1]", "127.0.0.2"]
-    with served("monitor", queue.config.redis_url, monitor_token=TOKEN) as monitor:
-        assert status_of(monitor, "queue.example") == 401, "who has the token is asked for no name"
+            assert status_of(server, host) == 403, host
+            assert status_of(server, host, "/healthz") == 200
+        for path, body in (("/letters/purge", b'{"all": true}'), ("/task", b'{"payload": 1}')):
+            request = request_of(path, body).replace(b"Host: localhost", b"Host: evil.example")
+            status, _, answer = exchange(server.port, request)
+            words = f"The host name 'evil.example' is not allowed: open this {name} as localhost", "--allow-hosts"
+            assert_problem_document(json.loads(answer), status, *words, f"ZEROLOSS_{name.upper()}_HOSTS")
+            assert status == 403
+    assert queue.pending() == []
+
+
+@PARTS
+def test_a_server_with_a_token_asks_for_no_name(queue: Queue, part: str, name: str, settings: dict[str, Any]) -> None:
+    token = {"monitor_token" if name == "monitor" else "token": TOKEN}
+    with served(part, queue.config.redis_url, **token, **settings) as server:
+        assert (status_of(server, "queue.example"), status_of(server, "queue.example", "/healthz")) == (401, 200)
+
+
+def test_the_names_of_a_server_are_those_of_this_machine_and_any_where_others_reach_it() -> None:
+    config = Config(producer_hosts=" p.example,", monitor_hosts="m.example")
+    own = ["localhost", "127.0.0.1", "[::1]"]
+    assert own_hosts("producer", config, "127.0.0.2") == [*own, "127.0.0.2", "p.example"]
+    assert own_hosts("monitor", config, "::1") == [*own, "m.example"]
+    for part in ("producer", "monitor"):
+        assert own_hosts(part, config, "0.0.0.0") is None
+        assert own_hosts(part, Config(token=TOKEN, monitor_token=TOKEN), "127.0.0.1") is None
 
 
 def test_a_token_is_not_shown_by_the_configuration() -> None:

@@ -275,7 +275,7 @@ def test_a_pool_says_in_one_line_at_its_start_what_it_serves(
     (line,) = [line for line in pool.log.read_text().splitlines() if "Serving" in line]
     assert line.endswith(
         f"Serving: zeroloss.reference {__version__}, {queue.config.redis_url}, namespace tasks, handlers flood, gate, "
-        "hang, leave, note, poison, raise, 2 processes x 3 threads."
+        "hang, leave, note, poison, print, raise, 2 processes x 3 threads."
     )
     assert not pool.said("open-sesame")
 

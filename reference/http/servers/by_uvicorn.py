@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from ...logs import configure
 from ...queue.config import Config
 from ...signals import STOP_SIGNALS
 from .. import producer_asgi
+from ..hosts import own_hosts
 from ..metrics import MULTIPROCESS_VARIABLE
 from ..problems import Problem
 from . import common
@@ -39,7 +41,7 @@ def serve(config: Config, host: str, port: int, processes: int = 1, log_format: 
     }
     _log_little()
     settings = uvicorn.Config(
-        partial(_make_app, log_format),  # pickled for each process
+        partial(_make_app, log_format, own_hosts("producer", config, host)),  # pickled for each process
         factory=True,
         workers=processes,
         loop="uvloop",
@@ -76,11 +78,11 @@ def _log_little() -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def _make_app(log_format: str) -> Any:
+def _make_app(log_format: str, hosts: Sequence[str] | None) -> Any:
     """Return the app. With several processes each is a new interpreter, in which logging is not set up yet."""
     configure(log_format)
     _log_little()
-    return producer_asgi.for_own_server()
+    return producer_asgi.for_own_server(hosts)
 
 
 class _Protocol(HttpToolsProtocol):

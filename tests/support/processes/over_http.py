@@ -118,7 +118,7 @@ def served(
 def request_of(path: str, body: bytes, *headers: str, media_type: str = "application/json") -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         f"Content-Type: {media_type}",
         f"Content-Length: {len(body)}",
         *headers,
