@@ -52,6 +52,7 @@ class SlotOwner(Locator):
                         claims.append((int(about["epoch"]), address))
         if any_slot:  # else the previous claims stay
             self._claims = claims
+            self._forget(self._clients.keys() - known)
         for address in sorted(known - self._clients.keys())[: NODES_MAX - len(self._clients)]:
             self._clients[address] = self._client_of(*address)
 

@@ -58,15 +58,22 @@ class Locator:
 
     def _ask_each(self, question: Callable[[Any], Any]) -> list[tuple[Address, Any]]:
         """Return each server that answered, with its answer; the errors of the others go to `_reasons`."""
-        now = time.monotonic()
+        began = time.monotonic()
         self._reasons = []
         answers = []
-        awake = [place for place in self._clients if self._resting.get(place, 0.0) <= now]
+        awake = [place for place in self._clients if self._resting.get(place, 0.0) <= began]
         for place in awake or list(self._clients):
             try:
                 answers.append((place, question(self._clients[place])))
             except redis.RedisError as error:
-                self._resting[place] = now + self.rest_s
+                # From now on: a round of many that do not answer may take longer than the rest.
+                self._resting[place] = time.monotonic() + self.rest_s
                 self._reasons.append(str(error))
         self._asked_at = time.monotonic()
         return answers
+
+    def _forget(self, places: Iterable[Address]) -> None:
+        """Ask these servers no more: they are gone, and each may cost a wait for its answer."""
+        for place in places:
+            self._clients.pop(place).close()
+            self._resting.pop(place, None)

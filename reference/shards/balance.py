@@ -18,7 +18,7 @@ from ..queue.connection import Script
 from ..queue.errors import OtherProtocol
 from ..queue.keys import Keys
 from .layout import shard_config
-from .members import Shards
+from .members import ASKED_AT_ONCE, Shards, together
 
 logger = logging.getLogger(__name__)
 
@@ -110,15 +110,19 @@ class Balance:
         except OtherProtocol as error:
             logger.warning("No shard is attended: %s", error)
             return []
-        loads = []
-        for number, shard in enumerate(self._shards.configs()):
+
+        def load(numbered: tuple[int, Config]) -> Load | None:
+            number, shard = numbered
             try:
                 attendants, waiting, ended = _LOOK(self._shards.probe(number), _keys(shard), [])
             except redis.RedisError as error:
                 logger.warning("The shard %s is left out: %s", shard.namespace, error)
-                continue
-            loads.append(Load(number, shard, attendants, waiting + ended, number >= layout.count))
-        return loads
+                return None
+            return Load(number, shard, attendants, waiting + ended, number >= layout.count)
+
+        # At the same time: the only loop of the pool waits for this, and with it a signal to stop.
+        loads = together(load, list(enumerate(self._shards.configs())), ASKED_AT_ONCE)
+        return [each for each in loads if each]
 
 
 def _rank(load: Load, own: Counter[str]) -> tuple[int, int, float]:

@@ -107,6 +107,8 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         while self._stop_signal is None:
             for child in self._children:
+                if self._stop_signal is not None:  # each start may take seconds, where shards do not answer
+                    return self._stop()
                 child.hear()
                 # A handler may end its process with any status: the usage was wrong only if no handler can have run.
                 if self._tend(child) == USAGE_STATUS and not child.had_begun:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 from support.processes.worker_process import Pool
 from support.queue_fixtures import Queue
 from support.waiting import wait_until
@@ -13,8 +15,11 @@ from zeroloss.reference.queue.config import Config
 from zeroloss.reference.queue.keys import Keys
 from zeroloss.reference.shards.balance import Balance
 from zeroloss.reference.shards.layout import shard_configs
+from zeroloss.reference.shards.members import ASK_TIMEOUT_S
+from zeroloss.system.servers import Server
 
 SHARDS = 3
+MANY = 16
 COVERED_S = 20.0  # documented time to cover all shards, with the default lease
 
 
@@ -87,6 +92,33 @@ def test_the_tasks_that_a_dead_worker_held_are_work_too(config: Config, shards: 
     shards[1].claim(dead)
     shards[1].expire("dead")
     assert balance.relocation(["{tasks-0}"]) == "{tasks-0}"
+
+
+def test_shards_that_hang_are_waited_for_at_the_same_time(open_own_server: Callable[..., Server]) -> None:
+    server = open_own_server(appendfsync=None)
+    balance = Balance(Config(redis_url=server.url, shards=MANY))
+    balance.choose([])
+    server.pause()
+    for ask in (balance.choose, balance.relocation):
+        began = time.monotonic()
+        ask([])
+        assert time.monotonic() - began < MANY * ASK_TIMEOUT_S / 2
+    server.resume()
+
+
+def test_a_pool_whose_shards_all_hang_ends_within_seconds_of_its_signal(
+    start_pool: Callable[..., Pool], open_own_server: Callable[..., Server]
+) -> None:
+    server = open_own_server(appendfsync=None)
+    settings = {"REDIS_URL": server.url, "ZEROLOSS_SHARDS": str(MANY), "ZEROLOSS_BLOCK_MS": "200"}
+    pool = start_pool("--processes", "1", **settings)
+    with redis.Redis.from_url(server.url) as client:
+        wait_until(lambda: client.keys("*:consumers"), 60, "the pool does not start")
+    server.pause()
+    wait_until(lambda: pool.said("is left out"), 30, "the shards are not asked")
+    pool.signal(signal.SIGTERM)
+    pool.wait(MANY * ASK_TIMEOUT_S / 2)
+    server.resume()
 
 
 def living(queue: Queue, config: Config) -> list[int]:

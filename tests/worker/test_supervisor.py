@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +16,8 @@ from support.processes.worker_process import SLOW_APP, STOPPING, Pool, Watched, 
 from support.queue_fixtures import Queue, ids
 from support.waiting import SIGNAL_IN_A_WAIT, living, wait_until
 from zeroloss.reference import __version__
+from zeroloss.reference.queue.config import Config
+from zeroloss.reference.signals import STOP_SIGNALS
 from zeroloss.reference.worker import supervisor as supervisors
 from zeroloss.reference.worker.supervisor import CALM_S, NEVER_STARTED_STATUS, STARTS_MAX, Supervisor
 
@@ -320,6 +323,29 @@ def test_a_child_that_dies_of_the_signal_itself_had_begun_nothing_and_is_not_a_f
     supervisor = Supervisor(queue.config, [sys.executable, "-c", "import time; time.sleep(60)"], processes=1)
     supervisor._tend(*supervisor._children)
     assert supervisor._stop() == 0
+
+
+def test_a_signal_that_comes_while_the_processes_start_is_obeyed_before_the_next_one(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice of a shard for each may take seconds."""
+    chosen = []
+
+    def choose(attended: list[str]) -> Config:
+        chosen.append(attended)
+        signal.raise_signal(signal.SIGTERM)
+        return queue.config
+
+    balance: Any = SimpleNamespace(choose=choose, relocation=lambda _attended: None)
+    monkeypatch.setattr(supervisors, "reap_orphans", lambda _own: None)  # they are this process's children
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        assert Supervisor(queue.config, command, processes=3, balance=balance).run() == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert chosen == [[]]
 
 
 def test_ctrl_c_in_a_terminal_reaches_each_child_once_and_what_runs_is_finished(
