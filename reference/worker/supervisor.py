@@ -105,9 +105,9 @@ class Supervisor:
     def run(self) -> int:
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
-        while self._stop_signal is None:
+        while not self._is_signalled():
             for child in self._children:
-                if self._stop_signal is not None:  # each start may take seconds, where shards do not answer
+                if self._is_signalled():  # each start may take seconds, where shards do not answer
                     return self._stop()
                 child.hear()
                 # A handler may end its process with any status: the usage was wrong only if no handler can have run.
@@ -122,9 +122,12 @@ class Supervisor:
             time.sleep(LOOK_S)
         return self._stop()
 
+    def _is_signalled(self) -> bool:
+        return self._stop_signal is not None
+
     def complaints(self) -> list[str]:
         """Return a sentence for each process that could claim and does not, or does not run; nothing during a stop."""
-        if self._stop_signal is not None:
+        if self._is_signalled():
             return []
         now = time.monotonic()
         return [
