@@ -201,7 +201,7 @@ def test_sigint_is_as_good_as_sigterm(start_pool: StartPool, watched: Watched) -
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["a stop", "a replacement"])
-def test_what_a_handler_has_printed_is_written_when_its_process_ends(
+def test_the_output_that_a_handler_printed_is_written_when_its_process_ends(
     start_pool: StartPool, watched: Watched, replaced: bool
 ) -> None:
     watched.submit("print", "t1")
