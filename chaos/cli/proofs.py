@@ -43,7 +43,7 @@ def mutants(
     Exit status: 0 all caught, 1 a mutant survived, 4 the reference itself did not pass under the same faults.
 
     Args:
-        only: Names, separated by commas. Default: all.
+        only: Names, separated by commas. Default: all but the blind spots.
         listed: List the mutants and their defects, and run nothing.
         runs: Runs of each mutant, with successive seeds.
         jobs: Runs at a time.

@@ -7,7 +7,7 @@ import pytest
 import redis
 from playwright.sync_api import Browser, Page, expect
 from support.browsing import browser as _  # noqa: F401 - the fixture `browser`
-from support.monitor_page import (  # noqa: F401 - three are fixtures
+from support.processes.monitor_page import (  # noqa: F401 - three are fixtures
     PATIENCE_MS,
     SCRIPT,
     bury,

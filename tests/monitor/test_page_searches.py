@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 from support.browsing import browser as _  # noqa: F401 - the fixture `browser`
-from support.monitor_page import (  # noqa: F401 - three are fixtures
+from support.processes.monitor_page import (  # noqa: F401 - three are fixtures
     PATIENCE_MS,
     bury,
     empty_queue,
