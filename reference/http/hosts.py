@@ -10,7 +10,7 @@ import falcon
 
 from ..queue.config import PREFIX, Config
 from .problems import Problem
-from .tokens import OPEN_PATHS, is_loopback, monitor_token, producer_token
+from .tokens import OPEN_PATHS, is_loopback, token_of
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SHOWN_CHARS_MAX = 100
@@ -53,10 +53,10 @@ def own_hosts(part: str, config: Config, bound: str) -> list[str] | None:
 
     None if it accepts any: other machines reach it, or it has a token, which a page of another site does not know.
     """
-    is_monitor = part == "monitor"
-    if not is_loopback(bound) or (monitor_token(config) if is_monitor else producer_token(config)) is not None:
+    if not is_loopback(bound) or token_of(part, config) is not None:
         return None
-    words = [word.strip() for word in (config.monitor_hosts if is_monitor else config.producer_hosts).split(",")]
+    more = config.monitor_hosts if part == "monitor" else config.producer_hosts
+    words = [word.strip() for word in more.split(",")]
     return list(dict.fromkeys([*OWN_NAMES, in_url(bound), *(word for word in words if word)]))
 
 

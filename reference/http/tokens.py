@@ -35,6 +35,11 @@ def monitor_token(config: Config) -> str | None:
     return _token(config.monitor_token, config.monitor_token_file, "monitor_token")
 
 
+def token_of(part: str, config: Config) -> str | None:
+    """Return the token of the `producer` or `monitor`, as `producer_token` does."""
+    return monitor_token(config) if part == "monitor" else producer_token(config)
+
+
 def _token(value: str, path: str, setting: str) -> str | None:
     if path:
         if value:
@@ -57,7 +62,7 @@ def refuse_without_token(name: str, config: Config, host: str) -> None:
     Raises:
         ConfigError: the text names the variable, and the option that allows it.
     """
-    token = monitor_token(config) if name == "monitor" else producer_token(config)
+    token = token_of(name, config)
     if token or config.access == ANYONE or is_loopback(host):
         return
     variable = f"{PREFIX}MONITOR_TOKEN" if name == "monitor" else f"{PREFIX}TOKEN"

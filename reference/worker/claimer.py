@@ -162,7 +162,7 @@ class Claimer(threading.Thread):
             self._reconcile()
         for delivery in self._hand.having(State.FAILED):
             if time.monotonic() < self._renew_at:  # many failures may take long: renew in time
-                self._fail(delivery)
+                self._hand.move(delivery, State.GONE if self._outcomes.fail(delivery) else State.REFUSED)
         self._refused = len(self._hand.having(State.REFUSED))
         if self._stopping:
             self._hand.withdraw()
@@ -253,9 +253,6 @@ class Claimer(threading.Thread):
                 self.journal.lost(delivery.task, "before it was acked; it runs again")
             else:
                 self.journal.acked(delivery.task)
-
-    def _fail(self, delivery: Delivery) -> None:
-        self._hand.move(delivery, State.GONE if self._outcomes.fail(delivery) else State.REFUSED)
 
     def _give_back(self) -> None:
         """Release tasks that were not begun."""

@@ -5,6 +5,7 @@ worker goes on with its other tasks, and tries this one again later.
 """
 
 import logging
+from collections.abc import Callable
 
 import redis
 
@@ -28,29 +29,32 @@ class Outcomes:
     def fail(self, delivery: Delivery) -> bool:
         """Let a failed task be retried or dead-lettered (I5). Return False if Redis refuses to store this."""
         task, error = delivery.task, delivery.error or ""
-        try:
+
+        def store() -> None:
             retried = self._consumer.fail(task, error, delivery.traceback, delivery.config, delivery.after_ms)
             self._journal.failed(delivery, retried)
-        except LeaseLost as lost:
-            logger.warning("%s", lost)
-        except redis.ResponseError as refusal:
-            if isinstance(refusal, LEADS_ASTRAY):
-                raise
-            logger.error("Redis refuses to store the failure of task %s: %s", task.shown_id, refusal)
-            return False
-        return True
+
+        return _is_stored(store, f"store the failure of task {task.shown_id}")
 
     def give_up(self, claimed: Claimed, reason: str, task: Task | None = None) -> bool:
         """Dead-letter an entry that cannot run here. Return False if Redis refuses."""
-        try:
+
+        def store() -> None:
             self._consumer.dead_letter(claimed, reason, **({"task_id": task.id} if task else {}))
             self._journal.given_up(task, reason)
-        except LeaseLost as lost:
-            logger.warning("%s", lost)
-        except redis.ResponseError as refusal:
-            if isinstance(refusal, LEADS_ASTRAY):
-                raise
-            what = f"task {task.shown_id}" if task else "an entry"
-            logger.error("Redis refuses to dead-letter %s: %s %s", what, reason, refusal)
-            return False
-        return True
+
+        return _is_stored(store, f"dead-letter {f'task {task.shown_id}' if task else 'an entry'} ({reason})")
+
+
+def _is_stored(store: Callable[[], None], what: str) -> bool:
+    """Store an outcome, unless the task was recovered by others. Return False if Redis refuses."""
+    try:
+        store()
+    except LeaseLost as lost:
+        logger.warning("%s", lost)
+    except redis.ResponseError as refusal:
+        if isinstance(refusal, LEADS_ASTRAY):
+            raise
+        logger.error("Redis refuses to %s: %s", what, refusal)
+        return False
+    return True
