@@ -17,7 +17,7 @@ from ..run.drain import ON_RECORD, Drain
 from ..system.environment import NAMESPACE, Environment
 from ..system.processes import Managed, spawn
 from ..system.proxy import Listener, Point, Strike, StrikeKind
-from ..system.proxy.peers import owner
+from ..system.proxy.peers import Ends, owner
 from ..system.workers import WorkerPool
 from ..target import TargetError
 from .plan import Crash
@@ -210,14 +210,14 @@ class CaseRun:
         )
 
     def _strike(self, number: int, crash: Crash, victim: SlotWorker) -> Strike:
-        def kill(port: int) -> None:
+        def kill(ends: Ends) -> None:
             worker = victim.managed
             self._recorder.record("fault", "begin", fault=FAULT_NAME, number=number)
             worker.stop_session_members()
             self._ledger.poll()
             tasks = self._ledger.open_in_session(worker.sid)
             pids = worker.members()
-            sender = owner(port, pids)
+            sender = owner(ends, pids)
             status = worker.kill_session()
             self._struck[number] = (frozenset(pids), time.monotonic_ns())
             self._recorder.record(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import ClassVar
 
+from .peers import Ends
 from .points import Phase, is_handshake
 from .resp import Parser, ProtocolError, ReplyParser, Request, RequestParser, Unit
 from .roles import Door
@@ -29,7 +30,8 @@ class Channel:
     """Limit on the unsent bytes for one end. Beyond it, the other end is not read."""
 
     def __init__(self, listener: Door, worker: socket.socket, server: socket.socket) -> None:
-        self._source, self.port = worker.getpeername()
+        self._source, port = worker.getpeername()
+        self.ends: Ends = (port, worker.getsockname()[1])
         self.closed = False
         self.orphaned = False
         """Whether the worker has hung up while data that it sent is still on its way to the server."""
@@ -41,7 +43,7 @@ class Channel:
         self.to_server, self.to_worker = Way(server), Way(worker)
         self._requests, self._replies = RequestParser(), ReplyParser()
         self._waiting: deque[tuple[Strike | None, Sent | None]] = deque()  # forwarded and not answered yet
-        self._session = listener.tracer.session(listener.who, self.port) if listener.tracer else None
+        self._session = listener.tracer.session(listener.who, self.ends) if listener.tracer else None
         self._held: deque[Request] = deque()  # commands that wait until a fault at an earlier one is over
         self._holding = False
         self._role: str | None = None
@@ -202,7 +204,7 @@ class Channel:
     def _end(self, strike: Strike) -> None:
         if strike.kill:
             self._listener.freeze()
-            strike.kill(self.port)
+            strike.kill(self.ends)
             self._listener.hang_up()
         else:
             self._listener.thaw()

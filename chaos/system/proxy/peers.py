@@ -7,31 +7,39 @@ from contextlib import suppress
 from pathlib import Path
 
 ESTABLISHED = "01"
+
+Ends = tuple[int, int]
+"""Ports of a connection: of the process that opened it, and of the process that accepted it."""
+
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
-def owner(port: int, candidates: Iterable[int]) -> int | None:
-    """Return the first of `candidates` with a connected TCP socket on local port `port`; None: none has one."""
-    inodes = _inodes(port)
+def owner(ends: Ends, candidates: Iterable[int]) -> int | None:
+    """Return the first of `candidates` that holds the opening end of this TCP connection; None: none does."""
+    inodes = _inodes(ends)
     for pid in candidates:
         if inodes & _sockets(pid):
             return pid
     return None
 
 
-def _inodes(port: int) -> set[str]:
-    """Return the inodes of the sockets connected from a local port.
+def _inodes(ends: Ends) -> set[str]:
+    """Return the inodes of the sockets connected from the first port to the second.
 
-    Connections to different addresses may share the port, so some inodes may belong to unrelated processes.
+    Both ports are compared: the system gives one local port to several connections if their destinations differ.
     """
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == ESTABLISHED and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] == ESTABLISHED and (_port(fields[1]), _port(fields[2])) == ends:
                     found.add(fields[9])
     return found
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
 
 
 def _sockets(pid: int) -> set[str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .peers import Ends
 from .points import Phase, Point
 
 
@@ -21,14 +22,14 @@ class StrikeKind(StrEnum):
 class Strike:
     """One fault, injected once at one point.
 
-    `kill`, for KILL only, ends the worker's session and returns when it is dead. Its argument is the port from which
-    the worker sent the command, so that `peers.owner` can identify the process.
+    `kill`, for KILL only, ends the worker's session and returns when it is dead. Its argument is the ports of the
+    connection that brought the command, so that `peers.owner` can identify the process.
     """
 
     point: Point
     kind: StrikeKind
     phase: Phase = Phase.BEFORE
-    kill: Callable[[int], None] | None = None
+    kill: Callable[[Ends], None] | None = None
     delay_ms: int = 0
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ...history.ids import ids_in
 from ...history.trace import Step, Trail
-from .peers import living, owner
+from .peers import Ends, living, owner
 
 TASKS_MAX = 20_000
 """Number of tasks that are followed at once. Completed tasks make room for others."""
@@ -48,8 +48,8 @@ class Session:
 
     who: str
     number: int
-    port: int
-    """The client's port."""
+    ends: Ends
+    """Ports of the client and of the proxy."""
     pid: int | None = None
     transaction: list[tuple[str, Step]] | None = None
     """Tasks and steps queued since MULTI: EXEC executes all of them, or none."""
@@ -71,9 +71,9 @@ class Tracer:
         self.not_followed = 0
         """Number of steps that were dropped, as there was no room for their tasks."""
 
-    def session(self, who: str, port: int) -> Session:
+    def session(self, who: str, ends: Ends) -> Session:
         self._sessions += 1
-        return Session(who, self._sessions, port)
+        return Session(who, self._sessions, ends)
 
     def sent(self, session: Session, raw: bytes) -> Sent:
         """Record a command that is forwarded to the server."""
@@ -160,7 +160,7 @@ class Tracer:
 
     def _step(self, session: Session, command: Sent, carried_by: Literal["request", "reply"]) -> Step:
         if session.pid is None:
-            session.pid = owner(session.port, living()) or 0
+            session.pid = owner(session.ends, living()) or 0
         name, words = self._named(command)
         return Step(
             t=self._now(),

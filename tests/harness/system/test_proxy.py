@@ -17,7 +17,7 @@ from redis.retry import Retry
 from support.waiting import wait_until
 from zeroloss.system.processes import spawn
 from zeroloss.system.proxy import Link, Listener, Phase, Point, Proxy, Strike, StrikeKind
-from zeroloss.system.proxy.peers import owner
+from zeroloss.system.proxy.peers import Ends, owner
 from zeroloss.system.servers import Server
 
 SHARES_PORT = """
@@ -135,8 +135,9 @@ def test_the_owner_of_a_connection_is_found_where_a_stranger_s_has_the_same_port
             other.settimeout(20)
             accepted, (_, theirs) = other.accept()
             assert theirs == port
-            assert owner(port, [os.getpid()]) == os.getpid()
-            assert owner(port, [stranger.pid]) == stranger.pid
+            for candidates in ([os.getpid(), stranger.pid], [stranger.pid, os.getpid()]):
+                assert owner((port, one.getsockname()[1]), candidates) == os.getpid()
+                assert owner((port, other.getsockname()[1]), candidates) == stranger.pid
             accepted.close()
         finally:
             stranger.kill_session()
@@ -149,8 +150,8 @@ def test_a_worker_is_killed_at_the_point_and_in_the_phase(
 ) -> None:
     owners: list[int | None] = []
 
-    def kill(port: int) -> None:
-        owners.append(owner(port, worker.members()))
+    def kill(ends: Ends) -> None:
+        owners.append(owner(ends, worker.members()))
         worker.kill_session()
 
     listener.arm(Strike(point=Point("*", "SET", 2), kind=StrikeKind.KILL, phase=Phase(phase), kill=kill))
