@@ -180,6 +180,7 @@ class Evidence:
     """Kind of poke -> time of the first one."""
     late: list[Harness] = field(default_factory=list)  # times at which the harness itself ran late
     crowded: list[Harness] = field(default_factory=list)  # far more runnable threads than processors
+    clock_set: list[Harness] = field(default_factory=list)  # the wall clock was set within this span
     resources: list[Resources] = field(default_factory=list)
     lines: dict[str, set[int]] = field(default_factory=dict)
     """File with a single writer -> numbers of the lines that are present."""
@@ -196,6 +197,10 @@ class Evidence:
     def starved(self, from_t: int, until_t: int) -> bool:
         """Return whether the harness itself ran late at any time in this span."""
         return any(late.since_t <= until_t and late.t >= from_t for late in self.late)
+
+    def clock_was_set(self, from_t: int, until_t: int) -> bool:
+        """Return whether the machine's wall clock, by which the server waits, was set at any time in this span."""
+        return any(one.since_t <= until_t and one.t >= from_t for one in self.clock_set)
 
     @property
     def census(self) -> CensusRecord | None:
@@ -250,7 +255,8 @@ def gather(events: Iterable[Event]) -> Evidence:
         elif isinstance(event, Poke):
             evidence.pokes.setdefault(event.phase, event.t)
         elif isinstance(event, Harness):
-            (evidence.late if event.phase == "late" else evidence.crowded).append(event)
+            by_phase = {"late": evidence.late, "crowded": evidence.crowded, "clock_set": evidence.clock_set}
+            by_phase[event.phase].append(event)
         elif isinstance(event, Resources):
             evidence.resources.append(event)
         elif isinstance(event, Load):

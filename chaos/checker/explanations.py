@@ -9,7 +9,7 @@ repetition:
 - the task was claimed before the end of such a fault and recovered meanwhile: the delayed worker runs it too;
 - its handler misbehaved as planned, or its process died;
 - a client submitted it several times, and the queue does not state that these are one task;
-- the machine was starved between the two executions.
+- the machine was starved between the two executions, or its clock was set.
 
 Whatever may have an innocent cause counts as explained. If a target states that it has no unexplained duplicates, the
 remaining ones are its own defect.
@@ -187,6 +187,9 @@ class _Causes:
             return "its process died"
         if self.evidence.starved(earlier.begin, later.begin):
             return "the machine was overloaded"
+        # Keys with a time to live, such as a lease, end early if the clock is set ahead.
+        if self.evidence.clock_was_set(earlier.begin - self.taken_over_within, later.begin):
+            return "the machine's clock was set"
         return ""
 
     def _died(self, earlier: Execution, later: Execution) -> bool:

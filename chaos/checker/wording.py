@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..history import Run
+from ..history import Harness, Run
 from .evidence import CensusRecord, Evidence
 from .outages import outages_of
 from .verdicts import (
@@ -209,6 +209,7 @@ def notes_on(
             f"The machine was overloaded: the harness itself ran late {plural(len(evidence.late), 'time')}, by up to "
             f"{longest_s:.1f} s. Do not judge the queue's speed by the times of this run."
         )
+    notes += [_on_a_clock(one) for one in evidence.clock_set]
     notes += outages_of(evidence)
     notes += _notes_on_recovery(evidence, redeliveries)
     if evidence.begin and evidence.begin.network:
@@ -218,6 +219,15 @@ def notes_on(
             "The census is a scan of the broker: it finds tasks but cannot tell waiting tasks from failed ones."
         )
     return notes
+
+
+def _on_a_clock(one: Harness) -> str:
+    """Return a sentence about one setting of the wall clock."""
+    by_s = (one.by_ms or 0) / 1_000
+    return (
+        f"The machine's clock was set {abs(by_s):,.2f} s {'ahead' if by_s > 0 else 'back'} in the run: what depended "
+        "on it at that time is not held against the queue."
+    )
 
 
 def _notes_on_recovery(evidence: Evidence, redeliveries: list[Redelivery]) -> list[str]:

@@ -168,11 +168,13 @@ class Census(_Event, tag="census", kw_only=True, frozen=True):
 
 
 class Harness(_Event, tag="harness", kw_only=True, frozen=True):
-    """A span of `late_ms` up to `t`: the machine was starved, so the harness itself ran late, or it was crowded."""
+    """A span of `late_ms` up to `t`: the harness itself ran late, the machine was crowded, or its clock was set."""
 
     kind: ClassVar[str] = "harness"
-    phase: Literal["late", "crowded"]
+    phase: Literal["late", "crowded", "clock_set"]
     late_ms: int
+    by_ms: int | None = None
+    """At `clock_set`: how far the wall clock was set ahead, in ms; negative: it was set back."""
 
     @property
     def since_t(self) -> int:

@@ -74,6 +74,10 @@ class Story:
         """Record that the harness itself was delayed."""
         return self.add("harness", "late", late_ms=late_ms)
 
+    def clock_set(self, by_ms: int = 3_200) -> Self:
+        """Record that the machine's wall clock was set in the last 100 ms."""
+        return self.add("harness", "clock_set", late_ms=100, by_ms=by_ms)
+
     def drained(self) -> Self:
         return self.add("run", "healed").add("run", "drained")
 

@@ -14,5 +14,7 @@ def shortest(wait_s: float) -> float:
 
 
 def in_doubt(evidence: Evidence, from_t: int, until_t: int) -> bool:
-    """Return whether a fault of the server, or of clocks, was active at any time in this span."""
-    return any(fault.everywhere and fault.during(from_t, until_t) for fault in evidence.faults.values())
+    """Return whether a fault of the server, or of clocks, was active in this span, or the machine's clock was set."""
+    return evidence.clock_was_set(from_t, until_t) or any(
+        fault.everywhere and fault.during(from_t, until_t) for fault in evidence.faults.values()
+    )

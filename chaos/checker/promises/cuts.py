@@ -36,5 +36,5 @@ def taken_of(evidence: Evidence, duplicates: Iterable[Duplicate]) -> list[str]:
 
 
 def _starved(evidence: Evidence, cut: FaultRecord) -> bool:
-    starved = (*evidence.late, *evidence.crowded)
+    starved = (*evidence.late, *evidence.crowded, *evidence.clock_set)
     return any(late.since_t <= cut.over_t + SOON and late.t >= cut.from_t for late in starved)

@@ -110,6 +110,8 @@ def _disturbances(evidence: Evidence, workers: "_Workers") -> Iterator[Span]:
                 yield one.begin, min(later, default=evidence.last_t) + after
     for late in (*evidence.late, *evidence.crowded):
         yield late.since_t, late.t + after
+    for setting in evidence.clock_set:  # what is due by a clock that was set back comes as much later
+        yield setting.since_t, setting.t + max(0, -(setting.by_ms or 0)) * 1_000_000 + after
 
 
 @dataclass(frozen=True, slots=True)

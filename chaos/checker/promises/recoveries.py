@@ -106,6 +106,7 @@ def _is_of_one_end(evidence: Evidence, call: tuple[int, int], until_t: int, *, a
         and len(holders) == 1
         and holders <= fault.pids
         and not evidence.starved(since_t, until_t)
+        and not evidence.clock_was_set(since_t, until_t)
         and not others
     )
 

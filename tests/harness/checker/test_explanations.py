@@ -267,6 +267,16 @@ def test_a_machine_that_was_starved_between_the_two_explains_a_duplicate(late_at
     assert duplicate.explanation == ("the machine was overloaded" if explained else "unexplained")
 
 
+@pytest.mark.parametrize(("set_at_ms", "explained"), [(5_000, True), (900, True), (20_000, False)])
+def test_a_machine_s_clock_that_was_set_explains_a_duplicate(set_at_ms: int, explained: bool) -> None:
+    """A lease of the wall clock ends early then; its worker may have begun the task since."""
+    story = ran(submitted(a_run(), 500), 1_100, 2_000)
+    ran(story, 9_500, 9_600, pid=200).add("harness", "clock_set", late_ms=100, by_ms=3_200, at_ms=set_at_ms)
+    verdict, duplicate = verdict_and_duplicate(story)
+    assert (verdict, duplicate.explained) == (Verdict.PASS if explained else Verdict.DUPLICATES, explained)
+    assert duplicate.explanation == ("the machine's clock was set" if explained else "unexplained")
+
+
 @pytest.mark.parametrize(("idempotent", "explained"), [(None, True), (False, True), (True, False)])
 def test_a_task_that_its_client_sent_twice_may_run_twice_unless_the_target_states_that_it_is_one(
     idempotent: bool | None, explained: bool

@@ -78,3 +78,8 @@ def test_a_task_that_was_finished_before_a_short_cut_may_run_again_in_another_pr
 def test_a_machine_that_was_starved_may_have_kept_a_worker_from_its_return() -> None:
     story = cut_while_it_runs().late()
     assert "keeps_through" not in broken(ended(story))
+
+
+def test_a_clock_set_ahead_around_a_short_cut_may_have_ended_the_worker_s_lease() -> None:
+    assert "keeps_through" in broken(ended(cut_while_it_runs()))
+    assert "keeps_through" not in broken(ended(cut_while_it_runs().clock_set()))

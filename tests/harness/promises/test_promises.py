@@ -96,6 +96,11 @@ def test_a_retry_before_its_backoff_breaks_the_promise(fault: str | None) -> Non
     assert_broken(done(completed(story, 2, at_ms=1_100)), "backoff")
 
 
+def test_a_machine_s_clock_that_was_set_excuses_an_early_retry() -> None:
+    story = raised(a_run(), 1, at_ms=1_000).clock_set()
+    assert not promise(done(completed(story, 2, at_ms=1_100)), "backoff").broken
+
+
 def test_a_retry_after_its_backoff_is_innocent() -> None:
     assert done(completed(raised(a_run(), 1, at_ms=1_000), 2, at_ms=1_500)).verdict is Verdict.PASS
 

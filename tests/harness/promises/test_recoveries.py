@@ -143,6 +143,10 @@ def starved(story: Story) -> Story:
     return killed(story).late()
 
 
+def clock_was_set(story: Story) -> Story:
+    return killed(story).clock_set()
+
+
 @pytest.mark.parametrize(
     "happens",
     [
@@ -154,6 +158,7 @@ def starved(story: Story) -> Story:
         accepted_late,
         one_ran_alone,
         starved,
+        clock_was_set,
     ],
 )
 def test_a_task_that_may_have_come_from_two_hands_is_not_compared(happens: Callable[[Story], Story]) -> None:

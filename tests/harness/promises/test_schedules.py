@@ -13,13 +13,15 @@ STATED = {"delays": True, "starts_when_idle": True, "priorities": ["high", "defa
 MANY = 40
 
 
-def scheduled(*, begin_ms: int, fault: str | None = None, **plan: Any) -> Result:
+def scheduled(*, begin_ms: int, fault: str | None = None, set_by_ms: int = 0, **plan: Any) -> Result:
     """Judge a task submitted at 1 s and due at 3 s, with a worker available all the time."""
     story = Story().begin(plan={"tasks": 2, **STATED, **plan}, recover_within=2.0).submit("early").ran("early")
     story.add("submit", "invoke", task="t", delay_ms=2_000, at_ms=1_000).add("submit", "ok", task="t")
     if fault:
         story.kill(1, name=fault)
         story.add("fault", "end", fault=fault, number=1)
+    if set_by_ms:
+        story.clock_set(set_by_ms)
     story.add("effect", "begin", pid=100, task="t", execution="x", at_ms=begin_ms).ended("t", "x")
     return judge(story.drained().end().events)
 
@@ -42,6 +44,14 @@ def test_a_scheduled_task_that_begins_before_it_is_due_breaks_the_promise() -> N
 def test_a_jump_of_the_clock_excuses_a_scheduled_task_that_begins_too_soon() -> None:
     assert not broken(scheduled(begin_ms=2_000, fault="clock-jump"))
     assert broken(scheduled(begin_ms=2_000, fault="worker-sigkill"))
+
+
+def test_a_machine_s_clock_that_was_set_excuses_a_scheduled_task_that_begins_sooner_or_later_by_that() -> None:
+    result = scheduled(begin_ms=2_000, set_by_ms=3_200)
+    assert (result.verdict, broken(result)) == (Verdict.PASS, [])
+    assert any("clock was set 3.20 s ahead" in note for note in result.notes)
+    assert not broken(scheduled(begin_ms=9_000, set_by_ms=-6_000))
+    assert broken(scheduled(begin_ms=9_000, set_by_ms=1_000))
 
 
 def test_a_scheduled_task_that_begins_long_after_it_was_due_beside_an_idle_worker_breaks_the_promise() -> None:

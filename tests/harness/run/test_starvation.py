@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from support.places import ROOT
 from support.waiting import wait_until
+from zeroloss.faults.server.clock_jump import ClockJump
 from zeroloss.history import Harness, Recorder, read
-from zeroloss.run.starvation import CROWDED, LATE_S, Watch
+from zeroloss.run.starvation import CROWDED, LATE_S, SET_MS, Watch
 
 WATCHED = """
 import sys, time
@@ -35,6 +37,25 @@ def test_a_harness_that_could_not_run_says_for_how_long(tmp_path: Path) -> None:
         event = wait_until(lambda: read(tmp_path))[0]
         assert isinstance(event, Harness)
         assert LATE_S * 1000 <= event.late_ms <= 1000 * (time.monotonic() - stopped_s)
+    finally:
+        watched.kill()
+        watched.wait()
+
+
+@pytest.mark.parametrize("by_s", [3.2, -3_600.0])
+def test_a_wall_clock_that_is_set_is_on_record_with_its_step(tmp_path: Path, by_s: float) -> None:
+    """The shim of `clock-jump` shows the harness a clock that is set; the machine's own clock serves all tests."""
+    (tmp_path / "clock").mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{ClockJump.shim}:{ROOT}", "ZEROLOSS_RUN": str(tmp_path)}
+    watched = subprocess.Popen([sys.executable, "-c", WATCHED, str(tmp_path)], env=environment, start_new_session=True)
+    try:
+        wait_until((tmp_path / "ready").exists)
+        (tmp_path / "clock" / "new").write_text(f"{by_s} 1")
+        (tmp_path / "clock" / "new").rename(tmp_path / "clock" / str(watched.pid))
+        event = wait_until(lambda: [one for one in read(tmp_path) if isinstance(one, Harness)])[0]
+        assert event.phase == "clock_set"
+        assert abs((event.by_ms or 0) - 1_000 * by_s) < SET_MS
+        assert event.since_t < event.t
     finally:
         watched.kill()
         watched.wait()
