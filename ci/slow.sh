@@ -9,7 +9,7 @@ commit=$(git rev-parse HEAD)
 out=build/slow/$commit
 mkdir -p "$out"
 
-steps="model stories openapi coverage enumerate prove mutants recall languages explain cluster"
+steps="model stories openapi copy coverage enumerate prove mutants recall languages explain cluster"
 if [ "$#" -eq 0 ]; then
     # shellcheck disable=SC2086  # they are words
     set -- $steps
@@ -24,6 +24,7 @@ for step; do
         model) PYTHONPATH=.:tests python -m support.model.search --nightly ;;
         stories) HYPOTHESIS_PROFILE=nightly python -m pytest -q -n 2 --dist loadfile tests/model tests/schedule tests/queue ;;
         openapi) HYPOTHESIS_PROFILE=nightly python -m pytest -q tests/http/test_producer_openapi.py ;;
+        copy) ZEROLOSS_WHOLE_COPY=1 python -m pytest -q tests/packaging/test_vendoring.py ;;
         coverage) python -m pytest -q -n 4 --dist loadfile --cov=zeroloss.reference --cov-report=term --cov-fail-under=95 ;;
         enumerate)
             how="--out $out/enumerate"

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from zeroloss.system.sessions import bearing
 from zeroloss.system.warden import TOKEN_VARIABLE, warden
 
 os.environ.pop("PYTHONUNBUFFERED", None)  # it would hide a missing flush
+
+SDK = find_spec("opentelemetry") and find_spec("opentelemetry.sdk")
+collect_ignore = [] if SDK else ["monitor/test_tracing.py"]  # see the group `tracing`
 
 pytest_plugins = ["support.fault_stage", "support.queue_fixtures", "support.processes.worker_process"]
 

@@ -10,15 +10,12 @@ from prometheus_client import CollectorRegistry
 from support.places import ROOT
 from support.queue_fixtures import Queue as Seen
 from zeroloss import reference
-from zeroloss.reference.http.producer import create_app
 from zeroloss.reference.queue import errors
 from zeroloss.reference.telemetry.metrics import TaskMetrics
 from zeroloss.reference.worker import handlers
 
 PAGE = (ROOT / "docs" / "reference-api.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
-(TRACING,) = [block for block in BLOCKS if "telemetry.tracing" in block]
 
 
 def table(header: str) -> list[list[str]]:
@@ -72,19 +69,11 @@ def test_the_producer_s_example_runs(queue: Seen, capsys: pytest.CaptureFixture[
 @pytest.mark.usefixtures("_registered")
 def test_the_handlers_examples_register_what_they_show() -> None:
     for block in BLOCKS[1:]:
-        if block != TRACING:
+        if "telemetry.tracing" not in block:  # that one has a test in tests/monitor/test_tracing.py
             exec(block, {"__name__": "example"})
     assert set(handlers.registry) == {"email", "report"}
     assert handlers.registry["report"].is_async
     assert handlers.registry["email"].settings == {"max_retries": 5, "task_timeout_ms": 60_000, "backoff_ms": 2_000}
-
-
-@pytest.mark.usefixtures("_registered")
-def test_the_example_of_traces_runs(queue: Seen) -> None:
-    app = create_app(queue.own_client, queue.config)
-    exec(TRACING, {"queue": reference.Queue(queue.own_client, queue.config), "app": app})
-    assert len(queue.pending("high")) == 1
-    assert handlers._around is not None
 
 
 def test_the_page_lists_each_metric_of_a_task_type() -> None:

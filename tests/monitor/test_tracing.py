@@ -1,5 +1,6 @@
 """Traces: producer, wait and handler are spans of one trace, with the SDK's own exporter."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from support.places import ROOT
 from support.queue_fixtures import Queue
 from zeroloss.reference.http import producer, producer_asgi
 from zeroloss.reference.queue.client import Queue as Client
@@ -108,6 +110,16 @@ def test_handlers_are_traced_by_the_middleware(monkeypatch: pytest.MonkeyPatch, 
     queue.enqueue(1)
     handlers.Handler(lambda task: None).under(queue.config).run(claimed(queue))
     assert "process default" in traces.spans()
+
+
+def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
+    monkeypatch.setattr(handlers, "_around", None)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reference-api.md").read_text(), re.DOTALL)
+    (example,) = (block for block in blocks if "telemetry.tracing" in block)
+    app = producer.create_app(queue.own_client, queue.config)
+    exec(example, {"queue": Client(queue.own_client, queue.config), "app": app})
+    assert len(queue.pending("high")) == 1
+    assert handlers._around is not None
 
 
 def test_an_invalid_trace_context_is_refused(queue: Queue) -> None:

@@ -117,7 +117,7 @@ def test_a_pool_whose_redis_is_away_is_healthy(start_pool: StartPool, open_own_s
     wait_until(lambda: pool.said("Serving:"), timeout_s=30)
     server.kill()
     wait_until(lambda: pool.log.read_text().count("Redis failed") > 5, timeout_s=60)
-    assert health(pool)[0] == 200
+    wait_until(lambda: health(pool)[0] == 200, timeout_s=30)  # a busy machine may keep it silent, but not for long
 
 
 def test_a_worker_that_nobody_finds_is_unhealthy_in_one_sentence(queue: Queue, dead_port: int) -> None:
@@ -149,7 +149,7 @@ def test_a_paused_queue_hands_out_nothing_until_it_is_resumed_and_what_runs_is_f
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0, message="a claim is under way")
     wait_until(lambda: ids(queue.pending()) == ["n0", "n1", "n2"])
     assert watched.ran() == ["t1:1"]
-    assert health(pool)[0] == 200
+    wait_until(lambda: health(pool)[0] == 200, timeout_s=30)  # a busy machine may keep it silent, but not for long
     assert command(queue, "resume").stdout == "resumed\n"
     wait_until(lambda: watched.completed() == 4)
     assert command(queue, "resume").stdout == "tasks was not paused\n"
