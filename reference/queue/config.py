@@ -134,7 +134,7 @@ PREFIX = "ZEROLOSS_"
 _OF_THE_HARNESS = {
     *("BACKEND", "BUILD", "DEFAULTS", "ENGINE_LOG", "FAULTS", "IMAGE_FORCE", "INSTALL", "LANGUAGE_KILLS", "LEDGER"),
     *("OUT", "PLUGINS", "PROFILE", "REDIS_IMAGE", "REQUIREMENT", "RUN", "SEED", "SUSPENDED_NS", "TARGET", "VENVS"),
-    "WARDEN",
+    *("WARDEN", "WHOLE_COPY"),
 }
 """Variables of the chaos harness, without the prefix. Processes under test inherit them: they are not mistakes."""
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -59,8 +58,7 @@ def test_metadata_command_and_package_of_a_wheel_state_the_one_version(source: P
 def test_sdist_and_editable_build_find_the_version_without_importing_the_queue(source: Path) -> None:
     sdist = build("build_sdist", source)
     assert sdist.name == f"zeroloss-{VERSION}.tar.gz"
-    with tarfile.open(sdist) as archive:
-        archive.extractall(source.parent, filter="data")
+    shutil.unpack_archive(sdist, source.parent)
     assert build("build_wheel", source.parent / f"zeroloss-{VERSION}").name.startswith(f"zeroloss-{VERSION}-")
     assert build("build_editable", source).name.startswith(f"zeroloss-{VERSION}-")
 
