@@ -314,6 +314,18 @@ def test_several_processes_share_one_port_and_count_together(queue: Queue) -> No
     assert len(queue.pending()) == 20
 
 
+def test_the_processes_of_a_producer_that_is_killed_end_and_free_its_port(queue: Queue) -> None:
+    with served("asgi", queue.config.redis_url, processes=2) as producer:
+        wait_until(lambda: len(psutil.Process(producer.process.pid).children(recursive=True)) >= 3)  # and a tracker
+        processes = psutil.Process(producer.process.pid).children(recursive=True)
+        assert exchange(producer.port, request_of("/task", TASK))[0] == 202
+        producer.process.kill()
+        _, living = psutil.wait_procs(processes, timeout=20)
+        assert living == []
+    with served("asgi", queue.config.redis_url, port=producer.port) as successor:
+        assert successor.port == producer.port
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import uvicorn
@@ -27,8 +30,8 @@ from .common import BACKLOG, DRAIN_S, HEAD_BYTES_MAX, IDLE_TIMEOUT_S, Refusal, a
 def serve(config: Config, host: str, port: int, processes: int = 1, log_format: str = "plain") -> None:
     """Serve until SIGTERM or SIGINT, then finish the running requests and return. For the main thread of a process.
 
-    Several processes share the listening socket; a process that dies is replaced. Each makes its app from the
-    environment, which is set here: every user could read a command line.
+    Several processes share the listening socket; a process that dies is replaced, and all end with their parent. Each
+    makes its app from the environment, which is set here: every user could read a command line.
 
     Raises:
         ConfigError: the address cannot be listened on, or other machines could connect without a token.
@@ -82,7 +85,15 @@ def _make_app(log_format: str, hosts: Sequence[str] | None) -> Any:
     """Return the app. With several processes each is a new interpreter, in which logging is not set up yet."""
     configure(log_format)
     _log_little()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), name="parent", daemon=True).start()
     return producer_asgi.for_own_server(hosts)
+
+
+def _end_after(parent: BaseProcess) -> None:
+    """End this process in order when its parent has ended: it would serve on, and keep the port."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Protocol(HttpToolsProtocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import falcon.testing
+import psutil
 from zeroloss.reference.http import producer, producer_asgi
 
 from support.places import ROOT
@@ -110,8 +111,10 @@ def served(
             assert listening, f"The {part} does not listen: {line!r}\n{said.read_text()}"
             yield Served(process, listening[2], said)
         finally:
+            members = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             process.kill()
             process.wait()
+            assert psutil.wait_procs(members, timeout=20)[1] == [], "processes outlived the server that started them"
             process.stdout.close()
 
 
