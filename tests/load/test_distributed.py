@@ -84,7 +84,7 @@ def test_a_distributed_load_is_followed_and_judged_by_the_master(system: System,
     finally:
         master.kill()
         worker.kill()
-        worker.wait(10)
+        worker.wait(30)
     requests = [int(row["Request Count"]) for row in rows(tmp_path / "load") if row["Name"] == "/task"]
     assert effects(tmp_path / "load")["single"] == requests[0]
 
@@ -103,7 +103,7 @@ def test_a_locust_worker_that_goes_away_fails_the_load(system: System, tmp_path:
     finally:
         master.kill()
         worker.kill()
-        worker.wait(10)
+        worker.wait(30)
     assert "of Locust's workers went away" in log.read_text()
 
 
@@ -120,5 +120,5 @@ def test_a_signal_ends_the_load_and_it_is_judged_all_the_same(system: System, tm
         assert locust.wait(30) == 0, log.read_text()
     finally:
         locust.kill()
-        locust.wait(10)
+        locust.wait(30)
     assert "SLO kept: tasks accepted and never executed: 0" in log.read_text()

@@ -59,7 +59,7 @@ class Started:
 
     def end(self) -> None:
         sessions.kill(self.process.pid)
-        self.process.wait(10)
+        self.process.wait(30)
 
     def _read(self, pattern: str) -> str:
         return "".join(path.read_text() for path in self.scratch.glob(f"zeroloss-load-*/{pattern}"))

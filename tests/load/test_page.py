@@ -36,7 +36,7 @@ def locust(system: System, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[by
         yield process, f"http://127.0.0.1:{port}/", tmp_path / "log"
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
 
 
 def listens(port: int) -> bool:

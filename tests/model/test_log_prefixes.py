@@ -173,7 +173,7 @@ def _drain(queue: Queue, before: Mark) -> None:
     maintenance.stop()
     claimer.stop()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=30)
         assert not thread.is_alive()
         claimer.ready.put(None)  # ends the handler's thread after the claimer
     assert before.accepted <= executed | before.finished | set(ids(queue.dead()))

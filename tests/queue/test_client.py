@@ -199,6 +199,6 @@ def test_a_producer_that_forks_after_it_connected_goes_on_in_both_processes(prod
     forked = multiprocessing.get_context("fork").Process(target=producer.enqueue, args=("email", "in the child"))
     forked.start()
     producer.enqueue("email", "in the parent")
-    forked.join(10)
+    forked.join(30)
     assert forked.exitcode == 0
     assert sorted(payloads(queue.pending())) == ["before", "in the child", "in the parent"]

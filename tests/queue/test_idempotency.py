@@ -212,7 +212,7 @@ def test_any_requests_at_the_same_moment_give_each_key_one_payload_and_one_task(
 
     def ask(request: tuple[str, str]) -> Answer:
         key, payload = request
-        meet.wait(10)
+        meet.wait(30)
         try:
             return Answer(key, payload, queue.enqueuer.enqueue(keyed(payload, key=key)).task_id)
         except IdempotencyConflict:

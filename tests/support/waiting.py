@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 POLL_S = 0.005
 
 
-def wait_until(predicate: Callable[[], Result], timeout_s: float = 10, message: str = "") -> Result:
+def wait_until(predicate: Callable[[], Result], timeout_s: float = 30, message: str = "") -> Result:
     """Poll until the answer is true, and return it; after `timeout_s` fail with the message and the last answer."""
     give_up_s = time.monotonic() + timeout_s
     while not (answer := predicate()):

@@ -103,7 +103,7 @@ def end_claimers() -> Iterator[None]:
     for thread in threading.enumerate():
         if isinstance(thread, Claimer):
             thread._consumer = None  # type: ignore[assignment]
-            thread.join(10)
+            thread.join(30)
 
 
 def killed_at_last(queue: Queue) -> int:
@@ -294,14 +294,14 @@ def test_a_task_whose_reply_is_on_its_way_while_the_claimer_looks_what_it_holds_
             settlement = super().claim_waiting(number, timeout_ms)
             if settlement.claimed:
                 on_the_way.set()
-                assert arrive.wait(10)
+                assert arrive.wait(30)
             return settlement
 
     consumer = SlowReply(queue)
     claimer = started(queue, consumer)
     wait_for_the_bell(queue)
     (task_id,) = queue.enqueue("a")
-    assert on_the_way.wait(10)
+    assert on_the_way.wait(30)
     looks = consumer.steps["look"]
     claimer._unsure = True
     claimer.inbox.put(None)
@@ -389,7 +389,7 @@ def test_a_suspect_that_waits_for_a_slow_task_is_left_to_a_worker_that_is_idle(q
         finish(idle, suspect)
     assert busy.ready.empty()
     idle.stop()
-    idle.join(10)
+    idle.join(30)
     finish(busy, slow)
     end(busy, queue)
 
@@ -428,7 +428,7 @@ def test_a_suspect_is_kept_while_no_other_worker_is_idle_until_it_can_run(queue:
     assert (suspect.task.id, both.consumer.steps["release"]) == ("suspect", 0)
     finish(both.other, both.others)
     both.other.stop()
-    both.other.join(10)
+    both.other.join(30)
     finish(both.claimer, suspect)
     end(both.claimer, queue)
 
@@ -441,7 +441,7 @@ def test_a_suspect_that_was_kept_is_left_to_a_worker_that_becomes_idle(queue: Qu
     assert (suspect.task.id, suspect.task.recoveries) == ("suspect", 1)
     finish(both.other, suspect)
     both.other.stop()
-    both.other.join(10)
+    both.other.join(30)
     finish(both.claimer, both.slow)
     end(both.claimer, queue)
 
@@ -961,4 +961,4 @@ def end(claimer: Claimer, queue: Queue) -> None:
     """Let the claimer leave, and ring to end its wait: the next test's consumer has the same name."""
     leave(claimer, queue)
     queue.client.lpush(queue.keys.bell, "1")
-    claimer._waiter.join(10)
+    claimer._waiter.join(30)

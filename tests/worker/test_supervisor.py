@@ -240,13 +240,13 @@ def test_a_process_died_at_its_start_if_it_loaded_no_handlers_or_ended_soon_and_
     child.failed_starts = 7
     supervisor._tend(child)
     assert child.process
-    child.process.wait(10)
+    child.process.wait(30)
     now_s += lived_s
     child.restart_at = now_s + 1
     supervisor._tend(child)
     assert child.failed_starts == (8 if failed else 0)
     if child.process:
-        child.process.wait(10)
+        child.process.wait(30)
 
 
 def test_a_pool_goes_on_while_one_of_its_processes_has_not_died_at_its_start(queue: Queue) -> None:
@@ -372,7 +372,7 @@ def test_a_child_that_always_dies_at_once_is_restarted_ever_later_until_one_has_
         assert child.process or supervisor._tend(child) is None
         assert child.process
         names.add(child.name)
-        child.process.wait(10)
+        child.process.wait(30)
         now_s += lived_s
         assert supervisor._tend(child) == 1
         pauses_s.append(round(child.restart_at - now_s, 3))
@@ -384,4 +384,4 @@ def test_a_child_that_always_dies_at_once_is_restarted_ever_later_until_one_has_
     assert pauses_s == [0.0, 0.0, 0.8, 1.6, 3.2, 5.0, 5.0, 0.0, 0.0, 0.0]
     assert len(names) == 10, "a name is never used twice"
     assert child.process
-    child.process.wait(10)
+    child.process.wait(30)

@@ -108,7 +108,7 @@ def handled(
         delivery.state = State.ADRIFT if dropped else State.OUT
         claimer.ready.put(delivery)
     claimer.ready.put(None)
-    thread.join(timeout=10)
+    thread.join(timeout=30)
     events = [claimer.inbox.get_nowait() for _ in range(claimer.inbox.qsize())]
     return [event for event in events if isinstance(event, Delivery)]
 

@@ -221,7 +221,7 @@ def test_a_stopped_nemesis_ends_at_once_however_far_its_next_fault_is(theatre: T
     nemesis.start()
     begun_s = time.monotonic()
     nemesis.stop()
-    nemesis.join(5)
+    nemesis.join(30)
     assert time.monotonic() - begun_s < 1
     assert theatre.faults() == []
 

@@ -98,7 +98,7 @@ def test_a_blocking_command_holds_up_no_other_connection(
         wait_until(lambda: listener.counts().get(("BLPOP", "BLPOP")))
         assert through.ping()
         direct.lpush("list", "x")
-        thread.join(10)
+        thread.join(30)
     assert answers == [(b"list", b"x")]
 
 
@@ -260,7 +260,7 @@ def test_a_blackhole_holds_back_one_way_and_lets_go_when_it_is_lifted(
             wait_until(lambda: direct.get("a") == b"1")
         assert (int(direct.get("a") or 0), answers) == (arrived, [])
         listener.set_link(Link())
-        thread.join(10)
+        thread.join(30)
     assert answers == [1]
 
 
@@ -347,7 +347,7 @@ def test_a_gated_worker_connects_and_gets_no_further_until_the_gate_is_opened(
         wait_until(lambda: gated.channels)
         assert (gated.counts(), answers) == ({}, [])
         gated.open()
-        thread.join(10)
+        thread.join(30)
     assert answers == [1]
 
 

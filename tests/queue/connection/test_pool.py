@@ -42,7 +42,7 @@ def test_a_connection_that_another_thread_checks_is_not_closed_by_a_close_of_idl
 
     def can_read(self: Any, timeout: float = 0) -> bool:
         checking.set()
-        assert closed.wait(10)
+        assert closed.wait(30)
         return bool(plain_check(self, timeout))
 
     def disconnect(self: Any, *arguments: Any, **options: Any) -> None:
@@ -57,7 +57,7 @@ def test_a_connection_that_another_thread_checks_is_not_closed_by_a_close_of_idl
     monkeypatch.setattr(redis.Connection, "disconnect", disconnect)
     pool_of(client)._close_idle()
     closed.set()
-    other.join(10)
+    other.join(30)
     assert results == [True]
 
 
@@ -107,16 +107,16 @@ def test_a_forked_child_enqueues_though_a_thread_of_its_parent_held_a_lock_at_th
     def hold() -> None:
         with locks[name]:
             held.set()
-            forked.wait(10)
+            forked.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(10)
+    assert held.wait(30)
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(5)  # not a thread with a deadline: that may get the number of the one that holds the lock
         os._exit(0 if queue.enqueuer.enqueue(large) else 1)
     forked.set()
-    thread.join(10)
+    thread.join(30)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -78,4 +78,4 @@ def over_unix_socket(server: str | Path, folder: Path) -> Iterator[Path]:
     wait_until(path.exists)
     yield path
     process.terminate()
-    process.wait(10)
+    process.wait(30)

@@ -75,7 +75,7 @@ class Pool:
             for process in everyone:
                 with suppress(psutil.NoSuchProcess):  # a process started by a handler may end by itself
                     process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(30)
 
 
 class Watched:

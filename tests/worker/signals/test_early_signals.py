@@ -61,7 +61,7 @@ def test_a_sigterm_soon_after_the_start_ends_a_command_and_its_parts_with_status
         print((tmp_path / "log").read_text())
         for pid in members(process.pid):
             os.kill(pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(30)
 
 
 def catches(pid: int, number: int) -> bool:
