@@ -275,6 +275,11 @@ class Caught:
     pids: tuple[int, ...]
     tasks: dict[str, int]
 
+    @property
+    def children(self) -> list[int]:
+        """The pids of its session, without that of its first process."""
+        return [pid for pid in self.pids if pid != self.worker.pid]
+
 
 def catch_worker(stage: Stage, patience_s: float, *, untouched: bool = False) -> Caught:
     """SIGSTOP a worker that is inside a task's body, as the ledger confirms while the worker is stopped.

@@ -6,9 +6,12 @@ from signal import SIGCONT, SIGKILL
 from typing import ClassVar
 
 from ...system import sessions
-from ..base import POLL_S, Effect, Missed, Stage, catch_worker, many
+from ..base import POLL_S, Caught, Effect, Missed, Stage, catch_worker, many
 from ..registry import fault
 from .base import WorkerFault
+
+ALONE_S = 3.0
+"""Seconds, beyond a worker's start-up time, in which a parent replaces a child that has ended, as by a task."""
 
 
 @fault
@@ -29,11 +32,8 @@ class WorkerSigkillParent(WorkerFault):
     """Maximum wait for a worker inside a task, in seconds."""
 
     def inject(self, stage: Stage) -> Effect:
-        caught = catch_worker(stage, self.patience_s)
-        worker, orphans = caught.worker, [pid for pid in caught.pids if pid != caught.worker.pid]
-        if not orphans:
-            worker.continue_session_members()
-            raise Missed(f"Worker {worker.sid} is one process: it has no children.")
+        caught = self._catch_parent(stage)
+        worker, orphans = caught.worker, caught.children
         stage.workers.postpone(worker, self.orphans_for_s)
         # The kernel sends SIGHUP to children that are orphaned while stopped, so resume them first.
         for pid in orphans:
@@ -49,6 +49,16 @@ class WorkerSigkillParent(WorkerFault):
             pids=caught.pids,
             tasks=tuple(caught.tasks),
         )
+
+    def _catch_parent(self, stage: Stage) -> Caught:
+        """SIGSTOP a worker that is inside a task and has children. Raises Missed if none is found in time."""
+        give_up_s = time.monotonic() + ALONE_S + stage.startup_s()
+        while not (caught := catch_worker(stage, self.patience_s)).children:
+            caught.worker.continue_session_members()
+            if time.monotonic() > give_up_s:
+                raise Missed(f"Worker {caught.worker.sid} is one process: it has no children.")
+            stage.wait(POLL_S)
+        return caught
 
     def heal(self, stage: Stage) -> None:
         give_up_s = time.monotonic() + self.orphans_for_s

@@ -25,6 +25,13 @@ import subprocess, sys, time
 while True:
     subprocess.run([sys.executable, "-c", {BUSY!r}])
 """
+ALONE_AT_FIRST = f"""
+import time
+from zeroloss.ledger import effect
+with effect("alone"):
+    time.sleep(2.5)
+{PARENT}
+"""
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + BUSY
 WAITS_AFTER_SIGTERM = """
 import signal, time
@@ -125,6 +132,14 @@ def test_the_parent_is_killed_and_its_child_lives_on_until_the_worker_is_started
     assert before.pid in effect.pids
     assert before.members() == []
     assert [worker.sid for worker in pool.living()] != [before.sid]
+
+
+def test_a_parent_that_has_no_child_at_the_moment_is_killed_once_it_has_one(scene: Scene) -> None:
+    """A task may have ended the child just now, and its successor is not there yet."""
+    scene.workers(ALONE_AT_FIRST)
+    effect = scene.play(WorkerSigkillParent(orphans_for_s=0.1))
+    assert "1 of its 1 children lived on" in effect.evidence
+    assert "alone" not in effect.tasks
 
 
 def test_while_an_orphan_may_live_its_place_is_not_filled(scene: Scene) -> None:
