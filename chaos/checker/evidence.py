@@ -196,11 +196,11 @@ class Evidence:
 
     def starved(self, from_t: int, until_t: int) -> bool:
         """Return whether the harness itself ran late at any time in this span."""
-        return any(late.since_t <= until_t and late.t >= from_t for late in self.late)
+        return _any_during(self.late, from_t, until_t)
 
     def clock_was_set(self, from_t: int, until_t: int) -> bool:
         """Return whether the machine's wall clock, by which the server waits, was set at any time in this span."""
-        return any(one.since_t <= until_t and one.t >= from_t for one in self.clock_set)
+        return _any_during(self.clock_set, from_t, until_t)
 
     @property
     def census(self) -> CensusRecord | None:
@@ -226,6 +226,10 @@ class Evidence:
     def drained(self) -> bool:
         """Whether the run drained or reached its deadline. Before that, an incomplete task may merely be late."""
         return "drained" in self.phases or "deadline" in self.phases
+
+
+def _any_during(spans: Iterable[Harness], from_t: int, until_t: int) -> bool:
+    return any(one.since_t <= until_t and one.t >= from_t for one in spans)
 
 
 def gather(events: Iterable[Event]) -> Evidence:

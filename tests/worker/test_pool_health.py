@@ -21,7 +21,7 @@ from support.queue_fixtures import Queue, ids
 from support.waiting import wait_until
 
 StartPool = Callable[..., Pool]
-IMPATIENT = "from zeroloss.reference.worker import supervisor; supervisor.SILENCE_MAX_S = 3.0"
+IMPATIENT = "from zeroloss.reference.worker import supervisor; supervisor.SILENCE_MAX_S = 6.0"
 STUCK_APP = """
 import time
 from support.apps import worker_app
@@ -116,8 +116,8 @@ def test_a_pool_whose_redis_is_away_is_healthy(start_pool: StartPool, open_own_s
     pool = start_pool("--health-port", "0", before=IMPATIENT, ZEROLOSS_REDIS_URL=server.url)
     wait_until(lambda: pool.said("Serving:"), timeout_s=30)
     server.kill()
-    wait_until(lambda: pool.log.read_text().count("Redis failed") > 5, timeout_s=60)
-    wait_until(lambda: health(pool)[0] == 200, timeout_s=30)  # a busy machine may keep it silent, but not for long
+    wait_until(lambda: pool.log.read_text().count("Redis failed") > 10, timeout_s=60)  # for longer than that
+    assert health(pool)[0] == 200
 
 
 def test_a_worker_that_nobody_finds_is_unhealthy_in_one_sentence(queue: Queue, dead_port: int) -> None:
@@ -149,7 +149,7 @@ def test_a_paused_queue_hands_out_nothing_until_it_is_resumed_and_what_runs_is_f
     wait_until(lambda: queue.client.info("clients")["blocked_clients"] == 0, message="a claim is under way")
     wait_until(lambda: ids(queue.pending()) == ["n0", "n1", "n2"])
     assert watched.ran() == ["t1:1"]
-    wait_until(lambda: health(pool)[0] == 200, timeout_s=30)  # a busy machine may keep it silent, but not for long
+    assert health(pool)[0] == 200
     assert command(queue, "resume").stdout == "resumed\n"
     wait_until(lambda: watched.completed() == 4)
     assert command(queue, "resume").stdout == "tasks was not paused\n"
